@@ -1,0 +1,83 @@
+"""Images: a uint8 array of square pictures, in memory, memory-mapped, or resident on a device."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.errors import PrunebenchError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Images:
+    """The pictures of one split, without labels.
+
+    array: uint8 [n, channels, side, side], read-only; may be a memory map. mean and std are per
+    channel, in 0..1. `images[index]` returns a uint8 tensor [b, channels, side, side] on `device`,
+    for an index that is a slice, an int array or an int tensor, counted from 0; with `device` other
+    than "cpu" all images live there from the first look on.
+    """
+
+    def __init__(
+        self, array: Array, *, mean: tuple[float, ...], std: tuple[float, ...], device: str = "cpu"
+    ) -> None:
+        if array.dtype != np.uint8 or array.ndim != 4 or array.shape[2] != array.shape[3]:
+            raise PrunebenchError(
+                f"images are {array.dtype} {array.shape}, expected uint8 [n, channels, side, side]"
+            )
+        if not len(mean) == len(std) == array.shape[1]:
+            raise PrunebenchError(
+                f"images have {array.shape[1]} channel(s), but {len(mean)} mean(s) and {len(std)} std(s) are given"
+            )
+        self.array = array.view()
+        self.array.setflags(write=False)
+        self.mean, self.std, self.device = tuple(mean), tuple(std), device
+        self._tensor: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.array.shape[1])
+
+    @property
+    def resolution(self) -> int:
+        """Side of the images, in pixels."""
+        return int(self.array.shape[-1])
+
+    def to(self, device: str) -> Images:
+        """Return the same images, resident on `device`."""
+        return (
+            self if device == self.device else Images(self.array, mean=self.mean, std=self.std, device=device)
+        )
+
+    def take(self, index: Array) -> Images:
+        """Return the images of `index` alone, in its order."""
+        return Images(self.array[index], mean=self.mean, std=self.std, device=self.device)
+
+    def __getitem__(self, index: slice | Array | torch.Tensor) -> torch.Tensor:
+        import torch
+
+        pictures = self._resident()
+        if isinstance(index, slice):
+            return pictures[index]
+        if isinstance(index, np.ndarray):
+            index = torch.tensor(index, device=self.device)
+        return pictures.index_select(0, index)  # on a CPU several times faster than pictures[index]
+
+    def _resident(self) -> torch.Tensor:
+        import torch
+
+        if self._tensor is None:
+            with warnings.catch_warnings():
+                # The memory is shared rather than copied; torch warns that it is not ours to write.
+                warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
+                self._tensor = torch.from_numpy(self.array).to(self.device)
+        return self._tensor

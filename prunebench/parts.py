@@ -1,0 +1,503 @@
+"""The whole contract a plugin author reads: parts, datasets, recipes and methods are frozen values.
+
+A part is a frozen, keyword-only dataclass. Its fields are its hyper-parameters; the argument names of
+its one method are its inputs, taken from a fixed vocabulary (`VOCABULARY`) and checked when the class
+is made. An argument with a default is optional. Arrays handed to a part are read-only NumPy arrays.
+
+images      an `Images`: images[index] is a uint8 tensor [b, channels, height, width]
+classes     the names of the classes, a tuple of str
+recipe      the `Recipe` with which networks are trained in this run
+rng         a NumPy Generator; a part that asks for it is made once per repeat
+device      "cpu" or "cuda"
+progress    call progress(done, total) to show how far a long computation is
+checkpoint  `load()` and `save(dict)`, so that a long computation resumes
+known       int [n], the true labels that were paid for, -1 elsewhere
+embeddings  float32 [n, d], of the part's `backbone` field
+labels      int [n], what the labeler said, -1 = unknown
+dynamics    a `Dynamics`, recorded while a proxy network trained on the labels
+scores      float64 [n], higher = harder
+keep        how many images to keep
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, get_type_hints
+
+from prunebench.artefacts import Array, Labels
+from prunebench.errors import PrunebenchError, unknown
+
+if TYPE_CHECKING:
+    from prunebench.images import Images
+
+COMMON = ("images", "classes", "recipe", "rng", "device", "progress", "checkpoint")
+VOCABULARY = {
+    "backbone": COMMON,
+    "labeler": (*COMMON, "known", "embeddings"),
+    "scorer": (*COMMON, "embeddings", "labels", "dynamics"),
+    "selector": (*COMMON, "embeddings", "labels", "dynamics", "scores", "keep", "known"),
+}
+OWN_PACKAGES = ("prunebench", "prunebench_plugins")
+T = TypeVar("T")
+
+
+class Checkpoint(Protocol):
+    """Where a long computation leaves its state: arrays, tensors and JSON values, by flat names."""
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the last saved state, or None. Arrays come back as NumPy arrays."""
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the saved state, atomically."""
+
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained on a dataset: SGD with a cosine learning rate per iteration.
+
+    epochs counts passes over the subset; `iterations`, if set, replaces them by a fixed number of
+    steps. `warmup` is the share of all steps in which the learning rate rises linearly; it ends at
+    `final_lr`. `shrink_batch` halves the batch from ratio 80 and quarters it from 90 (SemiPrune, A.1).
+    `crop` pads that many pixels, by "reflect" or "zero", and crops back at random; `flip` mirrors
+    half of the images. `evaluate_every` counts epochs between looks at the test split.
+    """
+
+    network: str
+    epochs: int
+    iterations: int | None = None
+    batch: int = 128
+    shrink_batch: bool = True
+    lr: float = 0.1
+    final_lr: float = 1e-4
+    warmup: float = 0.0
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    crop: int = 0
+    padding: str = "reflect"
+    flip: bool = False
+    precision: str = "fp32"
+    evaluate_every: int = 1
+
+    def __post_init__(self) -> None:
+        positive = ("epochs", "batch", "lr", "evaluate_every")
+        for name in positive:
+            require(getattr(self, name) > 0, f"recipe.{name}", getattr(self, name), "above 0")
+        require(self.iterations is None or self.iterations > 0, "recipe.iterations", self.iterations, "above 0")
+        require(0 <= self.warmup < 1, "recipe.warmup", self.warmup, "in 0..1")
+        require(self.crop >= 0, "recipe.crop", self.crop, "0 or more pixels")
+        require(self.padding in ("reflect", "zero"), "recipe.padding", self.padding, "'reflect' or 'zero'")
+        require(self.precision in ("fp32", "bf16"), "recipe.precision", self.precision, "'fp32' or 'bf16'")
+
+    def at(self, ratio: int) -> Recipe:
+        """Return this recipe with the batch of a run in which `ratio` percent are pruned."""
+        divisor = 1 if not self.shrink_batch or ratio < 80 else 2 if ratio < 90 else 4
+        return replace(self, batch=max(1, self.batch // divisor), shrink_batch=False)
+
+
+def require(holds: bool, field: str, value: object, expected: str) -> None:
+    """Raise a one-line error about `field` unless its value is as expected."""
+    if not holds:
+        raise PrunebenchError(f"{field} is {value!r}, expected {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """What a backbone saw before: how many images, which labels, how many classes and GPU-hours.
+
+    labels is "none", "text" or "supervised". gpu_hours is None where nobody reported it.
+    """
+
+    images: int
+    labels: str
+    classes: int
+    gpu_hours: float | None
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Base of backbones, labelers, scorers and selectors. Bump `version` when the output changes."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    kind: ClassVar[str]
+    method: ClassVar[str]
+
+    def __new__(cls, *_args: Any, **_fields: Any) -> Self:
+        check_class(cls)
+        return super().__new__(cls)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        inherited = {name for base in cls.__mro__[1:] if is_dataclass(base) for name in _field_names(base)}
+        untyped = sorted((inherited & set(vars(cls))) - set(inspect.get_annotations(cls)))
+        if untyped:
+            raise TypeError(
+                f"{cls.__name__} sets the field {untyped[0]!r} without a type, so the inherited default would "
+                f"win; write `{untyped[0]}: TYPE = {vars(cls)[untyped[0]]!r}`"
+            )
+        if cls.method in vars(cls):
+            allowed = VOCABULARY[cls.kind]
+            wrong = [name for name in _arguments(cls) if name not in allowed]
+            if wrong:
+                raise TypeError(
+                    f"{cls.__name__}.{cls.method}() asks for {wrong}; "
+                    f"a {cls.kind} may ask for {sorted(allowed)}"
+                )
+
+    @classmethod
+    def needs(cls) -> dict[str, bool]:
+        """Return the inputs this part names, each with whether it is required."""
+        return {name: entry.default is entry.empty for name, entry in _arguments(cls).items()}
+
+
+def _field_names(cls: type) -> list[str]:
+    return [entry.name for entry in fields(cls)]
+
+
+def _arguments(cls: type[Part]) -> dict[str, inspect.Parameter]:
+    arguments = dict(inspect.signature(getattr(cls, cls.method)).parameters)
+    arguments.pop("self", None)
+    return arguments
+
+
+def check_class(cls: type[Part]) -> None:
+    """Raise TypeError unless `cls` is a complete part: a dataclass of its own, with name and method."""
+    where = f"{cls.__module__}.{cls.__qualname__}"
+    if "__dataclass_params__" not in vars(cls):
+        raise TypeError(f"{where} needs its own @dataclass(frozen=True, kw_only=True)")
+    if not isinstance(getattr(cls, "name", None), str):
+        raise TypeError(f'{where} needs a name: name = "..."')
+    if not callable(getattr(cls, cls.method, None)):
+        raise TypeError(f"{where} needs a method {cls.method}(self, ...)")
+    if "embeddings" in cls.needs() and "backbone" not in _field_names(cls):
+        raise TypeError(f"{where} asks for embeddings, so it needs a field `backbone`")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone(Part):
+    """Turns images into embeddings: `embed(...)` returns float [n, d]."""
+
+    kind: ClassVar[str] = "backbone"
+    method: ClassVar[str] = "embed"
+    pretraining: ClassVar[Pretraining | None] = None
+
+
+Backbones = str | Backbone | tuple[str | Backbone, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labeler(Part):
+    """Gives each training image a label: `label(...)` returns int [n] or `Labels`.
+
+    annotation: the share of the true labels it buys, in 0..1, handed to it as `known`.
+    sampling: how the bought labels are drawn: "uniform", or "class_balanced" or "stratified", which
+    read every label to draw.
+    """
+
+    kind: ClassVar[str] = "labeler"
+    method: ClassVar[str] = "label"
+    annotation: float = 0.0
+    sampling: str = "uniform"
+
+    def __post_init__(self) -> None:
+        require(0 <= self.annotation <= 1, f"{self.name}.annotation", self.annotation, "in 0..1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorer(Part):
+    """Gives each training image one number, higher = harder: `score(...)` returns float [n].
+
+    A scorer of `dynamics` may return one number per image in `dynamics.index`; the images outside,
+    of which nothing was seen, then get the mean of those inside.
+    """
+
+    kind: ClassVar[str] = "scorer"
+    method: ClassVar[str] = "score"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selector(Part):
+    """Turns scores into a subset: `select(...)` returns exactly `keep` unique indices, in any order.
+
+    per_class: `keep` is shared between the labels by largest remainder, and `select` called once for
+    each, with every input sliced to it.
+    """
+
+    kind: ClassVar[str] = "selector"
+    method: ClassVar[str] = "select"
+    per_class: bool = False
+
+    def at(self, ratio: int) -> Self:
+        """Return this selector with the fields that depend on the ratio filled in."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Images and their splits. A dataset is a value with a name; a view holds the dataset it alters.
+
+    resolution is the side of its square images in pixels; mean and std are per channel, in 0..1.
+    """
+
+    version: ClassVar[int] = 1
+    name: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; label c is classes[c]."""
+        raise NotImplementedError
+
+    @property
+    def resolution(self) -> int:
+        """Side of the square images, in pixels."""
+        raise NotImplementedError
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each channel, in 0..1."""
+        raise NotImplementedError
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of each channel, in 0..1."""
+        raise NotImplementedError
+
+    @property
+    def family(self) -> str:
+        """The name under which recipes list this dataset; a view answers for the dataset it alters."""
+        return self.name
+
+    @property
+    def recipes(self) -> Mapping[str, Mapping[str, Any]]:
+        """Recipe fields by recipe name, used where the recipes file does not list this dataset."""
+        return {}
+
+    def files(self, root: Path) -> list[Path]:
+        """Return the files this dataset reads. Raise DataAbsentError where they are not there."""
+        raise NotImplementedError
+
+    def fetch(self, root: Path) -> None:
+        """Download the files to `root`, where that is possible; else raise DataAbsentError."""
+        self.files(root)
+
+    def load(self, root: Path, split: str) -> tuple[Array, Array]:
+        """Return images, uint8 [n, channels, height, width], and labels, int [n], of "train" or "test"."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class View(Dataset):
+    """A dataset made from another by changing its training split; the test split stays as it is."""
+
+    base: Dataset
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes of the base."""
+        return self.base.classes
+
+    @property
+    def resolution(self) -> int:
+        """The resolution of the base."""
+        return self.base.resolution
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """The mean of the base."""
+        return self.base.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """The standard deviation of the base."""
+        return self.base.std
+
+    @property
+    def family(self) -> str:
+        """The family of the base."""
+        return self.base.family
+
+    @property
+    def recipes(self) -> Mapping[str, Mapping[str, Any]]:
+        """The recipes of the base."""
+        return self.base.recipes
+
+    def files(self, root: Path) -> list[Path]:
+        """Return the files of the base."""
+        return self.base.files(root)
+
+    def fetch(self, root: Path) -> None:
+        """Download the files of the base."""
+        self.base.fetch(root)
+
+    def load(self, root: Path, split: str) -> tuple[Array, Array]:
+        """Return the split of the base, the training split altered by `alter`."""
+        images, labels = self.base.load(root, split)
+        return self.alter(images, labels) if split == "train" else (images, labels)
+
+    def alter(self, images: Array, labels: Array) -> tuple[Array, Array]:
+        """Return the training images and labels as this view shows them."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A named labeler + scorer + selector, as it stands in a table.
+
+    A `reference` is shown beside the methods and never ranked; `ratio` pins it to one ratio (full is
+    at 0). `beside` makes a Random that keeps as many images as that method bought labels in all.
+    """
+
+    name: str
+    title: str
+    labeler: Labeler | None = None
+    scorer: Scorer | None = None
+    selector: Selector
+    reference: bool = False
+    ratio: int | None = None
+    beside: Method | None = None
+
+    def __post_init__(self) -> None:
+        supplied = {*COMMON, "embeddings", "keep"}
+        if self.labeler:
+            supplied |= {"labels", "dynamics", "known"}
+        if self.scorer:
+            supplied.add("scores")
+        for part in (self.scorer, self.selector):
+            for name in () if part is None else (n for n, required in part.needs().items() if required):
+                if name not in supplied:
+                    maker = "scorer" if name == "scores" else "labeler"
+                    raise PrunebenchError(
+                        f"method {self.name!r}: {part.name if part else ''} asks for {name}, "
+                        f"but the method has no {maker}"
+                    )
+        if self.selector.per_class and not self.labeler:
+            raise PrunebenchError(f"method {self.name!r}: per_class needs labels, but the method has no labeler")
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The method's parts by kind, those it has."""
+        parts = {"labeler": self.labeler, "scorer": self.scorer, "selector": self.selector}
+        return {kind: part for kind, part in parts.items() if part is not None}
+
+    @property
+    def annotation(self) -> float:
+        """The share of true labels bought before anything is selected, in 0..1."""
+        return self.labeler.annotation if self.labeler else 0.0
+
+
+def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Make a `cls` from plain values, as TOML and JSON give them, checking names and types.
+
+    Raise PrunebenchError naming `where` and the offending key.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    hints = get_type_hints(cls, localns={"Backbone": Backbone})
+    known = {entry.name: entry for entry in fields(cls) if entry.init}  # type: ignore[arg-type]
+    given = {}
+    for name, value in values.items():
+        if name not in known:
+            raise unknown(f"field of {where}", name, known, "prunebench list")
+        if _holds_parts(value):
+            given[name] = value
+            continue
+        try:
+            # Strict JSON rules: an int may stand for a float and a list for a tuple, a string for nothing else.
+            given[name] = TypeAdapter(hints[name]).validate_json(json.dumps(value), strict=True)
+        except (ValidationError, TypeError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise PrunebenchError(f"{where}.{name} is {value!r}: {reason.lower()}") from None
+    missing = [name for name, entry in known.items() if name not in given and _required(entry)]
+    if missing:
+        raise PrunebenchError(f"{where} needs a value for {missing[0]!r}")
+    return cls(**given)
+
+
+def _holds_parts(value: Any) -> bool:
+    return isinstance(value, Part) or (isinstance(value, tuple) and any(map(_holds_parts, value)))
+
+
+def _required(entry: Field[Any]) -> bool:
+    return entry.default is MISSING and entry.default_factory is MISSING
+
+
+def change(part: Part, values: Mapping[str, Any], where: str) -> Part:
+    """Return `part` with some fields replaced by plain values, checked as `construct` does."""
+    return construct(type(part), {e.name: getattr(part, e.name) for e in fields(part)} | dict(values), where)
+
+
+def at_defaults(part: Part) -> set[str]:
+    """Return the names of the fields that stand at their class default."""
+    return {entry.name for entry in fields(part) if getattr(part, entry.name) == entry.default}
+
+
+def map_parts(part: Part, function: Callable[[Part], Part]) -> Part:
+    """Return `part` after `function` was applied to every part it holds, and then to itself."""
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, Part):
+            return map_parts(value, function)
+        return tuple(map(inside, value)) if isinstance(value, tuple) else value
+
+    changed = {e.name: inside(v) for e in fields(part) if _holds_parts(v := getattr(part, e.name))}
+    return function(replace(part, **changed) if changed else part)
+
+
+def identity(part: Part) -> dict[str, Any]:
+    """Return everything that decides what a part computes, as JSON: name, version, fields, own code.
+
+    Parts outside our distribution carry a hash of their module's syntax tree without docstrings and
+    comments, so that an author's edit takes effect without a version bump.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Part):
+            return identity(value)
+        return list(map(plain, value)) if isinstance(value, tuple) else value
+
+    found: dict[str, Any] = {"part": part.name, "kind": part.kind, "version": part.version}
+    found["fields"] = {entry.name: plain(getattr(part, entry.name)) for entry in fields(part)}
+    return found | foreign_code(type(part))
+
+
+def foreign_code(cls: type) -> dict[str, list[str]]:
+    """Return {"code": hashes} of the modules outside our distribution that define `cls`, else {}."""
+    modules = {c.__module__ for c in cls.__mro__} - {"builtins", "abc", "typing"}
+    foreign = sorted(name for name in modules if name.partition(".")[0] not in OWN_PACKAGES)
+    return {"code": [_code_hash(name) for name in foreign]} if foreign else {}
+
+
+@cache
+def _code_hash(module: str) -> str:
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError, KeyError) as error:
+        raise PrunebenchError(
+            f"cannot read the source of {module}, which is part of every key of its parts: {error}"
+        ) from None
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
+                del body[0]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+
+
+def settle_labels(given: Labels | Array, known: Array) -> Labels:
+    """Turn what a labeler returned into `Labels`, whose paid images are those with a known label."""
+    if isinstance(given, Labels):
+        return given
+    return Labels(values=given, paid=known >= 0)

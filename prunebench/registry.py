@@ -1,0 +1,206 @@
+"""From entry points to parts by name. A plugin that is broken is reported, never fatal.
+
+Built-in parts are found exactly as a stranger's are: through the entry-point group `prunebench`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from prunebench import hookspecs
+from prunebench.errors import PrunebenchError, unknown
+from prunebench.parts import (
+    Backbone,
+    Dataset,
+    Labeler,
+    Method,
+    Part,
+    Scorer,
+    Selector,
+    check_class,
+    construct,
+    map_parts,
+)
+
+GROUP = "prunebench"
+OWN_DISTRIBUTION = "prunebench"
+KINDS: dict[str, type] = {
+    "datasets": Dataset,
+    "backbones": Backbone,
+    "labelers": Labeler,
+    "scorers": Scorer,
+    "selectors": Selector,
+    "methods": Method,
+}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
+PROXY = "proxy"  # the backbone name that means: the network trained on the labels
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One entry point and what became of it. error: None, or why it is not in use."""
+
+    distribution: str
+    release: str
+    entry: str
+    module: str
+    error: str | None = None
+
+
+@dataclass
+class Registry:
+    """Everything that plugins registered, by kind and name, and the plugins themselves."""
+
+    plugins: list[Plugin] = field(default_factory=list)
+    found: dict[str, dict[str, Any]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+    owners: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def add(self, owner: str, offered: Mapping[str, list[Any]]) -> None:
+        """Take in all that one plugin offers, or, where anything is wrong, nothing of it."""
+        accepted: dict[tuple[str, str], Any] = {}
+        for kind, items in offered.items():
+            for item in items:
+                name = _checked_name(kind, item)
+                if holder := self.owners.get((kind, name)) or (owner if (kind, name) in accepted else None):
+                    raise TypeError(f"{kind[:-1]} {name!r} is offered by {owner} and by {holder}")
+                accepted[kind, name] = item
+        for (kind, name), item in accepted.items():
+            self.found[kind][name] = item
+            self.owners[kind, name] = owner
+
+    def get(self, kind: str, name: str) -> Any:
+        """Return what is registered under `name`; raise PrunebenchError with the nearest names."""
+        if name not in self.found[kind]:
+            raise unknown(kind[:-1], name, self.found[kind], f"prunebench list {kind}{self._broken()}")
+        return self.found[kind][name]
+
+    def _broken(self) -> str:
+        names = ", ".join(sorted({plugin.distribution for plugin in self.plugins if plugin.error}))
+        return f" (broken plugins: {names}; see: prunebench list plugins)" if names else ""
+
+    def part(self, kind: str, given: str | Mapping[str, Any]) -> Part:
+        """Make a part from its name, or from {part = NAME, FIELD = VALUE, ...}, as TOML spells it."""
+        values = {"part": given} if isinstance(given, str) else dict(given)
+        if "part" not in values:
+            raise PrunebenchError(f"a {kind} is written as a name or as {{part = NAME, ...}}, not {given!r}")
+        name = values.pop("part")
+        cls = self.get(f"{kind}s", name)
+        for field_name, value in values.items():
+            if isinstance(value, Mapping):
+                values[field_name] = self.part(value.get("kind", field_name), _without(value, "kind"))
+        return construct(cls, values, name)
+
+    def rebuild(self, identity: Mapping[str, Any]) -> Part:
+        """Make the part that `parts.identity` described."""
+
+        def value_of(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return self.rebuild(value)
+            return tuple(map(value_of, value)) if isinstance(value, list) else value
+
+        values = {name: value_of(value) for name, value in identity["fields"].items()}
+        return construct(self.get(f"{identity['kind']}s", identity["part"]), values, identity["part"])
+
+    def dataset(self, spec: str | Mapping[str, Any]) -> Dataset:
+        """Return a registered dataset by name, or make one that takes a path.
+
+        `spec` is NAME, or FAMILY:PATH@RESOLUTION, or the fields of a `[dataset.NAME]` table together
+        with its `name` and `family`.
+        """
+        if isinstance(spec, Mapping):
+            values = dict(spec)
+            cls = self.get("datasets", values.pop("family"))
+            return construct(cls, values, f"dataset {values.get('name')}")  # type: ignore[no-any-return]
+        family, colon, rest = spec.partition(":")
+        found = self.get("datasets", family)
+        if not isinstance(found, type):
+            return found  # type: ignore[no-any-return]
+        path, _, side = rest.rpartition("@")
+        if not colon or not path or not side.isdigit():
+            raise PrunebenchError(f"dataset {spec!r}: write it as {family}:PATH@RESOLUTION, such as {family}:photos@64")
+        name = re.sub(r"[^A-Za-z0-9]+", "_", path).strip("_") or family
+        return found(name=f"{family}-{name}-{side}", path=path, side=int(side))  # type: ignore[no-any-return]
+
+    def resolve_backbones(self, part: Part) -> Part:
+        """Replace the names of backbones in `part`'s fields by the backbones; "proxy" stays a name."""
+
+        def resolved(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(resolved, value))
+            return self.part("backbone", value) if isinstance(value, str) and value != PROXY else value
+
+        def visit(inner: Part) -> Part:
+            backbone = getattr(inner, "backbone", None)
+            if backbone is None:
+                return inner
+            return construct(type(inner), vars(inner) | {"backbone": resolved(backbone)}, inner.name)
+
+        return map_parts(part, visit)
+
+
+def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
+
+
+def _checked_name(kind: str, item: Any) -> str:
+    """Return the name of an offered item, raising TypeError unless it is what its hook promises."""
+    base = KINDS[kind]
+    if issubclass(base, Part):
+        if not (isinstance(item, type) and issubclass(item, base)):
+            raise TypeError(f"register_{kind} returned {item!r}, expected subclasses of {base.__name__}")
+        check_class(item)
+        name = item.name
+    elif isinstance(item, type) and issubclass(item, Dataset) and kind == "datasets":
+        name = item.__dataclass_fields__["name"].default  # type: ignore[assignment]
+    elif isinstance(item, base):
+        name = item.name  # type: ignore[attr-defined]
+    else:
+        raise TypeError(f"register_{kind} returned {item!r}, expected {base.__name__} values")
+    if not NAME.fullmatch(str(name)):
+        raise TypeError(f"{name!r} cannot be a name: use letters, digits, '_', '.', '+' or '-', 64 at most")
+    return str(name)
+
+
+@cache
+def load() -> Registry:
+    """Load every plugin once, our own first, then strangers' by name, each behind its own guard."""
+    registry = Registry()
+    for distribution, release, entry in _entry_points():
+        error = None
+        try:
+            registry.add(distribution, _offer(entry))
+        except (Exception, SystemExit) as problem:
+            error = f"{type(problem).__name__}: {problem}".splitlines()[0]
+        registry.plugins.append(Plugin(distribution, release, entry.name, entry.value, error))
+    return registry
+
+
+def _offer(entry: EntryPoint) -> dict[str, list[Any]]:
+    """Import one plugin and collect what its hooks return, checking for misspelt ones."""
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(entry.load())
+    manager.check_pending()
+    offered = {}
+    for kind in KINDS:
+        returned = getattr(manager.hook, f"register_{kind}")()
+        offered[kind] = [item for items in returned for item in items]
+    return offered
+
+
+def _entry_points() -> Iterator[tuple[str, str, EntryPoint]]:
+    """Yield (distribution, release, entry point), our own first, strangers as far as the user allows."""
+    allowed = os.environ.get("PRUNEBENCH_PLUGINS")
+    wanted = None if allowed is None else {name.strip() for name in allowed.split(",")}
+    found = [(entry.dist.name, entry.dist.version, entry) for entry in entry_points(group=GROUP) if entry.dist]
+    for name, release, entry in sorted(found, key=lambda f: (f[0] != OWN_DISTRIBUTION, f[0], f[2].name)):
+        if name == OWN_DISTRIBUTION or wanted is None or name in wanted:
+            yield name, release, entry
