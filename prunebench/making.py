@@ -1,0 +1,439 @@
+"""How each stage is made: from stored artefacts to one new artefact, in this process, on one device.
+
+A job is plain JSON, so that any executor can carry it: the stage's kind, identity, input keys and
+key, and where data and store are. Truth is read here alone, for the label draw and for the accuracy.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prunebench import registry, seeds
+from prunebench.artefacts import (
+    Accuracy,
+    Array,
+    Artefact,
+    Dynamics,
+    Embeddings,
+    Labels,
+    Scores,
+    Subset,
+)
+from prunebench.errors import MissingArtefactError, PrunebenchError
+from prunebench.images import Images
+from prunebench.parts import Dataset, Part, Progress, Recipe, Selector, construct, settle_labels
+from prunebench.sampling import apportion, draw_labels, kept
+from prunebench.store import Store
+
+ARTEFACTS: dict[str, type[Artefact]] = {
+    "known": Labels,
+    "embeddings": Embeddings,
+    "labels": Labels,
+    "dynamics": Dynamics,
+    "scores": Scores,
+    "subset": Subset,
+    "beside": Subset,
+    "accuracy": Accuracy,
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage to make, as JSON carries it between processes."""
+
+    kind: str
+    key: str
+    title: str
+    identity: dict[str, Any]
+    inputs: dict[str, str]
+    dataset: Any
+    data: str
+    store: str
+    device: str
+
+
+def run(job: Job, progress: Progress) -> None:
+    """Make the stage of `job` and store it, unless somebody else just did.
+
+    Raise whatever the stage raises, after recording the failure; MissingArtefactError for an input
+    that has to be made again.
+    """
+    store = Store(Path(job.store))
+    with store.lock(job.key):
+        if job.key in store:
+            return
+        started = time.perf_counter()
+        memory = _PeakMemory(job.device)
+        try:
+            artefact = MAKERS[job.kind](Bench(job, store, progress))
+        except MissingArtefactError:
+            raise
+        except Exception as error:
+            store.fail(job.key, {"title": job.title, "kind": job.kind, **failure(error)})
+            raise
+        manifest = {
+            "kind": job.kind,
+            "title": job.title,
+            "identity": job.identity,
+            "inputs": job.inputs,
+            "seconds": round(time.perf_counter() - started, 4),
+            "peak_bytes": memory.peak(),
+            "device": job.device,
+            "device_name": device_name(job.device),
+            "versions": versions(),
+            "commit": commit(),
+            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        store.write(job.key, artefact, manifest)
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """Describe an error as JSON: its message, its traceback, and which input has to be made again."""
+    expected = isinstance(error, PrunebenchError)
+    return {
+        "message": str(error) if expected else f"{type(error).__name__}: {error}",
+        "missing": error.key if isinstance(error, MissingArtefactError) else None,
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+class _PeakMemory:
+    """Peak memory of the process, or on CUDA of the device since this was made, in bytes."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        if device == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
+
+    def peak(self) -> int:
+        if self.device == "cuda":
+            import torch
+
+            return int(torch.cuda.max_memory_allocated())
+        import resource
+
+        scale = 1 if platform.system() == "Darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+@cache
+def device_name(device: str) -> str:
+    """Return the model of the GPU, or the architecture of the CPU."""
+    if device == "cuda":
+        import torch
+
+        return str(torch.cuda.get_device_name())
+    return platform.machine()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions that a result may depend on."""
+    return {"python": platform.python_version()} | {p: version(p) for p in ("prunebench", "torch", "numpy")}
+
+
+@cache
+def commit() -> str | None:
+    """Return the commit of the source tree prunebench runs from; None for an installed package."""
+    here = Path(__file__).parent.parent
+    if not (here / ".git").exists():
+        return None
+    asked = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True)
+    return asked.stdout.strip() or None
+
+
+@cache
+def load_split(dataset: Dataset, data: Path, split: str) -> tuple[Images, Array]:
+    """Load one split, once per process: the images, and the true labels, int64 [n]."""
+    array, labels = dataset.load(data, split)
+    labels = np.ascontiguousarray(labels, dtype=np.int64)
+    if len(array) != len(labels):
+        raise PrunebenchError(f"dataset {dataset.name} {split}: {len(array)} images but {len(labels)} labels")
+    labels.setflags(write=False)
+    return Images(array, mean=dataset.mean, std=dataset.std), labels
+
+
+class Bench:
+    """Everything one stage may reach for: its inputs, the training images, and what parts may name."""
+
+    def __init__(self, job: Job, store: Store, progress: Progress) -> None:
+        self.job, self.store, self.progress = job, store, progress
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The dataset of this stage."""
+        return registry.load().dataset(self.job.dataset)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self.dataset.classes
+
+    @property
+    def images(self) -> Images:
+        """The training images."""
+        return load_split(self.dataset, Path(self.job.data), "train")[0]
+
+    @property
+    def truth(self) -> Array:
+        """The true training labels, for the label draw and the final training alone."""
+        return load_split(self.dataset, Path(self.job.data), "train")[1]
+
+    @cached_property
+    def part(self) -> Part:
+        """The part this stage runs."""
+        return registry.load().rebuild(self.job.identity["part"])
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe this stage trains with."""
+        return construct(Recipe, self.job.identity["recipe"], "recipe")
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """The stage's own random stream."""
+        _root, stream, repeat = self.job.identity["seed"]
+        return seeds.stream(stream, repeat)
+
+    def input(self, name: str) -> Any:
+        """Read an input of this stage from the store."""
+        return self.store.read(self.job.inputs[name], ARTEFACTS[name.partition("/")[0]])
+
+    def embeddings(self) -> Array:
+        """Return the part's embeddings: those of its backbones, concatenated in order."""
+        names = sorted((n for n in self.job.inputs if n.startswith("embeddings/")), key=lambda n: int(n[11:]))
+        joined = np.concatenate([self.input(name).values for name in names], axis=1)
+        joined.setflags(write=False)
+        return joined
+
+    def arguments(self, **more: Any) -> dict[str, Any]:
+        """Return what the part's method asks for, by name."""
+        makers: dict[str, Callable[[], Any]] = {
+            "images": lambda: self.images,
+            "classes": lambda: self.classes,
+            "recipe": lambda: self.recipe,
+            "rng": lambda: self.rng,
+            "device": lambda: self.job.device,
+            "progress": lambda: self.progress,
+            "checkpoint": lambda: self.store.checkpoint(self.job.key),
+            "embeddings": self.embeddings,
+            "known": lambda: self.input("known").values,
+            "labels": lambda: self.input("labels").values,
+            "dynamics": lambda: self.input("dynamics"),
+            "scores": lambda: self.input("scores").values,
+        }
+        artefact_names = {name.partition("/")[0] for name in self.job.inputs}
+        arguments = {}
+        for name, required in self.part.needs().items():
+            if name in more:
+                arguments[name] = more[name]
+            elif required or name not in ("known", "labels", "dynamics", "scores") or name in artefact_names:
+                arguments[name] = makers[name]()
+        return arguments
+
+    def call(self, **more: Any) -> Any:
+        """Call the part's one method with what it asks for."""
+        return getattr(self.part, self.part.method)(**self.arguments(**more))
+
+    def bug(self, what: str) -> PrunebenchError:
+        """Return the error for a part that broke its contract."""
+        return PrunebenchError(
+            f"{self.part.name!r} {what} ({self.dataset.name}). This is a bug in {type(self.part).__module__}."
+        )
+
+
+def make_known(bench: Bench) -> Labels:
+    """Draw the labels that are paid for; all others are -1."""
+    what, truth = bench.job.identity, bench.truth
+    rng = bench.rng if "seed" in what else np.random.default_rng(0)
+    if what["annotation"] in (0, 1):
+        index = np.arange(len(truth) if what["annotation"] else 0)
+    else:
+        index = draw_labels(truth, what["annotation"], what["sampling"], rng)
+    values = np.full(len(truth), -1)
+    values[index] = truth[index]
+    return Labels(values=values, paid=values >= 0)
+
+
+def make_embeddings(bench: Bench) -> Embeddings:
+    """Run a backbone over the training images; without a part, the proxy network of the dynamics."""
+    if "part" in bench.job.identity:
+        values = np.asarray(bench.call())
+        if values.ndim != 2 or len(values) != len(bench.images):
+            raise bench.bug(f"returned embeddings of shape {values.shape}, expected [{len(bench.images)}, d]")
+        if not np.isfinite(values).all():
+            raise bench.bug("returned embeddings that are not finite")
+        return Embeddings(values=values)
+    from prunebench import networks, training
+
+    images = bench.images
+    network = networks.build(
+        bench.recipe.network,
+        channels=images.channels,
+        classes=len(bench.classes),
+        resolution=images.resolution,
+        generator_seed=0,
+    )
+    networks.restore(network, bench.input("dynamics").weights)
+    return Embeddings(values=training.embed(network, images, device=bench.job.device, progress=bench.progress))
+
+
+def make_labels(bench: Bench) -> Labels:
+    """Ask the labeler, and check that every label is a class or -1."""
+    labels = settle_labels(bench.call(), bench.input("known").values)
+    if len(labels) != len(bench.images):
+        raise bench.bug(f"returned {len(labels)} labels, expected {len(bench.images)}")
+    if len(labels) and not -1 <= labels.values.min() <= labels.values.max() < len(bench.classes):
+        raise bench.bug(f"returned labels outside -1..{len(bench.classes) - 1}")
+    return labels
+
+
+def make_dynamics(bench: Bench) -> Dynamics:
+    """Train the proxy network on the labelled images and keep what it saw."""
+    from prunebench import training
+
+    labels = bench.input("labels").values
+    index = np.flatnonzero(labels >= 0)
+    if not len(index):
+        raise PrunebenchError(
+            f"no image of {bench.dataset.name} has a label, so no proxy network can train; "
+            "choose a labeler with labels, or a scorer that needs no dynamics"
+        )
+    trained = training.train(
+        bench.images,
+        labels,
+        bench.recipe,
+        classes=len(bench.classes),
+        rng=bench.rng,
+        device=bench.job.device,
+        index=index,
+        record=True,
+        progress=bench.progress,
+        checkpoint=bench.store.checkpoint(bench.job.key),
+    )
+    assert trained.dynamics is not None
+    return trained.dynamics
+
+
+def make_scores(bench: Bench) -> Scores:
+    """Ask the scorer; images its dynamics never saw get the mean of those they did."""
+    arguments = bench.arguments()
+    values = np.asarray(getattr(bench.part, bench.part.method)(**arguments), dtype=np.float64)
+    images = len(bench.images)
+    dynamics = arguments.get("dynamics")
+    if dynamics is not None and values.shape == dynamics.index.shape and len(values) < images:
+        seen, values = values, np.full(images, values.mean())
+        values[dynamics.index] = seen
+    if values.shape != (images,):
+        raise bench.bug(f"returned scores of shape {values.shape}, expected [{images}]")
+    if not np.isfinite(values).all():
+        raise bench.bug(f"returned {np.count_nonzero(~np.isfinite(values))} scores that are not finite")
+    return Scores(values=values)
+
+
+def make_subset(bench: Bench) -> Subset:
+    """Ask the selector, once, or once per class."""
+    images = len(bench.images)
+    if "beside" in bench.job.inputs:
+        bought = bench.input("known").paid.copy()
+        bought[bench.input("beside").index] = True
+        keep = int(bought.sum())
+    else:
+        keep = kept(images, bench.job.identity["ratio"])
+    part = bench.part
+    assert isinstance(part, Selector)
+    arguments = bench.arguments(keep=keep)
+    if part.per_class:
+        index = np.concatenate(list(_per_class(part, arguments, bench.input("labels").values, keep)))
+    else:
+        index = _selected(part, arguments, images, keep)
+    if len(index) != keep or len(np.unique(index)) != keep:
+        raise bench.bug(f"returned {len(np.unique(index))} distinct indices, expected {keep}")
+    return Subset(images=images, index=np.sort(index))
+
+
+def _selected(part: Selector, arguments: dict[str, Any], images: int, keep: int) -> Array:
+    # A selector without an input of length n has no other way to know how many images there are.
+    if not any(name in arguments for name in ("images", "scores", "embeddings", "labels", "dynamics", "known")):
+        raise PrunebenchError(f"{part.name!r} asks for nothing that tells how many images there are")
+    index = np.asarray(getattr(part, part.method)(**arguments))
+    if index.ndim != 1 or (len(index) and not (np.issubdtype(index.dtype, np.integer) and 0 <= index.min() and index.max() < images)):
+        raise PrunebenchError(f"{part.name!r} returned something else than indices in 0..{images - 1}")
+    return index
+
+
+def _per_class(part: Selector, arguments: dict[str, Any], labels: Array, keep: int) -> Iterator[Array]:
+    """Yield the chosen indices of each label, `keep` shared by largest remainder; -1 is a class too."""
+    quotas = apportion(keep, np.bincount(labels + 1))
+    for label, quota in enumerate(quotas):
+        members = np.flatnonzero(labels + 1 == label)
+        if len(members):
+            sliced = {
+                name: value[members] if name in ("scores", "embeddings", "labels", "dynamics", "known") else value
+                for name, value in arguments.items()
+            }
+            if "images" in sliced:
+                sliced["images"] = sliced["images"].take(members)
+            sliced["keep"] = int(quota)
+            yield members[_selected(part, sliced, len(members), int(quota))]
+
+
+def make_accuracy(bench: Bench) -> Accuracy:
+    """Train from scratch on the subset with its true labels, and test on the clean test split."""
+    from prunebench import training
+
+    subset: Subset = bench.input("subset")
+    truth, classes = bench.truth, len(bench.classes)
+    test_images, test_labels = load_split(bench.dataset, Path(bench.job.data), "test")
+    pruned = 100 * (subset.images - len(subset)) // subset.images
+    trained = training.train(
+        bench.images,
+        truth,
+        bench.recipe.at(pruned),
+        classes=classes,
+        rng=bench.rng,
+        device=bench.job.device,
+        index=subset.index,
+        test=(test_images, test_labels),
+        progress=bench.progress,
+        checkpoint=bench.store.checkpoint(bench.job.key),
+    )
+    predictions = trained.predictions
+    assert predictions is not None
+    correct = predictions == test_labels
+    sizes = np.bincount(test_labels, minlength=classes)
+    recalls = np.bincount(test_labels, weights=correct, minlength=classes)[sizes > 0] / sizes[sizes > 0]
+    worst = np.sort(recalls)[: max(1, len(recalls) // 10)]
+    return Accuracy(
+        predictions=predictions,
+        accuracy=100 * float(correct.mean()),
+        best_accuracy=max(percent for _, percent in trained.history),
+        balanced_accuracy=100 * float(recalls.mean()),
+        worst_decile_recall=100 * float(worst.mean()),
+        history=[[epoch, percent] for epoch, percent in trained.history],
+        kept_per_class=np.bincount(truth[subset.index], minlength=classes).tolist(),
+    )
+
+
+MAKERS: dict[str, Callable[[Bench], Artefact]] = {
+    "known": make_known,
+    "embeddings": make_embeddings,
+    "labels": make_labels,
+    "dynamics": make_dynamics,
+    "scores": make_scores,
+    "subset": make_subset,
+    "accuracy": make_accuracy,
+}

@@ -1,0 +1,218 @@
+"""The stages of a cell: what each needs, and its key. Nothing is computed here.
+
+dataset --+--> known (label draw) --+
+          +--> embeddings ----------+---------------------------+
+          |                         v                           v
+          +----------------------> labels --> dynamics --> scores --> subset --> accuracy
+
+Stages are shared wherever their keys are equal: between methods, ratios, seeds and suites.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prunebench import seeds, store
+from prunebench.errors import DataAbsentError
+from prunebench.parts import Dataset, Labeler, Part, View, foreign_code, identity
+from prunebench.registry import PROXY
+from prunebench.store import Store
+from prunebench.suite import Cell
+
+# Bump a stage's version when what it stores changes for the same identity and inputs.
+VERSIONS = {
+    "known": 1,
+    "embeddings": 1,
+    "labels": 1,
+    "dynamics": 1,
+    "scores": 1,
+    "subset": 1,
+    "accuracy": 1,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One computation. identity is JSON; inputs are the stages it reads; root is the dataset's key."""
+
+    kind: str
+    identity: dict[str, Any]
+    inputs: dict[str, Stage]
+    root: str
+    dataset: Dataset
+
+    @cached_property
+    def key(self) -> str:
+        """The key of what this stage makes."""
+        inputs = {name: stage.key for name, stage in self.inputs.items()} | {"dataset": self.root}
+        return store.key(self.kind, VERSIONS[self.kind], self.identity, inputs)
+
+    @property
+    def title(self) -> str:
+        """What the stage runs, such as dual(window=10), for plans and messages."""
+        if part := self.identity.get("part"):
+            return _spelled(part)
+        if self.kind == "known":
+            return f"{self.identity['annotation']:.0%} of the labels, {self.identity['sampling']}"
+        recipe = self.identity.get("recipe")
+        return f"{recipe['network']}, {recipe['epochs']} epochs" if recipe else self.kind
+
+    @property
+    def ratio(self) -> int | None:
+        """The ratio at which this stage selects, or trains on what was selected; None further up."""
+        own = self.identity.get("ratio")
+        return own if own is not None else self.inputs["subset"].ratio if self.kind == "accuracy" else None
+
+    def ancestors(self) -> Iterator[Stage]:
+        """Yield this stage and all it depends on, inputs first, each once."""
+        seen: set[str] = set()
+
+        def visit(stage: Stage) -> Iterator[Stage]:
+            if stage.key not in seen:
+                seen.add(stage.key)
+                for upstream in stage.inputs.values():
+                    yield from visit(upstream)
+                yield stage
+
+        yield from visit(self)
+
+
+def _spelled(part: dict[str, Any]) -> str:
+    values = {name: _spelled(v) if isinstance(v, dict) else v for name, v in part["fields"].items()}
+    shown = ", ".join(f"{name}={value}" for name, value in values.items() if (name, value) != ("per_class", False))
+    return f"{part['part']}({shown})"
+
+
+class Graph:
+    """The stages of many cells, each stage once."""
+
+    def __init__(self, cells: Iterable[Cell], roots: dict[str, str]) -> None:
+        """Build the stages; roots maps dataset names to their keys (see `dataset_key`)."""
+        self.roots = roots
+        self._built: dict[str, Stage] = {}
+        self.targets = {cell: self._accuracy(cell) for cell in cells}
+        self.stages = {stage.key: stage for target in self.targets.values() for stage in target.ancestors()}
+
+    def _stage(self, cell: Cell, kind: str, identity: dict[str, Any], inputs: dict[str, Stage]) -> Stage:
+        stage = Stage(kind, identity, inputs, self.roots[cell.dataset.name], cell.dataset)
+        return self._built.setdefault(stage.key, stage)
+
+    def _part(self, cell: Cell, kind: str, part: Part, available: dict[str, Stage], **extra: Any) -> Stage:
+        """Build the stage of a part: its inputs are the artefacts it names, its seed only if it asks for rng."""
+        needs = {*part.needs(), *(["labels"] if getattr(part, "per_class", False) else [])}
+        inputs = {name: stage for name, stage in available.items() if name in needs}
+        if "embeddings" in needs:
+            inputs |= self._embeddings(cell, part, available)
+        what = {"part": identity(part), **extra}
+        if "recipe" in needs:
+            what["recipe"] = asdict(cell.recipe)
+        if "rng" in needs:
+            what["seed"] = _seed(kind, cell.seed if kind == "subset" else _upstream(cell))
+        return self._stage(cell, kind, what, inputs)
+
+    def _embeddings(self, cell: Cell, part: Part, available: dict[str, Stage]) -> dict[str, Stage]:
+        """Build one embeddings stage per backbone of a part, in order: embeddings/0, embeddings/1, ..."""
+        given = part.backbone  # type: ignore[attr-defined]
+        found = {}
+        for place, backbone in enumerate(given if isinstance(given, tuple) else (given,)):
+            if backbone == PROXY:
+                recipe = {"recipe": asdict(cell.recipe)}
+                dynamics = {"dynamics": available["dynamics"]}
+                found[f"embeddings/{place}"] = self._stage(cell, "embeddings", recipe, dynamics)
+            else:
+                found[f"embeddings/{place}"] = self._part(cell, "embeddings", backbone, {})
+        return found
+
+    def known(self, cell: Cell, labeler: Labeler) -> Stage:
+        """Build the draw of the labels that a labeler buys; all or none of them needs no seed."""
+        what: dict[str, Any] = {"annotation": labeler.annotation, "sampling": labeler.sampling}
+        if 0 < labeler.annotation < 1:
+            what["seed"] = _seed("known", _upstream(cell))
+        return self._stage(cell, "known", what, {})
+
+    def _upstream_stages(self, cell: Cell) -> dict[str, Stage]:
+        """Build known, labels, dynamics and scores, as far as the method has them."""
+        method, found = cell.method, dict[str, Stage]()
+        if method.labeler is not None:
+            found["known"] = self.known(cell, method.labeler)
+            found["labels"] = self._part(cell, "labels", method.labeler, found)
+            what = {"recipe": asdict(cell.recipe), "seed": _seed("dynamics", _upstream(cell))}
+            found["dynamics"] = self._stage(cell, "dynamics", what, {"labels": found["labels"]})
+        if method.scorer is not None:
+            found["scores"] = self._part(cell, "scores", method.scorer, found)
+        return found
+
+    def subset(self, cell: Cell) -> Stage:
+        """Build the selection of a cell."""
+        if cell.method.beside is not None:
+            return self._matched(cell)
+        available = self._upstream_stages(cell)
+        return self._part(cell, "subset", cell.selector, available, ratio=cell.ratio)
+
+    def _matched(self, cell: Cell) -> Stage:
+        """Build the selection of as many images as another method bought labels in all."""
+        beside = cell.method.beside
+        assert beside is not None and beside.labeler is not None
+        other = Cell(**{**_values(cell), "method": beside})
+        what = {"part": identity(cell.selector), "seed": _seed("subset", cell.seed)}
+        inputs = {"beside": self.subset(other), "known": self.known(other, beside.labeler)}
+        return self._stage(cell, "subset", what, inputs)
+
+    def _accuracy(self, cell: Cell) -> Stage:
+        what = {"recipe": asdict(cell.recipe), "seed": _seed("accuracy", cell.seed)}
+        return self._stage(cell, "accuracy", what, {"subset": self.subset(cell)})
+
+
+def _values(cell: Cell) -> dict[str, Any]:
+    return {entry.name: getattr(cell, entry.name) for entry in fields(cell)}
+
+
+def _upstream(cell: Cell) -> int:
+    """Return the repeat of everything before the selection: the seed's own, or 0 where that is shared."""
+    return cell.seed if cell.repeats == "pipeline" else 0
+
+
+def _seed(stream: str, repeat: int) -> list[Any]:
+    return [seeds.ROOT_SEED, stream, repeat]
+
+
+def dataset_key(dataset: Dataset, data: Path, memory: Store) -> str:
+    """Return the key at the root of all stages of a dataset.
+
+    It is the hash of the content, remembered by path, size and time of the files; for a view, a key
+    made from the base's. Where the files are absent it is absent:NAME, which nothing stored matches.
+    """
+    if isinstance(dataset, View):
+        base = dataset_key(dataset.base, data, memory)
+        own = {e.name: getattr(dataset, e.name) for e in fields(dataset) if e.name not in ("name", "base")}
+        what = {"view": type(dataset).__name__, "fields": own} | foreign_code(type(dataset))
+        return f"absent:{dataset.name}" if base.startswith("absent:") else store.key("view", dataset.version, what, {"base": base})
+    try:
+        files = [(str(path), path.stat()) for path in dataset.files(data)]
+    except (DataAbsentError, FileNotFoundError):
+        return f"absent:{dataset.name}"
+    what = {e.name: getattr(dataset, e.name) for e in fields(dataset)}
+    what |= {"class": type(dataset).__qualname__, "version": dataset.version}
+    stamp = what | {"files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in files]}
+    note = memory.root / "datasets" / f"{hashlib.sha256(store.canonical(stamp).encode()).hexdigest()}.json"
+    if not note.is_file():
+        store.replace_file(note, json.dumps({"content": _content_hash(dataset, data)}).encode())
+    return str(json.loads(note.read_text())["content"])
+
+
+def _content_hash(dataset: Dataset, data: Path) -> str:
+    """Hash the class names and every image and label of both splits."""
+    digest = hashlib.sha256(store.canonical(list(dataset.classes)).encode())
+    for split in ("train", "test"):
+        for array in dataset.load(data, split):
+            digest.update(store.canonical([list(array.shape), str(array.dtype)]).encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

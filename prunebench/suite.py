@@ -1,0 +1,348 @@
+"""A suite file plus the user's filters -> an ordered list of cells, every value resolved."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from prunebench.errors import PrunebenchError, unknown
+from prunebench.parts import Dataset, Method, Part, Recipe, Selector, at_defaults, change, construct, identity, map_parts
+from prunebench.registry import Registry
+from prunebench.store import canonical
+
+if TYPE_CHECKING:
+    from prunebench.results import Result
+
+PROTOCOL = 1  # bump when rows made before and after may no longer share a table
+MATCHED = "random_matched"
+
+
+class SuiteFile(BaseModel):
+    """What a suite file may say. Unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    extends: str | None = None
+    title: str
+    note: str = ""
+    datasets: list[str]
+    methods: list[str]
+    references: list[str] = []
+    ratios: list[int] = [30, 50, 70, 80, 90]
+    seeds: int | list[int] = 5
+    recipe: str | dict[str, str]
+    repeats: Literal["pipeline", "training"] = "pipeline"
+    tuning: Literal["default"] = "default"
+    dataset: dict[str, dict[str, Any]] = {}
+    method: dict[str, dict[str, Any]] = {}
+
+    @field_validator("ratios")
+    @classmethod
+    def _percent(cls, ratios: list[int]) -> list[int]:
+        if wrong := [ratio for ratio in ratios if not 0 <= ratio <= 99]:
+            raise ValueError(f"{wrong[0]} is no percentage pruned: 0 to 99")
+        return ratios
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named suite and where it was read."""
+
+    name: str
+    file: SuiteFile
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filters:
+    """What the command line says about which cells to run; None leaves the suite's own list."""
+
+    methods: Sequence[str] | None = None
+    datasets: Sequence[str] | None = None
+    ratios: Sequence[int] | None = None
+    seeds: Sequence[int] | None = None
+    recipe: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)  # "PART.field" or "recipe.field" -> value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One (method, dataset, ratio, seed) with everything that decides its result."""
+
+    suite: str
+    dataset: Dataset
+    method: Method
+    ratio: int
+    seed: int
+    recipe_name: str
+    recipe: Recipe
+    repeats: str
+    tuning: str
+
+    @property
+    def name(self) -> str:
+        """How messages name this cell."""
+        return f"{self.method.name} {self.dataset.name} {self.ratio}% seed {self.seed}"
+
+    @property
+    def selector(self) -> Selector:
+        """The method's selector with the fields that depend on the ratio filled in."""
+        return self.method.selector.at(self.ratio)
+
+    @property
+    def method_key(self) -> str:
+        """Hash of what a row's method means, whatever the ratio: parts, recipe, tuning, repeats."""
+        beside = self.method.beside
+        meaning = {
+            "parts": {kind: identity(part) for kind, part in self.method.parts.items()},
+            "beside": beside and {kind: identity(part) for kind, part in beside.parts.items()},
+            "recipe": asdict(self.recipe),
+            "tuning": self.tuning,
+            "repeats": self.repeats,
+            "protocol": PROTOCOL,
+        }
+        return hashlib.sha256(canonical(meaning).encode()).hexdigest()[:16]
+
+
+def shipped() -> Path:
+    """Return the folder of the suites that come with prunebench."""
+    inside = Path(__file__).parent / "benchmarks"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "benchmarks"
+
+
+def names() -> list[str]:
+    """Return the names of the shipped suites."""
+    return sorted(path.stem for path in shipped().glob("*.toml") if path.stem != "recipes")
+
+
+def read(name: str) -> Suite:
+    """Read a shipped suite by name, or one of the user's by the path of its .toml file."""
+    path = Path(name) if name.endswith(".toml") else shipped() / f"{name}.toml"
+    if not path.is_file():
+        if name.endswith(".toml"):
+            raise PrunebenchError(f"suite file {name} does not exist. Shipped suites: {', '.join(names())}")
+        raise unknown("suite", name, names(), "prunebench list suites")
+    try:
+        return Suite(path.stem, SuiteFile.model_validate(_extended(path)), path)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(place) for place in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise unknown(f"key in {path.name}", where, SuiteFile.model_fields, "docs/suites.md") from None
+        raise PrunebenchError(f"{path.name}: {where}: {first['msg']} (it is {first['input']!r})") from None
+
+
+def _extended(path: Path) -> dict[str, Any]:
+    """Return the keys of a suite file over those of the suite it extends."""
+    values = read_toml(path)
+    parent = values.get("extends")
+    if parent is None:
+        return values
+    if not isinstance(parent, str) or parent == path.stem:
+        raise PrunebenchError(f"{path.name}: extends is {parent!r}, expected the name of another suite")
+    return read(parent).file.model_dump(exclude_unset=True) | values
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raise PrunebenchError naming file and line where it is not valid."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PrunebenchError(f"{path}: {error}") from None
+
+
+@cache
+def recipe_table() -> dict[str, dict[str, dict[str, Any]]]:
+    """Return benchmarks/recipes.toml: recipe name -> dataset family -> fields and part tables."""
+    return read_toml(shipped() / "recipes.toml")["recipe"]  # type: ignore[no-any-return]
+
+
+def recipe_for(name: str, dataset: Dataset) -> tuple[Recipe, dict[str, dict[str, Any]]]:
+    """Return the recipe `name` for a dataset, and the fields it gives to parts, by part name."""
+    table = recipe_table()
+    listed = table.get(name, {})
+    if name not in table and name not in dataset.recipes:
+        raise unknown("recipe", name, {*table, *dataset.recipes}, "benchmarks/recipes.toml")
+    entry = listed.get(dataset.name) or listed.get(dataset.family) or dataset.recipes.get(name)
+    if entry is None:
+        having = sorted(n for n in {*table, *dataset.recipes} if dataset.family in table.get(n, dataset.recipes))
+        raise PrunebenchError(
+            f"recipe {name!r} has no entry for dataset {dataset.name!r}. "
+            f"Recipes that have: {', '.join(having) or 'none; add one to the dataset class'}"
+        )
+    own = {key: value for key, value in entry.items() if not isinstance(value, Mapping)}
+    parts = {key: dict(value) for key, value in entry.items() if isinstance(value, Mapping)}
+    return construct(Recipe, own, f"recipe {name}.{dataset.family}"), parts
+
+
+class Resolver:
+    """Turns names from a suite and its filters into values, by one registry."""
+
+    def __init__(self, suite: Suite, filters: Filters, registry: Registry) -> None:
+        self.suite, self.filters, self.registry = suite, filters, registry
+
+    def dataset(self, name: str) -> Dataset:
+        """Return a dataset by name: one of the suite's own tables, a registered one, or FAMILY:PATH@SIDE."""
+        return self.registry.dataset(dataset_spec(self.suite, name))
+
+    def methods(self) -> list[str]:
+        """Return the names of the methods to run; references come along unless methods were chosen."""
+        file, chosen = self.suite.file, self.filters.methods
+        return [*file.methods, *file.references] if chosen is None or list(chosen) == ["all"] else list(chosen)
+
+    def method(self, name: str) -> Method:
+        """Return a method by name: one of the suite's own tables, or a registered one."""
+        table = self.suite.file.method.get(name)
+        if table is None:
+            found: Method = self.registry.get("methods", name)
+            return found
+        if wrong := set(table) - {"title", "labeler", "scorer", "selector"}:
+            raise unknown(
+                f"key of method {name}", min(wrong), ["title", "labeler", "scorer", "selector"], "docs/suites.md"
+            )
+        parts = {kind: self.registry.part(kind, given) for kind, given in table.items() if kind != "title"}
+        if "selector" not in parts:
+            raise PrunebenchError(f"method {name!r} in suite {self.suite.name!r} needs a selector")
+        return Method(name=name, title=table.get("title", name), **parts)  # type: ignore[arg-type]
+
+    def resolved(self, method: Method, defaults: Mapping[str, Mapping[str, Any]]) -> Method:
+        """Fill in what recipe and flags say about the parts of a method, and its backbones."""
+        used: dict[str, Any] = {}
+
+        def visit(part: Part) -> Part:
+            open_fields = at_defaults(part)
+            given = {k: v for k, v in defaults.get(part.name, {}).items() if k in open_fields}
+            for path, value in self.filters.changes.items():
+                owner, _, name = path.rpartition(".")
+                if owner == part.name:
+                    used[path] = given[name] = value
+            return change(part, given, part.name) if given else part
+
+        backbones = self.registry.resolve_backbones
+        parts = {kind: map_parts(backbones(part), visit) for kind, part in method.parts.items()}
+        used |= {path: value for path, value in self.filters.changes.items() if path.startswith("recipe.")}
+        suffix = "{" + ",".join(f"{path}={value}" for path, value in used.items()) + "}" if used else ""
+        return replace(method, name=method.name + suffix, title=method.title + suffix, **parts)  # type: ignore[arg-type]
+
+    def recipe(self, dataset: Dataset) -> tuple[str, Recipe, dict[str, dict[str, Any]]]:
+        """Return the name and the recipe for a dataset, and what it says about parts."""
+        given = self.filters.recipe or self.suite.file.recipe
+        name = given if isinstance(given, str) else given.get(dataset.family, given.get("default", ""))
+        recipe, defaults = recipe_for(name, dataset)
+        changes = {path.removeprefix("recipe."): v for path, v in self.filters.changes.items() if path[:7] == "recipe."}
+        return name, construct(Recipe, asdict(recipe) | changes, "recipe"), defaults
+
+
+def dataset_spec(suite: Suite, name: str) -> str | dict[str, Any]:
+    """Return what the registry makes a dataset from: its name, or the suite's `[dataset.NAME]` table.
+
+    Such a table says `folder = "photos"` and `side = 64`: a family that takes a path, and its fields.
+    """
+    table = suite.file.dataset.get(name)
+    if table is None:
+        return name
+    own = dict(table)
+    family = next((key for key in own if key not in ("side", "name")), None)
+    if family is None:
+        raise PrunebenchError(f"[dataset.{name}] needs `folder = PATH` and `side = PIXELS`")
+    return {"family": family, "name": name, "path": own.pop(family), **own}
+
+
+def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
+    """Return the cells of a suite in the order of its lists, after the user's filters."""
+    resolver, file = Resolver(suite, filters, registry), suite.file
+    seeds = filters.seeds if filters.seeds is not None else seed_list(file.seeds)
+    found: list[Cell] = []
+    for dataset_name in filters.datasets or file.datasets:
+        dataset = resolver.dataset(dataset_name)
+        recipe_name, recipe, defaults = resolver.recipe(dataset)
+        wanted = resolver.methods()
+        methods = [resolver.resolved(resolver.method(n), defaults) for n in wanted if n != MATCHED]
+        if MATCHED in wanted:
+            methods += [_matched(m, registry) for m in methods if 0 < m.annotation < 1 and not m.reference]
+        for method in methods:
+            ratios = filters.ratios or file.ratios if method.ratio is None else [method.ratio]
+            for ratio in ratios:
+                method.selector.at(ratio)  # an impossible ratio is an error before anything runs
+                found += [
+                    Cell(
+                        suite=suite.name,
+                        dataset=dataset,
+                        method=method,
+                        ratio=ratio,
+                        seed=seed,
+                        recipe_name=recipe_name,
+                        recipe=recipe,
+                        repeats=file.repeats,
+                        tuning=file.tuning,
+                    )
+                    for seed in seeds
+                ]
+    _check_changes(filters, found)
+    return found
+
+
+def seed_list(seeds: int | list[int]) -> list[int]:
+    """Return the seeds that a suite's count or list stands for."""
+    return list(range(seeds)) if isinstance(seeds, int) else seeds
+
+
+def _matched(method: Method, registry: Registry) -> Method:
+    """Return the Random that keeps as many images as `method` bought labels in all."""
+    return Method(
+        name=f"{MATCHED}{{{method.name}}}",
+        title=f"Random with as many labels as {method.title}",
+        selector=registry.part("selector", "random"),  # type: ignore[arg-type]
+        reference=True,
+        beside=method,
+    )
+
+
+def _check_changes(filters: Filters, found: list[Cell]) -> None:
+    """Raise PrunebenchError for a --set that touched no cell."""
+    names = " ".join({cell.method.name for cell in found})
+    for path in filters.changes:
+        if f"{path}=" not in names:
+            raise PrunebenchError(f"--set {path}: no chosen method has such a part. See: prunebench list methods")
+
+
+def current_keys(rows: Iterable[Result], suite: Suite, registry: Registry) -> dict[tuple[str, str, str], str | None]:
+    """Return the method_key that follows from a suite today, for each (method, dataset, recipe) of some rows.
+
+    A method that cannot be made any more has the key "gone", so that its rows show as stale.
+    """
+    found: dict[tuple[str, str, str], str | None] = {}
+    for row in rows:
+        place = (row.method, row.dataset, row.recipe)
+        if place in found or row.dataset not in {*registry.found["datasets"], *suite.file.dataset}:
+            continue  # a folder of the user's: its recipe cannot be told from here
+        base = row.method.partition("{")[0] if row.changes else row.method
+        wanted = [(row.beside or "").partition("{")[0], MATCHED] if row.beside else [base]
+        filters = Filters(
+            methods=wanted, datasets=[row.dataset], ratios=[row.ratio], seeds=[0], recipe=row.recipe, changes=row.changes
+        )
+        try:
+            made = {cell.method.name: cell.method_key for cell in cells(suite, filters, registry)}
+            found[place] = made.get(row.method, "gone")
+        except PrunebenchError:
+            found[place] = "gone"
+    return found
+
+
+def parse_change(text: str) -> tuple[str, Any]:
+    """Split `PART.field=value`; the value is read as TOML, or else as a plain string."""
+    path, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"[\w.+-]+\.\w+", path):
+        raise PrunebenchError(f"--set {text!r}: write it as PART.field=value or recipe.field=value")
+    try:
+        return path, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path, value
