@@ -1,0 +1,363 @@
+"""The command line: parsing and printing only.
+
+Results go to stdout, progress and errors to stderr. Exit codes: 0 all done, 1 some cell failed, 2 bad
+usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from prunebench import suite as suites
+from prunebench.errors import PrunebenchError, unknown
+from prunebench.registry import KINDS, load
+
+if TYPE_CHECKING:
+    from prunebench.matrix import Matrix
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Which part of a training set is worth keeping, and what does it cost to find out?",
+)
+state = {"traceback": False}
+
+MethodsOption = Annotated[str | None, typer.Option("--methods", help="Names with commas, or all.")]
+DatasetsOption = Annotated[str | None, typer.Option("--datasets", help="Names with commas, or folder:PATH@PIXELS.")]
+RatiosOption = Annotated[str | None, typer.Option("--ratios", help="Percent pruned, such as 30,90.")]
+SeedsOption = Annotated[str | None, typer.Option("--seeds", help="A count (3 means 0,1,2) or a list (0,3).")]
+SuiteOption = Annotated[str | None, typer.Option("--suite", help="A shipped suite or a .toml file. [default: standard]")]
+RecipeOption = Annotated[str | None, typer.Option("--recipe", help="How networks are trained.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="PART.field=value: a variant with its own name.")]
+StoreOption = Annotated[
+    Path | None, typer.Option("--store", envvar="PRUNEBENCH_STORE", help="Where artefacts are kept. [default: user cache]")
+]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", envvar="PRUNEBENCH_DATA", help="Where datasets are. [default: user cache]")
+]
+ResultsOption = Annotated[Path, typer.Option("--results", help="Where rows and pages are written.")]
+
+
+def main() -> NoReturn:
+    """Run the command line; errors a user can mend are one line."""
+    try:
+        app()
+    except PrunebenchError as error:
+        if state["traceback"]:
+            traceback.print_exc()
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    sys.exit(0)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"prunebench {version('prunebench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Options that stand before the command."""
+    state["traceback"] = show_traceback
+
+
+def cache_folder(name: str) -> Path:
+    """Return a folder of ours in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prunebench" / name
+
+
+def split(text: str | None) -> list[str] | None:
+    """Split a comma-separated option."""
+    return [word.strip() for word in text.split(",") if word.strip()] if text is not None else None
+
+
+def numbers(option: str, text: str | None, limit: int) -> list[int] | None:
+    """Split a comma-separated option into whole numbers from 0 to below `limit`."""
+    words = split(text)
+    if words is None:
+        return None
+    if not words or not all(word.isdigit() and int(word) < limit for word in words):
+        raise PrunebenchError(f"{option} {text!r}: expected whole numbers from 0 to {limit - 1}, with commas")
+    return [int(word) for word in words]
+
+
+def pick_device(name: str) -> str:
+    """Return "cpu" or "cuda"; raise PrunebenchError for a device that is not there."""
+    if name == "cpu":
+        return name
+    if name not in ("auto", "cuda"):
+        raise unknown("device", name, ["auto", "cpu", "cuda"], "prunebench doctor")
+    # A driver leaves these behind; without one there is no need to import torch to know.
+    if not (Path("/proc/driver/nvidia").exists() or Path("/dev/nvidiactl").exists() or os.name == "nt"):
+        there = False
+    else:
+        import torch
+
+        there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise PrunebenchError("--device cuda: this machine has no CUDA device; use --device cpu, see prunebench doctor")
+    return "cuda" if there else "cpu"
+
+
+def build_matrix(
+    suite: str | None,
+    methods: str | None,
+    datasets: str | None,
+    ratios: str | None,
+    seeds: str | None,
+    recipe: str | None,
+    changes: list[str] | None,
+    device: str,
+    store: Path | None,
+    data: Path | None,
+) -> Matrix:
+    """Turn the options that choose cells into the matrix of those cells."""
+    from prunebench.matrix import Matrix
+    from prunebench.store import Store
+
+    counted = numbers("--seeds", seeds, 10_000)
+    filters = suites.Filters(
+        methods=split(methods),
+        datasets=None if datasets == "all" else split(datasets),
+        ratios=numbers("--ratios", ratios, 100),
+        seeds=list(range(counted[0])) if counted and len(counted) == 1 else counted,
+        recipe=recipe,
+        changes=dict(map(suites.parse_change, changes or [])),
+    )
+    chosen = suites.read(suite or "standard")
+    cells = suites.cells(chosen, filters, load())
+    if not cells:
+        raise PrunebenchError("these options choose no cell; --seeds counts from 1, and a suite needs methods and datasets")
+    wanted = filters.datasets or chosen.file.datasets
+    specs = {load().dataset(spec).name: spec for spec in (suites.dataset_spec(chosen, name) for name in wanted)}
+    return Matrix(
+        cells,
+        Store(store or cache_folder("store")),
+        data or cache_folder("data"),
+        pick_device(device),
+        changes=filters.changes,
+        datasets=specs,
+    )
+
+
+@app.command()
+def run(
+    suite: SuiteOption = None,
+    methods: MethodsOption = None,
+    datasets: DatasetsOption = None,
+    ratios: RatiosOption = None,
+    seeds: SeedsOption = None,
+    recipe: RecipeOption = None,
+    changes: SetOption = None,
+    device: DeviceOption = "auto",
+    store: StoreOption = None,
+    data: DataOption = None,
+    results: ResultsOption = Path("leaderboard"),
+    executor: Annotated[str, typer.Option("--executor", help="What runs the stages: local.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, help="Processes; 0 works in this one. [default: one a core, or 1 a GPU]")
+    ] = None,
+    fresh: Annotated[list[str] | None, typer.Option("--fresh", help="PART whose stages are made again.")] = None,
+) -> None:
+    """Run cells, print a line for each and the leaderboard. The same command again resumes."""
+    from prunebench.forecast import learnt
+    from prunebench.running import run_matrix
+
+    matrix = build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data)
+    if not any((suite, methods, datasets, ratios, seeds, recipe)):
+        print_plan(matrix, each=False)
+        typer.echo("\nNothing was run. Choose with --suite, --methods, --datasets, ..., or say --methods all.")
+        return
+    matrix.check_device()
+    matrix.fetch()
+    remake(matrix, fresh or [])
+    failures = run_matrix(matrix, learnt(matrix), results, executor, workers)
+    chosen = {cell.suite for cell in matrix.cells}
+    for name in chosen:
+        typer.echo()
+        show_page(name, suite or "standard", results)
+    for title, message in failures.items():
+        typer.echo(f"failed: {title}: {message}", err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+def remake(matrix: Matrix, parts: list[str]) -> None:
+    """Forget what is stored of the stages that run one of these parts, and of all that follows from them."""
+    known = {stage.identity["part"]["part"] for stage in matrix.graph.stages.values() if "part" in stage.identity}
+    for part in parts:
+        if part not in known:
+            raise unknown("part in the chosen cells", part, known, "prunebench plan")
+    for stage in matrix.graph.stages.values():
+        if any(s.identity.get("part", {}).get("part") in parts for s in stage.ancestors()):
+            matrix.store.remove(stage.key)
+
+
+def show_page(name: str, source: str, results: Path) -> None:
+    """Write the page of a suite and print its accuracy tables."""
+    from prunebench import leaderboard
+    from prunebench.pages import page_of
+
+    page = page_of(name, source, results)
+    path = results / f"{name}.md"
+    path.write_text(leaderboard.markdown(page), encoding="utf-8")
+    typer.echo(leaderboard.text(page, only=lambda table: table.title in ("Accuracy", "Reference points")))
+    typer.echo(f"\nThe whole page: {path}")
+
+
+@app.command()
+def plan(
+    suite: SuiteOption = None,
+    methods: MethodsOption = None,
+    datasets: DatasetsOption = None,
+    ratios: RatiosOption = None,
+    seeds: SeedsOption = None,
+    recipe: RecipeOption = None,
+    changes: SetOption = None,
+    device: DeviceOption = "auto",
+    store: StoreOption = None,
+    data: DataOption = None,
+    each: Annotated[bool, typer.Option("--each", help="One line per stage, with its key.")] = False,
+) -> None:
+    """Show every stage of the chosen cells: stored or to make, for which methods, and how long it will take."""
+    print_plan(build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data), each)
+
+
+def print_plan(matrix: Matrix, each: bool) -> None:
+    """Print the stages of a matrix, counted together where they differ in ratio and seed only."""
+    from prunebench import planning
+    from prunebench.display import duration, table
+
+    for line in planning.absent(matrix):
+        typer.echo(line)
+    lines = planning.lines(matrix, each)
+    header = ["dataset", "stage", "what", *(["ratio", "seed", "key"] if each else []), "stored", "to make", "time", "methods"]
+    typer.echo(table([line.columns(each) for line in lines], header))
+    total = planning.total(lines)
+    stored, to_make = sum(line.stored for line in lines), sum(line.to_make for line in lines)
+    typer.echo(
+        f"\n{len(matrix.cells)} cells: {stored} stages stored, {to_make} to make, "
+        f"{duration(total)} of computation on one {matrix.device} worker"
+    )
+
+
+@app.command()
+def status(
+    suite: SuiteOption = None,
+    methods: MethodsOption = None,
+    datasets: DatasetsOption = None,
+    ratios: RatiosOption = None,
+    seeds: SeedsOption = None,
+    recipe: RecipeOption = None,
+    changes: SetOption = None,
+    device: DeviceOption = "auto",
+    store: StoreOption = None,
+    data: DataOption = None,
+) -> None:
+    """Show how many of the chosen cells are done, running, failed and left."""
+    from prunebench import planning
+    from prunebench.display import table
+
+    matrix = build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data)
+    rows, failures = planning.status(matrix)
+    typer.echo(table(rows, ["dataset", "method", "done", "running", "failed", "left"]))
+    for line in failures:
+        typer.echo(line)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="datasets, backbones, labelers, scorers, selectors, methods, suites, plugins")],
+    data: DataOption = None,
+) -> None:
+    """List what is installed."""
+    from prunebench import listing
+    from prunebench.display import table
+
+    if what not in (*KINDS, "suites", "plugins"):
+        raise unknown("list", what, [*KINDS, "suites", "plugins"], "prunebench list --help")
+    header, rows = listing.rows(what, load(), data or cache_folder("data"))
+    typer.echo(table(rows, header))
+    if what != "plugins":
+        for plugin in load().plugins:
+            if plugin.error:
+                typer.echo(f"broken plugin {plugin.distribution} {plugin.release}: {plugin.error}", err=True)
+
+
+@app.command()
+def leaderboard(
+    results: ResultsOption = Path("leaderboard"),
+    suite: SuiteOption = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a page is not up to date.")] = False,
+) -> None:
+    """Make the markdown page of every suite that has results."""
+    from prunebench import leaderboard as boards
+    from prunebench import results as rows
+    from prunebench.pages import page_of
+
+    names = [suites.read(suite).name] if suite else list(rows.suites(results))
+    if not names:
+        raise PrunebenchError(f"no results under {results}/results; run something first, or name --results DIR")
+    outdated = []
+    for name in names:
+        path = results / f"{name}.md"
+        made = boards.markdown(page_of(name, suite or name, results))
+        if check:
+            if not path.is_file() or path.read_text(encoding="utf-8") != made:
+                outdated.append(str(path))
+        else:
+            path.write_text(made, encoding="utf-8")
+            typer.echo(f"wrote {path}")
+    if outdated:
+        raise PrunebenchError(f"not up to date: {', '.join(outdated)}; run: prunebench leaderboard --results {results}")
+    if check:
+        typer.echo(f"up to date: {', '.join(str(results / f'{name}.md') for name in names)}")
+
+
+@app.command()
+def check(
+    part: Annotated[str, typer.Argument(help="The name of a backbone, labeler, scorer or selector.")],
+) -> None:
+    """Put an installed part through the contract that every part keeps."""
+    from prunebench import conformance
+
+    found = [
+        load().part(kind.removesuffix("s"), part)
+        for kind in ("backbones", "labelers", "scorers", "selectors")
+        if part in load().found[kind]
+    ]
+    if not found:
+        everything = [name for kind in KINDS if kind not in ("datasets", "methods") for name in load().found[kind]]
+        raise unknown("part", part, everything, "prunebench list scorers")
+    checks = [outcome for one in found for outcome in conformance.check(one)]
+    for outcome in checks:
+        typer.echo(f"{'ok    ' if outcome.error is None else 'FAILED'}  {outcome.name}" + (f": {outcome.error}" if outcome.error else ""))
+    if any(outcome.error for outcome in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(data: DataOption = None, store: StoreOption = None) -> None:
+    """Show what can run here, and what to install for the rest."""
+    from prunebench import listing
+
+    for line in listing.doctor(load(), data or cache_folder("data"), store or cache_folder("store")):
+        typer.echo(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""How long stages will take: learnt from the manifests of stages like them, else from a short probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from prunebench.making import load_split
+from prunebench.matrix import Matrix
+from prunebench.parts import Recipe, construct
+from prunebench.stages import Stage
+
+OVERHEAD = 0.15  # of a full training: what a final training costs beside its share of the images
+
+
+@dataclass
+class Forecast:
+    """Seconds per unit of work, by kind of stage, what it runs and the dataset."""
+
+    seen: dict[tuple[str, str, str], tuple[float, float]] = field(default_factory=dict)
+
+    def learn(self, stage: Stage, seconds: float) -> None:
+        """Take in how long a stage took."""
+        spent, work = self.seen.get(_like(stage), (0.0, 0.0))
+        self.seen[_like(stage)] = (spent + seconds, work + _work(stage))
+
+    def seconds(self, stages: Iterable[Stage]) -> float | None:
+        """Return how long stages will take in all on one worker, or None where one of them cannot be told."""
+        total = 0.0
+        for stage in stages:
+            if _like(stage) in self.seen:
+                spent, work = self.seen[_like(stage)]
+                total += spent / work * _work(stage)
+            elif stage.kind in ("dynamics", "accuracy", "labels", "embeddings", "scores"):
+                return None
+        return total
+
+
+def _like(stage: Stage) -> tuple[str, str, str]:
+    return stage.kind, stage.title, stage.dataset.name
+
+
+def _work(stage: Stage) -> float:
+    """Return the work of a stage in trainings on all images."""
+    return OVERHEAD + (100 - (stage.ratio or 0)) / 100 if stage.kind == "accuracy" else 1.0
+
+
+def learnt(matrix: Matrix) -> Forecast:
+    """Learn from what is stored of a matrix and was made on its device."""
+    forecast = Forecast()
+    for stage in matrix.graph.stages.values():
+        if stage.key in matrix.store:
+            manifest = matrix.store.manifest(stage.key)
+            if manifest["device"] == matrix.device:
+                forecast.learn(stage, manifest["seconds"])
+    return forecast
+
+
+def probe(matrix: Matrix, forecast: Forecast, stages: Iterable[Stage]) -> None:
+    """Time a few steps for each kind of training among `stages` that nothing is known about, if data is there."""
+    from prunebench import training
+
+    for stage in stages:
+        if stage.kind in ("dynamics", "accuracy") and _like(stage) not in forecast.seen:
+            if stage.root.startswith("absent:"):
+                continue
+            images = load_split(stage.dataset, matrix.data, "train")[0]
+            recipe = construct(Recipe, stage.identity["recipe"], "recipe")
+            per_image = training.seconds_per_image(
+                recipe,
+                channels=images.channels,
+                resolution=images.resolution,
+                classes=len(stage.dataset.classes),
+                device=matrix.device,
+            )
+            work = recipe.iterations * recipe.batch if recipe.iterations else recipe.epochs * len(images)
+            forecast.learn(stage, per_image * work * _work(stage))

@@ -1,0 +1,342 @@
+"""Result rows -> the tables of a suite, and those as markdown or plain text. Pure: no files, no clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from prunebench.results import Result
+from prunebench.statistics import Summary, summarise
+
+GAP = "·"  # a cell without a result; never averaged over
+GROUPS = {"none": "no labels", "few": "few labels", "full": "all labels"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page is made from: its suite's words, its rows, and what a complete table would hold.
+
+    current: the method_key that follows from the suite today, by (method, dataset, recipe), or None
+    where that cannot be told; rows of another key are stale.
+    """
+
+    suite: str
+    title: str
+    note: str
+    ratios: Sequence[int]
+    seeds: Sequence[int]
+    rows: Sequence[Result]
+    current: Mapping[tuple[str, str, str], str | None] = field(default_factory=dict)
+    complaints: Sequence[str] = ()
+
+    def stale(self, row: Result) -> bool:
+        """Whether a row was made with other settings than the suite has today."""
+        expected = self.current.get((row.method, row.dataset, row.recipe))
+        return expected is not None and expected != row.method_key
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table of strings, with lines of explanation below. Cells may hold ** and <u> marks."""
+
+    title: str
+    header: list[str]
+    body: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Board:
+    """The rows of one dataset under one recipe, repeats, tuning and protocol: what may share a table."""
+
+    page: Page
+    rows: list[Result]
+
+    @property
+    def heading(self) -> str:
+        """Dataset and protocol, as a heading."""
+        row = self.rows[0]
+        return f"{row.dataset}, recipe {row.recipe}"
+
+    def methods(self, reference: bool) -> list[list[Result]]:
+        """Return the rows of each method, in order of first appearance; references or the others."""
+        found: dict[str, list[Result]] = {}
+        for row in self.rows:
+            if row.reference == reference:
+                found.setdefault(row.method, []).append(row)
+        return list(found.values())
+
+    @property
+    def ratios(self) -> list[int]:
+        """The ratios of the columns: the suite's, and any other that methods were run at."""
+        extra = {row.ratio for row in self.rows if not row.reference}
+        return sorted({*self.page.ratios, *extra})
+
+
+def boards(page: Page) -> list[Board]:
+    """Split the rows that are not stale into boards, in a fixed order."""
+    found: dict[tuple[str | int, ...], list[Result]] = {}
+    for row in page.rows:
+        if not page.stale(row):
+            group = (row.dataset, row.recipe, row.repeats, row.tuning, row.protocol_version, row.dataset_hash)
+            found.setdefault(group, []).append(row)
+    return [Board(page, rows) for _, rows in sorted(found.items())]
+
+
+def label_usage(row: Result) -> str:
+    """Return the group a method is shown in: none, few or full, by the labels bought before selection."""
+    return "none" if row.annotation == 0 else "full" if row.annotation == 1 else "few"
+
+
+def by_seed(rows: Iterable[Result]) -> dict[int, Result]:
+    """Return one row per seed, the first; `conflicts` tells where there are others that disagree."""
+    found: dict[int, Result] = {}
+    for row in rows:
+        found.setdefault(row.seed, row)
+    return found
+
+
+def at(rows: Iterable[Result], ratio: int) -> dict[int, Result]:
+    """Return the rows of one ratio, by seed."""
+    return by_seed(row for row in rows if row.ratio == ratio)
+
+
+def complete(rows: Mapping[int, Result], page: Page) -> bool:
+    """Whether every seed of the suite is there."""
+    return set(page.seeds) <= set(rows)
+
+
+def show(rows: Mapping[int, Result], page: Page, value: Callable[[Result], float]) -> str:
+    """Spell a cell: mean ± standard deviation, with the number of seeds where some are missing."""
+    if not rows:
+        return GAP
+    text = str(summarise([value(row) for row in rows.values()]))
+    return text if complete(rows, page) else f"{text} ({len(rows)} of {len(page.seeds)} seeds)"
+
+
+def accuracy_table(board: Board) -> Table:
+    """Test accuracy by method and ratio, grouped by label usage; best bold, second underlined."""
+    page, body = board.page, []
+    marks = {ratio: _marks(board, ratio) for ratio in board.ratios}
+    methods = sorted(board.methods(reference=False), key=lambda rows: list(GROUPS).index(label_usage(rows[0])))
+    for rows in methods:
+        cells = []
+        for ratio in board.ratios:
+            text = show(at(rows, ratio), page, lambda row: row.accuracy)
+            cells.append(marks[ratio].get(rows[0].method, "{}").format(text))
+        body.append([rows[0].title, GROUPS[label_usage(rows[0])], *cells])
+    for rows in board.methods(reference=True):
+        if rows[0].beside is None and len({row.ratio for row in rows}) > 1:
+            cells = [show(at(rows, ratio), page, lambda row: row.accuracy) for ratio in board.ratios]
+            body.append([f"*{rows[0].title}*", "reference", *cells])
+    header = ["method", "labels to select", *(f"{ratio} % pruned" for ratio in board.ratios)]
+    notes = [
+        f"Test accuracy in percent, last epoch, mean ± standard deviation over {len(page.seeds)} seeds. "
+        "Bold: best, underlined: second, among complete cells of methods without all labels. "
+        f"{GAP} marks a cell without a result; references are never ranked."
+    ]
+    return Table("Accuracy", header, body, notes)
+
+
+def _marks(board: Board, ratio: int) -> dict[str, str]:
+    """Return the marks of the best and second method at a ratio; references and all-label methods have none."""
+    means: dict[str, float] = {}
+    for rows in board.methods(reference=False):
+        found = at(rows, ratio)
+        if label_usage(rows[0]) != "full" and found and complete(found, board.page):
+            means[rows[0].method] = summarise([row.accuracy for row in found.values()]).mean
+    best = sorted(means, key=lambda method: -means[method])[:2]
+    return dict(zip(best, ("**{}**", "<u>{}</u>"), strict=False)) if len(means) > 1 else {}
+
+
+def reference_table(board: Board) -> Table | None:
+    """The references that stand at one ratio only, such as the network trained on all images."""
+    body = []
+    for rows in board.methods(reference=True):
+        if len({row.ratio for row in rows}) == 1 and rows[0].beside is None:
+            seeds = by_seed(rows)
+            kept = f"{rows[0].kept} of {rows[0].images}"
+            values = (show(seeds, board.page, value) for value in (_accuracy, _balanced, _worst))
+            body.append([rows[0].title, kept, *values])
+    header = ["reference", "images kept", "accuracy", "balanced", "worst tenth of classes"]
+    return Table("Reference points", header, body) if body else None
+
+
+def _accuracy(row: Result) -> float:
+    return row.accuracy
+
+
+def _balanced(row: Result) -> float:
+    return row.balanced_accuracy
+
+
+def _worst(row: Result) -> float:
+    return row.worst_decile_recall
+
+
+def difference_table(board: Board) -> Table | None:
+    """Accuracy minus Random's, paired by seed."""
+    methods = board.methods(reference=False)
+    random = next((rows for rows in methods if rows[0].method == "random"), None)
+    if random is None or len(methods) < 2:
+        return None
+    body = []
+    for rows in [*methods, *(r for r in board.methods(reference=True) if r[0].method == "random_twin")]:
+        if rows is not random:
+            cells = [_difference(at(rows, ratio), at(random, ratio), board.page) for ratio in board.ratios]
+            body.append([rows[0].title, *cells])
+    header = ["method", *(f"{ratio} % pruned" for ratio in board.ratios)]
+    notes = ["Percentage points, mean ± standard deviation of the differences of runs with the same seed."]
+    return Table("Difference to Random", header, body, notes)
+
+
+def _difference(rows: Mapping[int, Result], random: Mapping[int, Result], page: Page) -> str:
+    pairs = [rows[seed].accuracy - random[seed].accuracy for seed in rows if seed in random]
+    if not pairs:
+        return GAP
+    found = summarise(pairs)
+    text = f"{found.mean:+.1f}" + ("" if found.spread is None else f" ± {found.spread:.1f}")
+    return text if len(pairs) >= len(page.seeds) else f"{text} ({len(pairs)} of {len(page.seeds)} seeds)"
+
+
+def equal_labels_table(board: Board) -> Table | None:
+    """Methods that pay for their selection beside Random with as many labels in all."""
+    body = []
+    matched = {rows[0].beside: rows for rows in board.methods(reference=True) if rows[0].beside}
+    full = next((rows for rows in board.methods(reference=True) if rows[0].method == "full"), None)
+    for rows in board.methods(reference=False):
+        if rows[0].annotation == 0:
+            continue
+        # Who bought every label could have trained on every image.
+        twin = full if rows[0].annotation == 1 else matched.get(rows[0].method)
+        labels, ours, theirs = [], [], []
+        for ratio in board.ratios:
+            found = at(rows, ratio)
+            labels.append(_count(found))
+            ours.append(show(found, board.page, _accuracy))
+            other = (by_seed(twin) if twin is full else at(twin, ratio)) if twin else {}
+            theirs.append(show(other, board.page, _accuracy))
+        body += [
+            [rows[0].title, "labels in all", *labels],
+            ["", "accuracy", *ours],
+            ["", "Random, as many labels", *theirs],
+        ]
+    header = ["method", "", *(f"{ratio} % pruned" for ratio in board.ratios)]
+    notes = [
+        "Labels in all: those bought before the selection together with those of the kept images. "
+        "Random spends them all on images to train on, so it trains on more images."
+    ]
+    return Table("Equal labels", header, body, notes) if body else None
+
+
+def _count(rows: Mapping[int, Result]) -> str:
+    return f"{summarise([row.labels_total for row in rows.values()]).mean:.0f}" if rows else GAP
+
+
+def cost_table(board: Board) -> Table:
+    """What selection and training cost, per cell, as if each cell had been run alone."""
+    body = []
+    for rows in board.methods(reference=False):
+        selection = summarise([_selection_seconds(row) for row in rows])
+        training = [_seconds_at(rows, ratio) for ratio in board.ratios]
+        lost = [_lost(at(rows, ratio)) for ratio in board.ratios]
+        labels = summarise([row.labels_selection for row in rows]).mean
+        body.append([rows[0].title, f"{labels:.0f}", _seconds(selection), " / ".join(training), " / ".join(lost)])
+    ratios = " / ".join(str(ratio) for ratio in board.ratios)
+    header = ["method", "labels to select", "seconds to select", f"seconds to train at {ratios}", "classes lost"]
+    devices = sorted({f"{row.device_name} ({row.device})" for row in board.rows})
+    notes = [f"Mean seconds of computation on {', '.join(devices)}. Classes lost: with no image kept, mean over seeds."]
+    return Table("Cost", header, body, notes)
+
+
+def _selection_seconds(row: Result) -> float:
+    return sum(seconds for stage, seconds in row.seconds.items() if stage != "accuracy")
+
+
+def _seconds_at(rows: Sequence[Result], ratio: int) -> str:
+    found = at(rows, ratio).values()
+    return _seconds(summarise([row.seconds.get("accuracy", 0.0) for row in found])) if found else GAP
+
+
+def _seconds(found: Summary) -> str:
+    return f"{found.mean:.1f}" if found.mean < 100 else f"{found.mean:.0f}"
+
+
+def _lost(rows: Mapping[int, Result]) -> str:
+    return f"{summarise([row.lost_classes for row in rows.values()]).mean:g}"[:4] if rows else GAP
+
+
+def conflicts(page: Page) -> list[str]:
+    """Return a line for each cell whose rows do not agree; such a cell is flagged, not averaged away."""
+    found: dict[tuple[object, ...], list[Result]] = {}
+    for row in page.rows:
+        found.setdefault(row.cell, []).append(row)
+    lines = []
+    for rows in found.values():
+        if not all(rows[0].agrees(row) for row in rows):
+            values = ", ".join(f"{row.accuracy:.2f} ({row.date}, {row.id})" for row in rows)
+            row = rows[0]
+            lines.append(f"{row.method} on {row.dataset} at {row.ratio}, seed {row.seed}, has rows that disagree: {values}")
+    return lines
+
+
+def stale_lines(page: Page) -> list[str]:
+    """Return a line for each method whose rows were made with other settings than the suite's."""
+    found: dict[tuple[str, str, str], list[Result]] = {}
+    for row in page.rows:
+        if page.stale(row):
+            found.setdefault((row.method, row.dataset, row.method_key), []).append(row)
+    return [
+        f"stale: {len(rows)} row(s) of {method} on {dataset} were made with other settings and are left out"
+        for (method, dataset, _), rows in sorted(found.items())
+    ]
+
+
+def tables(board: Board) -> list[Table]:
+    """Return the tables of one board."""
+    makers = (accuracy_table, reference_table, difference_table, equal_labels_table, cost_table)
+    return [table for maker in makers if (table := maker(board)) is not None]
+
+
+def header_lines(board: Board) -> list[str]:
+    """Return the facts that every row of a board shares."""
+    row = board.rows[0]
+    repeats = {
+        "pipeline": "each seed repeats the whole pipeline: label draw, labeler, proxy, scores, selection, training",
+        "training": "each seed repeats selection and training only, on the scores of one pipeline",
+    }[row.repeats]
+    return [
+        f"{row.images} training images. Repeats: {repeats}. Tuning: {row.tuning}. "
+        f"Protocol {row.protocol_version}, dataset {row.dataset_hash[:12]}."
+    ]
+
+
+def markdown(page: Page) -> str:
+    """Return the page of a suite as markdown."""
+    from tabulate import tabulate
+
+    blocks = [f"# {page.title}", *([f"> {page.note}"] if page.note else [])]
+    blocks.append(f"Made by `prunebench leaderboard` from the rows in `results/{page.suite}/`; do not edit.")
+    for board in boards(page):
+        blocks += [f"## {board.heading}", *header_lines(board)]
+        for table in tables(board):
+            blocks += [f"### {table.title}", tabulate(table.body, table.header, tablefmt="github", disable_numparse=True)]
+            blocks += table.notes
+    if remarks := [*conflicts(page), *stale_lines(page), *page.complaints]:
+        blocks += ["## Remarks", "\n".join(f"- {line}" for line in remarks)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def text(page: Page, *, only: Callable[[Table], bool] = lambda table: True) -> str:
+    """Return the tables of a page for a terminal."""
+    from tabulate import tabulate
+
+    blocks = [page.note] if page.note else []
+    for board in boards(page):
+        blocks.append(board.heading)
+        for table in filter(only, tables(board)):
+            plain = [[re.sub(r"\*\*|</?u>|(?<!\S)\*|\*(?!\S)", "", cell) for cell in row] for row in table.body]
+            blocks.append(f"{table.title}\n" + tabulate(plain, table.header, tablefmt="simple", disable_numparse=True))
+            blocks += table.notes
+    return "\n\n".join([*blocks, *conflicts(page), *stale_lines(page), *page.complaints])

@@ -1,0 +1,99 @@
+"""What is installed and what can run here: the lines of `list` and `doctor`."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterator
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from prunebench import suite
+from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.executors.local import default_workers
+from prunebench.parts import Dataset, Method, Part
+from prunebench.registry import Registry
+
+Rows = tuple[list[str], list[list[object]]]
+
+
+def rows(what: str, registry: Registry, data: Path) -> Rows:
+    """Return header and rows of one list; raises nothing for a broken plugin, which has its own list."""
+    if what == "plugins":
+        header = ["plugin", "version", "entry point", "module", "state"]
+        return header, [
+            [p.distribution, p.release, p.entry, p.module, f"broken: {p.error}" if p.error else "ok"]
+            for p in registry.plugins
+        ]
+    if what == "suites":
+        found = [suite.read(name) for name in suite.names()]
+        return ["suite", "title", "datasets"], [[s.name, s.file.title, ", ".join(s.file.datasets)] for s in found]
+    owners = {name: owner for (kind, name), owner in registry.owners.items() if kind == what}
+    if what == "datasets":
+        return ["dataset", "from", "classes", "pixels", "files"], [
+            _dataset_row(name, owners[name], item, data) for name, item in sorted(registry.found[what].items())
+        ]
+    if what == "methods":
+        header = ["method", "from", "labels", "parts", "title"]
+        return header, [_method_row(owners[name], item) for name, item in registry.found[what].items()]
+    return [what.removesuffix("s"), "from", "fields", "what it does"], [
+        [name, owners[name], _fields(item), _summary(item)] for name, item in sorted(registry.found[what].items())
+    ]
+
+
+def _summary(item: Any) -> str:
+    return (inspect.getdoc(item) or "").splitlines()[0] if inspect.getdoc(item) else ""
+
+
+def _fields(part: type[Part]) -> str:
+    shown = [f"{entry.name}={entry.default}" for entry in fields(part) if entry.name != "per_class"]
+    return " ".join(shown)
+
+
+def _method_row(owner: str, method: Method) -> list[object]:
+    parts = " + ".join(part.name for part in method.parts.values())
+    return [method.name, owner, f"{method.annotation:.0%}", parts, method.title]
+
+
+def _dataset_row(name: str, owner: str, item: Dataset | type[Dataset], data: Path) -> list[object]:
+    if isinstance(item, type):
+        return [f"{name}:PATH@PIXELS", owner, "", "", _summary(item)]
+    return [name, owner, len(item.classes), item.resolution, _found(item, data)]
+
+
+def _found(dataset: Dataset, data: Path) -> str:
+    try:
+        return str(dataset.files(data)[0].parent)
+    except (DataAbsentError, PrunebenchError):
+        return "absent"
+
+
+def doctor(registry: Registry, data: Path, store: Path) -> Iterator[str]:
+    """Yield what this machine has, and what to do about what it lacks."""
+    import torch
+
+    yield f"prunebench {version('prunebench')}, torch {torch.__version__}, numpy {version('numpy')}"
+    if torch.cuda.is_available():
+        yield f"device: cuda ({torch.cuda.get_device_name()})"
+    else:
+        yield "device: cpu (no CUDA device found)"
+    yield f"workers on the CPU: {default_workers('cpu')}, one thread each"
+    yield f"store: {store} ({_space(store)})"
+    yield f"data: {data}"
+    for name, item in sorted(registry.found["datasets"].items()):
+        if not isinstance(item, type):
+            try:
+                yield f"  {name}: {item.files(data)[0].parent}"
+            except DataAbsentError as error:
+                yield f"  {name}: absent. {error}"
+    for plugin in registry.plugins:
+        if plugin.error:
+            yield f"broken plugin {plugin.distribution} {plugin.release} ({plugin.module}): {plugin.error}"
+
+
+def _space(folder: Path) -> str:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    stats = os.statvfs(existing)
+    return f"{stats.f_bavail * stats.f_frsize / 2**30:.0f} GiB free"

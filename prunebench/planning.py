@@ -1,0 +1,106 @@
+"""What a matrix would do: its stages counted, what is stored, what is shared, how long it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from prunebench.display import duration
+from prunebench.errors import DataAbsentError
+from prunebench.forecast import Forecast, learnt, probe
+from prunebench.matrix import Matrix
+from prunebench.stages import Stage
+
+
+@dataclass
+class Line:
+    """Stages that differ in ratio and seed only."""
+
+    dataset: str
+    kind: str
+    title: str
+    methods: list[str]
+    stages: list[Stage] = field(default_factory=list)
+    stored: int = 0
+    to_make: int = 0
+    seconds: float | None = 0.0
+
+    def columns(self, each: bool) -> list[object]:
+        """Return the line as a row of the plan."""
+        stage = self.stages[0]
+        seed = stage.identity.get("seed", [None, None, ""])[2]
+        own = [stage.ratio if stage.ratio is not None else "", seed, stage.key[:12]] if each else []
+        time = duration(self.seconds) if self.to_make else ""
+        return [self.dataset, self.kind, self.title, *own, self.stored, self.to_make, time, ", ".join(self.methods)]
+
+
+def lines(matrix: Matrix, each: bool) -> list[Line]:
+    """Return the plan of a matrix in the order of its stages; with `each`, one line per stage."""
+    users: dict[str, list[str]] = {}
+    for cell, target in matrix.graph.targets.items():
+        for stage in target.ancestors():
+            if cell.method.name not in (names := users.setdefault(stage.key, [])):
+                names.append(cell.method.name)
+    forecast = learnt(matrix)
+    needed = matrix.missing()
+    probe(matrix, forecast, needed.values())
+    found: dict[tuple[object, ...], Line] = {}
+    order = {kind: place for place, kind in enumerate(KIND_ORDER)}
+    for stage in sorted(matrix.graph.stages.values(), key=lambda s: (s.dataset.name, order[s.kind])):
+        group = (stage.dataset.name, stage.kind, stage.title, *((stage.key,) if each else ()))
+        line = found.setdefault(group, Line(stage.dataset.name, stage.kind, stage.title, []))
+        line.stages.append(stage)
+        line.methods += [name for name in users[stage.key] if name not in line.methods]
+        if stage.key in needed:
+            line.to_make += 1
+            line.seconds = _add(line.seconds, forecast, stage)
+        else:
+            line.stored += 1
+    return list(found.values())
+
+
+KIND_ORDER = ("known", "embeddings", "labels", "dynamics", "scores", "subset", "accuracy")
+
+
+def _add(seconds: float | None, forecast: Forecast, stage: Stage) -> float | None:
+    more = forecast.seconds([stage])
+    return None if seconds is None or more is None else seconds + more
+
+
+def total(lines: Sequence[Line]) -> float | None:
+    """Return the seconds of all that is to be made, or None where a part of it cannot be told."""
+    parts = [line.seconds for line in lines if line.to_make]
+    return sum(part for part in parts if part is not None) if None not in parts else None
+
+
+def absent(matrix: Matrix) -> list[str]:
+    """Return a line for each dataset whose files are not there: nothing stored can match it."""
+    found = []
+    for dataset in {cell.dataset.name: cell.dataset for cell in matrix.cells}.values():
+        try:
+            dataset.files(matrix.data)
+        except DataAbsentError as error:
+            found.append(f"absent: {error} Nothing stored can match it, so all of it counts as to make.")
+    return found
+
+
+def status(matrix: Matrix) -> tuple[list[list[object]], list[str]]:
+    """Return done, running, failed and left cells by dataset and method, and a line for each failure."""
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    failures: dict[str, str] = {}
+    for cell, target in matrix.graph.targets.items():
+        count = counts.setdefault(
+            (cell.dataset.name, cell.method.name), {"done": 0, "running": 0, "failed": 0, "left": 0}
+        )
+        count[_state(matrix, target, failures)] += 1
+    return [[*names, *count.values()] for names, count in counts.items()], list(failures.values())
+
+
+def _state(matrix: Matrix, target: Stage, failures: dict[str, str]) -> str:
+    if target.key in matrix.store:
+        return "done"
+    for stage in target.ancestors():
+        if failure := matrix.store.failure(stage.key):
+            failures[stage.key] = f"failed: {stage.dataset.name} {stage.kind} {stage.title}: {failure['message']}"
+            return "failed"
+    return "running" if matrix.store.making(target.key) else "left"
