@@ -1,0 +1,66 @@
+"""Scikit-learn's handwritten digits: real images that are on every machine prunebench is installed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.errors import DataAbsentError
+from prunebench.parts import Dataset
+from prunebench_plugins.datasets.draws import draw_stratified
+
+TRAIN = 1347  # three quarters of the 1797 images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits(Dataset):
+    """1797 grey digits of 8 x 8 pixels in 10 classes, split 1347 / 450, stratified, with seed 0.
+
+    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998; its test
+    part, as scikit-learn ships it. Pixels of 0..16 are stretched to 0..255.
+    """
+
+    name: str = "digits"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The ten digits."""
+        return tuple("0123456789")
+
+    @property
+    def resolution(self) -> int:
+        """8 pixels."""
+        return 8
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of the training split."""
+        return (0.3055,)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of the training split."""
+        return (0.3758,)
+
+    def files(self, root: Path) -> list[Path]:
+        """Return the table inside scikit-learn; `root` is not looked at."""
+        found = find_spec("sklearn")
+        for folder in (found and found.submodule_search_locations) or ():
+            table = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+            if table.is_file():
+                return [table]
+        raise DataAbsentError("digits needs a file that comes with scikit-learn: pip install scikit-learn")
+
+    def load(self, root: Path, split: str) -> tuple[Array, Array]:
+        """Return images, uint8 [1347 or 450, 1, 8, 8], and labels, int64, of "train" or "test"."""
+        table = np.loadtxt(self.files(root)[0], delimiter=",", dtype=np.int64)
+        labels = table[:, -1]
+        in_train = np.zeros(len(labels), dtype=bool)
+        in_train[draw_stratified(labels, TRAIN)] = True
+        chosen = in_train if split == "train" else ~in_train
+        images = np.rint(table[chosen, :-1] * (255 / 16)).astype(np.uint8)
+        return images.reshape(-1, 1, 8, 8), labels[chosen]

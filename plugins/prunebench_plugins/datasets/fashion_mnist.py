@@ -1,0 +1,123 @@
+"""Fashion-MNIST: Zalando's grey pictures of clothes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.parts import Dataset
+from prunebench_plugins.datasets.idx import read_idx
+
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FashionMnist(Dataset):
+    """60,000 training and 10,000 test images, grey, 28 x 28 pixels, ten classes of equal size.
+
+    Source: H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST, arXiv 1708.07747.
+    """
+
+    name: str = "fashion_mnist"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names that table 2 of the paper gives."""
+        return (
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        )
+
+    @property
+    def resolution(self) -> int:
+        """28 pixels."""
+        return 28
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of the training split."""
+        return (0.2860,)
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of the training split."""
+        return (0.3530,)
+
+    def files(self, root: Path) -> list[Path]:
+        """Return the four files, plain or gzipped, of the first folder that has them all.
+
+        The folders are root/fashion_mnist, root/FashionMNIST/raw (where torchvision puts them) and
+        that of the Debian package. Raise DataAbsentError where none has.
+        """
+        for folder in _folders(root):
+            present = [_plain_or_gzipped(folder / name) for name in FILES]
+            found = [path for path in present if path is not None]
+            if len(found) == len(FILES):
+                return found
+        raise _absent(root)
+
+    def fetch(self, root: Path) -> None:
+        """Download the files to root/FashionMNIST/raw, unless they are on this machine already.
+
+        Raise DataAbsentError where that fails, whatever the reason.
+        """
+        try:
+            self.files(root)
+        except DataAbsentError:
+            _download(root)
+
+    def load(self, root: Path, split: str) -> tuple[Array, Array]:
+        """Return images, uint8 [60000 or 10000, 1, 28, 28], and labels, int64, of "train" or "test".
+
+        Raise PrunebenchError where a file is damaged.
+        """
+        files = self.files(root)
+        images_file, labels_file = files[:2] if split == "train" else files[2:]
+        images, labels = read_idx(images_file, 3), read_idx(labels_file, 1)
+        if len(images) != len(labels):
+            sizes = f"{len(images)} images in {images_file} but {len(labels)} labels in {labels_file}"
+            raise PrunebenchError(f"{sizes}: get both again")
+        return images[:, None], labels.astype(np.int64)
+
+
+def _folders(root: Path) -> tuple[Path, ...]:
+    return root / "fashion_mnist", root / "FashionMNIST" / "raw", DEBIAN
+
+
+def _plain_or_gzipped(path: Path) -> Path | None:
+    candidates = (path, path.with_name(f"{path.name}.gz"))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _download(root: Path) -> None:
+    from torchvision.datasets import FashionMNIST
+
+    try:
+        FashionMNIST(str(root), download=True)
+    except Exception as error:  # no network, a full disk, a mirror that is down: the remedy is the same
+        raise _absent(root, f" (download failed: {' '.join(str(error).split())})") from None
+
+
+def _absent(root: Path, reason: str = "") -> DataAbsentError:
+    return DataAbsentError(
+        f"fashion_mnist is not on this machine{reason}: put {', '.join(FILES)} (.gz or not) into "
+        f"{root / 'fashion_mnist'}, or apt install dataset-fashion-mnist"
+    )

@@ -1,0 +1,42 @@
+"""Reads the IDX format of MNIST and its successors, plain or gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.errors import PrunebenchError
+
+GZIP = b"\x1f\x8b"
+UNSIGNED_BYTE = 8
+
+
+def read_idx(path: Path, dimensions: int) -> Array:
+    """Return the uint8 array, read-only, of a file with that many dimensions.
+
+    Four bytes 0, 0, type, dimensions; then each dimension as a big-endian 32-bit integer; then the
+    values, last index fastest. Raise PrunebenchError where the file is anything else or cut short.
+    """
+    content = path.read_bytes()
+    try:
+        # The first bytes decide rather than the name: a saved error page may be called .gz.
+        content = gzip.decompress(content) if content.startswith(GZIP) else content
+    except (EOFError, OSError, zlib.error) as error:
+        raise _damaged(path, str(error)) from None
+    start = 4 + 4 * dimensions
+    if content[:4] != bytes([0, 0, UNSIGNED_BYTE, dimensions]) or len(content) < start:
+        raise _damaged(path, f"it begins with {content[:16]!r}")
+    shape = tuple(np.frombuffer(content[4:start], dtype=">u4").tolist())
+    expected = start + math.prod(shape)
+    if len(content) != expected:
+        raise _damaged(path, f"it has {len(content)} bytes, but its header {shape} asks for {expected}")
+    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+
+
+def _damaged(path: Path, reason: str) -> PrunebenchError:
+    return PrunebenchError(f"{path} is not a whole IDX file: {reason}. Delete it and get it again.")
