@@ -1,0 +1,47 @@
+"""Pixels: no network at all, the baseline of every embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.errors import PrunebenchError
+from prunebench.images import Images
+from prunebench.parts import Backbone, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pixels(Backbone):
+    """The pixels themselves, in 0..1, flattened.
+
+    components: reduce them to so many principal components (centred, not whitened, full singular
+    value decomposition).
+    """
+
+    name: ClassVar[str] = "pixels"
+    components: int | None = None
+
+    def __post_init__(self) -> None:
+        positive = self.components is None or self.components > 0
+        require(positive, "pixels.components", self.components, "above 0")
+
+    def embed(self, images: Images) -> Array:
+        """Return float32 [n, d]; d is channels * height * width, or `components`.
+
+        Raise PrunebenchError where n images of d pixels have fewer components than asked for.
+        """
+        pixels: Array = np.divide(images.array.reshape(len(images), -1), 255, dtype=np.float32)
+        if self.components is None:
+            return pixels
+        if self.components > min(pixels.shape):
+            raise PrunebenchError(
+                f"pixels.components is {self.components}, but {len(pixels)} images of {pixels.shape[1]} "
+                f"values have at most {min(pixels.shape)}; lower it"
+            )
+        from sklearn.decomposition import PCA
+
+        embeddings: Array = PCA(self.components, svd_solver="full").fit_transform(pixels)
+        return embeddings

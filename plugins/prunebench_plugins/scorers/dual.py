@@ -1,0 +1,58 @@
+"""DUAL: images that are difficult and whose prediction still moves, early in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array, Dynamics
+from prunebench.parts import Scorer, require
+from prunebench_plugins.scorers.epochs import recorded
+
+
+def mean_label_probability(dynamics: Dynamics, epochs: int) -> Array:
+    """Return the mean of p[y] over the first `epochs` epochs: float64 [m], in 0..1.
+
+    Raise PrunebenchError where fewer epochs were recorded.
+    """
+    mean: Array = recorded(dynamics.label_probability, 0, epochs, "epochs").mean(axis=0, dtype=np.float64)
+    return mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dual(Scorer):
+    """Difficulty times uncertainty: the mean over windows of std ** exponent * (1 - mean) of p[y].
+
+    window: epochs per window, J; windows start at every epoch. epochs: only the first so many are
+    looked at, T. exponent: on the standard deviation (unbiased, J - 1), for noisy labels; 1 is the
+    original. Cho et al. 2025 (arXiv 2502.06905); the exponent is SemiPrune's, section 3.4.2.
+    """
+
+    name: ClassVar[str] = "dual"
+    window: int = 10
+    epochs: int = 30
+    exponent: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.window >= 2, "dual.window", self.window, "2 or more epochs")
+        require(self.epochs >= self.window, "dual.epochs", self.epochs, f"{self.window} (the window) or more")
+        require(self.exponent > 0, "dual.exponent", self.exponent, "above 0")
+
+    def score(self, dynamics: Dynamics) -> Array:
+        """Return float64 [m], one score per image in `dynamics.index`, 0 or more.
+
+        Raise PrunebenchError where fewer than `epochs` epochs were recorded.
+        """
+        early = recorded(dynamics.label_probability, 0, self.epochs, "dual.epochs")
+        starts = range(self.epochs - self.window + 1)
+        total = np.zeros(early.shape[1])
+        for start in starts:
+            # Two passes over a window rather than running sums of squares: those would leave a rest of
+            # 1e-8 where a probability has settled at 1, and an exponent below 1 would make it matter.
+            recent = early[start : start + self.window]
+            mean = recent.mean(axis=0, dtype=np.float64)
+            std = recent.std(axis=0, dtype=np.float64, ddof=1)
+            total += std**self.exponent * (1 - mean)
+        return total / len(starts)

@@ -1,0 +1,45 @@
+"""EL2N: how far the prediction was from the label, early in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array, Dynamics
+from prunebench.parts import Scorer, require
+from prunebench_plugins.scorers.epochs import recorded
+
+
+@dataclass(frozen=True, kw_only=True)
+class El2n(Scorer):
+    """Euclidean distance between the predicted probabilities and the one-hot label.
+
+    start, stop: the epochs start..stop-1, counted from 0. mode: "mean" of these epochs, or "snapshot"
+    of the last of them alone. Paul et al. 2021 average ten networks at one early epoch; with one
+    network, CCS and ELFS take the first ten epochs.
+    """
+
+    name: ClassVar[str] = "el2n"
+    start: int = 0
+    stop: int = 10
+    mode: str = "mean"
+
+    def __post_init__(self) -> None:
+        require(self.start >= 0, "el2n.start", self.start, "0 or more")
+        require(self.stop > self.start, "el2n.stop", self.stop, f"above start, which is {self.start}")
+        require(self.mode in ("mean", "snapshot"), "el2n.mode", self.mode, "'mean' or 'snapshot'")
+
+    def score(self, dynamics: Dynamics) -> Array:
+        """Return float64 [m], one score per image in `dynamics.index`, in 0..sqrt(2).
+
+        Raise PrunebenchError where fewer than `stop` epochs were recorded.
+        """
+        start = self.start if self.mode == "mean" else self.stop - 1
+        square_sum = recorded(dynamics.square_sum, start, self.stop, "el2n.stop").astype(np.float64)
+        probability = recorded(dynamics.label_probability, start, self.stop, "el2n.stop")
+        # |p - onehot|^2 = sum p^2 - 2 p[y] + 1, which rounding can make negative for a perfect prediction.
+        distances = np.sqrt(np.maximum(square_sum - 2 * probability + 1, 0))
+        mean: Array = distances.mean(axis=0)
+        return mean

@@ -1,0 +1,20 @@
+"""Epoch ranges, as scorers and selectors of early training read them."""
+
+from __future__ import annotations
+
+from prunebench.artefacts import Array
+from prunebench.errors import PrunebenchError
+
+
+def recorded(series: Array, start: int, stop: int, field: str) -> Array:
+    """Return the epochs start..stop-1 of `series`, float32 [epochs, m].
+
+    Raise PrunebenchError naming `field` where fewer than `stop` epochs were recorded, because the
+    mean over a shorter range would be another score under the same name.
+    """
+    if stop > len(series):
+        raise PrunebenchError(
+            f"{field} is {stop}, but the proxy network recorded {len(series)} epochs; "
+            f"lower {field} or train the proxy longer"
+        )
+    return series[start:stop]

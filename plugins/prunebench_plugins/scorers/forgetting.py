@@ -1,0 +1,36 @@
+"""Forgetting: how often an image that was predicted correctly no longer was, one epoch later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array, Dynamics
+from prunebench.parts import Scorer, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forgetting(Scorer):
+    """Number of forgetting events: epochs with a wrong prediction right after a correct one.
+
+    never_learned: what an image scores that was never predicted correctly: "zero", as all released
+    pruning code has it, or "max", the number of epochs, above every other image (Toneva et al. 2019
+    call it infinite).
+    """
+
+    name: ClassVar[str] = "forgetting"
+    never_learned: str = "zero"
+
+    def __post_init__(self) -> None:
+        allowed = self.never_learned in ("zero", "max")
+        require(allowed, "forgetting.never_learned", self.never_learned, "'zero' or 'max'")
+
+    def score(self, dynamics: Dynamics) -> Array:
+        """Return float64 [m], one count per image in `dynamics.index`."""
+        correct = dynamics.correct
+        events: Array = (correct[:-1] & ~correct[1:]).sum(axis=0).astype(np.float64)
+        if self.never_learned == "max":
+            events[~correct.any(axis=0)] = dynamics.epochs
+        return events

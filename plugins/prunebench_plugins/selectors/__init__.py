@@ -1,0 +1,18 @@
+"""Selectors: from scores to exactly as many images as are to be kept."""
+
+from __future__ import annotations
+
+from prunebench.hookspecs import hookimpl
+from prunebench.parts import Selector
+from prunebench_plugins.selectors.beta import Beta
+from prunebench_plugins.selectors.cutoff import Cutoff
+from prunebench_plugins.selectors.known import Known
+from prunebench_plugins.selectors.random import Random
+from prunebench_plugins.selectors.stratified import Stratified
+from prunebench_plugins.selectors.top import Top
+
+
+@hookimpl
+def register_selectors() -> list[type[Selector]]:
+    """Return the built-in selectors."""
+    return [Beta, Cutoff, Known, Random, Stratified, Top]

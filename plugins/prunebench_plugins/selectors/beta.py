@@ -1,0 +1,65 @@
+"""Beta: DUAL's sampler, which turns to easier images the more is pruned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array, Dynamics
+from prunebench.parts import Selector, require
+from prunebench_plugins.scorers.dual import mean_label_probability
+
+ANCHORS = 10
+EDGE = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beta(Selector):
+    """Draw without replacement, with weights score * BetaPDF(m; a, b), m the mean of p[y] so far.
+
+    b = concentration * (1 - mu) * (1 - r ** c_d) and a = concentration + 1 - b, with r the share
+    pruned and mu the mean of m over the ten highest scores. A larger c_d turns to easy images later.
+    epochs: m is taken over the first so many, as many as `dual.epochs`; a tuned `epochs` sets both.
+    Cho et al. 2025 (arXiv 2502.06905); SemiPrune, section 3.4.2, equation 1.
+    """
+
+    name: ClassVar[str] = "beta"
+    concentration: float = 15.0
+    c_d: float = 4.0
+    epochs: int = 30
+
+    def __post_init__(self) -> None:
+        require(self.concentration > 0, "beta.concentration", self.concentration, "above 0")
+        require(self.c_d > 0, "beta.c_d", self.c_d, "above 0")
+        require(self.epochs > 0, "beta.epochs", self.epochs, "above 0")
+
+    def select(self, scores: Array, dynamics: Dynamics, keep: int, rng: np.random.Generator) -> Array:
+        """Return int [keep], unique indices in 0..n-1.
+
+        Images the proxy network never saw get the mean m of those it saw. Images with a score of 0 or
+        less have no weight: they are kept last, the highest score first. Raise PrunebenchError where
+        fewer than `epochs` epochs were recorded.
+        """
+        ease = self._ease(dynamics)
+        hardest = np.argsort(-scores, kind="stable")[:ANCHORS]
+        a, b = self.shape_parameters(float(ease[hardest].mean()), 1 - keep / len(scores))
+        # The largest log weights + Gumbel noise are a draw without replacement, and nothing overflows.
+        # The normaliser of the Beta density is the same for all images, so it is left out.
+        keys = np.full(len(scores), -np.inf)
+        np.log(scores, out=keys, where=scores > 0)
+        keys += (a - 1) * np.log(ease) + (b - 1) * np.log1p(-ease) + rng.gumbel(size=len(scores))
+        return np.lexsort((rng.permutation(len(scores)), -scores, -keys))[:keep]
+
+    def shape_parameters(self, anchor: float, pruned: float) -> tuple[float, float]:
+        """Return a and b of the Beta density; anchor is mu and pruned is r, both in 0..1."""
+        b = self.concentration * (1 - anchor) * (1 - pruned**self.c_d)
+        return self.concentration + 1 - b, b
+
+    def _ease(self, dynamics: Dynamics) -> Array:
+        """Return m for all n images, kept off 0 and 1, where the density can be infinite."""
+        seen = mean_label_probability(dynamics, self.epochs)
+        ease = np.full(len(dynamics), seen.mean() if len(seen) else 0.5)
+        ease[dynamics.index] = seen
+        return ease.clip(EDGE, 1 - EDGE)

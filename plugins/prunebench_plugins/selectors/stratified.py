@@ -1,0 +1,61 @@
+"""Stratified: coverage of all difficulties (CCS)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.parts import Selector, require
+from prunebench.sampling import rank_within
+from prunebench_plugins.selectors.cutoff import check_cutoff, drop_hardest
+
+
+def strata_of(scores: Array, strata: int) -> Array:
+    """Return the stratum of each score: int [n], from 0, equally wide, the last one closed."""
+    edges = np.linspace(scores.min(), scores.max(), strata + 1)
+    return np.searchsorted(edges[1:-1], scores, side="right")
+
+
+def water_fill(total: int, sizes: Array) -> Array:
+    """Share `total` as evenly as the sizes of the strata allow, the smallest stratum first: int [strata].
+
+    Each takes all it has, or an equal part, rounded down, of what is left for it and the larger ones.
+    """
+    budgets = np.zeros_like(sizes)
+    for place, stratum in enumerate(np.argsort(sizes, kind="stable")):
+        budgets[stratum] = min(sizes[stratum], total // (len(sizes) - place))
+        total -= budgets[stratum]
+    return budgets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stratified(Selector):
+    """Keep about equally many images of every difficulty: coverage-centric coreset selection.
+
+    strata: how many equally wide intervals the scores are divided into. cutoff: the share of all
+    images first dropped at the hard end, from 0 to ratio / 100. Images are drawn at random within a
+    stratum. Zheng et al. 2023, algorithm 1.
+    """
+
+    name: ClassVar[str] = "stratified"
+    strata: int = 50
+    cutoff: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.strata > 0, "stratified.strata", self.strata, "above 0")
+        require(0 <= self.cutoff < 1, "stratified.cutoff", self.cutoff, "in 0..1, below 1")
+
+    def at(self, ratio: int) -> Self:
+        """Return this selector; raise PrunebenchError if its cutoff exceeds the ratio."""
+        check_cutoff(self.name, self.cutoff, ratio)
+        return self
+
+    def select(self, scores: Array, keep: int, rng: np.random.Generator) -> Array:
+        """Return int [keep], unique indices in 0..n-1."""
+        left = rng.permutation(drop_hardest(scores, self.cutoff, keep, rng))
+        stratum = strata_of(scores[left], self.strata)
+        budgets = water_fill(keep, np.bincount(stratum, minlength=self.strata))
+        return left[rank_within(stratum) < budgets[stratum]]

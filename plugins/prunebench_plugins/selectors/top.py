@@ -1,0 +1,31 @@
+"""Top: keep the hardest images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.parts import Selector
+
+
+def hardest_first(scores: Array, rng: np.random.Generator) -> Array:
+    """Return the order of `scores`, float [n], from highest to lowest: int [n], ties at random.
+
+    Scores that count something tie in large groups, and the order of a dataset often follows its
+    classes, so breaking ties by position would prefer a class.
+    """
+    return np.lexsort((rng.permutation(len(scores)), -scores))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Top(Selector):
+    """Keep the images with the highest scores, ties broken at random (CCS, ELFS: "monotonic")."""
+
+    name: ClassVar[str] = "top"
+
+    def select(self, scores: Array, keep: int, rng: np.random.Generator) -> Array:
+        """Return int [keep], unique indices in 0..n-1, hardest first."""
+        return hardest_first(scores, rng)[:keep]

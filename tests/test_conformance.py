@@ -1,0 +1,286 @@
+"""Every built-in part keeps the contract, and a toy with a fault fails the checks that fault breaks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from prunebench.artefacts import Labels
+from prunebench.conformance import MemoryCheckpoint, check, conform, synthetic_problem
+from prunebench.errors import PrunebenchError
+from prunebench.parts import Backbone, Labeler, Scorer, Selector
+from prunebench_plugins.backbones.pixels import Pixels
+from prunebench_plugins.labelers import register_labelers
+from prunebench_plugins.scorers import register_scorers
+from prunebench_plugins.selectors import register_selectors
+from prunebench_plugins.selectors.cutoff import Cutoff
+
+BUILT_IN = [
+    Pixels(),
+    Pixels(components=5),
+    *(cls() for cls in (*register_labelers(), *register_scorers(), *register_selectors())),
+    Cutoff(cutoff=0.4),  # refuses every ratio below 40
+]
+
+
+@pytest.mark.parametrize("part", BUILT_IN, ids=lambda part: part.name)
+def test_every_built_in_part_conforms(part):
+    conform(part)
+
+
+def failed(part):
+    return {found.name for found in check(part) if found.error}
+
+
+# Scorers
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyScorer(Scorer):
+    name = "toy"
+    fault: object = None
+
+    def score(self, labels):
+        scores = labels.astype(float)
+        match self.fault:
+            case "raises":
+                raise ValueError("two\nlines")
+            case "short":
+                scores = scores[:-1]
+            case "integer":
+                scores = labels
+            case "not finite":
+                scores[:2] = np.nan, np.inf
+            case "unseeded":
+                scores += np.random.default_rng().random(len(scores))
+            case "writes":
+                labels.setflags(write=True)
+                labels[0] = 3 - labels[0]
+            case "complete labels only":
+                scores[labels < 0] = np.nan
+            case "refuses":
+                if (labels < 0).any():
+                    raise PrunebenchError("toy needs every label; use a labeler that gives one to each image")
+        return scores
+
+
+def test_the_checks_of_a_scorer():
+    assert [(found.name, found.error) for found in check(ToyScorer())] == [
+        ("identity is JSON", None),
+        ("runs", None),
+        ("inputs untouched", None),
+        ("dtype", None),
+        ("one score per image", None),
+        ("finite", None),
+        ("same seed, same result", None),
+        ("incomplete labels", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "checks"),
+    [
+        ("raises", {"runs"}),
+        ("short", {"one score per image", "incomplete labels"}),
+        ("integer", {"dtype", "incomplete labels"}),
+        ("not finite", {"finite", "incomplete labels"}),
+        ("unseeded", {"same seed, same result"}),
+        ("writes", {"inputs untouched", "same seed, same result"}),
+        ("complete labels only", {"incomplete labels"}),
+        ("refuses", set()),
+        (frozenset(), {"identity is JSON"}),
+    ],
+)
+def test_a_faulty_scorer(fault, checks):
+    assert failed(ToyScorer(fault=fault)) == checks
+
+
+def test_the_reason_is_one_line():
+    reasons = {fault: check(ToyScorer(fault=fault)) for fault in ("raises", "short", "not finite")}
+    assert reasons["raises"][1].error == "ValueError: two lines"
+    assert reasons["short"][4].error == "shape is (119,), expected (120,)"
+    assert reasons["not finite"][5].error == "the number of values that are not finite is 2, expected 0"
+
+
+def test_conform_names_every_failed_check():
+    conform(ToyScorer())
+    with pytest.raises(AssertionError) as error:
+        conform(ToyScorer(fault="unseeded"))
+    assert str(error.value) == (
+        "scorer 'toy' breaks the contract\n"
+        "  same seed, same result: two runs with the same seed differ; draw from `rng` only"
+    )
+
+
+# Selectors
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToySelector(Selector):
+    name = "toy"
+    fault: str = ""
+
+    def at(self, ratio):
+        if self.fault == "never" or (self.fault == "some ratios" and ratio < 50):
+            raise PrunebenchError(f"toy cannot prune {ratio} percent")
+        return self
+
+    def select(self, scores, keep):
+        order = np.argsort(-scores, kind="stable")
+        match self.fault:
+            case "negative zero":
+                return order[len(order) - keep :] if keep < len(order) else order[:-0]
+            case "twice":
+                order[1:] = order[:-1].copy()
+            case "past the end":
+                order += 1
+            case "floating":
+                order = order.astype(float)
+            case "needs two":
+                order[1]
+        return order[:keep]
+
+
+@pytest.mark.parametrize(
+    ("fault", "checks"),
+    [
+        ("", set()),
+        ("some ratios", set()),
+        ("never", {"runs"}),
+        ("negative zero", {"exact size", "one class at a time"}),
+        ("twice", {"unique", "one class at a time"}),
+        ("past the end", {"indices in range", "one class at a time"}),
+        ("floating", {"dtype", "one class at a time"}),
+        ("needs two", {"one class at a time"}),
+    ],
+)
+def test_a_faulty_selector(fault, checks):
+    assert failed(ToySelector(fault=fault)) == checks
+
+
+def test_the_reason_names_the_ratio():
+    found = {c.name: c.error for c in check(ToySelector(fault="negative zero"))}
+    assert found["exact size"] == "ratio 0: shape is (0,), expected (120,)"
+
+
+# Labelers
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyLabeler(Labeler):
+    name = "toy"
+    annotation: float = 0.1
+    fault: str = ""
+
+    def label(self, known, classes):
+        values = np.where(known < 0, len(classes) - 1, known)
+        match self.fault:
+            case "out of range":
+                values[known < 0] = len(classes)
+            case "short":
+                values = values[1:]
+            case "floating":
+                values = values / 1
+        return values
+
+
+@pytest.mark.parametrize(
+    ("fault", "checks"),
+    [
+        ("", set()),
+        ("out of range", {"labels in range"}),
+        ("short", {"one label per image"}),
+        ("floating", {"dtype"}),
+    ],
+)
+def test_a_faulty_labeler(fault, checks):
+    assert failed(ToyLabeler(fault=fault)) == checks
+
+
+def test_a_labeler_may_return_labels():
+    @dataclass(frozen=True, kw_only=True)
+    class Clusters(Labeler):
+        name = "clusters"
+
+        def label(self, known):
+            return Labels(values=np.zeros(len(known), int), paid=known >= 0, space="cluster")
+
+    conform(Clusters())
+
+
+# Backbones
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyBackbone(Backbone):
+    name = "toy"
+    fault: str = ""
+
+    def embed(self, images):
+        means = images.array.mean(axis=(2, 3), dtype=np.float32)
+        match self.fault:
+            case "flat":
+                means = means[:, 0]
+            case "not finite":
+                means[0] = np.inf
+            case "integer":
+                means = means.astype(int)
+            case "writes through torch":
+                images[:1].fill_(0)
+        return means
+
+
+@pytest.mark.parametrize(
+    ("fault", "checks"),
+    [
+        ("", set()),
+        ("flat", {"one row per image"}),
+        ("not finite", {"finite"}),
+        ("integer", {"dtype"}),
+        ("writes through torch", {"inputs untouched", "same seed, same result"}),
+    ],
+)
+def test_a_faulty_backbone(fault, checks):
+    assert failed(ToyBackbone(fault=fault)) == checks
+
+
+# The problem
+
+
+def test_a_part_is_given_exactly_what_it_names():
+    problem = synthetic_problem()
+    assert list(problem.inputs(ToySelector(), keep=7)) == ["scores", "keep"]
+    assert (problem.inputs(ToyLabeler(), seed=3)["known"] >= 0).sum() == 12
+
+
+def test_the_problem_can_be_sliced_and_stripped_of_labels():
+    problem = synthetic_problem()
+    part = problem[np.array([4, 2])]
+    assert part.scores.tolist() == problem.scores[[4, 2]].tolist()
+    assert part.images.array.shape == (2, 3, 8, 8)
+    stripped = problem.without_labels(np.arange(100))
+    assert stripped.dynamics.index.tolist() == list(range(100, 120))
+    assert stripped.dynamics.margin.tolist() == problem.dynamics.margin[:, 100:].tolist()
+
+
+def test_the_dynamics_of_the_problem_are_consistent():
+    dynamics = synthetic_problem().dynamics
+    own, other = dynamics.label_probability, dynamics.other_probability
+    assert dynamics.epochs == 40
+    assert (own + other <= 1 + 1e-6).all()
+    assert (dynamics.square_sum >= own**2 + other**2 - 1e-6).all()
+    assert ((dynamics.logit_margin > 0) == (own > other)).all()
+    assert (own[:, 0] == 1).all()
+    assert (own[:, 1] == 0).all()
+    assert (dynamics.divergence[0] == 0).all()
+
+
+def test_a_checkpoint_hands_out_copies():
+    checkpoint = MemoryCheckpoint()
+    assert checkpoint.load() is None
+    weights = np.zeros(2)
+    checkpoint.save({"weights": weights, "epoch": 3})
+    weights += 1
+    state = checkpoint.load()
+    assert state["epoch"] == 3
+    assert state["weights"].tolist() == [0, 0]
