@@ -1,36 +1,61 @@
-"""prunebench: which part of a training set is worth keeping, and what does it cost to find out?"""
+"""prunebench: which part of a training set is worth keeping, and what does it cost to find out?
+
+The public names are loaded when they are first used, so that importing prunebench costs nothing.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_PUBLIC = {
-    "artefacts": ("Accuracy", "Dynamics", "Embeddings", "Labels", "Scores", "Subset"),
-    "errors": ("PrunebenchError",),
-    "hookspecs": ("hookimpl",),
-    "images": ("Images",),
-    "parts": (
-        "Backbone",
-        "Dataset",
-        "Labeler",
-        "Method",
-        "Pretraining",
-        "Recipe",
-        "Scorer",
-        "Selector",
-        "View",
-    ),
-}
-_HOME = {name: module for module, names in _PUBLIC.items() for name in names}
-__all__ = sorted(_HOME)  # noqa: PLE0605
+if TYPE_CHECKING:
+    from prunebench.artefacts import Accuracy, Dynamics, Embeddings, Labels, Scores, Subset
+    from prunebench.errors import PrunebenchError
+    from prunebench.hookspecs import hookimpl
+    from prunebench.images import Images
+    from prunebench.parts import (
+        Backbone,
+        Dataset,
+        Labeler,
+        Method,
+        Pretraining,
+        Recipe,
+        Scorer,
+        Selector,
+        View,
+    )
+
+__all__ = [
+    "Accuracy",
+    "Backbone",
+    "Dataset",
+    "Dynamics",
+    "Embeddings",
+    "Images",
+    "Labeler",
+    "Labels",
+    "Method",
+    "Pretraining",
+    "PrunebenchError",
+    "Recipe",
+    "Scorer",
+    "Scores",
+    "Selector",
+    "Subset",
+    "View",
+    "hookimpl",
+]
+
+_MODULES = ("artefacts", "errors", "hookspecs", "images", "parts")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'prunebench' has no attribute {name!r}")
-    return getattr(import_module(f"prunebench.{_HOME[name]}"), name)
+    if name in __all__:
+        for module in map(import_module, (f"prunebench.{module}" for module in _MODULES)):
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module 'prunebench' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOME]
+    return __all__

@@ -49,7 +49,7 @@ class Artefact:
 
     def _freeze(self, name: str, dtype: type, dimensions: int) -> None:
         """Turn one field into a read-only contiguous array, checking its number of dimensions."""
-        array = np.ascontiguousarray(getattr(self, name), dtype=dtype)
+        array: Array = np.ascontiguousarray(getattr(self, name), dtype=dtype)
         if array.ndim != dimensions:
             raise PrunebenchError(
                 f"{type(self).__name__}.{name} has shape {array.shape}, expected {dimensions} dimension(s)"

@@ -30,18 +30,28 @@ app = typer.Typer(
 state = {"traceback": False}
 
 MethodsOption = Annotated[str | None, typer.Option("--methods", help="Names with commas, or all.")]
-DatasetsOption = Annotated[str | None, typer.Option("--datasets", help="Names with commas, or folder:PATH@PIXELS.")]
+DatasetsOption = Annotated[
+    str | None, typer.Option("--datasets", help="Names with commas, or folder:PATH@PIXELS.")
+]
 RatiosOption = Annotated[str | None, typer.Option("--ratios", help="Percent pruned, such as 30,90.")]
 SeedsOption = Annotated[str | None, typer.Option("--seeds", help="A count (3 means 0,1,2) or a list (0,3).")]
-SuiteOption = Annotated[str | None, typer.Option("--suite", help="A shipped suite or a .toml file. [default: standard]")]
+SuiteOption = Annotated[
+    str | None, typer.Option("--suite", help="A shipped suite or a .toml file. [default: standard]")
+]
 RecipeOption = Annotated[str | None, typer.Option("--recipe", help="How networks are trained.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="PART.field=value: a variant with its own name.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="PART.field=value: a variant with its own name.")
+]
 StoreOption = Annotated[
-    Path | None, typer.Option("--store", envvar="PRUNEBENCH_STORE", help="Where artefacts are kept. [default: user cache]")
+    Path | None,
+    typer.Option(
+        "--store", envvar="PRUNEBENCH_STORE", help="Where artefacts are kept. [default: user cache]"
+    ),
 ]
 DataOption = Annotated[
-    Path | None, typer.Option("--data", envvar="PRUNEBENCH_DATA", help="Where datasets are. [default: user cache]")
+    Path | None,
+    typer.Option("--data", envvar="PRUNEBENCH_DATA", help="Where datasets are. [default: user cache]"),
 ]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Where rows and pages are written.")]
 
@@ -68,8 +78,12 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    show_traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    show_traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error came from.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options that stand before the command."""
     state["traceback"] = show_traceback
@@ -109,7 +123,9 @@ def pick_device(name: str) -> str:
 
         there = torch.cuda.is_available()
     if name == "cuda" and not there:
-        raise PrunebenchError("--device cuda: this machine has no CUDA device; use --device cpu, see prunebench doctor")
+        raise PrunebenchError(
+            "--device cuda: this machine has no CUDA device; use --device cpu, see prunebench doctor"
+        )
     return "cuda" if there else "cpu"
 
 
@@ -141,9 +157,13 @@ def build_matrix(
     chosen = suites.read(suite or "standard")
     cells = suites.cells(chosen, filters, load())
     if not cells:
-        raise PrunebenchError("these options choose no cell; --seeds counts from 1, and a suite needs methods and datasets")
+        raise PrunebenchError(
+            "these options choose no cell; --seeds counts from 1, and a suite needs methods and datasets"
+        )
     wanted = filters.datasets or chosen.file.datasets
-    specs = {load().dataset(spec).name: spec for spec in (suites.dataset_spec(chosen, name) for name in wanted)}
+    specs = {
+        load().dataset(spec).name: spec for spec in (suites.dataset_spec(chosen, name) for name in wanted)
+    }
     return Matrix(
         cells,
         Store(store or cache_folder("store")),
@@ -169,9 +189,14 @@ def run(
     results: ResultsOption = Path("leaderboard"),
     executor: Annotated[str, typer.Option("--executor", help="What runs the stages: local.")] = "local",
     workers: Annotated[
-        int | None, typer.Option("--workers", min=0, help="Processes; 0 works in this one. [default: one a core, or 1 a GPU]")
+        int | None,
+        typer.Option(
+            "--workers", min=0, help="Processes; 0 works in this one. [default: one a core, or 1 a GPU]"
+        ),
     ] = None,
-    fresh: Annotated[list[str] | None, typer.Option("--fresh", help="PART whose stages are made again.")] = None,
+    fresh: Annotated[
+        list[str] | None, typer.Option("--fresh", help="PART whose stages are made again.")
+    ] = None,
 ) -> None:
     """Run cells, print a line for each and the leaderboard. The same command again resumes."""
     from prunebench.forecast import learnt
@@ -180,12 +205,18 @@ def run(
     matrix = build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data)
     if not any((suite, methods, datasets, ratios, seeds, recipe)):
         print_plan(matrix, each=False)
-        typer.echo("\nNothing was run. Choose with --suite, --methods, --datasets, ..., or say --methods all.")
+        typer.echo(
+            "\nNothing was run. Choose with --suite, --methods, --datasets, ..., or say --methods all."
+        )
         return
     matrix.check_device()
     matrix.fetch()
     remake(matrix, fresh or [])
-    failures = run_matrix(matrix, learnt(matrix), results, executor, workers)
+    try:
+        failures = run_matrix(matrix, learnt(matrix), results, executor, workers)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. The same command goes on from here.", err=True)
+        raise typer.Exit(130) from None
     chosen = {cell.suite for cell in matrix.cells}
     for name in chosen:
         typer.echo()
@@ -198,7 +229,9 @@ def run(
 
 def remake(matrix: Matrix, parts: list[str]) -> None:
     """Forget what is stored of the stages that run one of these parts, and of all that follows from them."""
-    known = {stage.identity["part"]["part"] for stage in matrix.graph.stages.values() if "part" in stage.identity}
+    known = {
+        stage.identity["part"]["part"] for stage in matrix.graph.stages.values() if "part" in stage.identity
+    }
     for part in parts:
         if part not in known:
             raise unknown("part in the chosen cells", part, known, "prunebench plan")
@@ -233,25 +266,35 @@ def plan(
     data: DataOption = None,
     each: Annotated[bool, typer.Option("--each", help="One line per stage, with its key.")] = False,
 ) -> None:
-    """Show every stage of the chosen cells: stored or to make, for which methods, and how long it will take."""
-    print_plan(build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data), each)
+    """Show every stage of the chosen cells: stored or to make, for which methods, how long it will take."""
+    print_plan(
+        build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data), each
+    )
 
 
 def print_plan(matrix: Matrix, each: bool) -> None:
     """Print the stages of a matrix, counted together where they differ in ratio and seed only."""
     from prunebench import planning
-    from prunebench.display import duration, table
+    from prunebench.display import table
 
     for line in planning.absent(matrix):
         typer.echo(line)
     lines = planning.lines(matrix, each)
-    header = ["dataset", "stage", "what", *(["ratio", "seed", "key"] if each else []), "stored", "to make", "time", "methods"]
+    header = [
+        "dataset",
+        "stage",
+        "what",
+        *(["ratio", "seed", "key"] if each else []),
+        "stored",
+        "to make",
+        "time",
+        "methods",
+    ]
     typer.echo(table([line.columns(each) for line in lines], header))
-    total = planning.total(lines)
     stored, to_make = sum(line.stored for line in lines), sum(line.to_make for line in lines)
     typer.echo(
         f"\n{len(matrix.cells)} cells: {stored} stages stored, {to_make} to make, "
-        f"{duration(total)} of computation on one {matrix.device} worker"
+        f"{planning.total(lines)} of computation on one {matrix.device} worker"
     )
 
 
@@ -281,7 +324,10 @@ def status(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="datasets, backbones, labelers, scorers, selectors, methods, suites, plugins")],
+    what: Annotated[
+        str,
+        typer.Argument(help="datasets, backbones, labelers, scorers, selectors, methods, suites, plugins"),
+    ],
     data: DataOption = None,
 ) -> None:
     """List what is installed."""
@@ -302,7 +348,9 @@ def list_(
 def leaderboard(
     results: ResultsOption = Path("leaderboard"),
     suite: SuiteOption = None,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where a page is not up to date.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail where a page is not up to date.")
+    ] = False,
 ) -> None:
     """Make the markdown page of every suite that has results."""
     from prunebench import leaderboard as boards
@@ -311,7 +359,9 @@ def leaderboard(
 
     names = [suites.read(suite).name] if suite else list(rows.suites(results))
     if not names:
-        raise PrunebenchError(f"no results under {results}/results; run something first, or name --results DIR")
+        raise PrunebenchError(
+            f"no results under {results}/results; run something first, or name --results DIR"
+        )
     outdated = []
     for name in names:
         path = results / f"{name}.md"
@@ -323,7 +373,9 @@ def leaderboard(
             path.write_text(made, encoding="utf-8")
             typer.echo(f"wrote {path}")
     if outdated:
-        raise PrunebenchError(f"not up to date: {', '.join(outdated)}; run: prunebench leaderboard --results {results}")
+        raise PrunebenchError(
+            f"not up to date: {', '.join(outdated)}; run: prunebench leaderboard --results {results}"
+        )
     if check:
         typer.echo(f"up to date: {', '.join(str(results / f'{name}.md') for name in names)}")
 
@@ -341,11 +393,16 @@ def check(
         if part in load().found[kind]
     ]
     if not found:
-        everything = [name for kind in KINDS if kind not in ("datasets", "methods") for name in load().found[kind]]
+        everything = [
+            name for kind in KINDS if kind not in ("datasets", "methods") for name in load().found[kind]
+        ]
         raise unknown("part", part, everything, "prunebench list scorers")
     checks = [outcome for one in found for outcome in conformance.check(one)]
     for outcome in checks:
-        typer.echo(f"{'ok    ' if outcome.error is None else 'FAILED'}  {outcome.name}" + (f": {outcome.error}" if outcome.error else ""))
+        typer.echo(
+            f"{'ok    ' if outcome.error is None else 'FAILED'}  {outcome.name}"
+            + (f": {outcome.error}" if outcome.error else "")
+        )
     if any(outcome.error for outcome in checks):
         raise typer.Exit(1)
 

@@ -22,7 +22,7 @@ def duration(seconds: float | None) -> str:
     for limit, unit, size in ((99, "s", 1), (99 * 60, "min", 60), (72 * 3600, "h", 3600)):
         if seconds < limit:
             value = seconds / size
-            return f"{value:.1f} {unit}" if value < 10 and unit != "s" else f"{value:.0f} {unit}"
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
     return f"{seconds / 86400:.0f} d"
 
 
@@ -92,8 +92,8 @@ class Live:
         self.forecast.learn(stage, seconds)
         if (task := self.running.pop(stage.key, None)) is not None:
             self.bars.remove_task(task)  # type: ignore[arg-type]
-        rest = self.forecast.seconds(self.left.values())
-        text = f"{duration(rest / self.workers)} left" if rest is not None else ""
+        rest, unknown = self.forecast.estimate(self.left.values())
+        text = f"{'more than ' if unknown else ''}{duration(rest / self.workers)} left"
         self.bars.update(self.stages, advance=1, left=text)
 
     def line(self, text: str) -> None:

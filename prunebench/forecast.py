@@ -10,6 +10,7 @@ from prunebench.matrix import Matrix
 from prunebench.parts import Recipe, construct
 from prunebench.stages import Stage
 
+INSTANT = ("known", "subset")  # stages that need no forecast
 OVERHEAD = 0.15  # of a full training: what a final training costs beside its share of the images
 
 
@@ -24,16 +25,16 @@ class Forecast:
         spent, work = self.seen.get(_like(stage), (0.0, 0.0))
         self.seen[_like(stage)] = (spent + seconds, work + _work(stage))
 
-    def seconds(self, stages: Iterable[Stage]) -> float | None:
-        """Return how long stages will take in all on one worker, or None where one of them cannot be told."""
-        total = 0.0
+    def estimate(self, stages: Iterable[Stage]) -> tuple[float, int]:
+        """Return the seconds that stages will take on one worker, and how many of them cannot be told."""
+        total, unknown = 0.0, 0
         for stage in stages:
             if _like(stage) in self.seen:
                 spent, work = self.seen[_like(stage)]
                 total += spent / work * _work(stage)
-            elif stage.kind in ("dynamics", "accuracy", "labels", "embeddings", "scores"):
-                return None
-        return total
+            else:
+                unknown += stage.kind not in INSTANT
+        return total, unknown
 
 
 def _like(stage: Stage) -> tuple[str, str, str]:
@@ -57,7 +58,7 @@ def learnt(matrix: Matrix) -> Forecast:
 
 
 def probe(matrix: Matrix, forecast: Forecast, stages: Iterable[Stage]) -> None:
-    """Time a few steps for each kind of training among `stages` that nothing is known about, if data is there."""
+    """Time a few steps of each kind of training that nothing is known about, where its data is there."""
     from prunebench import training
 
     for stage in stages:

@@ -119,7 +119,9 @@ def accuracy_table(board: Board) -> Table:
     """Test accuracy by method and ratio, grouped by label usage; best bold, second underlined."""
     page, body = board.page, []
     marks = {ratio: _marks(board, ratio) for ratio in board.ratios}
-    methods = sorted(board.methods(reference=False), key=lambda rows: list(GROUPS).index(label_usage(rows[0])))
+    methods = sorted(
+        board.methods(reference=False), key=lambda rows: list(GROUPS).index(label_usage(rows[0]))
+    )
     for rows in methods:
         cells = []
         for ratio in board.ratios:
@@ -140,7 +142,7 @@ def accuracy_table(board: Board) -> Table:
 
 
 def _marks(board: Board, ratio: int) -> dict[str, str]:
-    """Return the marks of the best and second method at a ratio; references and all-label methods have none."""
+    """Return the marks of the best and second method at a ratio, among those that may have one."""
     means: dict[str, float] = {}
     for rows in board.methods(reference=False):
         found = at(rows, ratio)
@@ -242,11 +244,22 @@ def cost_table(board: Board) -> Table:
         training = [_seconds_at(rows, ratio) for ratio in board.ratios]
         lost = [_lost(at(rows, ratio)) for ratio in board.ratios]
         labels = summarise([row.labels_selection for row in rows]).mean
-        body.append([rows[0].title, f"{labels:.0f}", _seconds(selection), " / ".join(training), " / ".join(lost)])
+        body.append(
+            [rows[0].title, f"{labels:.0f}", _seconds(selection), " / ".join(training), " / ".join(lost)]
+        )
     ratios = " / ".join(str(ratio) for ratio in board.ratios)
-    header = ["method", "labels to select", "seconds to select", f"seconds to train at {ratios}", "classes lost"]
+    header = [
+        "method",
+        "labels to select",
+        "seconds to select",
+        f"seconds to train at {ratios}",
+        "classes lost",
+    ]
     devices = sorted({f"{row.device_name} ({row.device})" for row in board.rows})
-    notes = [f"Mean seconds of computation on {', '.join(devices)}. Classes lost: with no image kept, mean over seeds."]
+    notes = [
+        f"Mean seconds of computation on {', '.join(devices)}. "
+        "Classes lost: those with no image kept, mean over seeds."
+    ]
     return Table("Cost", header, body, notes)
 
 
@@ -277,7 +290,9 @@ def conflicts(page: Page) -> list[str]:
         if not all(rows[0].agrees(row) for row in rows):
             values = ", ".join(f"{row.accuracy:.2f} ({row.date}, {row.id})" for row in rows)
             row = rows[0]
-            lines.append(f"{row.method} on {row.dataset} at {row.ratio}, seed {row.seed}, has rows that disagree: {values}")
+            lines.append(
+                f"{row.method} on {row.dataset} at {row.ratio}, seed {row.seed}: rows disagree: {values}"
+            )
     return lines
 
 
@@ -303,7 +318,7 @@ def header_lines(board: Board) -> list[str]:
     """Return the facts that every row of a board shares."""
     row = board.rows[0]
     repeats = {
-        "pipeline": "each seed repeats the whole pipeline: label draw, labeler, proxy, scores, selection, training",
+        "pipeline": "each seed repeats everything: label draw, labeler, proxy, scores, selection, training",
         "training": "each seed repeats selection and training only, on the scores of one pipeline",
     }[row.repeats]
     return [
@@ -321,7 +336,10 @@ def markdown(page: Page) -> str:
     for board in boards(page):
         blocks += [f"## {board.heading}", *header_lines(board)]
         for table in tables(board):
-            blocks += [f"### {table.title}", tabulate(table.body, table.header, tablefmt="github", disable_numparse=True)]
+            blocks += [
+                f"### {table.title}",
+                tabulate(table.body, table.header, tablefmt="github", disable_numparse=True),
+            ]
             blocks += table.notes
     if remarks := [*conflicts(page), *stale_lines(page), *page.complaints]:
         blocks += ["## Remarks", "\n".join(f"- {line}" for line in remarks)]
@@ -336,7 +354,11 @@ def text(page: Page, *, only: Callable[[Table], bool] = lambda table: True) -> s
     for board in boards(page):
         blocks.append(board.heading)
         for table in filter(only, tables(board)):
-            plain = [[re.sub(r"\*\*|</?u>|(?<!\S)\*|\*(?!\S)", "", cell) for cell in row] for row in table.body]
-            blocks.append(f"{table.title}\n" + tabulate(plain, table.header, tablefmt="simple", disable_numparse=True))
+            plain = [
+                [re.sub(r"\*\*|</?u>|(?<!\S)\*|\*(?!\S)", "", cell) for cell in row] for row in table.body
+            ]
+            blocks.append(
+                f"{table.title}\n" + tabulate(plain, table.header, tablefmt="simple", disable_numparse=True)
+            )
             blocks += table.notes
     return "\n\n".join([*blocks, *conflicts(page), *stale_lines(page), *page.complaints])

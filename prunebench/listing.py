@@ -29,17 +29,21 @@ def rows(what: str, registry: Registry, data: Path) -> Rows:
         ]
     if what == "suites":
         found = [suite.read(name) for name in suite.names()]
-        return ["suite", "title", "datasets"], [[s.name, s.file.title, ", ".join(s.file.datasets)] for s in found]
+        return ["suite", "title", "datasets"], [
+            [s.name, s.file.title, ", ".join(s.file.datasets)] for s in found
+        ]
     owners = {name: owner for (kind, name), owner in registry.owners.items() if kind == what}
     if what == "datasets":
         return ["dataset", "from", "classes", "pixels", "files"], [
-            _dataset_row(name, owners[name], item, data) for name, item in sorted(registry.found[what].items())
+            _dataset_row(name, owners[name], item, data)
+            for name, item in sorted(registry.found[what].items())
         ]
     if what == "methods":
         header = ["method", "from", "labels", "parts", "title"]
         return header, [_method_row(owners[name], item) for name, item in registry.found[what].items()]
     return [what.removesuffix("s"), "from", "fields", "what it does"], [
-        [name, owners[name], _fields(item), _summary(item)] for name, item in sorted(registry.found[what].items())
+        [name, owners[name], _fields(item), _summary(item)]
+        for name, item in sorted(registry.found[what].items())
     ]
 
 

@@ -288,7 +288,9 @@ def make_embeddings(bench: Bench) -> Embeddings:
         generator_seed=0,
     )
     networks.restore(network, bench.input("dynamics").weights)
-    return Embeddings(values=training.embed(network, images, device=bench.job.device, progress=bench.progress))
+    return Embeddings(
+        values=training.embed(network, images, device=bench.job.device, progress=bench.progress)
+    )
 
 
 def make_labels(bench: Bench) -> Labels:
@@ -367,10 +369,15 @@ def make_subset(bench: Bench) -> Subset:
 
 def _selected(part: Selector, arguments: dict[str, Any], images: int, keep: int) -> Array:
     # A selector without an input of length n has no other way to know how many images there are.
-    if not any(name in arguments for name in ("images", "scores", "embeddings", "labels", "dynamics", "known")):
+    if not any(
+        name in arguments for name in ("images", "scores", "embeddings", "labels", "dynamics", "known")
+    ):
         raise PrunebenchError(f"{part.name!r} asks for nothing that tells how many images there are")
     index = np.asarray(getattr(part, part.method)(**arguments))
-    if index.ndim != 1 or (len(index) and not (np.issubdtype(index.dtype, np.integer) and 0 <= index.min() and index.max() < images)):
+    if index.ndim != 1 or (
+        len(index)
+        and not (np.issubdtype(index.dtype, np.integer) and index.min() >= 0 and index.max() < images)
+    ):
         raise PrunebenchError(f"{part.name!r} returned something else than indices in 0..{images - 1}")
     return index
 
@@ -382,7 +389,9 @@ def _per_class(part: Selector, arguments: dict[str, Any], labels: Array, keep: i
         members = np.flatnonzero(labels + 1 == label)
         if len(members):
             sliced = {
-                name: value[members] if name in ("scores", "embeddings", "labels", "dynamics", "known") else value
+                name: value[members]
+                if name in ("scores", "embeddings", "labels", "dynamics", "known")
+                else value
                 for name, value in arguments.items()
             }
             if "images" in sliced:

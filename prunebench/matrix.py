@@ -63,8 +63,8 @@ class Matrix:
         for cell in self.cells:
             if cell.recipe.precision != "fp32" and self.device == "cpu":
                 raise PrunebenchError(
-                    f"recipe {cell.recipe_name!r} trains in {cell.recipe.precision} on {cell.dataset.name}, which "
-                    "a CPU does slowly and differently; use --device cuda or --set recipe.precision=fp32"
+                    f"recipe {cell.recipe_name!r} trains {cell.dataset.name} in {cell.recipe.precision}, "
+                    "which a CPU cannot do faithfully; use --device cuda or another --recipe"
                 )
 
     def run(
@@ -110,7 +110,7 @@ class Matrix:
             method=cell.method.name,
             title=cell.method.title,
             reference=cell.method.reference,
-            beside=beside and beside.name,
+            beside=beside.name if beside else None,
             method_key=cell.method_key,
             dataset=cell.dataset.name,
             dataset_hash=target.root,
@@ -129,7 +129,9 @@ class Matrix:
             kept_per_class=accuracy.kept_per_class,
             lost_classes=accuracy.kept_per_class.count(0),
             annotation=cell.method.annotation,
-            label_draw=cell.method.labeler.sampling if 0 < cell.method.annotation < 1 and cell.method.labeler else None,
+            label_draw=cell.method.labeler.sampling
+            if 0 < cell.method.annotation < 1 and cell.method.labeler
+            else None,
             labels_selection=selection,
             labels_training=len(subset),
             labels_total=total,
@@ -183,4 +185,3 @@ def pretraining(parts: Iterable[Part]) -> list[str]:
     for part in parts:
         map_parts(part, visit)
     return found
-

@@ -27,7 +27,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, get_type_hints
@@ -36,7 +36,7 @@ from prunebench.artefacts import Array, Labels
 from prunebench.errors import PrunebenchError, unknown
 
 if TYPE_CHECKING:
-    from prunebench.images import Images
+    pass
 
 COMMON = ("images", "classes", "recipe", "rng", "device", "progress", "checkpoint")
 VOCABULARY = {
@@ -94,7 +94,9 @@ class Recipe:
         positive = ("epochs", "batch", "lr", "evaluate_every")
         for name in positive:
             require(getattr(self, name) > 0, f"recipe.{name}", getattr(self, name), "above 0")
-        require(self.iterations is None or self.iterations > 0, "recipe.iterations", self.iterations, "above 0")
+        require(
+            self.iterations is None or self.iterations > 0, "recipe.iterations", self.iterations, "above 0"
+        )
         require(0 <= self.warmup < 1, "recipe.warmup", self.warmup, "in 0..1")
         require(self.crop >= 0, "recipe.crop", self.crop, "0 or more pixels")
         require(self.padding in ("reflect", "zero"), "recipe.padding", self.padding, "'reflect' or 'zero'")
@@ -106,10 +108,10 @@ class Recipe:
         return replace(self, batch=max(1, self.batch // divisor), shrink_batch=False)
 
 
-def require(holds: bool, field: str, value: object, expected: str) -> None:
-    """Raise a one-line error about `field` unless its value is as expected."""
+def require(holds: bool, name: str, value: object, expected: str) -> None:
+    """Raise a one-line error about the field `name` unless its value is as expected."""
     if not holds:
-        raise PrunebenchError(f"{field} is {value!r}, expected {expected}")
+        raise PrunebenchError(f"{name} is {value!r}, expected {expected}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,8 @@ class Part:
     kind: ClassVar[str]
     method: ClassVar[str]
 
-    def __new__(cls, *_args: Any, **_fields: Any) -> Self:
+    def __new__(cls, *_positional: Any, **_fields: Any) -> Self:
+        """Refuse an incomplete class before there is a value of it."""
         check_class(cls)
         return super().__new__(cls)
 
@@ -145,8 +148,8 @@ class Part:
         untyped = sorted((inherited & set(vars(cls))) - set(inspect.get_annotations(cls)))
         if untyped:
             raise TypeError(
-                f"{cls.__name__} sets the field {untyped[0]!r} without a type, so the inherited default would "
-                f"win; write `{untyped[0]}: TYPE = {vars(cls)[untyped[0]]!r}`"
+                f"{cls.__name__} sets the field {untyped[0]!r} without a type, so the inherited default "
+                f"would win; write `{untyped[0]}: TYPE = {vars(cls)[untyped[0]]!r}`"
             )
         if cls.method in vars(cls):
             allowed = VOCABULARY[cls.kind]
@@ -276,9 +279,9 @@ class Dataset:
         raise NotImplementedError
 
     @property
-    def family(self) -> str:
-        """The name under which recipes list this dataset; a view answers for the dataset it alters."""
-        return self.name
+    def lineage(self) -> tuple[str, ...]:
+        """The names under which a recipe may list this dataset: its own, then those it derives from."""
+        return (self.name,)
 
     @property
     def recipes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -325,9 +328,9 @@ class View(Dataset):
         return self.base.std
 
     @property
-    def family(self) -> str:
-        """The family of the base."""
-        return self.base.family
+    def lineage(self) -> tuple[str, ...]:
+        """The view's own name, then the names of the base."""
+        return (self.name, *self.base.lineage)
 
     @property
     def recipes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -360,7 +363,7 @@ class Method:
     at 0). `beside` makes a Random that keeps as many images as that method bought labels in all.
     """
 
-    name: str
+    name: str = field(kw_only=False)
     title: str
     labeler: Labeler | None = None
     scorer: Scorer | None = None
@@ -384,7 +387,9 @@ class Method:
                         f"but the method has no {maker}"
                     )
         if self.selector.per_class and not self.labeler:
-            raise PrunebenchError(f"method {self.name!r}: per_class needs labels, but the method has no labeler")
+            raise PrunebenchError(
+                f"method {self.name!r}: per_class needs labels, but the method has no labeler"
+            )
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -415,7 +420,7 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
             given[name] = value
             continue
         try:
-            # Strict JSON rules: an int may stand for a float and a list for a tuple, a string for nothing else.
+            # Strict JSON rules: an int may stand for a float, a list for a tuple, a string for nothing else.
             given[name] = TypeAdapter(hints[name]).validate_json(json.dumps(value), strict=True)
         except (ValidationError, TypeError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
@@ -489,10 +494,8 @@ def _code_hash(module: str) -> str:
             f"cannot read the source of {module}, which is part of every key of its parts: {error}"
         ) from None
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
-                del body[0]
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False):
+            del node.body[0]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
 
 

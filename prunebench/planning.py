@@ -31,7 +31,16 @@ class Line:
         seed = stage.identity.get("seed", [None, None, ""])[2]
         own = [stage.ratio if stage.ratio is not None else "", seed, stage.key[:12]] if each else []
         time = duration(self.seconds) if self.to_make else ""
-        return [self.dataset, self.kind, self.title, *own, self.stored, self.to_make, time, ", ".join(self.methods)]
+        return [
+            self.dataset,
+            self.kind,
+            self.title,
+            *own,
+            self.stored,
+            self.to_make,
+            time,
+            ", ".join(self.methods),
+        ]
 
 
 def lines(matrix: Matrix, each: bool) -> list[Line]:
@@ -63,14 +72,17 @@ KIND_ORDER = ("known", "embeddings", "labels", "dynamics", "scores", "subset", "
 
 
 def _add(seconds: float | None, forecast: Forecast, stage: Stage) -> float | None:
-    more = forecast.seconds([stage])
-    return None if seconds is None or more is None else seconds + more
+    more, unknown = forecast.estimate([stage])
+    return None if seconds is None or unknown else seconds + more
 
 
-def total(lines: Sequence[Line]) -> float | None:
-    """Return the seconds of all that is to be made, or None where a part of it cannot be told."""
+def total(lines: Sequence[Line]) -> str:
+    """Spell how long all that is to be made will take on one worker."""
     parts = [line.seconds for line in lines if line.to_make]
-    return sum(part for part in parts if part is not None) if None not in parts else None
+    known = sum(part for part in parts if part is not None)
+    if None in parts:
+        return f"more than {duration(known)}" if known else "?"
+    return duration(known)
 
 
 def absent(matrix: Matrix) -> list[str]:
@@ -101,6 +113,8 @@ def _state(matrix: Matrix, target: Stage, failures: dict[str, str]) -> str:
         return "done"
     for stage in target.ancestors():
         if failure := matrix.store.failure(stage.key):
-            failures[stage.key] = f"failed: {stage.dataset.name} {stage.kind} {stage.title}: {failure['message']}"
+            failures[stage.key] = (
+                f"failed: {stage.dataset.name} {stage.kind} {stage.title}: {failure['message']}"
+            )
             return "failed"
     return "running" if matrix.store.making(target.key) else "left"

@@ -88,7 +88,7 @@ class Registry:
 
     def part(self, kind: str, given: str | Mapping[str, Any]) -> Part:
         """Make a part from its name, or from {part = NAME, FIELD = VALUE, ...}, as TOML spells it."""
-        values = {"part": given} if isinstance(given, str) else dict(given)
+        values: dict[str, Any] = {"part": given} if isinstance(given, str) else dict(given)
         if "part" not in values:
             raise PrunebenchError(f"a {kind} is written as a name or as {{part = NAME, ...}}, not {given!r}")
         name = values.pop("part")
@@ -96,7 +96,7 @@ class Registry:
         for field_name, value in values.items():
             if isinstance(value, Mapping):
                 values[field_name] = self.part(value.get("kind", field_name), _without(value, "kind"))
-        return construct(cls, values, name)
+        return self._constructed(cls, values)
 
     def rebuild(self, identity: Mapping[str, Any]) -> Part:
         """Make the part that `parts.identity` described."""
@@ -107,7 +107,11 @@ class Registry:
             return tuple(map(value_of, value)) if isinstance(value, list) else value
 
         values = {name: value_of(value) for name, value in identity["fields"].items()}
-        return construct(self.get(f"{identity['kind']}s", identity["part"]), values, identity["part"])
+        return self._constructed(self.get(f"{identity['kind']}s", identity["part"]), values)
+
+    @staticmethod
+    def _constructed(cls: type[Part], values: Mapping[str, Any]) -> Part:
+        return construct(cls, values, cls.name)
 
     def dataset(self, spec: str | Mapping[str, Any]) -> Dataset:
         """Return a registered dataset by name, or make one that takes a path.
@@ -125,7 +129,9 @@ class Registry:
             return found  # type: ignore[no-any-return]
         path, _, side = rest.rpartition("@")
         if not colon or not path or not side.isdigit():
-            raise PrunebenchError(f"dataset {spec!r}: write it as {family}:PATH@RESOLUTION, such as {family}:photos@64")
+            raise PrunebenchError(
+                f"dataset {spec!r}: write it as {family}:PATH@RESOLUTION, such as {family}:photos@64"
+            )
         name = re.sub(r"[^A-Za-z0-9]+", "_", path).strip("_") or family
         return found(name=f"{family}-{name}-{side}", path=path, side=int(side))  # type: ignore[no-any-return]
 
@@ -200,7 +206,9 @@ def _entry_points() -> Iterator[tuple[str, str, EntryPoint]]:
     """Yield (distribution, release, entry point), our own first, strangers as far as the user allows."""
     allowed = os.environ.get("PRUNEBENCH_PLUGINS")
     wanted = None if allowed is None else {name.strip() for name in allowed.split(",")}
-    found = [(entry.dist.name, entry.dist.version, entry) for entry in entry_points(group=GROUP) if entry.dist]
+    found = [
+        (entry.dist.name, entry.dist.version, entry) for entry in entry_points(group=GROUP) if entry.dist
+    ]
     for name, release, entry in sorted(found, key=lambda f: (f[0] != OWN_DISTRIBUTION, f[0], f[2].name)):
         if name == OWN_DISTRIBUTION or wanted is None or name in wanted:
             yield name, release, entry

@@ -75,7 +75,15 @@ class Result(BaseModel):
     @property
     def cell(self) -> tuple[Any, ...]:
         """What this row is a result of: rows of one cell must agree."""
-        return (self.suite, self.method, self.method_key, self.dataset, self.dataset_hash, self.ratio, self.seed)
+        return (
+            self.suite,
+            self.method,
+            self.method_key,
+            self.dataset,
+            self.dataset_hash,
+            self.ratio,
+            self.seed,
+        )
 
     @property
     def id(self) -> str:
@@ -83,7 +91,7 @@ class Result(BaseModel):
         return hashlib.sha256(canonical(self.model_dump()).encode()).hexdigest()[:12]
 
     def agrees(self, other: Result) -> bool:
-        """Whether two rows of one cell say the same: exactly on CPU, within 0.3 points where a GPU took part."""
+        """Whether two rows of one cell say the same: exactly on a CPU, within 0.3 points with a GPU."""
         tolerance = GPU_TOLERANCE if "cuda" in (self.device, other.device) else 0.0
         return abs(self.accuracy - other.accuracy) <= tolerance
 

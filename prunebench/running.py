@@ -57,7 +57,11 @@ def run_matrix(
 
 def explained(error: Exception) -> str:
     """Return one line about a failure, the last of its traceback included where it was not expected."""
-    return str(error) if isinstance(error, PrunebenchError | local.StageError | local.WorkerDied) else repr(error)
+    return (
+        str(error)
+        if isinstance(error, PrunebenchError | local.StageError | local.WorkerDied)
+        else repr(error)
+    )
 
 
 @contextmanager

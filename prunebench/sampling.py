@@ -55,9 +55,7 @@ def draw_labels(truth: Array, fraction: float, sampling: str, rng: np.random.Gen
         floor = (sizes > 0).astype(np.int64) if budget >= np.count_nonzero(sizes) else np.zeros_like(sizes)
         quotas = floor + apportion(budget - int(floor.sum()), sizes - floor)
     else:
-        raise PrunebenchError(
-            f"no sampling named {sampling!r}. Known: uniform, class_balanced, stratified."
-        )
+        raise PrunebenchError(f"no sampling named {sampling!r}. Known: uniform, class_balanced, stratified.")
     return np.sort(order[rank_within(truth[order]) < quotas[truth[order]]])
 
 

@@ -64,7 +64,9 @@ def walk(
     finished: Callable[[Stage], None],
 ) -> Outcome:
     """Make the needed stages, each as soon as its inputs are there; `finished` hears of each."""
-    graph = TopologicalSorter({k: [u.key for u in s.inputs.values() if u.key in needed] for k, s in needed.items()})
+    graph = TopologicalSorter(
+        {k: [u.key for u in s.inputs.values() if u.key in needed] for k, s in needed.items()}
+    )
     graph.prepare()
     outcome = Outcome()
     running: dict[Future[None], Stage] = {}

@@ -87,7 +87,9 @@ class Stage:
 
 def _spelled(part: dict[str, Any]) -> str:
     values = {name: _spelled(v) if isinstance(v, dict) else v for name, v in part["fields"].items()}
-    shown = ", ".join(f"{name}={value}" for name, value in values.items() if (name, value) != ("per_class", False))
+    shown = ", ".join(
+        f"{name}={value}" for name, value in values.items() if (name, value) != ("per_class", False)
+    )
     return f"{part['part']}({shown})"
 
 
@@ -106,7 +108,7 @@ class Graph:
         return self._built.setdefault(stage.key, stage)
 
     def _part(self, cell: Cell, kind: str, part: Part, available: dict[str, Stage], **extra: Any) -> Stage:
-        """Build the stage of a part: its inputs are the artefacts it names, its seed only if it asks for rng."""
+        """Build the stage of a part: its inputs are the artefacts it names, its seed if it asks for rng."""
         needs = {*part.needs(), *(["labels"] if getattr(part, "per_class", False) else [])}
         inputs = {name: stage for name, stage in available.items() if name in needs}
         if "embeddings" in needs:
@@ -193,15 +195,19 @@ def dataset_key(dataset: Dataset, data: Path, memory: Store) -> str:
     if isinstance(dataset, View):
         base = dataset_key(dataset.base, data, memory)
         own = {e.name: getattr(dataset, e.name) for e in fields(dataset) if e.name not in ("name", "base")}
-        what = {"view": type(dataset).__name__, "fields": own} | foreign_code(type(dataset))
-        return f"absent:{dataset.name}" if base.startswith("absent:") else store.key("view", dataset.version, what, {"base": base})
+        if base.startswith("absent:"):
+            return f"absent:{dataset.name}"
+        view = {"view": type(dataset).__name__, "fields": own} | foreign_code(type(dataset))
+        return store.key("view", dataset.version, view, {"base": base})
     try:
         files = [(str(path), path.stat()) for path in dataset.files(data)]
     except (DataAbsentError, FileNotFoundError):
         return f"absent:{dataset.name}"
-    what = {e.name: getattr(dataset, e.name) for e in fields(dataset)}
-    what |= {"class": type(dataset).__qualname__, "version": dataset.version}
-    stamp = what | {"files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in files]}
+    stamp = {
+        "class": [type(dataset).__qualname__, dataset.version],
+        "fields": {entry.name: getattr(dataset, entry.name) for entry in fields(dataset)},
+        "files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in files],
+    }
     note = memory.root / "datasets" / f"{hashlib.sha256(store.canonical(stamp).encode()).hexdigest()}.json"
     if not note.is_file():
         store.replace_file(note, json.dumps({"content": _content_hash(dataset, data)}).encode())

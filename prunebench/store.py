@@ -1,12 +1,12 @@
 """The artefact store: key(stage, identity, inputs) -> artefact on disk. Atomic, locked, verified.
 
-    STORE/ab/cdef.../payload.safetensors     the arrays
-    STORE/ab/cdef.../manifest.json           identity, input keys, sha256 of the payload, cost, versions
-    STORE/making/KEY                         an entry being written; renamed into place when complete
-    STORE/checkpoints/KEY.safetensors        where a long stage resumes
-    STORE/failures/KEY.json                  the last failure of a stage; never reused, gone on success
-    STORE/quarantine/                        entries whose payload did not match its sha256
-    STORE/locks/KEY                          one lock file per key
+STORE/ab/cdef.../payload.safetensors     the arrays
+STORE/ab/cdef.../manifest.json           identity, input keys, sha256 of the payload, cost, versions
+STORE/making/KEY                         an entry being written; renamed into place when complete
+STORE/checkpoints/KEY.safetensors        where a long stage resumes
+STORE/failures/KEY.json                  the last failure of a stage; never reused, gone on success
+STORE/quarantine/                        entries whose payload did not match its sha256
+STORE/locks/KEY                          one lock file per key
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Store:
         return True
 
     def read(self, key: str, artefact: type[A]) -> A:
-        """Return a stored artefact, verified. A damaged entry is set aside and MissingArtefactError raised."""
+        """Return a stored artefact, verified; raise MissingArtefactError where it is gone or damaged."""
         return artefact.from_arrays(*unpack(self._verified_payload(key)))
 
     def _verified_payload(self, key: str) -> bytes:
@@ -227,4 +227,6 @@ def _write_through(path: Path, content: bytes) -> None:
         with path.open("wb") as file:
             file.write(content)
     except OSError as error:
-        raise PrunebenchError(f"cannot write {path}: {error.strerror}; free space or choose another --store") from None
+        raise PrunebenchError(
+            f"cannot write {path}: {error.strerror}; free space or choose another --store"
+        ) from None

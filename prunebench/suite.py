@@ -9,20 +9,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.parts import Dataset, Method, Part, Recipe, Selector, at_defaults, change, construct, identity, map_parts
+from prunebench.parts import (
+    Dataset,
+    Method,
+    Part,
+    Recipe,
+    Selector,
+    at_defaults,
+    change,
+    construct,
+    identity,
+    map_parts,
+)
 from prunebench.registry import Registry
 from prunebench.store import canonical
 
 if TYPE_CHECKING:
     from prunebench.results import Result
 
+T = TypeVar("T")
 PROTOCOL = 1  # bump when rows made before and after may no longer share a table
 MATCHED = "random_matched"
+METHOD_KEYS = ("title", "labeler", "scorer", "selector")
 
 
 class SuiteFile(BaseModel):
@@ -161,7 +174,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 @cache
 def recipe_table() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return benchmarks/recipes.toml: recipe name -> dataset family -> fields and part tables."""
+    """Return benchmarks/recipes.toml: recipe name -> dataset -> fields and part tables."""
     return read_toml(shipped() / "recipes.toml")["recipe"]  # type: ignore[no-any-return]
 
 
@@ -171,16 +184,21 @@ def recipe_for(name: str, dataset: Dataset) -> tuple[Recipe, dict[str, dict[str,
     listed = table.get(name, {})
     if name not in table and name not in dataset.recipes:
         raise unknown("recipe", name, {*table, *dataset.recipes}, "benchmarks/recipes.toml")
-    entry = listed.get(dataset.name) or listed.get(dataset.family) or dataset.recipes.get(name)
+    entry = _by_lineage(listed, dataset) or dataset.recipes.get(name)
     if entry is None:
-        having = sorted(n for n in {*table, *dataset.recipes} if dataset.family in table.get(n, dataset.recipes))
+        having = [other for other in table if _by_lineage(table[other], dataset)] + list(dataset.recipes)
         raise PrunebenchError(
             f"recipe {name!r} has no entry for dataset {dataset.name!r}. "
-            f"Recipes that have: {', '.join(having) or 'none; add one to the dataset class'}"
+            f"Recipes that have: {', '.join(sorted(having)) or 'none; see docs/suites.md'}"
         )
     own = {key: value for key, value in entry.items() if not isinstance(value, Mapping)}
     parts = {key: dict(value) for key, value in entry.items() if isinstance(value, Mapping)}
-    return construct(Recipe, own, f"recipe {name}.{dataset.family}"), parts
+    return construct(Recipe, own, f"recipe {name} for {dataset.name}"), parts
+
+
+def _by_lineage(table: Mapping[str, T], dataset: Dataset) -> T | None:
+    """Return the entry of a dataset: its own, or else that of the nearest one it derives from."""
+    return next((table[name] for name in dataset.lineage if name in table), None)
 
 
 class Resolver:
@@ -196,7 +214,9 @@ class Resolver:
     def methods(self) -> list[str]:
         """Return the names of the methods to run; references come along unless methods were chosen."""
         file, chosen = self.suite.file, self.filters.methods
-        return [*file.methods, *file.references] if chosen is None or list(chosen) == ["all"] else list(chosen)
+        return (
+            [*file.methods, *file.references] if chosen is None or list(chosen) == ["all"] else list(chosen)
+        )
 
     def method(self, name: str) -> Method:
         """Return a method by name: one of the suite's own tables, or a registered one."""
@@ -204,10 +224,8 @@ class Resolver:
         if table is None:
             found: Method = self.registry.get("methods", name)
             return found
-        if wrong := set(table) - {"title", "labeler", "scorer", "selector"}:
-            raise unknown(
-                f"key of method {name}", min(wrong), ["title", "labeler", "scorer", "selector"], "docs/suites.md"
-            )
+        if wrong := set(table) - set(METHOD_KEYS):
+            raise unknown(f"key of method {name}", min(wrong), METHOD_KEYS, "docs/suites.md")
         parts = {kind: self.registry.part(kind, given) for kind, given in table.items() if kind != "title"}
         if "selector" not in parts:
             raise PrunebenchError(f"method {name!r} in suite {self.suite.name!r} needs a selector")
@@ -235,10 +253,11 @@ class Resolver:
     def recipe(self, dataset: Dataset) -> tuple[str, Recipe, dict[str, dict[str, Any]]]:
         """Return the name and the recipe for a dataset, and what it says about parts."""
         given = self.filters.recipe or self.suite.file.recipe
-        name = given if isinstance(given, str) else given.get(dataset.family, given.get("default", ""))
+        name = given if isinstance(given, str) else _by_lineage(given, dataset) or given.get("default", "")
         recipe, defaults = recipe_for(name, dataset)
-        changes = {path.removeprefix("recipe."): v for path, v in self.filters.changes.items() if path[:7] == "recipe."}
-        return name, construct(Recipe, asdict(recipe) | changes, "recipe"), defaults
+        changed = {path: value for path, value in self.filters.changes.items() if path.startswith("recipe.")}
+        fields = asdict(recipe) | {path.removeprefix("recipe."): value for path, value in changed.items()}
+        return name, construct(Recipe, fields, "recipe"), defaults
 
 
 def dataset_spec(suite: Suite, name: str) -> str | dict[str, Any]:
@@ -311,11 +330,15 @@ def _check_changes(filters: Filters, found: list[Cell]) -> None:
     names = " ".join({cell.method.name for cell in found})
     for path in filters.changes:
         if f"{path}=" not in names:
-            raise PrunebenchError(f"--set {path}: no chosen method has such a part. See: prunebench list methods")
+            raise PrunebenchError(
+                f"--set {path}: no chosen method has such a part. See: prunebench list methods"
+            )
 
 
-def current_keys(rows: Iterable[Result], suite: Suite, registry: Registry) -> dict[tuple[str, str, str], str | None]:
-    """Return the method_key that follows from a suite today, for each (method, dataset, recipe) of some rows.
+def current_keys(
+    rows: Iterable[Result], suite: Suite, registry: Registry
+) -> dict[tuple[str, str, str], str | None]:
+    """Return the method_key that follows from a suite today, by (method, dataset, recipe) of the rows.
 
     A method that cannot be made any more has the key "gone", so that its rows show as stale.
     """
@@ -327,7 +350,12 @@ def current_keys(rows: Iterable[Result], suite: Suite, registry: Registry) -> di
         base = row.method.partition("{")[0] if row.changes else row.method
         wanted = [(row.beside or "").partition("{")[0], MATCHED] if row.beside else [base]
         filters = Filters(
-            methods=wanted, datasets=[row.dataset], ratios=[row.ratio], seeds=[0], recipe=row.recipe, changes=row.changes
+            methods=wanted,
+            datasets=[row.dataset],
+            ratios=[row.ratio],
+            seeds=[0],
+            recipe=row.recipe,
+            changes=row.changes,
         )
         try:
             made = {cell.method.name: cell.method_key for cell in cells(suite, filters, registry)}

@@ -43,7 +43,13 @@ class WorkerDied(Exception):  # noqa: N818 - it says what happened
 
 def default_workers(device: str) -> int:
     """Return one worker per core this process may use, or one for a GPU."""
-    return 1 if device == "cuda" else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        1
+        if device == "cuda"
+        else len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1
+    )
 
 
 class LocalExecutor:
@@ -156,7 +162,11 @@ class InlineExecutor:
 
 def as_error(told: dict[str, str]) -> Exception:
     """Turn a failure, as `worker.failure` described it, back into an error."""
-    return MissingArtefactError(told["missing"]) if told["missing"] else StageError(told["message"], told["traceback"])
+    return (
+        MissingArtefactError(told["missing"])
+        if told["missing"]
+        else StageError(told["message"], told["traceback"])
+    )
 
 
 def executor(name: str, workers: int, tell: Tell) -> LocalExecutor | InlineExecutor:

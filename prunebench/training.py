@@ -1,0 +1,378 @@
+"""THE training loop: proxy and final networks alike, on whole batches, without a data loader.
+
+SGD with a cosine learning rate per iteration (SemiPrune, appendix A.1). Everything random comes from
+one generator on the device, whose state a checkpoint keeps: a resumed training on a CPU equals an
+undisturbed one bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from prunebench import networks
+from prunebench.artefacts import Array, Dynamics
+from prunebench.augment import augment, normalise
+from prunebench.errors import DivergedError, PrunebenchError
+from prunebench.images import Images
+from prunebench.networks import Network
+from prunebench.parts import Checkpoint, Progress, Recipe
+from prunebench.seeds import torch_generator
+
+Tensor = torch.Tensor
+CHECKPOINT_SECONDS = 20.0
+PROBE_STEPS = 20
+PROBE_SECONDS = 1.0
+INSIDE_LOG = 1e-8
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Trained:
+    """What a training gives.
+
+    network: with its final weights, in eval mode. history: (epoch, percent correct on the test
+    split), epochs counted from 1. predictions: int64 [test images] after the last step, or None
+    without a test split. dynamics: None unless recorded.
+    """
+
+    network: Network
+    history: list[tuple[int, float]]
+    predictions: Array | None
+    dynamics: Dynamics | None
+
+
+def train(
+    images: Images,
+    labels: Array,
+    recipe: Recipe,
+    *,
+    classes: int,
+    rng: np.random.Generator,
+    device: str,
+    index: Array | None = None,
+    test: tuple[Images, Array] | None = None,
+    record: bool = False,
+    progress: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Trained:
+    """Train a network from scratch on the images of `index` (all, if None) with their labels.
+
+    labels: int [n], in 0..classes-1 wherever trained on. Every image is seen once per epoch, in batches
+    of recipe.batch, in an order drawn anew each epoch; one image left over joins the batch before it.
+    test: images and true labels, looked at every recipe.evaluate_every epochs and at the end.
+    record: also return the dynamics of all complete epochs. progress is called after every step.
+
+    Raise PrunebenchError for what cannot be trained, DivergedError for a loss that is not finite: on a
+    CPU at that step, elsewhere after the epoch, so that no step waits for the device.
+    """
+    index = np.arange(len(images)) if index is None else np.sort(index)
+    run = _Run(images.to(device), labels, index, recipe, classes=classes, rng=rng, record=record)
+    if checkpoint and (state := checkpoint.load()):
+        run.restore(state)
+    pictures = test[0].to(device) if test else None
+    predictions = None
+    saved = time.monotonic()
+    while not run.done:
+        run.epoch(progress)
+        if test and pictures and (run.done or run.epochs % recipe.evaluate_every == 0):
+            predictions = classify(run.network, pictures, device=device)
+            run.history.append((run.epochs, 100 * float((predictions == test[1]).mean())))
+        if checkpoint and not run.done and time.monotonic() - saved >= CHECKPOINT_SECONDS:
+            checkpoint.save(run.state())
+            saved = time.monotonic()
+    return Trained(
+        network=run.network.eval(), history=run.history, predictions=predictions, dynamics=run.dynamics()
+    )
+
+
+def batch_bounds(images: int, batch: int) -> list[int]:
+    """Return where the batches of an epoch begin, and its end; the last holds 2 to batch + 1 images.
+
+    A batch of one would have no variance for BatchNorm.
+    """
+    return [*range(0, images - 1, batch), images]
+
+
+def learning_rates(recipe: Recipe, steps: int) -> Array:
+    """Return the learning rate of each step: float64 [steps].
+
+    A linear rise over the share `recipe.warmup`, then a cosine from recipe.lr that would reach
+    recipe.final_lr one step after the last, as PyTorch's CosineAnnealingLR does.
+    """
+    rising = round(recipe.warmup * steps)
+    rise = recipe.lr * np.arange(1, rising + 1) / (rising + 1)
+    turn = np.pi * np.arange(steps - rising) / max(1, steps - rising)
+    return np.concatenate([rise, recipe.final_lr + (recipe.lr - recipe.final_lr) * (1 + np.cos(turn)) / 2])
+
+
+def embed(
+    network: Network, images: Images, *, device: str, batch: int = 512, progress: Progress | None = None
+) -> Array:
+    """Return the penultimate features in eval mode: float32 [n, d]."""
+    features = _map(network.features, network, images.to(device), batch, progress)
+    return features.cpu().numpy()
+
+
+def predict(
+    network: Network, images: Images, *, device: str, batch: int = 512, progress: Progress | None = None
+) -> Array:
+    """Return the class probabilities in eval mode: float32 [n, classes]."""
+    logits = _map(network, network, images.to(device), batch, progress)
+    return logits.softmax(1).cpu().numpy()
+
+
+def classify(network: Network, images: Images, *, device: str) -> Array:
+    """Return the most probable class in eval mode: int64 [n]."""
+    return _map(network, network, images.to(device), 512, None).argmax(1).cpu().numpy()
+
+
+@torch.inference_mode()
+def _map(
+    function: Callable[[Tensor], Tensor],
+    network: Network,
+    images: Images,
+    batch: int,
+    progress: Progress | None,
+) -> Tensor:
+    """Return the `function` of all images, float32 on their device, with the network in eval mode."""
+    network.eval()
+    outputs = []
+    for start in range(0, len(images), batch):
+        outputs.append(function(normalise(images[start : start + batch], images.mean, images.std)).float())
+        if progress:
+            progress(min(start + batch, len(images)), len(images))
+    return torch.cat(outputs)
+
+
+def seconds_per_image(recipe: Recipe, *, channels: int, resolution: int, classes: int, device: str) -> float:
+    """Return how many seconds a training step takes per image, measured on noise for about a second.
+
+    At least two steps are made, the first of which does not count: in it kernels are chosen.
+    """
+    count = 2 * recipe.batch
+    rng = np.random.default_rng(0)
+    noise = rng.integers(256, size=(count, channels, resolution, resolution), dtype=np.uint8)
+    grey = (0.5,) * channels
+    images = Images(noise, mean=grey, std=grey, device=device)
+    run = _Run(
+        images, rng.integers(classes, size=count), np.arange(count), replace(recipe, iterations=PROBE_STEPS + 1),
+        classes=classes, rng=rng, record=False,
+    )  # fmt: skip
+    order = torch.arange(recipe.batch, device=device)
+    float(run.advance(order))  # waits for the device
+    begin = time.perf_counter()
+    while not run.done and time.perf_counter() - begin < PROBE_SECONDS:
+        float(run.advance(order))
+    return (time.perf_counter() - begin) / ((run.step - 1) * recipe.batch)
+
+
+class _Run:
+    """A training under way: all that its next step depends on, and what it has recorded."""
+
+    def __init__(
+        self,
+        images: Images,
+        labels: Array,
+        index: Array,
+        recipe: Recipe,
+        *,
+        classes: int,
+        rng: np.random.Generator,
+        record: bool,
+    ) -> None:
+        _check(labels[index], recipe, classes, images.device)
+        self.images, self.recipe, self.device = images, recipe, images.device
+        self.index = torch.tensor(index, device=self.device)
+        self.labels = torch.tensor(labels[index], dtype=torch.int64, device=self.device)
+        self.bounds = list(pairwise(batch_bounds(len(index), recipe.batch)))
+        self.rates = learning_rates(recipe, recipe.iterations or recipe.epochs * len(self.bounds)).tolist()
+        self.step = 0
+        self.history: list[tuple[int, float]] = []
+        self.network = networks.build(
+            recipe.network,
+            channels=images.channels,
+            classes=classes,
+            resolution=images.resolution,
+            generator_seed=int(rng.integers(2**63)),
+        ).to(device=self.device, memory_format=torch.channels_last)
+        self.generator = torch_generator(rng, self.device)
+        self.optimiser = torch.optim.SGD(
+            self.network.parameters(),
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        complete = len(self.rates) // len(self.bounds)
+        self.recorder = _Recorder(complete, len(index), classes, self.device) if record else None
+
+    @property
+    def done(self) -> bool:
+        return self.step == len(self.rates)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs begun."""
+        return -(-self.step // len(self.bounds))
+
+    def epoch(self, progress: Progress | None) -> None:
+        """Train for one epoch, or until the last step."""
+        self.network.train()
+        order = torch.randperm(len(self.index), generator=self.generator, device=self.device)
+        losses = torch.zeros(len(self.bounds), device=self.device)
+        begin = self.step
+        for place, (start, stop) in enumerate(self.bounds[: len(self.rates) - begin]):
+            losses[place] = self.advance(order[start:stop])
+            if self.device == "cpu":
+                self.check(losses, begin)
+            if progress:
+                progress(self.step, len(self.rates))
+        self.check(losses, begin)
+        if self.recorder and self.step == begin + len(self.bounds):
+            self.recorder.close()
+
+    def advance(self, order: Tensor) -> Tensor:
+        """Make one step on the images at these places of the index; return the loss before it."""
+        labels = self.labels[order]
+        batch = augment(self.images[self.index[order]], self.recipe, self.generator)
+        batch = normalise(batch, self.images.mean, self.images.std)
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            features = self.network.features(batch)
+            logits = self.network.head(features)
+        log_probability = functional.log_softmax(logits.float(), 1)
+        loss = functional.nll_loss(log_probability, labels)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.param_groups[0]["lr"] = self.rates[self.step]
+        self.optimiser.step()
+        self.step += 1
+        if self.recorder:
+            self.recorder.note(order, labels, log_probability, logits, features)
+        return loss.detach()
+
+    def check(self, losses: Tensor, begin: int) -> None:
+        """Raise DivergedError if a loss, the first being that of step `begin`, is not finite."""
+        finite = losses.isfinite()
+        if not finite.all():
+            step = begin + int(finite.logical_not().nonzero()[0])
+            raise DivergedError(
+                f"the loss is not finite at step {step + 1} of {len(self.rates)}, "
+                f"learning rate {self.rates[step]:.3g}; lower recipe.lr or raise recipe.warmup"
+            )
+
+    def state(self) -> dict[str, Any]:
+        """Return copies of all that a resumed training needs, flat."""
+        state: dict[str, Any] = {"step": self.step, "history": self.history}
+        state["generator"] = self.generator.get_state()
+        state |= {f"network/{name}": array for name, array in networks.state(self.network).items()}
+        for name, parameter in self.network.named_parameters():
+            momentum = self.optimiser.state[parameter].get("momentum_buffer")
+            if momentum is not None:
+                state[f"momentum/{name}"] = np.array(momentum.cpu())
+        return state | (self.recorder.state() if self.recorder else {})
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state` was taken."""
+        self.step = state["step"]
+        self.history = [(epoch, percent) for epoch, percent in state["history"]]
+        self.generator.set_state(torch.tensor(state["generator"]))
+        networks.restore(self.network, _under("network/", state))
+        momenta = _under("momentum/", state)
+        for name, parameter in self.network.named_parameters():
+            if name in momenta:
+                momentum = torch.empty_like(parameter, requires_grad=False).copy_(torch.tensor(momenta[name]))
+                self.optimiser.state[parameter]["momentum_buffer"] = momentum
+        if self.recorder:
+            self.recorder.restore(state)
+
+    def dynamics(self) -> Dynamics | None:
+        """Return what was recorded, with the network's weights."""
+        if self.recorder is None:
+            return None
+        series = dict(zip(Dynamics.series, self.recorder.series, strict=True))
+        return Dynamics(
+            images=len(self.images),
+            index=self.index.cpu().numpy(),
+            weights=networks.state(self.network),
+            **series,
+        )
+
+
+def _under(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _check(labels: Array, recipe: Recipe, classes: int, device: str) -> None:
+    """Raise PrunebenchError unless this can be trained."""
+    if len(labels) < 2 or recipe.batch < 2:
+        raise PrunebenchError(
+            f"cannot train on {len(labels)} image(s) in batches of {recipe.batch}: BatchNorm needs two"
+        )
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        raise PrunebenchError(
+            f"{wrong.sum()} of {len(labels)} images have a label outside 0..{classes - 1}, such as "
+            f"{labels[wrong][0]}; train on those with a label, through `index`"
+        )
+    if recipe.precision == "bf16" and device == "cpu":
+        raise PrunebenchError("precision 'bf16' needs a CUDA device; on a CPU use precision 'fp32'")
+
+
+class _Recorder:
+    """Collects the dynamics: one small tensor per epoch on the device, the series in host memory."""
+
+    def __init__(self, epochs: int, images: int, classes: int, device: str) -> None:
+        if classes < 2 or epochs < 1:
+            raise PrunebenchError(
+                f"nothing to record in {epochs} complete epoch(s) of {classes} class(es); "
+                "train longer, on two classes or more"
+            )
+        self.epoch = 0
+        self.series = np.zeros((len(Dynamics.series), epochs, images), dtype=np.float32)
+        self.current = torch.zeros(len(Dynamics.series), images, device=device)
+        self.log_before = torch.zeros(images, classes, device=device)
+
+    @torch.no_grad()
+    def note(
+        self, order: Tensor, labels: Tensor, log_probability: Tensor, logits: Tensor, features: Tensor
+    ) -> None:
+        """Record one mini-batch, the images at the places `order`."""
+        probability = log_probability.exp()
+        both = torch.stack((probability, logits.float()))
+        column = labels.expand(2, -1).unsqueeze(2)
+        label, logit = both.gather(2, column).squeeze(2)
+        other, other_logit = both.scatter(2, column, -torch.inf).amax(2)
+        # The small constant is that of TDDS; without it a probability of 0 would have no logarithm.
+        log_safe = (probability + INSIDE_LOG).log_()
+        before = self.log_before[order] if self.epoch else log_safe
+        square_sum = probability.square().sum(1)
+        entropy = (probability * log_probability).sum(1).neg_()
+        divergence = (log_safe - before).mul_(probability).abs_().sum(1)
+        norm = torch.linalg.vector_norm(features.float(), dim=1)
+        values = (label, other, square_sum, entropy, divergence, logit - other_logit, norm)
+        self.current[:, order] = torch.stack(values)
+        self.log_before[order] = log_safe
+
+    def close(self) -> None:
+        """End the epoch."""
+        self.series[:, self.epoch] = self.current.cpu().numpy()
+        self.epoch += 1
+
+    def state(self) -> dict[str, Any]:
+        """Return copies of what was recorded so far."""
+        series = self.series[:, : self.epoch].copy()
+        return {"recorded": series, "log_before": np.array(self.log_before.cpu())}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state` was taken."""
+        self.epoch = state["recorded"].shape[1]
+        self.series[:, : self.epoch] = state["recorded"]
+        self.log_before.copy_(torch.tensor(state["log_before"]))
