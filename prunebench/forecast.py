@@ -59,20 +59,37 @@ def learnt(matrix: Matrix) -> Forecast:
 
 def probe(matrix: Matrix, forecast: Forecast, stages: Iterable[Stage]) -> None:
     """Time a few steps of each kind of training that nothing is known about, where its data is there."""
+    unknown = {
+        _like(stage): stage
+        for stage in stages
+        if stage.kind in ("dynamics", "accuracy")
+        and _like(stage) not in forecast.seen
+        and not stage.root.startswith("absent:")
+    }
+    if not unknown:
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a worker computes
+    for stage in unknown.values():
+        forecast.learn(stage, _probed(matrix, stage) * _work(stage))
+    torch.set_num_threads(threads)
+
+
+def _probed(matrix: Matrix, stage: Stage) -> float:
+    """Return the seconds of a training on all images, from a few steps."""
     from prunebench import training
 
-    for stage in stages:
-        if stage.kind in ("dynamics", "accuracy") and _like(stage) not in forecast.seen:
-            if stage.root.startswith("absent:"):
-                continue
-            images = load_split(stage.dataset, matrix.data, "train")[0]
-            recipe = construct(Recipe, stage.identity["recipe"], "recipe")
-            per_image = training.seconds_per_image(
-                recipe,
-                channels=images.channels,
-                resolution=images.resolution,
-                classes=len(stage.dataset.classes),
-                device=matrix.device,
-            )
-            work = recipe.iterations * recipe.batch if recipe.iterations else recipe.epochs * len(images)
-            forecast.learn(stage, per_image * work * _work(stage))
+    images = load_split(stage.dataset, matrix.data, "train")[0]
+    recipe = construct(Recipe, stage.identity["recipe"], "recipe")
+    per_image = training.seconds_per_image(
+        recipe,
+        channels=images.channels,
+        resolution=images.resolution,
+        classes=len(stage.dataset.classes),
+        device=matrix.device,
+    )
+    return per_image * (
+        recipe.iterations * recipe.batch if recipe.iterations else recipe.epochs * len(images)
+    )

@@ -9,7 +9,7 @@ from prunebench.display import duration
 from prunebench.errors import DataAbsentError
 from prunebench.forecast import Forecast, learnt, probe
 from prunebench.matrix import Matrix
-from prunebench.stages import Stage
+from prunebench.stages import VERSIONS, Stage
 
 
 @dataclass
@@ -54,8 +54,9 @@ def lines(matrix: Matrix, each: bool) -> list[Line]:
     needed = matrix.missing()
     probe(matrix, forecast, needed.values())
     found: dict[tuple[object, ...], Line] = {}
-    order = {kind: place for place, kind in enumerate(KIND_ORDER)}
-    for stage in sorted(matrix.graph.stages.values(), key=lambda s: (s.dataset.name, order[s.kind])):
+    datasets = list(dict.fromkeys(cell.dataset.name for cell in matrix.cells))
+    place = {name: number for number, name in enumerate((*datasets, *VERSIONS))}
+    for stage in sorted(matrix.graph.stages.values(), key=lambda s: (place[s.dataset.name], place[s.kind])):
         group = (stage.dataset.name, stage.kind, stage.title, *((stage.key,) if each else ()))
         line = found.setdefault(group, Line(stage.dataset.name, stage.kind, stage.title, []))
         line.stages.append(stage)
@@ -66,9 +67,6 @@ def lines(matrix: Matrix, each: bool) -> list[Line]:
         else:
             line.stored += 1
     return list(found.values())
-
-
-KIND_ORDER = ("known", "embeddings", "labels", "dynamics", "scores", "subset", "accuracy")
 
 
 def _add(seconds: float | None, forecast: Forecast, stage: Stage) -> float | None:

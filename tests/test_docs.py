@@ -1,0 +1,85 @@
+"""What the documentation says is true: generated blocks, commands, hooks, parts and methods."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from prunebench import hookspecs, suite
+from prunebench.cli import app
+from prunebench.parts import VOCABULARY
+from prunebench.registry import load
+from tests.readme_blocks import README, ROOT, filled
+
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in [README, *ROOT.glob("docs/**/*.md")]}
+BUILT_IN = [
+    (kind, name)
+    for (kind, name), owner in load().owners.items()
+    if owner == "prunebench" and kind != "datasets"
+]
+
+
+def test_the_generated_blocks_of_the_readme_are_up_to_date() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert text == filled(text), "run: python tests/readme_blocks.py"
+
+
+@pytest.mark.parametrize("hook", [name for name in vars(hookspecs) if name.startswith("register_")])
+def test_every_hook_is_documented(hook: str) -> None:
+    assert f"`{hook}`" in DOCS["plugins.md"]
+
+
+@pytest.mark.parametrize("name", sorted({name for names in VOCABULARY.values() for name in names}))
+def test_every_input_of_the_vocabulary_is_documented(name: str) -> None:
+    assert re.search(rf"^\| .*`{name}`", DOCS["plugins.md"], flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(("kind", "name"), BUILT_IN)
+def test_every_part_and_method_is_documented(kind: str, name: str) -> None:
+    if kind == "methods":
+        assert f"| `{name}`" in DOCS["README.md"]
+    else:
+        assert DOCS[f"{name}.md"].startswith(f"# {name}\n")
+
+
+@pytest.mark.parametrize("name", [n for (kind, n) in load().owners if kind == "datasets"])
+def test_every_dataset_is_documented(name: str) -> None:
+    base, view = re.fullmatch(r"(.*?)((?:_lt|_c|_c_fixed)?)", name).groups()  # type: ignore[union-attr]
+    assert f"`{base}" in DOCS["datasets.md"]
+    assert not view or f"`NAME{view}`" in DOCS["datasets.md"]
+
+
+@pytest.mark.parametrize("key", suite.SuiteFile.model_fields)
+def test_every_key_of_a_suite_file_is_documented(key: str) -> None:
+    assert f"`{key}`" in DOCS["suites.md"] or f"`[{key}.NAME]`" in DOCS["suites.md"]
+
+
+@pytest.mark.parametrize("name", suite.recipe_table())
+def test_every_recipe_is_documented(name: str) -> None:
+    assert f"| `{name}` |" in DOCS["suites.md"]
+
+
+def test_every_command_a_document_shows_exists() -> None:
+    shown = {
+        found for text in DOCS.values() for found in re.findall(r"(?:^|`)prunebench ([a-z]+)", text, re.M)
+    }
+    known = {
+        command.name or command.callback.__name__ for command in app.registered_commands if command.callback
+    }
+    assert shown and shown <= known | {"list"}
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in [README, *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    """.ci/run takes the line from the README; there is exactly one for it to find."""
+    pattern = re.search(r"grep -E '(.*)' README.md", (ROOT / ".ci" / "run").read_text())
+    assert pattern
+    assert re.findall(pattern[1], README.read_text(), flags=re.MULTILINE) == [
+        'pip install -e ".[test]" && pytest'
+    ]
