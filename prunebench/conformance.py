@@ -45,7 +45,8 @@ class MemoryCheckpoint:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state."""
-        self.state = {k: np.array(v) if hasattr(v, "__array__") else v for k, v in state.items()}
+        plain = {n: v.detach().cpu().numpy() if hasattr(v, "detach") else v for n, v in state.items()}
+        self.state = {n: v.copy() if isinstance(v, np.ndarray) else v for n, v in plain.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,7 +32,7 @@ class Images:
             )
         if not len(mean) == len(std) == array.shape[1]:
             raise PrunebenchError(
-                f"images have {array.shape[1]} channel(s), but {len(mean)} mean(s) and {len(std)} std(s) are given"
+                f"images have {array.shape[1]} channel(s), but {len(mean)} mean(s) and {len(std)} std(s)"
             )
         self.array = array.view()
         self.array.setflags(write=False)

@@ -75,13 +75,13 @@ class Board:
 
 
 def boards(page: Page) -> list[Board]:
-    """Split the rows that are not stale into boards, in a fixed order."""
+    """Split the rows that are not stale into boards, in the order in which they first appear."""
     found: dict[tuple[str | int, ...], list[Result]] = {}
     for row in page.rows:
         if not page.stale(row):
             group = (row.dataset, row.recipe, row.repeats, row.tuning, row.protocol_version, row.dataset_hash)
             found.setdefault(group, []).append(row)
-    return [Board(page, rows) for _, rows in sorted(found.items())]
+    return [Board(page, rows) for rows in found.values()]
 
 
 def label_usage(row: Result) -> str:

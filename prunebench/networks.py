@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -41,7 +40,7 @@ class Network(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (He et al. 2016), projected where the shape changes (option B)."""
+    """Two 3x3 convolutions beside a shortcut (He et al. 2016; projected where the shape changes)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -145,7 +144,7 @@ def build(name: str, *, channels: int, classes: int, resolution: int, generator_
 
 def state(network: nn.Module) -> dict[str, Array]:
     """Return copies of all parameters and buffers, by name."""
-    return {name: np.array(tensor.cpu(), order="C") for name, tensor in network.state_dict().items()}
+    return {name: tensor.cpu().contiguous().numpy().copy() for name, tensor in network.state_dict().items()}
 
 
 def restore(network: nn.Module, weights: Mapping[str, Array]) -> None:

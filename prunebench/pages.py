@@ -36,12 +36,20 @@ def page_of(name: str, source: str, folder: Path) -> Page:
         note=file.note,
         ratios=file.ratios,
         seeds=suite.seed_list(file.seeds),
-        rows=sorted(rows, key=lambda row: _place(row.method, [*file.methods, *file.references])),
+        rows=sorted(
+            rows,
+            key=lambda row: (
+                _place(row.dataset, file.datasets),
+                _place(row.method, [*file.methods, *file.references]),
+                row.ratio,
+                row.seed,
+            ),
+        ),
         current=suite.current_keys(rows, chosen, load()),
         complaints=complaints,
     )
 
 
-def _place(method: str, order: list[str]) -> tuple[int, str]:
-    """Return where a method stands: as the suite lists it, variants after, strangers last."""
-    return (order.index(method) if method in order else len(order), method)
+def _place(name: str, order: list[str]) -> tuple[int, str]:
+    """Return where a name stands: as the suite lists it, those it does not list last, by name."""
+    return (order.index(name) if name in order else len(order), name)

@@ -30,13 +30,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, get_type_hints
+from typing import Any, ClassVar, Protocol, Self, TypeVar, get_type_hints
 
 from prunebench.artefacts import Array, Labels
 from prunebench.errors import PrunebenchError, unknown
-
-if TYPE_CHECKING:
-    pass
 
 COMMON = ("images", "classes", "recipe", "rng", "device", "progress", "checkpoint")
 VOCABULARY = {
@@ -46,6 +43,7 @@ VOCABULARY = {
     "selector": (*COMMON, "embeddings", "labels", "dynamics", "scores", "keep", "known"),
 }
 OWN_PACKAGES = ("prunebench", "prunebench_plugins")
+PROXY = "proxy"  # the backbone name that means: the network trained on the labels
 T = TypeVar("T")
 
 
@@ -199,6 +197,14 @@ class Backbone(Part):
 
 
 Backbones = str | Backbone | tuple[str | Backbone, ...]
+
+
+def reads_proxy(part: Part) -> bool:
+    """Whether `part` asks for the embeddings of the network trained on the method's labels."""
+    backbone = getattr(part, "backbone", None)
+    return "embeddings" in part.needs() and PROXY in (
+        backbone if isinstance(backbone, tuple) else (backbone,)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -386,6 +392,12 @@ class Method:
                         f"method {self.name!r}: {part.name if part else ''} asks for {name}, "
                         f"but the method has no {maker}"
                     )
+        for part in self.parts.values():
+            if reads_proxy(part) and (self.labeler is None or part is self.labeler):
+                raise PrunebenchError(
+                    f"method {self.name!r}: {part.name} asks for the embeddings of the proxy network, "
+                    + ("which trains on its labels" if self.labeler else "but the method has no labeler")
+                )
         if self.selector.per_class and not self.labeler:
             raise PrunebenchError(
                 f"method {self.name!r}: per_class needs labels, but the method has no labeler"

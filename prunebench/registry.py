@@ -18,6 +18,7 @@ import pluggy
 from prunebench import hookspecs
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts import (
+    PROXY,
     Backbone,
     Dataset,
     Labeler,
@@ -41,7 +42,6 @@ KINDS: dict[str, type] = {
     "methods": Method,
 }
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
-PROXY = "proxy"  # the backbone name that means: the network trained on the labels
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,10 @@ def _offer(entry: EntryPoint) -> dict[str, list[Any]]:
     manager.check_pending()
     offered = {}
     for kind in KINDS:
-        returned = getattr(manager.hook, f"register_{kind}")()
+        hook = getattr(manager.hook, f"register_{kind}")
+        returned = hook()
+        if len(returned) < len(hook.get_hookimpls()):  # pluggy leaves out what is None
+            raise TypeError(f"register_{kind} returned None, expected a list")
         offered[kind] = [item for items in returned for item in items]
     return offered
 

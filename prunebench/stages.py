@@ -22,8 +22,7 @@ import numpy as np
 
 from prunebench import seeds, store
 from prunebench.errors import DataAbsentError
-from prunebench.parts import Dataset, Labeler, Part, View, foreign_code, identity
-from prunebench.registry import PROXY
+from prunebench.parts import PROXY, Dataset, Labeler, Part, View, foreign_code, identity
 from prunebench.store import Store
 from prunebench.suite import Cell
 

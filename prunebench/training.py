@@ -162,9 +162,14 @@ def seconds_per_image(recipe: Recipe, *, channels: int, resolution: int, classes
     grey = (0.5,) * channels
     images = Images(noise, mean=grey, std=grey, device=device)
     run = _Run(
-        images, rng.integers(classes, size=count), np.arange(count), replace(recipe, iterations=PROBE_STEPS + 1),
-        classes=classes, rng=rng, record=False,
-    )  # fmt: skip
+        images,
+        rng.integers(classes, size=count),
+        np.arange(count),
+        replace(recipe, iterations=PROBE_STEPS + 1),
+        classes=classes,
+        rng=rng,
+        record=False,
+    )
     order = torch.arange(recipe.batch, device=device)
     float(run.advance(order))  # waits for the device
     begin = time.perf_counter()
@@ -201,7 +206,8 @@ class _Run:
             classes=classes,
             resolution=images.resolution,
             generator_seed=int(rng.integers(2**63)),
-        ).to(device=self.device, memory_format=torch.channels_last)
+        ).to(self.device)
+        self.network.to(memory_format=torch.channels_last)
         self.generator = torch_generator(rng, self.device)
         self.optimiser = torch.optim.SGD(
             self.network.parameters(),
@@ -276,7 +282,7 @@ class _Run:
         for name, parameter in self.network.named_parameters():
             momentum = self.optimiser.state[parameter].get("momentum_buffer")
             if momentum is not None:
-                state[f"momentum/{name}"] = np.array(momentum.cpu())
+                state[f"momentum/{name}"] = momentum.cpu().contiguous().numpy().copy()
         return state | (self.recorder.state() if self.recorder else {})
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -369,7 +375,7 @@ class _Recorder:
     def state(self) -> dict[str, Any]:
         """Return copies of what was recorded so far."""
         series = self.series[:, : self.epoch].copy()
-        return {"recorded": series, "log_before": np.array(self.log_before.cpu())}
+        return {"recorded": series, "log_before": self.log_before.cpu().numpy().copy()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken."""

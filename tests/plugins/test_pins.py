@@ -1,6 +1,6 @@
 """Built-in parts are keyed by their `version`, not by their code: an output that changes needs a new one.
 
-`python -m tests.plugins.test_pins` writes pins.json anew once a version was bumped, which CHANGELOG.md reports.
+`python -m tests.plugins.test_pins` writes pins.json anew, once a version was bumped.
 """
 
 from __future__ import annotations

@@ -1,0 +1,216 @@
+"""The training loop: its schedule, what it records, and that it resumes as if nothing had happened."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from prunebench import Images, PrunebenchError, Recipe, networks, training
+from prunebench.conformance import MemoryCheckpoint
+from prunebench.errors import DivergedError
+
+RECIPE = Recipe(network="cnn", epochs=4, batch=16, lr=0.05, crop=1, padding="zero")
+
+
+def blobs(n: int = 70, classes: int = 3, seed: int = 0) -> tuple[Images, np.ndarray]:
+    """Return grey 8 x 8 images whose bright row tells the class."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n) % classes)
+    pixels = rng.integers(60, size=(n, 1, 8, 8))
+    pixels[np.arange(n), 0, 2 * labels + 1] += 150
+    return Images(pixels.astype(np.uint8), mean=(0.2,), std=(0.2,)), labels
+
+
+def run(recipe: Recipe = RECIPE, **options) -> training.Trained:
+    images, labels = blobs()
+    options = {"classes": 3, "rng": np.random.default_rng(0), "device": "cpu"} | options
+    return training.train(images, options.pop("labels", labels), recipe, **options)
+
+
+def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine() -> None:
+    rates = training.learning_rates(Recipe(network="cnn", epochs=1, lr=1.0, final_lr=0.2, warmup=0.2), 10)
+    assert rates[:2] == pytest.approx([1 / 3, 2 / 3])
+    assert rates[2] == pytest.approx(1.0)
+    assert rates[6] == pytest.approx(0.6)  # half-way through the cosine
+    assert rates[9] == pytest.approx(0.2 + 0.8 * (1 + math.cos(math.pi * 7 / 8)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "sizes"),
+    [(70, 16, [16, 16, 16, 16, 6]), (33, 16, [16, 17]), (32, 16, [16, 16]), (2, 16, [2])],
+)
+def test_every_image_once_and_never_a_batch_of_one(images: int, batch: int, sizes: list[int]) -> None:
+    assert np.diff(training.batch_bounds(images, batch)).tolist() == sizes
+
+
+def test_one_record_per_image_and_epoch() -> None:
+    dynamics = run(record=True).dynamics
+    assert dynamics is not None
+    assert (dynamics.epochs, len(dynamics), dynamics.index.tolist()) == (4, 70, list(range(70)))
+    for name in dynamics.series:
+        assert getattr(dynamics, name).shape == (4, 70)
+        assert np.isfinite(getattr(dynamics, name)).all()
+    assert (dynamics.label_probability > 0).all()
+    assert (dynamics.divergence[0] == 0).all()
+    assert (dynamics.divergence[1:] > 0).all()
+
+
+def test_dynamics_are_those_of_the_forward_pass_before_the_step() -> None:
+    """With a vanishing learning rate and one batch the records follow from the initial network."""
+    recipe = Recipe(network="cnn", epochs=2, batch=70, lr=1e-12, final_lr=1e-12, weight_decay=0.0)
+    trained = run(recipe, record=True)
+    images, labels = blobs()
+    network = trained.network.train()
+    with torch.no_grad():
+        features = network.features(training.normalise(images[:], images.mean, images.std))
+        logits = network.head(features)
+    p = logits.softmax(1).numpy()
+    other = np.arange(3) != labels[:, None]
+    expected = {
+        "label_probability": p[np.arange(70), labels],
+        "other_probability": np.where(other, p, 0).max(1),
+        "square_sum": (p**2).sum(1),
+        "entropy": -(p * np.log(p)).sum(1),
+        "logit_margin": logits.numpy()[np.arange(70), labels] - np.where(other, logits, -np.inf).max(1),
+        "feature_norm": np.linalg.norm(features.numpy(), axis=1),
+        "divergence": np.zeros(70),
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(getattr(trained.dynamics, name)[1], values, atol=2e-5, err_msg=name)
+
+
+def test_only_the_images_of_the_index_are_trained_on() -> None:
+    _, labels = blobs()
+    index = np.arange(0, 70, 2)
+    incomplete = np.where(np.isin(np.arange(70), index), labels, -1)
+    dynamics = run(index=index, labels=incomplete, record=True).dynamics
+    assert dynamics is not None
+    assert dynamics.index.tolist() == index.tolist()
+    assert dynamics.label_probability.shape == (4, 35)
+
+
+def test_two_runs_are_equal_bit_for_bit_and_other_seeds_differ() -> None:
+    first, again, other = (run(record=True, rng=np.random.default_rng(seed)) for seed in (0, 0, 1))
+    for name in first.dynamics.series:
+        assert np.array_equal(getattr(first.dynamics, name), getattr(again.dynamics, name))
+    assert not np.array_equal(first.dynamics.label_probability, other.dynamics.label_probability)
+
+
+def test_global_random_state_neither_matters_nor_changes() -> None:
+    torch.manual_seed(1)
+    first = run(test=blobs(seed=1))
+    torch.manual_seed(2)
+    state = torch.random.get_rng_state()
+    again = run(test=blobs(seed=1))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert np.array_equal(first.predictions, again.predictions)
+
+
+@pytest.mark.parametrize("stop_at", [7, 12, 19])
+def test_a_resumed_training_equals_an_undisturbed_one(stop_at: int, monkeypatch) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    checkpoint = MemoryCheckpoint()
+
+    def stop(done: int, total: int) -> None:
+        if done == stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(record=True, test=blobs(seed=1), checkpoint=checkpoint, progress=stop)
+    steps = []
+    resumed = run(
+        record=True, test=blobs(seed=1), checkpoint=checkpoint, progress=lambda d, t: steps.append(d)
+    )
+    whole = run(record=True, test=blobs(seed=1))
+    assert steps[0] == 5 * (stop_at // 5) + 1, "it went on from the last complete epoch"
+    assert resumed.history == whole.history
+    for name in whole.dynamics.series:
+        assert np.array_equal(getattr(resumed.dynamics, name), getattr(whole.dynamics, name)), name
+    for name, weights in whole.dynamics.weights.items():
+        assert np.array_equal(resumed.dynamics.weights[name], weights), name
+
+
+def test_a_budget_of_iterations_is_met_exactly() -> None:
+    steps = []
+    trained = run(
+        Recipe(network="cnn", epochs=1, iterations=13, batch=16),
+        record=True,
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    assert steps[-1] == (13, 13)
+    assert trained.dynamics.epochs == 2, "13 steps are two complete epochs of five"
+
+
+def test_the_test_split_is_looked_at_as_often_as_asked_and_at_the_end() -> None:
+    recipe = Recipe(network="cnn", epochs=5, batch=16, evaluate_every=2)
+    trained = run(recipe, test=blobs(seed=1))
+    assert [epoch for epoch, _ in trained.history] == [2, 4, 5]
+    assert trained.history[-1][1] == 100 * (trained.predictions == blobs(seed=1)[1]).mean()
+
+
+def test_it_learns() -> None:
+    recipe = Recipe(network="cnn", epochs=15, batch=16, lr=0.05)
+    assert run(recipe, test=blobs(seed=1)).history[-1][1] > 95
+
+
+def test_a_loss_that_is_not_finite_stops_at_its_step() -> None:
+    with pytest.raises(
+        DivergedError, match=r"not finite at step \d+ of 20, learning rate .*; lower recipe.lr"
+    ):
+        run(Recipe(network="cnn", epochs=4, batch=16, lr=1e30))
+
+
+def test_bf16_on_a_cpu_is_refused_naming_the_alternative() -> None:
+    with pytest.raises(PrunebenchError, match="'bf16' needs a CUDA device; on a CPU use precision 'fp32'"):
+        run(Recipe(network="cnn", epochs=1, precision="bf16"))
+
+
+def test_labels_outside_the_classes_are_refused() -> None:
+    _, labels = blobs()
+    with pytest.raises(PrunebenchError, match=r"70 of 70 images have a label outside 0\.\.2, such as -1"):
+        run(labels=np.full_like(labels, -1))
+
+
+def test_one_image_cannot_be_trained_on() -> None:
+    with pytest.raises(PrunebenchError, match="cannot train on 1 image"):
+        run(index=np.array([3]))
+
+
+def test_features_and_probabilities_are_those_of_eval_mode() -> None:
+    images, _ = blobs()
+    network = networks.build("cnn", channels=1, classes=3, resolution=8, generator_seed=0)
+    features = training.embed(network, images, device="cpu", batch=32)
+    probabilities = training.predict(network, images, device="cpu", batch=32)
+    assert features.shape == (70, 64)
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-6)
+    np.testing.assert_array_equal(training.embed(network, images, device="cpu", batch=32), features)
+    assert training.classify(network, images, device="cpu").tolist() == probabilities.argmax(1).tolist()
+
+
+def test_a_probe_says_how_long_an_image_takes() -> None:
+    assert 0 < training.seconds_per_image(RECIPE, channels=1, resolution=8, classes=3, device="cpu") < 0.1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_it_learns_on_a_gpu(precision: str) -> None:
+    recipe = Recipe(network="cnn", epochs=15, batch=16, lr=0.05, precision=precision)
+    trained = run(recipe, device="cuda", record=True, test=blobs(seed=1))
+    assert trained.history[-1][1] > 95
+    assert np.isfinite(trained.dynamics.label_probability).all()
+
+
+@pytest.mark.gpu
+def test_a_gpu_agrees_with_the_cpu_at_first() -> None:
+    recipe = Recipe(network="cnn", epochs=1, batch=70, lr=1e-12, final_lr=1e-12)
+    cpu, gpu = (run(recipe, device=device, record=True).dynamics for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(np.sort(gpu.entropy[0]), np.sort(cpu.entropy[0]), atol=1e-2)
+
+
+@pytest.mark.gpu
+def test_a_loss_that_is_not_finite_stops_after_the_epoch_on_a_gpu() -> None:
+    with pytest.raises(DivergedError, match="not finite at step"):
+        run(Recipe(network="cnn", epochs=4, batch=16, lr=1e30), device="cuda")
