@@ -32,7 +32,7 @@ from prunebench.artefacts import (
 )
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.images import Images
-from prunebench.parts import Dataset, Part, Progress, Recipe, Selector, construct, settle_labels
+from prunebench.parts import Dataset, Part, Progress, Recipe, Selector, construct
 from prunebench.sampling import apportion, draw_labels, kept
 from prunebench.store import Store
 
@@ -295,12 +295,17 @@ def make_embeddings(bench: Bench) -> Embeddings:
 
 def make_labels(bench: Bench) -> Labels:
     """Ask the labeler, and check that every label is a class or -1."""
-    labels = settle_labels(bench.call(), bench.input("known").values)
-    if len(labels) != len(bench.images):
-        raise bench.bug(f"returned {len(labels)} labels, expected {len(bench.images)}")
-    if len(labels) and not -1 <= labels.values.min() <= labels.values.max() < len(bench.classes):
+    images, given = len(bench.images), bench.call()
+    values = np.asarray(given.values if isinstance(given, Labels) else given)
+    if values.shape != (images,) or values.dtype.kind not in "iu":
+        raise bench.bug(f"returned {values.dtype} labels of shape {values.shape}, expected int [{images}]")
+    if images and not -1 <= values.min() <= values.max() < len(bench.classes):
         raise bench.bug(f"returned labels outside -1..{len(bench.classes) - 1}")
-    return labels
+    if isinstance(given, Labels):
+        return given
+    # A labeler that does not ask for the bought labels labels nothing with them.
+    paid = bench.input("known").paid if "known" in bench.job.inputs else np.zeros(images, np.bool_)
+    return Labels(values=values, paid=paid)
 
 
 def make_dynamics(bench: Bench) -> Dynamics:
@@ -333,7 +338,9 @@ def make_dynamics(bench: Bench) -> Dynamics:
 def make_scores(bench: Bench) -> Scores:
     """Ask the scorer; images its dynamics never saw get the mean of those they did."""
     arguments = bench.arguments()
-    values = np.asarray(getattr(bench.part, bench.part.method)(**arguments), dtype=np.float64)
+    values = np.asarray(getattr(bench.part, bench.part.method)(**arguments))
+    if values.dtype.kind not in "fiub":
+        raise bench.bug("returned scores that are not numbers")
     images = len(bench.images)
     dynamics = arguments.get("dynamics")
     if dynamics is not None and values.shape == dynamics.index.shape and len(values) < images:

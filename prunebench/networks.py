@@ -144,7 +144,12 @@ def build(name: str, *, channels: int, classes: int, resolution: int, generator_
 
 def state(network: nn.Module) -> dict[str, Array]:
     """Return copies of all parameters and buffers, by name."""
-    return {name: tensor.cpu().contiguous().numpy().copy() for name, tensor in network.state_dict().items()}
+    return {name: array(tensor) for name, tensor in network.state_dict().items()}
+
+
+def array(tensor: Tensor) -> Array:
+    """Return a copy of `tensor` in C order, of any number of dimensions."""
+    return tensor.detach().cpu().contiguous().numpy().copy()
 
 
 def restore(network: nn.Module, weights: Mapping[str, Array]) -> None:

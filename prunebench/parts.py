@@ -32,7 +32,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar, get_type_hints
 
-from prunebench.artefacts import Array, Labels
+from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError, unknown
 
 COMMON = ("images", "classes", "recipe", "rng", "device", "progress", "checkpoint")
@@ -392,10 +392,10 @@ class Method:
                         f"method {self.name!r}: {part.name if part else ''} asks for {name}, "
                         f"but the method has no {maker}"
                     )
-        for part in self.parts.values():
-            if reads_proxy(part) and (self.labeler is None or part is self.labeler):
+        for reader in self.parts.values():
+            if reads_proxy(reader) and (self.labeler is None or reader is self.labeler):
                 raise PrunebenchError(
-                    f"method {self.name!r}: {part.name} asks for the embeddings of the proxy network, "
+                    f"method {self.name!r}: {reader.name} asks for the embeddings of the proxy network, "
                     + ("which trains on its labels" if self.labeler else "but the method has no labeler")
                 )
         if self.selector.per_class and not self.labeler:
@@ -509,10 +509,3 @@ def _code_hash(module: str) -> str:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False):
             del node.body[0]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
-
-
-def settle_labels(given: Labels | Array, known: Array) -> Labels:
-    """Turn what a labeler returned into `Labels`, whose paid images are those with a known label."""
-    if isinstance(given, Labels):
-        return given
-    return Labels(values=given, paid=known >= 0)

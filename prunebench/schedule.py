@@ -72,6 +72,7 @@ def walk(
     running: dict[Future[None], Stage] = {}
     waiting: dict[str, list[Stage]] = {}  # stages that wait for a damaged input to be made again
     repairs: dict[str, int] = {}
+    done: set[str] = set()  # in the graph; a stage made again after damage is not done twice
 
     def submit(stage: Stage) -> None:
         running[executor.submit(job_of(stage))] = stage
@@ -100,6 +101,7 @@ def walk(
                 raise error
             for dependent in waiting.pop(stage.key, []):
                 submit(dependent)
-            if stage.key in needed:
+            if stage.key in needed and stage.key not in done:
+                done.add(stage.key)
                 graph.done(stage.key)
                 finished(stage)

@@ -5,7 +5,7 @@ STORE/ab/cdef.../manifest.json           identity, input keys, sha256 of the pay
 STORE/making/KEY                         an entry being written; renamed into place when complete
 STORE/checkpoints/KEY.safetensors        where a long stage resumes
 STORE/failures/KEY.json                  the last failure of a stage; never reused, gone on success
-STORE/quarantine/                        entries whose payload did not match its sha256
+STORE/quarantine/                        entries whose payload or manifest did not match its sha256
 STORE/locks/KEY                          one lock file per key
 """
 
@@ -16,8 +16,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,7 +40,7 @@ def key(stage: str, version: int, identity: Mapping[str, Any], inputs: Mapping[s
 
     identity is all that decides the output beside its inputs; inputs maps their names to their keys.
     """
-    return hashlib.sha256(canonical([stage, version, identity, inputs]).encode()).hexdigest()
+    return _sha256(canonical([stage, version, identity, inputs]).encode())
 
 
 class Store:
@@ -61,7 +61,8 @@ class Store:
         from filelock import FileLock
 
         path = self.root / "locks" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(path)
 
     def making(self, key: str) -> bool:
@@ -78,15 +79,18 @@ class Store:
             return True
 
     def manifest(self, key: str) -> dict[str, Any]:
-        """Return the manifest of an entry; raise MissingArtefactError where there is none."""
+        """Return the manifest of an entry; raise MissingArtefactError where it is gone or damaged."""
         try:
-            return json.loads((self.path(key) / "manifest.json").read_text())  # type: ignore[no-any-return]
+            entry: dict[str, Any] = json.loads((self.path(key) / "manifest.json").read_text())
+            if entry.pop("check", None) == _sha256(canonical(entry).encode()):
+                return entry
         except (OSError, ValueError):
-            self.quarantine(key)
-            raise MissingArtefactError(key) from None
+            pass
+        self.quarantine(key)
+        raise MissingArtefactError(key)
 
     def verify(self, key: str) -> bool:
-        """Whether the entry is there and its payload matches its sha256; a bad entry is set aside."""
+        """Whether the entry is there and matches its sha256; a bad entry is set aside."""
         if key not in self:
             return False
         try:
@@ -105,37 +109,36 @@ class Store:
             payload = (self.path(key) / "payload.safetensors").read_bytes()
         except OSError:
             payload = b""
-        if hashlib.sha256(payload).hexdigest() != manifest.get("sha256"):
+        if _sha256(payload) != manifest["sha256"]:
             self.quarantine(key)
             raise MissingArtefactError(key)
         return payload
 
     def quarantine(self, key: str) -> None:
         """Move an entry out of the way, for a person to look at; the next run makes it again."""
-        aside = self.root / "quarantine"
-        aside.mkdir(parents=True, exist_ok=True)
         if self.path(key).exists():
+            aside = self.root / "quarantine"
+            aside.mkdir(parents=True, exist_ok=True)
             self.path(key).replace(aside / f"{key[:16]}-{time.time_ns()}")
 
     def write(self, key: str, artefact: Artefact, manifest: Mapping[str, Any]) -> None:
         """Store an artefact under `key`, whole or not at all. The caller holds the key's lock.
 
-        manifest: what is worth knowing of how it was made; the payload's sha256 is added here.
+        manifest: what is worth knowing of how it was made; the payload's sha256, and the manifest's own
+        (`check`), are added here.
         """
         payload = pack(*artefact.arrays())
-        entry = {
-            **manifest,
-            "schema": SCHEMA,
-            "sha256": hashlib.sha256(payload).hexdigest(),
-            "bytes": len(payload),
-        }
+        entry = {**manifest, "schema": SCHEMA, "sha256": _sha256(payload), "bytes": len(payload)}
+        entry["check"] = _sha256(canonical(entry).encode())
         making = self.root / "making" / key
         shutil.rmtree(making, ignore_errors=True)  # what a killed process left; we hold the lock
-        making.mkdir(parents=True)
-        _write_through(making / "payload.safetensors", payload)
-        _write_through(making / "manifest.json", json.dumps(entry, indent=1).encode())
-        self.path(key).parent.mkdir(parents=True, exist_ok=True)
-        making.replace(self.path(key))
+        with writing(making):
+            making.mkdir(parents=True)
+            (making / "payload.safetensors").write_bytes(payload)
+            (making / "manifest.json").write_bytes(json.dumps(entry, indent=1).encode())
+            self.path(key).parent.mkdir(parents=True, exist_ok=True)
+            self.quarantine(key)  # what is there has lost its manifest
+            making.replace(self.path(key))
         self.checkpoint(key).discard()
         (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
 
@@ -213,20 +216,26 @@ def unpack(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
 
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: beside the target first, then renamed over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        _write_through(beside, content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            beside.write_bytes(content)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
-def _write_through(path: Path, content: bytes) -> None:
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def writing(path: Path, option: str = "--store") -> Iterator[None]:
+    """Turn what may go wrong while `path` is written into one line; `option` chooses where that is."""
     try:
-        with path.open("wb") as file:
-            file.write(content)
+        yield
     except OSError as error:
         raise PrunebenchError(
-            f"cannot write {path}: {error.strerror}; free space or choose another --store"
+            f"cannot write {path}: {error.strerror}; free space or choose another {option}"
         ) from None

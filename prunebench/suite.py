@@ -26,7 +26,7 @@ from prunebench.parts import (
     identity,
     map_parts,
 )
-from prunebench.registry import Registry
+from prunebench.registry import NAME, Registry
 from prunebench.store import canonical
 
 if TYPE_CHECKING:
@@ -63,6 +63,21 @@ class SuiteFile(BaseModel):
         if wrong := [ratio for ratio in ratios if not 0 <= ratio <= 99]:
             raise ValueError(f"{wrong[0]} is no percentage pruned: 0 to 99")
         return ratios
+
+    @field_validator("seeds")
+    @classmethod
+    def _countable(cls, seeds: int | list[int]) -> int | list[int]:
+        if not seed_list(seeds) or min(seed_list(seeds)) < 0:
+            raise ValueError("seeds are a count from 1, or a list of numbers from 0")
+        return seeds
+
+    @field_validator("dataset", "method")
+    @classmethod
+    def _named(cls, tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        # Results are filed under these names.
+        if wrong := [name for name in tables if not NAME.fullmatch(name)]:
+            raise ValueError(f"{wrong[0]!r} cannot be a name: use letters, digits, '_', '.', '+' or '-'")
+        return tables
 
 
 @dataclass(frozen=True)
@@ -136,32 +151,40 @@ def names() -> list[str]:
     return sorted(path.stem for path in shipped().glob("*.toml") if path.stem != "recipes")
 
 
-def read(name: str) -> Suite:
-    """Read a shipped suite by name, or one of the user's by the path of its .toml file."""
+def read(name: str, extending: tuple[Path, ...] = ()) -> Suite:
+    """Read a shipped suite by name, or one of the user's by the path of its .toml file.
+
+    extending: the files that extend this one, the first read first.
+    """
     path = Path(name) if name.endswith(".toml") else shipped() / f"{name}.toml"
     if not path.is_file():
         if name.endswith(".toml"):
             raise PrunebenchError(f"suite file {name} does not exist. Shipped suites: {', '.join(names())}")
         raise unknown("suite", name, names(), "prunebench list suites")
+    chain = (*extending, path.resolve())
+    if path.resolve() in extending:
+        raise PrunebenchError(f"{path.name} extends itself: {' -> '.join(file.name for file in chain)}")
     try:
-        return Suite(path.stem, SuiteFile.model_validate(_extended(path)), path)
+        return Suite(path.stem, SuiteFile.model_validate(_extended(path, chain)), path)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(place) for place in first["loc"])
         if first["type"] == "extra_forbidden":
             raise unknown(f"key in {path.name}", where, SuiteFile.model_fields, "docs/suites.md") from None
-        raise PrunebenchError(f"{path.name}: {where}: {first['msg']} (it is {first['input']!r})") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise PrunebenchError(f"{path.name}: {where}: {reason} (it is {first['input']!r})") from None
 
 
-def _extended(path: Path) -> dict[str, Any]:
-    """Return the keys of a suite file over those of the suite it extends."""
+def _extended(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    """Return the keys of a suite file over those of the one it extends, a shipped one or a file beside it."""
     values = read_toml(path)
     parent = values.get("extends")
     if parent is None:
         return values
-    if not isinstance(parent, str) or parent == path.stem:
+    if not isinstance(parent, str):
         raise PrunebenchError(f"{path.name}: extends is {parent!r}, expected the name of another suite")
-    return read(parent).file.model_dump(exclude_unset=True) | values
+    place = str(path.parent / parent) if parent.endswith(".toml") else parent
+    return read(place, chain).file.model_dump(exclude_unset=True) | values
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -16,19 +16,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.optim.sgd import sgd
 
 from prunebench import networks
 from prunebench.artefacts import Array, Dynamics
 from prunebench.augment import augment, normalise
 from prunebench.errors import DivergedError, PrunebenchError
 from prunebench.images import Images
-from prunebench.networks import Network
+from prunebench.networks import Network, array
 from prunebench.parts import Checkpoint, Progress, Recipe
 from prunebench.seeds import torch_generator
 
 Tensor = torch.Tensor
 CHECKPOINT_SECONDS = 20.0
-PROBE_STEPS = 20
+PROBE_STEPS = 100
 PROBE_SECONDS = 1.0
 INSIDE_LOG = 1e-8
 
@@ -161,15 +162,9 @@ def seconds_per_image(recipe: Recipe, *, channels: int, resolution: int, classes
     noise = rng.integers(256, size=(count, channels, resolution, resolution), dtype=np.uint8)
     grey = (0.5,) * channels
     images = Images(noise, mean=grey, std=grey, device=device)
-    run = _Run(
-        images,
-        rng.integers(classes, size=count),
-        np.arange(count),
-        replace(recipe, iterations=PROBE_STEPS + 1),
-        classes=classes,
-        rng=rng,
-        record=False,
-    )
+    labels = rng.integers(classes, size=count)
+    short = replace(recipe, iterations=PROBE_STEPS)
+    run = _Run(images, labels, np.arange(count), short, classes=classes, rng=rng, record=False)
     order = torch.arange(recipe.batch, device=device)
     float(run.advance(order))  # waits for the device
     begin = time.perf_counter()
@@ -209,14 +204,8 @@ class _Run:
         ).to(self.device)
         self.network.to(memory_format=torch.channels_last)
         self.generator = torch_generator(rng, self.device)
-        self.optimiser = torch.optim.SGD(
-            self.network.parameters(),
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        self.parameters: list[Tensor] = list(self.network.parameters())
+        self.momenta = list(map(torch.zeros_like, self.parameters))
         complete = len(self.rates) // len(self.bounds)
         self.recorder = _Recorder(complete, len(index), classes, self.device) if record else None
 
@@ -253,16 +242,30 @@ class _Run:
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             features = self.network.features(batch)
             logits = self.network.head(features)
-        log_probability = functional.log_softmax(logits.float(), 1)
-        loss = functional.nll_loss(log_probability, labels)
-        self.optimiser.zero_grad()
+        loss = functional.cross_entropy(logits.float(), labels)
+        self.network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.param_groups[0]["lr"] = self.rates[self.step]
-        self.optimiser.step()
+        self.descend(self.rates[self.step])
         self.step += 1
         if self.recorder:
-            self.recorder.note(order, labels, log_probability, logits, features)
+            self.recorder.note(order, labels, logits.float(), features.float())
         return loss.detach()
+
+    def descend(self, rate: float) -> None:
+        """Change the weights by one step of SGD."""
+        # The function behind torch.optim.SGD, whose class would first load the compiler, for 3 seconds.
+        sgd(
+            self.parameters,
+            [parameter.grad for parameter in self.parameters if parameter.grad is not None],
+            list(self.momenta),
+            lr=rate,
+            momentum=self.recipe.momentum,
+            nesterov=self.recipe.nesterov,
+            weight_decay=self.recipe.weight_decay,
+            dampening=0,
+            maximize=False,
+            fused=True,
+        )
 
     def check(self, losses: Tensor, begin: int) -> None:
         """Raise DivergedError if a loss, the first being that of step `begin`, is not finite."""
@@ -279,10 +282,7 @@ class _Run:
         state: dict[str, Any] = {"step": self.step, "history": self.history}
         state["generator"] = self.generator.get_state()
         state |= {f"network/{name}": array for name, array in networks.state(self.network).items()}
-        for name, parameter in self.network.named_parameters():
-            momentum = self.optimiser.state[parameter].get("momentum_buffer")
-            if momentum is not None:
-                state[f"momentum/{name}"] = momentum.cpu().contiguous().numpy().copy()
+        state |= {f"momentum/{place}": array(momentum) for place, momentum in enumerate(self.momenta)}
         return state | (self.recorder.state() if self.recorder else {})
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -290,12 +290,10 @@ class _Run:
         self.step = state["step"]
         self.history = [(epoch, percent) for epoch, percent in state["history"]]
         self.generator.set_state(torch.tensor(state["generator"]))
-        networks.restore(self.network, _under("network/", state))
-        momenta = _under("momentum/", state)
-        for name, parameter in self.network.named_parameters():
-            if name in momenta:
-                momentum = torch.empty_like(parameter, requires_grad=False).copy_(torch.tensor(momenta[name]))
-                self.optimiser.state[parameter]["momentum_buffer"] = momentum
+        weights = {name: state[f"network/{name}"] for name in self.network.state_dict()}
+        networks.restore(self.network, weights)
+        for place, momentum in enumerate(self.momenta):
+            momentum.copy_(torch.tensor(state[f"momentum/{place}"]))
         if self.recorder:
             self.recorder.restore(state)
 
@@ -303,17 +301,10 @@ class _Run:
         """Return what was recorded, with the network's weights."""
         if self.recorder is None:
             return None
+        self.recorder.series.setflags(write=False)  # so that the artefact need not copy it
         series = dict(zip(Dynamics.series, self.recorder.series, strict=True))
-        return Dynamics(
-            images=len(self.images),
-            index=self.index.cpu().numpy(),
-            weights=networks.state(self.network),
-            **series,
-        )
-
-
-def _under(prefix: str, state: Mapping[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        index, weights = self.index.cpu().numpy(), networks.state(self.network)
+        return Dynamics(images=len(self.images), index=index, weights=weights, **series)
 
 
 def _check(labels: Array, recipe: Recipe, classes: int, device: str) -> None:
@@ -347,12 +338,11 @@ class _Recorder:
         self.log_before = torch.zeros(images, classes, device=device)
 
     @torch.no_grad()
-    def note(
-        self, order: Tensor, labels: Tensor, log_probability: Tensor, logits: Tensor, features: Tensor
-    ) -> None:
-        """Record one mini-batch, the images at the places `order`."""
+    def note(self, order: Tensor, labels: Tensor, logits: Tensor, features: Tensor) -> None:
+        """Record one mini-batch: of the images at the places `order`, all in float32."""
+        log_probability = logits.log_softmax(1)
         probability = log_probability.exp()
-        both = torch.stack((probability, logits.float()))
+        both = torch.stack((probability, logits))
         column = labels.expand(2, -1).unsqueeze(2)
         label, logit = both.gather(2, column).squeeze(2)
         other, other_logit = both.scatter(2, column, -torch.inf).amax(2)
@@ -362,7 +352,7 @@ class _Recorder:
         square_sum = probability.square().sum(1)
         entropy = (probability * log_probability).sum(1).neg_()
         divergence = (log_safe - before).mul_(probability).abs_().sum(1)
-        norm = torch.linalg.vector_norm(features.float(), dim=1)
+        norm = torch.linalg.vector_norm(features, dim=1)
         values = (label, other, square_sum, entropy, divergence, logit - other_logit, norm)
         self.current[:, order] = torch.stack(values)
         self.log_before[order] = log_safe
@@ -375,7 +365,7 @@ class _Recorder:
     def state(self) -> dict[str, Any]:
         """Return copies of what was recorded so far."""
         series = self.series[:, : self.epoch].copy()
-        return {"recorded": series, "log_before": self.log_before.cpu().numpy().copy()}
+        return {"recorded": series, "log_before": array(self.log_before)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -131,6 +133,47 @@ def test_a_resumed_training_equals_an_undisturbed_one(stop_at: int, monkeypatch)
         assert np.array_equal(getattr(resumed.dynamics, name), getattr(whole.dynamics, name)), name
     for name, weights in whole.dynamics.weights.items():
         assert np.array_equal(resumed.dynamics.weights[name], weights), name
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"nesterov": False}, {"momentum": 0.0}, {"weight_decay": 0.1}], ids=str
+)
+def test_steps_are_those_of_torch_sgd(change: dict) -> None:
+    recipe = Recipe(network="cnn", epochs=3, batch=70, lr=0.1, final_lr=0.01, **change)
+    images, labels = blobs()
+    network = networks.build("cnn", channels=1, classes=3, resolution=8, generator_seed=seed_of_network())
+    optimiser = torch.optim.SGD(
+        network.parameters(),
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov and recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+    )
+    for rate in training.learning_rates(recipe, 3):
+        optimiser.param_groups[0]["lr"] = rate
+        logits = network(training.normalise(images[:], images.mean, images.std))
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(logits, torch.tensor(labels)).backward()
+        optimiser.step()
+    trained = run(recipe)
+    for ours, theirs in zip(trained.network.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+
+
+def seed_of_network() -> int:
+    return int(np.random.default_rng(0).integers(2**63))
+
+
+def test_training_does_not_wait_for_the_compiler_to_load() -> None:
+    code = """
+import sys, numpy as np
+from prunebench import Images, Recipe, training
+images = Images(np.zeros((4, 1, 8, 8), np.uint8), mean=(0.5,), std=(0.5,))
+recipe = Recipe(network="cnn", epochs=1, crop=1, flip=True)
+rng = np.random.default_rng(0)
+training.train(images, np.arange(4), recipe, classes=4, rng=rng, device="cpu", record=True)
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_budget_of_iterations_is_met_exactly() -> None:

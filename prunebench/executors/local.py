@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import asdict
 
 from prunebench.errors import MissingArtefactError, PrunebenchError
@@ -60,6 +61,7 @@ class LocalExecutor:
         self._jobs: queue.SimpleQueue[tuple[Job, Future[None]] | None] = queue.SimpleQueue()
         self._processes: dict[int, subprocess.Popen[str]] = {}
         self._closing = False
+        self._lock = threading.Lock()  # so that no worker starts once all are being ended
         self._threads = [threading.Thread(target=self._serve, args=(n,), daemon=True) for n in range(workers)]
         for thread in self._threads:
             thread.start()
@@ -72,13 +74,16 @@ class LocalExecutor:
 
     def shutdown(self) -> None:
         """End all workers at once, whatever they are doing; the store loses nothing by it."""
-        self._closing = True
-        for process in list(self._processes.values()):
+        with self._lock:
+            self._closing = True
+        for process in self._processes.values():
             process.kill()
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
             thread.join(timeout=5)
+        for process in self._processes.values():
+            _bury(process)
 
     def _serve(self, number: int) -> None:
         """Feed one worker: take a job, wait for its answer, replace the process when it dies."""
@@ -97,10 +102,21 @@ class LocalExecutor:
             else:
                 future.set_result(None)
 
+    def _worker(self, number: int) -> subprocess.Popen[str]:
+        """Return the living process of a thread, started anew where it is dead."""
+        with self._lock:
+            if self._closing:
+                raise WorkerDied("the run is being ended")
+            process = self._processes.get(number)
+            if process is not None and process.poll() is None:
+                return process
+            if process is not None:
+                _bury(process)
+            self._processes[number] = self._start()
+            return self._processes[number]
+
     def _ask(self, number: int, job: Job) -> None:
-        process = self._processes.get(number)
-        if process is None or process.poll() is not None:
-            process = self._processes[number] = self._start()
+        process = self._worker(number)
         assert process.stdin is not None and process.stdout is not None
         try:
             process.stdin.write(json.dumps(asdict(job)) + "\n")
@@ -129,6 +145,12 @@ class LocalExecutor:
             text=True,
             env={**os.environ, **ONE_THREAD},
         )
+
+
+def _bury(process: subprocess.Popen[str]) -> None:
+    """Close the pipes of a dead process and wait for it."""
+    with suppress(BrokenPipeError), process:  # what it was still being told is lost with it
+        pass
 
 
 class InlineExecutor:

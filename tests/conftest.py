@@ -1,0 +1,310 @@
+"""What tests share: one thread, folders of their own, a toy dataset, and ways to add plugins and to run."""
+# ruff: noqa: E402 - torch and BLAS read the environment when they are loaded
+
+import os
+
+# More threads change results, and idle ones spin.
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+os.environ |= {**dict.fromkeys(_ONE_THREAD, "1"), "OMP_WAIT_POLICY": "PASSIVE", "PRUNEBENCH_PLUGINS": ""}
+
+import importlib
+import subprocess
+import sys
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from prunebench import cli as command_line
+from prunebench import making, registry, suite
+from prunebench.errors import DataAbsentError
+from prunebench.executors.local import InlineExecutor
+from prunebench.hookspecs import hookimpl
+from prunebench.matrix import Matrix
+from prunebench.parts import Dataset, Method
+from prunebench.results import Result
+from prunebench.store import Store
+
+# The environment
+
+
+@pytest.fixture(autouse=True)
+def hermetic(tmp_path, monkeypatch):
+    """Keep the user's store, data and plugins out of the tests."""
+    monkeypatch.setenv("PRUNEBENCH_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("PRUNEBENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PRUNEBENCH_PLUGINS", "")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+# A dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toy(Dataset):
+    """64 training and 32 test images, 8 x 8 and grey, in turn of four classes: one bright quarter each."""
+
+    name: str = "toy"
+    classes: ClassVar = ("a", "b", "c", "d")
+    resolution: ClassVar = 8
+    mean: ClassVar = (0.5,)
+    std: ClassVar = (0.25,)
+    recipes: ClassVar = {
+        "tiny": {
+            **{"network": "cnn", "epochs": 4, "batch": 16, "warmup": 0.2},
+            "dual": {"window": 2, "epochs": 4},
+            "beta": {"epochs": 4},
+            "el2n": {"stop": 4},
+        }
+    }
+
+    def files(self, root):
+        path = root / "toy.npy"
+        if not path.is_file():
+            raise DataAbsentError(f"toy is not in {root}: write toy.npy.")
+        return [path]
+
+    def load(self, root, split):
+        chosen = slice(64) if split == "train" else slice(64, 96)
+        return np.load(self.files(root)[0])[chosen], (np.arange(96) % 4)[chosen]
+
+
+@pytest.fixture
+def toy(tmp_path, offer):
+    """The toy dataset, registered, with its file in the data folder."""
+    truth = np.arange(96) % 4
+    bright = np.kron(np.eye(4).reshape(4, 1, 2, 2)[truth], np.ones((4, 4)))
+    noise = np.random.default_rng(0).integers(100, size=(96, 1, 8, 8))
+    (tmp_path / "data").mkdir()
+    np.save(tmp_path / "data" / "toy.npy", (100 * bright + noise).astype(np.uint8))
+    offer(Toy(), owner="toys")
+    yield Toy()
+    making.load_split.cache_clear()
+
+
+# Plugins
+
+
+@pytest.fixture
+def offer(monkeypatch):
+    """offer(*items, owner=...) registers parts, datasets and methods, as the hooks of a plugin would."""
+    entries, ours = [], registry._entry_points
+
+    def offered(*items, owner="stranger"):
+        hooks = {}
+        for kind, base in registry.KINDS.items():
+            fitting = [i for i in items if issubclass(i if isinstance(i, type) else type(i), base)]
+            hooks[f"register_{kind}"] = _hook(f"register_{kind}", fitting)
+        entry = SimpleNamespace(name="parts", value="tests", load=lambda: SimpleNamespace(**hooks))
+        entries.append((owner, "1.0", entry))
+        registry.load.cache_clear()
+        return registry.load()
+
+    monkeypatch.setattr(registry, "_entry_points", lambda: [*ours(), *entries])
+    yield offered
+    registry.load.cache_clear()
+
+
+def _hook(name, items):
+    def hook():
+        return items
+
+    hook.__name__ = name
+    return hookimpl(hook)
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """install(name, source) puts a plugin with one entry point on the path, here and in child processes."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    monkeypatch.syspath_prepend(site)
+    before = set(sys.modules)
+
+    def installed(name, source):
+        (site / f"{name}.py").write_text(source)
+        metadata = site / f"{name}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[prunebench]\nparts = {name}\n")
+        monkeypatch.delenv("PRUNEBENCH_PLUGINS", raising=False)
+        importlib.invalidate_caches()
+        registry.load.cache_clear()
+        return site / f"{name}.py"
+
+    yield installed
+    registry.load.cache_clear()
+    for name in set(sys.modules) - before:
+        if (site / f"{name}.py").exists():
+            del sys.modules[name]
+
+
+# Cells and how to run them
+
+
+@pytest.fixture
+def matrix(toy, tmp_path, store):
+    """matrix(*methods, ratios=, seeds=, ...) is the matrix of these methods or names on the toy dataset."""
+
+    def made(*methods, ratios=(50,), seeds=(0,), changes=None, device="cpu", **keys):
+        known = registry.load()
+        named = {method.name: method for method in methods if isinstance(method, Method)}
+        known.found["methods"] |= named
+        names = [*named, *(method for method in methods if isinstance(method, str))]
+        keys = {"datasets": ["toy"], "recipe": "tiny"} | keys
+        file = suite.SuiteFile(title="T", methods=names, ratios=list(ratios), seeds=list(seeds), **keys)
+        chosen = suite.Suite("toys", file, tmp_path / "toys.toml")
+        cells = suite.cells(chosen, suite.Filters(changes=changes or {}), known)
+        return Matrix(cells, store, tmp_path / "data", device)
+
+    return made
+
+
+@pytest.fixture
+def make():
+    """make(matrix) runs what is missing, in this process: the stages made, the rows, the failures."""
+
+    def made(matrix):
+        stages, rows = [], []
+        executor = InlineExecutor(lambda *_progress: None)
+        failures = matrix.run(executor, matrix.missing(), stages.append, lambda _cell, row: rows.append(row))
+        messages = {cell.name: str(error) for cell, error in failures.items()}
+        return SimpleNamespace(stages=stages, rows=rows, failures=messages)
+
+    return made
+
+
+# The command line
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, capsys):
+    """cli("list scorers") runs a command in this process, in a folder of its own: code, out, err."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line):
+        monkeypatch.setattr(sys, "argv", ["prunebench", *line.split()])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            command_line.main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=end.value.code or 0, out=out, err=err)
+
+    return run
+
+
+@pytest.fixture
+def spawn(tmp_path):
+    """spawn("run ...") starts a command in a process of its own, leader of a group: a Popen."""
+    started = []
+
+    def start(line, **environment):
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "prunebench.cli", *line.split()],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=tmp_path,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def process(spawn):
+    """process("list scorers") runs a command in a process of its own: code, out, err."""
+
+    def run(line, **environment):
+        started = spawn(line, **environment)
+        out, err = started.communicate(timeout=120)
+        return SimpleNamespace(code=started.returncode, out=out, err=err)
+
+    return run
+
+
+SUITE = """
+title = "Toys"
+datasets = ["toy"]
+methods = ["random", "el2n_supervised"]
+ratios = [50]
+seeds = 2
+recipe = "tiny"
+"""
+
+
+@pytest.fixture
+def suite_file(tmp_path):
+    """suite_file(text) writes toys.toml where `cli` runs, by default a small suite of the toy dataset."""
+
+    def written(text=SUITE, name="toys.toml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return written
+
+
+# Results
+
+
+@pytest.fixture
+def row():
+    """row(accuracy=90.0, seed=1, ...) is a result with these values and ordinary others."""
+
+    def made(**values):
+        ordinary = {
+            "suite": "toys",
+            "method": "random",
+            "title": values.get("method", "random").title(),
+            "method_key": "k",
+            "dataset": "toy",
+            "dataset_hash": "d" * 64,
+            "recipe": "tiny",
+            "repeats": "pipeline",
+            "tuning": "default",
+            "ratio": 50,
+            "seed": 0,
+            "accuracy": 80.0,
+            "best_accuracy": 81.0,
+            "balanced_accuracy": 79.0,
+            "worst_decile_recall": 70.0,
+            "images": 64,
+            "kept": 32,
+            "kept_per_class": [8, 8, 8, 8],
+            "lost_classes": 0,
+            "annotation": 0.0,
+            "label_draw": None,
+            "labels_selection": 0,
+            "labels_training": 32,
+            "labels_total": 32,
+            "seconds": {"subset": 0.5, "accuracy": 2.0},
+            "gpu_seconds": {},
+            "device": "cpu",
+            "device_name": "x86_64",
+            "subset_key": "s",
+            "accuracy_key": "a",
+            "protocol_version": 1,
+            "versions": {"torch": "2"},
+            "commit": None,
+            "date": "2026-01-01T00:00:00Z",
+        }
+        return Result(**ordinary | values)
+
+    return made

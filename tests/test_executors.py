@@ -1,0 +1,181 @@
+"""Worker processes: a job done, a plugin that prints, fails or kills, and what becomes of the workers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from prunebench import registry
+from prunebench.artefacts import Scores
+from prunebench.errors import MissingArtefactError, PrunebenchError
+from prunebench.executors.local import InlineExecutor, LocalExecutor, StageError, WorkerDied, executor
+from prunebench.making import Job
+from prunebench.parts import identity
+
+ODD = """
+import os, signal, time
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+from prunebench import PrunebenchError, Scorer, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Odd(Scorer):
+    name = "odd"
+    does: str
+    note: str
+
+    def score(self, images, progress):
+        print("a plugin may print", flush=True)
+        note = Path(self.note)
+        attempts = len(note.read_text()) if note.exists() else 0
+        note.write_text("x" * (attempts + 1))
+        if self.does == "dies" or self.does == "dies once" and attempts == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.does == "fails":
+            raise ValueError("not today")
+        if self.does == "refuses":
+            raise PrunebenchError("use another scorer")
+        if self.does == "sleeps":
+            time.sleep(60)
+        progress(1, 2)
+        return np.arange(float(len(images)))
+
+@hookimpl
+def register_scorers():
+    return [Odd]
+"""
+
+
+@pytest.fixture
+def job(install, tmp_path, store):
+    """job(does) is the scoring of the digits by a scorer that does this; it notes each attempt at `.note`."""
+    install("odd", ODD)
+
+    def made(does):
+        part = registry.load().part("scorer", {"part": "odd", "does": does, "note": str(tmp_path / does)})
+        what = {"part": identity(part)}
+        return Job("scores", f"{does:*^64}", f"odd {does}", what, {}, "digits", "", str(store.root), "cpu")
+
+    return made
+
+
+@pytest.fixture
+def workers():
+    """workers(2) is an executor with so many processes."""
+    started = []
+
+    def start(count, tell=lambda *_progress: None):
+        started.append(LocalExecutor(count, tell))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.shutdown()
+
+
+def test_workers_make_jobs_and_survive_what_plugins_do(job, workers, store, tmp_path):
+    """One pair of workers for all of it, since a worker takes seconds to start."""
+    told = []
+    pair = workers(2, lambda *progress: told.append(progress))
+    futures = {does: pair.submit(job(does)) for does in ("works", "fails", "refuses", "dies", "dies once")}
+    outcome = {does: future.exception(timeout=120) for does, future in futures.items()}
+
+    assert [does for does, error in outcome.items() if error is None] == ["works", "dies once"]
+    assert store.read(job("works").key, Scores).values[:3].tolist() == [0, 1, 2]
+    assert told[0] == (job("works").key, 1, 2)
+
+    assert isinstance(outcome["fails"], StageError)
+    assert str(outcome["fails"]) == "ValueError: not today"
+    assert 'raise ValueError("not today")' in outcome["fails"].trace
+    assert str(outcome["refuses"]) == "use another scorer"
+    assert store.failure(job("fails").key)["message"] == "ValueError: not today"
+
+    assert isinstance(outcome["dies"], WorkerDied)
+    assert str(outcome["dies"]) == (
+        "a worker process ended with code -9 while making odd dies, twice "
+        "(killed, perhaps for lack of memory: try fewer --workers)"
+    )
+    attempts = {does: len((tmp_path / does).read_text()) for does in ("works", "fails", "dies once", "dies")}
+    assert attempts == {"works": 1, "fails": 1, "dies once": 2, "dies": 2}
+
+
+def test_shutdown_ends_running_and_waiting_jobs_at_once(job, workers, tmp_path):
+    one = workers(1)
+    waiting = [one.submit(job(does)) for does in ("sleeps", "works", "works ")]
+    wait_for(tmp_path / "sleeps")
+    started = time.monotonic()
+    one.shutdown()
+    assert time.monotonic() - started < 3
+    assert not (tmp_path / "works").exists()
+    assert isinstance(waiting[0].exception(timeout=1), WorkerDied)
+
+
+def test_a_worker_ends_when_its_runner_is_gone(job, tmp_path):
+    import json
+    from dataclasses import asdict
+
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "prunebench.executors.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with worker:
+        worker.stdin.write(json.dumps(asdict(job("sleeps"))) + "\n")
+        worker.stdin.flush()
+        wait_for(tmp_path / "sleeps")
+        worker.send_signal(signal.SIGINT)  # a Ctrl-C is the runner's to answer
+        worker.stdin.close()
+        assert worker.wait(timeout=5) == 0
+
+
+def wait_for(path):
+    for _ in range(600):
+        if path.exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{path.name} never began")
+
+
+# In this process
+
+
+def test_the_inline_executor_is_done_when_it_returns(job, store):
+    future = InlineExecutor(lambda *_progress: None).submit(job("works"))
+    assert isinstance(future, Future) and future.done()
+    assert store.verify(job("works").key)
+
+
+def test_the_inline_executor_reports_failures_alike(job):
+    inline = InlineExecutor(lambda *_progress: None)
+    assert str(inline.submit(job("fails")).exception()) == "ValueError: not today"
+    assert isinstance(inline.submit(job("fails")).exception(), StageError)
+
+
+def test_a_missing_input_is_told_apart(job, store):
+    from dataclasses import replace
+
+    reader = replace(job("works"), kind="dynamics", inputs={"labels": "0" * 64})
+    error = InlineExecutor(lambda *_progress: None).submit(reader).exception()
+    assert isinstance(error, MissingArtefactError) and error.key == "0" * 64
+    assert store.failure(reader.key) is None  # nobody's fault
+
+
+def test_a_job_is_made_on_one_thread(job):
+    import torch
+
+    before = torch.get_num_threads()
+    InlineExecutor(lambda *_progress: None).submit(job("works"))
+    assert torch.get_num_threads() == before
+
+
+def test_executors_by_name():
+    assert isinstance(executor("local", 0, print), InlineExecutor)
+    with pytest.raises(PrunebenchError, match="no executor named 'ray'. Known: local"):
+        executor("ray", 1, print)

@@ -1,0 +1,414 @@
+"""What a stage may reach for, what a part must return, and what the rows say about labels."""
+
+import shutil
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from prunebench import making
+from prunebench.artefacts import Dynamics, Labels, Scores, Subset
+from prunebench.parts import Backbone, Labeler, Method, Scorer, Selector
+from prunebench_plugins.labelers.ground_truth import GroundTruth
+from prunebench_plugins.labelers.none import NoLabeler
+from prunebench_plugins.scorers.el2n import El2n
+from prunebench_plugins.selectors.random import Random
+from prunebench_plugins.selectors.top import Top
+
+CASES = {
+    "short": lambda right: right[:-1],
+    "twice": lambda right: right[[0, 0, *range(2, len(right))]],
+    "too large": lambda right: np.where(right == right[0], 64, right),
+    "negative": lambda right: np.where(right == right[0], -5, right),
+    "matrix": lambda right: right[:, None],
+    "half": lambda right: right + 0.5,
+    "nan": lambda right: np.where(right == right[0], np.nan, right),
+    "text": lambda right: np.array(["a"] * len(right)),
+    "mask": lambda right: np.arange(64) < 32,
+    "none": lambda right: None,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faulty(Selector):
+    name = "faulty"
+    fault: str
+
+    def select(self, images, keep):
+        return CASES[self.fault](np.arange(len(images))[:keep])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misjudging(Scorer):
+    name = "misjudging"
+    fault: str
+
+    def score(self, images):
+        return CASES[self.fault](np.arange(len(images)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mislabelling(Labeler):
+    name = "mislabelling"
+    fault: str
+
+    def label(self, images):
+        return CASES[self.fault](np.arange(len(images)) % 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blurred(Backbone):
+    name = "blurred"
+    fault: str
+
+    def embed(self, images):
+        return CASES[self.fault](images.array.reshape(len(images), -1) / 255)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Near(Scorer):
+    name = "near"
+    backbone: str | Backbone | tuple[str | Backbone, ...] = "pixels"
+
+    def score(self, embeddings):
+        return embeddings[:, 0]
+
+
+# Contracts
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("short", "'faulty' returned 31 distinct indices, expected 32 (toy). This is a bug in test_making."),
+        ("twice", "'faulty' returned 31 distinct indices, expected 32 (toy). This is a bug in test_making."),
+        ("too large", "'faulty' returned something else than indices in 0..63"),
+        ("negative", "'faulty' returned something else than indices in 0..63"),
+        ("matrix", "'faulty' returned something else than indices in 0..63"),
+        ("half", "'faulty' returned something else than indices in 0..63"),
+        ("mask", "'faulty' returned something else than indices in 0..63"),
+        ("none", "'faulty' returned something else than indices in 0..63"),
+    ],
+)
+def test_a_selector_returns_exactly_keep_unique_indices(matrix, make, offer, fault, reason):
+    offer(Faulty)
+    failures = make(matrix(Method("m", title="M", selector=Faulty(fault=fault)))).failures
+    assert failures == {"m toy 50% seed 0": reason}
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("short", "'misjudging' returned scores of shape (63,), expected [64] (toy)."),
+        ("matrix", "'misjudging' returned scores of shape (64, 1), expected [64] (toy)."),
+        ("nan", "'misjudging' returned 1 scores that are not finite (toy)."),
+        ("none", "'misjudging' returned scores that are not numbers (toy)."),
+        ("text", "'misjudging' returned scores that are not numbers (toy)."),
+    ],
+)
+def test_a_scorer_returns_a_finite_number_for_each_image(matrix, make, offer, fault, reason):
+    offer(Misjudging)
+    method = Method("m", title="M", scorer=Misjudging(fault=fault), selector=Top())
+    assert make(matrix(method)).failures == {"m toy 50% seed 0": f"{reason} This is a bug in test_making."}
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("short", "'mislabelling' returned int64 labels of shape (63,), expected int [64] (toy)."),
+        ("matrix", "'mislabelling' returned int64 labels of shape (64, 1), expected int [64] (toy)."),
+        ("half", "'mislabelling' returned float64 labels of shape (64,), expected int [64] (toy)."),
+        ("none", "'mislabelling' returned object labels of shape (), expected int [64] (toy)."),
+        ("too large", "'mislabelling' returned labels outside -1..3 (toy)."),
+        ("negative", "'mislabelling' returned labels outside -1..3 (toy)."),
+    ],
+)
+def test_a_labeler_returns_a_class_for_each_image(matrix, make, offer, fault, reason):
+    offer(Mislabelling)
+    method = Method("m", title="M", labeler=Mislabelling(fault=fault), selector=Random(per_class=True))
+    assert make(matrix(method)).failures == {"m toy 50% seed 0": f"{reason} This is a bug in test_making."}
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("short", "'blurred' returned embeddings of shape (63, 64), expected [64, d] (toy)."),
+        ("nan", "'blurred' returned embeddings that are not finite (toy)."),
+    ],
+)
+def test_a_backbone_returns_a_finite_vector_for_each_image(matrix, make, offer, fault, reason):
+    offer(Blurred, Near)
+    method = Method("m", title="M", scorer=Near(backbone=Blurred(fault=fault)), selector=Top())
+    assert make(matrix(method)).failures == {"m toy 50% seed 0": f"{reason} This is a bug in test_making."}
+
+
+def test_a_labeler_may_say_more_than_numbers(matrix, make, offer, store):
+    @dataclass(frozen=True, kw_only=True)
+    class Sure(Labeler):
+        name = "sure"
+        annotation: float = 0.5
+
+        def label(self, known):
+            return Labels(values=np.maximum(known, 0), paid=known >= 0, confidences=np.full(len(known), 0.5))
+
+    offer(Sure)
+    made = make(matrix(Method("m", title="M", labeler=Sure(), selector=Random(per_class=True)))).stages
+    labels = store.read(next(stage.key for stage in made if stage.kind == "labels"), Labels)
+    assert labels.paid.sum() == 32
+    assert labels.confidences.tolist() == [0.5] * 64
+
+
+def test_no_label_at_all_trains_no_proxy(matrix, make):
+    method = Method("m", title="M", labeler=NoLabeler(), scorer=El2n(), selector=Top())
+    assert (
+        make(matrix(method))
+        .failures["m toy 50% seed 0"]
+        .startswith(
+            "no image of toy has a label, so no proxy network can train; choose a labeler with labels"
+        )
+    )
+
+
+# What parts are given
+
+
+def test_inputs_are_read_only_and_as_the_contract_says(matrix, make, offer):
+    seen = {}
+
+    @dataclass(frozen=True, kw_only=True)
+    class Curious(Selector):
+        name = "curious"
+        backbone: tuple[str | Backbone, ...] = ("pixels", "proxy")
+
+        def select(
+            self, images, classes, recipe, rng, device, embeddings, labels, dynamics, scores, keep, known
+        ):
+            seen.update(locals())
+            return np.arange(keep)
+
+    offer(Curious)
+    method = Method("m", title="M", labeler=GroundTruth(annotation=0.5), scorer=El2n(), selector=Curious())
+    assert make(matrix(method)).failures == {}
+    assert (len(seen["images"]), seen["classes"], seen["keep"]) == (64, ("a", "b", "c", "d"), 32)
+    assert (seen["recipe"].epochs, seen["device"]) == (4, "cpu")
+    assert seen["embeddings"].shape == (64, 64 + 64)  # 8 x 8 pixels, then the features of the small CNN
+    assert seen["labels"].shape == seen["known"].shape == seen["scores"].shape == (64,)
+    assert isinstance(seen["dynamics"], Dynamics) and seen["dynamics"].epochs == 4
+    for name in ("embeddings", "labels", "scores", "known"):
+        assert not seen[name].flags.writeable, name
+    assert not seen["images"].array.flags.writeable
+
+
+def test_an_optional_input_is_left_out_where_nobody_supplies_it(matrix, make, offer):
+    seen = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Modest(Selector):
+        name = "modest"
+
+        def select(self, images, keep, labels=None, scores=None, known=None):
+            seen.append((labels, scores, known))
+            return np.arange(keep)
+
+    offer(Modest)
+    make(matrix(Method("m", title="M", selector=Modest())))
+    assert seen == [(None, None, None)]
+
+
+def test_images_that_no_network_saw_get_the_mean_score(matrix, make, offer, store):
+    @dataclass(frozen=True, kw_only=True)
+    class Place(Scorer):
+        name = "place"
+
+        def score(self, dynamics):
+            return dynamics.index.astype(float)
+
+    offer(Place)
+    method = Method("m", title="M", labeler=NoLabeler(annotation=0.5), scorer=Place(), selector=Top())
+    made = {stage.kind: stage.key for stage in make(matrix(method)).stages}
+    bought = np.flatnonzero(store.read(made["known"], Labels).paid)
+    scores = store.read(made["scores"], Scores).values
+    assert scores[bought].tolist() == bought.tolist()
+    assert set(np.delete(scores, bought)) == {bought.mean()}
+
+
+def test_a_part_remembers_where_it_stopped(matrix, make, offer):
+    """A stage that fails finds its checkpoint when it is tried again."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Long(Scorer):
+        name = "long"
+
+        def score(self, images, checkpoint):
+            state = checkpoint.load()
+            if state is None:
+                checkpoint.save({"values": np.arange(64.0)})
+                raise RuntimeError("out of patience")
+            return state["values"]
+
+    offer(Long)
+    method = Method("m", title="M", scorer=Long(), selector=Top())
+    assert make(matrix(method)).failures == {"m toy 50% seed 0": "RuntimeError: out of patience"}
+    assert make(matrix(method)).failures == {}
+
+
+# Selection
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(0, 64), (50, 32), (75, 16), (90, 6), (99, 0)])
+def test_per_class_shares_exactly_by_label(matrix, offer, store, make, ratio, kept):
+    @dataclass(frozen=True, kw_only=True)
+    class Hardest(Selector):
+        name = "hardest"
+        per_class: bool = True
+
+        def select(self, scores, keep):
+            return np.argsort(-scores)[:keep]
+
+    @dataclass(frozen=True, kw_only=True)
+    class Later(Scorer):
+        name = "later"
+
+        def score(self, images):
+            return np.arange(float(len(images)))
+
+    offer(Hardest, Later)
+    method = Method("m", title="M", labeler=GroundTruth(), scorer=Later(), selector=Hardest())
+    made = matrix(method, ratios=[ratio])
+    subset = next(stage for stage in made.graph.stages.values() if stage.kind == "subset")
+    make(made)
+    index = store.read(subset.key, Subset).index
+    assert (
+        index.tolist()
+        == {
+            0: list(range(64)),
+            50: list(range(32, 64)),
+            75: list(range(48, 64)),
+            90: [56, 57, 60, 61, 62, 63],  # 6 of 4 classes: the first two have one more
+            99: [],
+        }[ratio]
+    )
+    assert len(index) == kept
+
+
+def test_random_matched_keeps_as_many_as_were_bought_and_kept(matrix, make):
+    method = Method("few", title="F", labeler=NoLabeler(annotation=0.25), selector=Random(per_class=True))
+    rows = {row.method: row for row in make(matrix(method, references=["random_matched"])).rows}
+    assert rows["few"].labels_selection == 16
+    assert rows["few"].labels_training == 32
+    assert 32 <= rows["few"].labels_total <= 48
+    matched = rows["random_matched{few}"]
+    assert matched.kept == matched.labels_total == rows["few"].labels_total
+    assert matched.labels_selection == 0
+
+
+# The label ledger
+
+
+@pytest.mark.parametrize("annotation", [0.0, 0.1, 0.29, 0.5, 1.0])
+@pytest.mark.parametrize("sampling", ["uniform", "stratified"])
+def test_a_labeler_sees_what_it_bought_and_not_one_label_more(matrix, make, offer, annotation, sampling):
+    seen = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Honest(Labeler):
+        name = "honest"
+
+        def label(self, known):
+            seen.append(known)
+            return np.maximum(known, 0)
+
+    offer(Honest)
+    labeler = Honest(annotation=annotation, sampling=sampling)
+    made = make(matrix(Method("m", title="M", labeler=labeler, selector=Random(per_class=True))))
+    bought = np.flatnonzero(seen[0] >= 0)
+    assert len(bought) == int(64 * annotation) == made.rows[0].labels_selection
+    assert seen[0][bought].tolist() == (bought % 4).tolist()
+    assert made.rows[0].labels_total <= 32 + len(bought)
+
+
+def test_the_total_is_the_union_of_bought_and_kept(matrix, make, store):
+    method = Method("m", title="M", labeler=NoLabeler(annotation=0.25), selector=Random(per_class=True))
+    made = make(matrix(method))
+    keys = {stage.kind: stage.key for stage in made.stages}
+    bought = set(np.flatnonzero(store.read(keys["known"], Labels).paid))
+    kept = set(store.read(keys["subset"], Subset).index)
+    assert made.rows[0].labels_total == len(bought | kept)
+
+
+def test_a_labeler_cannot_say_it_paid_less(matrix, make, offer):
+    @dataclass(frozen=True, kw_only=True)
+    class Sly(Labeler):
+        name = "sly"
+        annotation: float = 0.25
+
+        def label(self, known):
+            return Labels(values=np.maximum(known, 0), paid=np.zeros(len(known), bool))
+
+    offer(Sly)
+    made = make(matrix(Method("m", title="M", labeler=Sly(), selector=Random(per_class=True))))
+    assert made.rows[0].labels_selection == 16
+
+
+# Who opens which split
+
+
+def test_only_the_last_stage_opens_the_test_split(matrix, make, toy, offer, monkeypatch):
+    offer(Near)
+    opened = []
+    load = type(toy).load
+
+    def recorded(self, root, split):
+        opened.append(split)
+        return load(self, root, split)
+
+    everything = Method("m", title="M", labeler=GroundTruth(), scorer=Near(backbone="proxy"), selector=Top())
+    made = matrix(everything, "dual")
+    needed = made.missing()  # the content of the data is hashed here
+    monkeypatch.setattr(type(toy), "load", recorded)
+    splits = {}
+    for stage in needed.values():
+        making.load_split.cache_clear()
+        opened.clear()
+        making.run(made.job(stage), lambda done, total: None)
+        splits.setdefault(stage.kind, set()).update(opened)
+    assert {kind for kind, found in splits.items() if "test" in found} == {"accuracy"}
+    assert splits["accuracy"] == {"train", "test"}
+
+
+def test_planning_opens_no_split_of_known_data(matrix, toy, monkeypatch):
+    _ = matrix("dual").graph
+    monkeypatch.setattr(type(toy), "load", None)
+    assert len(matrix("dual").missing()) == 6
+
+
+# Rows
+
+
+def test_a_row_says_what_the_cell_is_and_what_it_cost(matrix, make):
+    row = make(matrix("dual", ratios=[75])).rows[0]
+    assert (row.method, row.dataset, row.ratio, row.seed, row.recipe) == ("dual", "toy", 75, 0, "tiny")
+    assert (row.images, row.kept, sum(row.kept_per_class)) == (64, 16, 16)
+    assert (row.labels_selection, row.labels_training, row.labels_total) == (64, 16, 64)
+    assert set(row.seconds) == {"known", "labels", "dynamics", "scores", "subset", "accuracy"}
+    assert row.gpu_seconds == {}
+    assert row.device == "cpu" and set(row.versions) == {"python", "prunebench", "torch", "numpy"}
+    assert row.accuracy <= row.best_accuracy
+
+
+def test_a_random_row_has_paid_for_nothing_but_its_subset(matrix, make):
+    row = make(matrix("random")).rows[0]
+    assert (row.labels_selection, row.labels_training, row.labels_total) == (0, 32, 32)
+    assert set(row.seconds) == {"subset", "accuracy"}
+
+
+def test_the_toy_can_be_learnt(matrix, make):
+    assert make(matrix("random", changes={"recipe.epochs": 20})).rows[0].accuracy > 90
+
+
+def test_the_same_cell_twice_is_the_same(matrix, make, store, tmp_path):
+    first = make(matrix("dual")).rows[0]
+    shutil.rmtree(store.root)
+    again = make(matrix("dual")).rows[0]
+    assert (first.accuracy, first.subset_key) == (again.accuracy, again.subset_key)
+    assert first.seconds != again.seconds

@@ -1,0 +1,202 @@
+"""From entry points to parts by name, and what becomes of plugins that are broken."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from prunebench import hookspecs, registry
+from prunebench.errors import PrunebenchError
+from prunebench.parts import Backbone, Dataset, Labeler, Method, Scorer, Selector, identity
+from prunebench_plugins.backbones.pixels import Pixels
+from prunebench_plugins.scorers.aum import Aum
+from prunebench_plugins.selectors.beta import Beta
+from prunebench_plugins.selectors.random import Random
+
+# Hooks
+
+
+def test_hook_register_datasets(offer):
+    @dataclass(frozen=True, kw_only=True)
+    class Birds(Dataset):
+        name: str = "birds"
+
+    assert offer(Birds()).dataset("birds") == Birds()
+
+
+def test_hook_register_datasets_with_a_class_that_takes_a_path(offer):
+    @dataclass(frozen=True, kw_only=True)
+    class Cards(Dataset):
+        name: str = "cards"
+        path: str
+        side: int
+
+    found = offer(Cards).dataset("cards:my photos/2024@64")
+    assert found == Cards(name="cards-my_photos_2024-64", path="my photos/2024", side=64)
+
+
+def test_hook_register_backbones(offer):
+    @dataclass(frozen=True, kw_only=True)
+    class Flat(Backbone):
+        name = "flat"
+
+        def embed(self, images): ...
+
+    assert offer(Flat).part("backbone", "flat") == Flat()
+
+
+def test_hook_register_labelers(offer):
+    @dataclass(frozen=True, kw_only=True)
+    class Guess(Labeler):
+        name = "guess"
+
+        def label(self, images): ...
+
+    assert offer(Guess).part("labeler", {"part": "guess", "annotation": 0.1}) == Guess(annotation=0.1)
+
+
+def test_hook_register_scorers(offer):
+    @dataclass(frozen=True, kw_only=True)
+    class Near(Scorer):
+        name = "near"
+        backbone: str | Backbone = "pixels"
+
+        def score(self, embeddings): ...
+
+    spelled = {"part": "near", "backbone": {"part": "pixels", "components": 2}}
+    assert offer(Near).part("scorer", spelled) == Near(backbone=Pixels(components=2))
+
+
+def test_hook_register_selectors(offer):
+    @dataclass(frozen=True, kw_only=True)
+    class First(Selector):
+        name = "first"
+
+        def select(self, images, keep): ...
+
+    assert offer(First).owners["selectors", "first"] == "stranger"
+
+
+def test_hook_register_methods(offer):
+    method = Method("mine", title="Mine", selector=Random())
+    assert offer(method).get("methods", "mine") is method
+
+
+@pytest.mark.parametrize("hook", [name for name in vars(hookspecs) if name.startswith("register_")])
+def test_every_hook_has_a_test(hook):
+    assert f"test_hook_{hook}" in globals()
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("scorers", "aumm", "no scorer named 'aumm'. Did you mean 'aum'? See: prunebench list scorers"),
+        ("backbones", "zz", "no backbone named 'zz'. Known: pixels. See: prunebench list backbones"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_what_exists(kind, name, message):
+    with pytest.raises(PrunebenchError) as error:
+        registry.load().get(kind, name)
+    assert str(error.value) == message
+
+
+def test_an_unknown_name_points_to_broken_plugins(install):
+    install("sick", "import nothing_of_this_name")
+    with pytest.raises(PrunebenchError, match=r"\(broken plugins: sick; see: prunebench list plugins\)"):
+        registry.load().get("scorers", "from_the_sick_one")
+
+
+def test_a_part_is_written_as_a_name_or_a_table():
+    assert registry.load().part("selector", {"part": "beta"}) == Beta()
+    with pytest.raises(PrunebenchError, match=r"a selector is written as a name or as \{part = NAME, ...\}"):
+        registry.load().part("selector", {"stream": 1})
+
+
+def test_a_dataset_that_takes_a_path_says_how():
+    with pytest.raises(PrunebenchError, match="write it as folder:PATH@RESOLUTION, such as folder:photos@64"):
+        registry.load().dataset("folder:photos")
+
+
+def test_a_part_is_rebuilt_from_its_identity():
+    part = Aum()
+    assert registry.load().rebuild(identity(part)) == part
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "", "ä", "x" * 65, "a b", "a,b"])
+def test_a_name_that_is_no_file_name_is_refused(offer, name):
+    found = offer(Method(name, title="T", selector=Random()))
+    assert "cannot be a name" in found.plugins[-1].error
+
+
+# Broken plugins
+
+GOOD = """
+from dataclasses import dataclass
+from prunebench import Method, Scorer, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Fine(Scorer):
+    name = "fine"
+    def score(self, labels): ...
+
+@hookimpl
+def register_scorers():
+    return [Fine]
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ("import nothing_of_this_name", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        ("def register_scorers(:", "SyntaxError: "),
+        ("raise SystemExit('not here')", "SystemExit: not here"),
+        ("class Peek(Scorer):\n def score(self, truth): ...", "TypeError: Peek.score() asks for ['truth']"),
+        ("HOOK register_scorer(): return []", "PluginValidationError: unknown hook 'register_scorer'"),
+        ("HOOK register_methods(name): return []", "PluginValidationError: Plugin "),
+        ("HOOK register_methods(): raise ValueError('no')", "ValueError: no"),
+        ("HOOK register_methods(): pass", "TypeError: register_methods returned None, expected a list"),
+        ("HOOK register_methods(): return Fine", "TypeError: 'type' object is not iterable"),
+        ("HOOK register_methods(): return [1]", "TypeError: register_methods returned 1, expected Method"),
+        ("HOOK register_selectors(): return [Fine]", "TypeError: register_selectors returned <class"),
+    ],
+)
+def test_a_broken_plugin_is_listed_with_its_reason_and_harms_nothing(install, more, reason):
+    install("sick", GOOD + more.replace("HOOK", "@hookimpl\ndef"))
+    found = registry.load()
+    *others, sick = found.plugins
+    assert (sick.distribution, sick.release, sick.module) == ("sick", "1.0", "sick")
+    assert sick.error.startswith(reason) and "\n" not in sick.error
+    assert "fine" not in found.found["scorers"]  # a broken plugin gives nothing at all
+    assert "aum" in found.found["scorers"] and not any(plugin.error for plugin in others)
+
+
+def test_a_name_taken_twice_names_both_owners(offer):
+    method = Method("twice", title="T", selector=Random())
+    offer(method, owner="first")
+    found = offer(method, Method("other", title="O", selector=Random()), owner="second")
+    assert found.plugins[-1].error == "TypeError: method 'twice' is offered by second and by first"
+    assert "other" not in found.found["methods"]
+
+
+def test_a_stranger_cannot_replace_what_is_built_in(offer):
+    found = offer(Aum)
+    assert found.plugins[-1].error == "TypeError: scorer 'aum' is offered by stranger and by prunebench"
+    assert found.owners["scorers", "aum"] == "prunebench"
+
+
+# Which plugins
+
+
+@pytest.mark.parametrize(
+    ("allowed", "taken"),
+    [(None, True), ("healthy", True), ("other, healthy", True), ("other", False), ("", False)],
+)
+def test_prunebench_plugins_restricts_strangers(install, monkeypatch, allowed, taken):
+    install("healthy", GOOD)
+    if allowed is not None:
+        monkeypatch.setenv("PRUNEBENCH_PLUGINS", allowed)
+    assert ("fine" in registry.load().found["scorers"]) is taken
+    assert "aum" in registry.load().found["scorers"]

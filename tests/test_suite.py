@@ -1,0 +1,323 @@
+"""From a suite file and the user's filters to cells in which every value is resolved."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from prunebench import registry, suite
+from prunebench.cli import numbers
+from prunebench.errors import PrunebenchError
+from prunebench.parts import Dataset, Method, Recipe, Scorer
+from prunebench.suite import Filters, Suite, SuiteFile, parse_change
+from prunebench_plugins.labelers.ground_truth import GroundTruth
+from prunebench_plugins.labelers.none import NoLabeler
+from prunebench_plugins.scorers.dual import Dual
+from prunebench_plugins.scorers.el2n import El2n
+from prunebench_plugins.selectors.beta import Beta
+from prunebench_plugins.selectors.random import Random
+from prunebench_plugins.selectors.top import Top
+
+BASE = """
+title = "Mine"
+datasets = ["digits"]
+methods = ["random", "dual"]
+references = ["full"]
+ratios = [30, 90]
+seeds = 2
+recipe = "tiny"
+"""
+
+
+@pytest.fixture
+def cells(suite_file):
+    """cells(text, methods=..., ...) reads a suite and returns its cells under these filters."""
+
+    def found(text=BASE, **filters):
+        return suite.cells(suite.read(suite_file(text)), Filters(**filters), registry.load())
+
+    return found
+
+
+def refusal(function, *arguments, **options):
+    with pytest.raises(PrunebenchError) as error:
+        function(*arguments, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# Files
+
+
+def test_the_cells_of_a_suite_in_the_order_of_its_lists(cells):
+    assert [cell.name for cell in cells()] == [
+        "random digits 30% seed 0",
+        "random digits 30% seed 1",
+        "random digits 90% seed 0",
+        "random digits 90% seed 1",
+        "dual digits 30% seed 0",
+        "dual digits 30% seed 1",
+        "dual digits 90% seed 0",
+        "dual digits 90% seed 1",
+        "full digits 0% seed 0",  # pinned to its ratio
+        "full digits 0% seed 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ratio = [30]", "no key in toys.toml named 'ratio'. Did you mean 'ratios'? See: docs/suites.md"),
+        ("recipe = 1", "toys.toml: recipe.str: Input should be a valid string (it is 1)"),
+        ('ratios = ["30"]', "toys.toml: ratios.0: Input should be a valid integer (it is '30')"),
+        ("ratios = [100]", "toys.toml: ratios: 100 is no percentage pruned: 0 to 99 (it is [100])"),
+        ("seeds = 0", "toys.toml: seeds: seeds are a count from 1, or a list of numbers from 0 (it is 0)"),
+        ("seeds = [-1]", "toys.toml: seeds: seeds are a count from 1, or a list of numbers from 0 (it is"),
+        ('repeats = "all"', "toys.toml: repeats: Input should be 'pipeline' or 'training' (it is 'all')"),
+        ('[method."a/b"]', "toys.toml: method: 'a/b' cannot be a name"),
+        ('[dataset."../x"]', "toys.toml: dataset: '../x' cannot be a name"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key_and_file(suite_file, line, message):
+    key = line.partition(" ")[0]
+    others = "\n".join(row for row in BASE.splitlines() if not row.startswith(f"{key} "))
+    assert refusal(suite.read, suite_file(f"{others}\n{line}\n")).startswith(message)
+
+
+def test_a_file_that_is_not_toml_is_named_with_the_line(suite_file):
+    assert "toys.toml: Expected '=' after a key" in refusal(suite.read, suite_file("title\n"))
+
+
+def test_an_unknown_suite_is_answered_with_what_exists():
+    assert refusal(suite.read, "quickstat") == (
+        "no suite named 'quickstat'. Did you mean 'quickstart'? See: prunebench list suites"
+    )
+    assert refusal(suite.read, "mine.toml") == (
+        "suite file mine.toml does not exist. Shipped suites: quickstart, small, standard"
+    )
+
+
+def test_extends_takes_what_it_does_not_say_from_another(suite_file):
+    file = suite.read(suite_file('extends = "quickstart"\nratios = [50]\n')).file
+    assert (file.datasets, file.ratios, file.seeds) == (["digits"], [50], 3)
+
+
+def test_extends_another_file_beside_it(suite_file):
+    suite_file(BASE, "base.toml")
+    assert suite.read(suite_file('extends = "base.toml"\nseeds = 7\n')).file.seeds == 7
+
+
+def test_suites_that_extend_each_other_are_refused(suite_file):
+    suite_file('extends = "toys.toml"\n', "other.toml")
+    path = suite_file('extends = "other.toml"\n')
+    assert refusal(suite.read, path) == "toys.toml extends itself: toys.toml -> other.toml -> toys.toml"
+    assert refusal(suite.read, suite_file('extends = "toys.toml"\n')).startswith("toys.toml extends itself")
+
+
+@pytest.mark.parametrize("name", suite.names())
+def test_every_shipped_suite_makes_its_cells(name):
+    assert suite.cells(suite.read(name), Filters(), registry.load())
+
+
+# Filters
+
+
+def test_filters_replace_the_lists_of_the_suite(cells):
+    found = cells(methods=["random"], datasets=["digits_lt"], ratios=[70], seeds=[3])
+    assert [cell.name for cell in found] == ["random digits_lt 70% seed 3"]
+
+
+def test_references_come_along_unless_methods_were_chosen(cells):
+    assert {cell.method.name for cell in cells(methods=["all"])} == {"random", "dual", "full"}
+    assert {cell.method.name for cell in cells(methods=["dual"])} == {"dual"}
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("3", [3]), ("0,3", [0, 3]), (" 1 , 2 ", [1, 2]), (None, None)])
+def test_numbers_with_commas(text, seeds):
+    assert numbers("--seeds", text, 10) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "10", "1.5", ","])
+def test_other_numbers_are_refused(text):
+    assert refusal(numbers, "--seeds", text, 10) == (
+        f"--seeds {text!r}: expected whole numbers from 0 to 9, with commas"
+    )
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ({"methods": ["dul"]}, "no method named 'dul'. Did you mean 'dual'? See: prunebench list methods"),
+        ({"datasets": ["digit"]}, "no dataset named 'digit'. Did you mean 'digits'?"),
+        ({"recipe": "tinny"}, "no recipe named 'tinny'. Did you mean 'tiny'?"),
+        ({"changes": {"dual.windw": 5}}, "no field of dual named 'windw'. Did you mean 'window'?"),
+        ({"changes": {"dual.window": "5"}}, "dual.window is '5': input should be a valid integer"),
+        ({"changes": {"aum.x": 5}}, "--set aum.x: no chosen method has such a part."),
+        ({"changes": {"recipe.epoch": 5}}, "no field of recipe named 'epoch'. Did you mean 'epochs'?"),
+        ({"changes": {"recipe.epochs": 0}}, "recipe.epochs is 0, expected above 0"),
+    ],
+)
+def test_a_filter_that_fits_nothing_is_named(cells, filters, message):
+    assert refusal(cells, **filters).startswith(message)
+
+
+# Variants
+
+
+def test_set_makes_a_variant_with_its_own_name(cells):
+    found = {cell.method.name: cell.method for cell in cells(changes={"dual.window": 5})}
+    assert list(found) == ["random", "dual{dual.window=5}", "full"]  # touches what has the part alone
+    assert found["dual{dual.window=5}"].scorer == Dual(window=5)
+    assert found["dual{dual.window=5}"].title == "DUAL+Beta (all labels){dual.window=5}"
+
+
+def test_a_changed_recipe_is_a_variant_of_every_method(cells):
+    found = cells(changes={"recipe.epochs": 7})
+    assert {cell.recipe.epochs for cell in found} == {7}
+    assert found[0].method.name == "random{recipe.epochs=7}"
+
+
+@pytest.mark.parametrize(
+    ("text", "change"),
+    [
+        ("dual.window=5", ("dual.window", 5)),
+        ("recipe.lr=0.01", ("recipe.lr", 0.01)),
+        ("el2n.mode=mean", ("el2n.mode", "mean")),
+        ("temi.backbone=['a', 'b']", ("temi.backbone", ["a", "b"])),
+    ],
+)
+def test_a_change_is_read_as_toml_or_else_as_text(text, change):
+    assert parse_change(text) == change
+
+
+@pytest.mark.parametrize("text", ["dual", "window=5", "=5", "dual.=5"])
+def test_a_change_that_names_no_field_is_refused(text):
+    assert refusal(parse_change, text) == (
+        f"--set {text!r}: write it as PART.field=value or recipe.field=value"
+    )
+
+
+# Recipes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Birds(Dataset):
+    name: str = "birds"
+    lineage = ("birds_lt", "birds")
+
+
+def test_a_recipe_without_the_dataset_names_those_that_have_it():
+    assert refusal(suite.recipe_for, "tiny", Birds()) == (
+        "recipe 'tiny' has no entry for dataset 'birds'. Recipes that have: none; see docs/suites.md"
+    )
+
+
+def test_a_recipe_is_that_of_the_nearest_ancestor(monkeypatch):
+    entry = {"network": "cnn", "epochs": 3}
+    monkeypatch.setattr(suite, "recipe_table", lambda: {"tiny": {"birds": entry}, "paper": {}})
+    assert suite.recipe_for("tiny", Birds()) == (Recipe(network="cnn", epochs=3), {})
+    assert refusal(suite.recipe_for, "paper", Birds()) == (
+        "recipe 'paper' has no entry for dataset 'birds'. Recipes that have: tiny"
+    )
+
+
+def test_a_recipe_fills_in_only_the_fields_at_their_default(monkeypatch):
+    entry = {"network": "cnn", "epochs": 3, "dual": {"window": 2, "epochs": 3}}
+    monkeypatch.setattr(suite, "recipe_table", lambda: {"tiny": {"digits": entry}})
+    file = SuiteFile(
+        title="T",
+        datasets=["digits"],
+        recipe="tiny",
+        methods=["plain", "short"],
+        method={
+            "plain": {"labeler": "ground_truth", "scorer": "dual", "selector": "beta"},
+            "short": {"labeler": "ground_truth", "scorer": {"part": "dual", "window": 3}, "selector": "beta"},
+        },
+    )
+    found = suite.cells(Suite("s", file, None), Filters(changes={"dual.exponent": 2.0}), registry.load())
+    scorers = {cell.method.name.partition("{")[0]: cell.method.scorer for cell in found}
+    assert scorers == {
+        "plain": Dual(window=2, epochs=3, exponent=2.0),
+        "short": Dual(window=3, epochs=3, exponent=2.0),
+    }
+
+
+def test_a_suite_may_name_a_recipe_for_each_dataset(cells):
+    text = BASE.replace('recipe = "tiny"', 'recipe = {digits = "tiny", default = "paper"}')
+    assert {cell.recipe_name for cell in cells(text)} == {"tiny"}
+
+
+# Tables of a suite
+
+
+def test_a_method_may_be_written_in_the_suite(cells):
+    text = BASE.replace('"random", "dual"', '"mine"') + (
+        '[method.mine]\nlabeler = {part = "none", annotation = 0.1}\nscorer = "el2n"\nselector = "top"\n'
+    )
+    assert cells(text)[0].method == Method(
+        "mine", title="mine", labeler=NoLabeler(annotation=0.1), scorer=El2n(), selector=Top()
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('selektor = "top"', "no key of method mine named 'selektor'. Did you mean 'selector'?"),
+        ('scorer = "dual"\nlabeler = "none"', "method 'mine' in suite 'toys' needs a selector"),
+        ('selector = "topp"', "no selector named 'topp'. Did you mean 'top'?"),
+        ('selector = {part = "top", first = 1}', "no field of top named 'first'."),
+    ],
+)
+def test_a_mistaken_method_is_named(cells, table, message):
+    text = BASE.replace('"random", "dual"', '"mine"') + f"[method.mine]\n{table}\n"
+    assert refusal(cells, text).startswith(message)
+
+
+def test_a_folder_of_images_may_be_written_in_the_suite(cells, tmp_path):
+    for name in ("cat", "dog"):
+        for split in ("train", "test"):
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+    text = BASE.replace('"digits"', '"pets"') + "[dataset.pets]\nside = 32\n"
+    photos = str(tmp_path / "photos")
+    dataset = cells(f'{text}folder = "{photos}"\n')[0].dataset
+    assert (dataset.name, dataset.side, dataset.path) == ("pets", 32, photos)
+    assert refusal(cells, text) == ("[dataset.pets] needs `folder = PATH` and `side = PIXELS`")
+
+
+# What a row's method means
+
+
+def method_key(cell, **changes):
+    return replace(cell, **changes).method_key
+
+
+def test_the_method_key_is_the_same_at_every_ratio_and_seed(cells):
+    assert len({cell.method_key for cell in cells(methods=["dual"])}) == 1
+
+
+def test_the_method_key_changes_with_part_recipe_and_repeats(cells):
+    cell = cells(methods=["dual"])[0]
+    method = cell.method
+    assert method_key(cell) == cell.method_key
+    assert method_key(cell, method=replace(method, title="Other")) == cell.method_key
+    changed = {
+        method_key(cell, method=replace(method, scorer=Dual(window=5))),
+        method_key(cell, method=replace(method, labeler=GroundTruth(annotation=0.5))),
+        method_key(cell, method=replace(method, selector=Beta(per_class=not method.selector.per_class))),
+        method_key(cell, recipe=replace(cell.recipe, epochs=7)),
+        method_key(cell, repeats="training"),
+    }
+    assert len(changed - {cell.method_key}) == 5
+
+
+def test_random_matched_stands_beside_every_method_that_buys_some_labels(cells, offer):
+    @dataclass(frozen=True, kw_only=True)
+    class Near(Scorer):
+        name = "near"
+
+        def score(self, labels): ...
+
+    few = Method("few", title="Few", labeler=NoLabeler(annotation=0.1), scorer=Near(), selector=Top())
+    offer(Near, few)
+    text = BASE.replace('"dual"', '"dual", "few"').replace('"full"', '"random_matched"')
+    matched = [cell.method for cell in cells(text, ratios=[30], seeds=[0])][-1]
+    assert (matched.name, matched.beside, matched.selector) == ("random_matched{few}", few, Random())
