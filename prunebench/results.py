@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from prunebench.store import canonical
+from prunebench.store import canonical, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,8 @@ class Result(BaseModel):
 
 def path_of(folder: Path, row: Result) -> Path:
     """Return the file that holds the rows of one method on one dataset."""
-    return folder / "results" / row.suite / row.dataset / f"{row.method}.jsonl"
+    name = row.method.replace("/", "%2F")  # a variant is named after its values
+    return folder / "results" / row.suite / row.dataset / f"{name}.jsonl"
 
 
 def append(folder: Path, row: Result) -> bool:
@@ -106,8 +107,9 @@ def append(folder: Path, row: Result) -> bool:
     from filelock import FileLock
 
     path = path_of(folder, row)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "results" / ".lock"):
+    with writing(path, "--results"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "results" / ".lock"), writing(path, "--results"):
         rows, _ = read_file(path)
         if any(old.cell == row.cell and old.agrees(row) for old in rows):
             return False

@@ -72,7 +72,7 @@ def walk(
     running: dict[Future[None], Stage] = {}
     waiting: dict[str, list[Stage]] = {}  # stages that wait for a damaged input to be made again
     repairs: dict[str, int] = {}
-    done: set[str] = set()  # in the graph; a stage made again after damage is not done twice
+    made: set[str] = set()  # a stage made again after damage is not done twice
 
     def submit(stage: Stage) -> None:
         running[executor.submit(job_of(stage))] = stage
@@ -82,7 +82,8 @@ def walk(
             submit(needed[key])
         if not running:
             return outcome
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
+        done = wait(running, return_when=FIRST_COMPLETED).done
+        for future in [future for future in running if future in done]:  # in the order of submission
             stage = running.pop(future)
             error = future.exception()
             if isinstance(error, MissingArtefactError) and repairs.setdefault(stage.key, 0) < REPAIRS:
@@ -101,7 +102,7 @@ def walk(
                 raise error
             for dependent in waiting.pop(stage.key, []):
                 submit(dependent)
-            if stage.key in needed and stage.key not in done:
-                done.add(stage.key)
+            if stage.key in needed and stage.key not in made:
+                made.add(stage.key)
                 graph.done(stage.key)
                 finished(stage)

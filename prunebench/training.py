@@ -225,9 +225,9 @@ class _Run:
         losses = torch.zeros(len(self.bounds), device=self.device)
         begin = self.step
         for place, (start, stop) in enumerate(self.bounds[: len(self.rates) - begin]):
-            losses[place] = self.advance(order[start:stop])
-            if self.device == "cpu":
-                self.check(losses, begin)
+            losses[place] = loss = self.advance(order[start:stop])
+            if self.device == "cpu" and not loss.isfinite():
+                break
             if progress:
                 progress(self.step, len(self.rates))
         self.check(losses, begin)
@@ -243,7 +243,8 @@ class _Run:
             features = self.network.features(batch)
             logits = self.network.head(features)
         loss = functional.cross_entropy(logits.float(), labels)
-        self.network.zero_grad()
+        for parameter in self.parameters:
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         self.descend(self.rates[self.step])
         self.step += 1

@@ -253,9 +253,9 @@ recipe = "tiny"
 def suite_file(tmp_path):
     """suite_file(text) writes toys.toml where `cli` runs, by default a small suite of the toy dataset."""
 
-    def written(text=SUITE, name="toys.toml"):
+    def written(text=SUITE, name="toys.toml", more=""):
         path = tmp_path / name
-        path.write_text(text)
+        path.write_text(text + more)
         return str(path)
 
     return written

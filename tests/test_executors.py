@@ -1,6 +1,5 @@
 """Worker processes: a job done, a plugin that prints, fails or kills, and what becomes of the workers."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -177,5 +176,5 @@ def test_a_job_is_made_on_one_thread(job):
 
 def test_executors_by_name():
     assert isinstance(executor("local", 0, print), InlineExecutor)
-    with pytest.raises(PrunebenchError, match="no executor named 'ray'. Known: local"):
+    with pytest.raises(PrunebenchError, match=r"no executor named 'ray'\. Known: local"):
         executor("ray", 1, print)

@@ -177,9 +177,9 @@ training. Tuning: default. Protocol 1, dataset dddddddddddd.
 | Near     | no labels          | **91.0 ± 1.4**    |
 | Random   | no labels          | <u>80.0 ± 0.0</u> |
 
-Test accuracy in percent, last epoch, mean ± standard deviation over 2 seeds. Bold: best, underlined: second, \
-among complete cells of methods without all labels. · marks a cell without a result; references are never \
-ranked.
+Test accuracy in percent, last epoch, mean ± standard deviation over 2 seeds. Bold: best, underlined: \
+second, among complete cells of methods without all labels. · marks a cell without a result; \
+references are never ranked.
 
 ### Reference points
 

@@ -12,7 +12,7 @@ from prunebench.stages import Stage
 
 
 class Engine:
-    """Makes a stage as soon as it is submitted, or fails as `faults` say; `calls` is what it was asked for."""
+    """Makes a stage as soon as it is submitted, or fails as `faults` say; `calls` is what it was told."""
 
     def __init__(self, store, faults=None):
         self.store, self.faults, self.calls = store, faults or {}, []

@@ -37,8 +37,6 @@ def main() -> None:
     from prunebench import making
 
     torch.set_num_threads(1)
-    # The first optimizer makes torch load its compiler: seconds that belong to no stage.
-    torch.optim.SGD([torch.zeros(1)], lr=1.0)
     while True:
         job = making.Job(**json.loads(jobs.get()))
         said = 0.0

@@ -1,0 +1,172 @@
+"""Images per second of prunebench's training loop, beside the usual loop and the network alone.
+
+    python benchmarks/speed/training_loop.py [--cores 1] [--rounds 5] [--seconds 4]
+
+The usual loop is a DataLoader over a dataset that transforms one image at a time (torchvision's v2
+transforms on tensors), with the same network, batch, optimiser, schedule and augmentation; its best
+number of worker processes counts. The network alone is trained on one fixed batch, which no loop over
+the same network exceeds by much. All take turns and compute on one thread; each figure is the median
+over the rounds. With one core the DataLoader's workers share it; with more they have others, which
+prunebench would use for another training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from prunebench import Images, Recipe, networks, training
+from prunebench.registry import load
+
+LIMIT = 12_800  # images of an epoch: enough for the rate, little enough to wait for
+
+
+class OneByOne(Dataset[tuple[torch.Tensor, int]]):
+    """Images that are transformed one at a time, as most published code does it."""
+
+    def __init__(self, images: Images, labels: np.ndarray, recipe: Recipe) -> None:
+        steps: list[torch.nn.Module] = []
+        if recipe.crop:
+            mode = "constant" if recipe.padding == "zero" else recipe.padding
+            steps.append(v2.RandomCrop(images.resolution, padding=recipe.crop, padding_mode=mode))
+        if recipe.flip:
+            steps.append(v2.RandomHorizontalFlip())
+        steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(images.mean, images.std)]
+        self.pixels, self.labels, self.transform = images[:], labels.tolist(), v2.Compose(steps)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, place: int) -> tuple[torch.Tensor, int]:
+        return self.transform(self.pixels[place]), self.labels[place]
+
+
+def network_and_optimiser(images: Images, recipe: Recipe) -> tuple[networks.Network, torch.optim.SGD]:
+    """Return the network in the fastest memory layout, and its optimiser."""
+    network = networks.build(
+        recipe.network, channels=images.channels, classes=10, resolution=images.resolution, generator_seed=0
+    )
+    network.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.SGD(
+        network.parameters(), lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
+    )
+    return network, optimiser
+
+
+def usual(images: Images, labels: np.ndarray, recipe: Recipe, workers: int) -> Callable[[], int]:
+    """Return a function that trains for one epoch in the usual way and returns its images."""
+    data = OneByOne(images, labels, recipe)
+    loader = DataLoader(data, recipe.batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    network, optimiser = network_and_optimiser(images, recipe)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=100_000)
+
+    def epoch() -> int:
+        for batch, target in loader:
+            loss = functional.cross_entropy(network(batch.to(memory_format=torch.channels_last)), target)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+        return len(data)
+
+    return epoch
+
+
+def ours(images: Images, labels: np.ndarray, recipe: Recipe, record: bool) -> Callable[[], int]:
+    """Return a function that trains with prunebench's loop and returns its images."""
+    epochs = max(1, LIMIT // len(images) // 2)
+    several = Recipe(**{**vars(recipe), "epochs": epochs})
+
+    def train() -> int:
+        rng = np.random.default_rng(0)
+        training.train(images, labels, several, classes=10, rng=rng, device="cpu", record=record)
+        return epochs * len(images)
+
+    return train
+
+
+def network_alone(images: Images, labels: np.ndarray, recipe: Recipe) -> Callable[[], int]:
+    """Return a function that trains on one batch, again and again, and returns its images."""
+    network, optimiser = network_and_optimiser(images, recipe)
+    batch = training.normalise(images[: recipe.batch], images.mean, images.std)
+    target = torch.tensor(labels[: recipe.batch])
+
+    def steps() -> int:
+        for _ in range(20):
+            loss = functional.cross_entropy(network(batch), target)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        return 20 * len(batch)
+
+    return steps
+
+
+def rates(contestants: dict[str, Callable[[], int]], rounds: int, seconds: float) -> dict[str, float]:
+    """Return images per second: the median over rounds in which the contestants take turns."""
+    measured: dict[str, list[float]] = {name: [] for name in contestants}
+    for contestant in contestants.values():
+        contestant()  # starts worker processes and chooses kernels
+    for _ in range(rounds):
+        for name, contestant in contestants.items():
+            begin, images = time.perf_counter(), 0
+            while time.perf_counter() - begin < seconds:
+                images += contestant()
+            measured[name].append(images / (time.perf_counter() - begin))
+    return {name: statistics.median(values) for name, values in measured.items()}
+
+
+def problems() -> Iterator[tuple[str, Images, np.ndarray, Recipe]]:
+    """Yield what is trained on: name, images, labels, recipe."""
+    recipes = {
+        "digits": Recipe(network="cnn", epochs=1, crop=1, padding="zero"),
+        "fashion_mnist": Recipe(network="cnn", epochs=1, crop=2, padding="reflect", flip=True),
+    }
+    for name, recipe in recipes.items():
+        dataset = load().dataset(name)
+        array, labels = dataset.load(Path("data"), "train")
+        yield name, Images(array[:LIMIT], mean=dataset.mean, std=dataset.std), labels[:LIMIT], recipe
+
+
+def main() -> None:
+    """Measure and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each contestant in each round")
+    parser.add_argument("--cores", type=int, default=1, help="the process and its workers are bound to")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    torch.set_num_threads(1)
+    body = []
+    for name, images, labels, recipe in problems():
+        contestants = {
+            "ours": ours(images, labels, recipe, record=False),
+            "ours, recording dynamics": ours(images, labels, recipe, record=True),
+            "network alone": network_alone(images, labels, recipe),
+        }
+        for workers in range(options.cores + 1):
+            contestants[f"usual, {workers} workers"] = usual(images, labels, recipe, workers)
+        found = rates(contestants, options.rounds, options.seconds)
+        best = max(rate for contestant, rate in found.items() if contestant.startswith("usual"))
+        for contestant, rate in found.items():
+            ceiling = rate / found["network alone"]
+            body.append([name, contestant, f"{rate:.0f}", f"{rate / best:.2f}", f"{ceiling:.2f}"])
+    header = ["images", "loop", "images / s", "to the best usual loop", "to the network alone"]
+    print(tabulate(body, header, tablefmt="github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()

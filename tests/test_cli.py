@@ -1,0 +1,287 @@
+"""The command line: what is printed where, and with which exit code."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from prunebench import cli as command_line
+from prunebench import making, running, suite
+from prunebench.parts import Method, Scorer, Selector
+
+
+@pytest.fixture
+def run(cli, toy, suite_file):
+    """run("--ratios 30") runs the toy suite in this process, or a filtered part of it."""
+    path = suite_file()
+    return lambda options="": cli(f"run --suite {path} --workers 0 {options}")
+
+
+def cells(out):
+    """Return the lines of finished cells, without their place."""
+    return [line.split(None, 1)[1] for line in out.splitlines() if " %  seed " in line]
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("list scores", "no list named 'scores'. Did you mean 'scorers'? See: prunebench list --help"),
+        ("check aumm", "no part named 'aumm'. Did you mean 'aum'? See: prunebench list scorers"),
+        ("run --suite quickstrat", "no suite named 'quickstrat'. Did you mean 'quickstart'? See: prunebench"),
+        ("plan --methods duel", "no method named 'duel'. Did you mean 'dual'? See: prunebench list methods"),
+        ("plan --datasets digit", "no dataset named 'digit'. Did you mean 'digits'? See: prunebench list"),
+        ("plan --ratios 30,100", "--ratios '30,100': expected whole numbers from 0 to 99, with commas"),
+        ("plan --ratios ten", "--ratios 'ten': expected whole numbers from 0 to 99, with commas"),
+        ("plan --seeds 0", "these options choose no cell; --seeds counts from 1, and a suite needs methods"),
+        ("plan --set dual", "--set 'dual': write it as PART.field=value or recipe.field=value"),
+        ("plan --device gpu", "no device named 'gpu'. Did you mean 'cpu'? See: prunebench doctor"),
+        ("leaderboard", "no results under leaderboard/results; run something first, or name --results DIR"),
+        ("run --methods random --executor ray", "no executor named 'ray'. Known: local"),
+        ("run --methods random --datasets digits --fresh aum", "no part in the chosen cells named 'aum'."),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(cli, line, message):
+    told = cli(line)
+    assert told.code == 2
+    assert told.out == ""
+    assert told.err.startswith(f"Error: {message}") and told.err.count("\n") == 1
+
+
+def test_a_traceback_only_where_it_was_asked_for(cli):
+    assert "Traceback" in cli("--traceback list scores").err
+
+
+def test_version(cli):
+    assert cli("--version").out == "prunebench 0.1.0\n"
+
+
+# Running
+
+
+def test_without_a_filter_run_only_plans(cli, toy, suite_file, tmp_path, monkeypatch):
+    suite_file(name="standard.toml")
+    monkeypatch.setattr(suite, "shipped", lambda: tmp_path)
+    monkeypatch.setattr(suite, "recipe_table", lambda: {})
+    monkeypatch.setattr(running, "run_matrix", None)
+    told = cli("run")
+    assert told.code == 0
+    assert "4 cells: 0 stages stored, 14 to make, " in told.out
+    assert told.out.endswith(
+        "Nothing was run. Choose with --suite, --methods, --datasets, ..., or say --methods all.\n"
+    )
+    assert not (tmp_path / "leaderboard").exists()
+
+
+def test_run_prints_a_line_per_cell_and_the_table(run, tmp_path):
+    told = run()
+    assert (told.code, told.err) == (0, "")
+    assert [line.split()[:6] for line in cells(told.out)] == [
+        ["toy", method, "50", "%", "seed", seed] for method in ("random", "el2n_supervised") for seed in "01"
+    ]
+    assert told.out.endswith("The whole page: leaderboard/toys.md\n")
+    assert "EL2N (all labels)  all labels" in told.out
+    page = (tmp_path / "leaderboard" / "toys.md").read_text()
+    assert "| EL2N (all labels) | all labels " in page
+    rows = (tmp_path / "leaderboard" / "results" / "toys" / "toy" / "random.jsonl").read_text().splitlines()
+    assert [json.loads(row)["seed"] for row in rows] == [0, 1]
+
+
+def test_a_second_run_makes_nothing_and_says_the_same(run, tmp_path, monkeypatch):
+    first = run()
+    page = (tmp_path / "leaderboard" / "toys.md").read_bytes()
+    monkeypatch.setattr(making, "run", None)
+    again = run()
+    assert again.code == 0
+    accuracies = [{line.rpartition(" %")[0] for line in cells(told.out)} for told in (first, again)]
+    assert accuracies[0] == accuracies[1]
+    assert all(line.endswith("stored") for line in cells(again.out))
+    assert (tmp_path / "leaderboard" / "toys.md").read_bytes() == page
+
+
+def test_another_ratio_trains_only_what_it_keeps(run, cli, suite_file):
+    run()
+    path = suite_file()
+    told = cli(f"plan --suite {path} --ratios 50,70")
+    assert told.out.splitlines()[-1].startswith("8 cells: 14 stages stored, 8 to make, ")
+
+
+def test_fresh_makes_a_part_anew_with_what_follows(run):
+    run()
+    told = run("--fresh el2n")
+    assert [line.endswith("stored") for line in sorted(cells(told.out))] == [False, False, True, True]
+
+
+def test_a_changed_suite_leaves_old_rows_stale(run, cli, suite_file):
+    run()
+    path = suite_file(more='[method.random]\nselector = {part = "random", stream = 3}\n')
+    told = cli(f"run --suite {path} --workers 0 --methods el2n_supervised")
+    assert "stale: 2 row(s) of random on toy were made with other settings and are left out" in told.out
+
+
+def test_a_failed_cell_is_told_and_the_others_are_done(run, offer):
+    @dataclass(frozen=True, kw_only=True)
+    class Moody(Selector):
+        name = "moody"
+
+        def select(self, images, keep):
+            raise ValueError("not today")
+
+    offer(Moody, Method("moody", title="Moody", selector=Moody()))
+    told = run("--methods random,moody --seeds 1")
+    assert told.code == 1
+    assert told.err == "failed: moody toy 50% seed 0: ValueError: not today\n"
+    assert [line.split()[1] for line in cells(told.out)] == ["random"]
+    assert "Moody" not in told.out
+
+
+def test_absent_data_is_one_line_and_a_plan_all_the_same(run, cli, tmp_path, suite_file):
+    (tmp_path / "data" / "toy.npy").unlink()
+    told = run()
+    assert (told.code, told.err) == (2, f"Error: toy is not in {tmp_path / 'data'}: write toy.npy.\n")
+    told = cli(f"plan --suite {suite_file()}")
+    assert told.code == 0
+    assert told.out.startswith(f"absent: toy is not in {tmp_path / 'data'}: write toy.npy. Nothing stored ")
+    assert "4 cells: 0 stages stored, 14 to make, ? of computation" in told.out
+
+
+def test_a_variant_has_a_file_of_its_own(run, tmp_path):
+    run("--methods el2n_supervised --seeds 1 --set el2n.stop=2")
+    folder = tmp_path / "leaderboard" / "results" / "toys" / "toy"
+    assert [path.name for path in folder.iterdir()] == ["el2n_supervised{el2n.stop=2}.jsonl"]
+
+
+def test_status_counts(run, cli, suite_file):
+    run("--seeds 1")
+    told = cli(f"status --suite {suite_file()}")
+    assert [line.split() for line in told.out.splitlines()] == [
+        ["dataset", "method", "done", "running", "failed", "left"],
+        ["toy", "random", "1", "0", "0", "1"],
+        ["toy", "el2n_supervised", "1", "0", "0", "1"],
+    ]
+
+
+def test_a_store_that_cannot_be_written_is_one_line(cli, toy, suite_file, tmp_path):
+    (tmp_path / "file").write_text("")
+    told = cli(f"run --suite {suite_file()} --workers 0 --store {tmp_path}/file/store")
+    assert told.code == 2
+    assert told.err.startswith(f"Error: cannot write {tmp_path}/file/store/")
+
+
+# Pages
+
+
+def test_leaderboard_check_fails_after_an_edit(run, cli, tmp_path, suite_file):
+    run()
+    check = f"leaderboard --check --suite {suite_file()}"
+    assert cli(check).out == "up to date: leaderboard/toys.md\n"
+    (tmp_path / "leaderboard" / "toys.md").write_text("mine is better")
+    told = cli(check)
+    assert told.code == 2
+    assert told.err == (
+        "Error: not up to date: leaderboard/toys.md; run: prunebench leaderboard --results leaderboard\n"
+    )
+    cli(f"leaderboard --suite {suite_file()}")
+    assert cli(check).code == 0
+
+
+# Lists
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("scorers", "aum prunebench margin=probability Area under the margin"),
+        ("selectors", "random prunebench stream=0 Keep images uniformly at random, without replacement."),
+        ("methods", "random prunebench 0% random Random"),
+        ("datasets", "digits prunebench 10 8 "),
+        ("suites", "quickstart Quickstart: scikit-learn's digits digits"),
+        ("plugins", "prunebench 0.1.0 scorers prunebench_plugins.scorers ok"),
+    ],
+)
+def test_lists(cli, what, line):
+    assert any(" ".join(row.split()).startswith(line.strip()) for row in cli(f"list {what}").out.splitlines())
+
+
+def test_a_list_names_broken_plugins_on_stderr(cli, install):
+    install("sick", "import nothing_of_this_name")
+    told = cli("list scorers")
+    assert told.code == 0 and "aum" in told.out
+    assert told.err == "broken plugin sick 1.0: ModuleNotFoundError: No module named 'nothing_of_this_name'\n"
+
+
+def test_check_passes_and_fails(cli, offer):
+    @dataclass(frozen=True, kw_only=True)
+    class Careless(Scorer):
+        name = "careless"
+
+        def score(self, labels):
+            return labels[:-1] / 1
+
+    offer(Careless)
+    assert cli("check aum").code == 0
+    told = cli("check careless")
+    assert told.code == 1
+    assert "FAILED  one score per image: shape is (119,), expected (120,)" in told.out
+
+
+def test_doctor_names_what_is_absent(cli, toy, tmp_path):
+    (tmp_path / "data" / "toy.npy").unlink()
+    told = cli("doctor")
+    assert told.code == 0
+    assert f"  toy: absent. toy is not in {tmp_path / 'data'}: write toy.npy.\n" in told.out
+
+
+# What is never loaded
+
+HEAVY = ["torch", "torchvision", "sklearn", "scipy", "pandas"]
+LAZY = ["randaugment", "augment", "wide_resnet", "networks", "training", "neighbours"]  # used when needed
+
+
+def test_list_and_a_warm_run_load_nothing_heavy_and_are_quick(process, tmp_path):
+    run = "run --suite quickstart --methods random --ratios 90 --seeds 1 --set recipe.epochs=1 --workers 0"
+    assert process(run).code == 0
+    for line, limit in (("list scorers", 1), (run, 3)):
+        script = f"""
+import sys
+sys.argv = ["prunebench", *{line.split()}]
+from prunebench.cli import app
+try:
+    app()
+except SystemExit as end:
+    assert not end.code
+print("loaded:", [name for name in {HEAVY} if name in sys.modules])
+"""
+        started = time.monotonic()
+        told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+        assert told.stdout.splitlines()[-1] == "loaded: []", told.stderr
+        assert time.monotonic() - started < 3 * limit  # seconds; a machine may be busy
+
+
+def test_importing_any_module_loads_nothing_heavy():
+    """Save those that parts and stages import when they run."""
+    script = f"""
+import importlib, pkgutil, sys
+import prunebench
+lazy = {LAZY}
+for module in pkgutil.walk_packages(prunebench.__path__, "prunebench."):
+    if module.name.removeprefix("prunebench.") not in lazy:
+        importlib.import_module(module.name)
+        assert not (found := [name for name in {HEAVY} if name in sys.modules]), (module.name, found)
+importlib.import_module("prunebench.registry").load()
+assert not (found := [name for name in {HEAVY} if name in sys.modules]), found
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+
+
+def test_an_unexpected_error_keeps_its_traceback(cli, monkeypatch):
+    monkeypatch.setattr(command_line, "load", lambda: 1 / 0)
+    monkeypatch.setattr("sys.argv", ["prunebench", "list", "scorers"])
+    with pytest.raises(ZeroDivisionError):
+        command_line.main()
