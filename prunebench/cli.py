@@ -17,6 +17,7 @@ import typer
 from prunebench import suite as suites
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.registry import KINDS, load
+from prunebench.store import writing
 
 if TYPE_CHECKING:
     from prunebench.matrix import Matrix
@@ -247,7 +248,9 @@ def show_page(name: str, source: str, results: Path) -> None:
 
     page = page_of(name, source, results)
     path = results / f"{name}.md"
-    path.write_text(leaderboard.markdown(page), encoding="utf-8")
+    with writing(path, "--results"):
+        results.mkdir(parents=True, exist_ok=True)  # no row was written where every cell failed
+        path.write_text(leaderboard.markdown(page), encoding="utf-8")
     typer.echo(leaderboard.text(page, only=lambda table: table.title in ("Accuracy", "Reference points")))
     typer.echo(f"\nThe whole page: {path}")
 

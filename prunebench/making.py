@@ -32,7 +32,7 @@ from prunebench.artefacts import (
 )
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.images import Images
-from prunebench.parts import Dataset, Part, Progress, Recipe, Selector, construct
+from prunebench.parts import Dataset, Part, Progress, Recipe, Selector, construct, identity
 from prunebench.sampling import apportion, draw_labels, kept
 from prunebench.store import Store
 
@@ -194,8 +194,11 @@ class Bench:
 
     @cached_property
     def part(self) -> Part:
-        """The part this stage runs."""
-        return registry.load().rebuild(self.job.identity["part"])
+        """The part this stage runs. Raise PrunebenchError where it is not the one its key was made from."""
+        part = registry.load().rebuild(self.job.identity["part"])
+        if identity(part) != self.job.identity["part"]:
+            raise PrunebenchError(f"the code of {part.name!r} changed during the run; run the command again")
+        return part
 
     @cached_property
     def recipe(self) -> Recipe:

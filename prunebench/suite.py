@@ -329,7 +329,7 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
                     for seed in seeds
                 ]
     _check_changes(filters, found)
-    return found
+    return list(dict.fromkeys(found))  # what was named twice is run once
 
 
 def seed_list(seeds: int | list[int]) -> list[int]:

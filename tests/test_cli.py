@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from prunebench import cli as command_line
-from prunebench import making, running, suite
+from prunebench import making, matrix, running, suite
 from prunebench.parts import Method, Scorer, Selector
 
 
@@ -138,6 +138,24 @@ def test_a_failed_cell_is_told_and_the_others_are_done(run, offer):
     assert told.err == "failed: moody toy 50% seed 0: ValueError: not today\n"
     assert [line.split()[1] for line in cells(told.out)] == ["random"]
     assert "Moody" not in told.out
+
+
+@pytest.mark.parametrize("line", ["run", "plan"])
+def test_ctrl_c_before_anything_runs(cli, toy, suite_file, monkeypatch, line):
+    def interrupt(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(matrix, "dataset_key", interrupt)
+    told = cli(f"{line} --suite {suite_file()}")
+    assert (told.code, told.out) == (130, "")
+    assert "Traceback" not in told.err
+
+
+def test_a_run_of_which_nothing_comes_is_told_too(run):
+    told = run("--methods random --set recipe.network=cmm")
+    assert told.code == 1
+    failure = "random{recipe.network=cmm} toy 50% seed 0: no network named 'cmm'."
+    assert told.err.startswith(f"failed: {failure}")
 
 
 def test_absent_data_is_one_line_and_a_plan_all_the_same(run, cli, tmp_path, suite_file):

@@ -1,12 +1,15 @@
 """Worker processes: a job done, a plugin that prints, fails or kills, and what becomes of the workers."""
 
+import json
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import Future
+from dataclasses import asdict, replace
 
 import pytest
+import torch
 
 from prunebench import registry
 from prunebench.artefacts import Scores
@@ -115,9 +118,6 @@ def test_shutdown_ends_running_and_waiting_jobs_at_once(job, workers, tmp_path):
 
 
 def test_a_worker_ends_when_its_runner_is_gone(job, tmp_path):
-    import json
-    from dataclasses import asdict
-
     worker = subprocess.Popen(
         [sys.executable, "-m", "prunebench.executors.worker"],
         stdin=subprocess.PIPE,
@@ -158,8 +158,6 @@ def test_the_inline_executor_reports_failures_alike(job):
 
 
 def test_a_missing_input_is_told_apart(job, store):
-    from dataclasses import replace
-
     reader = replace(job("works"), kind="dynamics", inputs={"labels": "0" * 64})
     error = InlineExecutor(lambda *_progress: None).submit(reader).exception()
     assert isinstance(error, MissingArtefactError) and error.key == "0" * 64
@@ -167,8 +165,6 @@ def test_a_missing_input_is_told_apart(job, store):
 
 
 def test_a_job_is_made_on_one_thread(job):
-    import torch
-
     before = torch.get_num_threads()
     InlineExecutor(lambda *_progress: None).submit(job("works"))
     assert torch.get_num_threads() == before

@@ -8,6 +8,7 @@ import pytest
 
 from prunebench import making
 from prunebench.artefacts import Dynamics, Labels, Scores, Subset
+from prunebench.errors import PrunebenchError
 from prunebench.parts import Backbone, Labeler, Method, Scorer, Selector
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.labelers.none import NoLabeler
@@ -250,6 +251,15 @@ def test_a_part_remembers_where_it_stopped(matrix, make, offer):
     method = Method("m", title="M", scorer=Long(), selector=Top())
     assert make(matrix(method)).failures == {"m toy 50% seed 0": "RuntimeError: out of patience"}
     assert make(matrix(method)).failures == {}
+
+
+def test_an_edit_during_a_run_is_not_stored_under_the_key_of_the_code_before(matrix, offer):
+    offer(Near)
+    planned = matrix(Method("m", title="M", scorer=Near(), selector=Top()))
+    stage = next(stage for stage in planned.graph.stages.values() if stage.kind == "scores")
+    stage.identity["part"]["code"] = ["the code before"]
+    with pytest.raises(PrunebenchError, match="the code of 'near' changed during the run"):
+        making.run(planned.job(stage), lambda done, total: None)
 
 
 # Selection

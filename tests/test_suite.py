@@ -126,6 +126,10 @@ def test_filters_replace_the_lists_of_the_suite(cells):
     assert [cell.name for cell in found] == ["random digits_lt 70% seed 3"]
 
 
+def test_what_is_named_twice_is_one_cell(cells):
+    assert len(cells(methods=["random", "random"], ratios=[30, 30], seeds=[0, 0])) == 1
+
+
 def test_references_come_along_unless_methods_were_chosen(cells):
     assert {cell.method.name for cell in cells(methods=["all"])} == {"random", "dual", "full"}
     assert {cell.method.name for cell in cells(methods=["dual"])} == {"dual"}
