@@ -201,6 +201,7 @@ def run(
 ) -> None:
     """Run cells, print a line for each and the leaderboard. The same command again resumes."""
     from prunebench.forecast import learnt
+    from prunebench.pages import remember
     from prunebench.running import run_matrix
 
     matrix = build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data)
@@ -213,15 +214,14 @@ def run(
     matrix.check_device()
     matrix.fetch()
     remake(matrix, fresh or [])
+    remember(suites.read(suite or "standard"), results)
     try:
         failures = run_matrix(matrix, learnt(matrix), results, executor, workers)
     except KeyboardInterrupt:
         typer.echo("Interrupted. The same command goes on from here.", err=True)
         raise typer.Exit(130) from None
-    chosen = {cell.suite for cell in matrix.cells}
-    for name in chosen:
-        typer.echo()
-        show_page(name, suite or "standard", results)
+    typer.echo()
+    show_page(matrix.cells[0].suite, results)
     for title, message in failures.items():
         typer.echo(f"failed: {title}: {message}", err=True)
     if failures:
@@ -241,12 +241,12 @@ def remake(matrix: Matrix, parts: list[str]) -> None:
             matrix.store.remove(stage.key)
 
 
-def show_page(name: str, source: str, results: Path) -> None:
+def show_page(name: str, results: Path) -> None:
     """Write the page of a suite and print its accuracy tables."""
     from prunebench import leaderboard
     from prunebench.pages import page_of
 
-    page = page_of(name, source, results)
+    page = page_of(name, results)
     path = results / f"{name}.md"
     with writing(path, "--results"):
         results.mkdir(parents=True, exist_ok=True)  # no row was written where every cell failed
@@ -360,7 +360,7 @@ def leaderboard(
     from prunebench import results as rows
     from prunebench.pages import page_of
 
-    names = [suites.read(suite).name] if suite else list(rows.suites(results))
+    names = [Path(suite).stem] if suite else list(rows.suites(results))
     if not names:
         raise PrunebenchError(
             f"no results under {results}/results; run something first, or name --results DIR"
@@ -368,7 +368,7 @@ def leaderboard(
     outdated = []
     for name in names:
         path = results / f"{name}.md"
-        made = boards.markdown(page_of(name, suite or name, results))
+        made = boards.markdown(page_of(name, results))
         if check:
             if not path.is_file() or path.read_text(encoding="utf-8") != made:
                 outdated.append(str(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from prunebench.results import Result
 from prunebench.statistics import Summary, summarise
@@ -29,6 +30,12 @@ class Page:
     rows: Sequence[Result]
     current: Mapping[tuple[str, str, str], str | None] = field(default_factory=dict)
     complaints: Sequence[str] = ()
+
+    @cached_property
+    def disputed(self) -> set[tuple[object, ...]]:
+        """The cells whose rows do not agree; tables flag them, and remarks show all their values."""
+        found: dict[tuple[object, ...], Result] = {}
+        return {row.cell for row in self.rows if not found.setdefault(row.cell, row).agrees(row)}
 
     def stale(self, row: Result) -> bool:
         """Whether a row was made with other settings than the suite has today."""
@@ -112,6 +119,8 @@ def show(rows: Mapping[int, Result], page: Page, value: Callable[[Result], float
     if not rows:
         return GAP
     text = str(summarise([value(row) for row in rows.values()]))
+    if any(row.cell in page.disputed for row in rows.values()):
+        text += " (rows disagree)"
     return text if complete(rows, page) else f"{text} ({len(rows)} of {len(page.seeds)} seeds)"
 
 
@@ -286,8 +295,8 @@ def conflicts(page: Page) -> list[str]:
     for row in page.rows:
         found.setdefault(row.cell, []).append(row)
     lines = []
-    for rows in found.values():
-        if not all(rows[0].agrees(row) for row in rows):
+    for cell, rows in found.items():
+        if cell in page.disputed:
             values = ", ".join(f"{row.accuracy:.2f} ({row.date}, {row.id})" for row in rows)
             row = rows[0]
             lines.append(

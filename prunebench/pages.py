@@ -5,30 +5,38 @@ from __future__ import annotations
 from pathlib import Path
 
 from prunebench import results, suite
-from prunebench.errors import PrunebenchError
 from prunebench.leaderboard import Page
 from prunebench.registry import load
+from prunebench.store import replace_file
+from prunebench.suite import Suite, SuiteFile, shipped
 
 
-def page_of(name: str, source: str, folder: Path) -> Page:
-    """Read the rows of suite `name` under `folder`; `source` is where the suite itself is read from.
+def remember(chosen: Suite, folder: Path) -> None:
+    """Keep a suite that is not shipped beside its rows, so that its page can always be made again."""
+    if chosen.path.parent != shipped():
+        content = chosen.file.model_dump_json(indent=1, exclude_unset=True) + "\n"
+        replace_file(_remembered(chosen.name, folder), content.encode())
 
-    A suite that is not shipped and whose file is not named shows its rows without a staleness check.
+
+def _remembered(name: str, folder: Path) -> Path:
+    return folder / "results" / name / "suite.json"
+
+
+def suite_of(name: str, folder: Path) -> Suite:
+    """Return the suite whose rows are in `folder`: the one kept beside them, or else the shipped one."""
+    path = _remembered(name, folder)
+    if path.is_file():
+        return Suite(name, SuiteFile.model_validate_json(path.read_text(encoding="utf-8")), path)
+    return suite.read(name)
+
+
+def page_of(name: str, folder: Path) -> Page:
+    """Return the page of suite `name` from its rows under `folder`.
+
+    Raise PrunebenchError where there is neither a shipped suite of that name nor one beside the rows.
     """
     rows, complaints = results.read(folder, name)
-    try:
-        chosen = suite.read(source)
-    except PrunebenchError:
-        complaints.append(f"suite file of {name!r} unknown here: rows are not checked for being stale")
-        return Page(
-            suite=name,
-            title=name,
-            note="",
-            ratios=sorted({row.ratio for row in rows if not row.reference}),
-            seeds=sorted({row.seed for row in rows}),
-            rows=rows,
-            complaints=complaints,
-        )
+    chosen = suite_of(name, folder)
     file = chosen.file
     return Page(
         suite=name,

@@ -17,7 +17,7 @@ README = ROOT / "README.md"
 
 def quickstart() -> str:
     """Return the accuracy table of the committed quickstart rows."""
-    board = leaderboard.boards(page_of("quickstart", "quickstart", ROOT / "leaderboard"))[0]
+    board = leaderboard.boards(page_of("quickstart", ROOT / "leaderboard"))[0]
     table = leaderboard.accuracy_table(board)
     note = f"{board.page.note} {table.notes[0]}"
     return f"{tabulate(table.body, table.header, tablefmt='github', disable_numparse=True)}\n\n{note}"

@@ -47,7 +47,7 @@ def summary(folder):
     assert complaints == []
     cells = {(row.method, row.ratio, row.seed): (row.accuracy, row.subset_key) for row in rows}
     assert len(cells) == len(rows) == 12
-    page = page_of("toys", str(folder.parent / "toys.toml"), folder)
+    page = page_of("toys", folder)
     return cells, leaderboard.text(page, only=lambda table: table.title == "Accuracy")
 
 

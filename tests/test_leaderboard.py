@@ -147,6 +147,7 @@ def test_rows_that_disagree_are_flagged(page):
     (line,) = leaderboard.conflicts(found)
     assert line.startswith("near on toy at 50, seed 0: rows disagree: 90.00 (2026-01-01T00:00:00Z, ")
     assert line in markdown(found)
+    assert body(found)[0][3] == "**91.0 ± 1.4 (rows disagree)**"
 
 
 # Pages

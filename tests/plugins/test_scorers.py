@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from prunebench.artefacts import Dynamics
 from prunebench.errors import PrunebenchError
 from prunebench_plugins.scorers.aum import Aum
-from prunebench_plugins.scorers.dual import Dual, mean_label_probability
+from prunebench_plugins.scorers.dual import Dual
 from prunebench_plugins.scorers.el2n import El2n
 from prunebench_plugins.scorers.forgetting import Forgetting
 
@@ -158,10 +158,6 @@ def test_dual_ranks_as_the_published_code_does():
 def test_dual_says_when_too_few_epochs_were_recorded():
     with pytest.raises(PrunebenchError, match=r"dual\.epochs is 30, but the proxy .* recorded 20 epochs"):
         Dual().score(watch([0.5] * 20))
-
-
-def test_mean_label_probability_of_the_first_epochs():
-    np.testing.assert_allclose(mean_label_probability(watch([0.25, 0.75, 1.0]), 2), [0.5])
 
 
 # EL2N

@@ -12,15 +12,6 @@ from prunebench.parts import Scorer, require
 from prunebench_plugins.scorers.epochs import recorded
 
 
-def mean_label_probability(dynamics: Dynamics, epochs: int) -> Array:
-    """Return the mean of p[y] over the first `epochs` epochs: float64 [m], in 0..1.
-
-    Raise PrunebenchError where fewer epochs were recorded.
-    """
-    mean: Array = recorded(dynamics.label_probability, 0, epochs, "epochs").mean(axis=0, dtype=np.float64)
-    return mean
-
-
 @dataclass(frozen=True, kw_only=True)
 class Dual(Scorer):
     """Difficulty times uncertainty: the mean over windows of std ** exponent * (1 - mean) of p[y].

@@ -9,7 +9,7 @@ import numpy as np
 
 from prunebench.artefacts import Array, Dynamics
 from prunebench.parts import Selector, require
-from prunebench_plugins.scorers.dual import mean_label_probability
+from prunebench_plugins.scorers.epochs import recorded
 
 ANCHORS = 10
 EDGE = 1e-6
@@ -59,7 +59,8 @@ class Beta(Selector):
 
     def _ease(self, dynamics: Dynamics) -> Array:
         """Return m for all n images, kept off 0 and 1, where the density can be infinite."""
-        seen = mean_label_probability(dynamics, self.epochs)
+        early = recorded(dynamics.label_probability, 0, self.epochs, "beta.epochs")
+        seen = early.mean(axis=0, dtype=np.float64)
         ease = np.full(len(dynamics), seen.mean() if len(seen) else 0.5)
         ease[dynamics.index] = seen
         return ease.clip(EDGE, 1 - EDGE)
