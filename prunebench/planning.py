@@ -90,7 +90,8 @@ def absent(matrix: Matrix) -> list[str]:
         try:
             dataset.files(matrix.data)
         except DataAbsentError as error:
-            found.append(f"absent: {error} Nothing stored can match it, so all of it counts as to make.")
+            reason = str(error).rstrip(".")
+            found.append(f"absent: {reason}. Nothing stored can match it, so all of it counts as to make.")
     return found
 
 
