@@ -17,8 +17,9 @@ import numpy as np
 
 from prunebench.artefacts import Array, Dynamics, Labels
 from prunebench.errors import PrunebenchError
+from prunebench.identity import identity
 from prunebench.images import Images
-from prunebench.parts import Labeler, Part, Recipe, Scorer, Selector, identity, require
+from prunebench.parts import Labeler, Part, Recipe, Scorer, Selector, require
 from prunebench.sampling import draw_labels, kept
 
 CLASSES = ("a", "b", "c", "d")

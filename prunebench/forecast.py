@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from prunebench.identity import construct
 from prunebench.making import load_split
 from prunebench.matrix import Matrix
-from prunebench.parts import Recipe, construct
+from prunebench.parts import Recipe
 from prunebench.stages import Stage
 
 INSTANT = ("known", "subset")  # stages that need no forecast

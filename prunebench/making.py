@@ -1,19 +1,12 @@
 """How each stage is made: from stored artefacts to one new artefact, in this process, on one device.
 
-A job is plain JSON, so that any executor can carry it: the stage's kind, identity, input keys and
-key, and where data and store are. Truth is read here alone, for the label draw and for the accuracy.
+Truth is read here alone, for the label draw and for the accuracy.
 """
 
 from __future__ import annotations
 
-import platform
-import subprocess
-import time
-import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +23,12 @@ from prunebench.artefacts import (
     Scores,
     Subset,
 )
-from prunebench.errors import MissingArtefactError, PrunebenchError
+from prunebench.errors import PrunebenchError
+from prunebench.identity import construct, identity
 from prunebench.images import Images
-from prunebench.parts import Dataset, Part, Progress, Recipe, Selector, construct, identity
+from prunebench.parts import Dataset, Part, Progress, Recipe, Selector
 from prunebench.sampling import apportion, draw_labels, kept
+from prunebench.stages import Job
 from prunebench.store import Store
 
 ARTEFACTS: dict[str, type[Artefact]] = {
@@ -46,113 +41,6 @@ ARTEFACTS: dict[str, type[Artefact]] = {
     "beside": Subset,
     "accuracy": Accuracy,
 }
-
-
-@dataclass(frozen=True)
-class Job:
-    """One stage to make, as JSON carries it between processes."""
-
-    kind: str
-    key: str
-    title: str
-    identity: dict[str, Any]
-    inputs: dict[str, str]
-    dataset: Any
-    data: str
-    store: str
-    device: str
-
-
-def run(job: Job, progress: Progress) -> None:
-    """Make the stage of `job` and store it, unless somebody else just did.
-
-    Raise whatever the stage raises, after recording the failure; MissingArtefactError for an input
-    that has to be made again.
-    """
-    store = Store(Path(job.store))
-    with store.lock(job.key):
-        if job.key in store:
-            return
-        started = time.perf_counter()
-        memory = _PeakMemory(job.device)
-        try:
-            artefact = MAKERS[job.kind](Bench(job, store, progress))
-        except MissingArtefactError:
-            raise
-        except Exception as error:
-            store.fail(job.key, {"title": job.title, "kind": job.kind, **failure(error)})
-            raise
-        manifest = {
-            "kind": job.kind,
-            "title": job.title,
-            "identity": job.identity,
-            "inputs": job.inputs,
-            "seconds": round(time.perf_counter() - started, 4),
-            "peak_bytes": memory.peak(),
-            "device": job.device,
-            "device_name": device_name(job.device),
-            "versions": versions(),
-            "commit": commit(),
-            "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        store.write(job.key, artefact, manifest)
-
-
-def failure(error: BaseException) -> dict[str, Any]:
-    """Describe an error as JSON: its message, its traceback, and which input has to be made again."""
-    expected = isinstance(error, PrunebenchError)
-    return {
-        "message": str(error) if expected else f"{type(error).__name__}: {error}",
-        "missing": error.key if isinstance(error, MissingArtefactError) else None,
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-
-
-class _PeakMemory:
-    """Peak memory of the process, or on CUDA of the device since this was made, in bytes."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-        if device == "cuda":
-            import torch
-
-            torch.cuda.reset_peak_memory_stats()
-
-    def peak(self) -> int:
-        if self.device == "cuda":
-            import torch
-
-            return int(torch.cuda.max_memory_allocated())
-        import resource
-
-        scale = 1 if platform.system() == "Darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-
-
-@cache
-def device_name(device: str) -> str:
-    """Return the model of the GPU, or the architecture of the CPU."""
-    if device == "cuda":
-        import torch
-
-        return str(torch.cuda.get_device_name())
-    return platform.machine()
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Return the versions that a result may depend on."""
-    return {"python": platform.python_version()} | {p: version(p) for p in ("prunebench", "torch", "numpy")}
-
-
-@cache
-def commit() -> str | None:
-    """Return the commit of the source tree prunebench runs from; None for an installed package."""
-    here = Path(__file__).parent.parent
-    if not (here / ".git").exists():
-        return None
-    asked = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True)
-    return asked.stdout.strip() or None
 
 
 @cache

@@ -8,12 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from prunebench import making, schedule
+from prunebench import schedule
 from prunebench.artefacts import Accuracy, Labels, Subset
 from prunebench.errors import PrunebenchError
-from prunebench.parts import Backbone, Part, map_parts
+from prunebench.identity import map_parts
+from prunebench.parts import Backbone, Part
 from prunebench.results import Result
-from prunebench.stages import Graph, Stage, dataset_key
+from prunebench.stages import Graph, Job, Stage, dataset_key
 from prunebench.store import Store
 from prunebench.suite import PROTOCOL, Cell
 
@@ -44,9 +45,9 @@ class Matrix:
         """Return the stages that are not stored and that some cell needs, by key."""
         return schedule.missing(self.graph.targets.values(), self.store)
 
-    def job(self, stage: Stage) -> making.Job:
+    def job(self, stage: Stage) -> Job:
         """Describe the making of a stage in plain JSON."""
-        return making.Job(
+        return Job(
             kind=stage.kind,
             key=stage.key,
             title=stage.title,

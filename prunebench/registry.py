@@ -17,19 +17,8 @@ import pluggy
 
 from prunebench import hookspecs
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.parts import (
-    PROXY,
-    Backbone,
-    Dataset,
-    Labeler,
-    Method,
-    Part,
-    Scorer,
-    Selector,
-    check_class,
-    construct,
-    map_parts,
-)
+from prunebench.identity import construct, map_parts
+from prunebench.parts import PROXY, Backbone, Dataset, Labeler, Method, Part, Scorer, Selector, check_class
 
 GROUP = "prunebench"
 OWN_DISTRIBUTION = "prunebench"
@@ -99,7 +88,7 @@ class Registry:
         return self._constructed(cls, values)
 
     def rebuild(self, identity: Mapping[str, Any]) -> Part:
-        """Make the part that `parts.identity` described."""
+        """Make the part that `identity.identity` described."""
 
         def value_of(value: Any) -> Any:
             if isinstance(value, Mapping):

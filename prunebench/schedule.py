@@ -13,8 +13,7 @@ from graphlib import TopologicalSorter
 from typing import Protocol
 
 from prunebench.errors import MissingArtefactError
-from prunebench.making import Job
-from prunebench.stages import Stage
+from prunebench.stages import Job, Stage
 from prunebench.store import Store
 
 REPAIRS = 3  # how often one stage may find an input damaged before it counts as failed

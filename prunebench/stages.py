@@ -22,7 +22,8 @@ import numpy as np
 
 from prunebench import seeds, store
 from prunebench.errors import DataAbsentError
-from prunebench.parts import PROXY, Dataset, Labeler, Part, View, foreign_code, identity
+from prunebench.identity import foreign_code, identity
+from prunebench.parts import PROXY, Dataset, Labeler, Part, View
 from prunebench.store import Store
 from prunebench.suite import Cell
 
@@ -82,6 +83,21 @@ class Stage:
                 yield stage
 
         yield from visit(self)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage to make, as JSON carries it between processes."""
+
+    kind: str
+    key: str
+    title: str
+    identity: dict[str, Any]
+    inputs: dict[str, str]
+    dataset: Any
+    data: str
+    store: str
+    device: str
 
 
 def _spelled(part: dict[str, Any]) -> str:

@@ -14,18 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.parts import (
-    Dataset,
-    Method,
-    Part,
-    Recipe,
-    Selector,
-    at_defaults,
-    change,
-    construct,
-    identity,
-    map_parts,
-)
+from prunebench.identity import at_defaults, change, construct, identity, map_parts
+from prunebench.parts import Dataset, Method, Part, Recipe, Selector
 from prunebench.registry import NAME, Registry
 from prunebench.store import canonical
 

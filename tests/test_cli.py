@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from prunebench import cli as command_line
-from prunebench import making, matrix, running, suite
+from prunebench import jobs, matrix, running, suite
 from prunebench.parts import Method, Scorer, Selector
 
 
@@ -95,7 +95,7 @@ def test_run_prints_a_line_per_cell_and_the_table(run, tmp_path):
 def test_a_second_run_makes_nothing_and_says_the_same(run, tmp_path, monkeypatch):
     first = run()
     page = (tmp_path / "leaderboard" / "toys.md").read_bytes()
-    monkeypatch.setattr(making, "run", None)
+    monkeypatch.setattr(jobs, "run", None)
     again = run()
     assert again.code == 0
     accuracies = [{line.rpartition(" %")[0] for line in cells(told.out)} for told in (first, again)]

@@ -15,8 +15,8 @@ from prunebench import registry
 from prunebench.artefacts import Scores
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.executors.local import InlineExecutor, LocalExecutor, StageError, WorkerDied, executor
-from prunebench.making import Job
-from prunebench.parts import identity
+from prunebench.identity import identity
+from prunebench.stages import Job
 
 ODD = """
 import os, signal, time

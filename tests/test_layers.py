@@ -14,9 +14,9 @@ PLUGINS = CORE.parent / "plugins" / "prunebench_plugins"
 LAYERS = re.findall(
     r"\w+",
     """
-    errors artefacts parts hookspecs seeds sampling store registry images
+    errors artefacts parts identity hookspecs seeds sampling store registry images
     randaugment augment wide_resnet networks training neighbours
-    suite stages making schedule executors results statistics matrix quality
+    suite stages making jobs schedule executors results statistics matrix quality
     forecast display running planning leaderboard pages listing conformance cli
     """,
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from prunebench import making
+from prunebench import jobs, making
 from prunebench.artefacts import Dynamics, Labels, Scores, Subset
 from prunebench.errors import PrunebenchError
 from prunebench.parts import Backbone, Labeler, Method, Scorer, Selector
@@ -259,7 +259,7 @@ def test_an_edit_during_a_run_is_not_stored_under_the_key_of_the_code_before(mat
     stage = next(stage for stage in planned.graph.stages.values() if stage.kind == "scores")
     stage.identity["part"]["code"] = ["the code before"]
     with pytest.raises(PrunebenchError, match="the code of 'near' changed during the run"):
-        making.run(planned.job(stage), lambda done, total: None)
+        jobs.run(planned.job(stage), lambda done, total: None)
 
 
 # Selection
@@ -380,7 +380,7 @@ def test_only_the_last_stage_opens_the_test_split(matrix, make, toy, offer, monk
     for stage in needed.values():
         making.load_split.cache_clear()
         opened.clear()
-        making.run(made.job(stage), lambda done, total: None)
+        jobs.run(made.job(stage), lambda done, total: None)
         splits.setdefault(stage.kind, set()).update(opened)
     assert {kind for kind, found in splits.items() if "test" in found} == {"accuracy"}
     assert splits["accuracy"] == {"train", "test"}

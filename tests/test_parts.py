@@ -7,17 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts import (
-    Backbone,
-    Labeler,
-    Method,
-    Recipe,
-    Scorer,
-    at_defaults,
-    construct,
-    identity,
-    map_parts,
-)
+from prunebench.identity import at_defaults, construct, identity, map_parts
+from prunebench.parts import Backbone, Labeler, Method, Recipe, Scorer
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.scorers.aum import Aum

@@ -6,7 +6,8 @@ import pytest
 
 from prunebench import hookspecs, registry
 from prunebench.errors import PrunebenchError
-from prunebench.parts import Backbone, Dataset, Labeler, Method, Scorer, Selector, identity
+from prunebench.identity import identity
+from prunebench.parts import Backbone, Dataset, Labeler, Method, Scorer, Selector
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.selectors.beta import Beta

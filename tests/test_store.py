@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from prunebench import making
+from prunebench import jobs, making, stages
 from prunebench.artefacts import Dynamics, Labels, Scores
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.store import Store, key
@@ -263,10 +263,10 @@ def test_who_comes_second_waits_and_finds_it(store, monkeypatch):
 
     def run():
         started.wait()
-        making.run(job, lambda done, total: None)
+        jobs.run(job, lambda done, total: None)
 
     monkeypatch.setitem(making.MAKERS, "scores", slowly)
-    job = making.Job("scores", KEY, "dual", {}, {}, "toy", "data", str(store.root), "cpu")
+    job = stages.Job("scores", KEY, "dual", {}, {}, "toy", "data", str(store.root), "cpu")
     threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
         thread.start()

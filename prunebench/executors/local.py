@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import asdict
 
 from prunebench.errors import MissingArtefactError, PrunebenchError
-from prunebench.making import Job, failure
+from prunebench.jobs import failure
+from prunebench.stages import Job
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -163,13 +164,13 @@ class InlineExecutor:
         """Make a job now and return a finished future."""
         import torch
 
-        from prunebench import making
+        from prunebench import jobs
 
         future: Future[None] = Future()
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            making.run(job, lambda done, total: self._tell(job.key, done, total))
+            jobs.run(job, lambda done, total: self._tell(job.key, done, total))
         except Exception as error:
             future.set_exception(as_error(failure(error)))
         else:

@@ -34,11 +34,12 @@ def main() -> None:
 
     import torch
 
-    from prunebench import making
+    from prunebench.jobs import failure, run
+    from prunebench.stages import Job
 
     torch.set_num_threads(1)
     while True:
-        job = making.Job(**json.loads(jobs.get()))
+        job = Job(**json.loads(jobs.get()))
         said = 0.0
 
         def progress(done: int, total: int) -> None:
@@ -48,9 +49,9 @@ def main() -> None:
                 _answer(channel, {"progress": [done, total]})
 
         try:
-            making.run(job, progress)
+            run(job, progress)
         except Exception as error:
-            _answer(channel, {"failure": making.failure(error)})
+            _answer(channel, {"failure": failure(error)})
         else:
             _answer(channel, {"done": True})
 

@@ -1,0 +1,115 @@
+"""From plain values to parts and back: construction with checks, and the identity that keys are made from."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields, replace
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
+
+from prunebench.errors import PrunebenchError, unknown
+from prunebench.parts import Backbone, Part
+
+OWN_PACKAGES = ("prunebench", "prunebench_plugins")
+T = TypeVar("T")
+
+
+def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Make a `cls` from plain values, as TOML and JSON give them, checking names and types.
+
+    Raise PrunebenchError naming `where` and the offending key.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    hints = get_type_hints(cls, localns={"Backbone": Backbone})
+    known = {entry.name: entry for entry in fields(cls) if entry.init}  # type: ignore[arg-type]
+    given = {}
+    for name, value in values.items():
+        if name not in known:
+            raise unknown(f"field of {where}", name, known, "prunebench list")
+        if _holds_parts(value):
+            given[name] = value
+            continue
+        try:
+            # Strict JSON rules: an int may stand for a float, a list for a tuple, a string for nothing else.
+            given[name] = TypeAdapter(hints[name]).validate_json(json.dumps(value), strict=True)
+        except (ValidationError, TypeError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise PrunebenchError(f"{where}.{name} is {value!r}: {reason.lower()}") from None
+    missing = [name for name, entry in known.items() if name not in given and _required(entry)]
+    if missing:
+        raise PrunebenchError(f"{where} needs a value for {missing[0]!r}")
+    return cls(**given)
+
+
+def _holds_parts(value: Any) -> bool:
+    return isinstance(value, Part) or (isinstance(value, tuple) and any(map(_holds_parts, value)))
+
+
+def _required(entry: Field[Any]) -> bool:
+    return entry.default is MISSING and entry.default_factory is MISSING
+
+
+def change(part: Part, values: Mapping[str, Any], where: str) -> Part:
+    """Return `part` with some fields replaced by plain values, checked as `construct` does."""
+    return construct(type(part), {e.name: getattr(part, e.name) for e in fields(part)} | dict(values), where)
+
+
+def at_defaults(part: Part) -> set[str]:
+    """Return the names of the fields that stand at their class default."""
+    return {entry.name for entry in fields(part) if getattr(part, entry.name) == entry.default}
+
+
+def map_parts(part: Part, function: Callable[[Part], Part]) -> Part:
+    """Return `part` after `function` was applied to every part it holds, and then to itself."""
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, Part):
+            return map_parts(value, function)
+        return tuple(map(inside, value)) if isinstance(value, tuple) else value
+
+    changed = {e.name: inside(v) for e in fields(part) if _holds_parts(v := getattr(part, e.name))}
+    return function(replace(part, **changed) if changed else part)
+
+
+def identity(part: Part) -> dict[str, Any]:
+    """Return everything that decides what a part computes, as JSON: name, version, fields, own code.
+
+    Parts outside our distribution carry a hash of their module's syntax tree without docstrings and
+    comments, so that an author's edit takes effect without a version bump.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Part):
+            return identity(value)
+        return list(map(plain, value)) if isinstance(value, tuple) else value
+
+    found: dict[str, Any] = {"part": part.name, "kind": part.kind, "version": part.version}
+    found["fields"] = {entry.name: plain(getattr(part, entry.name)) for entry in fields(part)}
+    return found | foreign_code(type(part))
+
+
+def foreign_code(cls: type) -> dict[str, list[str]]:
+    """Return {"code": hashes} of the modules outside our distribution that define `cls`, else {}."""
+    modules = {c.__module__ for c in cls.__mro__} - {"builtins", "abc", "typing"}
+    foreign = sorted(name for name in modules if name.partition(".")[0] not in OWN_PACKAGES)
+    return {"code": [_code_hash(name) for name in foreign]} if foreign else {}
+
+
+@cache
+def _code_hash(module: str) -> str:
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError, KeyError) as error:
+        raise PrunebenchError(
+            f"cannot read the source of {module}, which is part of every key of its parts: {error}"
+        ) from None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False):
+            del node.body[0]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
