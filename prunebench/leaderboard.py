@@ -207,7 +207,8 @@ def _difference(rows: Mapping[int, Result], random: Mapping[int, Result], page: 
     if not pairs:
         return GAP
     found = summarise(pairs)
-    text = f"{found.mean:+.1f}" + ("" if found.spread is None else f" ± {found.spread:.1f}")
+    mean = round(found.mean, 1) + 0.0  # no negative zero
+    text = f"{mean:+.1f}" + ("" if found.spread is None else f" ± {found.spread:.1f}")
     return text if len(pairs) >= len(page.seeds) else f"{text} ({len(pairs)} of {len(page.seeds)} seeds)"
 
 
