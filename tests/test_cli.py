@@ -259,7 +259,15 @@ def test_doctor_names_what_is_absent(cli, toy, tmp_path):
 # What is never loaded
 
 HEAVY = ["torch", "torchvision", "sklearn", "scipy", "pandas"]
-LAZY = ["randaugment", "augment", "wide_resnet", "networks", "training", "neighbours"]  # used when needed
+LAZY = [
+    "randaugment",
+    "augment",
+    "multicrop",
+    "wide_resnet",
+    "networks",
+    "training",
+    "neighbours",
+]  # used when needed
 
 
 def test_list_and_a_warm_run_load_nothing_heavy_and_are_quick(process, tmp_path):

@@ -15,7 +15,7 @@ LAYERS = re.findall(
     r"\w+",
     """
     errors artefacts parts identity hookspecs seeds sampling store registry images
-    randaugment augment wide_resnet networks training neighbours
+    randaugment augment multicrop wide_resnet networks training neighbours
     suite stages making jobs schedule executors results statistics matrix quality
     forecast display running planning leaderboard pages listing conformance cli
     """,

@@ -1,0 +1,132 @@
+"""What pretrained backbones share: finding a weights file without a network, preparing images, embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.errors import PrunebenchError
+from prunebench.images import Images
+from prunebench.parts import Backbone, Progress, require
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+IMAGENET_IMAGES = 1_281_167
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+BATCH = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedBackbone(Backbone):
+    """Base of frozen networks that saw other images before.
+
+    side: pixels to which the square images are resized, bicubic and antialiased, before the network
+    sees them. weights: a file to use instead of the one where the network's library keeps it. The key
+    of the embeddings holds its path, not its content: put other weights into another file.
+    """
+
+    weights: str | None = None
+    side: int = 224
+    patch: ClassVar[int] = 1  # `side` is a multiple of it
+    mean: ClassVar[tuple[float, ...]] = IMAGENET_MEAN
+    std: ClassVar[tuple[float, ...]] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        whole = self.side > 0 and self.side % self.patch == 0
+        require(whole, f"{self.name}.side", self.side, f"a multiple of {self.patch} above 0")
+
+    def kept_weights(self) -> Path:
+        """Return the file where the library keeps the weights; raise PrunebenchError if it is absent."""
+        raise NotImplementedError
+
+    def network(self, weights: Path) -> nn.Module:
+        """Return the network with these weights: from float [b, 3, side, side] to float [b, d]."""
+        raise NotImplementedError
+
+    def embed(self, images: Images, device: str, progress: Progress) -> Array:
+        """Return the network's features in eval mode, neither scaled nor centred: float32 [n, d].
+
+        Grey images are shown in each of three channels. Nothing is downloaded. Raise PrunebenchError
+        where the weights are absent or do not fit, and for images of neither 1 nor 3 channels.
+        """
+        require(images.channels in (1, 3), f"{self.name}: channels of the images", images.channels, "1 or 3")
+        network = self._loaded(device)
+        import torch
+
+        images, features = images.to(device), []
+        with torch.inference_mode():
+            for start in range(0, len(images), BATCH):
+                batch = prepare(images[start : start + BATCH], self.side, self.mean, self.std)
+                features.append(network(batch).float().cpu().numpy())
+                progress(min(start + BATCH, len(images)), len(images))
+        return np.concatenate(features)
+
+    def _loaded(self, device: str) -> nn.Module:
+        """Return the network, ready for use on the device."""
+        file = Path(self.weights) if self.weights else self.kept_weights()
+        if not file.is_file():
+            raise PrunebenchError(f"{self.name}.weights is {self.weights!r}, but there is no such file")
+        import torch
+        from safetensors import SafetensorError
+
+        try:
+            network = self.network(file)
+        except (OSError, RuntimeError, LookupError, ValueError, UnpicklingError, SafetensorError) as error:
+            raise PrunebenchError(
+                f"{file} does not hold the weights of {self.name} ({str(error).splitlines()[0]}); "
+                "fetch it anew, or set another file as `weights`"
+            ) from error
+        return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+    def absent(self, file: str, folder: Path, remedy: str) -> PrunebenchError:
+        """Build the error for weights that are not on this machine."""
+        return PrunebenchError(
+            f"backbone {self.name!r} needs {file}, which is not in {folder}: {remedy}, "
+            f"or set {self.name}.weights to a copy of it"
+        )
+
+    def from_hub(self, repository: str, file: str) -> Path:
+        """Find a file of a Hugging Face repository in the local cache."""
+        from huggingface_hub import constants, try_to_load_from_cache
+
+        found = try_to_load_from_cache(repository, file)
+        if isinstance(found, str):
+            return Path(found)
+        remedy = f"run `hf download {repository} {file}`"
+        raise self.absent(f"{repository}/{file}", Path(constants.HF_HUB_CACHE), remedy)
+
+    def from_torch(self, url: str) -> Path:
+        """Find a file in the folder where torch.hub and torchvision keep what they downloaded."""
+        import torch
+
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        file = folder / url.rpartition("/")[2]
+        if file.is_file():
+            return file
+        raise self.absent(file.name, folder, f"download {url} into it")
+
+
+def prepare(batch: torch.Tensor, side: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """Turn uint8 [b, 1 or 3, r, r] into normalised float32 [b, 3, side, side].
+
+    As Pillow resizes: bicubic and antialiased, first the rows, then the columns, each time rounded and
+    cut to 0..255.
+    """
+    from torch.nn import functional
+
+    from prunebench.augment import normalise
+
+    pictures = batch.float()
+    if (resolution := batch.shape[-1]) != side:
+        for size in ((resolution, side), (side, side)):
+            pictures = functional.interpolate(pictures, size=size, mode="bicubic", antialias=True)
+            pictures = pictures.round_().clamp_(0, 255)
+    return normalise(pictures.repeat(1, 3 // batch.shape[1], 1, 1), mean, std)

@@ -1,0 +1,239 @@
+"""RandAugment as FixMatch uses it, on whole batches: uint8 tensors [b, c, h, w] in and out.
+
+Three operations per image, drawn uniformly with replacement from fourteen, each at a strength of its
+own, and then always Cutout (Sohn et al. 2020, appendix D; ranges and order of the USB code base). Every
+operation gives the pixels that Pillow gives for the same strength. An image has three channels, or one,
+which is treated as three equal ones: then Color changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+
+Tensor = torch.Tensor
+DRAWS = 3
+LUMA = (19595, 38470, 7471)  # ITU-R 601-2, in 1/65536, as Pillow weighs red, green and blue
+ONE = 1 << 16  # Pillow's affine transform counts in 1/65536 pixels
+CUTOUT_COLOUR = (125, 123, 114)
+CUTOUT_GREY = 123  # the luma of CUTOUT_COLOUR
+CUTOUT_SIDE = 0.5  # largest, as a share of the width
+
+
+def randaugment(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """Return each image after three random operations and Cutout."""
+    count, device = len(batch), batch.device
+    chosen = torch.randint(len(OPERATIONS), (DRAWS, count), generator=generator, device=device)
+    uniform = torch.rand(DRAWS, count, generator=generator, device=device, dtype=torch.float64)
+    for operations, strengths in zip(chosen, uniform, strict=True):
+        batch = apply(batch, operations, strengths)
+    side, right, down = torch.rand(3, count, generator=generator, device=device, dtype=torch.float64)
+    return cutout(batch, CUTOUT_SIDE * side, right, down)
+
+
+def apply(batch: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
+    """Return each image after the operation at its place in OPERATIONS.
+
+    chosen: int64 [b]. uniform: float64 [b] in 0..1, mapped to the range of the operation.
+    """
+    order = chosen.argsort()
+    sizes = chosen.bincount(minlength=len(OPERATIONS)).tolist()
+    groups = zip(
+        OPERATIONS.values(), torch.split(batch[order], sizes), torch.split(uniform[order], sizes), strict=True
+    )
+    done = [operation(images, low + (high - low) * u) for (operation, low, high), images, u in groups]
+    return torch.empty_like(batch).index_copy_(0, order, torch.cat(done))
+
+
+def cutout(batch: Tensor, side: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    """Paint a grey square into each image.
+
+    side: float64 [b], a share of the width, above 0. right, down: float64 [b] in 0..1, how far the
+    centre is from the far edge (0) towards the second pixel (1). The released code draws the centre
+    from (1, w], never from the first column, truncates the near corner, and lets Pillow paint the far
+    one too: kept, since it decides how much of an image is seen.
+    """
+    _, channels, height, width = batch.shape
+    reach = side * width
+
+    def covered(size: int, uniform: Tensor) -> Tensor:
+        centre = size + (1 - size) * uniform
+        first = (centre - reach / 2).clamp(min=0).floor()
+        last = (first + reach).clamp(max=size).floor()
+        places = torch.arange(size, device=batch.device)
+        return (places >= first[:, None]) & (places <= last[:, None])
+
+    square = (covered(height, down)[:, :, None] & covered(width, right)[:, None, :])[:, None]
+    colour = CUTOUT_COLOUR if channels == 3 else (CUTOUT_GREY,)
+    return torch.where(
+        square, torch.tensor(colour, dtype=torch.uint8, device=batch.device).view(-1, 1, 1), batch
+    )
+
+
+def identity(images: Tensor, strength: Tensor) -> Tensor:
+    """Change nothing."""
+    return images
+
+
+def auto_contrast(images: Tensor, strength: Tensor) -> Tensor:
+    """Stretch each channel to 0..255."""
+    low = images.amin((2, 3), keepdim=True).double()
+    span = images.amax((2, 3), keepdim=True) - low
+    # Not 255 / span, which torch computes as the rounded 1 / span times 255.
+    scale = span.new_tensor(255) / span.clamp(min=1)
+    return torch.where(span > 0, images * scale + -low * scale, images).to(torch.uint8)
+
+
+def equalize(images: Tensor, strength: Tensor) -> Tensor:
+    """Give each channel about as many pixels of every value."""
+    pixels = images.flatten(2).long()
+    counts = pixels.new_zeros(*pixels.shape[:2], 256).scatter_add_(2, pixels, torch.ones_like(pixels))
+    brightest = counts.gather(2, pixels.amax(2, keepdim=True))
+    step = (pixels.shape[2] - brightest) // 255
+    below = counts.cumsum(2) - counts
+    table = ((below + step // 2) // step.clamp(min=1)).clamp(max=255)
+    return torch.where(step > 0, table.gather(2, pixels), pixels).to(torch.uint8).view_as(images)
+
+
+def posterize(images: Tensor, strength: Tensor) -> Tensor:
+    """Keep the `strength` highest bits, rounded down."""
+    return images & column(255 << (8 - strength.long())).to(torch.uint8)
+
+
+def solarize(images: Tensor, strength: Tensor) -> Tensor:
+    """Invert the pixels of `strength` or more."""
+    return torch.where(images < column(strength.ceil().short()), images, 255 - images)
+
+
+def brightness(images: Tensor, strength: Tensor) -> Tensor:
+    """Blend with black."""
+    return blend(torch.zeros_like(images), images, strength)
+
+
+def color(images: Tensor, strength: Tensor) -> Tensor:
+    """Blend with the same image in grey."""
+    return blend(luma(images), images, strength)
+
+
+def contrast(images: Tensor, strength: Tensor) -> Tensor:
+    """Blend with the mean grey of the image."""
+    grey = luma(images).flatten(1)
+    mean = (grey.sum(1) / grey.shape[1] + 0.5).floor()
+    return blend(column(mean), images, strength)
+
+
+def sharpness(images: Tensor, strength: Tensor) -> Tensor:
+    """Blend with a smoothed image; its border is not smoothed."""
+    wide = images.int()
+    inner = wide[:, :, 1:-1, 1:-1]
+    rows = wide[:, :, :-2] + wide[:, :, 1:-1] + wide[:, :, 2:]
+    total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * inner
+    smooth = wide.clone()
+    smooth[:, :, 1:-1, 1:-1] = (2 * total + 13) // 26  # total / 13, rounded half up
+    return blend(smooth, images, strength)
+
+
+def shear_x(images: Tensor, strength: Tensor) -> Tensor:
+    """Read row y from `strength` * y pixels further right."""
+    return affine(images, altered(0, 1, strength))
+
+
+def shear_y(images: Tensor, strength: Tensor) -> Tensor:
+    """Read column x from `strength` * x pixels further down."""
+    return affine(images, altered(1, 0, strength))
+
+
+def translate_x(images: Tensor, strength: Tensor) -> Tensor:
+    """Read from `strength` widths further right, a whole number of pixels."""
+    return affine(images, altered(0, 2, rounded(strength * images.shape[3])))
+
+
+def translate_y(images: Tensor, strength: Tensor) -> Tensor:
+    """Read from `strength` heights further down, a whole number of pixels."""
+    return affine(images, altered(1, 2, rounded(strength * images.shape[2])))
+
+
+def rotate(images: Tensor, strength: Tensor) -> Tensor:
+    """Turn `strength` degrees counter-clockwise about the centre."""
+    angle = strength * -(math.pi / 180)
+    cos, sin = angle.cos(), angle.sin()
+    y, x = images.shape[2] / 2, images.shape[3] / 2
+    entries = (cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y)
+    return affine(images, torch.stack(entries, 1).view(-1, 2, 3))
+
+
+def affine(images: Tensor, matrix: Tensor) -> Tensor:
+    """Show at (x, y) the pixel at (a x + b y + c, d x + e y + f), black where that is outside.
+
+    matrix: float64 [k, 2, 3], the rows (a, b, c) and (d, e, f), of coordinates in which the centre of the
+    first pixel is (0.5, 0.5). Its entries are rounded to 1/65536, as in Pillow.
+    """
+    _, channels, height, width = images.shape
+    start = matrix[:, :, 2] + matrix[:, :, 0] * 0.5 + matrix[:, :, 1] * 0.5
+    scaled = rounded(torch.cat((matrix[:, :, :2], start[:, :, None]), 2) * ONE)
+    # Whole numbers far below 2**53, so that the product is exact.
+    places = (scaled @ grid(height, width, images.device)).div_(ONE).floor_().long()
+    x, y = places.unbind(1)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    source = (y * width + x).where(inside, 0)[:, None].expand(-1, channels, -1)
+    return (images.flatten(2).gather(2, source) * inside[:, None]).view_as(images)
+
+
+@lru_cache(maxsize=8)
+def grid(height: int, width: int, device: torch.device) -> Tensor:
+    """Return x, y and 1 of every pixel: float64 [3, height * width]."""
+    place = torch.arange(height * width, device=device)
+    return torch.stack((place % width, place // width, torch.ones_like(place))).double()
+
+
+def altered(row: int, column: int, value: Tensor) -> Tensor:
+    """Return the matrix that moves nothing, with one entry replaced, per image: float64 [k, 2, 3]."""
+    matrix = torch.eye(2, 3, dtype=torch.float64, device=value.device).repeat(len(value), 1, 1)
+    matrix[:, row, column] = value
+    return matrix
+
+
+def column(strength: Tensor) -> Tensor:
+    """Return one value per image, [k], as [k, 1, 1, 1]."""
+    return strength.view(-1, 1, 1, 1)
+
+
+def rounded(value: Tensor) -> Tensor:
+    """Round halves up."""
+    return (value + 0.5).floor()
+
+
+def luma(images: Tensor) -> Tensor:
+    """Return the grey of each pixel as Pillow rounds it: [k, 1, h, w], in 0..255."""
+    if images.shape[1] == 1:
+        return images
+    weights = torch.tensor(LUMA, dtype=torch.int32, device=images.device).view(-1, 1, 1)
+    return (images * weights).sum(1, keepdim=True) + ONE // 2 >> 16
+
+
+def blend(start: Tensor, images: Tensor, share: Tensor) -> Tensor:
+    """Go from `start` towards the images by `share` in 0..1; as in Pillow, in float32 and rounded down."""
+    start = start.float()
+    return (start + column(share).float() * (images - start)).to(torch.uint8)
+
+
+# In the order of the released code, with the range of the strength.
+OPERATIONS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], float, float]] = {
+    "AutoContrast": (auto_contrast, 0, 1),
+    "Brightness": (brightness, 0.05, 0.95),
+    "Color": (color, 0.05, 0.95),
+    "Contrast": (contrast, 0.05, 0.95),
+    "Equalize": (equalize, 0, 1),
+    "Identity": (identity, 0, 1),
+    "Posterize": (posterize, 4, 8),
+    "Rotate": (rotate, -30, 30),
+    "Sharpness": (sharpness, 0.05, 0.95),
+    "ShearX": (shear_x, -0.3, 0.3),
+    "ShearY": (shear_y, -0.3, 0.3),
+    "Solarize": (solarize, 0, 256),
+    "TranslateX": (translate_x, -0.3, 0.3),
+    "TranslateY": (translate_y, -0.3, 0.3),
+}

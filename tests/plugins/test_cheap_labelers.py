@@ -1,0 +1,160 @@
+"""Labelers that spread paid labels over frozen embeddings: a linear probe and label propagation."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from prunebench.conformance import conform
+from prunebench.errors import PrunebenchError
+from prunebench_plugins.labelers import probe
+from prunebench_plugins.labelers.probe import Probe
+from prunebench_plugins.labelers.propagate import Propagate, normalised, spread
+
+GROUPS = np.array([[9.0, 0], [9, 1], [9, 2], [0, 9], [1, 9], [2, 9]])
+ENDS = np.array([0, -1, -1, -1, -1, 1])
+
+
+def digits(share=0.1):
+    """Pixels, truth, and the true labels of a share of the images, -1 elsewhere."""
+    data = load_digits()
+    known = np.where(np.random.default_rng(0).random(len(data.target)) < share, data.target, -1)
+    return data.data.astype(np.float32), data.target, known
+
+
+def propagate(part, embeddings, known, classes=("a", "b")):
+    return part.label(embeddings, classes, known, "cpu")
+
+
+# Probe
+
+
+def test_probe_keeps_what_was_paid_for_and_guesses_the_rest():
+    labels = Probe().label(GROUPS, ENDS)
+    assert labels.values.tolist() == [0, 0, 0, 1, 1, 1]
+    assert labels.paid.tolist() == [True, False, False, False, False, True]
+    assert labels.space == "class"
+    assert (labels.confidences[labels.paid] == 1).all() and (labels.confidences[~labels.paid] < 1).all()
+
+
+def test_probe_keeps_a_paid_label_it_would_not_guess():
+    known = np.array([0, 0, 1, 1, 1, 1, -1])
+    labels = Probe(C=0.01).label(np.array([[0.0], [0], [0], [9], [9], [9], [9]]), known)
+    assert labels.values.tolist() == [0, 0, 1, 1, 1, 1, 1]
+
+
+def test_probe_is_scikit_learns_regression_on_standardised_embeddings():
+    embeddings, _truth, known = digits()
+    scaled = (embeddings - embeddings.mean(axis=0)) / np.maximum(embeddings.std(axis=0), 1e-6)
+    paid = known >= 0
+    model = LogisticRegression(max_iter=1000).fit(scaled[paid], known[paid])
+    labels = Probe().label(embeddings, known)
+    assert (labels.values == model.predict(scaled))[~paid].mean() > 0.999
+    np.testing.assert_allclose(
+        labels.confidences[~paid], model.predict_proba(scaled).max(1)[~paid], atol=0.01
+    )
+
+
+def test_probe_asked_in_chunks_answers_the_same(monkeypatch):
+    embeddings, _truth, known = digits()
+    whole = Probe().label(embeddings, known)
+    monkeypatch.setattr(probe, "CHUNK", 100)
+    chunked = Probe().label(embeddings, known)
+    assert chunked.values.tolist() == whole.values.tolist()
+
+
+def test_probe_never_guesses_a_class_nobody_paid_for():
+    embeddings, _truth, known = digits()
+    known[known == 3] = -1
+    assert 3 not in Probe().label(embeddings, known).values
+
+
+@pytest.mark.parametrize(("known", "bought"), [([-1, -1, -1], 0), ([1, 1, -1], 1)])
+def test_probe_needs_two_classes(known, bought):
+    with pytest.raises(PrunebenchError) as error:
+        Probe().label(np.eye(3), np.array(known))
+    assert str(error.value) == (
+        f"probe needs paid labels of two classes or more, but has {bought}; raise probe.annotation"
+    )
+
+
+# Propagate
+
+
+def test_propagate_follows_the_neighbours():
+    labels = propagate(Propagate(neighbours=2), GROUPS, ENDS)
+    assert labels.values[[0, 5]].tolist() == [0, 1]
+    assert labels.paid.tolist() == [True, False, False, False, False, True]
+
+
+def test_propagate_solves_the_equation_of_zhou_et_al():
+    rng = np.random.default_rng(0)
+    near = np.stack([rng.permutation(np.delete(np.arange(30), i))[:4] for i in range(30)])
+    weights = rng.random((30, 4))
+    dense = np.zeros((30, 30))
+    np.put_along_axis(dense, near, weights, axis=1)
+    dense = dense + dense.T
+    degree = np.diag(dense.sum(axis=1) ** -0.5)
+    seeds = np.eye(30, 3)
+    affinity = normalised(near, weights)
+    np.testing.assert_allclose(affinity.toarray(), degree @ dense @ degree, atol=1e-12)
+    expected = np.linalg.solve(np.eye(30) - 0.99 * degree @ dense @ degree, seeds)
+    np.testing.assert_allclose(spread(affinity, seeds, 0.99), expected, atol=1e-4)
+
+
+def test_a_class_without_labels_is_no_trouble():
+    """Its column of the equation is zero."""
+    labels = propagate(Propagate(neighbours=2), GROUPS, ENDS, classes=("a", "b", "c"))
+    assert set(labels.values) == {0, 1}
+
+
+def test_an_image_no_label_reaches_stays_unknown():
+    islands = np.array([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]])
+    labels = propagate(Propagate(neighbours=1), islands, np.array([0, -1, -1, -1]))
+    assert labels.values.tolist() == [0, 0, -1, -1]
+    assert labels.confidences.tolist() == [1, 1, 0, 0]
+
+
+def test_propagate_keeps_a_paid_label_that_its_neighbours_contradict():
+    same = np.array([[1.0, 0]] * 6)
+    known = np.array([0, 0, 0, 0, 1, -1])
+    labels = propagate(Propagate(neighbours=5), same, known)
+    assert labels.values.tolist() == [0, 0, 0, 0, 1, 0]
+    assert labels.confidences[5] == pytest.approx(0.8)
+
+
+def test_propagate_needs_a_label():
+    with pytest.raises(PrunebenchError, match="propagate needs paid labels, but has none; raise"):
+        propagate(Propagate(), GROUPS, np.full(6, -1))
+
+
+# Both
+
+
+@pytest.mark.parametrize("part", [Probe(), Propagate(neighbours=10)])
+def test_cheap_labelers_keep_the_contract(part):
+    conform(part)
+    assert part.annotation == 0.1
+
+
+def test_they_beat_chance_by_far_on_digits():
+    embeddings, truth, known = digits()
+    classes = tuple("0123456789")
+    found = [
+        Probe().label(embeddings, known),
+        propagate(Propagate(neighbours=10), embeddings, known, classes),
+    ]
+    assert all((labels.values == truth)[known < 0].mean() > 0.85 for labels in found)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Probe(C=0), r"probe\.C is 0, expected above 0"),
+        (lambda: Propagate(alpha=1), r"propagate\.alpha is 1, expected between 0 and 1"),
+        (lambda: Propagate(neighbours=0), r"propagate\.neighbours is 0, expected above 0"),
+    ],
+)
+def test_bad_fields_are_one_line(make, message):
+    with pytest.raises(PrunebenchError, match=message):
+        make()
