@@ -1,0 +1,104 @@
+"""SwAV: an encoder trained from scratch, without labels, on the very images that are to be pruned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.images import Images
+from prunebench.parts import Backbone, Checkpoint, Progress, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swav(Backbone):
+    """The pooled features of a network that learned to tell one crop's cluster from another crop.
+
+    Source: Caron et al. 2020, "Unsupervised Learning of Visual Features by Contrasting Cluster
+    Assignments", the self-encoder of ELFS and SemiPrune (appendix A.2). Trained on the target images
+    only: `pretraining` is None. The defaults are those of its published adaptation to CIFAR; the
+    documentation has those for large images.
+
+    crops: groups (how many, side, least area, largest area); side as a share of the images', areas as
+    shares of the image. Clusters are assigned to the first two crops of the first group and predicted
+    from all others. flip, jitter, blur: see `prunebench.multicrop.Crops`.
+    hidden, projection: units of the projection, whose output lies on the unit sphere. prototypes: how
+    many clusters; None = three per class. temperature: of the prediction. epsilon, sinkhorn_iterations:
+    entropy and length of the assignment. queue: projections of earlier images that take part in it,
+    rounded down to whole batches, kept from the epoch `queue_epochs` on; 0 = none.
+    batch: at most the number of images; what is left over waits for another epoch. The learning rate
+    rises linearly from 0 over `warmup_epochs` epochs, to fall as a cosine from `lr` to `final_lr`;
+    `trust` is that of LARC, which scales it for each layer. freeze_steps: so long the prototypes rest.
+    """
+
+    name: ClassVar[str] = "swav"
+    network: str = "resnet50_cifar"
+    crops: tuple[tuple[int, float, float, float], ...] = ((2, 1.0, 0.08, 1.0),)
+    flip: bool = True
+    jitter: float = 0.8
+    blur: float = 2.0
+    hidden: int = 2048
+    projection: int = 128
+    prototypes: int | None = None
+    temperature: float = 0.5
+    epsilon: float = 0.05
+    sinkhorn_iterations: int = 3
+    queue: int = 0
+    queue_epochs: int = 15
+    epochs: int = 500
+    batch: int = 512
+    lr: float = 0.06
+    final_lr: float = 0.0006
+    warmup_epochs: int = 10
+    momentum: float = 0.9
+    weight_decay: float = 1e-6
+    trust: float = 0.001
+    freeze_steps: int = 900
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        for count, side, least, largest in self.crops:
+            sound = count > 0 and side > 0 and 0 < least <= largest <= 1
+            require(sound, "swav.crops", self.crops, "groups (count, side, least area, largest area)")
+        two = len(self.crops) > 0 and self.crops[0][0] >= 2
+        require(two, "swav.crops", self.crops, "a first group of two crops or more")
+        above_0 = ("hidden", "projection", "temperature", "epsilon", "sinkhorn_iterations", "epochs", "lr")
+        for name in (*above_0, "trust"):
+            require(getattr(self, name) > 0, f"swav.{name}", getattr(self, name), "above 0")
+        require(self.batch > 1, "swav.batch", self.batch, "2 or more")
+        require(0 <= self.jitter <= 1, "swav.jitter", self.jitter, "in 0..1")
+        seen = self.blur == 0 or self.blur >= 0.1
+        require(seen, "swav.blur", self.blur, "0, or 0.1 pixels and more")
+        many = self.prototypes is None or self.prototypes > 1
+        require(many, "swav.prototypes", self.prototypes, "2 or more")
+        rises = 0 <= self.warmup_epochs < self.epochs
+        require(
+            rises, "swav.warmup_epochs", self.warmup_epochs, f"in 0..{self.epochs - 1}, below swav.epochs"
+        )
+        known = self.precision in ("fp32", "bf16")
+        require(known, "swav.precision", self.precision, "'fp32' or 'bf16'")
+
+    def embed(
+        self,
+        images: Images,
+        classes: tuple[str, ...],
+        rng: np.random.Generator,
+        device: str,
+        progress: Progress,
+        checkpoint: Checkpoint,
+    ) -> Array:
+        """Return the trained network's features in eval mode, not its projections: float32 [n, d].
+
+        `classes` is only counted. Raise PrunebenchError for what cannot be trained, such as bf16 on a
+        CPU; DivergedError for a loss that is not finite.
+        """
+        from prunebench import training
+        from prunebench_plugins.backbones import swav_training
+
+        prototypes = self.prototypes or 3 * len(classes)
+        network = swav_training.train(
+            images, prototypes, self, rng=rng, device=device, progress=progress, checkpoint=checkpoint
+        )
+        return training.embed(network, images, device=device)

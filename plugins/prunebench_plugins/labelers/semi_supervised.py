@@ -1,0 +1,283 @@
+"""The training of FixMatch and of its relatives, which differ in the rule that says which guesses count.
+
+Everything random comes from one generator on the device, whose state a checkpoint keeps: a resumed
+training on a CPU equals an undisturbed one bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim.sgd import sgd
+
+from prunebench import networks
+from prunebench.artefacts import Array
+from prunebench.augment import crop, flip, normalise
+from prunebench.errors import DivergedError, PrunebenchError
+from prunebench.images import Images
+from prunebench.networks import Network
+from prunebench.parts import Checkpoint, Progress
+from prunebench.randaugment import randaugment
+from prunebench.seeds import torch_generator
+from prunebench.training import CHECKPOINT_SECONDS
+from prunebench_plugins.labelers.fixmatch import FixMatch
+
+Tensor = torch.Tensor
+
+
+class FixedThreshold(nn.Module):
+    """The rule of FixMatch: a guess counts if its probability reaches the threshold.
+
+    A rule that learns keeps what it learned in buffers: they go into checkpoints.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def mask(self, probability: Tensor, index: Tensor) -> Tensor:
+        """Return the weight of each guess: float [b].
+
+        probability: float [b, classes], of the weak views. index: int64 [b], which images they show.
+        """
+        return (probability.amax(1) >= self.threshold).float()
+
+
+def train(
+    images: Images,
+    known: Array,
+    classes: int,
+    settings: FixMatch,
+    rule: FixedThreshold,
+    *,
+    rng: np.random.Generator,
+    device: str,
+    progress: Progress,
+    checkpoint: Checkpoint,
+) -> Network:
+    """Return the moving average of the network, in eval mode.
+
+    known: int [n], the paid labels, -1 elsewhere. Raise PrunebenchError for what cannot be trained,
+    DivergedError for a loss that is not finite: on a CPU at that step, elsewhere after the epoch.
+    """
+    _check(known, settings, device)
+    run = _Run(images.to(device), known, classes, settings, rule, rng)
+    if state := checkpoint.load():
+        run.restore(state)
+    saved = time.monotonic()
+    while run.step < run.steps:
+        run.advance()
+        progress(run.step, run.steps)
+        if run.step < run.steps and time.monotonic() - saved >= CHECKPOINT_SECONDS:
+            checkpoint.save(run.state())
+            saved = time.monotonic()
+    average: Network = run.average.eval()
+    return average
+
+
+def learning_rate(step: int, steps: int, lr: float) -> float:
+    """Return the learning rate of a step, counted from 0: it ends at 0.195 of `lr`."""
+    return lr * math.cos(7 / 16 * math.pi * step / steps)
+
+
+def average_decay(step: int, longest: float) -> float:
+    """Return how much of the moving average stays at a step, counted from 0: less at the beginning."""
+    return min(longest, (1 + step) / (10 + step))
+
+
+def consistency(weak: Tensor, strong: Tensor, rule: FixedThreshold, index: Tensor) -> Tensor:
+    """Return the cross entropy of the strong views with the guesses on the weak ones: a number.
+
+    weak, strong: logits, float [b, classes]. The mean is over all images, whether their guess counts
+    or not (FixMatch, eq. 4).
+    """
+    probability = weak.detach().softmax(1)
+    losses = functional.cross_entropy(strong, probability.argmax(1), reduction="none")
+    return (losses * rule.mask(probability, index)).mean()
+
+
+def decay_groups(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return the parameters with weight decay and those without: biases and BatchNorm."""
+    parameters = list(network.parameters())
+    return [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the average's parameters towards those of the network; copy the buffers."""
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+    for kept, current in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(current)
+
+
+def shuffled(index: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return `count` entries of `index`: whole permutations, one after another, the last cut off."""
+    rounds = -(-count // len(index))
+    noise = torch.rand(rounds, len(index), generator=generator, device=index.device, dtype=torch.float64)
+    return index[noise.argsort(1).flatten()[:count]]
+
+
+class _Run:
+    """A training under way: all that its next step depends on."""
+
+    def __init__(
+        self,
+        images: Images,
+        known: Array,
+        classes: int,
+        settings: FixMatch,
+        rule: FixedThreshold,
+        rng: np.random.Generator,
+    ) -> None:
+        self.images, self.settings, self.device = images, settings, images.device
+        self.known = torch.tensor(known, device=self.device)
+        pool = np.arange(len(known)) if settings.include_labelled else np.flatnonzero(known < 0)
+        self.unlabelled = torch.tensor(pool, device=self.device)
+        self.labelled = torch.tensor(np.flatnonzero(known >= 0), device=self.device)
+        self.per_epoch = -(-len(pool) // (settings.mu * settings.batch))
+        self.steps = settings.iterations or settings.epochs * self.per_epoch
+        self.step = 0
+        self.network = networks.build(
+            settings.network,
+            channels=images.channels,
+            classes=classes,
+            resolution=images.resolution,
+            generator_seed=int(rng.integers(2**63)),
+        ).to(self.device)
+        self.network.to(memory_format=torch.channels_last)
+        if settings.bn_momentum is not None:
+            for layer in self.network.modules():
+                if isinstance(layer, nn.BatchNorm2d):
+                    layer.momentum = settings.bn_momentum
+        self.average = deepcopy(self.network)
+        self.rule = rule.to(self.device)
+        self.groups = decay_groups(self.network)
+        self.momenta = [[torch.zeros_like(p) for p in group] for group in self.groups]
+        self.generator = torch_generator(rng, self.device)
+        self.losses = torch.zeros(self.per_epoch, device=self.device)
+        self.shuffle()
+
+    def shuffle(self) -> None:
+        """Draw the images of an epoch's steps."""
+        batch, steps = self.settings.batch, self.per_epoch
+        self.labelled_order = shuffled(self.labelled, steps * batch, self.generator)
+        self.unlabelled_order = shuffled(self.unlabelled, steps * batch * self.settings.mu, self.generator)
+
+    def advance(self) -> None:
+        """Make one step."""
+        place = self.step % self.per_epoch
+        labelled = self.labelled_order.view(self.per_epoch, -1)[place]
+        unlabelled = self.unlabelled_order.view(self.per_epoch, -1)[place]
+        sizes = [len(labelled), len(unlabelled), len(unlabelled)]
+        logits, weak, strong = self.logits(self.views(labelled, unlabelled), sizes)
+        loss = functional.cross_entropy(logits, self.known[labelled])
+        loss = loss + self.settings.weight_u * consistency(weak, strong, self.rule, unlabelled)
+        self.network.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.descend(learning_rate(self.step, self.steps, self.settings.lr))
+        follow(self.average, self.network, average_decay(self.step, self.settings.ema))
+        self.losses[place] = loss.detach()
+        self.step += 1
+        complete = place + 1 == self.per_epoch
+        if self.device == "cpu" or complete or self.step == self.steps:
+            self.check(place)
+        if complete:
+            self.shuffle()
+
+    def views(self, labelled: Tensor, unlabelled: Tensor) -> Tensor:
+        """Return the labelled images, weak views and strong views: float [b + 2 mu b, c, r, r]."""
+        pictures = self.images[torch.cat((labelled, unlabelled, unlabelled))]
+        pictures = crop(pictures, self.images.resolution // 8, "reflect", self.generator)
+        if self.settings.flip:
+            pictures = flip(pictures, self.generator)
+        strong = pictures[-len(unlabelled) :]
+        strong.copy_(randaugment(strong, self.generator))
+        return normalise(pictures, self.images.mean, self.images.std)
+
+    def logits(self, views: Tensor, sizes: list[int]) -> list[Tensor]:
+        """Return the logits of the labelled, weak and strong views."""
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            if self.settings.joint:
+                return list(torch.split(self.network(views).float(), sizes))
+            labelled, weak, strong = torch.split(views, sizes)
+            trained = [self.network(labelled).float(), self.network(strong).float()]
+            with torch.no_grad():
+                return [trained[0], self.network(weak).float(), trained[1]]
+
+    def descend(self, rate: float) -> None:
+        """Change the weights by one step of SGD."""
+        decays = (self.settings.weight_decay, 0.0)
+        for group, momenta, decay in zip(self.groups, self.momenta, decays, strict=True):
+            # A network may hold parameters that the loss does not depend on.
+            live = [(p, p.grad, m) for p, m in zip(group, momenta, strict=True) if p.grad is not None]
+            # The function behind torch.optim.SGD, whose class would first load the compiler.
+            sgd(
+                [parameter for parameter, _, _ in live],
+                [gradient for _, gradient, _ in live],
+                [momentum for _, _, momentum in live],
+                lr=rate,
+                momentum=self.settings.momentum,
+                nesterov=True,
+                weight_decay=decay,
+                dampening=0,
+                maximize=False,
+                fused=True,
+            )
+
+    def check(self, place: int) -> None:
+        """Raise DivergedError if a loss of this epoch, up to `place`, is not finite."""
+        finite = self.losses[: place + 1].isfinite()
+        if not finite.all():
+            step = self.step - 1 - place + int(finite.logical_not().nonzero()[0])
+            rate = learning_rate(step, self.steps, self.settings.lr)
+            name = self.settings.name
+            raise DivergedError(
+                f"{name}: the loss is not finite at step {step + 1} of {self.steps}, "
+                f"learning rate {rate:.3g}; lower {name}.lr"
+            )
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a resumed training needs, flat."""
+        state: dict[str, Any] = {"step": self.step, "generator": self.generator.get_state()}
+        state |= {"labelled": self.labelled_order, "unlabelled": self.unlabelled_order}
+        for name, module in self.modules().items():
+            state |= {f"{name}/{entry}": array for entry, array in networks.state(module).items()}
+        momenta = [momentum for group in self.momenta for momentum in group]
+        return state | {f"momentum/{place}": momentum for place, momentum in enumerate(momenta)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state` was taken."""
+        self.step = state["step"]
+        self.generator.set_state(torch.tensor(state["generator"]))
+        self.labelled_order.copy_(torch.tensor(state["labelled"]))
+        self.unlabelled_order.copy_(torch.tensor(state["unlabelled"]))
+        for name, module in self.modules().items():
+            networks.restore(module, {entry: state[f"{name}/{entry}"] for entry in module.state_dict()})
+        for place, momentum in enumerate(momentum for group in self.momenta for momentum in group):
+            momentum.copy_(torch.tensor(state[f"momentum/{place}"]))
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Return what a checkpoint keeps, by name."""
+        return {"network": self.network, "average": self.average, "rule": self.rule}
+
+
+def _check(known: Array, settings: FixMatch, device: str) -> None:
+    """Raise PrunebenchError unless this can be trained."""
+    name, paid = settings.name, int((known >= 0).sum())
+    if not paid:
+        raise PrunebenchError(f"{name} needs paid labels, but has none; raise {name}.annotation")
+    if paid == len(known) and not settings.include_labelled:
+        raise PrunebenchError(
+            f"{name}: all {paid} images are paid, and none is unlabelled; lower {name}.annotation "
+            f"or set {name}.include_labelled = true"
+        )
+    if settings.precision == "bf16" and device == "cpu":
+        raise PrunebenchError(f"{name}.precision 'bf16' needs a CUDA device; on a CPU use 'fp32'")

@@ -1,0 +1,105 @@
+"""FixMatch: which guesses count, which labels come out, and that a training resumes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from prunebench import Images, PrunebenchError
+from prunebench.conformance import MemoryCheckpoint
+from prunebench_plugins.labelers import semi_supervised
+from prunebench_plugins.labelers.fixmatch import FixMatch
+from prunebench_plugins.labelers.semi_supervised import FixedThreshold
+
+FAST = {
+    "network": "cnn",
+    "iterations": 40,
+    "batch": 8,
+    "mu": 2,
+    "lr": 0.05,
+    "bn_momentum": 0.1,
+    "flip": False,
+}
+
+
+def stripes(n: int = 80) -> tuple[Images, np.ndarray, np.ndarray]:
+    """Return two classes of grey images, bright above or below, the truth, and ten paid labels."""
+    rng = np.random.default_rng(0)
+    truth = rng.permutation(np.arange(n) % 2)
+    pixels = rng.integers(60, size=(n, 1, 8, 8))
+    pixels[truth == 0, :, :4] += 150
+    pixels[truth == 1, :, 4:] += 150
+    known = np.full(n, -1)
+    known[:10] = truth[:10]
+    return Images(pixels.astype(np.uint8), mean=(0.4,), std=(0.3,)), truth, known
+
+
+def run(part: FixMatch, known: np.ndarray | None = None, checkpoint=None, progress=None):
+    images, _, paid = stripes()
+    return part.label(
+        images,
+        ("above", "below"),
+        paid if known is None else known,
+        np.random.default_rng(0),
+        "cpu",
+        progress or (lambda done, total: None),
+        checkpoint or MemoryCheckpoint(),
+    )
+
+
+def test_a_guess_counts_from_the_threshold_on() -> None:
+    probability = torch.tensor([[0.95, 0.05], [0.949, 0.051], [0.0, 1.0]])
+    assert FixedThreshold(0.95).mask(probability, torch.arange(3)).tolist() == [1, 0, 1]
+
+
+def test_ten_labels_are_enough_for_two_classes_and_paid_labels_stay() -> None:
+    _, truth, known = stripes()
+    wrong = known.copy()
+    wrong[0] = 1 - known[0]  # a paid label is kept even where the network knows better
+    labels = run(FixMatch(**FAST), wrong)
+    assert labels.values[0] == wrong[0]
+    assert (labels.values[10:] == truth[10:]).mean() > 0.95
+    assert labels.paid.tolist() == (known >= 0).tolist()
+    assert labels.space == "class"
+    assert (labels.confidences[:10] == 1).all()
+    assert (labels.confidences[10:] > 0.5).all()
+
+
+def test_two_runs_are_equal() -> None:
+    first, again = run(FixMatch(**FAST)), run(FixMatch(**FAST))
+    np.testing.assert_array_equal(first.confidences, again.confidences)
+
+
+def test_a_resumed_training_equals_an_undisturbed_one(monkeypatch) -> None:
+    monkeypatch.setattr(semi_supervised, "CHECKPOINT_SECONDS", 0.0)
+    checkpoint = MemoryCheckpoint()
+
+    def stop(done: int, total: int) -> None:
+        if done == 23:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(FixMatch(**FAST), checkpoint=checkpoint, progress=stop)
+    steps: list[int] = []
+    resumed = run(FixMatch(**FAST), checkpoint=checkpoint, progress=lambda done, total: steps.append(done))
+    assert 1 < steps[0] <= 23
+    np.testing.assert_array_equal(resumed.confidences, run(FixMatch(**FAST)).confidences)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"threshold": 1.5}, r"fixmatch\.threshold is 1\.5, expected in 0\.\.1"),
+        ({"mu": 0}, r"fixmatch\.mu is 0, expected above 0"),
+        ({"precision": "fp16"}, r"fixmatch\.precision is 'fp16'"),
+    ],
+)
+def test_an_impossible_value_is_named(values: dict, message: str) -> None:
+    with pytest.raises(PrunebenchError, match=message):
+        FixMatch(**values)
+
+
+def test_without_a_paid_label_there_is_nothing_to_learn_from() -> None:
+    with pytest.raises(PrunebenchError):
+        run(FixMatch(**FAST), np.full(80, -1))
