@@ -66,13 +66,16 @@ class Labels(Artefact):
 
     values: int [n], -1 = unknown. paid: bool [n], true where the true label was bought.
     space: "class" where value c means class c, "cluster" where the numbers carry no names.
-    confidences: float [n] in 0..1, or None.
+    confidences: float [n] in 0..1, or None. network: where a network of `prunebench.networks` made the
+    labels, its name, and weights its parameters and buffers by name, so that it can be tested itself.
     """
 
     values: Array
     paid: Array
     space: str = "class"
     confidences: Array | None = None
+    network: str | None = None
+    weights: dict[str, Array] = field(default_factory=dict, metadata={"arrays": True})
 
     def __post_init__(self) -> None:
         self._freeze("values", np.int64, 1)
@@ -106,6 +109,19 @@ class Embeddings(Artefact):
 
     def __getitem__(self, index: Array) -> Embeddings:
         return Embeddings(values=self.values[index])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Quality(Artefact):
+    """How good labels are, measured against the truth: see `prunebench.quality.measure`.
+
+    metrics: numbers by name. labels_per_class: how many images have each label, clusters renamed to
+    the classes they match best. truth_per_class: how many images each class has.
+    """
+
+    metrics: dict[str, float]
+    labels_per_class: list[int]
+    truth_per_class: list[int]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

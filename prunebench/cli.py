@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -53,6 +54,12 @@ StoreOption = Annotated[
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", envvar="PRUNEBENCH_DATA", help="Where datasets are. [default: user cache]"),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=0, help="Processes; 0 works in this one. [default: one a core, or 1 a GPU]"
+    ),
 ]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Where rows and pages are written.")]
 
@@ -189,12 +196,7 @@ def run(
     data: DataOption = None,
     results: ResultsOption = Path("leaderboard"),
     executor: Annotated[str, typer.Option("--executor", help="What runs the stages: local.")] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers", min=0, help="Processes; 0 works in this one. [default: one a core, or 1 a GPU]"
-        ),
-    ] = None,
+    workers: WorkersOption = None,
     fresh: Annotated[
         list[str] | None, typer.Option("--fresh", help="PART whose stages are made again.")
     ] = None,
@@ -215,17 +217,22 @@ def run(
     matrix.fetch()
     remake(matrix, fresh or [])
     remember(suites.read(suite or "standard"), results)
-    try:
-        failures = run_matrix(matrix, learnt(matrix), results, executor, workers)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. The same command goes on from here.", err=True)
-        raise typer.Exit(130) from None
+    failures = _or_interrupted(lambda: run_matrix(matrix, learnt(matrix), results, executor, workers))
     typer.echo()
     show_page(matrix.cells[0].suite, results)
     for title, message in failures.items():
         typer.echo(f"failed: {title}: {message}", err=True)
     if failures:
         raise typer.Exit(1)
+
+
+def _or_interrupted(work: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """Do the work; end with one line and exit code 130 where the user interrupts it."""
+    try:
+        return work()
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. The same command goes on from here.", err=True)
+        raise typer.Exit(130) from None
 
 
 def remake(matrix: Matrix, parts: list[str]) -> None:
@@ -325,6 +332,52 @@ def status(
         typer.echo(line)
 
 
+@app.command()
+def labels(
+    suite: SuiteOption = None,
+    methods: MethodsOption = None,
+    datasets: DatasetsOption = None,
+    seeds: SeedsOption = None,
+    recipe: RecipeOption = None,
+    changes: SetOption = None,
+    device: DeviceOption = "auto",
+    store: StoreOption = None,
+    data: DataOption = None,
+    make: Annotated[
+        bool, typer.Option("--make", help="First make the labels that are missing, and nothing else.")
+    ] = False,
+    workers: WorkersOption = None,
+) -> None:
+    """Show how good the pseudo-labels of the chosen methods are, labelers by datasets, from the store."""
+    from prunebench import labels as judging
+    from prunebench.display import table
+    from prunebench.forecast import learnt
+    from prunebench.running import make_labels
+
+    matrix = build_matrix(suite, methods, datasets, None, seeds, recipe, changes, device, store, data)
+    failures: dict[str, str] = {}
+    if make:
+        matrix.check_device()
+        matrix.fetch()
+        failures = _or_interrupted(lambda: make_labels(matrix, learnt(matrix), workers=workers))
+    groups = judging.judged(matrix)
+    if not groups:
+        raise PrunebenchError("no labeler of these methods guesses a label. See: prunebench list methods")
+    header, rows = judging.overview(groups)
+    typer.echo("All images labelled right, in percent; clusters after the best one-to-one matching")
+    typer.echo(table(rows, header))
+    for dataset in dict.fromkeys(group.dataset for group in groups):
+        header, rows = judging.details(groups, dataset)
+        typer.echo(f"\n{dataset}, the images whose label was not paid for, in percent")
+        typer.echo(table(rows, header))
+        header, rows = judging.histogram(groups, dataset)
+        typer.echo("\n" + table(rows, header) if rows else "\nNothing stored; make it with --make.")
+    for name, message in failures.items():
+        typer.echo(f"failed: {name}: {message}", err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_(
     what: Annotated[
@@ -386,12 +439,18 @@ def leaderboard(
 @app.command()
 def check(
     part: Annotated[str, typer.Argument(help="The name of a backbone, labeler, scorer or selector.")],
+    changes: SetOption = None,
 ) -> None:
-    """Put an installed part through the contract that every part keeps."""
+    """Put an installed part through the contract that every part keeps; --set makes a slow one short."""
     from prunebench import conformance
+    from prunebench.identity import change
 
+    given = dict(map(suites.parse_change, changes or []))
+    if strange := [path for path in given if path.partition(".")[0] != part]:
+        raise PrunebenchError(f"--set {strange[0]}: only {part} is checked; write --set {part}.FIELD=VALUE")
+    fields = {path.partition(".")[2]: value for path, value in given.items()}
     found = [
-        load().part(kind.removesuffix("s"), part)
+        change(load().part(kind.removesuffix("s"), part), fields, part)
         for kind in ("backbones", "labelers", "scorers", "selectors")
         if part in load().found[kind]
     ]

@@ -11,7 +11,7 @@ from prunebench.matrix import Matrix
 from prunebench.parts import Recipe
 from prunebench.stages import Stage
 
-INSTANT = ("known", "subset")  # stages that need no forecast
+INSTANT = ("known", "quality", "subset")  # stages that need no forecast
 OVERHEAD = 0.15  # of a full training: what a final training costs beside its share of the images
 
 
@@ -64,6 +64,7 @@ def probe(matrix: Matrix, forecast: Forecast, stages: Iterable[Stage]) -> None:
         _like(stage): stage
         for stage in stages
         if stage.kind in ("dynamics", "accuracy")
+        and "recipe" in stage.identity
         and _like(stage) not in forecast.seen
         and not stage.root.startswith("absent:")
     }

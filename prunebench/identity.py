@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from prunebench.errors import PrunebenchError, unknown
@@ -37,7 +38,8 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
             continue
         try:
             # Strict JSON rules: an int may stand for a float, a list for a tuple, a string for nothing else.
-            given[name] = TypeAdapter(hints[name]).validate_json(json.dumps(value), strict=True)
+            text = json.dumps(value, default=str)
+            given[name] = TypeAdapter(hints[name]).validate_json(text, strict=True)
         except (ValidationError, TypeError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise PrunebenchError(f"{where}.{name} is {value!r}: {reason.lower()}") from None
@@ -80,18 +82,43 @@ def map_parts(part: Part, function: Callable[[Part], Part]) -> Part:
 def identity(part: Part) -> dict[str, Any]:
     """Return everything that decides what a part computes, as JSON: name, version, fields, own code.
 
-    Parts outside our distribution carry a hash of their module's syntax tree without docstrings and
-    comments, so that an author's edit takes effect without a version bump.
+    A field that is a Path stands for the content of that file: {"file": place, "sha256": hash}, see
+    `placeless`. Parts outside our distribution carry a hash of their module's syntax tree without
+    docstrings and comments, so that an author's edit takes effect without a version bump. Raise
+    PrunebenchError for a file that cannot be read.
     """
 
-    def plain(value: Any) -> Any:
+    def plain(name: str, value: Any) -> Any:
         if isinstance(value, Part):
             return identity(value)
-        return list(map(plain, value)) if isinstance(value, tuple) else value
+        if isinstance(value, Path):
+            return _content(value.expanduser().resolve(), f"{part.name}.{name}")
+        return [plain(name, inner) for inner in value] if isinstance(value, tuple) else value
 
     found: dict[str, Any] = {"part": part.name, "kind": part.kind, "version": part.version}
-    found["fields"] = {entry.name: plain(getattr(part, entry.name)) for entry in fields(part)}
+    found["fields"] = {entry.name: plain(entry.name, getattr(part, entry.name)) for entry in fields(part)}
     return found | foreign_code(type(part))
+
+
+def placeless(value: Any) -> Any:
+    """Return an identity without the places of files, which decide nothing: what keys are made of."""
+    if isinstance(value, dict):
+        return {name: placeless(v) for name, v in value.items() if not (name == "file" and "sha256" in value)}
+    return list(map(placeless, value)) if isinstance(value, list) else value
+
+
+def _content(path: Path, field: str) -> dict[str, str]:
+    try:
+        stat = path.stat()
+        return {"file": str(path), "sha256": _file_hash(path, stat.st_size, stat.st_mtime_ns)}
+    except OSError as error:
+        raise PrunebenchError(f"{field} cannot be read: {path}: {error.strerror}") from None
+
+
+@cache
+def _file_hash(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def foreign_code(cls: type) -> dict[str, list[str]]:

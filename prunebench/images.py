@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -81,3 +82,14 @@ class Images:
                 warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
                 self._tensor = torch.from_numpy(self.array).to(self.device)
         return self._tensor
+
+
+PER_IMAGE = ("embeddings", "labels", "dynamics", "scores", "known")
+
+
+def sliced(inputs: Mapping[str, Any], index: Array) -> dict[str, Any]:
+    """Return a part's inputs as they are for the images of `index` alone."""
+    cut = {name: value[index] if name in PER_IMAGE else value for name, value in inputs.items()}
+    if "images" in cut:
+        cut["images"] = cut["images"].take(index)
+    return cut

@@ -11,6 +11,7 @@ from prunebench.results import Result
 from prunebench.statistics import Summary, summarise
 
 GAP = "·"  # a cell without a result; never averaged over
+QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty classes"]
 GROUPS = {"none": "no labels", "few": "few labels", "full": "all labels"}
 
 
@@ -246,6 +247,39 @@ def _count(rows: Mapping[int, Result]) -> str:
     return f"{summarise([row.labels_total for row in rows.values()]).mean:.0f}" if rows else GAP
 
 
+def quality_cells(metrics: Sequence[Mapping[str, float]]) -> list[str]:
+    """Spell the quality of labels, one mapping per seed, on the images that were not paid for.
+
+    See `prunebench.quality.measure`; clusters, whose numbers carry no names, have no share that is right
+    as they stand.
+    """
+    cells = []
+    for name in ("accuracy", "balanced", "hungarian", "nmi", "ari", "empty"):
+        values = [found.get(f"unlabelled_{name}", found.get(name)) for found in metrics]
+        known = [value for value in values if value is not None]
+        cells.append(str(summarise(known)) if known else GAP)
+    return cells
+
+
+def labels_table(board: Board) -> Table | None:
+    """How good the guessed labels were that methods selected by."""
+    found: dict[tuple[str, float], dict[int, Result]] = {}
+    for row in board.rows:
+        if row.quality and row.labeler:
+            found.setdefault((row.labeler, row.annotation), {}).setdefault(row.seed, row)
+    body = [
+        [labeler, f"{annotation:.0%}", *quality_cells([row.quality for row in rows.values()])]
+        for (labeler, annotation), rows in found.items()
+    ]
+    notes = [
+        "On the images whose label was not paid for, in percent: labelled right; mean recall over classes "
+        "(clusters after matching); labelled right after the best one-to-one matching of labels with "
+        "classes; normalised mutual information; adjusted Rand index. Empty: classes that no such image is "
+        "labelled with."
+    ]
+    return Table("Pseudo-labels", ["labeler", "labels", *QUALITY_HEADER], body, notes) if body else None
+
+
 def cost_table(board: Board) -> Table:
     """What selection and training cost, per cell, as if each cell had been run alone."""
     body = []
@@ -320,7 +354,14 @@ def stale_lines(page: Page) -> list[str]:
 
 def tables(board: Board) -> list[Table]:
     """Return the tables of one board."""
-    makers = (accuracy_table, reference_table, difference_table, equal_labels_table, cost_table)
+    makers = (
+        accuracy_table,
+        reference_table,
+        difference_table,
+        equal_labels_table,
+        labels_table,
+        cost_table,
+    )
     return [table for maker in makers if (table := maker(board)) is not None]
 
 

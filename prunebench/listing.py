@@ -41,8 +41,8 @@ def rows(what: str, registry: Registry, data: Path) -> Rows:
     if what == "methods":
         header = ["method", "from", "labels", "parts", "title"]
         return header, [_method_row(owners[name], item) for name, item in registry.found[what].items()]
-    return [what.removesuffix("s"), "from", "fields", "what it does"], [
-        [name, owners[name], _fields(item), _summary(item)]
+    return [what.removesuffix("s"), "from", "what it does", "fields"], [
+        [name, owners[name], _summary(item), _fields(item)]
         for name, item in sorted(registry.found[what].items())
     ]
 
@@ -52,8 +52,8 @@ def _summary(item: Any) -> str:
 
 
 def _fields(part: type[Part]) -> str:
-    shown = [f"{entry.name}={entry.default}" for entry in fields(part) if entry.name != "per_class"]
-    return " ".join(shown)
+    values = {entry.name: entry.default for entry in fields(part) if entry.name != "per_class"}
+    return " ".join(f"{name}={getattr(value, 'name', value)}" for name, value in values.items())
 
 
 def _method_row(owner: str, method: Method) -> list[object]:

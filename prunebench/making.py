@@ -1,6 +1,6 @@
 """How each stage is made: from stored artefacts to one new artefact, in this process, on one device.
 
-Truth is read here alone, for the label draw and for the accuracy.
+Truth is read here alone: for the label draw, for the quality of labels and for the accuracy.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,21 +20,26 @@ from prunebench.artefacts import (
     Dynamics,
     Embeddings,
     Labels,
+    Quality,
     Scores,
     Subset,
 )
 from prunebench.errors import PrunebenchError
 from prunebench.identity import construct, identity
-from prunebench.images import Images
+from prunebench.images import Images, sliced
 from prunebench.parts import Dataset, Part, Progress, Recipe, Selector
 from prunebench.sampling import apportion, draw_labels, kept
 from prunebench.stages import Job
 from prunebench.store import Store
 
+if TYPE_CHECKING:
+    from prunebench.networks import Network
+
 ARTEFACTS: dict[str, type[Artefact]] = {
     "known": Labels,
     "embeddings": Embeddings,
     "labels": Labels,
+    "quality": Quality,
     "dynamics": Dynamics,
     "scores": Scores,
     "subset": Subset,
@@ -77,7 +82,7 @@ class Bench:
 
     @property
     def truth(self) -> Array:
-        """The true training labels, for the label draw and the final training alone."""
+        """The true training labels, for the label draw, the quality and the final training alone."""
         return load_split(self.dataset, Path(self.job.data), "train")[1]
 
     @cached_property
@@ -168,19 +173,11 @@ def make_embeddings(bench: Bench) -> Embeddings:
         if not np.isfinite(values).all():
             raise bench.bug("returned embeddings that are not finite")
         return Embeddings(values=values)
-    from prunebench import networks, training
+    from prunebench import training
 
-    images = bench.images
-    network = networks.build(
-        bench.recipe.network,
-        channels=images.channels,
-        classes=len(bench.classes),
-        resolution=images.resolution,
-        generator_seed=0,
-    )
-    networks.restore(network, bench.input("dynamics").weights)
+    network = _network(bench, bench.recipe.network, bench.input("dynamics").weights)
     return Embeddings(
-        values=training.embed(network, images, device=bench.job.device, progress=bench.progress)
+        values=training.embed(network, bench.images, device=bench.job.device, progress=bench.progress)
     )
 
 
@@ -197,6 +194,13 @@ def make_labels(bench: Bench) -> Labels:
     # A labeler that does not ask for the bought labels labels nothing with them.
     paid = bench.input("known").paid if "known" in bench.job.inputs else np.zeros(images, np.bool_)
     return Labels(values=values, paid=paid)
+
+
+def make_quality(bench: Bench) -> Quality:
+    """Compare what the labeler said with the truth."""
+    from prunebench import quality
+
+    return quality.measure(bench.input("labels"), bench.truth, len(bench.classes))
 
 
 def make_dynamics(bench: Bench) -> Dynamics:
@@ -286,59 +290,99 @@ def _per_class(part: Selector, arguments: dict[str, Any], labels: Array, keep: i
     for label, quota in enumerate(quotas):
         members = np.flatnonzero(labels + 1 == label)
         if len(members):
-            sliced = {
-                name: value[members]
-                if name in ("scores", "embeddings", "labels", "dynamics", "known")
-                else value
-                for name, value in arguments.items()
-            }
-            if "images" in sliced:
-                sliced["images"] = sliced["images"].take(members)
-            sliced["keep"] = int(quota)
-            yield members[_selected(part, sliced, len(members), int(quota))]
+            own = sliced(arguments, members) | {"keep": int(quota)}
+            yield members[_selected(part, own, len(members), int(quota))]
 
 
 def make_accuracy(bench: Bench) -> Accuracy:
-    """Train from scratch on the subset with its true labels, and test on the clean test split."""
+    """Test on the clean test split: what was trained on the subset, or the labeler's own network."""
+    subset: Subset = bench.input("subset")
+    classes = len(bench.classes)
+    test = load_split(bench.dataset, Path(bench.job.data), "test")
+    tested = _trained if "recipe" in bench.job.identity else _labelers_own
+    predictions, history = tested(bench, subset, test)
+    correct = predictions == test[1]
+    sizes = np.bincount(test[1], minlength=classes)
+    recalls = np.bincount(test[1], weights=correct, minlength=classes)[sizes > 0] / sizes[sizes > 0]
+    worst = np.sort(recalls)[: max(1, len(recalls) // 10)]
+    accuracy = 100 * float(correct.mean())
+    return Accuracy(
+        predictions=predictions,
+        accuracy=accuracy,
+        best_accuracy=max((percent for _, percent in history), default=accuracy),
+        balanced_accuracy=100 * float(recalls.mean()),
+        worst_decile_recall=100 * float(worst.mean()),
+        history=[[epoch, percent] for epoch, percent in history],
+        kept_per_class=np.bincount(bench.truth[subset.index], minlength=classes).tolist(),
+    )
+
+
+Tested = tuple[Array, list[tuple[int, float]]]  # predictions on the test split, and its history
+
+
+def _trained(bench: Bench, subset: Subset, test: tuple[Images, Array]) -> Tested:
+    """Train from scratch on the subset, with its true labels or, where they are an input, the labeler's."""
     from prunebench import training
 
-    subset: Subset = bench.input("subset")
-    truth, classes = bench.truth, len(bench.classes)
-    test_images, test_labels = load_split(bench.dataset, Path(bench.job.data), "test")
+    labels, index = bench.truth, subset.index
+    if "labels" in bench.job.inputs:
+        labels = _classes(bench, "train on").values
+        index = index[labels[index] >= 0]
     pruned = 100 * (subset.images - len(subset)) // subset.images
     trained = training.train(
         bench.images,
-        truth,
+        labels,
         bench.recipe.at(pruned),
-        classes=classes,
+        classes=len(bench.classes),
         rng=bench.rng,
         device=bench.job.device,
-        index=subset.index,
-        test=(test_images, test_labels),
+        index=index,
+        test=test,
         progress=bench.progress,
         checkpoint=bench.store.checkpoint(bench.job.key),
     )
-    predictions = trained.predictions
-    assert predictions is not None
-    correct = predictions == test_labels
-    sizes = np.bincount(test_labels, minlength=classes)
-    recalls = np.bincount(test_labels, weights=correct, minlength=classes)[sizes > 0] / sizes[sizes > 0]
-    worst = np.sort(recalls)[: max(1, len(recalls) // 10)]
-    return Accuracy(
-        predictions=predictions,
-        accuracy=100 * float(correct.mean()),
-        best_accuracy=max(percent for _, percent in trained.history),
-        balanced_accuracy=100 * float(recalls.mean()),
-        worst_decile_recall=100 * float(worst.mean()),
-        history=[[epoch, percent] for epoch, percent in trained.history],
-        kept_per_class=np.bincount(truth[subset.index], minlength=classes).tolist(),
+    assert trained.predictions is not None
+    return trained.predictions, trained.history
+
+
+def _labelers_own(bench: Bench, _subset: Subset, test: tuple[Images, Array]) -> Tested:
+    """Test the network with which the labeler made its labels."""
+    from prunebench import training
+
+    given = _classes(bench, "test")
+    if given.network is None:
+        raise PrunebenchError("the labeler keeps no network of its own, so there is none to test")
+    network = _network(bench, given.network, given.weights)
+    return training.classify(network, test[0], device=bench.job.device), []
+
+
+def _classes(bench: Bench, what: str) -> Labels:
+    given: Labels = bench.input("labels")
+    if given.space != "class":
+        raise PrunebenchError(f"cannot {what} the labeler's clusters: nothing says which class is which")
+    return given
+
+
+def _network(bench: Bench, name: str, weights: dict[str, Array]) -> Network:
+    """Return a network for the training images, with these weights."""
+    from prunebench import networks
+
+    network = networks.build(
+        name,
+        channels=bench.images.channels,
+        classes=len(bench.classes),
+        resolution=bench.images.resolution,
+        generator_seed=0,
     )
+    networks.restore(network, weights)
+    return network.to(bench.job.device)
 
 
 MAKERS: dict[str, Callable[[Bench], Artefact]] = {
     "known": make_known,
     "embeddings": make_embeddings,
     "labels": make_labels,
+    "quality": make_quality,
     "dynamics": make_dynamics,
     "scores": make_scores,
     "subset": make_subset,

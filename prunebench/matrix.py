@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from prunebench import schedule
-from prunebench.artefacts import Accuracy, Labels, Subset
+from prunebench.artefacts import Accuracy, Labels, Quality, Subset
 from prunebench.errors import PrunebenchError
 from prunebench.identity import map_parts
-from prunebench.parts import Backbone, Part
+from prunebench.parts import Backbone, Labeler, Part
+from prunebench.registry import load
 from prunebench.results import Result
 from prunebench.stages import Graph, Job, Stage, dataset_key
 from prunebench.store import Store
@@ -41,9 +42,22 @@ class Matrix:
         for dataset in {cell.dataset.name: cell.dataset for cell in self.cells}.values():
             dataset.fetch(self.data)
 
+    def check_parts(self, needed: Mapping[str, Stage]) -> None:
+        """Raise PrunebenchError where a part of the `needed` stages reads a file that is not there."""
+        parts = [stage.identity["part"] for stage in needed.values() if "part" in stage.identity]
+        lacking: dict[str, None] = {}
+        for part in map(load().rebuild, parts):
+            try:
+                part.ready()
+            except PrunebenchError as error:
+                lacking[str(error)] = None
+        if lacking:
+            raise PrunebenchError("; ".join(lacking))
+
     def missing(self) -> dict[str, Stage]:
         """Return the stages that are not stored and that some cell needs, by key."""
-        return schedule.missing(self.graph.targets.values(), self.store)
+        ends = [stage for cell in self.graph.targets for stage in self.graph.ends(cell)]
+        return schedule.missing(ends, self.store)
 
     def job(self, stage: Stage) -> Job:
         """Describe the making of a stage in plain JSON."""
@@ -79,22 +93,25 @@ class Matrix:
 
         Return the failed cells, each with the error that kept it from finishing.
         """
+        ends = {cell: self.graph.ends(cell) for cell in self.graph.targets}
+        left = {cell: {stage.key for stage in ends[cell] if stage.key in needed} for cell in ends}
         cells_of: dict[str, list[Cell]] = {}
-        for cell, stage in self.graph.targets.items():
-            cells_of.setdefault(stage.key, []).append(cell)
+        for cell, keys in left.items():
+            for key in keys:
+                cells_of.setdefault(key, []).append(cell)
+            if not keys:
+                done(cell, self.row(cell))
 
         def finished(stage: Stage) -> None:
             made(stage)
             for cell in cells_of.get(stage.key, []):
-                done(cell, self.row(cell))
-
-        for key, cells in cells_of.items():
-            if key not in needed:
-                for cell in cells:
+                left[cell].remove(stage.key)
+                if not left[cell]:
                     done(cell, self.row(cell))
+
         outcome = schedule.walk(needed, executor, self.job, finished)
-        failures = {cell: outcome.failure(stage) for cell, stage in self.graph.targets.items()}
-        return {cell: error for cell, error in failures.items() if error is not None}
+        errors = {cell: [outcome.failure(stage) for stage in ends[cell]] for cell in ends}
+        return {cell: next(filter(None, found)) for cell, found in errors.items() if any(found)}
 
     def row(self, cell: Cell) -> Result:
         """Turn a finished cell into its row, from the store alone."""
@@ -103,9 +120,11 @@ class Matrix:
         manifest = self.store.manifest(target.key)
         subset_stage = target.inputs["subset"]
         subset = self.store.read(subset_stage.key, Subset)
-        selection, total = self._labels(cell, subset_stage, subset)
+        selection, total = self._labels(cell, subset)
         seconds, gpu_seconds = self._seconds(target)
-        beside = cell.method.beside
+        beside, labeler = cell.method.beside, cell.method.labeler
+        judged = self.graph.qualities[cell]
+        quality = self.store.read(judged.key, Quality) if judged else None
         return Result(
             suite=cell.suite,
             method=cell.method.name,
@@ -130,12 +149,13 @@ class Matrix:
             kept_per_class=accuracy.kept_per_class,
             lost_classes=accuracy.kept_per_class.count(0),
             annotation=cell.method.annotation,
-            label_draw=cell.method.labeler.sampling
-            if 0 < cell.method.annotation < 1 and cell.method.labeler
-            else None,
+            label_draw=labeler.sampling if labeler and 0 < labeler.annotation < 1 else None,
             labels_selection=selection,
-            labels_training=len(subset),
+            labels_training=len(subset) if cell.method.final == "truth" else 0,
             labels_total=total,
+            labeler=title(labeler) if labeler else None,
+            quality=quality.metrics if quality else {},
+            labels_per_class=quality.labels_per_class if quality else [],
             pretraining=pretraining(cell.method.parts.values()),
             seconds=seconds,
             gpu_seconds=gpu_seconds,
@@ -149,16 +169,21 @@ class Matrix:
             date=manifest["made"],
         )
 
-    def _labels(self, cell: Cell, subset_stage: Stage, subset: Subset) -> tuple[int, int]:
-        """Return how many true labels were handed out before the selection, and with the kept ones in all."""
+    def _labels(self, cell: Cell, subset: Subset) -> tuple[int, int]:
+        """Return how many true labels were handed out before the selection, and with the kept ones in all.
+
+        What is not trained with true labels asks for none of the kept ones.
+        """
         if cell.method.labeler is None or cell.method.annotation == 0:
-            return 0, len(subset)
+            return 0, len(subset) if cell.method.final == "truth" else 0
         if cell.method.annotation == 1:
             return subset.images, subset.images
-        draw = next(s for s in subset_stage.ancestors() if s.kind == "known")
+        upstream = (stage for end in self.graph.ends(cell) for stage in end.ancestors())
+        draw = next(stage for stage in upstream if stage.kind == "known")
         paid = self.store.read(draw.key, Labels).paid.copy()
         handed_out = int(paid.sum())
-        paid[subset.index] = True
+        if cell.method.final == "truth":
+            paid[subset.index] = True
         return handed_out, int(paid.sum())
 
     def _seconds(self, target: Stage) -> tuple[dict[str, float], dict[str, float]]:
@@ -171,6 +196,19 @@ class Matrix:
                 for table in (seconds, gpu) if manifest["device"] == "cuda" else (seconds,):
                     table[stage.kind] = round(table.get(stage.kind, 0.0) + manifest["seconds"], 4)
         return seconds, gpu
+
+
+def title(labeler: Labeler) -> str:
+    """Name a labeler together with the backbones it looks at, such as temi on pixels."""
+    found: list[str] = []
+
+    def visit(part: Part) -> Part:
+        if isinstance(part, Backbone):
+            found.append(part.name)
+        return part
+
+    map_parts(labeler, visit)
+    return f"{labeler.name} on {' + '.join(found)}" if found else labeler.name
 
 
 def pretraining(parts: Iterable[Part]) -> list[str]:

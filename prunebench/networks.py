@@ -1,7 +1,8 @@
-"""The networks a recipe may name: small CNNs, the CIFAR ResNets, and torchvision's for 224 pixels.
+"""The networks a recipe may name: small CNNs, CIFAR and wide ResNets, and torchvision's for 224 pixels.
 
 Each is a `Network`: `features(x)` are the penultimate features [b, d], `head` is the last, linear
-layer, and the logits are head(features(x)). Weights are drawn as PyTorch draws them by default.
+layer, and the logits are head(features(x)). Weights are drawn as PyTorch draws them by default, or as
+the builder says.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.nn import functional
 
 from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError, unknown
+from prunebench.wide_resnet import WideResNet
 
 Tensor = torch.Tensor
 
@@ -101,11 +103,28 @@ class ThreeChannels(nn.Module):
         return x.expand(-1, 3, -1, -1)
 
 
-def from_torchvision(channels: int, classes: int, *, name: str) -> Network:
-    """Return torchvision's ResNet, randomly initialised, its last layer replaced."""
+def wrn_28(channels: int, classes: int, *, widen: int) -> Network:
+    """Return a wide ResNet of 28 layers, its head drawn as in the code base of FixMatch (USB)."""
+    body = WideResNet(channels, widen)
+    network = Network(body, body.width, classes)
+    nn.init.xavier_normal_(network.head.weight)
+    nn.init.zeros_(network.head.bias)
+    return network
+
+
+def from_torchvision(channels: int, classes: int, *, name: str, small: bool = False) -> Network:
+    """Return torchvision's ResNet, randomly initialised, its last layer replaced.
+
+    small: for images of 32 pixels, with a 3x3 convolution of stride 1 before the first block, and no
+    pooling there.
+    """
     from torchvision import models
 
     body = models.get_model(name, weights=None)
+    if small:
+        body.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        nn.init.kaiming_normal_(body.conv1.weight, mode="fan_out", nonlinearity="relu")
+        body.maxpool = nn.Identity()
     width = body.fc.in_features
     body.fc = nn.Identity()
     return Network(nn.Sequential(ThreeChannels(), body) if channels == 1 else body, width, classes)
@@ -116,6 +135,9 @@ BUILDERS: Mapping[str, Callable[[int, int], Network]] = {
     "resnet8": partial(cifar_resnet, widths=(16, 32, 64), depth=1),
     "resnet20": partial(cifar_resnet, widths=(16, 32, 64), depth=3),
     "resnet18_cifar": partial(cifar_resnet, widths=(64, 128, 256, 512), depth=2),
+    "resnet50_cifar": partial(from_torchvision, name="resnet50", small=True),
+    "wrn_28_2": partial(wrn_28, widen=2),
+    "wrn_28_8": partial(wrn_28, widen=8),
     "resnet18": partial(from_torchvision, name="resnet18"),
     "resnet34": partial(from_torchvision, name="resnet34"),
     "resnet50": partial(from_torchvision, name="resnet50"),

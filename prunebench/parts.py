@@ -151,10 +151,15 @@ class Part:
                     f"a {cls.kind} may ask for {sorted(allowed)}"
                 )
 
-    @classmethod
-    def needs(cls) -> dict[str, bool]:
-        """Return the inputs this part names, each with whether it is required."""
-        return {name: entry.default is entry.empty for name, entry in _arguments(cls).items()}
+    def needs(self) -> dict[str, bool]:
+        """Return the inputs this part names, each with whether it is required.
+
+        A part that hands inputs on to a part it holds takes them as `**inputs`, and adds them here.
+        """
+        return {name: entry.default is entry.empty for name, entry in _arguments(type(self)).items()}
+
+    def ready(self) -> None:
+        """Raise PrunebenchError where a file this part reads is not on this machine: asked before a run."""
 
 
 def _field_names(cls: type) -> list[str]:
@@ -164,7 +169,7 @@ def _field_names(cls: type) -> list[str]:
 def _arguments(cls: type[Part]) -> dict[str, inspect.Parameter]:
     arguments = dict(inspect.signature(getattr(cls, cls.method)).parameters)
     arguments.pop("self", None)
-    return arguments
+    return {name: entry for name, entry in arguments.items() if entry.kind is not entry.VAR_KEYWORD}
 
 
 def check_class(cls: type[Part]) -> None:
@@ -176,7 +181,7 @@ def check_class(cls: type[Part]) -> None:
         raise TypeError(f'{where} needs a name: name = "..."')
     if not callable(getattr(cls, cls.method, None)):
         raise TypeError(f"{where} needs a method {cls.method}(self, ...)")
-    if "embeddings" in cls.needs() and "backbone" not in _field_names(cls):
+    if "embeddings" in _arguments(cls) and "backbone" not in _field_names(cls):
         raise TypeError(f"{where} asks for embeddings, so it needs a field `backbone`")
 
 
@@ -206,11 +211,13 @@ class Labeler(Part):
 
     annotation: the share of the true labels it buys, in 0..1, handed to it as `known`.
     sampling: how the bought labels are drawn: "uniform", or "class_balanced" or "stratified", which
-    read every label to draw.
+    read every label to draw. guesses: whether it labels images that it did not pay for; how well is
+    then measured, from outside, and shown in every row.
     """
 
     kind: ClassVar[str] = "labeler"
     method: ClassVar[str] = "label"
+    guesses: ClassVar[bool] = True
     annotation: float = 0.0
     sampling: str = "uniform"
 
@@ -360,6 +367,9 @@ class Method:
 
     A `reference` is shown beside the methods and never ranked; `ratio` pins it to one ratio (full is
     at 0). `beside` makes a Random that keeps as many images as that method bought labels in all.
+    `final` says what is tested in the end: a network trained from scratch on the subset with its true
+    labels ("truth", what pruning is for) or with those of the labeler ("labels"), or the network with
+    which the labeler made them ("labeler").
     """
 
     name: str = field(kw_only=False)
@@ -370,8 +380,13 @@ class Method:
     reference: bool = False
     ratio: int | None = None
     beside: Method | None = None
+    final: str = "truth"
 
     def __post_init__(self) -> None:
+        known = self.final in ("truth", "labels", "labeler")
+        require(known, f"method {self.name!r}: final", self.final, "'truth', 'labels' or 'labeler'")
+        if self.final != "truth" and not self.labeler:
+            raise PrunebenchError(f"method {self.name!r}: final {self.final!r} needs a labeler")
         supplied = {*COMMON, "embeddings", "keep"}
         if self.labeler:
             supplied |= {"labels", "dynamics", "known"}

@@ -11,6 +11,9 @@ from prunebench.forecast import Forecast, learnt, probe
 from prunebench.matrix import Matrix
 from prunebench.stages import VERSIONS, Stage
 
+WIDEST = 60  # letters of a title in a plan; --each shows all
+STATES = ("failed", "running", "left", "done")  # a cell is in the first of these in which a part of it is
+
 
 @dataclass
 class Line:
@@ -34,7 +37,7 @@ class Line:
         return [
             self.dataset,
             self.kind,
-            self.title,
+            self.title if each or len(self.title) <= WIDEST else f"{self.title[: WIDEST - 1]}…",
             *own,
             self.stored,
             self.to_make,
@@ -46,8 +49,8 @@ class Line:
 def lines(matrix: Matrix, each: bool) -> list[Line]:
     """Return the plan of a matrix in the order of its stages; with `each`, one line per stage."""
     users: dict[str, list[str]] = {}
-    for cell, target in matrix.graph.targets.items():
-        for stage in target.ancestors():
+    for cell in matrix.graph.targets:
+        for stage in (s for end in matrix.graph.ends(cell) for s in end.ancestors()):
             if cell.method.name not in (names := users.setdefault(stage.key, [])):
                 names.append(cell.method.name)
     forecast = learnt(matrix)
@@ -99,11 +102,12 @@ def status(matrix: Matrix) -> tuple[list[list[object]], list[str]]:
     """Return done, running, failed and left cells by dataset and method, and a line for each failure."""
     counts: dict[tuple[str, str], dict[str, int]] = {}
     failures: dict[str, str] = {}
-    for cell, target in matrix.graph.targets.items():
+    for cell in matrix.graph.targets:
         count = counts.setdefault(
-            (cell.dataset.name, cell.method.name), {"done": 0, "running": 0, "failed": 0, "left": 0}
+            (cell.dataset.name, cell.method.name), dict.fromkeys(("done", "running", "failed", "left"), 0)
         )
-        count[_state(matrix, target, failures)] += 1
+        states = {_state(matrix, end, failures) for end in matrix.graph.ends(cell)}
+        count[next(state for state in STATES if state in states)] += 1
     return [[*names, *count.values()] for names, count in counts.items()], list(failures.values())
 
 

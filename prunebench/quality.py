@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from prunebench.artefacts import Array, Labels
+from prunebench.artefacts import Array, Labels, Quality
 
 
 def confusion(values: Array, truth: Array, classes: int) -> Array:
@@ -31,7 +31,7 @@ def balanced(values: Array, truth: Array, classes: int) -> float:
     return 100 * float((right[sizes > 0] / sizes[sizes > 0]).mean())
 
 
-def measure(labels: Labels, truth: Array, classes: int) -> dict[str, float]:
+def measure(labels: Labels, truth: Array, classes: int) -> Quality:
     """Measure labels on all images, and under `unlabelled_` on those that were not paid for.
 
     accuracy: percent labelled right as they stand, for labels whose space is "class". hungarian: percent
@@ -41,15 +41,20 @@ def measure(labels: Labels, truth: Array, classes: int) -> dict[str, float]:
     with. prior_distance: total variation between the shares of labels and of true classes, in 0..1
     (clusters after renaming). confidence: mean, where the labeler gives one.
     """
-    found = _on(labels, truth, classes)
+    found, named = _on(labels, truth, classes)
     unpaid = np.flatnonzero(~labels.paid)
     if 0 < len(unpaid) < len(truth):
-        part = _on(labels[unpaid], truth[unpaid], classes)
+        part, _ = _on(labels[unpaid], truth[unpaid], classes)
         found |= {f"unlabelled_{name}": value for name, value in part.items()}
-    return found
+    return Quality(
+        metrics=found,
+        labels_per_class=np.bincount(named[named >= 0], minlength=classes).tolist(),
+        truth_per_class=np.bincount(truth, minlength=classes).tolist(),
+    )
 
 
-def _on(labels: Labels, truth: Array, classes: int) -> dict[str, float]:
+def _on(labels: Labels, truth: Array, classes: int) -> tuple[dict[str, float], Array]:
+    """Return the metrics, and the labels by the names of classes."""
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
     values = labels.values
@@ -68,4 +73,4 @@ def _on(labels: Labels, truth: Array, classes: int) -> dict[str, float]:
         found["accuracy"] = 100 * float((values == truth).mean())
     if labels.confidences is not None:
         found["confidence"] = float(labels.confidences.mean())
-    return found
+    return found, named

@@ -92,7 +92,7 @@ class Registry:
 
         def value_of(value: Any) -> Any:
             if isinstance(value, Mapping):
-                return self.rebuild(value)
+                return value["file"] if "file" in value else self.rebuild(value)
             return tuple(map(value_of, value)) if isinstance(value, list) else value
 
         values = {name: value_of(value) for name, value in identity["fields"].items()}

@@ -22,10 +22,11 @@ GPU_TOLERANCE = 0.3  # percentage points within which two GPU runs of one cell a
 class Result(BaseModel):
     """One finished cell. Accuracies are percentages on the clean test split, of the last epoch.
 
-    labels_selection: true labels handed out before the selection; labels_training: images kept;
-    labels_total: their union, which is what the subset cost in labels. seconds: by stage, as if this
-    cell had been run alone; gpu_seconds: the part of them spent on a GPU. Keys name artefacts in the
-    store that made the row.
+    labels_selection: true labels handed out before the selection; labels_training: images kept, 0 where
+    the network that is tested did not train on true labels; labels_total: their union, which is what the
+    subset cost in labels. quality, labels_per_class: of guessed labels (see `prunebench.quality.measure`),
+    empty where nothing was guessed. seconds: by stage, as if this cell had been run alone; gpu_seconds:
+    the part of them spent on a GPU. Keys name artefacts in the store that made the row.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,6 +60,9 @@ class Result(BaseModel):
     labels_selection: int
     labels_training: int
     labels_total: int
+    labeler: str | None = None
+    quality: dict[str, float] = {}
+    labels_per_class: list[int] = []
     pretraining: list[str] = []
     seconds: dict[str, float]
     gpu_seconds: dict[str, float]

@@ -6,10 +6,11 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prunebench import results
+from prunebench import results, schedule
 from prunebench.display import Live, cell_line
 from prunebench.errors import PrunebenchError
 from prunebench.executors import local
@@ -25,34 +26,72 @@ def run_matrix(
 ) -> dict[str, str]:
     """Run what is missing of a matrix and append a row per cell under `folder`.
 
-    Return the cells that failed, by name, each with why. Raise KeyboardInterrupt after an orderly stop.
+    Return the cells that failed, by name, each with why. Raise PrunebenchError before anything is made
+    where a part lacks a file, KeyboardInterrupt after an orderly stop.
     """
-    needed = matrix.missing()
-    count = min(len(needed), local.default_workers(matrix.device) if workers is None else workers)
-    made: set[str] = set()
-    place = 0
-    with Live(needed.values(), forecast, count) as live:
-
-        def stage_made(stage: Stage) -> None:
-            made.add(stage.key)
-            live.made(stage, matrix.store.manifest(stage.key)["seconds"])
+    with _work(matrix, matrix.missing(), forecast, engine, workers) as work:
+        place = 0
 
         def cell_done(cell: Cell, row: Result) -> None:
             nonlocal place
             place += 1
             results.append(folder, row)
-            live.line(cell_line(cell, row, place, len(matrix.cells), row.accuracy_key in made))
+            work.live.line(cell_line(cell, row, place, len(matrix.cells), row.accuracy_key in work.made))
 
-        engine_at_work = local.executor(engine, count, live.tell)
+        failures = matrix.run(work.executor, work.needed, work.stage_made, cell_done)
+    return {cell.name: explained(error) for cell, error in failures.items()}
+
+
+def make_labels(
+    matrix: Matrix, forecast: Forecast, engine: str = "local", workers: int | None = None
+) -> dict[str, str]:
+    """Make what is missing of the labels of a matrix and of their quality, and nothing else.
+
+    Return what failed, by dataset and labeler, each with why. Raise as `run_matrix` does.
+    """
+    ends = {stage.key: stage for stage in matrix.graph.qualities.values() if stage is not None}
+    needed = schedule.missing(ends.values(), matrix.store)
+    with _work(matrix, needed, forecast, engine, workers) as work:
+        outcome = schedule.walk(needed, work.executor, matrix.job, work.stage_made)
+    return {
+        f"{stage.dataset.name} {stage.inputs['labels'].title}": explained(error)
+        for stage in ends.values()
+        if (error := outcome.failure(stage)) is not None
+    }
+
+
+@dataclass
+class _Work:
+    """A walk under way: the engine at work, what it is to make, what it made, and what is shown of it."""
+
+    matrix: Matrix
+    needed: dict[str, Stage]
+    executor: local.LocalExecutor | local.InlineExecutor
+    live: Live
+    made: set[str] = field(default_factory=set)
+
+    def stage_made(self, stage: Stage) -> None:
+        self.made.add(stage.key)
+        self.live.made(stage, self.matrix.store.manifest(stage.key)["seconds"])
+
+
+@contextmanager
+def _work(
+    matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: str, workers: int | None
+) -> Iterator[_Work]:
+    """Start an engine and show its progress; in the end stop it and leave no litter in the store."""
+    matrix.check_parts(needed)
+    count = min(len(needed), local.default_workers(matrix.device) if workers is None else workers)
+    with Live(needed.values(), forecast, count) as live:
+        work = _Work(matrix, needed, local.executor(engine, count, live.tell), live)
         try:
             with interruptible():
-                failures = matrix.run(engine_at_work, needed, stage_made, cell_done)
+                yield work
         finally:
-            engine_at_work.shutdown()
+            work.executor.shutdown()
             for key in needed:
-                if key not in made:
+                if key not in work.made:
                     matrix.store.sweep(key)
-    return {cell.name: explained(error) for cell, error in failures.items()}
 
 
 def explained(error: Exception) -> str:

@@ -4,6 +4,7 @@ dataset --+--> known (label draw) --+
           +--> embeddings ----------+---------------------------+
           |                         v                           v
           +----------------------> labels --> dynamics --> scores --> subset --> accuracy
+                                     +------> quality
 
 Stages are shared wherever their keys are equal: between methods, ratios, seeds and suites.
 """
@@ -22,7 +23,7 @@ import numpy as np
 
 from prunebench import seeds, store
 from prunebench.errors import DataAbsentError
-from prunebench.identity import foreign_code, identity
+from prunebench.identity import at_defaults, foreign_code, identity, placeless
 from prunebench.parts import PROXY, Dataset, Labeler, Part, View
 from prunebench.store import Store
 from prunebench.suite import Cell
@@ -32,6 +33,7 @@ VERSIONS = {
     "known": 1,
     "embeddings": 1,
     "labels": 1,
+    "quality": 1,
     "dynamics": 1,
     "scores": 1,
     "subset": 1,
@@ -41,29 +43,23 @@ VERSIONS = {
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One computation. identity is JSON; inputs are the stages it reads; root is the dataset's key."""
+    """One computation. identity is JSON; inputs are the stages it reads; root is the dataset's key.
+
+    title: what it runs, such as dual(window=10), for plans and messages.
+    """
 
     kind: str
     identity: dict[str, Any]
     inputs: dict[str, Stage]
     root: str
     dataset: Dataset
+    title: str
 
     @cached_property
     def key(self) -> str:
         """The key of what this stage makes."""
         inputs = {name: stage.key for name, stage in self.inputs.items()} | {"dataset": self.root}
-        return store.key(self.kind, VERSIONS[self.kind], self.identity, inputs)
-
-    @property
-    def title(self) -> str:
-        """What the stage runs, such as dual(window=10), for plans and messages."""
-        if part := self.identity.get("part"):
-            return _spelled(part)
-        if self.kind == "known":
-            return f"{self.identity['annotation']:.0%} of the labels, {self.identity['sampling']}"
-        recipe = self.identity.get("recipe")
-        return f"{recipe['network']}, {recipe['epochs']} epochs" if recipe else self.kind
+        return store.key(self.kind, VERSIONS[self.kind], placeless(self.identity), inputs)
 
     @property
     def ratio(self) -> int | None:
@@ -100,12 +96,18 @@ class Job:
     device: str
 
 
-def _spelled(part: dict[str, Any]) -> str:
-    values = {name: _spelled(v) if isinstance(v, dict) else v for name, v in part["fields"].items()}
-    shown = ", ".join(
-        f"{name}={value}" for name, value in values.items() if (name, value) != ("per_class", False)
-    )
-    return f"{part['part']}({shown})"
+def _spelled(part: Part) -> str:
+    """Spell a part with the fields that are not at their default."""
+
+    def plain(value: Any) -> str:
+        if isinstance(value, tuple) and any(isinstance(inner, Part) for inner in value):
+            return " + ".join(map(plain, value))
+        return _spelled(value) if isinstance(value, Part) else str(value)
+
+    open_fields = at_defaults(part)
+    own = {e.name: getattr(part, e.name) for e in fields(part) if e.name not in open_fields}
+    shown = ", ".join(f"{name}={plain(value)}" for name, value in own.items())
+    return f"{part.name}({shown})" if shown else part.name
 
 
 class Graph:
@@ -116,10 +118,17 @@ class Graph:
         self.roots = roots
         self._built: dict[str, Stage] = {}
         self.targets = {cell: self._accuracy(cell) for cell in cells}
-        self.stages = {stage.key: stage for target in self.targets.values() for stage in target.ancestors()}
+        self.qualities = {cell: self._quality(cell) for cell in self.targets}
+        self.stages = {s.key: s for cell in self.targets for end in self.ends(cell) for s in end.ancestors()}
 
-    def _stage(self, cell: Cell, kind: str, identity: dict[str, Any], inputs: dict[str, Stage]) -> Stage:
-        stage = Stage(kind, identity, inputs, self.roots[cell.dataset.name], cell.dataset)
+    def ends(self, cell: Cell) -> list[Stage]:
+        """Return the stages that a row is made from: the accuracy, and the quality of guessed labels."""
+        return [stage for stage in (self.targets[cell], self.qualities[cell]) if stage is not None]
+
+    def _stage(
+        self, cell: Cell, kind: str, what: dict[str, Any], inputs: dict[str, Stage], title: str = ""
+    ) -> Stage:
+        stage = Stage(kind, what, inputs, self.roots[cell.dataset.name], cell.dataset, title or kind)
         return self._built.setdefault(stage.key, stage)
 
     def _part(self, cell: Cell, kind: str, part: Part, available: dict[str, Stage], **extra: Any) -> Stage:
@@ -133,7 +142,7 @@ class Graph:
             what["recipe"] = asdict(cell.recipe)
         if "rng" in needs:
             what["seed"] = _seed(kind, cell.seed if kind == "subset" else _upstream(cell))
-        return self._stage(cell, kind, what, inputs)
+        return self._stage(cell, kind, what, inputs, _spelled(part))
 
     def _embeddings(self, cell: Cell, part: Part, available: dict[str, Stage]) -> dict[str, Stage]:
         """Build one embeddings stage per backbone of a part, in order: embeddings/0, embeddings/1, ..."""
@@ -143,7 +152,9 @@ class Graph:
             if backbone == PROXY:
                 recipe = {"recipe": asdict(cell.recipe)}
                 dynamics = {"dynamics": available["dynamics"]}
-                found[f"embeddings/{place}"] = self._stage(cell, "embeddings", recipe, dynamics)
+                found[f"embeddings/{place}"] = self._stage(
+                    cell, "embeddings", recipe, dynamics, "the proxy network"
+                )
             else:
                 found[f"embeddings/{place}"] = self._part(cell, "embeddings", backbone, {})
         return found
@@ -153,7 +164,8 @@ class Graph:
         what: dict[str, Any] = {"annotation": labeler.annotation, "sampling": labeler.sampling}
         if 0 < labeler.annotation < 1:
             what["seed"] = _seed("known", _upstream(cell))
-        return self._stage(cell, "known", what, {})
+        title = f"{labeler.annotation:.0%} of the labels, {labeler.sampling}"
+        return self._stage(cell, "known", what, {}, title)
 
     def _upstream_stages(self, cell: Cell) -> dict[str, Stage]:
         """Build known, labels, dynamics and scores, as far as the method has them."""
@@ -162,7 +174,8 @@ class Graph:
             found["known"] = self.known(cell, method.labeler)
             found["labels"] = self._part(cell, "labels", method.labeler, found)
             what = {"recipe": asdict(cell.recipe), "seed": _seed("dynamics", _upstream(cell))}
-            found["dynamics"] = self._stage(cell, "dynamics", what, {"labels": found["labels"]})
+            inputs = {"labels": found["labels"]}
+            found["dynamics"] = self._stage(cell, "dynamics", what, inputs, _training(cell))
         if method.scorer is not None:
             found["scores"] = self._part(cell, "scores", method.scorer, found)
         return found
@@ -181,11 +194,27 @@ class Graph:
         other = Cell(**{**_values(cell), "method": beside})
         what = {"part": identity(cell.selector), "seed": _seed("subset", cell.seed)}
         inputs = {"beside": self.subset(other), "known": self.known(other, beside.labeler)}
-        return self._stage(cell, "subset", what, inputs)
+        return self._stage(cell, "subset", what, inputs, _spelled(cell.selector))
 
     def _accuracy(self, cell: Cell) -> Stage:
+        inputs, final = {"subset": self.subset(cell)}, cell.method.final
         what = {"recipe": asdict(cell.recipe), "seed": _seed("accuracy", cell.seed)}
-        return self._stage(cell, "accuracy", what, {"subset": self.subset(cell)})
+        if final != "truth":
+            inputs["labels"] = self._upstream_stages(cell)["labels"]
+        if final == "labeler":
+            return self._stage(cell, "accuracy", {}, inputs, "the labeler's own network")
+        return self._stage(cell, "accuracy", what, inputs, _training(cell))
+
+    def _quality(self, cell: Cell) -> Stage | None:
+        labeler = cell.method.labeler
+        if labeler is None or not labeler.guesses:
+            return None
+        return self._stage(cell, "quality", {}, {"labels": self._upstream_stages(cell)["labels"]})
+
+
+def _training(cell: Cell) -> str:
+    length = f"{cell.recipe.iterations} steps" if cell.recipe.iterations else f"{cell.recipe.epochs} epochs"
+    return f"{cell.recipe.network}, {length}"
 
 
 def _values(cell: Cell) -> dict[str, Any]:

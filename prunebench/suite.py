@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.identity import at_defaults, change, construct, identity, map_parts
-from prunebench.parts import Dataset, Method, Part, Recipe, Selector
+from prunebench.identity import at_defaults, change, construct, identity, map_parts, placeless
+from prunebench.parts import Backbone, Dataset, Method, Part, Recipe, Selector
 from prunebench.registry import NAME, Registry
 from prunebench.store import canonical
 
@@ -126,8 +126,8 @@ class Cell:
             "tuning": self.tuning,
             "repeats": self.repeats,
             "protocol": PROTOCOL,
-        }
-        return hashlib.sha256(canonical(meaning).encode()).hexdigest()[:16]
+        } | ({} if self.method.final == "truth" else {"final": self.method.final})
+        return hashlib.sha256(canonical(placeless(meaning)).encode()).hexdigest()[:16]
 
 
 def shipped() -> Path:
@@ -257,8 +257,13 @@ class Resolver:
                     used[path] = given[name] = value
             return change(part, given, part.name) if given else part
 
-        backbones = self.registry.resolve_backbones
-        parts = {kind: map_parts(backbones(part), visit) for kind, part in method.parts.items()}
+        def inside(part: Part) -> Part:
+            return visit(part) if isinstance(part, Backbone) else part
+
+        # First what names backbones; then these are looked up, and what is said about them filled in.
+        named = {kind: map_parts(part, visit) for kind, part in method.parts.items()}
+        found = {kind: self.registry.resolve_backbones(part) for kind, part in named.items()}
+        parts = {kind: map_parts(part, inside) for kind, part in found.items()}
         used |= {path: value for path, value in self.filters.changes.items() if path.startswith("recipe.")}
         suffix = "{" + ",".join(f"{path}={value}" for path, value in used.items()) + "}" if used else ""
         return replace(method, name=method.name + suffix, title=method.title + suffix, **parts)  # type: ignore[arg-type]

@@ -10,16 +10,15 @@ from prunebench.conformance import MemoryCheckpoint, check, conform, synthetic_p
 from prunebench.errors import PrunebenchError
 from prunebench.parts import Backbone, Labeler, Scorer, Selector
 from prunebench_plugins.backbones.pixels import Pixels
-from prunebench_plugins.labelers import register_labelers
-from prunebench_plugins.scorers import register_scorers
-from prunebench_plugins.selectors import register_selectors
 from prunebench_plugins.selectors.cutoff import Cutoff
+from prunebench_plugins.selectors.include import Include
+from tests.plugins.brief import READY, brief
 
 BUILT_IN = [
-    Pixels(),
+    *(brief(kind, name) for kind, name in READY),
     Pixels(components=5),
-    *(cls() for cls in (*register_labelers(), *register_scorers(), *register_selectors())),
     Cutoff(cutoff=0.4),  # refuses every ratio below 40
+    Include(selector=Cutoff()),
 ]
 
 

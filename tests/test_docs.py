@@ -39,6 +39,8 @@ def test_every_input_of_the_vocabulary_is_documented(name: str) -> None:
 def test_every_part_and_method_is_documented(kind: str, name: str) -> None:
     if kind == "methods":
         assert f"| `{name}`" in DOCS["README.md"]
+    elif kind == "backbones" and f"{name}.md" not in DOCS:
+        assert f"| `{name}` |" in DOCS["backbones.md"]
     else:
         assert DOCS[f"{name}.md"].startswith(f"# {name}\n")
 

@@ -15,9 +15,9 @@ LAYERS = re.findall(
     r"\w+",
     """
     errors artefacts parts identity hookspecs seeds sampling store registry images
-    randaugment augment multicrop wide_resnet networks training neighbours
-    suite stages making jobs schedule executors results statistics matrix quality
-    forecast display running planning leaderboard pages listing conformance cli
+    randaugment augment multicrop wide_resnet networks training neighbours quality
+    suite stages making jobs schedule executors results statistics matrix
+    forecast display running planning leaderboard pages labels listing conformance cli
     """,
 )
 MODULES = {

@@ -99,7 +99,7 @@ def test_embeddings_need_a_backbone_field():
 
 
 def test_an_argument_with_a_default_is_optional():
-    assert Near.needs() == {"embeddings": True, "labels": False}
+    assert Near().needs() == {"embeddings": True, "labels": False}
 
 
 # Methods

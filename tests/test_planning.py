@@ -89,7 +89,7 @@ def test_status_counts_cells(matrix, make, offer):
     make(matrix(both[1]))
     rows, failures = planning.status(matrix(*both, seeds=[0, 1]))
     assert sorted(rows) == [["toy", "moody", 0, 0, 2, 0], ["toy", "random", 1, 0, 0, 1]]
-    assert failures == ["failed: toy subset moody(): ValueError: not today"]
+    assert failures == ["failed: toy subset moody: ValueError: not today"]
 
 
 def test_status_sees_what_is_running(matrix):

@@ -94,7 +94,12 @@ def test_every_hook_has_a_test(hook):
     ("kind", "name", "message"),
     [
         ("scorers", "aumm", "no scorer named 'aumm'. Did you mean 'aum'? See: prunebench list scorers"),
-        ("backbones", "zz", "no backbone named 'zz'. Known: pixels. See: prunebench list backbones"),
+        (
+            "selectors",
+            "zz",
+            "no selector named 'zz'. Known: beta, cutoff, include, known, random, "
+            "stratified, top. See: prunebench list selectors",
+        ),
     ],
 )
 def test_an_unknown_name_is_answered_with_what_exists(kind, name, message):

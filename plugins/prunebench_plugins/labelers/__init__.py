@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from prunebench.hookspecs import hookimpl
 from prunebench.parts import Labeler
+from prunebench_plugins.labelers.fixmatch import FixMatch
 from prunebench_plugins.labelers.ground_truth import GroundTruth
+from prunebench_plugins.labelers.labelled_only import LabelledOnly
 from prunebench_plugins.labelers.none import NoLabeler
+from prunebench_plugins.labelers.probe import Probe
+from prunebench_plugins.labelers.propagate import Propagate
+from prunebench_plugins.labelers.temi import Temi
+from prunebench_plugins.labelers.zeroshot import Zeroshot
 
 
 @hookimpl
 def register_labelers() -> list[type[Labeler]]:
     """Return the built-in labelers."""
-    return [GroundTruth, NoLabeler]
+    return [FixMatch, GroundTruth, LabelledOnly, NoLabeler, Probe, Propagate, Temi, Zeroshot]

@@ -20,8 +20,9 @@ class FixMatch(Labeler):
     trained for epochs of the unlabelled images (SemiPrune, section 3.3, table 7). A step takes `batch`
     labelled and `mu` times as many unlabelled images. The guess on a weakly augmented image counts if
     its probability reaches `threshold`; the network then has to make it on a strongly augmented view,
-    with `weight_u` in the loss. SGD with Nesterov momentum; the learning rate falls from `lr` as
-    cos(7/16 pi t). The labels are those of the exponential moving average of the weights.
+    with `weight_u` in the loss; at 0, unlabelled images are not looked at. SGD with Nesterov momentum;
+    the learning rate falls from `lr` as cos(7/16 pi t). The labels are those of the exponential moving
+    average of the weights.
 
     iterations: steps, instead of `epochs`. include_labelled: the paid images are also among the
     unlabelled ones. joint: all views of a step pass the network as one batch, hence share the
@@ -71,12 +72,12 @@ class FixMatch(Labeler):
         progress: Progress,
         checkpoint: Checkpoint,
     ) -> Labels:
-        """Return the paid labels where they were bought, guesses elsewhere, with their probabilities.
+        """Return the paid labels where they were bought, guesses elsewhere, with probabilities and network.
 
         A class without a paid image is never learned. Raise PrunebenchError where nothing was paid or
         nothing is unlabelled, and for bf16 on a CPU; DivergedError for a loss that is not finite.
         """
-        from prunebench import training
+        from prunebench import networks, training
         from prunebench_plugins.labelers.semi_supervised import FixedThreshold, train
 
         network = train(
@@ -96,4 +97,6 @@ class FixMatch(Labeler):
             values=np.where(paid, known, probability.argmax(1)),
             paid=paid,
             confidences=np.where(paid, 1, probability.max(1)),
+            network=self.network,
+            weights=networks.state(network),
         )

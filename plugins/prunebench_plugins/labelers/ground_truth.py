@@ -17,6 +17,7 @@ class GroundTruth(Labeler):
     """
 
     name: ClassVar[str] = "ground_truth"
+    guesses: ClassVar[bool] = False
     annotation: float = 1.0
 
     def label(self, known: Array) -> Array:

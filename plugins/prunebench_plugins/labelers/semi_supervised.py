@@ -174,12 +174,7 @@ class _Run:
     def advance(self) -> None:
         """Make one step."""
         place = self.step % self.per_epoch
-        labelled = self.labelled_order.view(self.per_epoch, -1)[place]
-        unlabelled = self.unlabelled_order.view(self.per_epoch, -1)[place]
-        sizes = [len(labelled), len(unlabelled), len(unlabelled)]
-        logits, weak, strong = self.logits(self.views(labelled, unlabelled), sizes)
-        loss = functional.cross_entropy(logits, self.known[labelled])
-        loss = loss + self.settings.weight_u * consistency(weak, strong, self.rule, unlabelled)
+        loss = self.loss(place)
         self.network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.descend(learning_rate(self.step, self.steps, self.settings.lr))
@@ -192,19 +187,37 @@ class _Run:
         if complete:
             self.shuffle()
 
+    def loss(self, place: int) -> Tensor:
+        """Return the loss on the images of an epoch's step: a number."""
+        labelled = self.labelled_order.view(self.per_epoch, -1)[place]
+        unlabelled = self.unlabelled_order.view(self.per_epoch, -1)[place]
+        if self.settings.weight_u == 0:
+            with self.autocast():
+                logits = self.network(self.views(labelled, labelled[:0])).float()
+            return functional.cross_entropy(logits, self.known[labelled])
+        sizes = [len(labelled), len(unlabelled), len(unlabelled)]
+        logits, weak, strong = self.logits(self.views(labelled, unlabelled), sizes)
+        guessed = consistency(weak, strong, self.rule, unlabelled)
+        return functional.cross_entropy(logits, self.known[labelled]) + self.settings.weight_u * guessed
+
+    def autocast(self) -> torch.autocast:
+        """Return the precision of forward passes."""
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.settings.precision == "bf16")
+
     def views(self, labelled: Tensor, unlabelled: Tensor) -> Tensor:
         """Return the labelled images, weak views and strong views: float [b + 2 mu b, c, r, r]."""
         pictures = self.images[torch.cat((labelled, unlabelled, unlabelled))]
         pictures = crop(pictures, self.images.resolution // 8, "reflect", self.generator)
         if self.settings.flip:
             pictures = flip(pictures, self.generator)
-        strong = pictures[-len(unlabelled) :]
-        strong.copy_(randaugment(strong, self.generator))
+        if len(unlabelled):
+            strong = pictures[-len(unlabelled) :]
+            strong.copy_(randaugment(strong, self.generator))
         return normalise(pictures, self.images.mean, self.images.std)
 
     def logits(self, views: Tensor, sizes: list[int]) -> list[Tensor]:
         """Return the logits of the labelled, weak and strong views."""
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+        with self.autocast():
             if self.settings.joint:
                 return list(torch.split(self.network(views).float(), sizes))
             labelled, weak, strong = torch.split(views, sizes)

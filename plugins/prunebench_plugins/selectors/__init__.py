@@ -6,6 +6,7 @@ from prunebench.hookspecs import hookimpl
 from prunebench.parts import Selector
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.cutoff import Cutoff
+from prunebench_plugins.selectors.include import Include
 from prunebench_plugins.selectors.known import Known
 from prunebench_plugins.selectors.random import Random
 from prunebench_plugins.selectors.stratified import Stratified
@@ -15,4 +16,4 @@ from prunebench_plugins.selectors.top import Top
 @hookimpl
 def register_selectors() -> list[type[Selector]]:
     """Return the built-in selectors."""
-    return [Beta, Cutoff, Known, Random, Stratified, Top]
+    return [Beta, Cutoff, Include, Known, Random, Stratified, Top]

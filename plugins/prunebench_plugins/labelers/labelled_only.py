@@ -1,0 +1,44 @@
+"""Labelled only: the network of FixMatch without its unlabelled images, the control of semi-supervision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array, Labels
+from prunebench.images import Images
+from prunebench.parts import Checkpoint, Labeler, Progress
+from prunebench_plugins.labelers.fixmatch import FixMatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledOnly(Labeler):
+    """What FixMatch would label, had it never looked at an unlabelled image.
+
+    The network, its steps, batches of labelled images, learning rate, weak augmentation and moving
+    average are those of `fixmatch`; only its consistency loss is left out, and with it the unlabelled
+    half of every batch.
+    """
+
+    name: ClassVar[str] = "labelled_only"
+    annotation: float = 0.1
+    fixmatch: FixMatch = FixMatch()
+
+    def label(
+        self,
+        images: Images,
+        classes: tuple[str, ...],
+        known: Array,
+        rng: np.random.Generator,
+        device: str,
+        progress: Progress,
+        checkpoint: Checkpoint,
+    ) -> Labels:
+        """Return the paid labels where they were bought, guesses elsewhere, with probabilities and network.
+
+        Raise what `FixMatch.label` raises.
+        """
+        alone = replace(self.fixmatch, weight_u=0.0)
+        return alone.label(images, classes, known, rng, device, progress, checkpoint)

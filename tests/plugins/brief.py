@@ -1,0 +1,47 @@
+"""The built-in parts as tests make them: those that train, in settings that take a fraction of a second."""
+
+from __future__ import annotations
+
+from prunebench.errors import PrunebenchError
+from prunebench.parts import Part
+from prunebench.registry import load
+from prunebench_plugins.backbones.efficientnet import EfficientnetLite0
+from prunebench_plugins.backbones.swav import Swav
+from prunebench_plugins.labelers.fixmatch import FixMatch
+from prunebench_plugins.labelers.labelled_only import LabelledOnly
+from prunebench_plugins.labelers.temi import Temi
+
+FIXMATCH = FixMatch(network="cnn", iterations=10, batch=8, mu=2, bn_momentum=0.1)
+BRIEF = {
+    part.name: part
+    for part in (
+        FIXMATCH,
+        LabelledOnly(fixmatch=FIXMATCH),
+        Temi(heads=2, neighbours=5, hidden=16, bottleneck=8, epochs=4, warmup_epochs=1, batch=32, lr=0.01),
+        Swav(network="cnn", hidden=16, projection=8, epochs=2, warmup_epochs=1, batch=32, freeze_steps=1),
+        EfficientnetLite0(side=32),
+    )
+}
+KINDS = ("backbones", "labelers", "scorers", "selectors")
+
+
+def brief(kind: str, name: str) -> Part:
+    """Return a built-in part, at its defaults where they are quick."""
+    return BRIEF.get(name) or load().part(kind.removesuffix("s"), name)
+
+
+def ready(kind: str, name: str) -> bool:
+    """Whether everything a part reads is here, and it takes any embeddings."""
+    try:
+        brief(kind, name).ready()
+    except PrunebenchError:
+        return False
+    return name != "zeroshot"  # it wants the embeddings of its own backbone
+
+
+BUILT_IN = [
+    (kind, name)
+    for (kind, name), owner in sorted(load().owners.items())
+    if owner == "prunebench" and kind in KINDS
+]
+READY = [(kind, name) for kind, name in BUILT_IN if ready(kind, name)]

@@ -1,0 +1,50 @@
+"""Include: paid images first, another selector for the rest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from prunebench.errors import PrunebenchError
+from prunebench_plugins.selectors.beta import Beta
+from prunebench_plugins.selectors.cutoff import Cutoff
+from prunebench_plugins.selectors.include import Include
+from prunebench_plugins.selectors.random import Random
+from prunebench_plugins.selectors.top import Top
+
+KNOWN = np.array([-1, 3, -1, -1, 0, -1, -1, -1])
+SCORES = np.array([7.0, 0, 6, 5, 0, 4, 3, 2])
+
+
+def test_the_paid_images_are_kept_and_the_rest_is_chosen_by_the_held_selector() -> None:
+    rng = np.random.default_rng(0)
+    chosen = Include(selector=Top()).select(known=KNOWN, keep=4, scores=SCORES, rng=rng)
+    assert chosen.tolist() == [1, 4, 0, 2]
+
+
+def test_the_held_selector_sees_the_unpaid_images_alone() -> None:
+    """A cutoff of a third drops two of the six unpaid images."""
+    held = Include(selector=Cutoff(cutoff=1 / 3))
+    chosen = held.select(known=KNOWN, keep=4, scores=SCORES, rng=np.random.default_rng(0))
+    assert chosen.tolist() == [1, 4, 3, 5]
+
+
+def test_it_needs_what_the_held_selector_needs() -> None:
+    assert Include(selector=Cutoff()).needs() == {"scores": True, "keep": True, "rng": True, "known": True}
+    assert "dynamics" not in Include(selector=Random()).needs()
+
+
+def test_the_held_selector_follows_the_ratio() -> None:
+    assert Include(selector=Cutoff()).at(70).selector == Cutoff(cutoff=0.4)
+    assert Include(selector=Beta()).at(70).selector == Beta().at(70)
+
+
+def test_more_paid_images_than_are_to_be_kept_is_one_line() -> None:
+    with pytest.raises(PrunebenchError, match="include keeps all 2 paid images, but only 1 are to be kept"):
+        Include().select(known=KNOWN, keep=1, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("options", [{"per_class": True}, {"selector": Random(per_class=True)}])
+def test_per_class_is_refused_rather_than_ignored(options: dict) -> None:
+    with pytest.raises(PrunebenchError, match="per_class is True, expected false where include is used"):
+        Include(**options)
