@@ -65,6 +65,7 @@ def probe(matrix: Matrix, forecast: Forecast, stages: Iterable[Stage]) -> None:
         for stage in stages
         if stage.kind in ("dynamics", "accuracy")
         and "recipe" in stage.identity
+        and "proxy_backbone" not in stage.identity["recipe"]
         and _like(stage) not in forecast.seen
         and not stage.root.startswith("absent:")
     }

@@ -84,6 +84,37 @@ class Images:
         return self._tensor
 
 
+class Vectors(Images):
+    """Embeddings in the place of images: float32 [n, d] seen as d channels of one pixel each.
+
+    Mean and standard deviation are those of each coordinate, so that whoever normalises images
+    standardises these; a coordinate that never changes becomes 0.
+    """
+
+    def __init__(self, values: Array, *, device: str = "cpu", like: Vectors | None = None) -> None:
+        self.array = values.reshape(*values.shape[:2], 1, 1)
+        self.device, self._tensor = device, None
+        if like is None:
+            std = values.std(axis=0, dtype=np.float64)
+            # Pixels are divided by 255 before they are normalised; these are no pixels.
+            self.mean = tuple(values.mean(axis=0, dtype=np.float64) / 255)
+            self.std = tuple(np.where(std > 0, std, 1) / 255)
+        else:
+            self.mean, self.std = like.mean, like.std
+
+    def to(self, device: str) -> Vectors:
+        """Return the same vectors, resident on `device`."""
+        return self if device == self.device else Vectors(self.array, device=device, like=self)
+
+    def take(self, index: Array) -> Vectors:
+        """Return the vectors of `index` alone, standardised as all of them are."""
+        return Vectors(self.array[index], device=self.device, like=self)
+
+    def __getitem__(self, index: slice | Array | torch.Tensor) -> torch.Tensor:
+        chosen = super().__getitem__(index)
+        return chosen.clone() if isinstance(index, slice) else chosen  # float32 is normalised in place
+
+
 PER_IMAGE = ("embeddings", "labels", "dynamics", "scores", "known")
 
 

@@ -148,6 +148,8 @@ def accuracy_table(board: Board) -> Table:
         "Bold: best, underlined: second, among complete cells of methods without all labels. "
         f"{GAP} marks a cell without a result; references are never ranked."
     ]
+    seen = [(rows[0].title, backbone) for rows in methods for backbone in rows[0].pretraining]
+    notes += [f"{title} uses a pretrained backbone, {backbone}." for title, backbone in seen]
     return Table("Accuracy", header, body, notes)
 
 

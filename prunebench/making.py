@@ -6,6 +6,7 @@ Truth is read here alone: for the label draw, for the quality of labels and for 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from prunebench.artefacts import (
 )
 from prunebench.errors import PrunebenchError
 from prunebench.identity import construct, identity
-from prunebench.images import Images, sliced
+from prunebench.images import Images, Vectors, sliced
 from prunebench.parts import Dataset, Part, Progress, Recipe, Selector
 from prunebench.sampling import apportion, draw_labels, kept
 from prunebench.stages import Job
@@ -175,10 +176,19 @@ def make_embeddings(bench: Bench) -> Embeddings:
         return Embeddings(values=values)
     from prunebench import training
 
-    network = _network(bench, bench.recipe.network, bench.input("dynamics").weights)
+    images, recipe = _proxy(bench)
+    network = _network(bench, recipe.network, bench.input("dynamics").weights, images)
     return Embeddings(
-        values=training.embed(network, bench.images, device=bench.job.device, progress=bench.progress)
+        values=training.embed(network, images, device=bench.job.device, progress=bench.progress)
     )
+
+
+def _proxy(bench: Bench) -> tuple[Images, Recipe]:
+    """Return what the proxy network sees, and how it trains: on images, or an MLP on embeddings."""
+    if bench.recipe.proxy_backbone is None:
+        return bench.images, bench.recipe
+    plain = replace(bench.recipe, network="mlp", crop=0, flip=False)
+    return Vectors(bench.embeddings()), plain
 
 
 def make_labels(bench: Bench) -> Labels:
@@ -214,10 +224,11 @@ def make_dynamics(bench: Bench) -> Dynamics:
             f"no image of {bench.dataset.name} has a label, so no proxy network can train; "
             "choose a labeler with labels, or a scorer that needs no dynamics"
         )
+    images, recipe = _proxy(bench)
     trained = training.train(
-        bench.images,
+        images,
         labels,
-        bench.recipe,
+        recipe,
         classes=len(bench.classes),
         rng=bench.rng,
         device=bench.job.device,
@@ -352,7 +363,7 @@ def _labelers_own(bench: Bench, _subset: Subset, test: tuple[Images, Array]) -> 
     given = _classes(bench, "test")
     if given.network is None:
         raise PrunebenchError("the labeler keeps no network of its own, so there is none to test")
-    network = _network(bench, given.network, given.weights)
+    network = _network(bench, given.network, given.weights, bench.images)
     return training.classify(network, test[0], device=bench.job.device), []
 
 
@@ -363,15 +374,15 @@ def _classes(bench: Bench, what: str) -> Labels:
     return given
 
 
-def _network(bench: Bench, name: str, weights: dict[str, Array]) -> Network:
-    """Return a network for the training images, with these weights."""
+def _network(bench: Bench, name: str, weights: dict[str, Array], images: Images) -> Network:
+    """Return a network for images like these, with these weights."""
     from prunebench import networks
 
     network = networks.build(
         name,
-        channels=bench.images.channels,
+        channels=images.channels,
         classes=len(bench.classes),
-        resolution=bench.images.resolution,
+        resolution=images.resolution,
         generator_seed=0,
     )
     networks.restore(network, weights)

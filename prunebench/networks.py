@@ -103,6 +103,12 @@ class ThreeChannels(nn.Module):
         return x.expand(-1, 3, -1, -1)
 
 
+def mlp(channels: int, classes: int) -> Network:
+    """Return a perceptron of one hidden layer of 256, for vectors that come as channels of one pixel."""
+    hidden = 256
+    return Network(pooled(convolution(channels, hidden, 1, side=1), nn.ReLU()), hidden, classes)
+
+
 def wrn_28(channels: int, classes: int, *, widen: int) -> Network:
     """Return a wide ResNet of 28 layers, its head drawn as in the code base of FixMatch (USB)."""
     body = WideResNet(channels, widen)
@@ -132,6 +138,7 @@ def from_torchvision(channels: int, classes: int, *, name: str, small: bool = Fa
 
 BUILDERS: Mapping[str, Callable[[int, int], Network]] = {
     "cnn": small_cnn,
+    "mlp": mlp,
     "resnet8": partial(cifar_resnet, widths=(16, 32, 64), depth=1),
     "resnet20": partial(cifar_resnet, widths=(16, 32, 64), depth=3),
     "resnet18_cifar": partial(cifar_resnet, widths=(64, 128, 256, 512), depth=2),
@@ -156,7 +163,7 @@ def build(name: str, *, channels: int, classes: int, resolution: int, generator_
     """
     if name not in BUILDERS:
         raise unknown("network", name, names(), "prunebench.networks.names()")
-    if resolution < 4:
+    if resolution < 4 and name != "mlp":
         raise PrunebenchError(f"network {name!r} needs images of 4 pixels or more, not {resolution}")
     # Layers draw from the global generator, which is handed back as it was.
     with torch.random.fork_rng(devices=[]):

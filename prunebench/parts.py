@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -62,6 +62,8 @@ class Recipe:
     `final_lr`. `shrink_batch` halves the batch from ratio 80 and quarters it from 90 (SemiPrune, A.1).
     `crop` pads that many pixels, by "reflect" or "zero", and crops back at random; `flip` mirrors
     half of the images. `evaluate_every` counts epochs between looks at the test split.
+    `proxy_backbone` names a backbone on whose embeddings the proxy network trains, an MLP of one hidden
+    layer, instead of on images; the final network never does.
     """
 
     network: str
@@ -80,6 +82,7 @@ class Recipe:
     flip: bool = False
     precision: str = "fp32"
     evaluate_every: int = 1
+    proxy_backbone: str | None = None
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch", "lr", "evaluate_every")
@@ -92,6 +95,11 @@ class Recipe:
         require(self.crop >= 0, "recipe.crop", self.crop, "0 or more pixels")
         require(self.padding in ("reflect", "zero"), "recipe.padding", self.padding, "'reflect' or 'zero'")
         require(self.precision in ("fp32", "bf16"), "recipe.precision", self.precision, "'fp32' or 'bf16'")
+
+    def identity(self) -> dict[str, Any]:
+        """Return the fields as JSON, those added since protocol 1 only where set: older keys stand."""
+        values = asdict(self)
+        return {k: v for k, v in values.items() if (k, v) != ("proxy_backbone", None)}
 
     def at(self, ratio: int) -> Recipe:
         """Return this recipe with the batch of a run in which `ratio` percent are pruned."""

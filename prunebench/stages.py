@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ class Graph:
             inputs |= self._embeddings(cell, part, available)
         what = {"part": identity(part), **extra}
         if "recipe" in needs:
-            what["recipe"] = asdict(cell.recipe)
+            what["recipe"] = cell.recipe.identity()
         if "rng" in needs:
             what["seed"] = _seed(kind, cell.seed if kind == "subset" else _upstream(cell))
         return self._stage(cell, kind, what, inputs, _spelled(part))
@@ -150,14 +150,18 @@ class Graph:
         found = {}
         for place, backbone in enumerate(given if isinstance(given, tuple) else (given,)):
             if backbone == PROXY:
-                recipe = {"recipe": asdict(cell.recipe)}
-                dynamics = {"dynamics": available["dynamics"]}
+                recipe = {"recipe": cell.recipe.identity()}
+                dynamics = {"dynamics": available["dynamics"], **self._proxy_sees(cell)}
                 found[f"embeddings/{place}"] = self._stage(
                     cell, "embeddings", recipe, dynamics, "the proxy network"
                 )
             else:
                 found[f"embeddings/{place}"] = self._part(cell, "embeddings", backbone, {})
         return found
+
+    def _proxy_sees(self, cell: Cell) -> dict[str, Stage]:
+        """Build the embeddings that the proxy network trains on; none where it trains on images."""
+        return {"embeddings/0": self._part(cell, "embeddings", cell.proxy, {})} if cell.proxy else {}
 
     def known(self, cell: Cell, labeler: Labeler) -> Stage:
         """Build the draw of the labels that a labeler buys; all or none of them needs no seed."""
@@ -173,9 +177,10 @@ class Graph:
         if method.labeler is not None:
             found["known"] = self.known(cell, method.labeler)
             found["labels"] = self._part(cell, "labels", method.labeler, found)
-            what = {"recipe": asdict(cell.recipe), "seed": _seed("dynamics", _upstream(cell))}
-            inputs = {"labels": found["labels"]}
-            found["dynamics"] = self._stage(cell, "dynamics", what, inputs, _training(cell))
+            what = {"recipe": cell.recipe.identity(), "seed": _seed("dynamics", _upstream(cell))}
+            inputs = {"labels": found["labels"], **self._proxy_sees(cell)}
+            title = f"mlp on {cell.proxy.name}, {_length(cell)}" if cell.proxy else _training(cell)
+            found["dynamics"] = self._stage(cell, "dynamics", what, inputs, title)
         if method.scorer is not None:
             found["scores"] = self._part(cell, "scores", method.scorer, found)
         return found
@@ -198,7 +203,8 @@ class Graph:
 
     def _accuracy(self, cell: Cell) -> Stage:
         inputs, final = {"subset": self.subset(cell)}, cell.method.final
-        what = {"recipe": asdict(cell.recipe), "seed": _seed("accuracy", cell.seed)}
+        recipe = replace(cell.recipe, proxy_backbone=None)  # which the final network has none of
+        what = {"recipe": recipe.identity(), "seed": _seed("accuracy", cell.seed)}
         if final != "truth":
             inputs["labels"] = self._upstream_stages(cell)["labels"]
         if final == "labeler":
@@ -213,8 +219,11 @@ class Graph:
 
 
 def _training(cell: Cell) -> str:
-    length = f"{cell.recipe.iterations} steps" if cell.recipe.iterations else f"{cell.recipe.epochs} epochs"
-    return f"{cell.recipe.network}, {length}"
+    return f"{cell.recipe.network}, {_length(cell)}"
+
+
+def _length(cell: Cell) -> str:
+    return f"{cell.recipe.iterations} steps" if cell.recipe.iterations else f"{cell.recipe.epochs} epochs"
 
 
 def _values(cell: Cell) -> dict[str, Any]:

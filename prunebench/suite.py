@@ -104,6 +104,7 @@ class Cell:
     recipe: Recipe
     repeats: str
     tuning: str
+    proxy: Backbone | None = None  # the recipe's proxy_backbone, made
 
     @property
     def name(self) -> str:
@@ -122,7 +123,8 @@ class Cell:
         meaning = {
             "parts": {kind: identity(part) for kind, part in self.method.parts.items()},
             "beside": beside and {kind: identity(part) for kind, part in beside.parts.items()},
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.identity(),
+            **({"proxy": identity(self.proxy)} if self.proxy else {}),
             "tuning": self.tuning,
             "repeats": self.repeats,
             "protocol": PROTOCOL,
@@ -249,13 +251,8 @@ class Resolver:
         used: dict[str, Any] = {}
 
         def visit(part: Part) -> Part:
-            open_fields = at_defaults(part)
-            given = {k: v for k, v in defaults.get(part.name, {}).items() if k in open_fields}
-            for path, value in self.filters.changes.items():
-                owner, _, name = path.rpartition(".")
-                if owner == part.name:
-                    used[path] = given[name] = value
-            return change(part, given, part.name) if given else part
+            used.update({path: v for path, v in self.filters.changes.items() if _owner(path) == part.name})
+            return self._filled(part, defaults)
 
         def inside(part: Part) -> Part:
             return visit(part) if isinstance(part, Backbone) else part
@@ -268,6 +265,22 @@ class Resolver:
         suffix = "{" + ",".join(f"{path}={value}" for path, value in used.items()) + "}" if used else ""
         return replace(method, name=method.name + suffix, title=method.title + suffix, **parts)  # type: ignore[arg-type]
 
+    def _filled(self, part: Part, defaults: Mapping[str, Mapping[str, Any]]) -> Part:
+        """Return one part with its open fields as the recipe has them, and those that flags change."""
+        open_fields = at_defaults(part)
+        given = {k: v for k, v in defaults.get(part.name, {}).items() if k in open_fields}
+        changes = self.filters.changes.items()
+        given |= {path.rpartition(".")[2]: value for path, value in changes if _owner(path) == part.name}
+        return change(part, given, part.name) if given else part
+
+    def proxy(self, recipe: Recipe, defaults: Mapping[str, Mapping[str, Any]]) -> Backbone | None:
+        """Return the backbone on whose embeddings the proxy network trains, where the recipe names one."""
+        if recipe.proxy_backbone is None:
+            return None
+        part = self._filled(self.registry.part("backbone", recipe.proxy_backbone), defaults)
+        assert isinstance(part, Backbone)
+        return part
+
     def recipe(self, dataset: Dataset) -> tuple[str, Recipe, dict[str, dict[str, Any]]]:
         """Return the name and the recipe for a dataset, and what it says about parts."""
         given = self.filters.recipe or self.suite.file.recipe
@@ -276,6 +289,10 @@ class Resolver:
         changed = {path: value for path, value in self.filters.changes.items() if path.startswith("recipe.")}
         fields = asdict(recipe) | {path.removeprefix("recipe."): value for path, value in changed.items()}
         return name, construct(Recipe, fields, "recipe"), defaults
+
+
+def _owner(path: str) -> str:
+    return path.rpartition(".")[0]
 
 
 def dataset_spec(suite: Suite, name: str) -> str | dict[str, Any]:
@@ -301,6 +318,7 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
     for dataset_name in filters.datasets or file.datasets:
         dataset = resolver.dataset(dataset_name)
         recipe_name, recipe, defaults = resolver.recipe(dataset)
+        proxy = resolver.proxy(recipe, defaults)
         wanted = resolver.methods()
         methods = [resolver.resolved(resolver.method(n), defaults) for n in wanted if n != MATCHED]
         if MATCHED in wanted:
@@ -320,6 +338,7 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
                         recipe=recipe,
                         repeats=file.repeats,
                         tuning=file.tuning,
+                        proxy=proxy,
                     )
                     for seed in seeds
                 ]

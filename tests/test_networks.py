@@ -12,6 +12,7 @@ def parameters(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+@pytest.mark.filterwarnings("ignore")  # torchvision's own, on import
 @pytest.mark.parametrize(
     ("name", "channels", "resolution", "size"),
     [
@@ -19,6 +20,10 @@ def parameters(network: torch.nn.Module) -> int:
         ("resnet8", 3, 32, 78_000),
         ("resnet20", 3, 32, 272_000),
         ("resnet18_cifar", 3, 32, 11_170_000),
+        ("wrn_28_2", 3, 32, 1_470_000),
+        ("wrn_28_8", 3, 32, 23_400_000),
+        ("resnet50_cifar", 3, 32, 23_520_000),
+        ("mlp", 768, 1, 200_000),
     ],
 )
 def test_sizes_are_those_of_the_literature(name: str, channels: int, resolution: int, size: int) -> None:
@@ -70,3 +75,15 @@ def test_an_unknown_network_is_one_line_with_the_nearest_name() -> None:
 def test_images_can_be_too_small() -> None:
     with pytest.raises(PrunebenchError, match="needs images of 4 pixels or more, not 2"):
         networks.build("cnn", channels=3, classes=2, resolution=2, generator_seed=0)
+
+
+def test_a_wide_resnets_head_begins_without_bias() -> None:
+    network = networks.build("wrn_28_2", channels=3, classes=10, resolution=32, generator_seed=0)
+    assert network.head.bias.count_nonzero() == 0 and network.head.weight.std() > 0
+
+
+@pytest.mark.filterwarnings("ignore")  # torchvision's own, on import
+def test_the_small_resnet50_keeps_the_resolution_to_its_first_block() -> None:
+    network = networks.build("resnet50_cifar", channels=3, classes=10, resolution=32, generator_seed=0)
+    stem = torch.nn.Sequential(network.body.conv1, network.body.bn1, network.body.maxpool)
+    assert stem(torch.zeros(2, 3, 32, 32)).shape == (2, 64, 32, 32)
