@@ -16,6 +16,7 @@ from prunebench.store import canonical, writing
 if TYPE_CHECKING:
     import pandas as pd
 
+LONGEST_NAME = 200  # bytes of a file name; most systems take 255
 GPU_TOLERANCE = 0.3  # percentage points within which two GPU runs of one cell agree
 
 
@@ -103,6 +104,9 @@ class Result(BaseModel):
 def path_of(folder: Path, row: Result) -> Path:
     """Return the file that holds the rows of one method on one dataset."""
     name = row.method.replace("/", "%2F")  # a variant is named after its values
+    if len(name.encode()) > LONGEST_NAME:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+        name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{digest}"
     return folder / "results" / row.suite / row.dataset / f"{name}.jsonl"
 
 

@@ -262,7 +262,10 @@ class Resolver:
         found = {kind: self.registry.resolve_backbones(part) for kind, part in named.items()}
         parts = {kind: map_parts(part, inside) for kind, part in found.items()}
         used |= {path: value for path, value in self.filters.changes.items() if path.startswith("recipe.")}
-        suffix = "{" + ",".join(f"{path}={value}" for path, value in used.items()) + "}" if used else ""
+        # Sorted, so that a variant has one name, in whatever order its changes were given.
+        suffix = (
+            "{" + ",".join(f"{path}={value}" for path, value in sorted(used.items())) + "}" if used else ""
+        )
         return replace(method, name=method.name + suffix, title=method.title + suffix, **parts)  # type: ignore[arg-type]
 
     def _filled(self, part: Part, defaults: Mapping[str, Mapping[str, Any]]) -> Part:

@@ -108,3 +108,11 @@ def test_rows_as_a_table_of_pandas(row, tmp_path):
     append(tmp_path, row(seed=0, accuracy=80.0))
     append(tmp_path, row(seed=1, accuracy=82.0))
     assert results.frame(tmp_path, "toys").accuracy.mean() == 81.0
+
+
+def test_variants_of_long_names_have_files_of_their_own(tmp_path, row):
+    one, other = (row(method="elfs{" + "temi.heads=2," * 30 + f"temi.epochs={n}}}") for n in (1, 2))
+    for variant in (one, other):
+        assert append(tmp_path, variant)
+    assert len({path_of(tmp_path, variant) for variant in (one, other)}) == 2
+    assert {found.method for found in read(tmp_path, "toys")[0]} == {one.method, other.method}

@@ -174,6 +174,13 @@ def test_set_makes_a_variant_with_its_own_name(cells):
     assert found["dual{dual.window=5}"].title == "DUAL+Beta (all labels){dual.window=5}"
 
 
+def test_a_variant_has_one_name_in_whatever_order_its_changes_are_given(cells):
+    changes = {"dual.window": 5, "dual.epochs": 20}
+    orders = (changes, dict(reversed(changes.items())))
+    names = [{cell.method.name for cell in cells(changes=order)} for order in orders]
+    assert names[0] == names[1]
+
+
 def test_a_changed_recipe_is_a_variant_of_every_method(cells):
     found = cells(changes={"recipe.epochs": 7})
     assert {cell.recipe.epochs for cell in found} == {7}

@@ -304,3 +304,28 @@ def test_importing_backbones_loads_no_heavy_library():
     heavy = {"torch", "torchvision", "timm", "open_clip", "safetensors", "huggingface_hub"}
     code = f"import {modules}, sys; print(*({heavy} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""
+
+
+# Through a whole method
+
+
+def test_elfs_on_dino_runs_with_a_weights_file(tmp_path, monkeypatch, toy, cli, suite_file):
+    """In the real layout, timm's safetensors, of a small network of the same family."""
+    import timm
+    from safetensors.torch import save_file
+
+    architecture = "test_vit.r160_in1k"
+    network = timm.create_model(architecture, num_classes=0, img_size=32)
+    save_file(network.state_dict(), tmp_path / "dino.safetensors")
+    monkeypatch.setattr(dino.DinoVitb16, "architecture", architecture)
+    settings = {
+        "dino_vitb16.weights": tmp_path / "dino.safetensors",
+        "dino_vitb16.side": 32,
+        **{"temi.heads": 2, "temi.neighbours": 5, "temi.epochs": 2, "temi.warmup_epochs": 1},
+        **{"temi.hidden": 16, "temi.bottleneck": 8, "cutoff.cutoff": 0.1},
+    }
+    changes = " ".join(f"--set {path}={value}" for path, value in settings.items())
+    told = cli(f"run --suite {suite_file()} --methods elfs_dino --seeds 1 --workers 0 {changes}")
+    assert told.code == 0, told.err
+    assert "1/1  toy" in told.out
+    assert "uses a pretrained backbone, dino_vitb16: 1281167 images, labels none" in told.out
