@@ -113,6 +113,11 @@ def test_the_ledger_counts_exactly_what_was_bought(matrix, make, labeler):
     assert row.quality["accuracy"] >= 100 * labeler.annotation - 2
 
 
+def test_a_control_without_labels_names_its_own_field(matrix, make):
+    (reason,) = make(matrix(method(LabelledOnly(annotation=0, fixmatch=FIXMATCH)))).failures.values()
+    assert reason.endswith("labelled_only needs paid labels, but has none; raise labelled_only.annotation")
+
+
 def test_every_method_with_few_labels_says_how_many():
     shares = {name: m.annotation for name, m in load().found["methods"].items()}
     assert {name for name, share in shares.items() if share == 0.1} >= {"semi_aum", "semi_dual", "probe_aum"}

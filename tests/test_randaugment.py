@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
+from prunebench import randaugment as module
 from prunebench.randaugment import OPERATIONS, apply, cutout, randaugment
 
 AFFINE = Image.Transform.AFFINE
@@ -70,12 +71,63 @@ def test_fourteen_operations_without_inversion() -> None:
     assert "Invert" not in OPERATIONS
 
 
+def test_strengths_have_the_ranges_of_the_released_code() -> None:
+    ranges = {name: (low, high) for name, (_, low, high) in OPERATIONS.items()}
+    enhancers = ("Brightness", "Color", "Contrast", "Sharpness")
+    moves = ("ShearX", "ShearY", "TranslateX", "TranslateY")
+    used = dict.fromkeys(enhancers, (0.05, 0.95)) | dict.fromkeys(moves, (-0.3, 0.3))
+    used |= {"Posterize": (4, 8), "Rotate": (-30, 30), "Solarize": (0, 256)}
+    assert {name: ranges[name] for name in used} == used
+    assert set(ranges) - set(used) == {"AutoContrast", "Equalize", "Identity"}
+
+
+def test_posterize_keeps_four_to_seven_bits() -> None:
+    ramp = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(9, -1, -1, -1)
+    uniform = torch.tensor([0, 0.24, 0.25, 0.49, 0.5, 0.74, 0.75, 0.99, 0.9999], dtype=torch.float64)
+    done = apply(ramp, torch.full((9,), list(OPERATIONS).index("Posterize")), uniform)
+    assert [len(image.unique()) for image in done] == [16, 16, 32, 32, 64, 64, 128, 128, 128]
+
+
+def test_three_operations_are_drawn_for_each_image_with_replacement_all_as_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn, strengths = [], []
+
+    def spy(batch: torch.Tensor, chosen: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+        drawn.append(chosen)
+        strengths.append(uniform)
+        return batch
+
+    monkeypatch.setattr(module, "apply", spy)
+    randaugment(torch.zeros(14000, 1, 4, 4, dtype=torch.uint8), seeded())
+    chosen, uniform = torch.stack(drawn), torch.stack(strengths)
+    assert chosen.shape == uniform.shape == (3, 14000)
+    for place in chosen:  # 1000 expected of each, with a deviation of 30
+        assert (place.bincount(minlength=14) - 1000).abs().max() < 150
+    assert ((chosen[0] == chosen[1]).double().mean() - 1 / 14).abs() < 0.01
+    assert uniform.min() < 0.001 and uniform.max() > 0.999 and abs(uniform.mean() - 0.5) < 0.01
+    assert uniform.unique().numel() > 41000, "each operation has a strength of its own"
+
+
 def test_each_image_gets_its_own_operation_and_stays_at_its_place() -> None:
     images = pictures(14, 3, 8)
     chosen = torch.arange(14).flip(0)
     uniform = torch.full((14,), 0.3, dtype=torch.float64)
     alone = [apply(images[i : i + 1], chosen[i : i + 1], uniform[i : i + 1]) for i in range(14)]
     assert torch.equal(apply(images, chosen, uniform), torch.cat(alone))
+
+
+@pytest.mark.parametrize(("channels", "colour"), [(1, (123,)), (3, (125, 123, 114))])
+def test_cutout_comes_after_the_operations_and_never_fails_to(
+    channels: int, colour: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OPERATIONS", {"Identity": (module.identity, 0, 1)})
+    white = torch.full((5000, channels, 8, 8), 255, dtype=torch.uint8)
+    done = randaugment(white, seeded())
+    painted = (done == torch.tensor(colour).view(-1, 1, 1)).all(1)
+    assert ((done == 255).all(1) | painted).all()
+    areas = painted.flatten(1).sum(1)
+    assert areas.min() == 1 and areas.max() == 16, "one pixel at least, half of the width at most"
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from prunebench import Images, PrunebenchError
-from prunebench.conformance import MemoryCheckpoint
+from prunebench import Images, PrunebenchError, networks, training
+from prunebench.conformance import MemoryCheckpoint, conform
 from prunebench_plugins.labelers import semi_supervised
 from prunebench_plugins.labelers.fixmatch import FixMatch
 from prunebench_plugins.labelers.semi_supervised import FixedThreshold
@@ -64,6 +64,55 @@ def test_ten_labels_are_enough_for_two_classes_and_paid_labels_stay() -> None:
     assert labels.space == "class"
     assert (labels.confidences[:10] == 1).all()
     assert (labels.confidences[10:] > 0.5).all()
+
+
+def test_paid_labels_stay_at_their_images_wherever_these_are() -> None:
+    """Two of them are wrong, and are kept."""
+    _, truth, _ = stripes()
+    known = np.full(80, -1)
+    known[3::7] = truth[3::7]
+    known[[3, 73]] = 1 - truth[[3, 73]]
+    labels = run(FixMatch(**FAST, include_labelled=False), known)
+    paid = np.flatnonzero(labels.paid)
+    assert paid.tolist() == list(range(3, 80, 7))
+    assert labels.values[paid].tolist() == known[paid].tolist()
+    assert (labels.values[known < 0] == truth[known < 0]).mean() > 0.95
+
+
+def test_the_guesses_are_those_of_the_network_that_comes_with_the_labels() -> None:
+    images, _, known = stripes()
+    labels = run(FixMatch(**FAST))
+    network = networks.build("cnn", channels=1, classes=2, resolution=8, generator_seed=1)
+    assert labels.network == "cnn"
+    networks.restore(network, labels.weights)
+    probability = training.predict(network.eval(), images, device="cpu")
+    unpaid = known < 0
+    assert labels.values[unpaid].tolist() == probability.argmax(1)[unpaid].tolist()
+    assert labels.confidences[unpaid].tolist() == probability.max(1)[unpaid].tolist()
+
+
+def test_a_class_without_a_paid_image_is_never_guessed() -> None:
+    known = stripes()[2]
+    labels = run(FixMatch(**FAST), np.where(known == 0, 0, -1))
+    assert set(labels.values) == {0}
+
+
+def test_progress_is_reported_up_to_the_total() -> None:
+    seen: list[tuple[int, int]] = []
+    epochs = FAST | {"iterations": None, "epochs": 3}  # of five steps, each of 16 of the 80 images
+    run(FixMatch(**epochs), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(step, 15) for step in range(1, 16)]
+
+
+def test_it_keeps_the_contract_of_a_labeler() -> None:
+    conform(FixMatch(**FAST | {"iterations": 4}))
+
+
+def test_the_defaults_are_those_of_the_paper_for_cifar_10() -> None:
+    part = FixMatch()
+    assert (part.network, part.epochs, part.batch, part.mu) == ("wrn_28_2", 100, 64, 7)
+    assert (part.threshold, part.weight_u, part.joint, part.include_labelled) == (0.95, 1, True, True)
+    assert (part.lr, part.momentum, part.weight_decay, part.ema) == (0.03, 0.9, 5e-4, 0.999)
 
 
 def test_two_runs_are_equal() -> None:

@@ -70,6 +70,12 @@ def test_every_image_is_assigned_once_and_all_prototypes_equally() -> None:
     torch.testing.assert_close(codes.sum(0), torch.full((5,), 60 / 5), rtol=1e-3, atol=0)
 
 
+def test_two_images_that_like_the_same_prototype_share_both() -> None:
+    """After any number of rounds, for the scores of one are the scores of the other, but for a constant."""
+    codes = sinkhorn(torch.tensor([[0.9, 0.1], [0.7, -0.1]]), epsilon=0.1, iterations=1)
+    torch.testing.assert_close(codes, torch.full((2, 2), 0.5))
+
+
 @pytest.mark.parametrize("epsilon", [0.05, 0.5])
 def test_three_rounds_are_those_of_the_paper(epsilon: float) -> None:
     scores = cosines(32, 7)
@@ -99,6 +105,13 @@ def test_the_loss_predicts_two_crops_from_all_others() -> None:
     assert float(swapped_loss(scores, codes, 0.2)) == pytest.approx(sum(entropies) / 6, rel=1e-5)
 
 
+def test_the_loss_of_two_crops_by_hand() -> None:
+    """Each predicts the code of the other: probabilities 1/8 and 1/2 of what is certain."""
+    scores = torch.tensor([[[1.0, 7]], [[1, 1]]]).log() * 0.2
+    codes = torch.tensor([[[1.0, 0]], [[1, 0]]])
+    assert float(swapped_loss(scores, codes, 0.2)) == pytest.approx((math.log(8) + math.log(2)) / 2)
+
+
 def test_the_loss_of_a_network_that_knows_nothing_is_the_logarithm_of_the_prototypes() -> None:
     assert float(swapped_loss(torch.zeros(2, 9, 30), torch.full((2, 9, 30), 1 / 30), 0.5)) == pytest.approx(
         math.log(30)
@@ -116,6 +129,38 @@ def test_larc_makes_every_step_a_share_of_its_parameter() -> None:
     torch.testing.assert_close(gradients[0], torch.tensor([0.6, 2.8]) * 0.1 * 5 / 3)
     assert gradients[1].tolist() == [5.0, 0.0], "a parameter of norm 0 keeps its gradient"
     assert gradients[2].tolist() == [0.0], "no gradient, no decay"
+
+
+def test_steps_are_those_of_larc_around_torchs_sgd_with_momentum() -> None:
+    """The prototypes rest in the first step, and have no momentum from it."""
+    run = begun(freeze_steps=1, warmup_epochs=0, lr=0.5, momentum=0.8, weight_decay=0.1, trust=0.01)
+    reference = [(name, p.detach().clone()) for name, p in run.model.named_parameters()]
+    momenta = [torch.zeros_like(parameter) for _, parameter in reference]
+    generator = torch.Generator().manual_seed(0)
+    for run.step in range(3):
+        rate = run.rates[run.step]
+        for (name, expected), momentum, found in zip(reference, momenta, run.model.parameters(), strict=True):
+            gradient = torch.empty_like(found).normal_(generator=generator)
+            found.grad = gradient.clone()
+            if name == "prototypes.weight" and run.step == 0:
+                continue
+            size, slope = expected.norm(), gradient.norm()
+            scale = 0.01 * size / (slope + 0.1 * size + 1e-8) if size > 0 else 1.0
+            momentum.mul_(0.8).add_((gradient + 0.1 * expected) * scale)
+            expected.sub_(rate * momentum)
+        run.descend()
+        for (name, expected), found in zip(reference, run.model.parameters(), strict=True):
+            torch.testing.assert_close(found.detach(), expected, msg=f"{name}, step {run.step}")
+
+
+@pytest.mark.parametrize("network", ["cnn", "resnet8"])
+def test_gradients_lie_in_memory_as_their_parameters_do(network: str) -> None:
+    """The fused step of SGD pairs them by their place in memory."""
+    run = begun(freeze_steps=0, network=network)
+    run.advance()
+    for parameter, momentum in zip(run.model.parameters(), run.momenta, strict=True):
+        assert parameter.grad is not None
+        assert parameter.grad.stride() == parameter.stride() == momentum.stride()
 
 
 def test_the_learning_rate_rises_from_zero_and_falls_as_a_cosine() -> None:
@@ -149,6 +194,61 @@ def test_every_step_finds_the_prototypes_on_the_sphere(monkeypatch: pytest.Monke
     for _ in range(3):
         run.advance()
     torch.testing.assert_close(torch.cat(lengths), torch.ones(18))
+
+
+def test_the_loss_of_a_step_is_that_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From what the network gives for three crops: on the sphere, scored, two assigned, all predicted."""
+    run, given = begun(temperature=0.2, epsilon=0.1), []
+    run.model.register_forward_hook(lambda module, groups, projected: given.append(projected.detach()))
+    run.advance()
+    z = given[0].reshape(3, 16, 8).double().numpy()
+    z /= np.linalg.norm(z, axis=2, keepdims=True)
+    c = run.model.prototypes.weight.detach().double().numpy()  # it rests in this step
+    scores = z @ (c / np.linalg.norm(c, axis=1, keepdims=True)).T
+    losses = []
+    for assigned in range(2):
+        q = np.exp(scores[assigned] / 0.1).T
+        q /= q.sum()
+        for _ in range(3):
+            q /= q.sum(axis=1, keepdims=True) * 6
+            q /= q.sum(axis=0, keepdims=True) * 16
+        for crop in {0, 1, 2} - {assigned}:
+            p = np.exp(scores[crop] / 0.2)
+            p /= p.sum(axis=1, keepdims=True)
+            losses.append(-(q.T * 16 * np.log(p)).sum(axis=1).mean())
+    assert run.losses[0].item() == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_no_gradient_passes_through_the_assignment() -> None:
+    run = begun()
+    scores = cosines(2, 16, 6).requires_grad_()
+    assert not run.codes(scores, cosines(2, 16, 8)).requires_grad
+
+
+def test_an_epoch_shows_whole_batches_of_different_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, seen = begun(), []
+    groups = run.groups
+    monkeypatch.setattr(run, "groups", lambda pictures: seen.append(pictures.clone()) or groups(pictures))
+    for _ in range(8):
+        run.advance()
+    images = run.images[slice(None)].flatten(1)
+    index = [(batch.flatten(1)[:, None] == images).all(2).nonzero()[:, 1] for batch in seen]
+    first, second = torch.cat(index[:4]).tolist(), torch.cat(index[4:]).tolist()
+    assert len(set(first)) == len(set(second)) == 64, "of 70 images, six wait for another epoch"
+    assert first != second
+
+
+def test_crops_are_normalised_by_the_images_mean_and_deviation() -> None:
+    """A crop of an image of one shade, not jittered, is that shade."""
+    run = begun(jitter=0.0, blur=0.0)
+    large, small = run.groups(torch.full((5, 1, 8, 8), 51, dtype=torch.uint8))
+    torch.testing.assert_close(large, torch.full((10, 1, 8, 8), (0.2 - 0.5) / 0.3))
+    torch.testing.assert_close(small, torch.full((5, 1, 4, 4), (0.2 - 0.5) / 0.3))
+
+
+def test_a_batch_is_no_larger_than_the_images() -> None:
+    run = begun(batch=1000)
+    assert (run.batch, run.per_epoch, run.steps) == (70, 1, 3)
 
 
 def test_crops_of_one_size_pass_the_network_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +287,13 @@ def test_embeddings_are_the_features_of_the_network_not_the_projections() -> Non
     assert embeddings.shape == (70, 64)
     assert embeddings.dtype == np.float32
     assert seen == [(step, 12) for step in range(1, 13)]
+
+
+def test_the_network_comes_back_ready_to_use() -> None:
+    options: dict[str, Any] = {"progress": lambda done, total: None, "checkpoint": MemoryCheckpoint()}
+    rng = np.random.default_rng(0)
+    network = swav_training.train(noise(), 6, Swav(**TINY), rng=rng, device="cpu", **options)
+    assert not network.training
 
 
 def test_other_seeds_differ_and_global_random_state_does_not_matter() -> None:
@@ -258,6 +365,19 @@ def test_a_loss_that_is_not_finite_stops_at_its_step() -> None:
         match=r"^swav: the loss is not finite at step \d+ of 12, learning rate .*; lower swav\.lr or raise",
     ):
         embed(lr=1e30, trust=1e30)
+
+
+def test_the_step_of_the_loss_is_named_on_a_cpu_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After four steps of warm-up to 6, the sixth has 3 (1 + cos(pi / 8))."""
+    run = begun()
+    loss = swav_training.swapped_loss
+    monkeypatch.setattr(
+        swav_training, "swapped_loss", lambda *given: loss(*given) * (math.nan if run.step == 5 else 1)
+    )
+    for _ in range(5):
+        run.advance()
+    with pytest.raises(DivergedError, match=r"not finite at step 6 of 12, learning rate 5\.77; lower"):
+        run.advance()
 
 
 @pytest.mark.parametrize(

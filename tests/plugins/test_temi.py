@@ -1,5 +1,7 @@
 """TEMI: its loss against plain loops, its training rules, and what it finds."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,27 @@ def test_loss_equals_its_definition_in_plain_loops():
     torch.testing.assert_close(temi_heads.loss(p.log(), q.log(), prior, beta), expected)
 
 
+def test_loss_of_one_image_by_hand():
+    """Two views, sure of the same of two clusters, which are 1/4 and 3/4 of all."""
+    sure = torch.tensor([[[1.0, 0], [1, 0]]]).log()
+    (loss,) = temi_heads.loss(sure, sure, torch.tensor([[0.25, 0.75]]), 0.6)
+    assert loss.item() == pytest.approx(-math.log(4))
+    unsure = torch.full((1, 2, 2), 0.5).log()
+    (loss,) = temi_heads.loss(unsure, unsure, torch.tensor([[0.5, 0.5]]), 1.0)
+    assert loss.item() == pytest.approx(0), "both clusters are as likely as chance has it"
+
+
+def test_heads_share_the_weight_of_an_image_and_nothing_else():
+    generator = torch.Generator().manual_seed(0)
+    p, q = (torch.randn(3, 8, 5, generator=generator).log_softmax(2) for _ in "pq")
+    prior = torch.full((3, 5), 0.2)
+    losses = temi_heads.loss(p, q, prior, 0.6)
+    other_student = temi_heads.loss(torch.cat((p[:2], p[:1])), q, prior, 0.6)
+    other_teacher = temi_heads.loss(p, torch.cat((q[:2], q[:1])), prior, 0.6)
+    assert other_student[:2].tolist() == losses[:2].tolist()
+    assert (other_teacher[:2] != losses[:2]).all()
+
+
 def test_loss_of_a_vanishing_probability_has_a_gradient():
     student = torch.tensor([[[0.0, -200.0], [-200.0, 0.0]]], requires_grad=True)
     losses = temi_heads.loss(student, torch.zeros(1, 2, 2), torch.full((1, 2), 0.5), 0.6)
@@ -83,7 +106,128 @@ def test_stacked_heads_are_the_heads():
         torch.testing.assert_close(both[head], cosines * alone["gain"])
 
 
+def test_heads_begin_small_with_unit_gain_and_the_teacher_as_the_student():
+    run = a_run(hidden=400, bottleneck=100)
+    first, second, direction = (run.student[name] for name in ("first", "second", "direction"))
+    for weights in (first, second):
+        assert weights.std().item() == pytest.approx(0.02, rel=0.1)
+    assert direction.abs().max().item() == pytest.approx(0.1, rel=0.02)  # 100 ** -0.5
+    assert not run.student["first_bias"].any() and not run.student["second_bias"].any()
+    assert (run.student["gain"] == 1).all()
+    assert all(torch.equal(tensor, run.teacher[name]) for name, tensor in run.student.items())
+    assert not torch.equal(second[0], second[1]), "each head is drawn by itself"
+    torch.testing.assert_close(run.prior, torch.full((2, 3), 1 / 3))
+
+
 # The training
+
+
+def views_of(run, monkeypatch):
+    """Return what will be the embeddings that the teacher is shown, step by step."""
+    seen, plain = [], temi_heads.logits
+
+    def spy(heads, x):
+        if heads is run.teacher:
+            seen.append(x)
+        return plain(heads, x)
+
+    monkeypatch.setattr(temi_heads, "logits", spy)
+    return seen
+
+
+def rows(embeddings, views):
+    """Return which embedding each view is."""
+    return (views[:, None] == embeddings).all(2).nonzero()[:, 1]
+
+
+def test_an_image_is_never_its_own_neighbour_not_even_among_equals():
+    embeddings = np.repeat(np.random.default_rng(0).normal(size=(10, 6)), 4, axis=0)
+    near = temi_heads._Run(embeddings, 3, Temi(neighbours=3), np.random.default_rng(0), "cpu").near
+    own = torch.arange(40)[:, None]
+    assert not (near == own).any()
+    assert (near // 4 == own // 4).all(), "the three others of the same four"
+
+
+def test_neighbours_are_found_by_cosine():
+    """At any distance: the even images point one way, the odd ones another."""
+    embeddings = np.array([[10.0**place, 0] if place % 2 == 0 else [0, 10.0**place] for place in range(8)])
+    near = temi_heads._Run(embeddings, 2, Temi(neighbours=3), np.random.default_rng(0), "cpu").near
+    assert (near % 2 == torch.arange(8)[:, None] % 2).all()
+
+
+def test_each_image_is_paired_with_one_of_its_neighbours_drawn_anew(monkeypatch):
+    run = a_run()
+    seen, index, drawn = views_of(run, monkeypatch), torch.arange(5, 25), []
+    for step in range(30):
+        run.advance(index, step)
+        first, second = rows(run.inputs, seen[-1]).split(20)
+        assert torch.equal(first, index)
+        drawn.append(second)
+    for image, partners in zip(index.tolist(), torch.stack(drawn, 1), strict=True):
+        assert set(partners.tolist()) == set(run.near[image].tolist())
+
+
+def test_an_epoch_shows_whole_batches_of_different_images(monkeypatch):
+    run = a_run(n=50)
+    seen = views_of(run, monkeypatch)
+    run.train_epoch()
+    run.train_epoch()
+    epochs = torch.stack([rows(run.inputs, views)[:20] for views in seen]).view(2, 40)
+    assert [len(set(epoch.tolist())) for epoch in epochs] == [40, 40], "ten images are left over"
+    assert not torch.equal(*epochs)
+
+
+def test_the_rate_rises_to_its_share_of_the_batch_and_stays(monkeypatch):
+    run, rates = a_run(warmup_epochs=2, lr=0.256), []
+    monkeypatch.setattr(temi_heads, "adamw", lambda *given, lr, **options: rates.append(lr))
+    gradients = {"first": torch.zeros_like(run.student["first"])}
+    for step in range(6):
+        run.descend(gradients, step)
+    assert rates == pytest.approx([0, 0.02 / 3, 0.04 / 3, 0.02, 0.02, 0.02])  # 0.256 * 20 / 256
+
+
+def test_steps_are_those_of_torchs_adamw():
+    """With two steps of 20 an epoch, the last layer rests in the first two and then begins afresh."""
+    run = a_run(warmup_epochs=2, lr=0.5, weight_decay=0.1)
+    reference = {name: tensor.clone().requires_grad_() for name, tensor in run.student.items()}
+    decayed = ("first", "second", "direction", "gain")
+    groups = [
+        {"params": [tensor], "weight_decay": 0.1 if name in decayed else 0.0}
+        for name, tensor in reference.items()
+    ]
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
+    peak, generator = 0.5 * 20 / 256, torch.Generator().manual_seed(0)
+    for step, rate in enumerate([0, peak / 3, 2 * peak / 3, peak, peak]):
+        gradients = {name: torch.randn(t.shape, generator=generator) for name, t in reference.items()}
+        for name, tensor in reference.items():
+            rests = step < 2 and name in ("direction", "gain")
+            tensor.grad = None if rests else gradients[name].clone()
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        run.descend(gradients, step)
+        optimiser.step()
+        for name, tensor in reference.items():
+            torch.testing.assert_close(run.student[name], tensor.detach(), msg=f"{name}, step {step}")
+
+
+def test_a_step_descends_the_mean_loss_of_the_heads(monkeypatch):
+    """Of logits over the temperature, with the prior that this step has moved, and a teacher at rest."""
+    run, given = a_run(heads=3, temperature=0.2), []
+    for tensor in run.student.values():
+        tensor.normal_(generator=run.generator)
+    teacher = {name: tensor.clone() for name, tensor in run.teacher.items()}
+    seen = views_of(run, monkeypatch)
+    monkeypatch.setattr(run, "descend", lambda gradients, step: given.append(gradients))
+    run.advance(torch.arange(20), 0)
+
+    leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in run.student.items()}
+    p = (temi_heads.logits(leaves, seen[0]) / 0.2).log_softmax(2)
+    q = (temi_heads.logits(teacher, seen[0]) / 0.2).log_softmax(2)
+    prior = 0.9 / 3 + 0.1 * q.exp().mean(1)
+    losses = temi_heads.loss(p, q, prior, 0.6)
+    torch.testing.assert_close(run.losses, losses.detach())
+    expected = torch.autograd.grad(losses.sum() / 3, list(leaves.values()))
+    torch.testing.assert_close(given[0], dict(zip(leaves, expected, strict=True)))
 
 
 def test_the_prior_is_updated_before_it_is_used(monkeypatch):
@@ -127,6 +271,17 @@ def test_the_teacher_follows_the_student():
     torch.testing.assert_close(run.teacher["first"], 0.75 * before + 0.25 * run.student["first"].detach())
 
 
+def test_all_of_the_teacher_follows_at_every_step():
+    run = a_run(warmup_epochs=0, freeze_epochs=0, momentum=0.75)
+    by_hand = {name: tensor.clone() for name, tensor in run.teacher.items()}
+    for step in range(3):
+        run.advance(torch.arange(20), step)
+        for name, tensor in run.teacher.items():
+            by_hand[name] = 0.75 * by_hand[name] + 0.25 * run.student[name].detach()
+            torch.testing.assert_close(tensor, by_hand[name])
+            assert not torch.equal(tensor, run.student[name])
+
+
 def test_a_batch_is_no_larger_than_the_images():
     run = a_run(n=40, batch=1024)
     assert (run.batch, run.steps) == (40, 1)
@@ -138,6 +293,39 @@ def test_the_head_of_least_loss_names_the_clusters():
     for head, losses in ((0, [1.0, 2.0]), (1, [2.0, 1.0])):
         run.losses = torch.tensor(losses)
         assert run.labels()[0].tolist() == by_head[head].tolist()
+
+
+def test_the_loss_of_a_head_is_its_mean_over_the_steps_of_the_latest_epoch(monkeypatch):
+    run, losses = a_run(warmup_epochs=0), []
+    plain = temi_heads.loss
+    monkeypatch.setattr(temi_heads, "loss", lambda *given: losses.append(plain(*given)) or losses[-1])
+    for _ in range(3):
+        run.train_epoch()
+    assert len(losses) == 6
+    torch.testing.assert_close(run.losses, (losses[4] + losses[5]).detach() / 2)
+
+
+def test_clusters_are_those_of_the_teacher_not_of_the_student():
+    run = a_run()
+    before = run.labels()
+    for tensor in run.student.values():
+        tensor.normal_(generator=run.generator)
+    after = run.labels()
+    assert after[0].tolist() == before[0].tolist() and after[1].tolist() == before[1].tolist()
+    for tensor in run.teacher.values():
+        tensor.normal_(generator=run.generator)
+    assert run.labels()[1].tolist() != before[1].tolist()
+
+
+def test_a_confidence_is_the_probability_of_the_cluster(monkeypatch):
+    run = a_run(temperature=0.2)
+    monkeypatch.setattr(temi_heads, "LABEL_BATCH", 7)
+    clusters, confidences = run.labels()
+    outputs = temi_heads.logits(run.teacher, run.inputs)[int(run.losses.argmin())].numpy()
+    powers = np.exp(outputs / 0.2)
+    probability = powers / powers.sum(axis=1, keepdims=True)
+    assert clusters.tolist() == outputs.argmax(axis=1).tolist()
+    np.testing.assert_allclose(confidences, probability.max(axis=1), rtol=1e-5)
 
 
 # The labels
@@ -187,6 +375,12 @@ def test_standardised_embeddings_may_have_any_scale():
     inputs = temi_heads._Run(100 + 50 * embeddings, 10, part, np.random.default_rng(0), "cpu").inputs
     torch.testing.assert_close(inputs.mean(0), torch.zeros(32), atol=1e-4, rtol=0)
     torch.testing.assert_close(inputs.std(0, correction=0), torch.ones(32))
+
+
+def test_embeddings_are_taken_as_they_are_unless_told_otherwise():
+    embeddings, _truth = blobs(100)
+    run = temi_heads._Run(100 + 50 * embeddings, 10, Temi(**SMALL), np.random.default_rng(0), "cpu")
+    np.testing.assert_array_equal(run.inputs, 100 + 50 * embeddings)
 
 
 def test_it_keeps_the_contract():

@@ -28,7 +28,7 @@ class FixMatch(Labeler):
     unlabelled ones. joint: all views of a step pass the network as one batch, hence share the
     statistics of BatchNorm; without, the weak views pass alone and need no gradient, which is faster.
     flip: half of the views are mirrored. ema: the longest memory of the moving average, which is
-    min(ema, (1 + t) / (10 + t)) after t steps. bn_momentum: how fast BatchNorm forgets; None = as the
+    min(ema, (1 + t) / (10 + t)) at step t, from 0. bn_momentum: how fast BatchNorm forgets; None = as the
     network has it. A wide ResNet remembers a thousand steps: too much for a training of a few thousand.
     """
 

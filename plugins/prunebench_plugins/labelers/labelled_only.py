@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.artefacts import Array, Labels
+from prunebench.errors import PrunebenchError
 from prunebench.images import Images
 from prunebench.parts import Checkpoint, Labeler, Progress
 from prunebench_plugins.labelers.fixmatch import FixMatch
@@ -38,7 +39,11 @@ class LabelledOnly(Labeler):
     ) -> Labels:
         """Return the paid labels where they were bought, guesses elsewhere, with probabilities and network.
 
-        Raise what `FixMatch.label` raises.
+        Raise PrunebenchError where nothing was paid, and what `FixMatch.label` raises.
         """
-        alone = replace(self.fixmatch, weight_u=0.0)
+        if (known < 0).all():
+            raise PrunebenchError(
+                "labelled_only needs paid labels, but has none; raise labelled_only.annotation"
+            )
+        alone = replace(self.fixmatch, weight_u=0.0, include_labelled=True)
         return alone.label(images, classes, known, rng, device, progress, checkpoint)
