@@ -106,7 +106,9 @@ class ThreeChannels(nn.Module):
 def mlp(channels: int, classes: int) -> Network:
     """Return a perceptron of one hidden layer of 256, for vectors that come as channels of one pixel."""
     hidden = 256
-    return Network(pooled(convolution(channels, hidden, 1, side=1), nn.ReLU()), hidden, classes)
+    layer = nn.Linear(channels, hidden, bias=False)
+    body = nn.Sequential(nn.Flatten(), layer, nn.BatchNorm1d(hidden), nn.ReLU(inplace=True))
+    return Network(body, hidden, classes)
 
 
 def wrn_28(channels: int, classes: int, *, widen: int) -> Network:
