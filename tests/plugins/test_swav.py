@@ -112,6 +112,25 @@ def test_the_loss_of_two_crops_by_hand() -> None:
     assert float(swapped_loss(scores, codes, 0.2)) == pytest.approx((math.log(8) + math.log(2)) / 2)
 
 
+@pytest.mark.filterwarnings("ignore")  # lightly's other losses warn when they are imported
+@pytest.mark.parametrize("queued", [0, 24])
+def test_the_loss_is_that_of_lightly(queued: int) -> None:
+    """Two crops that are assigned, beside those in a queue, and two small ones."""
+    from lightly.loss.swav_loss import SwaVLoss
+
+    scores = cosines(4, 16, 9).requires_grad_()
+    queue = cosines(2, queued, 9, seed=1)
+    codes = torch.stack(
+        [sinkhorn(torch.cat(pair), 0.05, 3)[-16:] for pair in zip(queue, scores.detach()[:2], strict=True)]
+    )
+    ours = swapped_loss(scores, codes, 0.1)
+    # lightly takes the codes of a batch that comes before its queue: the order does not matter.
+    theirs = SwaVLoss(0.1, 3, 0.05)(list(scores[:2]), list(scores[2:]), list(queue) if queued else None)
+    torch.testing.assert_close(ours, theirs.squeeze(), rtol=1e-5, atol=1e-5)
+    for gradients in zip(*(torch.autograd.grad(loss, scores) for loss in (ours, theirs)), strict=True):
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+
+
 def test_the_loss_of_a_network_that_knows_nothing_is_the_logarithm_of_the_prototypes() -> None:
     assert float(swapped_loss(torch.zeros(2, 9, 30), torch.full((2, 9, 30), 1 / 30), 0.5)) == pytest.approx(
         math.log(30)
