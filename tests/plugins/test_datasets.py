@@ -16,6 +16,7 @@ from PIL import Image
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts import Dataset
 from prunebench_plugins.datasets import fashion_mnist, register_datasets
+from prunebench_plugins.datasets.corrupted import Corrupted
 from prunebench_plugins.datasets.digits import Digits
 from prunebench_plugins.datasets.fashion_mnist import FILES, FashionMnist
 from prunebench_plugins.datasets.folder import Folder
@@ -78,6 +79,9 @@ def test_registered():
         base + view
         for base in ("digits", "fashion_mnist", "fashion_mnist_small")
         for view in ("", "_lt", "_c", "_c_fixed")
+    ] + [
+        *("cifar10", "cifar100", "cifar100_lt", "cifar100_lt_001", "cifar100_c", "cifar100_c_fixed"),
+        *("tiny_imagenet", "tiny_imagenet_c", "tiny_imagenet_c_fixed"),
     ]
 
 
@@ -275,6 +279,15 @@ def test_folder_order_labels_and_names(photos):
     assert (images.shape, images.dtype, labels.tolist()) == ((3, 3, 2, 2), np.uint8, [0, 1, 1])
     assert images[0, :, 0, 0].tolist() == [10, 20, 30]
     assert folder.load(ABSENT, "test")[1].tolist() == [1]
+    assert folder.names(ABSENT) == ("ant/c.png", "cat/a.JPG", "cat/b.png")
+
+
+def test_only_views_that_keep_all_images_have_the_names_of_their_base(photos):
+    folder = Folder(path=str(photos), side=32)
+    assert Corrupted(name="c", base=folder).names(ABSENT) == folder.names(ABSENT)
+    assert LongTailed(name="lt", base=folder, factor=0.5).names(ABSENT) == ()
+    assert Reduced(name="r", base=folder, images=2, side=16, deviation=(0.1,) * 3).names(ABSENT) == ()
+    assert Digits().names(ABSENT) == ()
 
 
 def test_folder_keeps_the_middle_and_makes_grey_rgb(photos):

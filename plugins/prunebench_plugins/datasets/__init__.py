@@ -1,15 +1,17 @@
-"""The built-in datasets: small ones that need no download or little, views of them, and your folders."""
+"""The built-in datasets: small ones that need no download or little, those of the paper, and your folders."""
 
 from __future__ import annotations
 
 from prunebench.hookspecs import hookimpl
 from prunebench.parts import Dataset
+from prunebench_plugins.datasets.cifar import Cifar10, Cifar100
 from prunebench_plugins.datasets.corrupted import Corrupted
 from prunebench_plugins.datasets.digits import Digits
 from prunebench_plugins.datasets.fashion_mnist import FashionMnist
 from prunebench_plugins.datasets.folder import Folder
 from prunebench_plugins.datasets.long_tailed import LongTailed
 from prunebench_plugins.datasets.reduced import Reduced
+from prunebench_plugins.datasets.tiny_imagenet import TinyImageNet
 
 
 @hookimpl
@@ -21,10 +23,23 @@ def register_datasets() -> list[Dataset | type[Dataset]]:
     )
     found: list[Dataset | type[Dataset]] = [Folder]
     for base in (Digits(), fashion_mnist, small):
-        found += [
-            base,
-            LongTailed(name=f"{base.name}_lt", base=base, factor=0.1),
-            Corrupted(name=f"{base.name}_c", base=base),
-            Corrupted(name=f"{base.name}_c_fixed", base=base, variant="fixed"),
-        ]
+        found += [base, LongTailed(name=f"{base.name}_lt", base=base, factor=0.1), *_corrupted(base)]
+    cifar100, tiny_imagenet = Cifar100(), TinyImageNet()
+    found += [
+        Cifar10(),
+        cifar100,
+        LongTailed(name="cifar100_lt", base=cifar100, factor=0.1),
+        LongTailed(name="cifar100_lt_001", base=cifar100, factor=0.01),
+        *_corrupted(cifar100),
+        tiny_imagenet,
+        *_corrupted(tiny_imagenet),
+    ]
     return found
+
+
+def _corrupted(base: Dataset) -> tuple[Dataset, Dataset]:
+    """Return both views whose training images are corrupted: as published, and mended."""
+    return (
+        Corrupted(name=f"{base.name}_c", base=base),
+        Corrupted(name=f"{base.name}_c_fixed", base=base, variant="fixed"),
+    )

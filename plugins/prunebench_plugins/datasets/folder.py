@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ class Folder(Dataset):
     a dot and files that are not images are passed over.
     """
 
+    version: ClassVar[int] = 2
     name: str = "folder"
     path: str
     side: int
@@ -78,6 +80,11 @@ class Folder(Dataset):
             )
         labels = np.array([places[path.parent.name] for path in files], dtype=np.int64)
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels
+
+    def names(self, root: Path) -> tuple[str, ...]:
+        """Return the path of each training image below train/, such as "cat/001.jpg"; raise as `files`."""
+        top = Path(self.path).expanduser() / "train"
+        return tuple(path.relative_to(top).as_posix() for path in self._files("train"))
 
     def _classes(self, split: str) -> tuple[str, ...]:
         top = Path(self.path).expanduser()

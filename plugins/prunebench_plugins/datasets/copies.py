@@ -1,0 +1,130 @@
+"""Copies of datasets as people have them: folders and archives, read in place, and whether they are whole.
+
+Nothing is ever unpacked, so an archive can write nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.errors import PrunebenchError
+
+GZIP, ZIP = b"\x1f\x8b", b"PK"
+ALGORITHMS = {32: "md5", 64: "sha256"}  # by the length of the digest, in hex digits
+LARGEST = 2**28  # bytes of one file in an archive; the largest that is needed has 155 million
+DEPTH = 2  # folders below the top that are looked into
+
+
+def read_tar(path: Path, names: Collection[str]) -> dict[str, bytes]:
+    """Return the content of the files called `names`, in whatever folder of a tar archive they lie.
+
+    The archive is gzipped or not. Raise PrunebenchError where it is none, is damaged or lacks a file.
+    """
+    found: dict[str, bytes] = {}
+    # The first bytes decide rather than the name: some browsers gunzip what they save.
+    mode: Literal["r:gz", "r:"] = "r:gz" if _start(path).startswith(GZIP) else "r:"
+    try:
+        with tarfile.open(path, mode) as archive:
+            for member in archive:
+                name = member.name.rpartition("/")[2]
+                if name in names and member.isfile() and member.size <= LARGEST:
+                    found[name] = archive.extractfile(member).read()  # type: ignore[union-attr]
+                if len(found) == len(names):
+                    return found
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise _damaged(path, GZIP, error) from None
+    missing = [name for name in names if name not in found]
+    raise PrunebenchError(f"{path} holds no {', '.join(missing)}. Delete it and get it again.")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Files below one place on disk. names: relative to it, parts joined by "/". read: name -> content."""
+
+    place: Path
+    names: tuple[str, ...]
+    read: Callable[[str], bytes]
+
+
+def folder_tree(top: Path, folders: Collection[str]) -> Tree:
+    """Return the files in the named folders of `top` and two levels of folders below those."""
+    names = [name for folder in folders for name in _below(top, folder, DEPTH)]
+    return Tree(top, tuple(names), lambda name: (top / name).read_bytes())
+
+
+def _below(top: Path, folder: str, depth: int) -> Iterator[str]:
+    with os.scandir(top / folder) as entries:  # which asks the disk about no single file, as Path does
+        for entry in entries:
+            name = f"{folder}/{entry.name}"
+            if entry.is_file():
+                yield name
+            elif depth and entry.is_dir():
+                yield from _below(top, name, depth - 1)
+
+
+def zip_tree(path: Path, folder: str) -> Tree:
+    """Return the files in `folder`, at whatever depth of a zip archive it lies; the outermost such counts.
+
+    The archive stays open as long as the tree is kept. Raise PrunebenchError where it is damaged or has
+    no such folder.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _damaged(path, ZIP, error) from None
+    inside = f"/{folder}/"
+    prefixes = {f"/{name}".partition(inside)[0] for name in archive.namelist() if inside in f"/{name}"}
+    if not prefixes:
+        raise PrunebenchError(f"{path} holds no folder {folder}. Delete it and get it again.")
+    top = f"{min(prefixes, key=len)}/"[1:]
+    names = [n for n in archive.namelist() if n.startswith(f"{top}{folder}/") and not n.endswith("/")]
+
+    def read(name: str) -> bytes:
+        with archive.open(top + name) as member:
+            return member.read(LARGEST)  # however much a member claims to be
+
+    return Tree(path, tuple(name.removeprefix(top) for name in names), read)
+
+
+def _damaged(path: Path, signature: bytes, error: Exception) -> PrunebenchError:
+    start = _start(path)
+    # A saved error page may carry the name of an archive.
+    reason = " ".join(str(error).split()) if start.startswith(signature) else f"it begins with {start!r}"
+    return PrunebenchError(f"{path} is not a whole archive: {reason}. Delete it and get it again.")
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
+
+
+def check_digest(content: bytes, digest: str, where: str) -> None:
+    """Raise PrunebenchError unless the content has the MD5 or SHA256 of the published file, in hex."""
+    algorithm = ALGORITHMS[len(digest)]
+    found = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+    if found != digest:
+        raise PrunebenchError(
+            f"{where} is not the published file: its {algorithm} is {found}, expected {digest}. Get it again."
+        )
+
+
+def check_sizes(labels: Array, classes: tuple[str, ...], per_class: int, where: str) -> None:
+    """Raise PrunebenchError unless each class has `per_class` images. labels: int [n], in 0..C-1."""
+    sizes = np.bincount(labels, minlength=len(classes))
+    odd = np.flatnonzero(sizes != per_class)
+    if odd.size:
+        raise PrunebenchError(
+            f"{where} has {len(labels)} images, expected {per_class} of each of {len(classes)} classes; "
+            f"{odd.size} differ, such as {classes[odd[0]]!r} with {sizes[odd[0]]}. Get it again."
+        )

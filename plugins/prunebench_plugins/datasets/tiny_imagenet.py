@@ -1,0 +1,190 @@
+"""Tiny-ImageNet: two hundred classes of ImageNet, at 64 pixels."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.parts import Dataset
+from prunebench_plugins.datasets.class_names import TINY_IMAGENET
+from prunebench_plugins.datasets.copies import Tree, check_sizes, folder_tree, zip_tree
+
+HOME = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+FOLDERS = {"train": "train", "test": "val"}  # those of the images in test/ have no labels
+SIDE = 64
+TOGETHER = 250  # images that a thread decodes in one go
+SHOWN = 5  # of the images that are not what they should be
+
+
+@dataclass(frozen=True, kw_only=True)
+class TinyImageNet(Dataset):
+    """100,000 training and 10,000 test images, colour, 64 x 64 pixels, 200 classes of equal size.
+
+    The published validation images are the test split. Classes are ordered by WordNet ID and named by the
+    first of their words; images are ordered by class, then file name. train_per_class and test_per_class:
+    how many images each class has; the defaults hold for the real dataset. Source: Y. Le and X. Yang, Tiny
+    ImageNet Visual Recognition Challenge, 2015.
+    """
+
+    name: str = "tiny_imagenet"
+    train_per_class: int = 500
+    test_per_class: int = 50
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The first word that WordNet has for each class."""
+        return tuple(TINY_IMAGENET.values())
+
+    @property
+    def resolution(self) -> int:
+        """64 pixels."""
+        return SIDE
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of the training split, as Moderate-DS' code has it."""
+        return 0.4802, 0.4481, 0.3975
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of the training split, as Moderate-DS' code has it."""
+        return 0.2302, 0.2265, 0.2262
+
+    def files(self, root: Path) -> list[Path]:
+        """Return all files in train/ and val/ of the first folder that has both, or else the zip archive.
+
+        Both are called tiny-imagenet-200 and lie in root or root/tiny_imagenet, which may itself be the
+        folder. Raise DataAbsentError where there is neither.
+        """
+        place = self._place(root)
+        if place.is_file():
+            return [place]
+        names = folder_tree(place, FOLDERS.values()).names
+        return [place / name for name in sorted(names, key=lambda name: (name.count("/"), name))]
+
+    def load(self, root: Path, split: str) -> tuple[Array, Array]:
+        """Return images, uint8 [n, 3, 64, 64], and labels, int64 [n], of "train" or "test".
+
+        Grey images become RGB. Raise PrunebenchError where images are missing, cannot be read or have
+        another size.
+        """
+        tree = self._tree(root, split)
+        found = _by_class(tree, split)
+        wnids = {wnid: label for label, wnid in enumerate(TINY_IMAGENET)}
+        labels = np.array([wnids[wnid] for wnid, _ in found], dtype=np.int64)
+        where = f"{tree.place / FOLDERS[split]}"
+        per_class = self.train_per_class if split == "train" else self.test_per_class
+        check_sizes(labels, self.classes, per_class, where)
+        return _decoded(tree.read, list(found.values()), where), labels
+
+    def names(self, root: Path) -> tuple[str, ...]:
+        """Return WNID/FILE of each training image, whatever lies between the two; raise as `load`."""
+        return tuple("/".join(key) for key in _by_class(self._tree(root, "train"), "train"))
+
+    def _tree(self, root: Path, split: str) -> Tree:
+        place = self._place(root)
+        return zip_tree(place, FOLDERS[split]) if place.is_file() else folder_tree(place, [FOLDERS[split]])
+
+    def _place(self, root: Path) -> Path:
+        """Return the folder that holds train/ and val/, or the zip archive."""
+        own, published = root / self.name, root / "tiny-imagenet-200"
+        partial = ""
+        for folder in (own, published, own / published.name, published / published.name):
+            missing = [name for name in FOLDERS.values() if not (folder / name).is_dir()]
+            if not missing:
+                return folder
+            if len(missing) < len(FOLDERS):
+                partial = partial or f" ({folder} has no {missing[0]})"
+        for archive in (root / f"{published.name}.zip", own / f"{published.name}.zip"):
+            if archive.is_file():
+                return archive
+        raise DataAbsentError(
+            f"{self.name} is not on this machine{partial}: put {published.name}.zip, packed or unpacked, "
+            f"into {root}; it was published at {HOME}"
+        )
+
+
+def _by_class(tree: Tree, split: str) -> dict[tuple[str, str], str]:
+    """Return the name in the tree of each image of a split, by WordNet ID and file name, sorted by these."""
+    folder, found = FOLDERS[split], {}
+    annotations: dict[str, str] | None = None
+    for name in tree.names:
+        first, *inner, file = name.split("/")
+        if first != folder or not inner or file[0] == "." or not file.lower().endswith((".jpeg", ".jpg")):
+            continue
+        wnid = inner[0]
+        if split == "test" and wnid == "images":  # as published; some sort them into folders per class
+            annotations = _annotations(tree) if annotations is None else annotations
+            wnid = annotations.get(file, "")
+            if not wnid:
+                raise PrunebenchError(
+                    f"{tree.place / folder / 'val_annotations.txt'} does not say of which class {file} is. "
+                    "Get it again."
+                )
+        if wnid not in TINY_IMAGENET:
+            raise PrunebenchError(
+                f"{tree.place / name} is in class {wnid}, which Tiny-ImageNet does not have. Get it again."
+            )
+        found[wnid, file] = name
+    return {key: found[key] for key in sorted(found)}
+
+
+def _annotations(tree: Tree) -> dict[str, str]:
+    """Return the WordNet ID of each published validation image, by file name."""
+    name = f"{FOLDERS['test']}/val_annotations.txt"
+    if name not in tree.names:
+        raise PrunebenchError(f"{tree.place / name} is missing, without which val/images has no labels.")
+    lines = (line.split() for line in tree.read(name).decode("latin1").splitlines())
+    return {words[0]: words[1] for words in lines if len(words) > 1}
+
+
+def _decoded(read: Callable[[str], bytes], names: list[str], where: str) -> Array:
+    """Return the named JPEG images: uint8 [n, 3, 64, 64]; raise PrunebenchError that lists the bad ones."""
+    from PIL import Image
+
+    Image.preinit()  # once, before threads do it at the same time
+    images = np.empty((len(names), 3, SIDE, SIDE), dtype=np.uint8)
+
+    def decode(start: int) -> list[str]:
+        bad = []
+        for i, name in enumerate(names[start : start + TOGETHER], start):
+            if reason := _read_into(images[i], read, name):
+                bad.append(f"{name} ({reason})")
+        return bad
+
+    # Threads gain as much as the decoder works outside the interpreter's lock; a handful is enough.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        bad = [line for lines in threads.map(decode, range(0, len(names), TOGETHER)) for line in lines]
+    if bad:
+        more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        raise PrunebenchError(
+            f"{len(bad)} of the {len(names)} images in {where} are not JPEG images of {SIDE} x {SIDE} "
+            f"pixels: {', '.join(bad[:SHOWN])}{more}. Get them again."
+        )
+    return images
+
+
+def _read_into(image: Array, read: Callable[[str], bytes], name: str) -> str:
+    """Fill uint8 [3, 64, 64] with a picture; return "", or why that could not be done."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(read(name)), formats=("JPEG",)) as opened:
+            if opened.size != (SIDE, SIDE):
+                return "{} x {} pixels".format(*opened.size)
+            image[:] = np.asarray(opened.convert("RGB")).transpose(2, 0, 1)
+    except (OSError, SyntaxError, ValueError, RuntimeError, EOFError, Image.DecompressionBombError):
+        return "not readable"
+    except (zipfile.BadZipFile, zlib.error):
+        return "not readable"
+    return ""
