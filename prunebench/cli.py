@@ -301,6 +301,9 @@ def print_plan(matrix: Matrix, each: bool) -> None:
         "methods",
     ]
     typer.echo(table([line.columns(each) for line in lines], header))
+    known = {name: root[:12] for name, root in matrix.graph.roots.items() if not root.startswith("absent:")}
+    if known:
+        typer.echo("\nfingerprint of " + ", ".join(f"{name}: {digits}" for name, digits in known.items()))
     stored, to_make = sum(line.stored for line in lines), sum(line.to_make for line in lines)
     typer.echo(
         f"\n{len(matrix.cells)} cells: {stored} stages stored, {to_make} to make, "
@@ -438,25 +441,31 @@ def leaderboard(
 
 @app.command()
 def check(
-    part: Annotated[str, typer.Argument(help="The name of a backbone, labeler, scorer or selector.")],
+    part: Annotated[
+        str, typer.Argument(help="The name of a backbone, labeler, scorer or selector, or KIND:NAME.")
+    ],
     changes: SetOption = None,
 ) -> None:
     """Put an installed part through the contract that every part keeps; --set makes a slow one short."""
     from prunebench import conformance
     from prunebench.identity import change
 
+    kind, _, part = part.rpartition(":")
     given = dict(map(suites.parse_change, changes or []))
     if strange := [path for path in given if path.partition(".")[0] != part]:
         raise PrunebenchError(f"--set {strange[0]}: only {part} is checked; write --set {part}.FIELD=VALUE")
     fields = {path.partition(".")[2]: value for path, value in given.items()}
     found = [
-        change(load().part(kind.removesuffix("s"), part), fields, part)
-        for kind in ("backbones", "labelers", "scorers", "selectors")
-        if part in load().found[kind]
+        change(load().part(kinds.removesuffix("s"), part), fields, part)
+        for kinds in ("backbones", "labelers", "scorers", "selectors")
+        if part in load().found[kinds] and kind in ("", kinds.removesuffix("s"))
     ]
     if not found:
         everything = [
-            name for kind in KINDS if kind not in ("datasets", "methods") for name in load().found[kind]
+            name
+            for kinds in KINDS
+            if kinds not in ("datasets", "methods") and kind in ("", kinds.removesuffix("s"))
+            for name in load().found[kinds]
         ]
         raise unknown("part", part, everything, "prunebench list scorers")
     checks = [outcome for one in found for outcome in conformance.check(one)]

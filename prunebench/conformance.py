@@ -24,6 +24,7 @@ from prunebench.sampling import draw_labels, kept
 
 CLASSES = ("a", "b", "c", "d")
 RATIO = 70  # of every check that needs only one
+FINGERPRINT = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Problem:
     labels: Array
     dynamics: Dynamics
     scores: Array
+    names: Array
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -89,6 +91,8 @@ class Problem:
         known[paid] = self.truth[paid]
         known.setflags(write=False)
         everything = {entry.name: getattr(self, entry.name) for entry in fields(self)} | {
+            "names": tuple(self.names.tolist()),
+            "fingerprint": FINGERPRINT,
             "classes": CLASSES,
             "recipe": Recipe(network="cnn", epochs=2, batch=32),
             "rng": np.random.default_rng(seed),
@@ -110,8 +114,9 @@ class Problem:
 def synthetic_problem() -> Problem:
     """Return a problem of 120 images, 3 x 8 x 8, in four classes of 30, a tenth of them mislabelled.
 
-    It has 40 epochs of dynamics, in which one image is settled at probability 1 from the start and one
-    at 0, 16-dimensional embeddings, and scores with ties and of both signs. Arrays are read-only.
+    The images are called 000.png, 001.png, ... It has 40 epochs of dynamics, in which one image is settled
+    at probability 1 from the start and one at 0, 16-dimensional embeddings, and scores with ties and of both
+    signs. Arrays are read-only.
     """
     rng = np.random.default_rng(0)
     truth = rng.permutation(np.arange(120) % len(CLASSES))
@@ -124,6 +129,7 @@ def synthetic_problem() -> Problem:
         labels=labels,
         dynamics=_dynamics(labels, rng),
         scores=rng.normal(size=120).round(1),
+        names=np.array([f"{place:03}.png" for place in range(120)]),
     )
     for array in (problem.truth, problem.embeddings, problem.labels, problem.scores):
         array.setflags(write=False)
@@ -151,6 +157,11 @@ def _dynamics(labels: Array, rng: np.random.Generator, epochs: int = 40) -> Dyna
         divergence=np.abs(p * np.diff(log_p, axis=0, prepend=log_p[:1])).sum(axis=2),
         logit_margin=logits[:, images, labels] - np.where(other, logits, -np.inf).max(axis=2),
         feature_norm=rng.gamma(5, 1, (epochs, len(labels))),
+        # The last layer of a network whose penultimate features are the embeddings of the problem.
+        weights={
+            "head.weight": np.eye(len(CLASSES), 16, dtype=np.float32),
+            "head.bias": np.zeros(len(CLASSES), np.float32),
+        },
     )
 
 

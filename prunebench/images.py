@@ -123,4 +123,6 @@ def sliced(inputs: Mapping[str, Any], index: Array) -> dict[str, Any]:
     cut = {name: value[index] if name in PER_IMAGE else value for name, value in inputs.items()}
     if "images" in cut:
         cut["images"] = cut["images"].take(index)
+    if cut.get("names"):
+        cut["names"] = tuple(map(cut["names"].__getitem__, index))
     return cut

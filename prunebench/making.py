@@ -28,7 +28,7 @@ from prunebench.artefacts import (
 from prunebench.errors import PrunebenchError
 from prunebench.identity import construct, identity
 from prunebench.images import Images, Vectors, sliced
-from prunebench.parts import Dataset, Part, Progress, Recipe, Selector
+from prunebench.parts import Dataset, Labeler, Part, Progress, Recipe, Selector
 from prunebench.sampling import apportion, draw_labels, kept
 from prunebench.stages import Job
 from prunebench.store import Store
@@ -82,6 +82,16 @@ class Bench:
         return load_split(self.dataset, Path(self.job.data), "train")[0]
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the training images, or () where they have none."""
+        names = self.dataset.names(Path(self.job.data))
+        if names and len(names) != len(self.images):
+            raise PrunebenchError(
+                f"dataset {self.dataset.name}: {len(self.images)} images but {len(names)} names"
+            )
+        return names
+
+    @property
     def truth(self) -> Array:
         """The true training labels, for the label draw, the quality and the final training alone."""
         return load_split(self.dataset, Path(self.job.data), "train")[1]
@@ -120,6 +130,8 @@ class Bench:
         """Return what the part's method asks for, by name."""
         makers: dict[str, Callable[[], Any]] = {
             "images": lambda: self.images,
+            "names": lambda: self.names,
+            "fingerprint": lambda: self.job.root,
             "classes": lambda: self.classes,
             "recipe": lambda: self.recipe,
             "rng": lambda: self.rng,
@@ -153,11 +165,16 @@ class Bench:
 
 
 def make_known(bench: Bench) -> Labels:
-    """Draw the labels that are paid for; all others are -1."""
+    """Draw the labels that are paid for, or take those bought elsewhere; all others are -1."""
     what, truth = bench.job.identity, bench.truth
     rng = bench.rng if "seed" in what else np.random.default_rng(0)
     if what["annotation"] in (0, 1):
         index = np.arange(len(truth) if what["annotation"] else 0)
+    elif "part" in what:
+        assert isinstance(bench.part, Labeler)
+        index = np.asarray(bench.part.bought(len(truth), bench.names))
+        if not np.isin(index, np.arange(len(truth))).all() or len(np.unique(index)) != index.size:
+            raise bench.bug(f"says it bought something else than unique indices in 0..{len(truth) - 1}")
     else:
         index = draw_labels(truth, what["annotation"], what["sampling"], rng)
     values = np.full(len(truth), -1)

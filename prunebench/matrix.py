@@ -71,6 +71,7 @@ class Matrix:
             data=str(self.data),
             store=str(self.store.root),
             device=self.device,
+            root=stage.root,
         )
 
     def check_device(self) -> None:
@@ -174,7 +175,7 @@ class Matrix:
 
         What is not trained with true labels asks for none of the kept ones.
         """
-        if cell.method.labeler is None or cell.method.annotation == 0:
+        if cell.method.annotation == 0:
             return 0, len(subset) if cell.method.final == "truth" else 0
         if cell.method.annotation == 1:
             return subset.images, subset.images
@@ -199,8 +200,9 @@ class Matrix:
 
 
 def title(labeler: Labeler) -> str:
-    """Name a labeler together with the backbones it looks at, such as temi on pixels."""
-    found: list[str] = []
+    """Name a labeler together with the backbones it looks at, or its file: temi on pixels."""
+    path = getattr(labeler, "path", None)
+    found = [path.name] if isinstance(path, Path) else []
 
     def visit(part: Part) -> Part:
         if isinstance(part, Backbone):

@@ -5,6 +5,8 @@ its one method are its inputs, taken from a fixed vocabulary (`VOCABULARY`) and 
 is made. An argument with a default is optional. Arrays handed to a part are read-only NumPy arrays.
 
 images      an `Images`: images[index] is a uint8 tensor [b, channels, height, width]
+names       the names of the images, a tuple of n str, or () for a dataset whose images have none
+fingerprint the hash of the dataset's content, 64 hex digits
 classes     the names of the classes, a tuple of str
 recipe      the `Recipe` with which networks are trained in this run
 rng         a NumPy Generator; a part that asks for it is made once per repeat
@@ -30,11 +32,11 @@ from typing import Any, ClassVar, Protocol, Self
 from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
 
-COMMON = ("images", "classes", "recipe", "rng", "device", "progress", "checkpoint")
+COMMON = ("images", "names", "fingerprint", "classes", "recipe", "rng", "device", "progress", "checkpoint")
 VOCABULARY = {
     "backbone": COMMON,
     "labeler": (*COMMON, "known", "embeddings"),
-    "scorer": (*COMMON, "embeddings", "labels", "dynamics"),
+    "scorer": (*COMMON, "embeddings", "labels", "dynamics", "known"),
     "selector": (*COMMON, "embeddings", "labels", "dynamics", "scores", "keep", "known"),
 }
 PROXY = "proxy"  # the backbone name that means: the network trained on the labels
@@ -219,8 +221,8 @@ class Labeler(Part):
 
     annotation: the share of the true labels it buys, in 0..1, handed to it as `known`.
     sampling: how the bought labels are drawn: "uniform", or "class_balanced" or "stratified", which
-    read every label to draw. guesses: whether it labels images that it did not pay for; how well is
-    then measured, from outside, and shown in every row.
+    read every label to draw, or "given", where `bought` says which they are. guesses: whether it labels
+    images that it did not pay for; how well is then measured, from outside, and shown in every row.
     """
 
     kind: ClassVar[str] = "labeler"
@@ -231,6 +233,10 @@ class Labeler(Part):
 
     def __post_init__(self) -> None:
         require(0 <= self.annotation <= 1, f"{self.name}.annotation", self.annotation, "in 0..1")
+
+    def bought(self, images: int, names: tuple[str, ...]) -> Array:
+        """Return which of the images had their label bought elsewhere, int [b]: asked where "given"."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,6 +319,10 @@ class Dataset:
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, channels, height, width], and labels, int [n], of "train" or "test"."""
         raise NotImplementedError
+
+    def names(self, root: Path) -> tuple[str, ...]:
+        """Return the names of the training images, unique and in their order; () where they have none."""
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -408,6 +418,12 @@ class Method:
                         f"method {self.name!r}: {part.name if part else ''} asks for {name}, "
                         f"but the method has no {maker}"
                     )
+        for part in (self.scorer, self.selector):
+            if part is not None and (rests := _annotation(part)) not in (0, 1):
+                raise PrunebenchError(
+                    f"method {self.name!r}: {part.name}.annotation is {rests}, expected 0 or 1; "
+                    "of a few labels the labeler says which they are"
+                )
         for reader in self.parts.values():
             if reads_proxy(reader) and (self.labeler is None or reader is self.labeler):
                 raise PrunebenchError(
@@ -427,5 +443,16 @@ class Method:
 
     @property
     def annotation(self) -> float:
-        """The share of true labels bought before anything is selected, in 0..1."""
-        return self.labeler.annotation if self.labeler else 0.0
+        """The share of true labels bought before anything is selected, in 0..1.
+
+        It is the labeler's, or, if larger, that on which the file of a scorer or selector rests.
+        """
+        rests = [_annotation(part) for part in (self.scorer, self.selector) if part is not None]
+        return max(rests) if self.labeler is None else max(self.labeler.annotation, *rests)
+
+
+def _annotation(part: Part) -> float:
+    """Return the `annotation` of a part that has such a field, or of one that it holds, or 0."""
+    held = (getattr(part, entry.name) for entry in fields(part))
+    own: float = getattr(part, "annotation", 0.0)
+    return max([own, *(_annotation(value) for value in held if isinstance(value, Part))])

@@ -94,13 +94,14 @@ class Job:
     data: str
     store: str
     device: str
+    root: str = ""
 
 
 def _spelled(part: Part) -> str:
     """Spell a part with the fields that are not at their default."""
 
     def plain(value: Any) -> str:
-        if isinstance(value, tuple) and any(isinstance(inner, Part) for inner in value):
+        if isinstance(value, tuple) and any(isinstance(inner, Part | Path) for inner in value):
             return " + ".join(map(plain, value))
         return _spelled(value) if isinstance(value, Part) else str(value)
 
@@ -164,9 +165,14 @@ class Graph:
         return {"embeddings/0": self._part(cell, "embeddings", cell.proxy, {})} if cell.proxy else {}
 
     def known(self, cell: Cell, labeler: Labeler) -> Stage:
-        """Build the draw of the labels that a labeler buys; all or none of them needs no seed."""
+        """Build the draw of the labels that a labeler buys; all or none of them needs no seed.
+
+        Those that were bought elsewhere are not drawn: the labeler is asked which they are.
+        """
         what: dict[str, Any] = {"annotation": labeler.annotation, "sampling": labeler.sampling}
-        if 0 < labeler.annotation < 1:
+        if 0 < labeler.annotation < 1 and labeler.sampling == "given":
+            what["part"] = identity(labeler)
+        elif 0 < labeler.annotation < 1:
             what["seed"] = _seed("known", _upstream(cell))
         title = f"{labeler.annotation:.0%} of the labels, {labeler.sampling}"
         return self._stage(cell, "known", what, {}, title)
@@ -268,8 +274,10 @@ def dataset_key(dataset: Dataset, data: Path, memory: Store) -> str:
 
 
 def _content_hash(dataset: Dataset, data: Path) -> str:
-    """Hash the class names and every image and label of both splits."""
+    """Hash the class names, every image and label of both splits, and the names of images that have some."""
     digest = hashlib.sha256(store.canonical(list(dataset.classes)).encode())
+    if names := dataset.names(data):
+        digest.update(store.canonical(list(names)).encode())
     for split in ("train", "test"):
         for array in dataset.load(data, split):
             digest.update(store.canonical([list(array.shape), str(array.dtype)]).encode())

@@ -252,11 +252,24 @@ def test_a_part_is_given_exactly_what_it_names():
     assert (problem.inputs(ToyLabeler(), seed=3)["known"] >= 0).sum() == 12
 
 
+def test_images_have_names_and_their_dataset_a_fingerprint():
+    @dataclass(frozen=True, kw_only=True)
+    class ByName(Scorer):
+        name = "by_name"
+
+        def score(self, names, fingerprint): ...
+
+    given = synthetic_problem()[np.array([119, 7])].inputs(ByName())
+    assert given == {"names": ("119.png", "007.png"), "fingerprint": "0" * 64}
+    assert {type(name) for name in given["names"]} == {str}
+
+
 def test_the_problem_can_be_sliced_and_stripped_of_labels():
     problem = synthetic_problem()
     part = problem[np.array([4, 2])]
     assert part.scores.tolist() == problem.scores[[4, 2]].tolist()
     assert part.images.array.shape == (2, 3, 8, 8)
+    assert part.names.tolist() == ["004.png", "002.png"]
     stripped = problem.without_labels(np.arange(100))
     assert stripped.dynamics.index.tolist() == list(range(100, 120))
     assert stripped.dynamics.margin.tolist() == problem.dynamics.margin[:, 100:].tolist()

@@ -200,6 +200,58 @@ def test_inputs_are_read_only_and_as_the_contract_says(matrix, make, offer):
     assert not seen["images"].array.flags.writeable
 
 
+def test_the_fingerprint_is_the_key_of_the_dataset_and_most_images_have_no_names(matrix, make, offer):
+    seen = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Curious(Scorer):
+        name = "curious"
+
+        def score(self, images, names, fingerprint):
+            seen.append((names, fingerprint))
+            return np.arange(float(len(images)))
+
+    offer(Curious)
+    made = matrix(Method("m", title="M", scorer=Curious(), selector=Top()))
+    assert make(made).failures == {}
+    assert seen == [((), made.graph.roots["toy"])]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_names_are_sliced_as_all_else_is(matrix, make, offer, toy, monkeypatch, named):
+    seen = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Curious(Selector):
+        name = "curious"
+        per_class: bool = True
+
+        def select(self, images, names, keep):
+            seen.append(names)
+            return np.arange(keep)
+
+    offer(Curious)
+    if named:
+        monkeypatch.setattr(type(toy), "names", lambda self, root: tuple(f"{i}.png" for i in range(64)))
+    method = Method("m", title="M", labeler=GroundTruth(), selector=Curious())
+    assert make(matrix(method)).failures == {}
+    assert seen == [tuple(f"{i}.png" for i in range(first, 64, 4)) if named else () for first in range(4)]
+
+
+def test_as_many_names_as_images(matrix, make, offer, toy, monkeypatch):
+    @dataclass(frozen=True, kw_only=True)
+    class Curious(Selector):
+        name = "curious"
+
+        def select(self, images, names, keep):
+            return np.arange(keep)
+
+    offer(Curious)
+    monkeypatch.setattr(type(toy), "names", lambda self, root: ("a", "b"))
+    failures = make(matrix(Method("m", title="M", selector=Curious()))).failures
+    assert failures == {"m toy 50% seed 0": "dataset toy: 64 images but 2 names"}
+
+
 def test_an_optional_input_is_left_out_where_nobody_supplies_it(matrix, make, offer):
     seen = []
 
@@ -358,6 +410,55 @@ def test_a_labeler_cannot_say_it_paid_less(matrix, make, offer):
     offer(Sly)
     made = make(matrix(Method("m", title="M", labeler=Sly(), selector=Random(per_class=True))))
     assert made.rows[0].labels_selection == 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heir(Labeler):
+    name = "heir"
+    annotation: float = 0.25
+    sampling: str = "given"
+    heritage: tuple[float, ...] = ()
+
+    def bought(self, images, names):
+        assert (images, names) == (64, ())
+        return np.array(self.heritage, float if 0.5 in self.heritage else int)
+
+    def label(self, known):
+        return np.maximum(known, 0)
+
+
+def test_labels_bought_elsewhere_are_not_drawn(matrix, make, offer, store):
+    offer(Heir)
+    labeler = Heir(heritage=tuple(range(40, 56)))
+    made = make(
+        matrix(Method("m", title="M", labeler=labeler, selector=Random(per_class=True)), seeds=(0, 1))
+    )
+    (draw,) = (stage for stage in made.stages if stage.kind == "known")
+    known = store.read(draw.key, Labels)
+    assert known.values.tolist() == [-1] * 40 + [0, 1, 2, 3] * 4 + [-1] * 8
+    assert known.paid.tolist() == (known.values >= 0).tolist()
+    assert [(row.label_draw, row.labels_selection) for row in made.rows] == [("given", 16)] * 2
+
+
+@pytest.mark.parametrize("annotation", [0.0, 1.0])
+def test_a_labeler_that_bought_all_or_nothing_is_not_asked(matrix, make, offer, annotation):
+    offer(Heir)
+    labeler = Heir(heritage=(1, 2), annotation=annotation)
+    made = make(matrix(Method("m", title="M", labeler=labeler, selector=Random(per_class=True))))
+    assert made.rows[0].labels_selection == 64 * annotation
+    assert made.rows[0].label_draw is None
+    (draw,) = (stage for stage in made.stages if stage.kind == "known")
+    assert draw.identity == {"annotation": annotation, "sampling": "given"}  # shared by all such labelers
+
+
+@pytest.mark.parametrize("heritage", [(1, 1), (64,), (-1,), (0.5,)])
+def test_what_was_bought_elsewhere_are_unique_indices(matrix, make, offer, heritage):
+    offer(Heir)
+    method = Method("m", title="M", labeler=Heir(heritage=heritage), selector=Random(per_class=True))
+    assert make(matrix(method)).failures == {
+        "m toy 50% seed 0": "'heir' says it bought something else than unique indices in 0..63 (toy). "
+        "This is a bug in test_making."
+    }
 
 
 # Who opens which split

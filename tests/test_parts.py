@@ -8,7 +8,7 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.identity import at_defaults, construct, identity, map_parts
-from prunebench.parts import Backbone, Labeler, Method, Recipe, Scorer
+from prunebench.parts import Backbone, Labeler, Method, Recipe, Scorer, Selector
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.scorers.aum import Aum
@@ -40,15 +40,16 @@ def test_a_part_asking_for_something_else_is_refused_when_its_class_is_made():
 
     assert str(error.value) == (
         "Peeking.score() asks for ['truth']; a scorer may ask for ['checkpoint', 'classes', 'device', "
-        "'dynamics', 'embeddings', 'images', 'labels', 'progress', 'recipe', 'rng']"
+        "'dynamics', 'embeddings', 'fingerprint', 'images', 'known', 'labels', 'names', 'progress', "
+        "'recipe', 'rng']"
     )
 
 
 @pytest.mark.parametrize(
     ("kind", "method", "withheld"),
-    [(Backbone, "embed", "known"), (Labeler, "label", "labels"), (Scorer, "score", "known")],
+    [(Backbone, "embed", "known"), (Labeler, "label", "labels"), (Scorer, "score", "keep")],
 )
-def test_truth_reaches_only_the_kinds_that_may_have_it(kind, method, withheld):
+def test_an_input_reaches_only_the_kinds_that_may_have_it(kind, method, withheld):
     namespace = {}
     exec(f"def {method}(self, {withheld}): ...", namespace)
     with pytest.raises(TypeError, match=rf"asks for \['{withheld}'\]"):
@@ -142,6 +143,44 @@ def test_a_labeler_cannot_have_the_network_that_trains_on_its_own_labels():
 def test_a_methods_annotation_is_its_labelers():
     assert Method("m", title="M", selector=Random()).annotation == 0
     assert Method("m", title="M", labeler=NoLabeler(annotation=0.1), selector=Random()).annotation == 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard(Scorer):
+    name = "heard"
+    annotation: float = 1.0
+
+    def score(self, images): ...
+
+
+@pytest.mark.parametrize(
+    ("bought", "heard", "counted"), [(None, 1, 1), (None, 0, 0), (0.1, 0, 0.1), (0.1, 1, 1), (1, 0, 1)]
+)
+def test_a_method_rests_on_the_labels_of_the_part_that_rests_on_most(bought, heard, counted):
+    labeler = None if bought is None else NoLabeler(annotation=bought)
+    method = Method("m", title="M", labeler=labeler, scorer=Heard(annotation=heard), selector=Top())
+    assert method.annotation == counted
+
+
+def test_a_held_part_counts_as_well():
+    @dataclass(frozen=True, kw_only=True)
+    class Hearsay(Selector):
+        name = "hearsay"
+        inner: Scorer = Heard()
+
+        def select(self, images, keep): ...
+
+    assert Method("m", title="M", selector=Hearsay()).annotation == 1
+    assert Method("m", title="M", selector=Hearsay(inner=Heard(annotation=0))).annotation == 0
+
+
+def test_only_of_a_labeler_it_is_known_which_few_labels_were_bought():
+    with pytest.raises(PrunebenchError) as error:
+        Method("m", title="M", scorer=Heard(annotation=0.1), selector=Top())
+    assert str(error.value) == (
+        "method 'm': heard.annotation is 0.1, expected 0 or 1; "
+        "of a few labels the labeler says which they are"
+    )
 
 
 # Construction from plain values

@@ -1,5 +1,6 @@
 """Which stages cells need, which of them they share, and what their keys follow from."""
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -239,6 +240,22 @@ def test_the_names_of_the_classes_belong_to_the_data(toy, tmp_path, store, monke
     before = dataset_key(toy, tmp_path / "data", store)
     monkeypatch.setattr(type(toy), "classes", ("a", "b", "c", "e"))
     assert dataset_key(toy, tmp_path / "data", Store(tmp_path / "other")) != before
+
+
+def test_the_names_of_the_images_belong_to_the_data_of_which_they_have_some(toy, tmp_path, monkeypatch):
+    """A part that is asked for images by name computes something else where these change."""
+
+    def key(*names):
+        monkeypatch.setattr(type(toy), "names", lambda self, root: names)
+        return dataset_key(toy, tmp_path / "data", Store(tmp_path / "-".join(("store", *names))))
+
+    assert len({key(), key("a", "b"), key("b", "a"), key("ab")}) == 4
+    content = b'["a","b","c","d"]'
+    for split, images in (("train", 64), ("test", 32)):
+        pictures, labels = toy.load(tmp_path / "data", split)
+        content += b'[[%d,1,8,8],"uint8"]' % images + pictures.tobytes()
+        content += b'[[%d],"int64"]' % images + labels.tobytes()
+    assert key() == hashlib.sha256(content).hexdigest()  # as it was before images could have names
 
 
 def test_absent_data_has_a_key_that_nothing_stored_matches(matrix, make, tmp_path):

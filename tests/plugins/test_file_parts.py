@@ -1,0 +1,844 @@
+"""The parts called `file`: what they read, in which order, what they refuse, and what they say it cost."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from prunebench import making
+from prunebench.artefacts import Labels, Scores, Subset
+from prunebench.conformance import check, conform
+from prunebench.errors import PrunebenchError
+from prunebench.identity import identity
+from prunebench.images import Images
+from prunebench.parts import Method
+from prunebench.registry import load
+from prunebench.stages import dataset_key
+from prunebench_plugins.labelers import file as labelers
+from prunebench_plugins.labelers.none import NoLabeler
+from prunebench_plugins.scorers import file as scorers
+from prunebench_plugins.scorers.el2n import El2n
+from prunebench_plugins.selectors import file as selectors
+from prunebench_plugins.selectors.include import Include
+from prunebench_plugins.selectors.known import Known
+from prunebench_plugins.selectors.top import Top
+
+FINGERPRINT = "18d07bdddd1f" + "0" * 52
+NAMES = ("ant/1.png", "ant/2.png", "bee/1.png", "cat/9.png")
+CLASSES = ("ant", "bee", "cat")
+
+
+def blank(n):
+    """Return n black images of one pixel."""
+    return Images(np.zeros((n, 1, 1, 1), np.uint8), mean=(0.5,), std=(0.5,))
+
+
+def score(path, n=4, names=NAMES, **fields):
+    return scorers.File(path=path, **fields).score(images=blank(n), names=names, fingerprint=FINGERPRINT)
+
+
+def select(path, keep, n=4, names=NAMES, **fields):
+    part = selectors.File(path=path, **fields)
+    return part.select(images=blank(n), names=names, fingerprint=FINGERPRINT, keep=keep)
+
+
+def label(path, n=4, names=NAMES, paid=(), **fields):
+    known = np.full(n, -1)
+    known[list(paid)] = 0
+    part = labelers.File(path=path, **fields)
+    return part.label(names=names, fingerprint=FINGERPRINT, classes=CLASSES, known=known)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """write("s.npy", values), or write("s.csv", text): the path of the file."""
+
+    def written(name, content):
+        path = tmp_path / name
+        if path.suffix == ".npy":
+            np.save(path, np.asarray(content))
+        elif path.suffix == ".pt":
+            torch.save(content, path)
+        else:
+            path.write_text(content)
+        return path
+
+    return written
+
+
+def refusal(call, *arguments, **fields):
+    """Return the error of a call: one line."""
+    with pytest.raises(PrunebenchError) as error:
+        call(*arguments, **fields)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# Scores
+
+WANTED = [0.5, -1.0, 2.0, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fields"),
+    [
+        ("s.npy", np.array(WANTED), {}),
+        ("s.npy", np.array(WANTED, np.float16), {}),
+        ("s.npy", np.array(WANTED, ">f8"), {}),
+        ("s.pt", torch.tensor(WANTED), {}),
+        ("s.pt", torch.tensor(WANTED, dtype=torch.bfloat16, requires_grad=True), {}),
+        ("s.pt", {"ids": torch.arange(4), "aum": torch.tensor(WANTED)}, {"column": "aum"}),
+        ("s.csv", "aum\n.5\n-1\n2e0\n0.25\n", {"column": "aum"}),
+        ("s.csv", "\ufeffaum,epoch\r\n.5,1\r\n-1,2\r\n\r\n2,3\r\n0.25,4\r\n", {"column": "aum"}),
+        ("s.csv", "id,aum\n2,2\n0,.5\n3,.25\n1,-1\n", {"column": "aum", "index_column": "id"}),
+        (
+            "s.csv",
+            '"aum","file, below train"\n2,bee/1.png\n.25,cat/9.png\n.5,"ant/1.png"\n-1,ant/2.png\n',
+            {"column": "aum", "name_column": "file, below train"},
+        ),
+    ],
+)
+def test_scores_are_read_into_the_order_of_the_dataset(write, name, content, fields):
+    found = score(write(name, content), **fields)
+    assert (found.dtype, found.tolist()) == (np.float64, WANTED)
+
+
+def test_whole_numbers_are_scores_too(write):
+    assert score(write("s.npy", np.array([3, 0, 7, 7], np.uint8))).tolist() == [3.0, 0.0, 7.0, 7.0]
+
+
+def test_low_scores_are_negated_where_low_is_hard(write):
+    path = write("s.npy", WANTED)
+    assert score(path, harder="low").tolist() == [-0.5, 1.0, -2.0, -0.25]
+    assert score(path, harder="high").tolist() == WANTED
+
+
+def test_rows_in_any_order_are_one_score_per_image(write):
+    rng = np.random.default_rng(0)
+    values, order = rng.random(500), rng.permutation(500)
+    names = tuple(f"c/{i:03}.png" for i in range(500))
+    rows = "".join(f"{names[i]},{i},{float(values[i])!r}\n" for i in order)
+    path = write("s.csv", "name,index,score\n" + rows)
+    for key in ({"name_column": "name"}, {"index_column": "index"}):
+        found = score(path, 500, names, column="score", **key)
+        assert found.tolist() == values.tolist()
+    assert score(path, 500, names, column="score").tolist() == values[order].tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fields", "message"),
+    [
+        ("s.npy", [1.0, 2.0, 3.0], {}, "s.npy holds 3 values, but the dataset has 4 training images; is it"),
+        ("s.csv", "a\n1\n2\n3\n4\n5\n", {"column": "a"}, "s.csv holds 5 values, but the dataset has 4 "),
+        (
+            "s.npy",
+            [1.0, np.nan, np.inf, 0.0],
+            {},
+            "s.npy has 2 scores that are not finite, the first nan for image 1; every image needs a number",
+        ),
+        (
+            "s.csv",
+            "a\n1\n2\nnan\n4\n",
+            {"column": "a"},
+            "s.csv has 1 scores that are not finite, the first nan",
+        ),
+        ("s.npy", np.ones((4, 1)), {}, "s.npy holds an array of shape (4, 1), expected one of one dimension"),
+        ("s.npy", np.float64(3), {}, "s.npy holds an array of shape (), expected one of one dimension"),
+        ("s.npy", ["1", "2", "3", "4"], {}, "s.npy holds <U1, expected numbers (float or int)"),
+        ("s.npy", np.ones(4, bool), {}, "s.npy holds bool, expected numbers (float or int)"),
+        ("s.npy", np.ones(4, complex), {}, "s.npy holds complex128, expected numbers (float or int)"),
+        (
+            "s.csv",
+            "a\n1\n\n2\nx\n4\n",
+            {"column": "a"},
+            "s.csv has 'x' in row 4 of column 'a', which is no number",
+        ),
+        ("s.csv", 'a\n1\n2\n""\n4\n', {"column": "a"}, "s.csv has '' in row 4 of column 'a', which is no "),
+        (
+            "s.csv",
+            "aum,b\n1,2\n",
+            {"column": "aun"},
+            "no column of s.csv named 'aun'. Did you mean 'aum'? See: its",
+        ),
+        ("s.csv", "a;b\n1;2\n", {"column": "a"}, "no column of s.csv named 'a'. Known: a;b. See: its header"),
+        (
+            "s.csv",
+            '"a\nb"\n1\n',
+            {"column": "z"},
+            "no column of s.csv named 'z'. Known: a b. See: its header",
+        ),
+        ("s.csv", "", {"column": "a"}, "no column of s.csv named 'a'. Known: none. See: its header"),
+        ("s.csv", "a,a\n1,2\n", {"column": "a"}, "s.csv has 2 columns called 'a'; keep one"),
+        ("s.csv", "a,b\n1,2\n3\n", {"column": "a"}, "s.csv has 1 entries in row 3, but 2 in its header"),
+        (
+            "s.pt",
+            {"aum": torch.ones(4), "ids": torch.ones(4)},
+            {},
+            "s.pt is a dict: say with file.column which of aum, ids to read",
+        ),
+        (
+            "s.pt",
+            {"aum": torch.ones(4)},
+            {"column": "aun"},
+            "no entry of s.pt named 'aun'. Did you mean 'aum'?",
+        ),
+        ("s.pt", torch.ones(4), {"column": "a"}, "file.column is 'a', but s.pt holds no dict: unset it"),
+        ("s.pt", [1.0, 2.0], {}, "s.pt holds a list, expected a plain tensor; save a tensor, or a dict of"),
+        (
+            "s.pt",
+            torch.ones(4).to_sparse(),
+            {},
+            "s.pt holds a Tensor, expected a plain tensor; save a tensor,",
+        ),
+    ],
+)
+def test_a_file_that_is_not_one_number_per_image_is_one_line(write, tmp_path, name, content, fields, message):
+    told = refusal(score, write(name, content), **fields)
+    assert told.replace(f"{tmp_path}/", "").startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "a\n0\n1\n3\n",
+            "s.csv says nothing of 1 of the 4 training images, the first of them image 2 (bee/1.png)",
+        ),
+        ("a\n0\n1\n2\n3\n1\n1\n2\n", "s.csv lists image 1 more than once (2 such images)"),
+        (
+            "a\n1\n2\n3\n4\n",
+            "s.csv lists image 4, but the images are 0..3 (1 such); is it for another dataset, or ",
+        ),
+        (
+            "a\n-1\n2\n3\n4\n",
+            "s.csv lists image -1, but the images are 0..3 (2 such); is it for another dataset, ",
+        ),
+        ("a\n0\n1\n2.0\n3\n", "s.csv has '2.0' in row 4 of column 'a', which is no whole number"),
+        (
+            "a\n0\n1\n99999999999999999999\n3\n",
+            "s.csv has '99999999999999999999' in row 4 of column 'a', which ",
+        ),
+    ],
+)
+def test_indices_that_are_not_each_image_once_are_one_line(write, tmp_path, text, message):
+    told = refusal(score, write("s.csv", text), column="a", index_column="a")
+    assert told.replace(f"{tmp_path}/", "").startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("listed", "names", "message"),
+    [
+        (
+            ["ant/1.png", "1.png", "x", "ant/2.png"],
+            NAMES,
+            "s.csv names '1.png', which is no training image of this dataset (2 such); its images have names "
+            "such as 'ant/1.png'",
+        ),
+        ([*NAMES, NAMES[3]], NAMES, "s.csv lists image 3 more than once (1 such images)"),
+        (
+            NAMES[1:],
+            NAMES,
+            "s.csv says nothing of 1 of the 4 training images, the first of them image 0 (ant/1.png)",
+        ),
+        (
+            NAMES,
+            (),
+            "s.csv is to be read by name_column, but the images of this dataset have no names; give their "
+            "indices, with file.index_column",
+        ),
+    ],
+)
+def test_names_that_are_not_each_image_once_are_one_line(write, tmp_path, listed, names, message):
+    path = write("s.csv", "n,a\n" + "".join(f"{name},1\n" for name in listed))
+    told = refusal(score, path, names=names, column="a", name_column="n")
+    assert told.replace(f"{tmp_path}/", "") == message
+
+
+class Trap:
+    """Something that would leave a trace if a file were unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("sprung"),)
+
+
+@pytest.mark.parametrize(
+    "name", ["s.npy", "object.npy", "zip.npy", "empty.npy", "s.pt", "plain.pt", "cut.pt"]
+)
+def test_nothing_in_a_file_is_run(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / name
+    match name:
+        case "s.npy" | "plain.pt":
+            path.write_bytes(pickle.dumps(Trap()))
+        case "object.npy":
+            np.save(path, np.array([Trap()] * 4, object), allow_pickle=True)
+        case "zip.npy":
+            with path.open("wb") as file:
+                np.savez(file, a=np.ones(4))
+        case "s.pt":
+            torch.save({"a": Trap()}, path)
+        case "cut.pt":
+            torch.save(torch.ones(4), path)
+            path.write_bytes(path.read_bytes()[:200])
+        case _:
+            path.touch()
+    told = refusal(score, path)
+    assert told.startswith(str(path))
+    assert "; save a tensor, or " in told if path.suffix == ".pt" else "; save plain numbers, " in told
+    assert not (tmp_path / "sprung").exists()
+
+
+# Fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"path": Path("s.txt")}, "s.txt is none of the files that are read: *.npy, *.csv, *.pt"),
+        ({"path": Path("s.pkl")}, "s.pkl is none of the files that are read: *.npy, *.csv, *.pt"),
+        ({"path": Path("s.csv")}, "s.csv is a table: say with file.column which column to read"),
+        ({"path": Path("s.npy"), "column": "a"}, "file.column is 'a', but s.npy has no such place: unset it"),
+        (
+            {"path": Path("s.npy"), "name_column": "n"},
+            "s.npy has no columns, but one is called 'n': only a .csv has",
+        ),
+        (
+            {"path": Path("s.pt"), "index_column": "i"},
+            "s.pt has no columns, but one is called 'i': only a .csv has",
+        ),
+        (
+            {"index_column": "i", "name_column": "n"},
+            "file.name_column is 'n', expected unset where index_column is set",
+        ),
+        ({"harder": "hard"}, "file.harder is 'hard', expected 'high' or 'low'"),
+        ({"fingerprint": "18d07bd"}, "file.fingerprint is '18d07bd', expected 8 to 64 digits of 0-9 and a-f"),
+        ({"fingerprint": "18D07BDD"}, "file.fingerprint is '18D07BDD', expected 8 to 64 digits of 0-9 and "),
+        ({"fingerprint": "0" * 65}, "file.fingerprint is '000"),
+    ],
+)
+def test_fields_that_cannot_be_meant_are_refused_before_anything_is_read(fields, message):
+    assert refusal(scorers.File, **fields).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"space": "names"}, "file.space is 'names', expected 'class', 'cluster' or 'name'"),
+        ({"path": Path("l.npy"), "space": "name"}, "l.npy holds no names of classes: only a .csv does"),
+        ({"sampling": "uniform"}, "file.sampling is 'uniform', expected 'given': nothing is drawn here"),
+        ({"annotation": 1.5}, "file.annotation is 1.5, expected in 0..1"),
+        (
+            {"annotation": 0.1},
+            "file.annotation is 0.1: say with file.paid which images these labels are of, for",
+        ),
+        ({"paid": Path("p.npy")}, "file.paid is 'p.npy', expected unset where annotation is 0 or 1"),
+        (
+            {"path": Path("l.npy"), "annotation": 0.1, "paid": Path("p.csv")},
+            "p.csv is a table: say with file.index_column or file.name_column which column lists the images",
+        ),
+    ],
+)
+def test_fields_of_the_labeler(fields, message):
+    assert refusal(labelers.File, **fields).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"per_class": True}, "file.per_class is True, expected false: the file has chosen already"),
+        (
+            {"path": (Path("a.npy"), Path("b.txt"))},
+            "b.txt is none of the files that are read: *.npy, *.csv, ",
+        ),
+        ({"path": Path("k.csv")}, "k.csv is a table: say with file.index_column or file.name_column which "),
+        (
+            {"path": Path("k.csv"), "column": "k", "index_column": "k"},
+            "file.column is 'k', but k.csv has no such place: unset it",
+        ),
+    ],
+)
+def test_fields_of_the_selector(fields, message):
+    assert refusal(selectors.File, **fields).startswith(message)
+
+
+@pytest.mark.parametrize("module", [scorers, labelers, selectors], ids=["scorer", "labeler", "selector"])
+def test_a_part_without_its_file_is_not_ready(module, tmp_path):
+    assert refusal(module.File().ready) == (
+        "file.path is not set: name a file *.npy, *.csv, *.pt, as in "
+        '{part = "file", path = "FILE.npy"} or --set file.path=FILE.npy'
+    )
+    absent = tmp_path / "absent.npy"
+    assert refusal(module.File(path=absent).ready) == f"file.path is '{absent}', but there is no such file"
+    absent.touch()
+    module.File(path=absent).ready()
+
+
+def test_every_file_has_to_be_there(tmp_path):
+    there, absent = tmp_path / "there.npy", tmp_path / "absent.npy"
+    there.touch()
+    assert "absent.npy', but there" in refusal(selectors.File(path=(there, absent)).ready)
+    told = refusal(labelers.File(path=there, annotation=0.5, paid=absent).ready)
+    assert told == f"file.paid is '{absent}', but there is no such file"
+
+
+def test_a_file_for_another_dataset_is_refused(write):
+    path = write("x.npy", [0, 1, 2, 0])
+    for call, more in ((score, {}), (label, {}), (select, {"keep": 4})):
+        told = refusal(call, path, fingerprint="18d07bdddd1e", **more)
+        assert told == (
+            f"{path} is for the dataset with fingerprint 18d07bdddd1e, but this one has 18d07bdddd1f; "
+            "choose that dataset, or another file"
+        )
+    assert len(score(path, fingerprint="18d07bdd")) == len(score(path, fingerprint=FINGERPRINT)) == 4
+
+
+# Subsets
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fields"),
+    [
+        ("k.npy", np.array([3, 0], np.int32), {}),
+        ("k.npy", np.array([3, 0], np.uint8), {}),
+        ("k.npy", np.array([True, False, False, True]), {}),
+        ("k.pt", torch.tensor([0, 3]), {}),
+        ("k.pt", torch.tensor([True, False, False, True]), {}),
+        ("k.pt", {"kept": torch.tensor([0, 3])}, {"column": "kept"}),
+        ("k.csv", "kept,score\n3,1\n0,2\n", {"index_column": "kept"}),
+        ("k.csv", "image\ncat/9.png\nant/1.png\n", {"name_column": "image"}),
+    ],
+)
+def test_the_listed_images_are_kept(write, name, content, fields):
+    assert sorted(select(write(name, content), 2, **fields).tolist()) == [0, 3]
+
+
+def test_nothing_can_be_kept(write):
+    assert select(write("k.npy", np.zeros(4, bool)), 0).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            [0, 4],
+            "k.npy lists image 4, but the images are 0..3 (1 such); is it for another dataset, or does it",
+        ),
+        (
+            [0, -1],
+            "k.npy lists image -1, but the images are 0..3 (1 such); is it for another dataset, or does",
+        ),
+        ([1, 0, 0, 1], "k.npy lists image 0 more than once (2 such images); a mask has to be of type bool"),
+        ([0.0, 1.0], "k.npy holds float64, expected indices (int) or a mask (bool)"),
+        (
+            [True, False, True],
+            "k.npy holds 3 values, but the dataset has 4 training images; is it for another ",
+        ),
+        ([[0, 1]], "k.npy holds an array of shape (1, 2), expected one of one dimension"),
+        ([0, 1, 2], "2 of 4 images are to be kept, but k.npy keeps 3, which is ratio 25"),
+        ([0], "2 of 4 images are to be kept, but k.npy keeps 1, which is ratio 75"),
+    ],
+)
+def test_a_list_that_is_not_to_be_kept_is_one_line(write, tmp_path, content, message):
+    assert refusal(select, write("k.npy", content), 2).replace(f"{tmp_path}/", "").startswith(message)
+
+
+def test_a_count_that_no_ratio_keeps_is_told():
+    assert selectors._fit(1347, 673) == "which is ratio 50"
+    assert selectors._fit(1347, 674) == "which is no ratio"
+
+
+def test_of_several_files_the_one_that_fits_is_taken(write, tmp_path):
+    paths = (write("many.npy", [2, 1, 0]), write("few.npy", [False, False, False, True]))
+    assert select(paths, 3).tolist() == [2, 1, 0]
+    assert select(paths, 1).tolist() == [3]
+    assert refusal(select, paths, 2).replace(f"{tmp_path}/", "") == (
+        "2 of 4 images are to be kept, but many.npy keeps 3, which is ratio 25; "
+        "few.npy keeps 1, which is ratio 75"
+    )
+    told = refusal(select, (*paths, write("other.npy", [0])), 1).replace(f"{tmp_path}/", "")
+    assert told == "few.npy and other.npy both keep 1 images; name one file for each ratio"
+
+
+def test_held_by_include_names_find_the_unpaid_images(write):
+    held = selectors.File(path=write("k.csv", "n\ncat/9.png\n"), name_column="n")
+    known = np.array([-1, 0, -1, -1])
+    found = Include(selector=held).select(
+        known=known, keep=2, images=blank(4), names=NAMES, fingerprint=FINGERPRINT
+    )
+    assert found.tolist() == [1, 3]
+
+
+# Labels
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fields"),
+    [
+        ("l.npy", np.array([2, 0, -1, 1]), {}),
+        ("l.npy", np.array([2, 0, -1, 1], np.int8), {}),
+        ("l.pt", torch.tensor([2, 0, -1, 1]), {}),
+        ("l.csv", "y\n2\n0\n-1\n1\n", {"column": "y"}),
+        ("l.csv", "i,y\n3,1\n2,-1\n1,0\n0,2\n", {"column": "y", "index_column": "i"}),
+        ("l.csv", "y\ncat\nant\n-1\nbee\n", {"column": "y", "space": "name"}),
+    ],
+)
+def test_labels_are_read_into_the_order_of_the_dataset(write, name, content, fields):
+    found = label(write(name, content), **fields)
+    assert (found.values.tolist(), found.space) == ([2, 0, -1, 1], "class")
+
+
+def test_clusters_have_no_names(write):
+    assert label(write("l.npy", [2, 0, -1, 1]), space="cluster").space == "cluster"
+
+
+def test_paid_is_what_was_bought(write):
+    found = label(write("l.npy", [2, 0, -1, 1]), paid=[1, 3])
+    assert found.paid.tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fields", "message"),
+    [
+        ("l.npy", [0, 1, 2], {}, "l.npy holds 3 values, but the dataset has 4 training images; is it for"),
+        ("l.npy", [0.0, 1.0, 2.0, 0.0], {}, "l.npy holds float64, expected labels (int)"),
+        ("l.npy", [True, True, False, True], {}, "l.npy holds bool, expected labels (int)"),
+        (
+            "l.npy",
+            [0, 3, 2, 4],
+            {},
+            "l.npy has label 3 for image 1 (2 such), but the labels of 3 classes are 0..2, and -1 where ",
+        ),
+        (
+            "l.npy",
+            [0, -2, 2, 1],
+            {"space": "cluster"},
+            "l.npy has label -2 for image 1 (1 such), but the labels",
+        ),
+        (
+            "l.csv",
+            "y\n0\n1.0\n2\n1\n",
+            {"column": "y"},
+            "l.csv has '1.0' in row 3 of column 'y', which is no whole",
+        ),
+        (
+            "l.csv",
+            "y\nant\nbeee\ncat\nx\n",
+            {"column": "y", "space": "name"},
+            "no class in l.csv named 'beee'. Did you mean 'bee'? See: prunebench list datasets",
+        ),
+    ],
+)
+def test_a_file_that_is_not_one_label_per_image_is_one_line(write, tmp_path, name, content, fields, message):
+    told = refusal(label, write(name, content), **fields)
+    assert told.replace(f"{tmp_path}/", "").startswith(message)
+
+
+def test_the_paid_images_have_to_be_as_many_as_was_said(write, tmp_path):
+    labels, paid = write("l.npy", np.zeros(30, int)), write("p.npy", np.arange(10))
+    for annotation in (10 / 30, 0.333, 0.34, 0.31):
+        part = labelers.File(path=labels, annotation=annotation, paid=paid)
+        assert part.bought(30, ()).tolist() == list(range(10))
+    part = labelers.File(path=labels, annotation=0.3, paid=paid)
+    assert refusal(part.bought, 30, ()).replace(f"{tmp_path}/", "") == (
+        "p.npy lists 10 of 30 images, but file.annotation is 0.3; set it to 0.333333"
+    )
+
+
+def test_a_label_file_and_its_paid_images_share_the_columns_that_say_which_image(write):
+    labels = write("l.csv", "image,y\ncat/9.png,2\nbee/1.png,1\nant/2.png,0\nant/1.png,0\n")
+    paid = write("p.csv", "image\nbee/1.png\n")
+    part = labelers.File(path=labels, column="y", name_column="image", annotation=0.25, paid=paid)
+    assert part.bought(4, NAMES).tolist() == [2]
+    assert label(labels, column="y", name_column="image").values.tolist() == [0, 0, 1, 2]
+
+
+# The contract
+
+
+def test_scorer_and_labeler_keep_the_contract(write):
+    rng = np.random.default_rng(0)
+    rows = "".join(f"{i:03}.png,{float(rng.random())!r},{'abcd'[i % 4]}\n" for i in rng.permutation(120))
+    path = write("t.csv", f"image,score,class\n{rows}")
+    conform(scorers.File(path=path, column="score", name_column="image"))
+    conform(labelers.File(path=path, column="class", name_column="image", space="name"))
+    conform(
+        labelers.File(path=write("l.npy", np.arange(120) % 4), annotation=0.1, paid=write("p.npy", range(12)))
+    )
+
+
+def test_of_the_selector_only_the_sizes_of_one_ratio_can_be_right(write):
+    found = {outcome.name: outcome.error for outcome in check(selectors.File(path=write("k.npy", range(36))))}
+    assert found["identity is JSON"] is None
+    assert found["runs"].startswith("120 of 120 images are to be kept, but ")
+
+
+def test_the_content_decides_the_identity_and_not_the_place(write, tmp_path):
+    first, second = write("a.npy", [1, 2]), write("b.npy", [1, 2])
+    shas = [identity(selectors.File(path=(path,)))["fields"]["path"][0]["sha256"] for path in (first, second)]
+    assert shas[0] == shas[1]
+    write("b.npy", [2, 1])
+    assert identity(selectors.File(path=(second,)))["fields"]["path"][0]["sha256"] != shas[0]
+
+
+@pytest.mark.parametrize("path", [None, "one.npy", ["one.npy", "two.npy"]])
+def test_a_selector_is_rebuilt_from_its_identity(write, monkeypatch, tmp_path, path):
+    monkeypatch.chdir(tmp_path)
+    write("one.npy", [1])
+    write("two.npy", [1, 2])
+    part = load().part("selector", {"part": "file"} | ({} if path is None else {"path": path}))
+    again = load().rebuild(json.loads(json.dumps(identity(part))))
+    assert identity(again) == identity(part)
+    assert [place.name for place in again.paths] == [
+        Path(name).name for name in ([path] if isinstance(path, str) else path or [])
+    ]
+
+
+# The ledger: on 64 images of the toy dataset, at ratio 50
+
+
+@pytest.fixture
+def files(write):
+    """Files for the toy dataset: scores that grow, the first 32 images, true labels, and 16 paid images."""
+    return {
+        "scores": write("scores.npy", np.arange(64.0)),
+        "subset": write("subset.npy", np.arange(32)),
+        "labels": write("labels.npy", np.arange(64) % 4),
+        "paid": write("paid.npy", np.arange(24, 40)),
+    }
+
+
+def few(files):
+    return labelers.File(path=files["labels"], annotation=0.25, paid=files["paid"])
+
+
+def test_scores_count_as_made_with_all_labels_until_their_user_says_otherwise(matrix, make, files, store):
+    methods = [
+        Method(name, title=name, scorer=scorers.File(path=files["scores"], **said), selector=Top())
+        for name, said in {"silent": {}, "said": {"annotation": 0.0}}.items()
+    ]
+    made = make(matrix(*methods))
+    assert made.failures == {}
+    silent, said = sorted(made.rows, key=lambda row: row.method, reverse=True)
+    assert (silent.annotation, silent.labels_selection, silent.labels_total) == (1.0, 64, 64)
+    assert (said.annotation, said.labels_selection, said.labels_total) == (0.0, 0, 32)
+    keys = {stage.kind: stage.key for stage in made.stages}
+    assert store.read(keys["scores"], Scores).values.tolist() == list(range(64))
+    assert store.read(keys["subset"], Subset).index.tolist() == list(range(32, 64))
+
+
+def test_a_subset_counts_as_chosen_with_all_labels_wherever_it_is_held(matrix, make, files):
+    chosen = selectors.File(path=files["subset"])
+    method = Method("m", title="M", selector=chosen)
+    assert method.annotation == 1
+    row = make(matrix(method)).rows[0]
+    assert (row.kept, row.kept_per_class, row.labels_total) == (32, [8] * 4, 64)
+    held = Method("m", title="M", labeler=NoLabeler(annotation=0.25), selector=Include(selector=chosen))
+    assert held.annotation == 1
+
+
+def test_few_labels_are_those_of_the_paid_images(matrix, make, files, store):
+    free = selectors.File(path=files["subset"], annotation=0.0)
+    made = make(matrix(Method("m", title="M", labeler=few(files), selector=free)))
+    assert made.failures == {}
+    row = made.rows[0]
+    assert (row.annotation, row.label_draw, row.labels_selection, row.labels_total) == (0.25, "given", 16, 40)
+    assert row.quality["accuracy"] == row.quality["unlabelled_accuracy"] == 100
+    keys = {
+        stage.kind: stage.key
+        for stage in make(
+            matrix(Method("m", title="M", labeler=few(files), selector=free), seeds=(1,))
+        ).stages
+    }
+    assert set(keys) == {"accuracy"}  # neither draw nor labels follow the seed
+
+
+def test_known_and_include_see_the_paid_images_and_no_others(matrix, make, files, store):
+    made = make(matrix(Method("m", title="M", labeler=few(files), selector=Known()), ratios=[75]))
+    assert made.failures == {}
+    keys = {stage.kind: stage.key for stage in made.stages}
+    assert store.read(keys["subset"], Subset).index.tolist() == list(range(24, 40))
+    known = store.read(keys["known"], Labels)
+    assert np.flatnonzero(known.paid).tolist() == list(range(24, 40))
+    assert known.values[24:40].tolist() == [0, 1, 2, 3] * 4
+    assert made.rows[0].labels_total == 16
+
+
+def test_labels_count_as_all_bought_until_their_user_says_otherwise(matrix, make, files):
+    for said, counted in (({}, (1.0, 64, 64)), ({"annotation": 0.0}, (0.0, 0, 32))):
+        labeler = labelers.File(path=files["labels"], **said)
+        row = make(matrix(Method("m", title="M", labeler=labeler, scorer=El2n(), selector=Top()))).rows[0]
+        assert (row.annotation, row.labels_selection, row.labels_total) == counted
+        assert (row.labeler, row.quality["accuracy"]) == ("file on labels.npy", 100)
+
+
+# The command line
+
+SUITE = """
+title = "Published"
+datasets = ["digits"]
+methods = ["random", "scores", "subset", "labels"]
+ratios = [50, 90]
+seeds = 1
+recipe = "tiny"
+
+[method.scores]
+scorer = {part = "file", path = "scores.npy", annotation = 0.0}
+selector = "top"
+
+[method.subset]
+selector = {part = "file", path = ["half.npy", "tenth.csv"], index_column = "kept", annotation = 0}
+
+[method.labels]
+scorer = {part = "el2n", stop = 1}
+selector = "top"
+
+[method.labels.labeler]
+part = "file"
+path = "labels.csv"
+column = "label"
+index_column = "id"
+annotation = 0.1
+paid = "paid.npy"
+"""
+
+
+@pytest.fixture
+def published(cli, write, suite_file):
+    """published("--methods scores") runs the suite on digits, in this process, one epoch a training."""
+    rng = np.random.default_rng(0)
+    write("scores.npy", rng.random(1347))
+    write("half.npy", rng.permutation(1347)[:673])
+    write("tenth.csv", "kept\n" + "".join(f"{i}\n" for i in rng.permutation(1347)[:134]))
+    write("labels.csv", "id,label\n" + "".join(f"{i},{i % 10}\n" for i in rng.permutation(1347)))
+    write("paid.npy", np.arange(1347) % 10 == 7)
+    path = suite_file(SUITE, name="published.toml")
+    yield lambda options="": cli(f"run --suite {path} --workers 0 --set recipe.epochs=1 {options}")
+    making.load_split.cache_clear()
+
+
+def test_published_files_make_rows(published, tmp_path, cli):
+    told = published()
+    assert (told.code, told.err) == (0, "")
+    rows = {}
+    for path in (tmp_path / "leaderboard" / "results" / "published" / "digits").iterdir():
+        for row in map(json.loads, path.read_text().splitlines()):
+            rows[row["method"].partition("{")[0], row["ratio"]] = row
+    counted = {key: (row["kept"], row["labels_selection"]) for key, row in rows.items()}
+    assert counted == {
+        (method, ratio): (kept, 134 if method == "labels" else 0)
+        for method in ("random", "scores", "subset", "labels")
+        for ratio, kept in ((50, 673), (90, 134))
+    }
+    assert 5 < rows["labels", 50]["quality"]["accuracy"] < 20  # labels in no order at all
+    page = (tmp_path / "leaderboard" / "published.md").read_text()
+    assert "file on labels.csv" in page and "stale" not in page
+    again = published()
+    assert again.code == 0 and again.out.count(" stored\n") == 8
+    planned = cli(f"plan --each --suite {tmp_path}/published.toml").out
+    assert " file(annotation=0.0, path=scores.npy) " in planned
+    assert "path=half.npy + tenth.csv" in planned
+
+
+def test_a_changed_file_is_another_variant(published, tmp_path):
+    options = "--methods scores,random --ratios 90"
+    published(options)
+    np.save(tmp_path / "scores.npy", np.arange(1347.0))
+    told = published(options)
+    assert told.code == 0
+    stored = {
+        line.split()[2].partition("{")[0]: line.endswith("stored")
+        for line in told.out.splitlines()
+        if " %  seed " in line
+    }
+    assert stored == {"random": True, "scores": False}
+
+
+def test_an_absent_file_stops_the_run_before_it_begins(published, tmp_path):
+    (tmp_path / "scores.npy").unlink()
+    told = published()
+    place = tmp_path / "scores.npy"
+    assert (told.code, told.out) == (2, "")
+    assert told.err == f"Error: file.path cannot be read: {place}: No such file or directory\n"
+    assert not (tmp_path / "store").joinpath("locks").exists()
+
+
+def test_a_file_that_is_not_named_stops_the_run_before_it_begins(published, tmp_path, suite_file):
+    suite_file(SUITE.replace(', path = "scores.npy"', ""), name="published.toml")
+    told = published()
+    assert (told.code, told.out) == (2, "")
+    assert told.err.startswith("Error: file.path is not set: name a file *.npy, *.csv, *.pt, as in ")
+    assert told.err.count("\n") == 1
+
+
+def test_a_file_for_another_dataset_fails_its_cells_alone(published, write):
+    write("scores.npy", np.zeros(60_000))
+    told = published("--methods random,scores --ratios 90")
+    assert told.code == 1
+    assert told.err.count("\n") == 1
+    assert told.err.startswith("failed: scores{recipe.epochs=1} digits 90% seed 0: ")
+    assert "scores.npy holds 60000 values, but the dataset has 1347 training images; is it for " in told.err
+    assert " random{recipe.epochs=1}  90 %  seed 0 " in told.out
+
+
+def test_the_fingerprint_is_that_of_the_rows(published, tmp_path, store):
+    key = dataset_key(load().dataset("digits"), tmp_path / "data", store)
+    told = published("--methods scores --ratios 90 --set file.fingerprint=00000000ff")
+    assert told.code == 1 and told.err.count("\n") == 1
+    assert f"with fingerprint 00000000ff, but this one has {key[:12]}; choose that dataset" in told.err
+    told = published(f"--methods scores --ratios 90 --set file.fingerprint={key[:20]}")
+    assert told.code == 0
+    results = tmp_path / "leaderboard" / "results" / "published" / "digits"
+    (row,) = (json.loads(path.read_text()) for path in results.glob("scores*"))
+    assert row["dataset_hash"] == key
+
+
+FOLDER = """
+title = "Photos"
+datasets = ["photos"]
+methods = ["scores", "labels"]
+ratios = [50]
+seeds = 1
+recipe = "tiny"
+
+[dataset.photos]
+folder = "photos"
+side = 16
+
+[method.scores]
+scorer = {part = "file", path = "t.csv", column = "aum", name_column = "image", harder = "low"}
+selector = "top"
+
+[method.labels]
+labeler = {part = "file", path = "t.csv", column = "guess", name_column = "image", space = "name"}
+selector = {part = "random", per_class = true}
+"""
+
+
+def test_a_table_about_a_folder_of_images_by_name(cli, write, suite_file, tmp_path):
+    for place in [f"train/{c}/{i}.png" for c in ("cat", "dog") for i in range(8)] + ["test/cat/0.png"]:
+        path = tmp_path / "photos" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (len(place), 0, int(path.stem))).save(path)
+    names = [f"{c}/{i}.png" for i in range(8) for c in ("dog", "cat")]  # margins are low for dogs
+    rows = [f"{name},{0.1 if 'dog' in name else 0.9},{'cat' if '7' in name else name[:3]}" for name in names]
+    write("t.csv", "\n".join(["image,aum,guess", *rows]))
+    line = f"run --suite {suite_file(FOLDER)} --workers 0 --set recipe.epochs=1"
+    told = cli(line)
+    assert (told.code, told.err) == (0, "")
+    results = (tmp_path / "leaderboard" / "results" / "toys" / "photos").iterdir()
+    rows = {row["method"][:6]: row for row in (json.loads(path.read_text()) for path in results)}
+    assert rows["scores"]["kept_per_class"] == [0, 8]
+    assert rows["labels"]["quality"]["accuracy"] == 100 * 15 / 16
+    (tmp_path / "photos" / "train" / "dog" / "7.png").rename(tmp_path / "photos" / "train" / "dog" / "8.png")
+    told = cli(f"{line} --methods scores")
+    assert told.err.endswith(
+        "t.csv names 'dog/7.png', which is no training image of this dataset (1 such); "
+        "its images have names such as 'cat/0.png'\n"
+    )
+    making.load_split.cache_clear()
