@@ -97,8 +97,8 @@ def test_every_hook_has_a_test(hook):
         (
             "selectors",
             "zz",
-            "no selector named 'zz'. Known: beta, cutoff, include, known, random, "
-            "stratified, top. See: prunebench list selectors",
+            "no selector named 'zz'. Known: beta, cutoff, d2, facility_location, file, herding, include, "
+            "k_center, known, random, stratified, top. See: prunebench list selectors",
         ),
     ],
 )

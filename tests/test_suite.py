@@ -92,7 +92,8 @@ def test_an_unknown_suite_is_answered_with_what_exists():
         "no suite named 'quickstat'. Did you mean 'quickstart'? See: prunebench list suites"
     )
     assert refusal(suite.read, "mine.toml") == (
-        "suite file mine.toml does not exist. Shipped suites: quickstart, small, small_scorers, standard"
+        "suite file mine.toml does not exist. "
+        "Shipped suites: quickstart, small, small_all, small_scorers, standard"
     )
 
 

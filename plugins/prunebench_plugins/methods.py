@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prunebench.hookspecs import hookimpl
 from prunebench.parts import Labeler, Method, Scorer, Selector
 from prunebench_plugins.labelers.fixmatch import FixMatch
@@ -11,16 +13,31 @@ from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.labelers.probe import Probe
 from prunebench_plugins.labelers.propagate import Propagate
 from prunebench_plugins.labelers.temi import Temi
+from prunebench_plugins.labelers.withheld import Withheld
 from prunebench_plugins.labelers.zeroshot import Zeroshot
 from prunebench_plugins.scorers.aum import Aum
+from prunebench_plugins.scorers.correctness import Correctness
 from prunebench_plugins.scorers.dual import Dual
+from prunebench_plugins.scorers.dyn_unc import DynUnc
 from prunebench_plugins.scorers.el2n import El2n
+from prunebench_plugins.scorers.entropy import Entropy
 from prunebench_plugins.scorers.forgetting import Forgetting
+from prunebench_plugins.scorers.grand import Grand
+from prunebench_plugins.scorers.moderate import Moderate
+from prunebench_plugins.scorers.prototypicality import Prototypicality
+from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
+from prunebench_plugins.scorers.tdds import Tdds
+from prunebench_plugins.scorers.zcore import Zcore
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.cutoff import Cutoff
+from prunebench_plugins.selectors.d2 import D2
+from prunebench_plugins.selectors.facility_location import FacilityLocation
+from prunebench_plugins.selectors.herding import Herding
 from prunebench_plugins.selectors.include import Include
+from prunebench_plugins.selectors.k_center import KCenter
 from prunebench_plugins.selectors.known import Known
 from prunebench_plugins.selectors.random import Random
+from prunebench_plugins.selectors.stratified import Stratified
 from prunebench_plugins.selectors.top import Top
 
 
@@ -37,8 +54,8 @@ def register_methods() -> list[Method]:
 
 
 def unsupervised() -> list[Method]:
-    """Return the methods that guess without a label: ELFS (Zheng et al. 2025) on several embeddings, CLIP."""
-    backbones = {
+    """Return the methods that buy no label: ELFS (Zheng et al. 2025) on several embeddings, and others."""
+    shown = {
         "dino": ("dino_vitb16", "DINO"),
         "dinov2": ("dinov2_vitb14", "DINOv2"),
         "clip": ("clip_vitl14", "CLIP"),
@@ -47,9 +64,39 @@ def unsupervised() -> list[Method]:
         "swav": ("swav", "self-encoder SwAV"),
     }
     return [
-        scored(f"elfs_{name}", f"ELFS ({shown})", Temi(backbone=backbone), Aum(), Cutoff())
-        for name, (backbone, shown) in backbones.items()
-    ] + [scored("zeroshot_aum", "Zero-shot-AUM+Cutoff (CLIP)", Zeroshot(), Aum(), Cutoff())]
+        *(
+            scored(f"elfs_{name}", f"ELFS ({title})", Temi(backbone=backbone), Aum(), Cutoff())
+            for name, (backbone, title) in shown.items()
+        ),
+        scored("zeroshot_aum", "Zero-shot-AUM+Cutoff (CLIP)", Zeroshot(), Aum(), Cutoff()),
+        *on_embeddings(),
+        *(
+            method
+            for name in ("efficientnet", "pixels")
+            for method in on_embeddings(f"_{name}", *shown[name])
+        ),
+    ]
+
+
+def on_embeddings(suffix: str = "", backbone: str | None = None, title: str = "") -> list[Method]:
+    """Return the methods that look at embeddings alone, on the backbones of their papers if None."""
+    own: dict[str, Any] = {} if backbone is None else {"backbone": backbone}
+    shown = f" ({title})" if title else ""
+    return [
+        Method(
+            f"prototypicality{suffix}",
+            title=f"Prototypicality{shown}",
+            scorer=Prototypicality(**own),
+            selector=Top(),
+        ),
+        Method(f"zcore{suffix}", title=f"ZCore{shown}", scorer=Zcore(**own), selector=Top()),
+        Method(f"k_center{suffix}", title=f"k-center{shown}", selector=KCenter(**own)),
+        Method(
+            f"facility_location{suffix}",
+            title=f"Facility location{shown}",
+            selector=FacilityLocation(**own),
+        ),
+    ]
 
 
 def semi_supervised() -> list[Method]:
@@ -63,21 +110,57 @@ def semi_supervised() -> list[Method]:
         scored("probe_dual", "Probe-DUAL+Beta", Probe(), Dual(), Beta()),
         scored("propagate_aum", "Propagate-AUM+Cutoff", Propagate(), Aum(), Cutoff()),
         scored("labelled_only_aum", "Labelled-only-AUM+Cutoff", LabelledOnly(), Aum(), Cutoff()),
+        *extrapolated(),
+    ]
+
+
+def extrapolated() -> list[Method]:
+    """Return Score Extrapolation (Schmidt et al. 2025): scores of the paid images, carried over to others."""
+    return [
+        scored(f"score_extrapolation{suffix}", f"Score Extrapolation ({shown})", labeler, scorer, Top())
+        for suffix, shown, labeler, scorer in (
+            ("", "Dyn-Unc", NoLabeler(annotation=0.1), ScoreExtrapolation(scorer=DynUnc())),
+            ("_dual", "DUAL", NoLabeler(annotation=0.1), ScoreExtrapolation(scorer=Dual())),
+            (
+                "_knn",
+                "Dyn-Unc, kNN",
+                NoLabeler(annotation=0.1),
+                ScoreExtrapolation(scorer=DynUnc(), via="knn"),
+            ),
+            (
+                "_leaky",
+                "Dyn-Unc, as published: reads all labels",
+                Withheld(),
+                ScoreExtrapolation(scorer=DynUnc(), labels="all"),
+            ),
+        )
     ]
 
 
 def supervised() -> list[Method]:
     """Return the methods that buy every label."""
     return [
-        scored("dual", "DUAL+Beta (all labels)", GroundTruth(), Dual(), Beta()),
-        scored("aum_supervised", "AUM+Cutoff (all labels)", GroundTruth(), Aum(), Cutoff()),
-        scored("el2n_supervised", "EL2N (all labels)", GroundTruth(), El2n(), Top()),
-        scored("forgetting_supervised", "Forgetting (all labels)", GroundTruth(), Forgetting(), Top()),
+        scored(name, f"{title} (all labels)", GroundTruth(), scorer, selector)
+        for name, title, scorer, selector in (
+            ("dual", "DUAL+Beta", Dual(), Beta()),
+            ("aum_supervised", "AUM+Cutoff", Aum(), Cutoff()),
+            ("el2n_supervised", "EL2N", El2n(), Top()),
+            ("forgetting_supervised", "Forgetting", Forgetting(), Top()),
+            ("ccs_supervised", "CCS", Aum(), Stratified()),
+            ("d2_supervised", "D2", Forgetting(), D2()),
+            ("dyn_unc_supervised", "Dyn-Unc", DynUnc(), Top()),
+            ("tdds_supervised", "TDDS", Tdds(), Top()),
+            ("entropy_supervised", "Entropy", Entropy(), Top()),
+            ("grand_supervised", "GraNd", Grand(), Top()),
+            ("moderate_supervised", "Moderate", Moderate(), Top()),
+            ("correctness_supervised", "Correctness", Correctness(), Top()),
+            ("herding_supervised", "Herding", None, Herding()),
+        )
     ]
 
 
-def scored(name: str, title: str, labeler: Labeler, scorer: Scorer, selector: Selector) -> Method:
-    """Return a method of three parts."""
+def scored(name: str, title: str, labeler: Labeler, scorer: Scorer | None, selector: Selector) -> Method:
+    """Return a method with a labeler, and a scorer unless its selector needs no scores."""
     return Method(name, title=title, labeler=labeler, scorer=scorer, selector=selector)
 
 

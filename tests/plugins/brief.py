@@ -10,6 +10,8 @@ from prunebench_plugins.backbones.swav import Swav
 from prunebench_plugins.labelers.fixmatch import FixMatch
 from prunebench_plugins.labelers.labelled_only import LabelledOnly
 from prunebench_plugins.labelers.temi import Temi
+from prunebench_plugins.scorers.grand import Grand
+from prunebench_plugins.scorers.zcore import Zcore
 
 FIXMATCH = FixMatch(network="cnn", iterations=10, batch=8, mu=2, bn_momentum=0.1)
 BRIEF = {
@@ -20,6 +22,8 @@ BRIEF = {
         Temi(heads=2, neighbours=5, hidden=16, bottleneck=8, epochs=4, warmup_epochs=1, batch=32, lr=0.01),
         Swav(network="cnn", hidden=16, projection=8, epochs=2, warmup_epochs=1, batch=32, freeze_steps=1),
         EfficientnetLite0(side=32),
+        Grand(runs=2, epochs=2),
+        Zcore(rounds=2000, neighbours=20),
     )
 }
 KINDS = ("backbones", "labelers", "scorers", "selectors")

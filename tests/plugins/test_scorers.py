@@ -168,10 +168,10 @@ def test_dual_says_when_too_few_epochs_were_recorded():
 def test_el2n_is_the_distance_to_the_one_hot_label(seed):
     p, labels = random_outputs(seed)
     error = np.linalg.norm(p - np.eye(5)[labels], axis=2)
-    dynamics = record(p, labels)
-    np.testing.assert_allclose(El2n().score(dynamics), error[:10].mean(axis=0), atol=1e-5)
-    np.testing.assert_allclose(El2n(start=5, stop=16).score(dynamics), error[5:16].mean(axis=0), atol=1e-5)
-    np.testing.assert_allclose(El2n(mode="snapshot", stop=21).score(dynamics), error[20], atol=1e-5)
+    dynamics = record(p, labels)  # in float32: the square of a small distance has an error of about 1e-7
+    np.testing.assert_allclose(El2n().score(dynamics), error[:10].mean(axis=0), atol=5e-4)
+    np.testing.assert_allclose(El2n(start=5, stop=16).score(dynamics), error[5:16].mean(axis=0), atol=5e-4)
+    np.testing.assert_allclose(El2n(mode="snapshot", stop=21).score(dynamics), error[20], atol=5e-4)
 
 
 def test_el2n_runs_from_zero_to_the_square_root_of_two():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prunebench.hookspecs import hookimpl
 from prunebench.parts import Labeler
+from prunebench_plugins.labelers.file import File
 from prunebench_plugins.labelers.fixmatch import FixMatch
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.labelers.labelled_only import LabelledOnly
@@ -11,10 +12,11 @@ from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.labelers.probe import Probe
 from prunebench_plugins.labelers.propagate import Propagate
 from prunebench_plugins.labelers.temi import Temi
+from prunebench_plugins.labelers.withheld import Withheld
 from prunebench_plugins.labelers.zeroshot import Zeroshot
 
 
 @hookimpl
 def register_labelers() -> list[type[Labeler]]:
     """Return the built-in labelers."""
-    return [FixMatch, GroundTruth, LabelledOnly, NoLabeler, Probe, Propagate, Temi, Zeroshot]
+    return [File, FixMatch, GroundTruth, LabelledOnly, NoLabeler, Probe, Propagate, Temi, Withheld, Zeroshot]

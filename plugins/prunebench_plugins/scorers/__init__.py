@@ -5,12 +5,37 @@ from __future__ import annotations
 from prunebench.hookspecs import hookimpl
 from prunebench.parts import Scorer
 from prunebench_plugins.scorers.aum import Aum
+from prunebench_plugins.scorers.correctness import Correctness
 from prunebench_plugins.scorers.dual import Dual
+from prunebench_plugins.scorers.dyn_unc import DynUnc
 from prunebench_plugins.scorers.el2n import El2n
+from prunebench_plugins.scorers.entropy import Entropy
+from prunebench_plugins.scorers.file import File
 from prunebench_plugins.scorers.forgetting import Forgetting
+from prunebench_plugins.scorers.grand import Grand
+from prunebench_plugins.scorers.moderate import Moderate
+from prunebench_plugins.scorers.prototypicality import Prototypicality
+from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
+from prunebench_plugins.scorers.tdds import Tdds
+from prunebench_plugins.scorers.zcore import Zcore
 
 
 @hookimpl
 def register_scorers() -> list[type[Scorer]]:
     """Return the built-in scorers."""
-    return [Aum, Dual, El2n, Forgetting]
+    return [
+        Aum,
+        Correctness,
+        Dual,
+        DynUnc,
+        El2n,
+        Entropy,
+        File,
+        Forgetting,
+        Grand,
+        Moderate,
+        Prototypicality,
+        ScoreExtrapolation,
+        Tdds,
+        Zcore,
+    ]

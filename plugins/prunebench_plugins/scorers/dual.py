@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from prunebench.artefacts import Array, Dynamics
 from prunebench.parts import Scorer, require
 from prunebench_plugins.scorers.epochs import recorded
+from prunebench_plugins.scorers.windows import over_windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +36,9 @@ class Dual(Scorer):
         Raise PrunebenchError where fewer than `epochs` epochs were recorded.
         """
         early = recorded(dynamics.label_probability, 0, self.epochs, "dual.epochs")
-        starts = range(self.epochs - self.window + 1)
-        total = np.zeros(early.shape[1])
-        for start in starts:
-            # Two passes over a window rather than running sums of squares: those would leave a rest of
-            # 1e-8 where a probability has settled at 1, and an exponent below 1 would make it matter.
-            recent = early[start : start + self.window]
-            mean = recent.mean(axis=0, dtype=np.float64)
-            std = recent.std(axis=0, dtype=np.float64, ddof=1)
-            total += std**self.exponent * (1 - mean)
-        return total / len(starts)
+        return over_windows(early, self.window, self._score)
+
+    def _score(self, mean: Array, std: Array) -> Array:
+        """Return the scores of b images from their windows, both [windows, b]."""
+        scores: Array = (std**self.exponent * (1 - mean)).mean(axis=0)
+        return scores

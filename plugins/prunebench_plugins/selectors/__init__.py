@@ -6,7 +6,12 @@ from prunebench.hookspecs import hookimpl
 from prunebench.parts import Selector
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.cutoff import Cutoff
+from prunebench_plugins.selectors.d2 import D2
+from prunebench_plugins.selectors.facility_location import FacilityLocation
+from prunebench_plugins.selectors.file import File
+from prunebench_plugins.selectors.herding import Herding
 from prunebench_plugins.selectors.include import Include
+from prunebench_plugins.selectors.k_center import KCenter
 from prunebench_plugins.selectors.known import Known
 from prunebench_plugins.selectors.random import Random
 from prunebench_plugins.selectors.stratified import Stratified
@@ -16,4 +21,17 @@ from prunebench_plugins.selectors.top import Top
 @hookimpl
 def register_selectors() -> list[type[Selector]]:
     """Return the built-in selectors."""
-    return [Beta, Cutoff, Include, Known, Random, Stratified, Top]
+    return [
+        Beta,
+        Cutoff,
+        D2,
+        FacilityLocation,
+        File,
+        Herding,
+        Include,
+        KCenter,
+        Known,
+        Random,
+        Stratified,
+        Top,
+    ]

@@ -15,6 +15,12 @@ ANCHORS = 10
 EDGE = 1e-6
 
 
+def smallest_of_largest(values: Array, count: int) -> float:
+    """Return the smallest of the `count` largest values, or of all where there are no more."""
+    count = min(count, len(values))
+    return float(np.partition(values, -count)[-count])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Beta(Selector):
     """Draw without replacement, with weights score * BetaPDF(m; a, b), m the mean of p[y] so far.
@@ -43,14 +49,21 @@ class Beta(Selector):
         fewer than `epochs` epochs were recorded.
         """
         ease = self._ease(dynamics)
-        hardest = np.argsort(-scores, kind="stable")[:ANCHORS]
+        hardest = np.flatnonzero(scores >= smallest_of_largest(scores, ANCHORS))
+        hardest = hardest[np.argsort(-scores[hardest], kind="stable")[:ANCHORS]]
         a, b = self.shape_parameters(float(ease[hardest].mean()), 1 - keep / len(scores))
         # The largest log weights + Gumbel noise are a draw without replacement, and nothing overflows.
         # The normaliser of the Beta density is the same for all images, so it is left out.
         keys = np.full(len(scores), -np.inf)
         np.log(scores, out=keys, where=scores > 0)
         keys += (a - 1) * np.log(ease) + (b - 1) * np.log1p(-ease) + rng.gumbel(size=len(scores))
-        return np.lexsort((rng.permutation(len(scores)), -scores, -keys))[:keep]
+        chance = rng.permutation(len(scores))
+        drawn = np.flatnonzero(keys >= smallest_of_largest(keys, keep))
+        order = np.argsort(-keys[drawn])
+        ranked = keys[drawn][order]
+        if (ranked[1:] == ranked[:-1]).any():  # as those without weight do; else one quick sort is enough
+            order = np.lexsort((chance[drawn], -scores[drawn], -keys[drawn]))
+        return drawn[order[:keep]]
 
     def shape_parameters(self, anchor: float, pruned: float) -> tuple[float, float]:
         """Return a and b of the Beta density; anchor is mu and pruned is r, both in 0..1."""

@@ -58,4 +58,5 @@ class Stratified(Selector):
         left = rng.permutation(drop_hardest(scores, self.cutoff, keep, rng))
         stratum = strata_of(scores[left], self.strata)
         budgets = water_fill(keep, np.bincount(stratum, minlength=self.strata))
-        return left[rank_within(stratum) < budgets[stratum]]
+        small = stratum.astype(np.min_scalar_type(self.strata))  # bytes are sorted far faster
+        return left[rank_within(small) < budgets[stratum]]

@@ -1,0 +1,182 @@
+"""Microseconds of a round of ZCore, beside the plain loop and the reading of two columns.
+
+    python benchmarks/speed/zcore.py [--images 5000 20000 50000] [--rounds 1024] [--turns 5] [--threads 2]
+    python benchmarks/speed/zcore.py --large [1280000]
+
+The plain loop is the published algorithm, restated from its definition: embeddings by row, every round
+on its own, all distances sorted. "Same draws" gives both the same dimensions and points, and compares
+their scores; "own draws" lets each draw as it does by itself. The floor reads two columns twice and
+does nothing else. All take turns, and the median over the turns counts. Compiling, and storing the
+embeddings by column, which happen once, are reported apart.
+
+--large measures 10,000 rounds on embeddings of the size of ImageNet, and how much memory they took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable
+
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+import numpy as np
+from tabulate import tabulate
+
+from prunebench_plugins.scorers import zcore_rounds
+from prunebench_plugins.scorers.zcore import Zcore
+
+WIDTH, CLUSTERS = 1280, 100
+PUBLISHED = Zcore()
+Draws = tuple[np.ndarray, np.ndarray]
+
+
+def clusters(images: int) -> np.ndarray:
+    """Return embeddings of overlapping clusters, float32 [images, 1280], made in place."""
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((CLUSTERS, WIDTH), dtype=np.float32)
+    embeddings = np.empty((images, WIDTH), np.float32)
+    for start in range(0, images, 4096):
+        rows = embeddings[start : start + 4096]
+        rng.standard_normal(out=rows, dtype=np.float32)
+        rows += centres[rng.integers(CLUSTERS, size=len(rows))]
+    return embeddings
+
+
+def plain(embeddings: np.ndarray, dimensions: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Play rounds one by one, and sort all distances in each."""
+    scores = np.zeros(len(embeddings))
+    for chosen, point in zip(dimensions, points, strict=True):
+        shown = embeddings[:, chosen]
+        best = np.abs(shown - point).sum(axis=1).argmin()
+        scores[best] += 1
+        gaps = np.abs(shown - shown[best]).sum(axis=1)
+        nearest = np.argsort(gaps)[1 : PUBLISHED.neighbours + 1]
+        if gaps[nearest[0]] == 0:
+            scores[nearest[0]] -= 1
+        else:
+            weights = gaps[nearest] ** -PUBLISHED.exponent
+            scores[nearest] -= weights / weights.sum()
+    return scores
+
+
+def plain_draws(space: zcore_rounds.Space, rounds: int) -> Draws:
+    """Draw the dimensions and the point of each round by themselves."""
+    rng = np.random.default_rng(0)
+    dimensions = np.empty((rounds, PUBLISHED.sample_dim), np.int64)
+    points = np.empty(dimensions.shape)
+    for turn in range(rounds):
+        chosen = rng.choice(len(space.columns), PUBLISHED.sample_dim, replace=False)
+        sides = (side[chosen] for side in (space.lowest, space.median, space.highest))
+        dimensions[turn], points[turn] = chosen, rng.triangular(*sides)
+    return dimensions, points
+
+
+def ours(space: zcore_rounds.Space, draws: Draws, threads: int) -> np.ndarray:
+    """Play rounds as the scorer does."""
+    neighbours = min(PUBLISHED.neighbours, space.columns.shape[1] - 1)
+    return zcore_rounds.on_cpu(space.columns, *draws, neighbours, PUBLISHED.exponent, threads)
+
+
+def own_draws(space: zcore_rounds.Space, rounds: int) -> Draws:
+    """Draw as the scorer does, all rounds at once."""
+    return zcore_rounds.draw(space, rounds, PUBLISHED.sample_dim, np.random.default_rng(0))
+
+
+def floor(space: zcore_rounds.Space, dimensions: np.ndarray) -> None:
+    """Read the two columns of every round twice: a dot product does nothing but read."""
+    for first, second in dimensions:
+        for _ in range(2):
+            np.dot(space.columns[first], space.columns[second])
+
+
+def timed(action: Callable[[], object]) -> tuple[float, float]:
+    """Return the CPU seconds and the seconds that an action takes."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    action()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def compare(images: int, rounds: int, turns: int, threads: int) -> list[list[str]]:
+    """Return the rows of the table for so many images, and print what happens once."""
+    embeddings = clusters(images)
+    cpu, _ = timed(lambda: zcore_rounds.survey(embeddings, PUBLISHED.sample_dim))
+    space = zcore_rounds.survey(embeddings, PUBLISHED.sample_dim)
+    draws, block = own_draws(space, rounds), zcore_rounds.BLOCK
+    compiling, _ = timed(lambda: ours(space, own_draws(space, 1), 1))
+    off = np.abs(plain(embeddings, *draws) - ours(space, draws, threads)).max()
+    once = f"by column {cpu:.2f} CPU s, compiling {compiling:.2f} CPU s"
+    print(f"{images} images: {once}; scores differ by {off:.0e}")
+    contestants: dict[str, tuple[int, Callable[[], object]]] = {
+        "plain loop, same draws": (rounds, lambda: plain(embeddings, *draws)),
+        "ours, same draws, 1 thread": (rounds, lambda: ours(space, draws, 1)),
+        "plain loop, own draws": (rounds, lambda: plain(embeddings, *plain_draws(space, rounds))),
+        "ours, own draws, 1 thread": (block, lambda: ours(space, own_draws(space, block), 1)),
+        f"ours, own draws, {threads} threads": (block, lambda: ours(space, own_draws(space, block), threads)),
+        "floor": (rounds, lambda: floor(space, draws[0])),
+    }
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+    for _ in range(turns):
+        for name, (count, action) in contestants.items():
+            measured[name].append(tuple(1e6 * seconds / count for seconds in timed(action)))
+    found = {
+        name: [statistics.median(column) for column in zip(*rows, strict=True)]
+        for name, rows in measured.items()
+    }
+    rows = []
+    for name, (cpu, wall) in found.items():
+        beside = found["plain loop, same draws" if "same" in name else "plain loop, own draws"]
+        rows.append(
+            [images, name, f"{cpu:.1f}", f"{beside[0] / cpu:.1f}", f"{wall:.1f}", f"{beside[1] / wall:.1f}"]
+        )
+    return rows
+
+
+def large(images: int, threads: int) -> None:
+    """Measure 10,000 rounds on so many images, and print what a million would take."""
+    began = time.perf_counter()
+    embeddings = clusters(images)
+    print(
+        f"{images} x {WIDTH}: {embeddings.nbytes / 2**30:.1f} GiB made in {time.perf_counter() - began:.0f} s"
+    )
+    began = time.perf_counter()
+    space = zcore_rounds.survey(embeddings, PUBLISHED.sample_dim)
+    surveyed = time.perf_counter() - began
+    ours(space, own_draws(space, 1), 1)
+    draws = own_draws(space, 10_000)
+    cpu, wall = timed(lambda: ours(space, draws, threads))
+    few = tuple(part[:10] for part in draws)
+    slow, _ = timed(lambda: plain(embeddings, *few))
+    lowest, _ = timed(lambda: floor(space, draws[0][:500]))
+    off = np.abs(plain(embeddings, *few) - ours(space, few, threads)).max()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"by column {surveyed:.0f} s; 10000 rounds on {threads} threads: {wall:.1f} s, {cpu:.1f} CPU s")
+    print(f"so 1000000 rounds would take {surveyed + 100 * wall:.0f} s; peak memory {peak:.1f} GiB")
+    print(f"CPU us of a round: {1e2 * cpu:.0f}, plain loop {1e5 * slow:.0f}, floor {2e3 * lowest:.0f}")
+    print(f"scores of 10 rounds differ by {off:.0e}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, nargs="+", default=[5000, 20_000, 50_000])
+    parser.add_argument("--rounds", type=int, default=1024, help="of the plain loop in each turn")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--large", type=int, nargs="?", const=1_280_000, help="measure only this many images")
+    options = parser.parse_args()
+    if options.large:
+        large(options.large, options.threads)
+        return
+    body = []
+    for images in options.images:
+        body += compare(images, options.rounds, options.turns, options.threads)
+    header = ["images", "rounds", "CPU us", "fewer CPU s", "us", "faster"]
+    print(tabulate(body, header, tablefmt="github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()

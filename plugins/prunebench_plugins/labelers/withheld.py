@@ -1,0 +1,40 @@
+"""Withheld: every label is bought and most are not shown, for methods that read labels on the side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.parts import Labeler, require
+from prunebench.sampling import draw_labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withheld(Labeler):
+    """The true labels of a uniform random share of the images, though the labels of all were bought.
+
+    The proxy network trains on that share alone, while a scorer or selector that asks for `known` reads
+    every label: what a method with such a leak costs is then in its row. shown: the share, in 0..1.
+    """
+
+    name: ClassVar[str] = "withheld"
+    guesses: ClassVar[bool] = False
+    annotation: float = 1.0
+    shown: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.annotation == 1, "withheld.annotation", self.annotation, "1: it buys all, and shows some"
+        )
+        require(0 <= self.shown <= 1, "withheld.shown", self.shown, "in 0..1")
+
+    def label(self, known: Array, rng: np.random.Generator) -> Array:
+        """Return int [n]: the true labels of floor(shown * n) images drawn at random, -1 elsewhere."""
+        index = draw_labels(known, self.shown, "uniform", rng)
+        labels = np.full(len(known), -1)
+        labels[index] = known[index]
+        return labels

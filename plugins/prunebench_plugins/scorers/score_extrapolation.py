@@ -1,0 +1,175 @@
+"""Score extrapolation: scores of a few labelled images, carried over to all others by their embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array, Dynamics
+from prunebench.errors import PrunebenchError
+from prunebench.parts import Backbones, Scorer, require
+from prunebench_plugins.scorers.dual import Dual
+
+NEIGHBOURS = {"gnn": 10, "knn": 20, "knn_weighted": 20}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreExtrapolation(Scorer):
+    """The scores of `scorer` where the proxy network trained, and what neighbours suggest elsewhere.
+
+    via: "gnn" predicts with a graph convolutional network on the graph of nearest neighbours; "knn"
+    takes the mean score of the nearest images that have one, "knn_weighted" the mean with weights
+    exp(-distance). neighbours: how many; unset, 10 for "gnn" and 20 for the others. metric: by which
+    they are nearest, "euclidean" or "cosine".
+
+    The rest is for "gnn" alone. Layers of `hidden` units, then one; `dropout` after each but the last.
+    Adam with learning rate `lr` makes `epochs` times `steps` steps on all fitted images at once. The share
+    `validation` of the scored images is held out, and the epoch that agrees best with it counts. labels:
+    which true labels are part of an image's features: "paid", those the proxy network trained on;
+    "none"; or "all", as published, which takes the label of every image. inference: "full", on the whole
+    graph; or "one_hop", as published: each batch of `inference_batch` images in order sees itself and its
+    direct neighbours alone.
+
+    Schmidt et al. 2025 (arXiv 2506.09010).
+    """
+
+    name: ClassVar[str] = "score_extrapolation"
+    scorer: Scorer = field(default=Dual())
+    backbone: Backbones = "proxy"
+    via: str = "gnn"
+    neighbours: int | None = None
+    metric: str = "euclidean"
+    hidden: tuple[int, ...] = (512, 256)
+    dropout: float = 0.5
+    epochs: int = 35
+    steps: int = 5
+    lr: float = 1e-3
+    validation: float = 0.1
+    labels: str = "paid"
+    inference: str = "full"
+    inference_batch: int = 1024
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("via", tuple(NEIGHBOURS)),
+            ("metric", ("euclidean", "cosine")),
+            ("labels", ("paid", "all", "none")),
+            ("inference", ("full", "one_hop")),
+        ):
+            value = getattr(self, name)
+            require(value in known, f"{self.name}.{name}", value, "one of " + ", ".join(known))
+        needs = self.scorer.needs()
+        watches = "dynamics" in needs and "embeddings" not in needs
+        require(watches, f"{self.name}.scorer", self.scorer.name, "a scorer of dynamics, without embeddings")
+        for name in ("epochs", "steps", "lr", "inference_batch"):
+            require(getattr(self, name) > 0, f"{self.name}.{name}", getattr(self, name), "above 0")
+        counts = self.neighbours is None or self.neighbours > 0
+        require(counts, f"{self.name}.neighbours", self.neighbours, "above 0, or unset")
+        require(min(self.hidden, default=1) > 0, f"{self.name}.hidden", self.hidden, "sizes above 0")
+        for name in ("dropout", "validation"):
+            below = 0 <= getattr(self, name) < 1
+            require(below, f"{self.name}.{name}", getattr(self, name), "in 0..1, below 1")
+
+    def needs(self) -> dict[str, bool]:
+        """Return what the held scorer and the chosen way need; a mean of neighbours needs no `rng`."""
+        own = super().needs()
+        if self.via == "gnn":
+            own |= {"rng": True, "progress": True}
+            if self.labels != "none":
+                own |= {"classes": True, "known" if self.labels == "all" else "labels": True}
+        return self.scorer.needs() | own
+
+    def score(self, dynamics: Dynamics, embeddings: Array, device: str, **inputs: Any) -> Array:
+        """Return float64 [n]; where every image has a label, what the held scorer says and nothing else.
+
+        Raise PrunebenchError where there are too few images for `neighbours`, or too few scored ones, or
+        where `labels` is "all" and not all were paid for; DivergedError for a loss that is not finite.
+        """
+        given = {"dynamics": dynamics, "device": device} | inputs
+        asked = {name: given[name] for name in self.scorer.needs() if name in given}
+        own = np.asarray(getattr(self.scorer, self.scorer.method)(**asked), np.float64)
+        seeds = dynamics.index
+        if own.shape != seeds.shape:
+            raise PrunebenchError(
+                f"{self.name}.scorer {self.scorer.name!r} returned scores of shape {own.shape}, "
+                f"expected one for each of the {len(seeds)} images trained on"
+            )
+        if len(seeds) == len(embeddings):
+            return own
+        if self.via == "gnn":
+            scores = self._predict(embeddings, seeds, own, device, inputs)
+        else:
+            scores = self._average(embeddings, seeds, own, device)
+        scores[seeds] = own
+        return scores
+
+    def _average(self, embeddings: Array, seeds: Array, own: Array, device: str) -> Array:
+        """Return float64 [n]: the mean, plain or weighted, over the nearest scored images; 0 at these."""
+        from prunebench_plugins.scorers.graph import nearest_seeds
+
+        k = self._neighbours(len(seeds), "scored images")
+        others = np.setdiff1d(np.arange(len(embeddings)), seeds)
+        near, distances = nearest_seeds(embeddings, seeds, others, k, metric=self.metric, device=device)
+        # A softmax: exp(-distance) alone is 0 for every neighbour where all are far.
+        far = distances.astype(np.float64) - distances.min(axis=1, keepdims=True)
+        weights = np.exp(-far) if self.via == "knn_weighted" else np.ones_like(far)
+        scores = np.zeros(len(embeddings))
+        scores[others] = (own[near] * weights).sum(axis=1) / weights.sum(axis=1)
+        return scores
+
+    def _predict(
+        self, embeddings: Array, seeds: Array, own: Array, device: str, inputs: Mapping[str, Any]
+    ) -> Array:
+        """Return float64 [n]: what the graph network says, which has learned from the scored images."""
+        k = self._neighbours(len(embeddings) - 1, "other images")
+        if len(seeds) < 2:
+            raise PrunebenchError(
+                f"{self.name} needs two scored images or more to learn from, but has {len(seeds)}; "
+                "raise the labeler's annotation"
+            )
+        features = self._features(embeddings, inputs)
+
+        from prunebench.neighbours import nearest
+        from prunebench_plugins.scorers import graph
+
+        placed = graph.unit(embeddings) if self.metric == "cosine" else embeddings
+        near, distances = nearest(placed, k, metric="euclidean", device=device)
+        weights = np.exp(distances / np.float64(-2))
+        return graph.learn(
+            features,
+            near,
+            weights,
+            seeds,
+            own,
+            self,
+            rng=inputs["rng"],
+            device=device,
+            progress=inputs["progress"],
+        )
+
+    def _features(self, embeddings: Array, inputs: Mapping[str, Any]) -> Array:
+        """Return float32 [n, classes + d], a one-hot label, or zeros, before each embedding."""
+        if self.labels == "none":
+            return embeddings
+        labels = inputs["known" if self.labels == "all" else "labels"]
+        unknown = int((labels < 0).sum())
+        if self.labels == "all" and unknown:
+            raise PrunebenchError(
+                f"{self.name}.labels is 'all', but {unknown} of {len(labels)} labels were not paid for; "
+                "take the labeler 'withheld', or labels 'paid'"
+            )
+        hot = np.eye(len(inputs["classes"]), dtype=np.float32)[labels]
+        hot[labels < 0] = 0
+        return np.concatenate([hot, embeddings], axis=1)
+
+    def _neighbours(self, most: int, of: str) -> int:
+        k = self.neighbours or NEIGHBOURS[self.via]
+        if k > most:
+            raise PrunebenchError(
+                f"{self.name}.neighbours is {k}, but an image has {most} {of}; "
+                "lower it or raise the labeler's annotation"
+            )
+        return k

@@ -1,0 +1,48 @@
+"""TDDS: images whose contribution to the training varies, the last window of epochs counting most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array, Dynamics
+from prunebench.parts import Scorer, require
+from prunebench_plugins.scorers.epochs import recorded
+from prunebench_plugins.scorers.windows import over_windows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tdds(Scorer):
+    """Temporal dual-depth score: how much the divergence between epochs varies within a window.
+
+    d[t] is the sum over c of |p log(p / p of the epoch before)| at epoch t. The score is the weighted sum
+    over windows of the Euclidean norm of d - mean(d). epochs: only the first so many are looked at, T.
+    window: epochs per window, J, which have J - 1 divergences; windows start at every epoch. decay: the
+    weight of the last window; those before weigh decay * (1 - decay) ** k, k counted from the last.
+    Zhang et al. 2024 (arXiv 2311.13613).
+    """
+
+    name: ClassVar[str] = "tdds"
+    epochs: int = 30
+    window: int = 10
+    decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        require(self.window >= 3, "tdds.window", self.window, "3 or more epochs")
+        require(self.epochs >= self.window, "tdds.epochs", self.epochs, f"{self.window} (the window) or more")
+        require(0 < self.decay <= 1, "tdds.decay", self.decay, "above 0, up to 1")
+
+    def score(self, dynamics: Dynamics) -> Array:
+        """Return float64 [m], one score per image in `dynamics.index`, 0 or more.
+
+        Raise PrunebenchError where fewer than `epochs` epochs were recorded.
+        """
+        # The first epoch has none before it, so its divergence of 0 is no measurement.
+        divergence = recorded(dynamics.divergence, 1, self.epochs, "tdds.epochs")
+        values = self.window - 1
+        age = np.arange(self.epochs - self.window, -1, -1)
+        weights = self.decay * (1.0 - self.decay) ** age
+        weights *= np.sqrt(values - 1)  # from an unbiased standard deviation to a norm
+        return over_windows(divergence, values, lambda _mean, std: (weights[:, None] * std).sum(axis=0))

@@ -1,0 +1,59 @@
+"""ZCore: images that cover the embedding space where few others do, found without a single label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.parts import Backbones, Checkpoint, Progress, Scorer, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zcore(Scorer):
+    """Coverage minus redundancy, summed over many random subspaces of the embeddings.
+
+    In each of `rounds` rounds a point is drawn in `sample_dim` dimensions of the embeddings. The image
+    nearest to it gains 1; the `neighbours` images nearest to that one lose 1 between them, in
+    proportion to distance ** -exponent. jitter: add a number drawn from 0..1 to each sum. In the end
+    the sums are scaled to 0..1. Griffin, Marks and Corso 2026 (arXiv 2411.15349).
+    """
+
+    name: ClassVar[str] = "zcore"
+    backbone: Backbones = ("clip_vitl14", "resnet18_imagenet")
+    rounds: int = 1_000_000
+    sample_dim: int = 2
+    neighbours: int = 1000
+    exponent: float = 4.0
+    jitter: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "sample_dim", "neighbours"):
+            require(getattr(self, name) > 0, f"zcore.{name}", getattr(self, name), "above 0")
+        require(self.exponent >= 0, "zcore.exponent", self.exponent, "0 or more")
+
+    def score(
+        self,
+        embeddings: Array,
+        rng: np.random.Generator,
+        device: str,
+        progress: Progress,
+        checkpoint: Checkpoint,
+    ) -> Array:
+        """Return float64 [n] in 0..1: the lowest is 0 and the highest 1, or all are 0 where all are equal.
+
+        A single image scores 0. Raise PrunebenchError where fewer than `sample_dim` dimensions vary, and
+        for embeddings that are not finite.
+        """
+        from prunebench_plugins.scorers import zcore_rounds
+
+        seed = int(rng.integers(2**63))
+        sums = rng.random(len(embeddings)) if self.jitter else np.zeros(len(embeddings))
+        if len(embeddings) > 1:
+            sums += zcore_rounds.play(
+                embeddings, self, seed=seed, device=device, progress=progress, checkpoint=checkpoint
+            )
+        sums -= sums.min(initial=np.inf)
+        return sums / (sums.max(initial=0) or 1)

@@ -1,0 +1,306 @@
+"""ZCore's rounds: the draws, and two ways to play them, compiled on the CPU and batched on a device.
+
+A round reads two columns of the embeddings from end to end, so these are stored by column. Rounds are
+independent of one another and their gains and losses only added up, so they may be played in any order.
+Both ways compute distances in float32, in the same order of operations, and rank equally near images by
+index: they find the same neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+import torch
+
+from prunebench.artefacts import Array
+from prunebench.errors import PrunebenchError
+from prunebench.parts import Checkpoint, Progress
+from prunebench.training import CHECKPOINT_SECONDS
+from prunebench_plugins.scorers.zcore import Zcore
+
+Tensor = torch.Tensor
+Function = TypeVar("Function", bound=Callable[..., Any])
+BLOCK = 2**14  # rounds that share a random stream; a computation resumes after whole blocks
+SLICE = 2**10  # rounds that one thread plays at a time; results depend on it in the last digits
+CHUNK = 4096
+DEVICE_BYTES = 2**30  # of the temporary tensors on a device
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Space:
+    """The dimensions that vary, by column: float32 [d, n]; and the bounds and median of each, float64 [d]."""
+
+    columns: Array
+    lowest: Array
+    median: Array
+    highest: Array
+
+
+def play(
+    embeddings: Array, settings: Zcore, *, seed: int, device: str, progress: Progress, checkpoint: Checkpoint
+) -> Array:
+    """Play all rounds on embeddings [n, d], n >= 2: float64 [n], what each image gained less what it lost.
+
+    Block b of the rounds has a stream of its own, made from seed and b.
+    """
+    space = survey(embeddings, settings.sample_dim)
+    neighbours = min(settings.neighbours, len(embeddings) - 1)
+    on_device = torch.from_numpy(space.columns).to(device) if device != "cpu" else None
+    state = checkpoint.load() or {"scores": np.zeros(len(embeddings)), "blocks": 0}
+    scores: Array = state["scores"]
+    saved = time.monotonic()
+    for done in range(state["blocks"] * BLOCK, settings.rounds, BLOCK):
+        block = np.random.default_rng([seed, done // BLOCK])
+        upto = min(done + BLOCK, settings.rounds)
+        dimensions, points = draw(space, upto - done, settings.sample_dim, block)
+        if on_device is None:
+            gained = on_cpu(space.columns, dimensions, points, neighbours, settings.exponent)
+        else:
+            gained = batched(on_device, dimensions, points, neighbours, settings.exponent)
+        scores = scores + gained
+        progress(upto, settings.rounds)
+        if upto < settings.rounds and time.monotonic() - saved >= CHECKPOINT_SECONDS:
+            checkpoint.save({"scores": scores, "blocks": upto // BLOCK})
+            saved = time.monotonic()
+    return scores
+
+
+def survey(embeddings: Array, sample_dim: int) -> Space:
+    """Store the embeddings by column, without the dimensions that are equal for all images.
+
+    Raise PrunebenchError where fewer than `sample_dim` are left, and for what is not finite.
+    """
+    lowest, highest = embeddings.min(axis=0).astype(float), embeddings.max(axis=0).astype(float)
+    # The distances, too, have to stay finite in float32. Comparing with nan is false.
+    if not ((highest - lowest) * sample_dim < np.finfo(np.float32).max).all():
+        raise PrunebenchError("zcore needs embeddings that are finite and below 1e37; some are not")
+    (vary,) = np.nonzero(highest > lowest)
+    if len(vary) < sample_dim:
+        raise PrunebenchError(
+            f"zcore.sample_dim is {sample_dim}, but {len(vary)} of the {embeddings.shape[1]} dimensions "
+            "of the embeddings vary"
+        )
+    columns = np.empty((len(vary), len(embeddings)), np.float32)
+    for rows in _slices(len(embeddings), CHUNK):  # a whole transposition would miss every cache
+        columns[:, rows] = embeddings[rows, vary].T
+    median = np.array([np.median(column) for column in columns], float)
+    return Space(columns=columns, lowest=lowest[vary], median=median, highest=highest[vary])
+
+
+def draw(space: Space, rounds: int, sample_dim: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Draw the dimensions of each round, int64, and a point in them, float32, both [rounds, sample_dim].
+
+    The dimensions are distinct and uniform. A coordinate is triangular from the lowest to the highest
+    value of its dimension, with the mode at the median.
+    """
+    dimensions = np.empty((rounds, sample_dim), np.int64)
+    for place in range(sample_dim):
+        # The i-th of those that are left, found by stepping over those drawn before, the lowest first.
+        drawn = rng.integers(len(space.columns) - place, size=rounds)
+        for before in np.sort(dimensions[:, :place], axis=1).T:
+            drawn += drawn >= before
+        dimensions[:, place] = drawn
+    sides = (side[dimensions] for side in (space.lowest, space.median, space.highest))
+    return dimensions, rng.triangular(*sides).astype(np.float32)
+
+
+def on_cpu(
+    columns: Array, dimensions: Array, points: Array, neighbours: int, exponent: float, threads: int = 0
+) -> Array:
+    """Play these rounds on columns, float32 [d, n]: float64 [n], gains less losses.
+
+    1 <= neighbours < n. threads: as many as torch uses, if 0; the result does not depend on it, because
+    the rounds of a slice and the slices are added up in a fixed order.
+    """
+    order = np.argsort(dimensions[:, 0], kind="stable")  # so that a column is read again while it is cached
+
+    def played(rows: slice) -> Array:
+        scores = np.zeros(columns.shape[1])
+        mine = order[rows]
+        _play(columns, dimensions[mine], points[mine], neighbours, float(exponent), scores)
+        return scores
+
+    with ThreadPoolExecutor(threads or torch.get_num_threads()) as pool:
+        return sum(pool.map(played, _slices(len(order), SLICE)), np.zeros(columns.shape[1]))
+
+
+def batched(columns: Tensor, dimensions: Array, points: Array, neighbours: int, exponent: float) -> Array:
+    """Do what `on_cpu` does with tensors, on the device of the columns, many rounds at a time."""
+    images = columns.shape[1]
+    everyone = torch.arange(images, device=columns.device)
+    scores = torch.zeros(images, dtype=torch.float64, device=columns.device)
+    for rows in _slices(len(dimensions), max(1, DEVICE_BYTES // (32 * images))):
+        chosen = torch.from_numpy(dimensions[rows]).to(columns.device)
+        places = torch.from_numpy(points[rows]).to(columns.device)
+        nearest = _gaps(columns, chosen, places).argmin(1)  # the first of several
+        gaps = _gaps(columns, chosen, columns[chosen, nearest[:, None]])
+        # One integer holds a distance and an index: no two are equal, so topk has no ties to break.
+        keys = gaps.view(torch.int32).long() << 32 | everyone
+        keys.scatter_(1, nearest[:, None], torch.iinfo(torch.int64).max)
+        keys = keys.topk(neighbours, largest=False).values
+        distances = (keys >> 32).int().view(torch.float32).double()
+        weights = (distances / distances[:, :1]) ** -exponent
+        # An equal image, the first of them, takes the whole loss.
+        weights = torch.where(distances[:, :1] > 0, weights, (everyone[:neighbours] == 0).double())
+        losses = weights / weights.sum(1, keepdim=True)
+        scores.index_add_(0, nearest, torch.ones_like(nearest, dtype=torch.float64))
+        scores.index_add_(0, (keys & 0xFFFFFFFF).flatten(), -losses.flatten())
+    return scores.cpu().numpy()
+
+
+def _gaps(columns: Tensor, dimensions: Tensor, places: Tensor) -> Tensor:
+    """Return the L1 distances of all images to each round's place: float32 [rounds, n]."""
+    gaps = (columns[dimensions[:, 0]] - places[:, :1]).abs_()
+    for side in range(1, dimensions.shape[1]):
+        gaps += (columns[dimensions[:, side]] - places[:, side, None]).abs_()
+    return gaps
+
+
+def _slices(total: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, total)) for start in range(0, total, size))
+
+
+def _compiled(function: Function) -> Function:
+    """Compile a function when it is first called; it then runs without Python's global lock."""
+    return cast(Function, numba.njit(nogil=True, error_model="numpy")(function))
+
+
+@_compiled
+def _play(
+    columns: Array, dimensions: Array, points: Array, neighbours: int, exponent: float, scores: Array
+) -> None:
+    """Play rounds one after the other and add what they bring to `scores`.
+
+    Distances are compared through their bits: as integers, non-negative floats have the same order, and
+    only integers are compared many at a time.
+    """
+    images = columns.shape[1]
+    gaps = np.empty(images, np.float32)
+    bits = gaps.view(np.int32)
+    flags = np.zeros(images // 8 * 8 + 8, np.uint8)
+    found = np.empty(len(flags), np.int64)
+    place = np.empty(dimensions.shape[1], np.float32)
+    whole = int(exponent)
+    # How far the neighbours reach is guessed from a sample in which about 64 of them are expected.
+    step = max(1, neighbours // 64)
+    rank = neighbours // step + int(2.5 * math.sqrt(neighbours / step)) + 1
+    for turn in range(len(dimensions)):
+        chosen = dimensions[turn]
+        nearest, least = 0, 2**31 - 1
+        for start in range(0, images, CHUNK):
+            part = gaps[:CHUNK][: images - start]
+            _measure(columns, chosen, points[turn], start, part)
+            low = _smallest(part.view(np.int32))
+            if low < least:
+                nearest, least = start + _find(part.view(np.int32), low), low
+        scores[nearest] += 1
+
+        for side in range(len(place)):
+            place[side] = columns[chosen[side], nearest]
+        _measure(columns, chosen, place, 0, gaps)
+        sample = bits[::step].copy()
+        count = _within(bits, _limit(sample, min(rank, len(sample))), nearest, flags, found)
+        if count < neighbours:  # the guess was too low: all are looked at, the image itself among them
+            count = _within(bits, _limit(bits, neighbours + 1), nearest, flags, found)
+        _cut(bits, found[:count], neighbours)
+        near = found[:neighbours]
+        closest = near[_find(bits[near], _smallest(bits[near]))]
+        if gaps[closest] == 0:
+            scores[closest] -= 1
+            continue
+        ratios = gaps[near] / np.float64(gaps[closest])  # at least 1: whatever the scale, no power is nan
+        weights = 1 / ratios**whole if whole == exponent else ratios**-exponent
+        weights /= weights.sum()
+        for i in range(neighbours):
+            scores[near[i]] -= weights[i]
+
+
+@_compiled
+def _measure(columns: Array, chosen: Array, place: Array, start: int, gaps: Array) -> None:
+    """Fill gaps with the L1 distances from a place to the images from `start` on."""
+    stop = start + len(gaps)
+    column, at = columns[chosen[0], start:stop], place[0]
+    for i in range(len(gaps)):
+        gaps[i] = abs(column[i] - at)
+    for side in range(1, len(chosen)):
+        column, at = columns[chosen[side], start:stop], place[side]
+        for i in range(len(gaps)):
+            gaps[i] += abs(column[i] - at)
+
+
+@_compiled
+def _smallest(bits: Array) -> int:
+    low: int = bits[0]
+    for i in range(len(bits)):
+        low = min(low, bits[i])
+    return low
+
+
+@_compiled
+def _find(bits: Array, value: int) -> int:
+    """Return the first index of a value that is there."""
+    index = 0
+    while bits[index] != value:
+        index += 1
+    return index
+
+
+@_compiled
+def _limit(bits: Array, rank: int) -> int:
+    """Return a number with exactly `rank` entries at or below it, or the rank-th smallest if it is tied."""
+    low: int = bits[0]
+    high: int = bits[0]
+    for i in range(len(bits)):
+        low, high = min(low, bits[i]), max(high, bits[i])
+    low -= 1
+    while high - low > 1:
+        middle: Any = np.int32((low + high) >> 1)  # as wide as the bits: half as wide is twice as fast
+        count = 0
+        for i in range(len(bits)):
+            count += bits[i] <= middle
+        if count >= rank:
+            high = middle
+        else:
+            low = middle
+        if count == rank:
+            break
+    return high
+
+
+@_compiled
+def _within(bits: Array, limit: int, without: int, flags: Array, found: Array) -> int:
+    """Write the indices of all at or below the limit but one to `found`, ascending; return how many."""
+    for i in range(len(bits)):
+        flags[i] = bits[i] <= limit
+    flags[without] = 0
+    count = 0
+    words = flags.view(np.uint64)
+    for word in range(len(words)):
+        if words[word]:  # eight flags at a time, because most are 0
+            for i in range(8 * word, 8 * word + 8):
+                found[count] = i
+                count += flags[i]
+    return count
+
+
+@_compiled
+def _cut(bits: Array, found: Array, keep: int) -> None:
+    """Move the nearest `keep` of those found to the front, ascending; of equally near ones the first."""
+    near = bits[found]
+    limit = _limit(near, keep)
+    room = keep
+    for i in range(len(near)):
+        room -= near[i] < limit
+    kept = 0
+    for i in range(len(near)):
+        found[kept] = found[i]
+        tied = near[i] == limit
+        kept += near[i] < limit or (tied and room > 0)
+        room -= tied
