@@ -95,6 +95,13 @@ def test_facility_location_against_apricot(similarity, optimizer):
     assert dense[:, subset].max(axis=1).sum() == pytest.approx(model.gains.sum(), rel=1e-3)
 
 
+@pytest.mark.parametrize("similarity", ["distance", "cosine"])
+def test_the_scale_of_the_embeddings_does_not_matter(similarity):
+    part, embeddings = FacilityLocation(neighbours=5, similarity=similarity), rng().normal(size=(60, 4))
+    subsets = [select(part, scale * embeddings, 40).tolist() for scale in (1 / 1024, 1, 1024)]
+    assert subsets[0] == subsets[1] == subsets[2]
+
+
 def test_an_image_whose_neighbours_are_not_kept_counts_nothing():
     """Three pairs, the last the closest: the pair's likeness is what is longest, less its distance."""
     pairs = [[0.0], [3], [100], [102], [200], [201]]

@@ -123,6 +123,14 @@ def test_the_neighbours_are_given_nearest_first_with_their_distances():
     np.testing.assert_allclose(distances, [[1, 3, 7]], rtol=1e-6)
 
 
+def test_neighbours_are_told_apart_far_from_the_origin():
+    """Where the products of single-precision numbers are wrong by more than the gaps."""
+    embeddings, seeds, scores = cloud()
+    part = ScoreExtrapolation(via="knn", neighbours=2)
+    near = extrapolate(part, embeddings, seeds, scores)
+    assert extrapolate(part, embeddings + 5000, seeds, scores).tolist() == near.tolist()
+
+
 def test_neighbours_too_far_for_an_exponential_still_weigh():
     part = ScoreExtrapolation(via="knn_weighted", neighbours=2)
     scores = extrapolate(part, [[0], [3e5], [1e5]], [0, 1], [1, 3])
