@@ -94,7 +94,7 @@ class Job:
     data: str
     store: str
     device: str
-    root: str = ""
+    root: str
 
 
 def _spelled(part: Part) -> str:

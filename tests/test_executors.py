@@ -61,7 +61,7 @@ def job(install, tmp_path, store):
     def made(does):
         part = registry.load().part("scorer", {"part": "odd", "does": does, "note": str(tmp_path / does)})
         what = {"part": identity(part)}
-        return Job("scores", f"{does:*^64}", f"odd {does}", what, {}, "digits", "", str(store.root), "cpu")
+        return Job("scores", f"{does:*^64}", f"odd {does}", what, {}, "digits", "", str(store.root), "cpu", "root")
 
     return made
 

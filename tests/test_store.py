@@ -266,7 +266,7 @@ def test_who_comes_second_waits_and_finds_it(store, monkeypatch):
         jobs.run(job, lambda done, total: None)
 
     monkeypatch.setitem(making.MAKERS, "scores", slowly)
-    job = stages.Job("scores", KEY, "dual", {}, {}, "toy", "data", str(store.root), "cpu")
+    job = stages.Job("scores", KEY, "dual", {}, {}, "toy", "data", str(store.root), "cpu", "root")
     threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
         thread.start()

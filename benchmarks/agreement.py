@@ -1,0 +1,105 @@
+"""Does score extrapolation find the scores that a training on all labels would give?
+
+    python benchmarks/agreement.py digits dual
+    python benchmarks/agreement.py fashion_mnist_small dual dyn_unc
+
+For each seed the proxy network of the recipe `tiny` trains twice: on the tenth of the images whose labels are
+bought, and on all with their true labels. The scores of the first are carried over to the other nine
+tenths, and compared there with the scores of the second: Spearman's rank correlation, mean ± standard
+deviation over seeds 0, 1, 2. "own" compares the two trainings on the bought tenth, where nothing is
+carried over: a loss that no way of carrying over can undo.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+from tabulate import tabulate
+
+from prunebench import registry, seeds, suite, training
+from prunebench.images import Images
+from prunebench.parts import Scorer
+from prunebench.sampling import draw_labels
+from prunebench_plugins.scorers.dual import Dual
+from prunebench_plugins.scorers.dyn_unc import DynUnc
+from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
+
+SCORERS: dict[str, Scorer] = {"dual": Dual(), "dyn_unc": DynUnc()}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "gnn": {},
+    "gnn, labels none": {"labels": "none"},
+    "gnn, labels all": {"labels": "all"},
+    "gnn, inference one_hop": {"inference": "one_hop"},
+    "knn": {"via": "knn"},
+    "knn_weighted": {"via": "knn_weighted"},
+}
+
+
+def agreements(name: str, seed: int, scorers: list[str]) -> dict[tuple[str, str], float]:
+    """Return the rank correlations of one seed, by scorer and variant."""
+    dataset = registry.load().dataset(name)
+    array, truth = dataset.load(Path("data"), "train")
+    truth = np.asarray(truth, int)
+    images = Images(array, mean=dataset.mean, std=dataset.std)
+    recipe, _ = suite.recipe_for("tiny", dataset)
+    index = draw_labels(truth, 0.1, "uniform", seeds.stream("known", seed))
+    labels = np.full(len(truth), -1)
+    labels[index] = truth[index]
+    rest = np.flatnonzero(labels < 0)
+    few, many = (
+        training.train(
+            images,
+            truth,
+            recipe,
+            classes=len(dataset.classes),
+            index=chosen,
+            rng=seeds.stream("dynamics", seed),
+            device="cpu",
+            record=True,
+        )
+        for chosen in (index, None)
+    )
+    embeddings = training.embed(few.network, images, device="cpu")
+    found = {}
+    for scorer in scorers:
+        held = SCORERS[scorer]
+        wanted = held.score(many.dynamics)
+        found[scorer, "own"] = spearmanr(held.score(few.dynamics), wanted[index])[0]
+        for variant, fields in VARIANTS.items():
+            part = ScoreExtrapolation(scorer=held, **fields)
+            inputs = {
+                "dynamics": few.dynamics,
+                "labels": labels,
+                "known": truth,
+                "classes": dataset.classes,
+                "embeddings": embeddings,
+                "device": "cpu",
+                "rng": seeds.stream("scores", seed),
+                "progress": lambda done, total: None,
+            }
+            scores = part.score(**{name: inputs[name] for name in part.needs()})
+            found[scorer, variant] = spearmanr(scores[rest], wanted[rest])[0]
+    return found
+
+
+def main() -> None:
+    """Compare for each seed, and print one table."""
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    arguments.add_argument("dataset")
+    arguments.add_argument("scorers", nargs="+", choices=sorted(SCORERS))
+    given = arguments.parse_args()
+    runs = [agreements(given.dataset, seed, given.scorers) for seed in range(3)]
+    rows = []
+    for scorer, variant in runs[0]:
+        values = [run[scorer, variant] for run in runs]
+        each = " ".join(f"{value:.3f}" for value in values)
+        rows.append([scorer, variant, f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}", each])
+    print(tabulate(rows, ["scorer", "", given.dataset, "each"], tablefmt="github", disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
