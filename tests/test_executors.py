@@ -61,7 +61,8 @@ def job(install, tmp_path, store):
     def made(does):
         part = registry.load().part("scorer", {"part": "odd", "does": does, "note": str(tmp_path / does)})
         what = {"part": identity(part)}
-        return Job("scores", f"{does:*^64}", f"odd {does}", what, {}, "digits", "", str(store.root), "cpu", "root")
+        title, place = f"odd {does}", str(store.root)
+        return Job("scores", f"{does:*^64}", title, what, {}, "digits", "", place, "cpu", "root")
 
     return made
 

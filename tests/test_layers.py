@@ -17,7 +17,7 @@ LAYERS = re.findall(
     errors artefacts parts identity hookspecs seeds sampling store registry images
     randaugment augment multicrop wide_resnet networks training neighbours quality
     suite stages making jobs schedule executors results statistics matrix
-    forecast display running planning leaderboard pages labels listing conformance cli
+    forecast display running planning leaderboard pages labels listing conformance options commands cli
     """,
 )
 MODULES = {

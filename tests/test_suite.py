@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from prunebench import registry, suite
-from prunebench.cli import numbers
 from prunebench.errors import PrunebenchError
+from prunebench.options import numbers
 from prunebench.parts import Dataset, Method, Recipe, Scorer
 from prunebench.suite import Filters, Suite, SuiteFile, parse_change
 from prunebench_plugins.labelers.ground_truth import GroundTruth

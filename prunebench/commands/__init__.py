@@ -1,0 +1,1 @@
+"""Commands beside the benchmark itself, a module for those that belong together: parsing and printing."""
