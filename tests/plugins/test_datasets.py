@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from prunebench import stages
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts import Dataset
+from prunebench.stages import _content_hash, dataset_key
 from prunebench_plugins.datasets import fashion_mnist, register_datasets
 from prunebench_plugins.datasets.corrupted import Corrupted
+from prunebench_plugins.datasets.decoding import Undecoded
 from prunebench_plugins.datasets.digits import Digits
 from prunebench_plugins.datasets.fashion_mnist import FILES, FashionMnist
 from prunebench_plugins.datasets.folder import Folder
@@ -82,6 +85,7 @@ def test_registered():
     ] + [
         *("cifar10", "cifar100", "cifar100_lt", "cifar100_lt_001", "cifar100_c", "cifar100_c_fixed"),
         *("tiny_imagenet", "tiny_imagenet_c", "tiny_imagenet_c_fixed"),
+        *("food101", "sun397", "sun397_seeded", "caltech101", "imagenet1k"),
     ]
 
 
@@ -306,17 +310,56 @@ def test_folder_errors(photos):
             Folder(path=str(photos), side=2).files(ABSENT)
         return str(error.value).replace(str(photos), "PHOTOS")
 
-    remedy = "mend or remove what is broken"
+    remedy = "mend or remove them, or leave them out with --on-bad skip"
     (photos / "train/ant/c.png").write_bytes(b"<html>")
-    assert message() == f"not a readable image: PHOTOS/train/ant/c.png; {remedy}"
+    assert message() == (
+        "1 of the 3 images in PHOTOS/train cannot be read: "
+        f"ant/c.png (no image, it begins with b'<html>'); {remedy}"
+    )
     (photos / "train/cat/b.png").write_bytes((photos / "train/cat/b.png").read_bytes()[:50])
-    assert message() == f"not a readable image: PHOTOS/train/ant/c.png and 1 more; {remedy}"
+    assert message() == (
+        "2 of the 3 images in PHOTOS/train cannot be read: "
+        f"ant/c.png (no image, it begins with b'<html>'), cat/b.png (image file is truncated); {remedy}"
+    )
     for path in photos.glob("train/*/*.*"):
         path.unlink()
     assert message().startswith("the folders in PHOTOS/train hold no images (.bmp, .gif, ")
     write_image(photos / "train/cat/a.png")
     write_image(photos / "test/dog/a.png")
     assert message() == "PHOTOS/test has a class 'dog' that train/ lacks (1 such); train/ has: ant, cat"
+
+
+def test_a_folder_may_leave_out_what_cannot_be_read(photos, store):
+    """Labels and names follow the images that are left, and the content is another."""
+    whole = Folder(path=str(photos), side=2)
+    before = dataset_key(whole, photos.parent / "data", store)
+    (photos / "train/ant/c.png").write_bytes(b"")
+    folder = replace(whole, on_bad="skip")
+    images, labels = folder.load(ABSENT, "train")
+    assert (len(images), labels.tolist()) == (2, [1, 1])
+    assert folder.names(ABSENT) == ("cat/a.JPG", "cat/b.png")
+    assert dataset_key(folder, photos.parent / "data", store) not in (before, "absent:folder")
+    with pytest.raises(PrunebenchError, match=r"folder\.on_bad is 'ask', expected 'fail' or 'skip'"):
+        replace(whole, on_bad="ask")
+
+
+def test_a_folder_without_a_cache_is_the_same_dataset(photos, store, monkeypatch):
+    monkeypatch.setattr(stages, "TOGETHER", 2)
+    write_image(photos / "train/ant/a.png", colour=(90, 0, 0))
+    kept = Folder(path=str(photos), side=2)
+    lazy = replace(kept, cache=False)
+    assert isinstance(lazy.load(ABSENT, "train")[0], Undecoded)
+    keys = [dataset_key(folder, photos.parent / "data", store) for folder in (kept, lazy)]
+    assert keys[0] == keys[1]
+    monkeypatch.setattr(stages, "TOGETHER", 1000)
+    assert _content_hash(kept, photos.parent / "data") == keys[0]
+
+
+def test_photos_are_never_written_to(photos):
+    """The data folder, where decoded photos go, may not be one of photos."""
+    for root in (photos, photos / "train" / "cat"):
+        with pytest.raises(PrunebenchError, match="is never written to; choose another --data"):
+            Folder(path=str(photos), side=2).load(root, "train")
 
 
 def test_folder_layout_errors(tmp_path):

@@ -33,7 +33,9 @@ class Pixels(Backbone):
 
         Raise PrunebenchError where n images of d pixels have fewer components than asked for.
         """
-        pixels: Array = np.divide(images.array.reshape(len(images), -1), 255, dtype=np.float32)
+        # Also what is decoded only when asked for.
+        array = np.asarray(images.array)
+        pixels: Array = np.divide(array.reshape(len(images), -1), 255, dtype=np.float32)
         if self.components is None:
             return pixels
         if self.components > min(pixels.shape):

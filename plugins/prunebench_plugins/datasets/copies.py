@@ -1,6 +1,6 @@
 """Copies of datasets as people have them: folders and archives, read in place, and whether they are whole.
 
-Nothing is ever unpacked, so an archive can write nowhere.
+Nothing is unpacked here, so an archive can write nowhere; for those that have to be, see `archives`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read_tar(path: Path, names: Collection[str]) -> dict[str, bytes]:
                 if len(found) == len(names):
                     return found
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise _damaged(path, GZIP, error) from None
+        raise damaged(path, GZIP, error) from None
     missing = [name for name in names if name not in found]
     raise PrunebenchError(f"{path} holds no {', '.join(missing)}. Delete it and get it again.")
 
@@ -82,7 +82,7 @@ def zip_tree(path: Path, folder: str) -> Tree:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
-        raise _damaged(path, ZIP, error) from None
+        raise damaged(path, ZIP, error) from None
     inside = f"/{folder}/"
     prefixes = {f"/{name}".partition(inside)[0] for name in archive.namelist() if inside in f"/{name}"}
     if not prefixes:
@@ -97,7 +97,8 @@ def zip_tree(path: Path, folder: str) -> Tree:
     return Tree(path, tuple(name.removeprefix(top) for name in names), read)
 
 
-def _damaged(path: Path, signature: bytes, error: Exception) -> PrunebenchError:
+def damaged(path: Path, signature: bytes, error: Exception | str) -> PrunebenchError:
+    """Return the error for an archive that cannot be read; `signature` is how its kind begins."""
     start = _start(path)
     # A saved error page may carry the name of an archive.
     reason = " ".join(str(error).split()) if start.startswith(signature) else f"it begins with {start!r}"
@@ -112,8 +113,18 @@ def _start(path: Path) -> bytes:
 def check_digest(content: bytes, digest: str, where: str) -> None:
     """Raise PrunebenchError unless the content has the MD5 or SHA256 of the published file, in hex."""
     algorithm = ALGORITHMS[len(digest)]
-    found = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
+    _check_digest(hashlib.new(algorithm, content, usedforsecurity=False).hexdigest(), digest, where)
+
+
+def check_file(path: Path, digest: str) -> None:
+    """Raise PrunebenchError unless the file, of any size, has the MD5 or SHA256 given in hex."""
+    with path.open("rb") as file:
+        _check_digest(hashlib.file_digest(file, ALGORITHMS[len(digest)]).hexdigest(), digest, f"{path}")
+
+
+def _check_digest(found: str, digest: str, where: str) -> None:
     if found != digest:
+        algorithm = ALGORITHMS[len(digest)]
         raise PrunebenchError(
             f"{where} is not the published file: its {algorithm} is {found}, expected {digest}. Get it again."
         )
@@ -127,4 +138,31 @@ def check_sizes(labels: Array, classes: tuple[str, ...], per_class: int, where: 
         raise PrunebenchError(
             f"{where} has {len(labels)} images, expected {per_class} of each of {len(classes)} classes; "
             f"{odd.size} differ, such as {classes[odd[0]]!r} with {sizes[odd[0]]}. Get it again."
+        )
+
+
+def check_spread(
+    labels: Array, classes: tuple[str, ...], total: int, low: int | Array, high: int | Array, where: str
+) -> None:
+    """Raise PrunebenchError unless there are `total` images, and `low` to `high` of each class.
+
+    labels: int [n], in 0..C-1. low, high: int, or int [C].
+    """
+    sizes = np.bincount(labels, minlength=len(classes))
+    odd = np.flatnonzero((sizes < low) | (sizes > high))
+    if odd.size or len(labels) != total:
+        such = f"; {odd.size} differ, such as {classes[odd[0]]!r} with {sizes[odd[0]]}" if odd.size else ""
+        raise PrunebenchError(
+            f"{where} has {len(labels)} images, expected {total} of {len(classes)} classes{such}. "
+            "Get it again."
+        )
+
+
+def check_there(tree: Tree, files: Collection[str], where: str) -> None:
+    """Raise PrunebenchError unless the tree has all the files that the list called `where` names."""
+    missing = sorted(set(files).difference(tree.names))
+    if missing:
+        raise PrunebenchError(
+            f"{tree.place} lacks {len(missing)} of the {len(files)} images that {where} names, such as "
+            f"{missing[0]}. Get it again."
         )

@@ -33,6 +33,12 @@ class Corrupted(View):
         expected = "'reference' or 'fixed'"
         require(self.variant in ("reference", "fixed"), f"{self.name}.variant", self.variant, expected)
 
+    @property
+    def title(self) -> str:
+        """What it is; the name alone would suggest a benchmark with corrupted test images."""
+        mended = ", mended" if self.variant == "fixed" else ""
+        return f"30 % of training images corrupted (Moderate-DS){mended}"
+
     def names(self, root: Path) -> tuple[str, ...]:
         """Return the names of the base: the images stay in their order."""
         return self.base.names(root)
@@ -53,6 +59,10 @@ class Corrupted(View):
                 part = drawn[start : start + TOGETHER]
                 corrupted[part] = corrupt(images[part])
         return corrupted, labels
+
+    def corrupted(self, labels: Array) -> Array:
+        """Return how each training image is corrupted: int [n], 0 = clean, else its place in CORRUPTIONS."""
+        return corruption_of(len(labels))
 
 
 def corruption_of(images: int) -> Array:

@@ -11,26 +11,33 @@ import numpy as np
 from prunebench.artefacts import Array
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts import Dataset, require
+from prunebench_plugins.datasets.copies import Tree
+from prunebench_plugins.datasets.decoding import Decoded, check_apart, decoded
+from prunebench_plugins.datasets.squares import FORMATS
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(FORMATS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folder(Dataset):
     """Images in one folder per class, as RGB squares of `side` pixels; used as folder:PATH@SIDE.
 
-    The shorter side is shrunk or enlarged to `side`, bilinear, and the middle kept. The classes are
-    the folders in train/, sorted; the images are sorted by class and file name. Names that begin with
-    a dot and files that are not images are passed over.
+    The shorter side is shrunk or enlarged to `side`, bilinear, and the middle kept; see `squares.fill`.
+    The classes are the folders in train/, sorted; the images are sorted by class and file name. Names that
+    begin with a dot and files that are not images are passed over. on_bad: "fail" at images that cannot
+    be read, or "skip" them. cache: keep what was decoded in DATA/decoded; or else decode in each epoch.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3  # photos are turned as their cameras say
     name: str = "folder"
     path: str
     side: int
+    on_bad: str = "fail"
+    cache: bool = True
 
     def __post_init__(self) -> None:
         require(self.side > 0, f"{self.name}.side", self.side, "above 0 pixels")
+        require(self.on_bad in ("fail", "skip"), f"{self.name}.on_bad", self.on_bad, "'fail' or 'skip'")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -68,23 +75,30 @@ class Folder(Dataset):
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3, side, side], and labels, int64 [n], of "train" or "test".
 
-        Raise, beside what `files` raises, PrunebenchError where images cannot be read.
+        The images may be mapped into memory, or decoded when they are asked for. Raise, beside what `files`
+        raises, PrunebenchError where images cannot be read and are not skipped.
         """
-        files, places = self._files(split), {name: label for label, name in enumerate(self.classes)}
-        images = np.empty((len(files), self.side, self.side, 3), dtype=np.uint8)
-        unreadable = [path for path, image in zip(files, images, strict=True) if not _read_into(image, path)]
-        if unreadable:
-            more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
-            raise PrunebenchError(
-                f"not a readable image: {unreadable[0]}{more}; mend or remove what is broken"
-            )
-        labels = np.array([places[path.parent.name] for path in files], dtype=np.int64)
-        return np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels
+        names, places = self._names(split), {name: label for label, name in enumerate(self.classes)}
+        found = self._decoded(root, split, names)
+        labels = np.array([places[name.partition("/")[0]] for name in names], dtype=np.int64)
+        return found.images, labels[found.kept]
 
     def names(self, root: Path) -> tuple[str, ...]:
-        """Return the path of each training image below train/, such as "cat/001.jpg"; raise as `files`."""
-        top = Path(self.path).expanduser() / "train"
-        return tuple(path.relative_to(top).as_posix() for path in self._files("train"))
+        """Return the path of each training image below train/, such as "cat/001.jpg"; raise as `load`."""
+        names = self._names("train")
+        if self.on_bad == "fail":  # then all are there, or `load` fails
+            return names
+        return tuple(names[place] for place in self._decoded(root, "train", names).kept)
+
+    def _names(self, split: str) -> tuple[str, ...]:
+        top = Path(self.path).expanduser() / split
+        return tuple(path.relative_to(top).as_posix() for path in self._files(split))
+
+    def _decoded(self, root: Path, split: str, names: tuple[str, ...]) -> Decoded:
+        top = Path(self.path).expanduser()
+        check_apart(root, top)
+        tree = Tree(top / split, names, lambda name: (top / split / name).read_bytes())
+        return decoded(tree, names, root=root, side=self.side, on_bad=self.on_bad, cache=self.cache)
 
     def _classes(self, split: str) -> tuple[str, ...]:
         top = Path(self.path).expanduser()
@@ -114,16 +128,3 @@ class Folder(Dataset):
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
-
-
-def _read_into(image: Array, path: Path) -> bool:
-    """Fill uint8 [side, side, 3] with the picture in a file; return whether it could be read."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            square = ImageOps.fit(opened.convert("RGB"), image.shape[:2], Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
-    image[:] = square
-    return True

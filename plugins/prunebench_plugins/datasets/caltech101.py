@@ -1,0 +1,104 @@
+"""Caltech-101: photos and drawings of a hundred and one kinds of things, of unequal number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.errors import PrunebenchError
+from prunebench_plugins.datasets.archives import Archive
+from prunebench_plugins.datasets.copies import Tree, check_spread, folder_tree
+from prunebench_plugins.datasets.photo_classes import CALTECH101
+from prunebench_plugins.datasets.photo_dataset import PhotoDataset, Split
+
+HOME = "https://data.caltech.edu/records/mzrjq-6wc02"
+FOLDER = "101_ObjectCategories"
+CLUTTER = "BACKGROUND_Google"  # pictures of anything, which are no class
+TAR = Archive(name=f"{FOLDER}.tar.gz", folder=FOLDER, members=10_000, size=2**28)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caltech101(PhotoDataset):
+    """8677 images, mostly colour, about 300 x 200 pixels, 101 classes of 31 to 800; one in five is to test.
+
+    There is no published split. This one is stratified, scikit-learn's StratifiedShuffleSplit with a test
+    share of 0.2 and seed 0, on the images ordered by class, then file name, in which order they stay.
+    sizes: how many images each class has. Source: L. Fei-Fei, R. Fergus and P. Perona, Learning Generative
+    Visual Models from Few Training Examples, CVPR Workshop 2004.
+    """
+
+    folders: ClassVar[tuple[str, ...]] = (
+        FOLDER,
+        "caltech101",
+        *(f"{parent}/{FOLDER}" for parent in ("caltech101", "caltech-101", "caltech101/caltech-101")),
+    )
+    needed: ClassVar[tuple[str, ...]] = ("Faces_easy",)
+    archives: ClassVar[tuple[Archive, ...]] = (
+        replace(
+            TAR,
+            name="caltech-101.zip",
+            digest="3138e1922a9193bfa496528edbbc45d0",
+            inner=TAR.name,
+            url=f"{HOME}/files/caltech-101.zip",
+        ),
+        TAR,
+    )
+    packed: ClassVar[tuple[str, ...]] = (".", "caltech101", "caltech-101", "caltech101/caltech-101")
+    remedy: ClassVar[str] = (
+        f"put caltech-101.zip or {TAR.name}, packed or unpacked, into {{root}}; it is at {HOME}"
+    )
+
+    name: str = "caltech101"
+    sizes: tuple[int, ...] = tuple(CALTECH101.values())
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The folders of the classes, sorted: capitals first."""
+        return tuple(CALTECH101)
+
+    def files(self, root: Path) -> list[Path]:
+        """Return all images. Raise DataAbsentError where they are not there."""
+        tree = self._tree(root)
+        return [tree.place / name for name in sorted(tree.names)]
+
+    def split(self, root: Path, split: str) -> Split:
+        """Return the images of a split, drawn after counting those of each class."""
+        tree = self._tree(root)
+        strange = {name.partition("/")[0] for name in tree.names} - {*CALTECH101}
+        if strange:
+            raise PrunebenchError(
+                f"{tree.place} has a class {min(strange)!r}, which Caltech-101 does not have. Get it again."
+            )
+        number = {name: label for label, name in enumerate(CALTECH101)}
+        names = sorted(tree.names, key=lambda name: (number[name.partition("/")[0]], name))
+        labels = np.array([number[name.partition("/")[0]] for name in names], dtype=np.int64)
+        sizes = np.array(self.sizes)
+        check_spread(labels, self.classes, int(sizes.sum()), sizes, sizes, f"{tree.place}")
+        index = one_in_five(labels)[split]
+        chosen = tuple(names[place] for place in index)
+        return Split(tree, chosen, chosen, labels[index])
+
+    def _tree(self, root: Path) -> Tree:
+        place = self.place(root)
+        folders = [path.name for path in place.iterdir() if path.is_dir() and path.name[0] != "."]
+        tree = folder_tree(place, {*folders} - {CLUTTER})
+        return Tree(place, tuple(name for name in tree.names if _is_image(name)), tree.read)
+
+
+def one_in_five(labels: Array) -> Mapping[str, Array]:
+    """Return which images are in "train" and "test", ascending, by a stratified split. labels: int [n]."""
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    draw = StratifiedShuffleSplit(n_splits=1, test_size=0.2, random_state=0)
+    train, test = next(draw.split(np.zeros(len(labels)), labels))
+    return {"train": np.sort(train), "test": np.sort(test)}
+
+
+def _is_image(name: str) -> bool:
+    file = name.rpartition("/")[2]
+    return file.startswith("image_") and file.lower().endswith(".jpg")

@@ -1,0 +1,76 @@
+"""Food-101: photos of a hundred and one dishes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.errors import PrunebenchError
+from prunebench_plugins.datasets.archives import Archive
+from prunebench_plugins.datasets.copies import check_sizes, check_there, folder_tree
+from prunebench_plugins.datasets.photo_classes import FOOD101
+from prunebench_plugins.datasets.photo_dataset import PhotoDataset, Split
+
+HOME = "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz"
+LISTS = {"train": "meta/train.txt", "test": "meta/test.txt"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Food101(PhotoDataset):
+    """75,750 training and 25,250 test images, colour, up to 512 x 512 pixels, 101 classes of equal size.
+
+    Training labels are noisy on purpose, test labels were checked. The published lists make the splits;
+    images are ordered by class, then name. train_per_class and test_per_class: how many images each class
+    has. Source: L. Bossard, M. Guillaumin and L. Van Gool, Food-101: Mining Discriminative Components with
+    Random Forests, ECCV 2014.
+    """
+
+    folders: ClassVar[tuple[str, ...]] = ("food-101", "food101", "food101/food-101", "food-101/food-101")
+    needed: ClassVar[tuple[str, ...]] = ("images", *LISTS.values())
+    archives: ClassVar[tuple[Archive, ...]] = (
+        Archive(
+            name="food-101.tar.gz",
+            folder="food-101",
+            members=110_000,
+            size=6 * 2**30,
+            digest="85eeb15f3717b99a5da872d97d918f87",
+            url=HOME,
+        ),
+    )
+    packed: ClassVar[tuple[str, ...]] = (".", "food101")
+    remedy: ClassVar[str] = f"put food-101.tar.gz, packed or unpacked, into {{root}}; it is at {HOME}"
+
+    name: str = "food101"
+    train_per_class: int = 750
+    test_per_class: int = 250
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The folders of the classes, sorted."""
+        return FOOD101
+
+    def files(self, root: Path) -> list[Path]:
+        """Return both lists and all files below images/. Raise DataAbsentError where one is missing."""
+        place = self.place(root)
+        return [place / name for name in (*LISTS.values(), *sorted(folder_tree(place, ["images"]).names))]
+
+    def split(self, root: Path, split: str) -> Split:
+        """Return the images that the list of the split names."""
+        place = self.place(root)
+        where = place / LISTS[split]
+        lines = {line.strip() for line in where.read_text(encoding="latin1").splitlines()} - {""}
+        number = {name: label for label, name in enumerate(FOOD101)}
+        strange = sorted(line for line in lines if line.partition("/")[0] not in number)
+        if strange:
+            raise PrunebenchError(f"{where} names {strange[0]!r}, of no class of Food-101. Get it again.")
+        listed = sorted((number[line.partition("/")[0]], line) for line in lines)
+        labels = np.array([label for label, _ in listed], dtype=np.int64)
+        names = tuple(f"{line}.jpg" for _, line in listed)
+        per_class = self.train_per_class if split == "train" else self.test_per_class
+        check_sizes(labels, self.classes, per_class, f"{where}")
+        tree, files = folder_tree(place, ["images"]), tuple(f"images/{name}" for name in names)
+        check_there(tree, files, f"{where}")
+        return Split(tree, files, names, labels)

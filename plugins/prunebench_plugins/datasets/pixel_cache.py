@@ -1,0 +1,213 @@
+"""Decoded photos on disk, mapped into memory: made once, resumed after a kill, whole or not there.
+
+DATA/decoded/KEY/pixels       uint8 [m, 3, side, side], in the order of the names
+DATA/decoded/KEY/facts.json   which files were bad or odd; bad.txt and odd.txt say the same to people
+DATA/decoded/KEY.part/        the same being made, with a journal from which it is resumed
+DATA/decoded/KEY.lock         held while it is made
+DATA/decoded/KEY.bad.txt      of photos that are not kept here: which were bad
+
+All of it may be deleted while nothing runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.errors import PrunebenchError
+from prunebench.store import writing
+from prunebench_plugins.datasets.blocks import Found, bar, blocks
+from prunebench_plugins.datasets.copies import Tree
+
+VERSION = 1  # bump when the pixels of the same file change
+LOST = 32 * 2**20  # bytes of pixels between two lines of the journal: about what a kill loses
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """Named photos of a tree, to be decoded at `side` pixels; home: the folder `decoded`, written to late.
+
+    cache: whether the pixels are kept, or only what was found in looking through the files.
+    """
+
+    tree: Tree
+    names: tuple[str, ...]
+    side: int
+    cache: bool
+    home: Path
+
+    @property
+    def row(self) -> int:
+        """Bytes of one photo."""
+        return 3 * self.side**2
+
+    def stamp(self) -> tuple[str, int]:
+        """Return the key of what is decoded, and the bytes of the files that it is decoded from.
+
+        The key is made of place, names, sizes and times; of an archive, its size and time alone count.
+        """
+        place = self.tree.place
+        digest = hashlib.sha256(os.fsencode(f"{VERSION} {self.side} {self.cache} {place.resolve()}\n"))
+        archive, total = place.is_file(), 0
+        if archive:
+            total, changed = _size_and_time(str(place))
+            digest.update(f"{total} {changed}\n".encode())
+        for name in self.names:
+            digest.update(os.fsencode(f"{name}\0"))
+            if not archive:
+                size, changed = _size_and_time(f"{place}/{name}")
+                digest.update(f"{size} {changed}\n".encode())
+                total += max(size, 0)
+        return digest.hexdigest(), total
+
+    def in_memory(self) -> tuple[Array | None, Found]:
+        """Decode all photos into memory; return no pixels where none are to be kept."""
+        found, parts = Found(), [np.empty((0, 3, self.side, self.side), np.uint8)]
+        with bar(f"decoding {self.tree.place}", len(self.names)) as tell:
+            for block in blocks(self.tree, self.names, self.side):
+                found.add(block)
+                parts += [block.pixels] if self.cache else []
+                tell(found.names)
+        return np.concatenate(parts) if self.cache else None, found
+
+    def on_disk(self, key: str) -> tuple[Array | None, Found]:
+        """Map the decoded photos into memory, after decoding those that were not."""
+        from filelock import FileLock
+
+        folder = self.home / key
+        found = self._stored(folder)
+        if found is None:
+            lock = FileLock(self.home / f"{key}.lock")
+            with writing(self.home, "--data"):
+                self.home.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
+            try:
+                found = self._stored(folder) or self._made(key)
+            finally:
+                lock.release()
+        if not self.cache:
+            return None, found
+        shape = (found.names - len(found.bad), 3, self.side, self.side)
+        if not shape[0]:  # nothing cannot be mapped
+            return np.empty(shape, np.uint8), found
+        return np.memmap(folder / "pixels", np.uint8, "r", shape=shape), found
+
+    def listed(self, key: str, found: Found) -> str:
+        """Say which file lists all bad files; write it, where nothing is kept on disk. "" if that fails."""
+        path = self.home / key / "bad.txt"
+        if path.is_file():
+            return f", all listed in {path}"
+        path = self.home / f"{key}.bad.txt"
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self._lines(found.bad))
+        except OSError:  # the bad files are what has to be told
+            return ""
+        return f", all listed in {path}"
+
+    def _stored(self, folder: Path) -> Found | None:
+        """Return what was found when this was decoded; None where that is not there, or not whole."""
+        found = Found()
+        try:
+            found.take(json.loads((folder / "facts.json").read_text()))
+            size = (folder / "pixels").stat().st_size if self.cache else 0
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        expected = (found.names - len(found.bad)) * self.row if self.cache else 0
+        return found if found.names == len(self.names) and size == expected else None
+
+    def _made(self, key: str) -> Found:
+        """Decode into KEY.part, going on where a killed process stopped, and rename it when it is whole."""
+        folder, part = self.home / key, self.home / f"{key}.part"
+        with writing(part, "--data"):
+            part.mkdir(exist_ok=True)
+        found = self._resumed(part)
+        self._check_room(found)
+        with bar(f"decoding {self.tree.place}", len(self.names)) as tell:
+            self._go_on(part, found, tell)
+        with writing(part, "--data"):
+            (part / "bad.txt").write_bytes(self._lines(found.bad))
+            (part / "odd.txt").write_bytes(self._lines(found.odd))
+            (part / "facts.json").write_text(json.dumps(found.since(0)))
+            shutil.rmtree(folder, ignore_errors=True)  # what is there is not whole
+            part.replace(folder)
+            (folder / "journal").unlink()
+        if found.bad or found.odd:
+            sys.stderr.write(
+                f"{self.tree.place}: {len(found.bad)} of {len(self.names)} images cannot be read, "
+                f"{len(found.odd)} are odd: bad.txt and odd.txt in {folder} list them\n"
+            )
+        return found
+
+    def _resumed(self, part: Path) -> Found:
+        """Return what the journal says, and cut pixels and journal to where both are whole."""
+        found, good = Found(), 0
+        pixels, journal = part / "pixels", part / "journal"
+        with writing(part, "--data"):
+            pixels.touch()
+            journal.touch()
+            size = pixels.stat().st_size
+            for line in journal.read_bytes().splitlines(keepends=True):
+                try:
+                    ahead = Found(found.names, found.bad, found.odd)
+                    ahead.take(json.loads(line))
+                except (ValueError, KeyError, TypeError):
+                    break
+                if not line.endswith(b"\n") or self._bytes(ahead) > size:
+                    break
+                found, good = ahead, good + len(line)
+            os.truncate(journal, good)
+            os.truncate(pixels, self._bytes(found))
+        return found
+
+    def _bytes(self, found: Found) -> int:
+        return (found.names - len(found.bad)) * self.row if self.cache else 0
+
+    def _check_room(self, found: Found) -> None:
+        needed = (len(self.names) - found.names) * self.row if self.cache else 0
+        free = shutil.disk_usage(self.home).free
+        if needed > free:
+            raise PrunebenchError(
+                f"decoding {len(self.names)} images at {self.side} pixels needs {needed / 1e9:.1f} GB in "
+                f"{self.home}, which has {free / 1e9:.1f} GB; free space, choose another --data or fewer "
+                "pixels, or decode them in each epoch (cache = false)"
+            )
+
+    def _go_on(self, part: Path, found: Found, tell: Callable[[int], None]) -> None:
+        """Append pixels, and a line to the journal once they are on the disk."""
+        noted, unsafe = found.names, 0
+        with (part / "pixels").open("ab") as pixels, (part / "journal").open("ab") as journal:
+            for block in blocks(self.tree, self.names[noted:], self.side):
+                with writing(part, "--data"):
+                    found.add(block)
+                    if self.cache:
+                        pixels.write(block.pixels.data)
+                    unsafe += block.names * self.row
+                    if unsafe >= LOST or found.names == len(self.names):
+                        pixels.flush()
+                        os.fsync(pixels.fileno())
+                        journal.write(json.dumps(found.since(noted)).encode() + b"\n")
+                        journal.flush()
+                        noted, unsafe = found.names, 0
+                tell(found.names)
+
+    def _lines(self, what: dict[int, str]) -> bytes:
+        # A name may hold bytes that are no text.
+        return b"".join(os.fsencode(f"{self.names[place]}: {reason}\n") for place, reason in what.items())
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    try:
+        facts = os.stat(path)  # noqa: PTH116 - a Path for each of a million files takes longer than asking
+    except OSError:
+        return -1, 0  # it will turn out to be bad
+    return facts.st_size, facts.st_mtime_ns

@@ -1,0 +1,131 @@
+"""One file with a photo into one square of RGB pixels, whatever the file is like."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from prunebench.artefacts import Array
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+FORMATS = {
+    **{".bmp": "BMP", ".gif": "GIF", ".jpeg": "JPEG", ".jpg": "JPEG", ".pgm": "PPM", ".png": "PNG"},
+    **{".ppm": "PPM", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"},
+}
+ORIENTATION = 0x0112  # the tag in which a camera says how it was held
+DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # grey in more than 8 bits
+USUAL = ("1", "L", "P", "RGB")
+DRAFT = 2  # sides that a JPEG file is at least decoded at: less, and shrinking the rest would alias
+
+
+class BadPhotoError(Exception):
+    """A file is no photo that can be read whole; the message says why."""
+
+
+@contextmanager
+def decoders() -> Iterator[None]:
+    """Load the decoders, before threads do it at the same time, and silence their warnings.
+
+    A warning of Pillow concerns one odd file of many, which it does not name.
+    """
+    from PIL import Image
+
+    Image.init()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def fill(square: Array, content: bytes, name: str) -> str:
+    """Fill uint8 [3, side, side] with the photo in a file; return what is odd about the file, or "".
+
+    The photo is turned as its camera says, its shorter side becomes `side` pixels, bilinear, and the middle
+    is kept. Grey in 16 bits is scaled to 8, CMYK becomes RGB, and what is transparent lies on white. Of
+    several frames the first counts. Raise BadPhotoError where this cannot be done. Call within `decoders`.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if not content:
+        raise BadPhotoError("empty")
+    try:
+        with Image.open(io.BytesIO(content), formats=tuple(sorted({*FORMATS.values()}))) as opened:
+            pixels, odd = _square(opened, square.shape[-1])
+            square[:] = pixels
+    except (MemoryError, BadPhotoError):
+        raise
+    except UnidentifiedImageError:
+        raise BadPhotoError(f"no image, it begins with {content[:12]!r}") from None
+    except Exception as error:  # bytes from anywhere make decoders raise anything
+        raise BadPhotoError(" ".join(str(error).split()) or type(error).__name__) from None
+    said = FORMATS.get(PurePosixPath(name).suffix.lower())
+    kind = {"MPO": "JPEG"}.get(opened.format or "", opened.format)  # a JPEG file with more JPEG files in it
+    return ", ".join([*odd, f"{kind} in spite of its name"] if said not in (None, kind) else odd)
+
+
+def _square(opened: Image, side: int) -> tuple[Array, list[str]]:
+    from PIL.Image import Resampling, Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    drafted = opened.draft(None, (DRAFT * side, DRAFT * side))  # a JPEG file alone: fewer coefficients
+    opened.load()
+    turn = turns.get(_orientation(opened))
+    image, odd = _rgb(opened)
+    # The last pixels of a draft may lie half outside.
+    _, _, width, height = drafted[1] if drafted else (0, 0, *image.size)
+    edge = min(width, height)
+    left, top = (width - edge) / 2, (height - edge) / 2
+    middle = (left, top, left + edge, top + edge)
+    image = image.resize((side, side), Resampling.BILINEAR, box=middle)
+    # The middle square is the same whichever way the photo lies, and quicker to turn.
+    image = image if turn is None else image.transpose(turn)
+    return np.asarray(image).transpose(2, 0, 1), odd
+
+
+def _orientation(image: Image) -> int:
+    """Return the orientation of a loaded image, 1 where it has none that can be read.
+
+    Asked after loading: Pillow turns TIFF files by itself, and drops the tag.
+    """
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
+        return 1  # the tags are broken, not the photo
+
+
+def _rgb(image: Image) -> tuple[Image, list[str]]:
+    """Return the image as RGB, and what was odd about it."""
+    from PIL.Image import alpha_composite, fromarray, new
+
+    if image.mode in DEEP:
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise BadPhotoError("grey values outside 16 bits")
+        grey = (values.astype(np.uint32) * 255 + 0x7FFF) // 0xFFFF
+        return fromarray(grey.astype(np.uint8)).convert("RGB"), ["16-bit grey"]
+    if image.mode == "F":
+        raise BadPhotoError("values without a range (floating point)")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        if layer.getchannel("A").getextrema()[0] == 0xFF:
+            return layer.convert("RGB"), []
+        under = new("RGBA", layer.size, "white")
+        palette = " palette" if image.mode in ("P", "PA") else ""
+        return alpha_composite(under, layer).convert("RGB"), [f"transparent{palette}, laid on white"]
+    return image.convert("RGB"), [] if image.mode in USUAL else [f"colours in {image.mode}"]
