@@ -95,6 +95,7 @@ class Problem:
             "fingerprint": FINGERPRINT,
             "classes": CLASSES,
             "recipe": Recipe(network="cnn", epochs=2, batch=32),
+            "side": None,
             "rng": np.random.default_rng(seed),
             "device": "cpu",
             "progress": lambda done, total: None,

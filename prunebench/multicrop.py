@@ -7,17 +7,14 @@ Source: the multi-crop of SwAV (Caron et al. 2020, section 3.3) with the colour 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from prunebench.augment import flip
+from prunebench.augment import flip, mixed, random_boxes, resized_crop
 
 Tensor = torch.Tensor
-ATTEMPTS = 10  # to place a box inside the image, as in torchvision's RandomResizedCrop
-LOG_ASPECT = math.log(4 / 3)  # of width to height, either way
 HUE = 0.25  # strength of the hue jitter, in turns of the colour circle, as a share of the others'
 JITTERED, GREY, BLURRED = 0.8, 0.2, 0.5  # shares of the images
 SIGMA = 0.1  # of the weakest blur, in pixels
@@ -52,54 +49,6 @@ def multicrop(batch: Tensor, crops: Crops, generator: torch.Generator) -> Tensor
     if crops.jitter:
         pictures = distort(pictures, crops.jitter, generator)
     return random_blur(pictures, crops.blur, generator) if crops.blur else pictures
-
-
-def random_boxes(
-    count: int, side: int, area: tuple[float, float], generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Draw boxes in square images: top, left, height and width in whole pixels, each int64 [count].
-
-    area: the least and the largest share of the image, drawn uniformly; the aspect ratio is uniform in
-    its logarithm, from 3:4 to 4:3. An image into which none of ten boxes fits is taken whole.
-    """
-    shape = (2, ATTEMPTS, count)
-    share, aspect = torch.rand(shape, generator=generator, device=generator.device)
-    pixels = side**2 * (area[0] + (area[1] - area[0]) * share)
-    stretch = (LOG_ASPECT / 2 * (2 * aspect - 1)).exp()  # the square root of the aspect ratio
-    sizes = torch.stack((pixels.sqrt() / stretch, pixels.sqrt() * stretch)).round().long().clamp(min=1)
-    fits = (sizes <= side).all(0)
-    first = fits.byte().argmax(0).expand(2, 1, -1)
-    height, width = sizes.gather(1, first)[:, 0].where(fits.any(0), side)
-    down, right = torch.rand(2, count, generator=generator, device=generator.device)
-    return (down * (side - height + 1)).long(), (right * (side - width + 1)).long(), height, width
-
-
-def resized_crop(batch: Tensor, boxes: tuple[Tensor, Tensor, Tensor, Tensor], side: int) -> Tensor:
-    """Cut a box out of each image and resize it, bilinear and antialiased: float32 [b, c, side, side]."""
-    top, left, height, width = boxes
-    rows = resizing(top, height, batch.shape[2], side)
-    columns = resizing(left, width, batch.shape[3], side)
-    return mixed(batch.float(), rows, columns)
-
-
-def resizing(start: Tensor, length: Tensor, source: int, side: int) -> Tensor:
-    """Return how each of `side` pixels mixes the `source` pixels of a line: float32 [b, side, source].
-
-    start, length: int64 [b], the part of the line that is seen. The weights are a triangle as wide as
-    the larger of the two kinds of pixel, cut off where that part ends, as in Pillow.
-    """
-    start, length = start.view(-1, 1, 1), length.view(-1, 1, 1)
-    pixel = torch.arange(source, device=start.device)
-    step = length / side
-    centre = start + step * (torch.arange(side, device=start.device).view(-1, 1) + 0.5)
-    weights = (1 - (pixel + 0.5 - centre).abs() / step.clamp(min=1)).clamp(min=0)
-    weights = weights * ((pixel >= start) & (pixel < start + length))
-    return weights / weights.sum(2, keepdim=True)
-
-
-def mixed(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Mix the rows and the columns of each image with weights [b, new, old] of its own."""
-    return rows[:, None] @ images @ columns[:, None].mT
 
 
 def distort(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:

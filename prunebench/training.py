@@ -20,7 +20,7 @@ from torch.optim.sgd import sgd
 
 from prunebench import networks
 from prunebench.artefacts import Array, Dynamics
-from prunebench.augment import augment, normalise
+from prunebench.augment import augment, centre, normalise
 from prunebench.errors import DivergedError, PrunebenchError
 from prunebench.images import Images
 from prunebench.networks import Network, array
@@ -83,7 +83,7 @@ def train(
     while not run.done:
         run.epoch(progress)
         if test and pictures and (run.done or run.epochs % recipe.evaluate_every == 0):
-            predictions = classify(run.network, pictures, device=device)
+            predictions = classify(run.network, pictures, device=device, side=recipe.side)
             run.history.append((run.epochs, 100 * float((predictions == test[1]).mean())))
         if checkpoint and not run.done and time.monotonic() - saved >= CHECKPOINT_SECONDS:
             checkpoint.save(run.state())
@@ -114,24 +114,36 @@ def learning_rates(recipe: Recipe, steps: int) -> Array:
 
 
 def embed(
-    network: Network, images: Images, *, device: str, batch: int = 512, progress: Progress | None = None
+    network: Network,
+    images: Images,
+    *,
+    device: str,
+    side: int | None = None,
+    batch: int = 512,
+    progress: Progress | None = None,
 ) -> Array:
-    """Return the penultimate features in eval mode: float32 [n, d]."""
-    features = _map(network.features, network, images.to(device), batch, progress)
+    """Return the penultimate features in eval mode, of the middle `side` pixels: float32 [n, d]."""
+    features = _map(network.features, network, images.to(device), side, batch, progress)
     return features.cpu().numpy()
 
 
 def predict(
-    network: Network, images: Images, *, device: str, batch: int = 512, progress: Progress | None = None
+    network: Network,
+    images: Images,
+    *,
+    device: str,
+    side: int | None = None,
+    batch: int = 512,
+    progress: Progress | None = None,
 ) -> Array:
-    """Return the class probabilities in eval mode: float32 [n, classes]."""
-    logits = _map(network, network, images.to(device), batch, progress)
+    """Return the class probabilities in eval mode, of the middle `side` pixels: float32 [n, classes]."""
+    logits = _map(network, network, images.to(device), side, batch, progress)
     return logits.softmax(1).cpu().numpy()
 
 
-def classify(network: Network, images: Images, *, device: str) -> Array:
-    """Return the most probable class in eval mode: int64 [n]."""
-    return _map(network, network, images.to(device), 512, None).argmax(1).cpu().numpy()
+def classify(network: Network, images: Images, *, device: str, side: int | None = None) -> Array:
+    """Return the most probable class in eval mode, of the middle `side` pixels: int64 [n]."""
+    return _map(network, network, images.to(device), side, 512, None).argmax(1).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -139,6 +151,7 @@ def _map(
     function: Callable[[Tensor], Tensor],
     network: Network,
     images: Images,
+    side: int | None,
     batch: int,
     progress: Progress | None,
 ) -> Tensor:
@@ -146,7 +159,8 @@ def _map(
     network.eval()
     outputs = []
     for start in range(0, len(images), batch):
-        outputs.append(function(normalise(images[start : start + batch], images.mean, images.std)).float())
+        seen = centre(images[start : start + batch], side)
+        outputs.append(function(normalise(seen, images.mean, images.std)).float())
         if progress:
             progress(min(start + batch, len(images)), len(images))
     return torch.cat(outputs)
@@ -199,7 +213,7 @@ class _Run:
             recipe.network,
             channels=images.channels,
             classes=classes,
-            resolution=images.resolution,
+            resolution=recipe.seen(images.resolution),
             generator_seed=int(rng.integers(2**63)),
         ).to(self.device)
         self.network.to(memory_format=torch.channels_last)

@@ -10,6 +10,7 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from prunebench import multicrop
+from prunebench.augment import random_boxes, resized_crop
 from prunebench.multicrop import (
     OPERATIONS,
     Crops,
@@ -18,8 +19,6 @@ from prunebench.multicrop import (
     distort,
     jitter,
     random_blur,
-    random_boxes,
-    resized_crop,
 )
 
 Tensor = torch.Tensor
@@ -40,36 +39,6 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def pictures(count: int, channels: int = 3, side: int = 8) -> Tensor:
     return torch.randint(256, (count, channels, side, side), generator=seeded(side), dtype=torch.uint8)
-
-
-@pytest.mark.parametrize(("source", "side"), [(8, 8), (14, 14), (8, 11), (40, 16)])
-def test_a_crop_is_resized_as_torchvision_does(source: int, side: int) -> None:
-    """Enlarged, shrunk with antialiasing, or both at once."""
-    images = pictures(100, side=source)
-    boxes = random_boxes(100, source, (0.08, 1.0), seeded())
-    expected = [
-        functional.resized_crop(image.float(), *box, [side, side], antialias=True)
-        for image, box in zip(images, torch.stack(boxes, 1).tolist(), strict=True)
-    ]
-    torch.testing.assert_close(resized_crop(images, boxes, side), torch.stack(expected), atol=1e-3, rtol=0)
-
-
-def test_boxes_are_drawn_as_torchvision_draws_them() -> None:
-    top, left, height, width = random_boxes(20_000, 32, (0.14, 0.5), seeded())
-    assert torch.stack((top, left)).min() == 0
-    assert (top + height).max() == (left + width).max() == 32
-    area, aspect = height * width / 32**2, width / height
-    assert 0.12 < area.min() < area.mean() < area.max() < 0.53
-    assert area.mean() == pytest.approx(0.32, abs=0.01), "uniform between the two"
-    assert 0.70 < aspect.min() < 0.79 and 1.27 < aspect.max() < 1.42, "from 3:4 to 4:3 in whole pixels"
-    assert aspect.log().mean() == pytest.approx(0, abs=0.01)
-
-
-def test_an_image_into_which_no_box_fits_is_taken_whole() -> None:
-    """A box of the full area fits only if it is square."""
-    top, left, height, width = random_boxes(100, 100, (1.0, 1.0), seeded())
-    assert not top.any() and not left.any()
-    assert set(height.tolist()) == set(width.tolist()) == {100}
 
 
 @pytest.mark.parametrize("name", REFERENCES)

@@ -67,6 +67,29 @@ def test_torchvision_networks_take_grey_images_and_lose_their_last_layer() -> No
     assert network(torch.zeros(1, 1, 64, 64)).shape == (1, 5)
 
 
+@pytest.mark.filterwarnings("ignore")  # torchvision's own, on import
+@pytest.mark.parametrize(
+    ("name", "width", "size"),
+    [("resnet18", 512, 11.69e6), ("resnet34", 512, 21.80e6), ("resnet50", 2048, 25.56e6)],
+)
+def test_the_networks_for_photos_are_those_of_torchvision(name: str, width: int, size: float) -> None:
+    """At 224 pixels and at 64; their features are what torchvision's last layer sees."""
+    from torchvision import models
+
+    network = networks.build(name, channels=3, classes=5, resolution=224, generator_seed=0).eval()
+    assert parameters(network) == pytest.approx(size - width * 1001 + (width + 1) * 5, rel=1e-3)
+    original = models.get_model(name, weights=None).eval()
+    original.load_state_dict(network.body.state_dict(), strict=False)
+    seen: list[torch.Tensor] = []
+    original.fc.register_forward_pre_hook(lambda layer, given: seen.extend(given))
+    for side in (64, 224):
+        x = torch.rand(1, 3, side, side)
+        with torch.no_grad():
+            original(x)
+            torch.testing.assert_close(network.features(x), seen.pop())
+            assert network(x).shape == (1, 5)
+
+
 def test_an_unknown_network_is_one_line_with_the_nearest_name() -> None:
     with pytest.raises(PrunebenchError, match=r"no network named 'resnet19'. Did you mean"):
         networks.build("resnet19", channels=3, classes=2, resolution=32, generator_seed=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,6 +200,100 @@ def test_it_learns() -> None:
     assert run(recipe, test=blobs(seed=1)).history[-1][1] > 95
 
 
+# A part of larger images
+
+
+def stored(n: int = 90, side: int = 40, seed: int = 0) -> tuple[Images, np.ndarray]:
+    """Return grey images of `side` pixels whose bright stripe within the middle 32 tells the class.
+
+    The frame around it is bright wherever it likes.
+    """
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n) % 3)
+    pixels = rng.integers(60, size=(n, 1, side, side))
+    edge = (side - 32) // 2
+    pixels[:, :, :edge] = rng.integers(255, size=(n, 1, 1, 1))
+    for label in range(3):
+        top = edge + 4 + 10 * label
+        pixels[labels == label, :, top : top + 5] += 150
+    return Images(pixels.astype(np.uint8), mean=(0.2,), std=(0.2,)), labels
+
+
+SEEN = {"network": "cnn", "epochs": 8, "batch": 16, "lr": 0.05, "side": 32}
+VIEWS = [{}, {"crop": 2, "padding": "zero"}, {"resized_crop": (0.7, 1.0)}]
+
+
+def seen(views: dict[str, Any], **options: Any) -> training.Trained:
+    images, labels = stored()
+    options = {"classes": 3, "rng": np.random.default_rng(0), "device": "cpu"} | options
+    return training.train(images, labels, Recipe(**SEEN | views), **options)
+
+
+@pytest.mark.parametrize("views", VIEWS, ids=str)
+def test_it_learns_from_the_middle_of_larger_images(views: dict[str, Any]) -> None:
+    images, labels = test = stored(seed=1)
+    trained = seen(views, test=test)
+    assert trained.history[-1][1] > 90
+    middle = Images(images.array[:, :, 4:36, 4:36], mean=images.mean, std=images.std)
+    expected = training.classify(trained.network, middle, device="cpu")
+    assert trained.predictions.tolist() == expected.tolist()
+    assert trained.history[-1][1] == 100 * (expected == labels).mean()
+
+
+def test_without_random_crops_the_frame_is_never_seen() -> None:
+    """Bit for bit what a training on the middle squares gives."""
+    images, labels = stored()
+    middle = Images(images.array[:, :, 4:36, 4:36], mean=images.mean, std=images.std)
+    recipe = Recipe(**SEEN | {"flip": True})
+    options: dict[str, Any] = {"classes": 3, "device": "cpu", "record": True}
+    ours, theirs = (
+        training.train(given, labels, recipe, rng=np.random.default_rng(0), **options)
+        for given in (images, middle)
+    )
+    for name in ours.dynamics.series:
+        assert np.array_equal(getattr(ours.dynamics, name), getattr(theirs.dynamics, name)), name
+
+
+@pytest.mark.parametrize("function", [training.embed, training.predict, training.classify])
+def test_outputs_are_those_of_the_middle(function: Any) -> None:
+    images, _ = stored(20, side=41)
+    network = networks.build("cnn", channels=1, classes=3, resolution=32, generator_seed=0)
+    middle = Images(images.array[:, :, 4:36, 4:36], mean=images.mean, std=images.std)  # 4.5 to even
+    expected = function(network, middle, device="cpu")
+    np.testing.assert_array_equal(function(network, images, device="cpu", side=32), expected)
+    assert not np.array_equal(training.embed(network, images, device="cpu"), expected)
+
+
+@pytest.mark.parametrize("views", VIEWS[1:], ids=str)
+def test_a_resumed_training_on_crops_equals_an_undisturbed_one(views: dict, monkeypatch) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    checkpoint = MemoryCheckpoint()
+
+    def stop(done: int, total: int) -> None:
+        if done == 15:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        seen(views, record=True, checkpoint=checkpoint, progress=stop)
+    resumed, whole = (seen(views, record=True, checkpoint=c) for c in (checkpoint, None))
+    for name in whole.dynamics.series:
+        assert np.array_equal(getattr(resumed.dynamics, name), getattr(whole.dynamics, name)), name
+    for name, weights in whole.dynamics.weights.items():
+        assert np.array_equal(resumed.dynamics.weights[name], weights), name
+
+
+def test_images_smaller_than_what_is_to_be_seen_are_refused_unless_enlarged() -> None:
+    with pytest.raises(PrunebenchError, match=r"recipe\.side is 64, but the images have 40 pixels"):
+        seen({"side": 64})
+    trained = seen({"side": 44, "resized_crop": (0.7, 1.0)}, test=stored(seed=1))
+    assert trained.history[-1][1] > 90, "the whole image, enlarged, is tested on"
+
+
+def test_a_probe_sees_what_the_training_sees() -> None:
+    recipe = Recipe(**SEEN | {"resized_crop": (0.5, 1.0)})
+    assert 0 < training.seconds_per_image(recipe, channels=1, resolution=40, classes=3, device="cpu") < 0.5
+
+
 def test_a_loss_that_is_not_finite_stops_at_its_step() -> None:
     with pytest.raises(
         DivergedError, match=r"not finite at step \d+ of 20, learning rate .*; lower recipe.lr"
@@ -244,6 +339,12 @@ def test_it_learns_on_a_gpu(precision: str) -> None:
     trained = run(recipe, device="cuda", record=True, test=blobs(seed=1))
     assert trained.history[-1][1] > 95
     assert np.isfinite(trained.dynamics.label_probability).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("views", VIEWS, ids=str)
+def test_it_learns_from_the_middle_of_larger_images_on_a_gpu(views: dict[str, Any]) -> None:
+    assert seen(views, device="cuda", test=stored(seed=1)).history[-1][1] > 90
 
 
 @pytest.mark.gpu

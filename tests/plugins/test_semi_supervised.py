@@ -416,6 +416,92 @@ def test_each_view_is_cropped_and_mirrored_by_itself(only_cutout: None) -> None:
     assert (labelled != weak).any() and ((weak != strong) & (strong > 0)).any()
 
 
+def test_views_of_a_part_lie_in_the_image_and_strong_ones_are_resized(only_cutout: None) -> None:
+    """Of a ramp 40 wide: weak views are 32 neighbouring columns, strong ones a box stretched to 32."""
+    ramp = np.tile(np.arange(130, 170, dtype=np.uint8), (50, 1, 40, 1))
+    index, run = torch.arange(50), part(Images(ramp, mean=(0.5,), std=(0.3,)), flip=False)
+    views = pixels(run.views(index, index))
+    assert views.shape == (150, 1, 32, 32)
+    weak, strong = views[:100, 0, 0].int(), views[100:, 0]
+    assert (weak.diff() == 1).all(), "no padding, no resizing, and no Cutout"
+    assert set(weak[:, 0].tolist()) == set(range(130, 139)), "at nine places"
+    assert (weak[:50, 0] != weak[50:, 0]).any(), "each at its own"
+    spans = [image[image != 123].int() for image in strong]
+    widths = {int(span.max() - span.min()) for span in spans if len(span)}
+    assert min(widths) < 15 and max(widths) > 31
+
+
+def test_views_of_a_part_are_mirrored_too(only_cutout: None) -> None:
+    ramp = np.tile(np.arange(130, 170, dtype=np.uint8), (50, 1, 40, 1))
+    index = torch.arange(50)
+    views = pixels(part(Images(ramp, mean=(0.5,), std=(0.3,))).views(index, index[:0]))[:, 0, 0].int()
+    assert views.shape == (50, 32)
+    assert set(views.diff().flatten().tolist()) == {1, -1}
+
+
+def part(images: Images, **changes: Any) -> semi_supervised._Run:
+    """Begin a training that sees 32 pixels of images."""
+    settings = FixMatch(**TINY | changes)
+    known, rng = bought(len(images)), np.random.default_rng(0)
+    return semi_supervised._Run(images, known, 3, settings, FixedThreshold(0.6), rng, 32)
+
+
+def test_all_of_an_image_is_what_no_side_means() -> None:
+    images, options = noise(), {"device": "cpu", "progress": lambda done, total: None}
+    settings = FixMatch(**TINY)
+    ours, theirs = (
+        semi_supervised.train(
+            *(images, bought(), 3, settings, FixedThreshold(0.6)),
+            **{"rng": np.random.default_rng(0), "checkpoint": MemoryCheckpoint(), "side": side} | options,
+        )
+        for side in (None, 8)
+    )
+    for left, right in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+@pytest.mark.parametrize("weight_u", [1.0, 0.0])
+def test_a_training_on_a_part_resumes_as_if_undisturbed(weight_u: float, monkeypatch) -> None:
+    monkeypatch.setattr(semi_supervised, "CHECKPOINT_SECONDS", 0.0)
+    settings = FixMatch(**TINY | {"weight_u": weight_u})
+
+    def trained(checkpoint: MemoryCheckpoint, progress: Any) -> networks.Network:
+        return semi_supervised.train(
+            *(noise(side=12), bought(), 3, settings, FixedThreshold(0.6)),
+            rng=np.random.default_rng(0),
+            device="cpu",
+            progress=progress,
+            checkpoint=checkpoint,
+            side=8,
+        )
+
+    def stop(done: int, total: int) -> None:
+        if done == 8:
+            raise KeyboardInterrupt
+
+    checkpoint = MemoryCheckpoint()
+    with pytest.raises(KeyboardInterrupt):
+        trained(checkpoint, stop)
+    resumed, whole = (trained(c, lambda done, total: None) for c in (checkpoint, MemoryCheckpoint()))
+    for left, right in zip(resumed.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_more_than_there_is_cannot_be_seen() -> None:
+    with pytest.raises(PrunebenchError) as error:
+        semi_supervised.train(
+            *(noise(), bought(), 3, FixMatch(**TINY), FixedThreshold(0.6)),
+            rng=np.random.default_rng(0),
+            device="cpu",
+            progress=lambda done, total: None,
+            checkpoint=MemoryCheckpoint(),
+            side=9,
+        )
+    assert str(error.value) == (
+        "fixmatch cannot see 9 pixels (recipe.side) of images of 8; set recipe.side to 8 or less"
+    )
+
+
 def test_views_are_normalised() -> None:
     run = begun(shades(), bought(30))
     weak = run.views(torch.arange(30)[:0], torch.arange(30))[:30]

@@ -21,9 +21,9 @@ class Swav(Backbone):
     only: `pretraining` is None. The defaults are those of its published adaptation to CIFAR; the
     documentation has those for large images.
 
-    crops: groups (how many, side, least area, largest area); side as a share of the images', areas as
-    shares of the image. Clusters are assigned to the first two crops of the first group and predicted
-    from all others. flip, jitter, blur: see `prunebench.multicrop.Crops`.
+    crops: groups (how many, side, least area, largest area); side as a share of what the recipe's
+    networks see, areas as shares of the image. Clusters are assigned to the first two crops of the
+    first group and predicted from all others. flip, jitter, blur: see `prunebench.multicrop.Crops`.
     hidden, projection: units of the projection, whose output lies on the unit sphere. prototypes: how
     many clusters; None = three per class. temperature: of the prediction. epsilon, sinkhorn_iterations:
     entropy and length of the assignment. queue: projections of earlier images that take part in it,
@@ -88,6 +88,7 @@ class Swav(Backbone):
         device: str,
         progress: Progress,
         checkpoint: Checkpoint,
+        side: int | None = None,
     ) -> Array:
         """Return the trained network's features in eval mode, not its projections: float32 [n, d].
 
@@ -99,6 +100,13 @@ class Swav(Backbone):
 
         prototypes = self.prototypes or 3 * len(classes)
         network = swav_training.train(
-            images, prototypes, self, rng=rng, device=device, progress=progress, checkpoint=checkpoint
+            images,
+            prototypes,
+            self,
+            rng=rng,
+            device=device,
+            progress=progress,
+            checkpoint=checkpoint,
+            side=side,
         )
-        return training.embed(network, images, device=device)
+        return training.embed(network, images, device=device, side=side)

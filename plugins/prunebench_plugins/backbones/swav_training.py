@@ -42,14 +42,16 @@ def train(
     device: str,
     progress: Progress,
     checkpoint: Checkpoint,
+    side: int | None = None,
 ) -> Network:
     """Return the trained network, whose features are the embeddings; its head belongs to the projection.
 
+    side: of the square that the sides of crops are shares of, in pixels; None = that of the images.
     Raise PrunebenchError for what cannot be trained, DivergedError for a loss that is not finite: on a
     CPU at that step, elsewhere after the epoch, so that no step waits for its loss.
     """
     _check(images, settings, device)
-    run = _Run(images.to(device), prototypes, settings, rng)
+    run = _Run(images.to(device), prototypes, settings, rng, side)
     if state := checkpoint.load():
         run.restore(state)
     saved = time.monotonic()
@@ -142,9 +144,16 @@ def learning_rates(settings: Swav, per_epoch: int) -> Array:
 class _Run:
     """A training under way: all that its next step depends on."""
 
-    def __init__(self, images: Images, prototypes: int, settings: Swav, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        images: Images,
+        prototypes: int,
+        settings: Swav,
+        rng: np.random.Generator,
+        side: int | None = None,
+    ) -> None:
         self.images, self.settings, self.device = images, settings, images.device
-        self.crops = crop_groups(settings, images.resolution)
+        self.crops = crop_groups(settings, images.resolution if side is None else side)
         self.batch = min(settings.batch, len(images))
         self.per_epoch = len(images) // self.batch
         self.rates = learning_rates(settings, self.per_epoch).tolist()
@@ -266,7 +275,7 @@ class _Run:
 
 
 def crop_groups(settings: Swav, resolution: int) -> list[Crops]:
-    """Return the groups of crops for images of `resolution` pixels."""
+    """Return the groups of crops for networks that see `resolution` pixels."""
     return [
         Crops(
             count=count,

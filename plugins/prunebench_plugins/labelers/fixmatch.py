@@ -71,11 +71,13 @@ class FixMatch(Labeler):
         device: str,
         progress: Progress,
         checkpoint: Checkpoint,
+        side: int | None = None,
     ) -> Labels:
         """Return the paid labels where they were bought, guesses elsewhere, with probabilities and network.
 
         A class without a paid image is never learned. Raise PrunebenchError where nothing was paid or
-        nothing is unlabelled, and for bf16 on a CPU; DivergedError for a loss that is not finite.
+        nothing is unlabelled, for bf16 on a CPU, and for a `side` above that of the images; DivergedError
+        for a loss that is not finite.
         """
         from prunebench import networks, training
         from prunebench_plugins.labelers.semi_supervised import FixedThreshold, train
@@ -90,8 +92,9 @@ class FixMatch(Labeler):
             device=device,
             progress=progress,
             checkpoint=checkpoint,
+            side=side,
         )
-        probability = training.predict(network, images, device=device)
+        probability = training.predict(network, images, device=device, side=side)
         paid = known >= 0
         return Labels(
             values=np.where(paid, known, probability.argmax(1)),

@@ -36,6 +36,7 @@ class LabelledOnly(Labeler):
         device: str,
         progress: Progress,
         checkpoint: Checkpoint,
+        side: int | None = None,
     ) -> Labels:
         """Return the paid labels where they were bought, guesses elsewhere, with probabilities and network.
 
@@ -46,4 +47,4 @@ class LabelledOnly(Labeler):
                 "labelled_only needs paid labels, but has none; raise labelled_only.annotation"
             )
         alone = replace(self.fixmatch, weight_u=0.0, include_labelled=True)
-        return alone.label(images, classes, known, rng, device, progress, checkpoint)
+        return alone.label(images, classes, known, rng, device, progress, checkpoint, side)

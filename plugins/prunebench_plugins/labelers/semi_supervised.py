@@ -20,7 +20,7 @@ from torch.optim.sgd import sgd
 
 from prunebench import networks
 from prunebench.artefacts import Array
-from prunebench.augment import crop, flip, normalise
+from prunebench.augment import crop, flip, normalise, random_resized_crop
 from prunebench.errors import DivergedError, PrunebenchError
 from prunebench.images import Images
 from prunebench.networks import Network
@@ -31,6 +31,7 @@ from prunebench.training import CHECKPOINT_SECONDS
 from prunebench_plugins.labelers.fixmatch import FixMatch
 
 Tensor = torch.Tensor
+STRONG_AREA = (0.08, 1.0)  # shares of the image that a strong view of part of it may show
 
 
 class FixedThreshold(nn.Module):
@@ -62,14 +63,16 @@ def train(
     device: str,
     progress: Progress,
     checkpoint: Checkpoint,
+    side: int | None = None,
 ) -> Network:
     """Return the moving average of the network, in eval mode.
 
-    known: int [n], the paid labels, -1 elsewhere. Raise PrunebenchError for what cannot be trained,
-    DivergedError for a loss that is not finite: on a CPU at that step, elsewhere after the epoch.
+    known: int [n], the paid labels, -1 elsewhere. side: of what the network sees of the images, in
+    pixels; None = all of them. Raise PrunebenchError for what cannot be trained, DivergedError for a
+    loss that is not finite: on a CPU at that step, elsewhere after the epoch.
     """
-    _check(known, settings, device)
-    run = _Run(images.to(device), known, classes, settings, rule, rng)
+    _check(images, known, settings, device, side)
+    run = _Run(images.to(device), known, classes, settings, rule, rng, side)
     if state := checkpoint.load():
         run.restore(state)
     saved = time.monotonic()
@@ -136,8 +139,10 @@ class _Run:
         settings: FixMatch,
         rule: FixedThreshold,
         rng: np.random.Generator,
+        side: int | None = None,
     ) -> None:
         self.images, self.settings, self.device = images, settings, images.device
+        self.side = images.resolution if side is None else side
         self.known = torch.tensor(known, device=self.device)
         pool = np.arange(len(known)) if settings.include_labelled else np.flatnonzero(known < 0)
         self.unlabelled = torch.tensor(pool, device=self.device)
@@ -149,7 +154,7 @@ class _Run:
             settings.network,
             channels=images.channels,
             classes=classes,
-            resolution=images.resolution,
+            resolution=self.side,
             generator_seed=int(rng.integers(2**63)),
         ).to(self.device)
         self.network.to(memory_format=torch.channels_last)
@@ -205,9 +210,19 @@ class _Run:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.settings.precision == "bf16")
 
     def views(self, labelled: Tensor, unlabelled: Tensor) -> Tensor:
-        """Return the labelled images, weak views and strong views: float [b + 2 mu b, c, r, r]."""
+        """Return the labelled images, weak views and strong views: float [b + 2 mu b, c, side, side].
+
+        Views of all of an image are shifted by up to an eighth of it. Those of a part are at a random
+        place of it, and for strong views of a random size too, as in USB's training on ImageNet.
+        """
         pictures = self.images[torch.cat((labelled, unlabelled, unlabelled))]
-        pictures = crop(pictures, self.images.resolution // 8, "reflect", self.generator)
+        if self.side == self.images.resolution:
+            pictures = crop(pictures, self.side // 8, "reflect", self.generator)
+        else:
+            weak, strong = pictures.tensor_split([len(labelled) + len(unlabelled)])
+            weak = crop(weak, 0, "zero", self.generator, self.side)
+            strong = random_resized_crop(strong, STRONG_AREA, self.side, self.generator)
+            pictures = torch.cat((weak, strong))
         if self.settings.flip:
             pictures = flip(pictures, self.generator)
         if len(unlabelled):
@@ -282,9 +297,14 @@ class _Run:
         return {"network": self.network, "average": self.average, "rule": self.rule}
 
 
-def _check(known: Array, settings: FixMatch, device: str) -> None:
+def _check(images: Images, known: Array, settings: FixMatch, device: str, side: int | None) -> None:
     """Raise PrunebenchError unless this can be trained."""
     name, paid = settings.name, int((known >= 0).sum())
+    if side is not None and side > images.resolution:
+        raise PrunebenchError(
+            f"{name} cannot see {side} pixels (recipe.side) of images of {images.resolution}; "
+            f"set recipe.side to {images.resolution} or less"
+        )
     if not paid:
         raise PrunebenchError(f"{name} needs paid labels, but has none; raise {name}.annotation")
     if paid == len(known) and not settings.include_labelled:

@@ -75,24 +75,28 @@ class Grand(Scorer):
                 progress=_part_of(progress, run, self.runs),
                 checkpoint=done,
             )
-            done.add(gradient_norms(trained.network, images, labels, index))
+            done.add(gradient_norms(trained.network, images, labels, index, recipe.side))
         scores = np.full(len(labels), done.norms.mean())
         scores[index] = done.norms
         return scores / self.runs
 
 
-def gradient_norms(network: Network, images: Images, labels: Array, index: Array) -> Array:
+def gradient_norms(
+    network: Network, images: Images, labels: Array, index: Array, side: int | None = None
+) -> Array:
     """Return the norm of each image's gradient with respect to the last layer, bias included: float64 [m].
 
-    index: int [m], the images looked at; labels: int [n], 0 or more there. The gradient of the weights
+    index: int [m], the images looked at; labels: int [n], 0 or more there. side: pixels of the middle that
+    the network sees; None = all. The gradient of the weights
     is the outer product of p - onehot(y) and h, so its norm is the product of theirs.
     """
     import torch
 
-    from prunebench.augment import normalise
+    from prunebench.augment import centre, normalise
 
     def norms(chosen: Array) -> torch.Tensor:
-        features = network.features(normalise(images[chosen], images.mean, images.std)).float()
+        seen = normalise(centre(images[chosen], side), images.mean, images.std)
+        features = network.features(seen).float()
         errors = network.head(features).double().softmax(1)
         places = torch.arange(len(chosen), device=errors.device)
         errors[places, torch.tensor(labels[chosen], device=errors.device)] -= 1
