@@ -229,6 +229,21 @@ class Subset(Artefact):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Validation(Artefact):
+    """How well a network did that was trained on a candidate. accuracy: percent, last epoch."""
+
+    accuracy: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Choice(Artefact):
+    """What a search chose. value: the best, the first of equals. tried: [value, mean accuracy] pairs."""
+
+    value: int | float
+    tried: list[list[float]]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Accuracy(Artefact):
     """What the network trained on a subset achieved on the test split.
 

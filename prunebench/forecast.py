@@ -11,7 +11,7 @@ from prunebench.matrix import Matrix
 from prunebench.parts import Recipe
 from prunebench.stages import Stage
 
-INSTANT = ("known", "quality", "subset")  # stages that need no forecast
+INSTANT = ("known", "quality", "candidate", "choice", "subset")  # stages that need no forecast
 OVERHEAD = 0.15  # of a full training: what a final training costs beside its share of the images
 
 
@@ -43,8 +43,11 @@ def _like(stage: Stage) -> tuple[str, str, str]:
 
 
 def _work(stage: Stage) -> float:
-    """Return the work of a stage in trainings on all images."""
-    return OVERHEAD + (100 - (stage.ratio or 0)) / 100 if stage.kind == "accuracy" else 1.0
+    """Return the work of a stage in trainings on all images; so many steps are as many on fewer."""
+    shrinks = stage.kind in ("accuracy", "validation") and not stage.identity.get("recipe", {}).get(
+        "iterations"
+    )
+    return OVERHEAD + (100 - (stage.ratio or 0)) / 100 if shrinks else 1.0
 
 
 def learnt(matrix: Matrix) -> Forecast:
@@ -63,7 +66,7 @@ def probe(matrix: Matrix, forecast: Forecast, stages: Iterable[Stage]) -> None:
     unknown = {
         _like(stage): stage
         for stage in stages
-        if stage.kind in ("dynamics", "accuracy")
+        if stage.kind in ("dynamics", "validation", "accuracy")
         and "recipe" in stage.identity
         and "proxy_backbone" not in stage.identity["recipe"]
         and _like(stage) not in forecast.seen

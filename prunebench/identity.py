@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.parts import Backbone, Part
+from prunebench.parts import Backbone, Dataset, Part
 
 OWN_PACKAGES = ("prunebench", "prunebench_plugins")
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def _holds_parts(value: Any) -> bool:
-    return isinstance(value, Part) or (isinstance(value, tuple) and any(map(_holds_parts, value)))
+    return isinstance(value, Part | Dataset) or (isinstance(value, tuple) and any(map(_holds_parts, value)))
 
 
 def _required(entry: Field[Any]) -> bool:

@@ -12,6 +12,13 @@ from prunebench.statistics import Summary, summarise
 
 GAP = "·"  # a cell without a result; never averaged over
 QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty classes"]
+DEMONSTRATION = "> Demonstration. Says nothing about the paper's datasets."
+TUNING = {
+    "default": "default",
+    "search": "search, each value chosen by labels that the labeler gave to a tenth of the training images",
+    "published": "published, the cutoffs printed for Semi-AUM, which may have been chosen on the test split",
+    "oracle_test": "oracle, each value chosen on the test split: to study the gap, never a result",
+}
 GROUPS = {"none": "no labels", "few": "few labels", "full": "all labels"}
 
 
@@ -19,8 +26,10 @@ GROUPS = {"none": "no labels", "few": "few labels", "full": "all labels"}
 class Page:
     """What a page is made from: its suite's words, its rows, and what a complete table would hold.
 
-    current: the method_key that follows from the suite today, by (method, dataset, recipe), or None
-    where that cannot be told; rows of another key are stale.
+    current: the method_key that follows from the suite today, by (method, dataset, recipe, tuning), or
+    None where that cannot be told; rows of another key are stale. titles: of datasets, by name, where
+    these are not their names. published: what makes the tables of
+    numbers that papers print, beside those of a board.
     """
 
     suite: str
@@ -29,8 +38,10 @@ class Page:
     ratios: Sequence[int]
     seeds: Sequence[int]
     rows: Sequence[Result]
-    current: Mapping[tuple[str, str, str], str | None] = field(default_factory=dict)
+    current: Mapping[tuple[str, str, str, str], str | None] = field(default_factory=dict)
     complaints: Sequence[str] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+    published: Callable[[Board], Sequence[Table]] = lambda board: ()
 
     @cached_property
     def disputed(self) -> set[tuple[object, ...]]:
@@ -40,7 +51,7 @@ class Page:
 
     def stale(self, row: Result) -> bool:
         """Whether a row was made with other settings than the suite has today."""
-        expected = self.current.get((row.method, row.dataset, row.recipe))
+        expected = self.current.get((row.method, row.dataset, row.recipe, row.tuning))
         return expected is not None and expected != row.method_key
 
 
@@ -65,7 +76,9 @@ class Board:
     def heading(self) -> str:
         """Dataset and protocol, as a heading."""
         row = self.rows[0]
-        return f"{row.dataset}, recipe {row.recipe}"
+        tuning = "" if row.tuning == "default" else f", tuning {row.tuning}"
+        title = self.page.titles.get(row.dataset)
+        return f"{row.dataset}{f': {title}' if title else ''}, recipe {row.recipe}{tuning}"
 
     def methods(self, reference: bool) -> list[list[Result]]:
         """Return the rows of each method, in order of first appearance; references or the others."""
@@ -268,7 +281,8 @@ def labels_table(board: Board) -> Table | None:
     found: dict[tuple[str, float], dict[int, Result]] = {}
     for row in board.rows:
         if row.quality and row.labeler:
-            found.setdefault((row.labeler, row.annotation), {}).setdefault(row.seed, row)
+            repeat = row.seed if row.repeats == "pipeline" else 0  # else all seeds share one labeler
+            found.setdefault((row.labeler, row.annotation), {}).setdefault(repeat, row)
     body = [
         [labeler, f"{annotation:.0%}", *quality_cells([row.quality for row in rows.values()])]
         for (labeler, annotation), rows in found.items()
@@ -280,6 +294,43 @@ def labels_table(board: Board) -> Table | None:
         "labelled with."
     ]
     return Table("Pseudo-labels", ["labeler", "labels", *QUALITY_HEADER], body, notes) if body else None
+
+
+def tuned_table(board: Board) -> Table | None:
+    """The values that tuning gave to fields, by ratio."""
+    body = []
+    for rows in board.methods(reference=False):
+        for name in dict.fromkeys(name for row in rows for name in row.tuned):
+            found = (at(rows, ratio).values() for ratio in board.ratios)
+            values = [sorted({row.tuned[name] for row in group if name in row.tuned}) for group in found]
+            shown = [" or ".join(f"{value:g}" for value in group) or GAP for group in values]
+            body.append([rows[0].title, name, str(max(row.trials for row in rows)), *shown])
+    header = ["method", "field", "trials", *(f"{ratio} % pruned" for ratio in board.ratios)]
+    judges = sorted({row.tuned_on for row in board.rows if row.tuned})
+    notes = [f"Chosen by {' and '.join(judges)}. Trials: trainings of the search behind a cell, at most."]
+    return Table("Tuned values", header, body, notes) if body else None
+
+
+def regret_table(board: Board) -> Table | None:
+    """What the search lost against a choice on the test split, where both were run."""
+    own = board.rows[0]
+    oracle: dict[str, list[Result]] = {}
+    for row in board.page.rows:
+        same = (row.dataset_hash, row.recipe, row.repeats) == (own.dataset_hash, own.recipe, own.repeats)
+        if row.tuning == "oracle_test" and same and not board.page.stale(row):
+            oracle.setdefault(row.method, []).append(row)
+    body = []
+    for rows in board.methods(reference=False) if own.tuning == "search" else []:
+        other = oracle.get(rows[0].method)
+        if other and any(row.tuned for row in rows):
+            cells = [_difference(at(other, ratio), at(rows, ratio), board.page) for ratio in board.ratios]
+            body.append([rows[0].title, *cells])
+    header = ["method", *(f"{ratio} % pruned" for ratio in board.ratios)]
+    notes = [
+        "Percentage points that the same grids give more where the test split chooses, which nobody may "
+        "do: mean ± standard deviation of the differences of runs with the same seed."
+    ]
+    return Table("Regret of the search", header, body, notes) if body else None
 
 
 def cost_table(board: Board) -> Table:
@@ -362,9 +413,12 @@ def tables(board: Board) -> list[Table]:
         difference_table,
         equal_labels_table,
         labels_table,
+        tuned_table,
+        regret_table,
         cost_table,
     )
-    return [table for maker in makers if (table := maker(board)) is not None]
+    own = [table for maker in makers if (table := maker(board)) is not None]
+    return [*own, *board.page.published(board)]
 
 
 def header_lines(board: Board) -> list[str]:
@@ -374,9 +428,11 @@ def header_lines(board: Board) -> list[str]:
         "pipeline": "each seed repeats everything: label draw, labeler, proxy, scores, selection, training",
         "training": "each seed repeats selection and training only, on the scores of one pipeline",
     }[row.repeats]
+    demonstration = [DEMONSTRATION] if row.recipe == "tiny" and not board.page.note else []
     return [
-        f"{row.images} training images. Repeats: {repeats}. Tuning: {row.tuning}. "
-        f"Protocol {row.protocol_version}, dataset {row.dataset_hash[:12]}."
+        *demonstration,
+        f"{row.images} training images. Repeats: {repeats}. Tuning: {TUNING[row.tuning]}. "
+        f"Protocol {row.protocol_version}, dataset {row.dataset_hash[:12]}.",
     ]
 
 

@@ -5,6 +5,8 @@ Truth is read here alone: for the label draw, for the quality of labels and for 
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, cached_property
@@ -18,12 +20,14 @@ from prunebench.artefacts import (
     Accuracy,
     Array,
     Artefact,
+    Choice,
     Dynamics,
     Embeddings,
     Labels,
     Quality,
     Scores,
     Subset,
+    Validation,
 )
 from prunebench.errors import PrunebenchError
 from prunebench.identity import construct, identity
@@ -32,6 +36,7 @@ from prunebench.parts import Dataset, Labeler, Part, Progress, Recipe, Selector
 from prunebench.sampling import apportion, draw_labels, kept
 from prunebench.stages import Job
 from prunebench.store import Store
+from prunebench.tuning import settled
 
 if TYPE_CHECKING:
     from prunebench.networks import Network
@@ -43,6 +48,8 @@ ARTEFACTS: dict[str, type[Artefact]] = {
     "quality": Quality,
     "dynamics": Dynamics,
     "scores": Scores,
+    "candidate": Subset,
+    "choice": Choice,
     "subset": Subset,
     "beside": Subset,
     "accuracy": Accuracy,
@@ -102,6 +109,8 @@ class Bench:
         part = registry.load().rebuild(self.job.identity["part"])
         if identity(part) != self.job.identity["part"]:
             raise PrunebenchError(f"the code of {part.name!r} changed during the run; run the command again")
+        for field, names in self.job.identity.get("tuned", {}).items():
+            part = settled(part, field, names, self.input(f"choice/{field}").value)
         return part
 
     @cached_property
@@ -134,6 +143,7 @@ class Bench:
             "fingerprint": lambda: self.job.root,
             "classes": lambda: self.classes,
             "recipe": lambda: self.recipe,
+            "side": lambda: self.job.identity.get("side"),
             "rng": lambda: self.rng,
             "device": lambda: self.job.device,
             "progress": lambda: self.progress,
@@ -168,7 +178,9 @@ def make_known(bench: Bench) -> Labels:
     """Draw the labels that are paid for, or take those bought elsewhere; all others are -1."""
     what, truth = bench.job.identity, bench.truth
     rng = bench.rng if "seed" in what else np.random.default_rng(0)
-    if what["annotation"] in (0, 1):
+    if what["annotation"] and (truth < 0).any():  # a user's photos: there are no labels but those bought
+        index = np.flatnonzero(truth >= 0)
+    elif what["annotation"] in (0, 1):
         index = np.arange(len(truth) if what["annotation"] else 0)
     elif "part" in what:
         assert isinstance(bench.part, Labeler)
@@ -194,9 +206,11 @@ def make_embeddings(bench: Bench) -> Embeddings:
     from prunebench import training
 
     images, recipe = _proxy(bench)
-    network = _network(bench, recipe.network, bench.input("dynamics").weights, images)
+    network = _network(bench, recipe.network, bench.input("dynamics").weights, images, recipe.side)
     return Embeddings(
-        values=training.embed(network, images, device=bench.job.device, progress=bench.progress)
+        values=training.embed(
+            network, images, device=bench.job.device, side=recipe.side, progress=bench.progress
+        )
     )
 
 
@@ -204,7 +218,7 @@ def _proxy(bench: Bench) -> tuple[Images, Recipe]:
     """Return what the proxy network sees, and how it trains: on images, or an MLP on embeddings."""
     if bench.recipe.proxy_backbone is None:
         return bench.images, bench.recipe
-    plain = replace(bench.recipe, network="mlp", crop=0, flip=False)
+    plain = replace(bench.recipe, network="mlp", crop=0, flip=False, side=None, resized_crop=None)
     return Vectors(bench.embeddings()), plain
 
 
@@ -284,17 +298,95 @@ def make_subset(bench: Bench) -> Subset:
         bought[bench.input("beside").index] = True
         keep = int(bought.sum())
     else:
-        keep = kept(images, bench.job.identity["ratio"])
+        what = bench.job.identity
+        keep = what["keep"] if "keep" in what else kept(images, what["ratio"])
+    return Subset(images=images, index=np.sort(_chosen(bench, keep)))
+
+
+def make_candidate(bench: Bench) -> Subset:
+    """Ask the selector for a subset of the images that are not held out for the validation."""
+    images = len(bench.images)
+    pool = np.setdiff1d(np.arange(images), _held_out(bench))
+    index = _chosen(bench, kept(len(pool), bench.job.identity["ratio"]), pool)
+    return Subset(images=images, index=np.sort(index))
+
+
+def _held_out(bench: Bench) -> Array:
+    """Return the images to validate on: a tenth of each label, paid and guessed; none for an oracle.
+
+    With the paid ones apart, what is left is still as much paid as the whole, so that a selector that
+    keeps all paid images still can.
+    """
+    what, labels = bench.job.identity, bench.input("labels")
+    if not what["held_out"]:
+        return np.arange(0)
+    _root, stream, repeat = what["split"]
+    rng, drawn = seeds.stream(stream, repeat), []
+    for paid in (True, False):
+        these = np.flatnonzero((labels.values >= 0) & (labels.paid == paid))
+        if len(these):
+            drawn.append(these[draw_labels(labels.values[these], what["held_out"], "stratified", rng)])
+    return np.sort(np.concatenate(drawn))
+
+
+def make_validation(bench: Bench) -> Validation:
+    """Train on a candidate and test it, with the labeler's labels alone, or as an oracle with the truth."""
+    from prunebench import training
+
+    candidate, labels, held_out = bench.input("candidate"), bench.input("labels").values, _held_out(bench)
+    index = candidate.index
+    if len(held_out):
+        index = index[labels[index] >= 0]
+        test = bench.images.take(held_out), labels[held_out]
+    else:
+        labels = bench.truth
+        test = load_split(bench.dataset, Path(bench.job.data), "test")
+    pruned = 100 * (candidate.images - len(candidate)) // candidate.images
+    recipe = replace(bench.recipe.at(pruned), evaluate_every=sys.maxsize)  # only the last epoch counts
+    trained = training.train(
+        bench.images,
+        labels,
+        recipe,
+        classes=len(bench.classes),
+        rng=bench.rng,
+        device=bench.job.device,
+        index=index,
+        test=test,
+        progress=bench.progress,
+        checkpoint=bench.store.checkpoint(bench.job.key),
+    )
+    return Validation(accuracy=trained.history[-1][1])
+
+
+def make_choice(bench: Bench) -> Choice:
+    """Take the value with the best mean accuracy over the ratios it was tried at, the first of equals."""
+    found: dict[float, list[float]] = {}
+    for name, key in bench.job.inputs.items():  # named VALUE/RATIO
+        value = json.loads(name.partition("/")[0])
+        found.setdefault(value, []).append(bench.store.read(key, Validation).accuracy)
+    tried = [[value, float(np.mean(accuracies))] for value, accuracies in found.items()]
+    return Choice(value=max(tried, key=lambda pair: pair[1])[0], tried=tried)
+
+
+def _chosen(bench: Bench, keep: int, pool: Array | None = None) -> Array:
+    """Return `keep` images as the selector chooses them from all, or from `pool`: once, or once per class."""
     part = bench.part
     assert isinstance(part, Selector)
-    arguments = bench.arguments(keep=keep)
+    arguments = bench.arguments(keep=keep) | (
+        {"labels": bench.input("labels").values} if part.per_class else {}
+    )
+    if pool is not None:
+        arguments = sliced(arguments, pool)
+    images = len(bench.images) if pool is None else len(pool)
     if part.per_class:
-        index = np.concatenate(list(_per_class(part, arguments, bench.input("labels").values, keep)))
+        labels = arguments["labels"]
+        asked = {name: value for name, value in arguments.items() if name in part.needs()}
+        index = np.concatenate(list(_per_class(part, asked, labels, keep)))
     else:
         index = _selected(part, arguments, images, keep)
     if len(index) != keep or len(np.unique(index)) != keep:
         raise bench.bug(f"returned {len(np.unique(index))} distinct indices, expected {keep}")
-    return Subset(images=images, index=np.sort(index))
+    return index if pool is None else pool[index]
 
 
 def _selected(part: Selector, arguments: dict[str, Any], images: int, keep: int) -> Array:
@@ -380,8 +472,9 @@ def _labelers_own(bench: Bench, _subset: Subset, test: tuple[Images, Array]) -> 
     given = _classes(bench, "test")
     if given.network is None:
         raise PrunebenchError("the labeler keeps no network of its own, so there is none to test")
-    network = _network(bench, given.network, given.weights, bench.images)
-    return training.classify(network, test[0], device=bench.job.device), []
+    side = bench.job.identity.get("side")
+    network = _network(bench, given.network, given.weights, bench.images, side)
+    return training.classify(network, test[0], device=bench.job.device, side=side), []
 
 
 def _classes(bench: Bench, what: str) -> Labels:
@@ -391,15 +484,15 @@ def _classes(bench: Bench, what: str) -> Labels:
     return given
 
 
-def _network(bench: Bench, name: str, weights: dict[str, Array], images: Images) -> Network:
-    """Return a network for images like these, with these weights."""
+def _network(bench: Bench, name: str, weights: dict[str, Array], images: Images, side: int | None) -> Network:
+    """Return a network that sees `side` pixels (None: all) of images like these, with these weights."""
     from prunebench import networks
 
     network = networks.build(
         name,
         channels=images.channels,
         classes=len(bench.classes),
-        resolution=images.resolution,
+        resolution=images.resolution if side is None else side,
         generator_seed=0,
     )
     networks.restore(network, weights)
@@ -413,6 +506,9 @@ MAKERS: dict[str, Callable[[Bench], Artefact]] = {
     "quality": make_quality,
     "dynamics": make_dynamics,
     "scores": make_scores,
+    "candidate": make_candidate,
+    "validation": make_validation,
+    "choice": make_choice,
     "subset": make_subset,
     "accuracy": make_accuracy,
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench import schedule
-from prunebench.artefacts import Accuracy, Labels, Quality, Subset
+from prunebench.artefacts import Accuracy, Choice, Labels, Quality, Subset
 from prunebench.errors import PrunebenchError
 from prunebench.identity import map_parts
 from prunebench.parts import Backbone, Labeler, Part
@@ -18,6 +18,7 @@ from prunebench.results import Result
 from prunebench.stages import Graph, Job, Stage, dataset_key
 from prunebench.store import Store
 from prunebench.suite import PROTOCOL, Cell
+from prunebench.tuning import SEARCHED
 
 
 @dataclass
@@ -126,6 +127,7 @@ class Matrix:
         beside, labeler = cell.method.beside, cell.method.labeler
         judged = self.graph.qualities[cell]
         quality = self.store.read(judged.key, Quality) if judged else None
+        tuned_on, tuned = self._tuned(cell)
         return Result(
             suite=cell.suite,
             method=cell.method.name,
@@ -138,6 +140,9 @@ class Matrix:
             recipe=cell.recipe_name,
             repeats=cell.repeats,
             tuning=cell.tuning,
+            tuned_on=tuned_on,
+            tuned=tuned,
+            trials=sum(stage.kind == "validation" for stage in target.ancestors()),
             changes=dict(self.changes),
             ratio=cell.ratio,
             seed=cell.seed,
@@ -169,6 +174,16 @@ class Matrix:
             commit=manifest["commit"],
             date=manifest["made"],
         )
+
+    def _tuned(self, cell: Cell) -> tuple[str, dict[str, float]]:
+        """Return what the tuned fields of a cell were chosen by, and their values."""
+        choices = self.graph.choices(cell)
+        if choices:
+            values = {name.partition("/")[2]: stage.key for name, stage in choices.items()}
+            return SEARCHED[cell.tuning], {n: self.store.read(k, Choice).value for n, k in values.items()}
+        if cell.printed is not None:
+            return "the paper, perhaps on the test split", {"cutoff": cell.printed}
+        return "nothing", {}
 
     def _labels(self, cell: Cell, subset: Subset) -> tuple[int, int]:
         """Return how many true labels were handed out before the selection, and with the kept ones in all.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prunebench import results, suite
+from prunebench import comparison, results, suite
 from prunebench.leaderboard import Page
 from prunebench.registry import load
+from prunebench.shipped import shipped
 from prunebench.store import replace_file
-from prunebench.suite import Suite, SuiteFile, shipped
+from prunebench.suite import Suite, SuiteFile
 
 
 def remember(chosen: Suite, folder: Path) -> None:
@@ -54,7 +55,9 @@ def page_of(name: str, folder: Path) -> Page:
             ),
         ),
         current=suite.current_keys(rows, chosen, load()),
+        titles=load().titles(),
         complaints=complaints,
+        published=comparison.tables,
     )
 
 

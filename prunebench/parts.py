@@ -9,6 +9,7 @@ names       the names of the images, a tuple of n str, or () for a dataset whose
 fingerprint the hash of the dataset's content, 64 hex digits
 classes     the names of the classes, a tuple of str
 recipe      the `Recipe` with which networks are trained in this run
+side        the side of the middle square that networks see of an image, in pixels; None = all of it
 rng         a NumPy Generator; a part that asks for it is made once per repeat
 device      "cpu" or "cuda"
 progress    call progress(done, total) to show how far a long computation is
@@ -25,14 +26,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
 
-COMMON = ("images", "names", "fingerprint", "classes", "recipe", "rng", "device", "progress", "checkpoint")
+COMMON = (
+    *("images", "names", "fingerprint", "classes", "recipe", "side"),
+    *("rng", "device", "progress", "checkpoint"),
+)
 VOCABULARY = {
     "backbone": COMMON,
     "labeler": (*COMMON, "known", "embeddings"),
@@ -40,6 +44,7 @@ VOCABULARY = {
     "selector": (*COMMON, "embeddings", "labels", "dynamics", "scores", "keep", "known"),
 }
 PROXY = "proxy"  # the backbone name that means: the network trained on the labels
+STANDARD_RATIOS = (30, 50, 70, 80, 90)  # percent pruned, of the papers' tables
 
 
 class Checkpoint(Protocol):
@@ -66,6 +71,10 @@ class Recipe:
     half of the images. `evaluate_every` counts epochs between looks at the test split.
     `proxy_backbone` names a backbone on whose embeddings the proxy network trains, an MLP of one hidden
     layer, instead of on images; the final network never does.
+    `side` is that of the square the networks see, in pixels; None = that of the images. Of larger images
+    it is the middle, in training a place at random as `crop` or `resized_crop` say. `resized_crop` cuts a
+    box at random that covers such a share of the image, from the least to the most, and resizes it to
+    `side`, instead of `crop`. `final_iterations` is `iterations` for final networks alone.
     """
 
     network: str
@@ -85,23 +94,53 @@ class Recipe:
     precision: str = "fp32"
     evaluate_every: int = 1
     proxy_backbone: str | None = None
+    side: int | None = None
+    resized_crop: tuple[float, float] | None = None
+    final_iterations: int | None = None
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch", "lr", "evaluate_every")
-        for name in positive:
-            require(getattr(self, name) > 0, f"recipe.{name}", getattr(self, name), "above 0")
-        require(
-            self.iterations is None or self.iterations > 0, "recipe.iterations", self.iterations, "above 0"
-        )
+        for name in (*positive, "iterations", "side", "final_iterations"):
+            value = getattr(self, name)
+            above = name not in positive if value is None else value > 0
+            require(above, f"recipe.{name}", value, "above 0")
         require(0 <= self.warmup < 1, "recipe.warmup", self.warmup, "in 0..1")
         require(self.crop >= 0, "recipe.crop", self.crop, "0 or more pixels")
         require(self.padding in ("reflect", "zero"), "recipe.padding", self.padding, "'reflect' or 'zero'")
         require(self.precision in ("fp32", "bf16"), "recipe.precision", self.precision, "'fp32' or 'bf16'")
+        if self.resized_crop is not None:
+            least, most = self.resized_crop
+            expected = "(least, most) share of the area, in 0..1"
+            require(0 < least <= most <= 1, "recipe.resized_crop", self.resized_crop, expected)
+            require(self.crop == 0, "recipe.crop", self.crop, "0 beside recipe.resized_crop, which crops too")
 
     def identity(self) -> dict[str, Any]:
         """Return the fields as JSON, those added since protocol 1 only where set: older keys stand."""
-        values = asdict(self)
-        return {k: v for k, v in values.items() if (k, v) != ("proxy_backbone", None)}
+        added = ("proxy_backbone", "side", "resized_crop", "final_iterations")
+        values = asdict(self) | {"resized_crop": self.resized_crop and list(self.resized_crop)}
+        return {k: v for k, v in values.items() if k not in added or v is not None}
+
+    def proxy(self) -> Recipe:
+        """Return this recipe without what concerns final networks alone."""
+        return replace(self, final_iterations=None)
+
+    def final(self) -> Recipe:
+        """Return this recipe as final networks train by it."""
+        steps = self.final_iterations or self.iterations
+        return replace(self, iterations=steps, final_iterations=None, proxy_backbone=None)
+
+    def seen(self, resolution: int) -> int:
+        """Return the side of what networks see of images of `resolution` pixels.
+
+        Raise PrunebenchError where that is more than there is, and no resized crop makes it up.
+        """
+        side = resolution if self.side is None else self.side
+        if side > resolution and self.resized_crop is None:
+            raise PrunebenchError(
+                f"recipe.side is {side}, but the images have {resolution} pixels; set recipe.side to "
+                f"{resolution} or less, or recipe.resized_crop, which enlarges"
+            )
+        return side
 
     def at(self, ratio: int) -> Recipe:
         """Return this recipe with the batch of a run in which `ratio` percent are pruned."""
@@ -127,6 +166,30 @@ class Pretraining:
     classes: int
     gpu_hours: float | None
     source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The values of one field that are tried where a suite tunes, and how one of them is chosen.
+
+    at_most: "ratio" for a share of the images that cannot exceed the share pruned, "epochs" for a number
+    of epochs that the recipe has to have, "" for no such bound. Each value is tried at all `ratios`, and
+    the best mean accuracy decides for every ratio; with `each`, every ratio has a search and a value of
+    its own. top: try with the images of the highest scores, whatever the method's selector is.
+    """
+
+    field: str
+    values: tuple[int | float, ...]
+    at_most: str = ""
+    ratios: tuple[int, ...] = STANDARD_RATIOS
+    each: bool = False
+    top: bool = False
+
+    def __post_init__(self) -> None:
+        require(len(self.values) > 0, f"grid of {self.field}: values", self.values, "one or more")
+        known = self.at_most in ("", "ratio", "epochs")
+        require(known, f"grid of {self.field}: at_most", self.at_most, "'ratio', 'epochs' or ''")
+        require(len(self.ratios) > 0, f"grid of {self.field}: ratios", self.ratios, "one or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,11 +307,12 @@ class Scorer(Part):
     """Gives each training image one number, higher = harder: `score(...)` returns float [n].
 
     A scorer of `dynamics` may return one number per image in `dynamics.index`; the images outside,
-    of which nothing was seen, then get the mean of those inside.
+    of which nothing was seen, then get the mean of those inside. grids: what tuning tries, in this order.
     """
 
     kind: ClassVar[str] = "scorer"
     method: ClassVar[str] = "score"
+    grids: ClassVar[tuple[Grid, ...]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,11 +320,12 @@ class Selector(Part):
     """Turns scores into a subset: `select(...)` returns exactly `keep` unique indices, in any order.
 
     per_class: `keep` is shared between the labels by largest remainder, and `select` called once for
-    each, with every input sliced to it.
+    each, with every input sliced to it. grids: what tuning tries, in this order, after the scorer's.
     """
 
     kind: ClassVar[str] = "selector"
     method: ClassVar[str] = "select"
+    grids: ClassVar[tuple[Grid, ...]] = ()
     per_class: bool = False
 
     def at(self, ratio: int) -> Self:
@@ -277,6 +342,11 @@ class Dataset:
 
     version: ClassVar[int] = 1
     name: str
+
+    @property
+    def title(self) -> str:
+        """What it is, for headings, where the name does not say it or misleads; else the name."""
+        return self.name
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -301,7 +371,8 @@ class Dataset:
     @property
     def lineage(self) -> tuple[str, ...]:
         """The names under which a recipe may list this dataset: its own, then those it derives from."""
-        return (self.name,)
+        usual = next(entry.default for entry in fields(self) if entry.name == "name")
+        return (self.name,) if usual in (MISSING, self.name) else (self.name, str(usual))
 
     @property
     def recipes(self) -> Mapping[str, Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -102,14 +102,23 @@ class Registry:
     def _constructed(cls: type[Part], values: Mapping[str, Any]) -> Part:
         return construct(cls, values, cls.name)
 
+    def titles(self) -> dict[str, str]:
+        """Return the titles of the registered datasets that have another than their name, by name."""
+        values = [item for item in self.found["datasets"].values() if not isinstance(item, type)]
+        return {item.name: item.title for item in values if item.title != item.name}
+
     def dataset(self, spec: str | Mapping[str, Any]) -> Dataset:
         """Return a registered dataset by name, or make one that takes a path.
 
         `spec` is NAME, or FAMILY:PATH@RESOLUTION, or the fields of a `[dataset.NAME]` table together
-        with its `name` and `family`.
+        with its `name` and `family`, or with `of`, another spec of whose dataset the fields are changed.
         """
         if isinstance(spec, Mapping):
             values = dict(spec)
+            if "of" in values:
+                base = self.dataset(values.pop("of"))
+                given = {entry.name: getattr(base, entry.name) for entry in fields(base)} | values
+                return construct(type(base), given, f"dataset {base.name}")
             cls = self.get("datasets", values.pop("family"))
             return construct(cls, values, f"dataset {values.get('name')}")  # type: ignore[no-any-return]
         family, colon, rest = spec.partition(":")

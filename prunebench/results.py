@@ -23,6 +23,7 @@ GPU_TOLERANCE = 0.3  # percentage points within which two GPU runs of one cell a
 class Result(BaseModel):
     """One finished cell. Accuracies are percentages on the clean test split, of the last epoch.
 
+    tuned_on: what the values in `tuned` were chosen by, in `trials` trainings (0 where they were printed).
     labels_selection: true labels handed out before the selection; labels_training: images kept, 0 where
     the network that is tested did not train on true labels; labels_total: their union, which is what the
     subset cost in labels. quality, labels_per_class: of guessed labels (see `prunebench.quality.measure`),
@@ -44,6 +45,7 @@ class Result(BaseModel):
     repeats: str
     tuning: str
     tuned_on: str = "nothing"
+    tuned: dict[str, float] = {}
     trials: int = 0
     changes: dict[str, Any] = {}
     ratio: int = Field(ge=0, le=99)

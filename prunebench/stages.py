@@ -6,6 +6,11 @@ dataset --+--> known (label draw) --+
           +----------------------> labels --> dynamics --> scores --> subset --> accuracy
                                      +------> quality
 
+Where a suite tunes, a field of a scorer or selector takes its value from a choice:
+
+labels, dynamics, scores --> candidate --> validation --+--> choice --> scores, subset
+                         (a subset with one of the values)
+
 Stages are shared wherever their keys are equal: between methods, ratios, seeds and suites.
 """
 
@@ -13,10 +18,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,9 +30,15 @@ import numpy as np
 from prunebench import seeds, store
 from prunebench.errors import DataAbsentError
 from prunebench.identity import at_defaults, foreign_code, identity, placeless
-from prunebench.parts import PROXY, Dataset, Labeler, Part, View
+from prunebench.parts import PROXY, Dataset, Labeler, Part, Recipe, View
+from prunebench.registry import load
 from prunebench.store import Store
 from prunebench.suite import Cell
+from prunebench.tuning import HELD_OUT, Search, settled
+
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+TOGETHER = 256  # images that are hashed in one go; has no effect on the hash
 
 # Bump a stage's version when what it stores changes for the same identity and inputs.
 VERSIONS = {
@@ -36,6 +48,9 @@ VERSIONS = {
     "quality": 1,
     "dynamics": 1,
     "scores": 1,
+    "candidate": 1,
+    "validation": 1,
+    "choice": 1,
     "subset": 1,
     "accuracy": 1,
 }
@@ -64,8 +79,9 @@ class Stage:
     @property
     def ratio(self) -> int | None:
         """The ratio at which this stage selects, or trains on what was selected; None further up."""
-        own = self.identity.get("ratio")
-        return own if own is not None else self.inputs["subset"].ratio if self.kind == "accuracy" else None
+        own: int | None = self.identity.get("ratio")
+        trained_on = {"accuracy": "subset", "validation": "candidate"}.get(self.kind)
+        return self.inputs[trained_on].ratio if trained_on else own
 
     def ancestors(self) -> Iterator[Stage]:
         """Yield this stage and all it depends on, inputs first, each once."""
@@ -97,16 +113,16 @@ class Job:
     root: str
 
 
-def _spelled(part: Part) -> str:
-    """Spell a part with the fields that are not at their default."""
+def _spelled(part: Part, tuned: Mapping[str, str] = NONE) -> str:
+    """Spell a part with the fields that are not at their default; `tuned` has words for some values."""
 
     def plain(value: Any) -> str:
         if isinstance(value, tuple) and any(isinstance(inner, Part | Path) for inner in value):
             return " + ".join(map(plain, value))
-        return _spelled(value) if isinstance(value, Part) else str(value)
+        return _spelled(value, tuned) if isinstance(value, Part) else str(value)
 
-    open_fields = at_defaults(part)
-    own = {e.name: getattr(part, e.name) for e in fields(part) if e.name not in open_fields}
+    shown_fields = {entry.name for entry in fields(part)} - (at_defaults(part) - set(tuned))
+    own = {e.name: tuned.get(e.name) or getattr(part, e.name) for e in fields(part) if e.name in shown_fields}
     shown = ", ".join(f"{name}={plain(value)}" for name, value in own.items())
     return f"{part.name}({shown})" if shown else part.name
 
@@ -118,6 +134,7 @@ class Graph:
         """Build the stages; roots maps dataset names to their keys (see `dataset_key`)."""
         self.roots = roots
         self._built: dict[str, Stage] = {}
+        self._chosen: dict[tuple[Cell, str], Stage] = {}
         self.targets = {cell: self._accuracy(cell) for cell in cells}
         self.qualities = {cell: self._quality(cell) for cell in self.targets}
         self.stages = {s.key: s for cell in self.targets for end in self.ends(cell) for s in end.ancestors()}
@@ -139,11 +156,20 @@ class Graph:
         if "embeddings" in needs:
             inputs |= self._embeddings(cell, part, available)
         what = {"part": identity(part), **extra}
+        for search in cell.searched:
+            choice = f"choice/{search.grid.field}"
+            if choice in available and search.concerns(part):
+                inputs[choice] = available[choice]
+                what.setdefault("tuned", {})[search.grid.field] = list(search.parts)
         if "recipe" in needs:
-            what["recipe"] = cell.recipe.identity()
+            what["recipe"] = cell.recipe.proxy().identity()
+        if "side" in needs:
+            what |= _side(cell)
         if "rng" in needs:
             what["seed"] = _seed(kind, cell.seed if kind == "subset" else _upstream(cell))
-        return self._stage(cell, kind, what, inputs, _spelled(part))
+        return self._stage(
+            cell, kind, what, inputs, _spelled(part, dict.fromkeys(what.get("tuned", ()), "chosen"))
+        )
 
     def _embeddings(self, cell: Cell, part: Part, available: dict[str, Stage]) -> dict[str, Stage]:
         """Build one embeddings stage per backbone of a part, in order: embeddings/0, embeddings/1, ..."""
@@ -151,7 +177,7 @@ class Graph:
         found = {}
         for place, backbone in enumerate(given if isinstance(given, tuple) else (given,)):
             if backbone == PROXY:
-                recipe = {"recipe": cell.recipe.identity()}
+                recipe = {"recipe": cell.recipe.proxy().identity()}
                 dynamics = {"dynamics": available["dynamics"], **self._proxy_sees(cell)}
                 found[f"embeddings/{place}"] = self._stage(
                     cell, "embeddings", recipe, dynamics, "the proxy network"
@@ -177,15 +203,16 @@ class Graph:
         title = f"{labeler.annotation:.0%} of the labels, {labeler.sampling}"
         return self._stage(cell, "known", what, {}, title)
 
-    def _upstream_stages(self, cell: Cell) -> dict[str, Stage]:
-        """Build known, labels, dynamics and scores, as far as the method has them."""
-        method, found = cell.method, dict[str, Stage]()
+    def _upstream_stages(self, cell: Cell, choices: Mapping[str, Stage] = NONE) -> dict[str, Stage]:
+        """Build known, labels, dynamics and scores, as far as the method has them, tuned by `choices`."""
+        method, found = cell.method, dict(choices)
         if method.labeler is not None:
             found["known"] = self.known(cell, method.labeler)
             found["labels"] = self._part(cell, "labels", method.labeler, found)
-            what = {"recipe": cell.recipe.identity(), "seed": _seed("dynamics", _upstream(cell))}
+            what = {"recipe": cell.recipe.proxy().identity(), "seed": _seed("dynamics", _upstream(cell))}
             inputs = {"labels": found["labels"], **self._proxy_sees(cell)}
-            title = f"mlp on {cell.proxy.name}, {_length(cell)}" if cell.proxy else _training(cell)
+            recipe = cell.recipe.proxy()
+            title = f"mlp on {cell.proxy.name}, {_length(recipe)}" if cell.proxy else _training(recipe)
             found["dynamics"] = self._stage(cell, "dynamics", what, inputs, title)
         if method.scorer is not None:
             found["scores"] = self._part(cell, "scores", method.scorer, found)
@@ -195,8 +222,47 @@ class Graph:
         """Build the selection of a cell."""
         if cell.method.beside is not None:
             return self._matched(cell)
-        available = self._upstream_stages(cell)
-        return self._part(cell, "subset", cell.selector, available, ratio=cell.ratio)
+        available = self._upstream_stages(cell, self.choices(cell))
+        size = {"ratio": cell.ratio} if cell.keep is None else {"keep": cell.keep}
+        return self._part(cell, "subset", cell.selector, available, **size)
+
+    def choices(self, cell: Cell) -> dict[str, Stage]:
+        """Build what chooses the tuned fields of a cell, by "choice/FIELD": on repeat 0, in turn."""
+        found: dict[str, Stage] = {}
+        for search in cell.searched:
+            grid = search.grid
+            place = replace(cell, seed=0, ratio=cell.ratio if grid.each else grid.ratios[0]), grid.field
+            if place not in self._chosen:
+                self._chosen[place] = self._choice(place[0], search, dict(found))
+            found[f"choice/{grid.field}"] = self._chosen[place]
+        return found
+
+    def _choice(self, cell: Cell, search: Search, before: Mapping[str, Stage]) -> Stage:
+        """Build the choice of one field, with the fields `before` it as they were chosen."""
+        grid = search.grid
+        ratios = (cell.ratio,) if grid.each else grid.ratios
+        inputs = {
+            f"{value}/{ratio}": self._validation(_trial(cell, search, value, ratio), before, grid.field)
+            for value in search.values(cell.recipe, min(ratios))
+            for ratio in ratios
+        }
+        return self._stage(cell, "choice", {"field": grid.field}, inputs, grid.field)
+
+    def _validation(self, trial: Cell, before: Mapping[str, Stage], field: str) -> Stage:
+        """Build the training on a candidate subset, and its test: on held-out images or on the test split."""
+        available = self._upstream_stages(trial, before)
+        labels = {"labels": available["labels"]}
+        on: dict[str, Any] = {"held_out": 0.0}
+        if trial.tuning == "search":
+            on = {"held_out": HELD_OUT, "split": _seed("split", 0)}
+        part = self._part(trial, "candidate", trial.selector, available, ratio=trial.ratio, **on)
+        # The held-out images are drawn by label, whether or not the selector looks at labels.
+        title = _spelled(trial.selector, {field: "tried"})
+        candidate = self._stage(trial, "candidate", part.identity, {**part.inputs, **labels}, title)
+        recipe = trial.recipe.final()
+        what = {"recipe": recipe.identity(), "seed": _seed("validation", 0), **on}
+        title = f"{_training(recipe)}, trying {field}"
+        return self._stage(trial, "validation", what, {"candidate": candidate, **labels}, title)
 
     def _matched(self, cell: Cell) -> Stage:
         """Build the selection of as many images as another method bought labels in all."""
@@ -209,13 +275,13 @@ class Graph:
 
     def _accuracy(self, cell: Cell) -> Stage:
         inputs, final = {"subset": self.subset(cell)}, cell.method.final
-        recipe = replace(cell.recipe, proxy_backbone=None)  # which the final network has none of
+        recipe = cell.recipe.final()
         what = {"recipe": recipe.identity(), "seed": _seed("accuracy", cell.seed)}
         if final != "truth":
             inputs["labels"] = self._upstream_stages(cell)["labels"]
         if final == "labeler":
-            return self._stage(cell, "accuracy", {}, inputs, "the labeler's own network")
-        return self._stage(cell, "accuracy", what, inputs, _training(cell))
+            return self._stage(cell, "accuracy", _side(cell), inputs, "the labeler's own network")
+        return self._stage(cell, "accuracy", what, inputs, _training(recipe))
 
     def _quality(self, cell: Cell) -> Stage | None:
         labeler = cell.method.labeler
@@ -224,12 +290,26 @@ class Graph:
         return self._stage(cell, "quality", {}, {"labels": self._upstream_stages(cell)["labels"]})
 
 
-def _training(cell: Cell) -> str:
-    return f"{cell.recipe.network}, {_length(cell)}"
+def _trial(cell: Cell, search: Search, value: float, ratio: int) -> Cell:
+    """Return a cell whose method has the field of a search at one of its values."""
+    field, names, method = search.grid.field, search.parts, cell.method
+    scorer = method.scorer and settled(method.scorer, field, names, value)
+    selector = load().part("selector", "top") if search.grid.top else method.selector
+    tried = replace(method, scorer=scorer, selector=settled(selector, field, names, value))  # type: ignore[arg-type]
+    return replace(cell, ratio=ratio, method=tried)
 
 
-def _length(cell: Cell) -> str:
-    return f"{cell.recipe.iterations} steps" if cell.recipe.iterations else f"{cell.recipe.epochs} epochs"
+def _side(cell: Cell) -> dict[str, Any]:
+    """Return what networks see of images, where it is not all: older keys stand."""
+    return {} if cell.recipe.side is None else {"side": cell.recipe.side}
+
+
+def _training(recipe: Recipe) -> str:
+    return f"{recipe.network}, {_length(recipe)}"
+
+
+def _length(recipe: Recipe) -> str:
+    return f"{recipe.iterations} steps" if recipe.iterations else f"{recipe.epochs} epochs"
 
 
 def _values(cell: Cell) -> dict[str, Any]:
@@ -245,14 +325,15 @@ def _seed(stream: str, repeat: int) -> list[Any]:
     return [seeds.ROOT_SEED, stream, repeat]
 
 
-def dataset_key(dataset: Dataset, data: Path, memory: Store) -> str:
+def dataset_key(dataset: Dataset, data: Path, memory: Store, *, look: bool = True) -> str:
     """Return the key at the root of all stages of a dataset.
 
     It is the hash of the content, remembered by path, size and time of the files; for a view, a key
-    made from the base's. Where the files are absent it is absent:NAME, which nothing stored matches.
+    made from the base's. Where the files are absent it is absent:NAME, which nothing stored matches;
+    so it is, without `look`, where the content is not remembered and would have to be read.
     """
     if isinstance(dataset, View):
-        base = dataset_key(dataset.base, data, memory)
+        base = dataset_key(dataset.base, data, memory, look=look)
         own = {e.name: getattr(dataset, e.name) for e in fields(dataset) if e.name not in ("name", "base")}
         if base.startswith("absent:"):
             return f"absent:{dataset.name}"
@@ -268,6 +349,8 @@ def dataset_key(dataset: Dataset, data: Path, memory: Store) -> str:
         "files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in files],
     }
     note = memory.root / "datasets" / f"{hashlib.sha256(store.canonical(stamp).encode()).hexdigest()}.json"
+    if not (note.is_file() or look):
+        return f"absent:{dataset.name}"
     if not note.is_file():
         store.replace_file(note, json.dumps({"content": _content_hash(dataset, data)}).encode())
     return str(json.loads(note.read_text())["content"])
@@ -281,5 +364,6 @@ def _content_hash(dataset: Dataset, data: Path) -> str:
     for split in ("train", "test"):
         for array in dataset.load(data, split):
             digest.update(store.canonical([list(array.shape), str(array.dtype)]).encode())
-            digest.update(np.ascontiguousarray(array).data)
+            for start in range(0, len(array), TOGETHER):  # so that no memory map is read at once
+                digest.update(np.ascontiguousarray(array[start : start + TOGETHER]).data)
     return digest.hexdigest()

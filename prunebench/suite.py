@@ -16,8 +16,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.identity import at_defaults, change, construct, identity, map_parts, placeless
 from prunebench.parts import Backbone, Dataset, Method, Part, Recipe, Selector
+from prunebench.published import cutoffs
 from prunebench.registry import NAME, Registry
+from prunebench.shipped import read_toml, shipped
 from prunebench.store import canonical
+from prunebench.tuning import RULES, SEARCHED, Search, searches, settled
 
 if TYPE_CHECKING:
     from prunebench.results import Result
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PROTOCOL = 1  # bump when rows made before and after may no longer share a table
 MATCHED = "random_matched"
+FIELDS = ("name", "side", "on_bad", "cache")  # of a [dataset.NAME] table, beside a family and its path
+MISREAD = "as_printed_probably_from_the_easy_end"  # SUN397; the other reading of the same cutoff counts
 METHOD_KEYS = ("title", "labeler", "scorer", "selector")
 
 
@@ -43,7 +48,8 @@ class SuiteFile(BaseModel):
     seeds: int | list[int] = 5
     recipe: str | dict[str, str]
     repeats: Literal["pipeline", "training"] = "pipeline"
-    tuning: Literal["default"] = "default"
+    tuning: Literal["default", "search", "published", "oracle_test"] = "default"
+    grids: dict[str, dict[str, dict[str, Any]]] = {}
     dataset: dict[str, dict[str, Any]] = {}
     method: dict[str, dict[str, Any]] = {}
 
@@ -88,6 +94,8 @@ class Filters:
     ratios: Sequence[int] | None = None
     seeds: Sequence[int] | None = None
     recipe: str | None = None
+    tuning: str | None = None
+    on_bad: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)  # "PART.field" or "recipe.field" -> value
 
 
@@ -105,6 +113,9 @@ class Cell:
     repeats: str
     tuning: str
     proxy: Backbone | None = None  # the recipe's proxy_backbone, made
+    searches: tuple[Search, ...] = ()  # what the tuning rule searches for this method, in order
+    printed: float | None = None  # the cutoff that a paper printed for this ratio
+    keep: int | None = None  # how many images exactly, where that is no ratio
 
     @property
     def name(self) -> str:
@@ -114,33 +125,40 @@ class Cell:
     @property
     def selector(self) -> Selector:
         """The method's selector with the fields that depend on the ratio filled in."""
-        return self.method.selector.at(self.ratio)
+        selector = self.method.selector
+        if self.printed is not None and self.method.beside is None:
+            names = next(search.parts for search in self.searches if search.grid.field == "cutoff")
+            selector = settled(selector, "cutoff", names, self.printed)  # type: ignore[assignment]
+        return selector.at(self.ratio)
+
+    @property
+    def searched(self) -> tuple[Search, ...]:
+        """What is searched for this cell: nothing unless the rule is one that searches.
+
+        Nor for a Random beside another method, whose own cells are searched.
+        """
+        return self.searches if self.tuning in SEARCHED and self.method.beside is None else ()
 
     @property
     def method_key(self) -> str:
         """Hash of what a row's method means, whatever the ratio: parts, recipe, tuning, repeats."""
-        beside = self.method.beside
+        beside, tried = self.method.beside, [search.identity() for search in self.searches]
         meaning = {
             "parts": {kind: identity(part) for kind, part in self.method.parts.items()},
             "beside": beside and {kind: identity(part) for kind, part in beside.parts.items()},
             "recipe": self.recipe.identity(),
             **({"proxy": identity(self.proxy)} if self.proxy else {}),
             "tuning": self.tuning,
+            **({"searches": tried} if tried and self.tuning in SEARCHED else {}),
             "repeats": self.repeats,
             "protocol": PROTOCOL,
         } | ({} if self.method.final == "truth" else {"final": self.method.final})
         return hashlib.sha256(canonical(placeless(meaning)).encode()).hexdigest()[:16]
 
 
-def shipped() -> Path:
-    """Return the folder of the suites that come with prunebench."""
-    inside = Path(__file__).parent / "benchmarks"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "benchmarks"
-
-
 def names() -> list[str]:
     """Return the names of the shipped suites."""
-    return sorted(path.stem for path in shipped().glob("*.toml") if path.stem != "recipes")
+    return sorted(path.stem for path in shipped().glob("*.toml") if path.stem not in ("recipes", "claims"))
 
 
 def read(name: str, extending: tuple[Path, ...] = ()) -> Suite:
@@ -177,14 +195,6 @@ def _extended(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
         raise PrunebenchError(f"{path.name}: extends is {parent!r}, expected the name of another suite")
     place = str(path.parent / parent) if parent.endswith(".toml") else parent
     return read(place, chain).file.model_dump(exclude_unset=True) | values
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; raise PrunebenchError naming file and line where it is not valid."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PrunebenchError(f"{path}: {error}") from None
 
 
 @cache
@@ -224,7 +234,7 @@ class Resolver:
 
     def dataset(self, name: str) -> Dataset:
         """Return a dataset by name: one of the suite's own tables, a registered one, or FAMILY:PATH@SIDE."""
-        return self.registry.dataset(dataset_spec(self.suite, name))
+        return self.registry.dataset(dataset_spec(self.suite, name, self.filters.on_bad))
 
     def methods(self) -> list[str]:
         """Return the names of the methods to run; references come along unless methods were chosen."""
@@ -298,35 +308,44 @@ def _owner(path: str) -> str:
     return path.rpartition(".")[0]
 
 
-def dataset_spec(suite: Suite, name: str) -> str | dict[str, Any]:
-    """Return what the registry makes a dataset from: its name, or the suite's `[dataset.NAME]` table.
+def dataset_spec(suite: Suite, name: str, on_bad: str | None = None) -> str | dict[str, Any]:
+    """Return what the registry makes the dataset from: its name, or the suite's `[dataset.NAME]` table.
 
-    Such a table says `folder = "photos"` and `side = 64`: a family that takes a path, and its fields.
+    Such a table says `folder = "photos"` and `side = 64`: a family that takes a path, and its fields; or
+    `of = "food101"` and the fields that differ. on_bad: what to do with images that cannot be read.
     """
     table = suite.file.dataset.get(name)
-    if table is None:
-        return name
-    own = dict(table)
-    family = next((key for key in own if key not in ("side", "name")), None)
-    if family is None:
-        raise PrunebenchError(f"[dataset.{name}] needs `folder = PATH` and `side = PIXELS`")
-    return {"family": family, "name": name, "path": own.pop(family), **own}
+    spec: str | dict[str, Any] = name
+    if table is not None:
+        own = {"name": name, **table}
+        family = next((key for key in table if key not in FIELDS), None)
+        if family is None:
+            raise PrunebenchError(
+                f"[dataset.{name}] needs `folder = PATH` and `side = PIXELS`, or `of = NAME`"
+            )
+        spec = own if family == "of" else {"family": family, "path": own.pop(family), **own}
+    return spec if on_bad is None else {"of": spec, "on_bad": on_bad}
 
 
 def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
     """Return the cells of a suite in the order of its lists, after the user's filters."""
     resolver, file = Resolver(suite, filters, registry), suite.file
     seeds = filters.seeds if filters.seeds is not None else seed_list(file.seeds)
+    tuning = filters.tuning or file.tuning
+    if tuning not in RULES:
+        raise unknown("tuning rule", tuning, RULES, "docs/suites.md")
     found: list[Cell] = []
     for dataset_name in filters.datasets or file.datasets:
         dataset = resolver.dataset(dataset_name)
         recipe_name, recipe, defaults = resolver.recipe(dataset)
+        recipe.seen(dataset.resolution)  # an impossible side is an error before anything runs
         proxy = resolver.proxy(recipe, defaults)
         wanted = resolver.methods()
         methods = [resolver.resolved(resolver.method(n), defaults) for n in wanted if n != MATCHED]
         if MATCHED in wanted:
             methods += [_matched(m, registry) for m in methods if 0 < m.annotation < 1 and not m.reference]
         for method in methods:
+            tried = searches(method.beside or method, file.grids)
             ratios = filters.ratios or file.ratios if method.ratio is None else [method.ratio]
             for ratio in ratios:
                 method.selector.at(ratio)  # an impossible ratio is an error before anything runs
@@ -340,13 +359,24 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
                         recipe_name=recipe_name,
                         recipe=recipe,
                         repeats=file.repeats,
-                        tuning=file.tuning,
+                        tuning=tuning,
                         proxy=proxy,
+                        searches=tried,
+                        printed=_printed(tuning, method.beside or method, dataset, ratio),
                     )
                     for seed in seeds
                 ]
     _check_changes(filters, found)
     return list(dict.fromkeys(found))  # what was named twice is run once
+
+
+def _printed(tuning: str, method: Method, dataset: Dataset, ratio: int) -> float | None:
+    """Return the cutoff to take as printed: None under another rule, or where the paper printed none."""
+    if tuning != "published":
+        return None
+    about = (method.name, dataset.name, ratio)
+    found = (line for line in cutoffs() if (line.method, line.dataset, line.ratio) == about)
+    return next((line.cutoff for line in found if line.reading != MISREAD), None)
 
 
 def seed_list(seeds: int | list[int]) -> list[int]:
@@ -377,14 +407,14 @@ def _check_changes(filters: Filters, found: list[Cell]) -> None:
 
 def current_keys(
     rows: Iterable[Result], suite: Suite, registry: Registry
-) -> dict[tuple[str, str, str], str | None]:
-    """Return the method_key that follows from a suite today, by (method, dataset, recipe) of the rows.
+) -> dict[tuple[str, str, str, str], str | None]:
+    """Return the method_key that follows from a suite today, by (method, dataset, recipe, tuning) of rows.
 
     A method that cannot be made any more has the key "gone", so that its rows show as stale.
     """
-    found: dict[tuple[str, str, str], str | None] = {}
+    found: dict[tuple[str, str, str, str], str | None] = {}
     for row in rows:
-        place = (row.method, row.dataset, row.recipe)
+        place = (row.method, row.dataset, row.recipe, row.tuning)
         if place in found or row.dataset not in {*registry.found["datasets"], *suite.file.dataset}:
             continue  # a folder of the user's: its recipe cannot be told from here
         base = row.method.partition("{")[0] if row.changes else row.method
@@ -395,6 +425,7 @@ def current_keys(
             ratios=[row.ratio],
             seeds=[0],
             recipe=row.recipe,
+            tuning=row.tuning,
             changes=row.changes,
         )
         try:

@@ -14,10 +14,11 @@ PLUGINS = CORE.parent / "plugins" / "prunebench_plugins"
 LAYERS = re.findall(
     r"\w+",
     """
-    errors artefacts parts identity hookspecs seeds sampling store registry images
+    errors artefacts parts identity hookspecs seeds sampling store registry images photos
     randaugment augment multicrop wide_resnet networks training neighbours quality
-    suite stages making jobs schedule executors results statistics matrix
-    forecast display running planning leaderboard pages labels listing conformance options commands cli
+    shipped published tuning suite stages making jobs schedule executors results statistics matrix
+    forecast display running planning leaderboard comparison claims pages labels figures listing conformance
+    choosing pruning previewing evaluating exporting api options commands cli
     """,
 )
 MODULES = {

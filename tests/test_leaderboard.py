@@ -4,6 +4,7 @@ import pytest
 
 from prunebench import leaderboard
 from prunebench.leaderboard import Page, accuracy_table, boards, equal_labels_table, markdown
+from prunebench.registry import load
 from prunebench.statistics import summarise
 
 
@@ -135,7 +136,9 @@ def test_protocols_never_share_a_table(page, other):
 
 def test_stale_rows_are_left_out_and_said_so(page):
     old = ("near", 50, 0, 10.0, {"method_key": "old"})
-    found = page(old, *BOTH[1:], current={("near", "toy", "tiny"): "k", ("random", "toy", "tiny"): "k"})
+    found = page(
+        old, *BOTH[1:], current={(name, "toy", "tiny", "default"): "k" for name in ("near", "random")}
+    )
     assert body(found)[0] == ["Near", "no labels", "·", "92.0 (1 of 2 seeds)"]
     assert leaderboard.stale_lines(found) == [
         "stale: 1 row(s) of near on toy were made with other settings and are left out"
@@ -220,3 +223,48 @@ def test_a_page_on_a_terminal_has_no_marks(page):
 def test_a_page_does_not_depend_on_the_order_of_its_rows(page):
     near, near_again, *random = BOTH
     assert markdown(page(*BOTH)) == markdown(page(near_again, near, *random))
+
+
+# Tuning
+
+
+def test_tuned_values_and_the_regret_of_the_search(page):
+    """Two rules are two boards; the search's shows what the oracle's choice gains, by seed."""
+    common = {"annotation": 0.1, "trials": 10, "tuned": {"cutoff": 0.2}}
+    search, oracle = common | {"tuning": "search"}, common | {"tuning": "oracle_test"}
+    both = page(
+        ("near", 50, 0, 80.0, search),
+        ("near", 50, 1, 80.0, search),
+        ("near", 50, 0, 81.0, oracle),
+        ("near", 50, 1, 84.0, oracle),
+    )
+    searched, judged = boards(both)
+    assert searched.heading == "toy, recipe tiny, tuning search"
+    assert leaderboard.tuned_table(searched).body == [["Near", "cutoff", "10", "·", "0.2"]]
+    assert leaderboard.regret_table(searched).body == [["Near", "·", "+2.5 ± 2.1"]]
+    assert leaderboard.regret_table(judged) is None
+
+
+def test_rows_of_another_rule_are_not_stale(page):
+    """Each rule has a key of its own."""
+    search = {"tuning": "search", "method_key": "s"}
+    current = {("near", "toy", "tiny", "default"): "k", ("near", "toy", "tiny", "search"): "s"}
+    both = page(("near", 50, 0, 80.0), ("near", 50, 1, 80.0, search), current=current)
+    assert [row.tuning for board in boards(both) for row in board.rows] == ["default", "search"]
+
+
+def test_labels_of_one_pipeline_are_counted_once(page):
+    """Where all seeds share a labeler there is no spread to show."""
+    shared = {"repeats": "training", "labeler": "probe", "quality": {"unlabelled_nmi": 50.0}}
+    found = page(("near", 50, 0, 80.0, shared), ("near", 50, 1, 80.0, shared))
+    assert body(found, leaderboard.labels_table)[0][5] == "50.0"
+
+
+def test_a_heading_says_what_a_dataset_is_where_its_name_does_not(page):
+    """Names such as cifar100_c suggest a benchmark that they are not."""
+    what = "30 % of training images corrupted (Moderate-DS)"
+    titled = page(("near", 50, 0, 80.0, {}), titles={"toy": what})
+    assert boards(titled)[0].heading == f"toy: {what}, recipe tiny"
+    titles = load().titles()
+    assert (titles["cifar100_c"], titles["tiny_imagenet_c_fixed"]) == (what, f"{what}, mended")
+    assert not {"cifar100", "digits", "food101"} & {*titles}

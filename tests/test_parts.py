@@ -41,7 +41,7 @@ def test_a_part_asking_for_something_else_is_refused_when_its_class_is_made():
     assert str(error.value) == (
         "Peeking.score() asks for ['truth']; a scorer may ask for ['checkpoint', 'classes', 'device', "
         "'dynamics', 'embeddings', 'fingerprint', 'images', 'known', 'labels', 'names', 'progress', "
-        "'recipe', 'rng']"
+        "'recipe', 'rng', 'side']"
     )
 
 
@@ -281,6 +281,37 @@ def test_the_batch_shrinks_with_the_ratio(ratio, batch):
     assert Recipe(network="cnn", epochs=1, batch=128).at(ratio).batch == batch
 
 
+def test_fields_added_later_enter_the_identity_of_a_recipe_only_where_set():
+    """Older keys stand: this is what they were made from."""
+    plain = Recipe(network="cnn", epochs=1).identity()
+    assert list(plain) == [
+        *("network", "epochs", "iterations", "batch", "shrink_batch", "lr", "final_lr", "warmup", "momentum"),
+        *("nesterov", "weight_decay", "crop", "padding", "flip", "precision", "evaluate_every"),
+    ]
+    added = {"side": 224, "resized_crop": (0.08, 1.0), "final_iterations": 300_000}
+    recipe = Recipe(network="cnn", epochs=1, **added)
+    assert recipe.identity() == plain | added | {"resized_crop": [0.08, 1.0]}
+    assert construct(Recipe, recipe.identity(), "recipe") == recipe
+
+
+def test_proxy_and_final_networks_may_train_for_a_different_number_of_steps():
+    recipe = Recipe(network="cnn", epochs=90, final_iterations=300, proxy_backbone="pixels")
+    assert (recipe.proxy().iterations, recipe.proxy().final_iterations) == (None, None)
+    assert recipe.proxy().proxy_backbone == "pixels"
+    final = recipe.final()
+    assert (final.iterations, final.final_iterations, final.proxy_backbone) == (300, None, None)
+    plain = Recipe(network="cnn", epochs=90, iterations=7)
+    assert plain.proxy() == plain.final() == plain
+
+
+def test_what_is_seen_of_an_image_is_a_square_within_it():
+    assert Recipe(network="cnn", epochs=1).seen(40) == 40
+    assert Recipe(network="cnn", epochs=1, side=32).seen(40) == 32
+    assert Recipe(network="cnn", epochs=1, side=64, resized_crop=(0.5, 1.0)).seen(40) == 64
+    with pytest.raises(PrunebenchError, match=r"recipe\.side is 64, but the images have 40 pixels"):
+        Recipe(network="cnn", epochs=1, side=64).seen(40)
+
+
 def test_a_batch_that_is_not_to_shrink_stays():
     assert Recipe(network="cnn", epochs=1, batch=128, shrink_batch=False).at(90).batch == 128
 
@@ -291,6 +322,21 @@ def test_a_batch_that_is_not_to_shrink_stays():
         ({"epochs": 0}, "recipe.epochs is 0, expected above 0"),
         ({"warmup": 1.0}, "recipe.warmup is 1.0, expected in 0..1"),
         ({"padding": "mirror"}, "recipe.padding is 'mirror', expected 'reflect' or 'zero'"),
+        ({"iterations": 0}, "recipe.iterations is 0, expected above 0"),
+        ({"side": 0}, "recipe.side is 0, expected above 0"),
+        ({"final_iterations": -1}, "recipe.final_iterations is -1, expected above 0"),
+        (
+            {"resized_crop": (0.0, 1.0)},
+            "recipe.resized_crop is (0.0, 1.0), expected (least, most) share of the area, in 0..1",
+        ),
+        (
+            {"resized_crop": (0.5, 0.4)},
+            "recipe.resized_crop is (0.5, 0.4), expected (least, most) share of the area, in 0..1",
+        ),
+        (
+            {"resized_crop": (0.5, 1.0), "crop": 4},
+            "recipe.crop is 4, expected 0 beside recipe.resized_crop, which crops too",
+        ),
     ],
 )
 def test_an_impossible_recipe_is_refused(values, message):

@@ -6,7 +6,7 @@ import pytest
 
 from prunebench import registry, suite
 from prunebench.errors import PrunebenchError
-from prunebench.options import numbers
+from prunebench.options import numbers, split
 from prunebench.parts import Dataset, Method, Recipe, Scorer
 from prunebench.suite import Filters, Suite, SuiteFile, parse_change
 from prunebench_plugins.labelers.ground_truth import GroundTruth
@@ -92,8 +92,9 @@ def test_an_unknown_suite_is_answered_with_what_exists():
         "no suite named 'quickstat'. Did you mean 'quickstart'? See: prunebench list suites"
     )
     assert refusal(suite.read, "mine.toml") == (
-        "suite file mine.toml does not exist. "
-        "Shipped suites: quickstart, small, small_all, small_scorers, standard"
+        "suite file mine.toml does not exist. Shipped suites: cost, label_budget, paper_corruption, "
+        "paper_domain, paper_long_tailed, paper_standard, pseudo_labels, quickstart, same_budget, "
+        "scorer_ablation, small, small_all, small_scorers, small_tuned, standard"
     )
 
 
@@ -286,13 +287,32 @@ def test_a_mistaken_method_is_named(cells, table, message):
 
 def test_a_folder_of_images_may_be_written_in_the_suite(cells, tmp_path):
     for name in ("cat", "dog"):
-        for split in ("train", "test"):
-            (tmp_path / "photos" / split / name).mkdir(parents=True)
+        for part in ("train", "test"):
+            (tmp_path / "photos" / part / name).mkdir(parents=True)
     text = BASE.replace('"digits"', '"pets"') + "[dataset.pets]\nside = 32\n"
     photos = str(tmp_path / "photos")
     dataset = cells(f'{text}folder = "{photos}"\n')[0].dataset
     assert (dataset.name, dataset.side, dataset.path) == ("pets", 32, photos)
-    assert refusal(cells, text) == ("[dataset.pets] needs `folder = PATH` and `side = PIXELS`")
+    assert refusal(cells, text) == (
+        "[dataset.pets] needs `folder = PATH` and `side = PIXELS`, or `of = NAME`"
+    )
+
+
+def test_a_dataset_may_be_another_one_with_fields_changed(cells):
+    text = BASE.replace('"digits"', '"few"').replace('"tiny"', '"paper"')
+    table = '[dataset.few]\nof = "cifar10"\ntrain_per_class = 5\n'
+    cell = cells(text + table)[0]
+    assert (cell.dataset.name, cell.dataset.train_per_class) == ("few", 5)
+    assert cell.recipe.network == "resnet18_cifar"  # by the usual name of such a dataset
+    assert refusal(cells, text + table.replace("train_per", "trian_per")).startswith(
+        "no field of dataset cifar10 named 'trian_per_class'. Did you mean 'train_per_class'?"
+    )
+
+
+def test_what_becomes_of_bad_images_is_a_field_of_the_dataset(cells):
+    text = BASE.replace('"tiny"', '"paper"')
+    assert cells(text, datasets=["food101"], on_bad="skip")[0].dataset.on_bad == "skip"
+    assert refusal(cells, text, datasets=["digits"], on_bad="skip").startswith("no field of dataset digits")
 
 
 # What a row's method means
@@ -333,3 +353,11 @@ def test_random_matched_stands_beside_every_method_that_buys_some_labels(cells, 
     text = BASE.replace('"dual"', '"dual", "few"').replace('"full"', '"random_matched"')
     matched = [cell.method for cell in cells(text, ratios=[30], seeds=[0])][-1]
     assert (matched.name, matched.beside, matched.selector) == ("random_matched{few}", few, Random())
+
+
+def test_commas_inside_a_variants_name_do_not_part_names():
+    assert split("random, dual{dual.epochs=12,dual.window=5},") == [
+        "random",
+        "dual{dual.epochs=12,dual.window=5}",
+    ]
+    assert split(None) is None

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.artefacts import Array, Dynamics
-from prunebench.parts import Selector, require
+from prunebench.parts import Grid, Selector, require
+from prunebench_plugins.scorers.dual import EPOCHS
 from prunebench_plugins.scorers.epochs import recorded
 
 ANCHORS = 10
@@ -32,6 +33,7 @@ class Beta(Selector):
     """
 
     name: ClassVar[str] = "beta"
+    grids: ClassVar[tuple[Grid, ...]] = (EPOCHS, Grid(field="c_d", values=(3.0, 4.0, 5.0, 6.0)))
     concentration: float = 15.0
     c_d: float = 4.0
     epochs: int = 30

@@ -9,12 +9,14 @@ import numpy as np
 
 from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
-from prunebench.parts import Selector, require
+from prunebench.parts import Grid, Selector, require
 from prunebench.sampling import share
 from prunebench_plugins.selectors.top import hardest_first
 
 # Median over datasets of the published cutoffs, by ratio (SemiPrune, table 9).
 DEFAULTS = {90: 0.7, 80: 0.5, 70: 0.4, 50: 0.2, 30: 0.1, 0: 0.0}
+# Every tenth up to the share pruned, for each ratio anew (SemiPrune, appendix A.3).
+TENTHS = Grid(field="cutoff", values=tuple(tenth / 10 for tenth in range(10)), at_most="ratio", each=True)
 
 
 def check_cutoff(name: str, cutoff: float, ratio: int) -> None:
@@ -50,6 +52,7 @@ class Cutoff(Selector):
     """
 
     name: ClassVar[str] = "cutoff"
+    grids: ClassVar[tuple[Grid, ...]] = (TENTHS,)
     cutoff: float | None = None
 
     def __post_init__(self) -> None:

@@ -8,9 +8,9 @@ from typing import ClassVar, Self
 import numpy as np
 
 from prunebench.artefacts import Array
-from prunebench.parts import Selector, require
+from prunebench.parts import Grid, Selector, require
 from prunebench.sampling import rank_within
-from prunebench_plugins.selectors.cutoff import check_cutoff, drop_hardest
+from prunebench_plugins.selectors.cutoff import TENTHS, check_cutoff, drop_hardest
 
 
 def strata_of(scores: Array, strata: int) -> Array:
@@ -41,6 +41,7 @@ class Stratified(Selector):
     """
 
     name: ClassVar[str] = "stratified"
+    grids: ClassVar[tuple[Grid, ...]] = (TENTHS,)
     strata: int = 50
     cutoff: float = 0.0
 

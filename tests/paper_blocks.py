@@ -1,0 +1,39 @@
+"""The generated block of docs/paper.md. `python tests/paper_blocks.py` writes it; a test compares it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tabulate import tabulate
+
+from prunebench import claims
+
+PAGE = Path(__file__).parent.parent / "docs" / "paper.md"
+
+
+def outcomes() -> str:
+    """Return what the paper's numbers say about its sentences, and where they say otherwise."""
+    rows, remarks = [], []
+    for name, claim in claims.claims().claim.items():
+        found = claims.examine(claim, claims.printed())
+        rows.append([f"`{name}`", claim.sentence, claim.section, f"**{found.verdict}**", found.scale])
+        if claim.where == "every" and found.against:
+            cells = ", ".join(f"{cell.place}: {found.spell(cell.mean)}" for cell in found.against)
+            remarks.append(f"- `{name}`, cells against it: {cells}.")
+        if claim.note:
+            remarks.append(f"- `{name}`: {claim.note}")
+    header = ["claim", "sentence, in our words", "section", "its own numbers", "gain"]
+    table = tabulate(rows, header, tablefmt="github", disable_numparse=True)
+    return "\n".join([table, "", *remarks])
+
+
+def filled(text: str) -> str:
+    """Return the page with its generated block made anew."""
+    marker = "<!-- claims: made by tests/paper_blocks.py -->"
+    block = f"{marker}\n{outcomes()}\n<!-- end -->"
+    return re.sub(f"{re.escape(marker)}.*?<!-- end -->", lambda _: block, text, count=1, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

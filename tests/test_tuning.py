@@ -1,0 +1,279 @@
+"""Tuning: what is searched, what a search may see, and what it chooses."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from prunebench import registry, suite, tuning
+from prunebench.artefacts import Choice, Subset, Validation
+from prunebench.errors import PrunebenchError
+from prunebench.parts import Grid, Labeler, Method, Recipe, Selector
+from prunebench.suite import Filters, SuiteFile
+from prunebench.tuning import searches
+
+RECIPE = Recipe(network="cnn", epochs=200)
+RATIOS = (30, 50, 70, 80, 90)
+
+
+def method(name):
+    return registry.load().get("methods", name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turned(Labeler):
+    """Every label is wrong, and the next one: who learns from it is good at it, and bad at the truth."""
+
+    name: ClassVar[str] = "turned"
+    annotation: float = 0.5
+
+    def label(self, known):
+        return (np.arange(len(known)) + 1) % 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shifted(Selector):
+    """Keeps the images from `start` on, a share of all."""
+
+    name: ClassVar[str] = "shifted"
+    grids: ClassVar = (Grid(field="start", values=(0.0, 0.25, 0.5), at_most="ratio", each=True),)
+    start: float = 0.0
+
+    def select(self, labels, keep):
+        return int(self.start * len(labels)) + np.arange(keep)
+
+
+@pytest.fixture
+def shifted(offer):
+    offer(Turned, Shifted)
+    return Method("shifted", title="Shifted", labeler=Turned(), selector=Shifted())
+
+
+# What is searched
+
+
+def test_each_aum_method_has_37_validations_and_each_dual_method_27():
+    (cutoff,) = searches(method("semi_aum"), {})
+    assert sum(len(cutoff.values(RECIPE, ratio)) for ratio in RATIOS) == 4 + 6 + 8 + 9 + 10
+    epochs, c_d = searches(method("semi_dual"), {})
+    assert len(epochs.values(RECIPE, 30)) * len(epochs.grid.ratios) == 7
+    assert len(c_d.values(RECIPE, 30)) * len(c_d.grid.ratios) == 20
+
+
+def test_epochs_are_set_in_scorer_and_selector_and_tried_on_the_hardest_at_ratio_30():
+    epochs, c_d = searches(method("dual"), {})
+    assert (epochs.grid.field, epochs.parts, epochs.grid.ratios, epochs.grid.top) == (
+        "epochs",
+        ("dual", "beta"),
+        (30,),
+        True,
+    )
+    assert (c_d.grid.field, c_d.parts) == ("c_d", ("beta",))
+
+
+def test_no_more_epochs_are_tried_than_the_recipe_has():
+    epochs, _ = searches(method("dual"), {})
+    assert epochs.values(replace(RECIPE, epochs=60), 30) == [30, 40, 50, 60]
+    with pytest.raises(PrunebenchError, match=r"tuning epochs: none of the values .* is at most 20"):
+        epochs.values(replace(RECIPE, epochs=20), 30)
+
+
+def test_a_part_that_another_holds_is_searched_too():
+    (search,) = searches(method("semi_aum+known"), {})
+    selector = tuning.settled(method("semi_aum+known").selector, "cutoff", search.parts, 0.3)
+    assert selector.selector.cutoff == 0.3
+
+
+@pytest.mark.parametrize("name", ["random", "k_center_pixels", "prototypicality_pixels", "el2n_supervised"])
+def test_a_method_without_grids_or_labels_is_not_searched(name):
+    assert searches(method(name), {}) == ()
+
+
+def test_a_suite_may_put_grids_on_other_fields():
+    given = {
+        "dual": {"exponent": {"values": [0.5, 1.0], "ratios": [30, 90]}},
+        "beta": {"c_d": {"values": [11.0]}},
+    }
+    found = {search.grid.field: search for search in searches(method("semi_dual"), given)}
+    assert found["exponent"].parts == ("dual",)
+    assert found["exponent"].grid == Grid(field="exponent", values=(0.5, 1.0), ratios=(30, 90))
+    assert found["c_d"].grid.values == (11.0,)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"dual": {"exponnent": {"values": [1.0]}}}, "Did you mean 'exponent'"),
+        ({"dual": {"exponent": {"value": [1.0]}}}, "no field of grids.dual.exponent named 'value'"),
+        ({"dual": {"exponent": {"values": []}}}, "values is \\(\\), expected one or more"),
+        ({"dual": {"exponent": {}}}, "grids.dual.exponent needs a value for 'values'"),
+        ({"dual": {"exponent": {"values": [1.0], "at_most": "sky"}}}, "'ratio', 'epochs' or ''"),
+    ],
+)
+def test_a_wrong_grid_is_one_line(given, message):
+    with pytest.raises(PrunebenchError, match=message):
+        searches(method("dual"), given)
+
+
+# The stages of a search
+
+
+def test_every_ratio_has_its_own_choice_and_seeds_share_it(matrix, shifted):
+    made = matrix(shifted, ratios=(30, 50), seeds=(0, 1), tuning="search", repeats="training")
+    kinds = [stage.kind for stage in made.graph.stages.values()]
+    assert kinds.count("choice") == 2
+    assert kinds.count("validation") == kinds.count("candidate") == 2 + 3  # 0.5 is too much at ratio 30
+    assert kinds.count("subset") == 2
+
+
+def test_a_value_for_all_ratios_is_chosen_by_the_mean_over_them(matrix, make, offer, store):
+    grid = Grid(field="start", values=(0.0, 0.25), ratios=(30, 50))
+    shared = type("Shared", (Shifted,), {"grids": (grid,), "name": "shared", "__module__": __name__})
+    shared = dataclass(frozen=True, kw_only=True)(shared)
+    offer(Turned, shared)
+    made = matrix(
+        Method("shared", title="S", labeler=Turned(), selector=shared()), ratios=(70,), tuning="search"
+    )
+    make(made)
+    (choice,) = (stage for stage in made.graph.stages.values() if stage.kind == "choice")
+    assert list(choice.inputs) == ["0.0/30", "0.0/50", "0.25/30", "0.25/50"]
+    accuracies = {name: store.read(stage.key, Validation).accuracy for name, stage in choice.inputs.items()}
+    tried = dict(store.read(choice.key, Choice).tried)
+    assert tried[0.25] == pytest.approx((accuracies["0.25/30"] + accuracies["0.25/50"]) / 2)
+
+
+def test_a_search_sees_no_true_label_and_no_test_image(matrix, make, shifted, store, monkeypatch):
+    made = matrix(shifted, tuning="search", changes={"recipe.epochs": 30})
+    opened = []
+    load = type(made.cells[0].dataset).load
+    monkeypatch.setattr(
+        type(made.cells[0].dataset),
+        "load",
+        lambda self, root, split: opened.append(split) or load(self, root, split),
+    )
+    keys = {key: stage for key, stage in made.missing().items() if stage.kind != "accuracy"}
+    from prunebench import making, schedule
+    from prunebench.executors.local import InlineExecutor
+
+    made.graph  # noqa: B018 - the hash of the content reads both splits
+    making.load_split.cache_clear()
+    opened.clear()
+    outcome = schedule.walk(keys, InlineExecutor(lambda *_progress: None), made.job, lambda _stage: None)
+    assert not outcome.failures
+    assert set(opened) == {"train"}
+    # All labels are wrong, and the next one: a search with the truth anywhere in it would be near 0.
+    found = [store.read(key, Validation).accuracy for key, s in keys.items() if s.kind == "validation"]
+    assert len(found) == 3
+    assert min(found) > 90
+
+
+def test_a_candidate_leaves_a_tenth_of_each_label_out(matrix, make, shifted, store):
+    made = matrix(shifted, ratios=(50,), tuning="search")
+    make(made)
+    held_out = set(range(64))
+    for stage in made.graph.stages.values():
+        if stage.kind == "candidate":
+            subset = store.read(stage.key, Subset)
+            assert len(subset) == (64 - 6) // 2
+            held_out -= set(subset.index.tolist())
+    # Candidates start at 0, a quarter and a half of the 58 others, and keep half of them.
+    assert len(held_out) == 6
+
+
+def test_the_subset_is_the_one_of_the_chosen_value(matrix, make, shifted, store):
+    made = matrix(shifted, ratios=(50,), tuning="search")
+    found = make(made)
+    (row,) = found.rows
+    (choice,) = (stage for stage in made.graph.stages.values() if stage.kind == "choice")
+    chosen = store.read(choice.key, Choice)
+    assert chosen.value == max(chosen.tried, key=lambda pair: pair[1])[0]
+    assert row.tuned == {"start": chosen.value}
+    assert (row.trials, row.tuned_on) == (3, "the labeler's labels of 10 % of the training images")
+    start = int(chosen.value * 64)
+    assert store.read(row.subset_key, Subset).index.tolist() == list(range(start, start + 32))
+    assert {"validation", "candidate", "choice"} <= set(row.seconds)
+
+
+def test_of_equal_values_the_first_is_chosen(matrix, make, shifted, store, monkeypatch):
+    from prunebench import making
+
+    monkeypatch.setitem(making.MAKERS, "validation", lambda bench: Validation(accuracy=50.0))
+    make(matrix(shifted, ratios=(50,), tuning="search"))
+    assert [row.tuned for row in make(matrix(shifted, ratios=(50,), tuning="search")).rows] == [
+        {"start": 0.0}
+    ]
+
+
+def test_an_oracle_is_judged_on_the_test_split_with_true_labels(matrix, make, shifted, store):
+    made = matrix(shifted, ratios=(50,), tuning="oracle_test", changes={"recipe.epochs": 30})
+    (row,) = make(made).rows
+    (choice,) = (stage for stage in made.graph.stages.values() if stage.kind == "choice")
+    assert [len(store.read(s.inputs["candidate"].key, Subset)) for s in choice.inputs.values()] == [32] * 3
+    assert min(accuracy for _, accuracy in store.read(choice.key, Choice).tried) > 90
+    assert row.tuned_on == "the test split"
+
+
+def test_tuned_selectors_that_go_by_class_go_by_the_labels_of_the_pool(matrix, make, offer, store):
+    offer(Turned, Shifted)
+    by_class = Method("by_class", title="B", labeler=Turned(), selector=Shifted(per_class=True))
+    made = matrix(by_class, ratios=(50,), tuning="search")
+    assert make(made).failures == {}
+    for stage in made.graph.stages.values():
+        if stage.kind == "candidate":
+            labels = (store.read(stage.key, Subset).index + 1) % 4
+            assert sorted(np.bincount(labels)) in ([7, 7, 7, 8], [7, 7, 7, 7])
+
+
+# Keys
+
+
+def test_the_default_rule_keeps_its_keys_and_rules_have_their_own():
+    def key(**changes):
+        file = SuiteFile(title="T", datasets=["digits"], methods=["semi_aum"], recipe="tiny", **changes)
+        chosen = suite.Suite("t", file, suite.shipped())
+        return suite.cells(chosen, Filters(), registry.load())[0].method_key
+
+    assert key() == key(tuning="default")
+    assert len({key(), key(tuning="search"), key(tuning="oracle_test"), key(tuning="published")}) == 4
+    coarse = {"cutoff": {"cutoff": {"values": [0.0, 0.2], "each": True}}}
+    assert key(tuning="search", grids=coarse) != key(tuning="search")
+    assert key(grids=coarse) == key()
+
+
+def test_a_filter_names_the_rule_and_a_wrong_one_is_one_line():
+    chosen = suite.read("quickstart")
+    assert suite.cells(chosen, Filters(tuning="search"), registry.load())[0].tuning == "search"
+    with pytest.raises(PrunebenchError, match=r"no tuning rule named 'serch'. Did you mean 'search'"):
+        suite.cells(chosen, Filters(tuning="serch"), registry.load())
+
+
+# What the paper printed
+
+
+def printed(name, dataset="cifar100"):
+    file = SuiteFile(
+        title="T",
+        datasets=[dataset],
+        methods=[name],
+        recipe="paper",
+        tuning="published",
+        ratios=list(RATIOS),
+        seeds=1,
+    )
+    return suite.cells(suite.Suite("t", file, suite.shipped()), Filters(), registry.load())
+
+
+def test_published_cutoffs_are_those_of_table_9():
+    cells = printed("semi_aum")
+    assert [cell.selector.cutoff for cell in cells] == [0.1, 0.2, 0.4, 0.6, 0.7]
+    assert len({cell.method_key for cell in cells}) == 1
+
+
+def test_nothing_is_printed_for_other_methods():
+    assert {cell.printed for cell in printed("semi_dual")} == {None}
+    assert [cell.selector.cutoff for cell in printed("elfs_dino")] == [0.1, 0.2, 0.4, 0.5, 0.7]
+
+
+def test_sun397_is_read_from_the_hard_end():
+    assert [cell.selector.cutoff for cell in printed("semi_aum", "sun397")] == [0.2, 0.4, 0.6, 0.6, 0.7]
