@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,9 @@ from prunebench.suite import Cell
 
 
 def run_matrix(
-    matrix: Matrix, forecast: Forecast, folder: Path, engine: str = "local", workers: int | None = None
+    matrix: Matrix, forecast: Forecast, folder: Path | None, engine: str = "local", workers: int | None = None
 ) -> dict[str, str]:
-    """Run what is missing of a matrix and append a row per cell under `folder`.
+    """Run what is missing of a matrix and append a row per cell under `folder`, if there is one.
 
     Return the cells that failed, by name, each with why. Raise PrunebenchError before anything is made
     where a part lacks a file, KeyboardInterrupt after an orderly stop.
@@ -35,7 +35,8 @@ def run_matrix(
         def cell_done(cell: Cell, row: Result) -> None:
             nonlocal place
             place += 1
-            results.append(folder, row)
+            if folder is not None:
+                results.append(folder, row)
             work.live.line(cell_line(cell, row, place, len(matrix.cells), row.accuracy_key in work.made))
 
         failures = matrix.run(work.executor, work.needed, work.stage_made, cell_done)
@@ -50,14 +51,28 @@ def make_labels(
     Return what failed, by dataset and labeler, each with why. Raise as `run_matrix` does.
     """
     ends = {stage.key: stage for stage in matrix.graph.qualities.values() if stage is not None}
+    failures = make_stages(matrix, ends, forecast, engine, workers)
+    return {
+        f"{ends[key].dataset.name} {ends[key].inputs['labels'].title}": why for key, why in failures.items()
+    }
+
+
+def make_stages(
+    matrix: Matrix,
+    ends: Mapping[str, Stage],
+    forecast: Forecast,
+    engine: str = "local",
+    workers: int | None = None,
+) -> dict[str, str]:
+    """Make what is missing of some stages of a matrix, given by key, and of all they need.
+
+    Return why those that failed did, by key. Raise as `run_matrix` does.
+    """
     needed = schedule.missing(ends.values(), matrix.store)
     with _work(matrix, needed, forecast, engine, workers) as work:
         outcome = schedule.walk(needed, work.executor, matrix.job, work.stage_made)
-    return {
-        f"{stage.dataset.name} {stage.inputs['labels'].title}": explained(error)
-        for stage in ends.values()
-        if (error := outcome.failure(stage)) is not None
-    }
+    failures = {key: outcome.failure(stage) for key, stage in ends.items()}
+    return {key: explained(error) for key, error in failures.items() if error is not None}
 
 
 @dataclass

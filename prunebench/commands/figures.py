@@ -1,0 +1,100 @@
+"""The command `figures`: from rows and the store to SVG and PNG files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prunebench import results as records
+from prunebench import suite as suites
+from prunebench.errors import PrunebenchError, unknown
+from prunebench.options import (
+    DataOption,
+    DatasetsOption,
+    DeviceOption,
+    MethodsOption,
+    RatiosOption,
+    RecipeOption,
+    ResultsOption,
+    SeedsOption,
+    SetOption,
+    StoreOption,
+    SuiteOption,
+    WorkersOption,
+    build_matrix,
+    cache_folder,
+    listed,
+    numbers,
+    split,
+)
+from prunebench.store import Store
+
+NAMES = ("accuracy", "labels", "embeddings", "classes", "kept")
+
+
+def figures(
+    name: Annotated[str, typer.Argument(help=", ".join(NAMES))],
+    suite: SuiteOption = None,
+    methods: MethodsOption = None,
+    datasets: DatasetsOption = None,
+    ratios: RatiosOption = None,
+    seeds: SeedsOption = None,
+    recipe: RecipeOption = None,
+    changes: SetOption = None,
+    device: DeviceOption = "auto",
+    store: StoreOption = None,
+    data: DataOption = None,
+    results: ResultsOption = Path("leaderboard"),
+    workers: WorkersOption = None,
+    output: Annotated[Path, typer.Option("--output", help="Where figures are written.")] = Path("figures"),
+) -> None:
+    """Draw a figure of each dataset of a suite, as SVG and PNG: from its rows, and embeddings."""
+    from prunebench.figures import drawings
+    from prunebench.figures.sources import Chosen
+    from prunebench.figures.style import save
+
+    if name not in NAMES:
+        raise unknown("figure", name, NAMES, "prunebench figures --help")
+    known = Path(suite or "standard").stem
+    if name == "embeddings" or (name == "classes" and not records.read(results, known)[0]):
+        matrix = build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data)
+        note = suites.read(suite or "standard").file.note
+        found = (
+            drawings.classes(matrix, note)
+            if name == "classes"
+            else drawings.embeddings(matrix, note, workers)
+        )
+    elif changes:
+        raise PrunebenchError(
+            f"figures {name} draws rows that are there; name a variant in --methods, not --set"
+        )
+    else:
+        chosen = Chosen(
+            methods=split(methods),
+            datasets=split(datasets),
+            ratios=numbers("--ratios", ratios, 100),
+            seeds=listed("--seeds", seeds),
+            recipe=recipe,
+            families=name == "labels",
+        )
+        places = drawings.Places(results, data or cache_folder("data"), Store(store or cache_folder("store")))
+        found = drawings.from_rows(name, known, chosen, places)
+    left_out: list[PrunebenchError] = []
+    drawn = 0
+    try:
+        for drawing in found:
+            if drawing.figure is None:
+                left_out += [drawing.error] if drawing.error else []
+                continue
+            drawn += 1
+            for path in save(drawing.figure, output / f"{name}-{drawing.stem}"):
+                typer.echo(f"wrote {path}")
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. The same command goes on from here.", err=True)
+        raise typer.Exit(130) from None
+    if not drawn:
+        raise left_out[0]
+    for error in left_out:
+        typer.echo(f"left out: {error}", err=True)

@@ -1,0 +1,1 @@
+"""Drawings from rows and artefacts, one module per kind; each function returns a matplotlib Figure."""
