@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from prunebench import suite as suites
-from prunebench.errors import PrunebenchError, unknown
-from prunebench.registry import load
+from prunebench.choosing import cache_folder as cache_folder
+from prunebench.choosing import choose
+from prunebench.choosing import pick_device as pick_device
+from prunebench.errors import PrunebenchError
+from prunebench.suite import Filters
 
 if TYPE_CHECKING:
     from prunebench.matrix import Matrix
@@ -20,11 +23,19 @@ DatasetsOption = Annotated[
     str | None, typer.Option("--datasets", help="Names with commas, or folder:PATH@PIXELS.")
 ]
 RatiosOption = Annotated[str | None, typer.Option("--ratios", help="Percent pruned, such as 30,90.")]
-SeedsOption = Annotated[str | None, typer.Option("--seeds", help="A count (3 means 0,1,2) or a list (0,3).")]
+SeedsOption = Annotated[
+    str | None, typer.Option("--seeds", help="A count (3 means 0,1,2) or a list (0,3 or 3,).")
+]
 SuiteOption = Annotated[
     str | None, typer.Option("--suite", help="A shipped suite or a .toml file. [default: standard]")
 ]
 RecipeOption = Annotated[str | None, typer.Option("--recipe", help="How networks are trained.")]
+TuningOption = Annotated[
+    str | None, typer.Option("--tuning", help="How values are chosen. [default: as the suite says]")
+]
+OnBadOption = Annotated[
+    str | None, typer.Option("--on-bad", help="Photos that cannot be read: fail or skip. [default: fail]")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="PART.field=value: a variant with its own name.")
@@ -48,14 +59,10 @@ WorkersOption = Annotated[
 ResultsOption = Annotated[Path, typer.Option("--results", help="Where rows and pages are written.")]
 
 
-def cache_folder(name: str) -> Path:
-    """Return a folder of ours in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prunebench" / name
-
-
 def split(text: str | None) -> list[str] | None:
-    """Split a comma-separated option."""
-    return [word.strip() for word in text.split(",") if word.strip()] if text is not None else None
+    """Split a comma-separated option; commas inside the braces of a variant's name do not count."""
+    words = re.split(r",(?![^{]*\})", text) if text is not None else None
+    return [word.strip() for word in words if word.strip()] if words is not None else None
 
 
 def numbers(option: str, text: str | None, limit: int) -> list[int] | None:
@@ -68,24 +75,10 @@ def numbers(option: str, text: str | None, limit: int) -> list[int] | None:
     return [int(word) for word in words]
 
 
-def pick_device(name: str) -> str:
-    """Return "cpu" or "cuda"; raise PrunebenchError for a device that is not there."""
-    if name == "cpu":
-        return name
-    if name not in ("auto", "cuda"):
-        raise unknown("device", name, ["auto", "cpu", "cuda"], "prunebench doctor")
-    # A driver leaves these behind; without one there is no need to import torch to know.
-    if not (Path("/proc/driver/nvidia").exists() or Path("/dev/nvidiactl").exists() or os.name == "nt"):
-        there = False
-    else:
-        import torch
-
-        there = torch.cuda.is_available()
-    if name == "cuda" and not there:
-        raise PrunebenchError(
-            "--device cuda: this machine has no CUDA device; use --device cpu, see prunebench doctor"
-        )
-    return "cuda" if there else "cpu"
+def listed(option: str, text: str | None) -> list[int] | None:
+    """Return the numbers of --seeds: a single one is a count, unless a comma follows it."""
+    found = numbers(option, text, 10_000)
+    return list(range(found[0])) if found and text and "," not in text else found
 
 
 def build_matrix(
@@ -99,35 +92,23 @@ def build_matrix(
     device: str,
     store: Path | None,
     data: Path | None,
+    tuning: str | None = None,
+    on_bad: str | None = None,
 ) -> Matrix:
     """Turn the options that choose cells into the matrix of those cells."""
-    from prunebench.matrix import Matrix
-    from prunebench.store import Store
-
-    counted = numbers("--seeds", seeds, 10_000)
-    filters = suites.Filters(
+    filters = Filters(
         methods=split(methods),
         datasets=None if datasets == "all" else split(datasets),
         ratios=numbers("--ratios", ratios, 100),
-        seeds=list(range(counted[0])) if counted and len(counted) == 1 else counted,
+        seeds=listed("--seeds", seeds),
         recipe=recipe,
-        changes=dict(map(suites.parse_change, changes or [])),
+        tuning=tuning,
+        on_bad=on_bad,
+        changes=parsed(changes),
     )
-    chosen = suites.read(suite or "standard")
-    cells = suites.cells(chosen, filters, load())
-    if not cells:
-        raise PrunebenchError(
-            "these options choose no cell; --seeds counts from 1, and a suite needs methods and datasets"
-        )
-    wanted = filters.datasets or chosen.file.datasets
-    specs = {
-        load().dataset(spec).name: spec for spec in (suites.dataset_spec(chosen, name) for name in wanted)
-    }
-    return Matrix(
-        cells,
-        Store(store or cache_folder("store")),
-        data or cache_folder("data"),
-        pick_device(device),
-        changes=filters.changes,
-        datasets=specs,
-    )
+    return choose(suite, filters, device=device, store=store, data=data)
+
+
+def parsed(changes: list[str] | None) -> dict[str, Any]:
+    """Return the values that --set gives, by path."""
+    return dict(map(suites.parse_change, changes or []))
