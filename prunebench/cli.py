@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from prunebench import suite as suites
+from prunebench.commands.claims import claims
+from prunebench.commands.export import export
+from prunebench.commands.figures import figures
+from prunebench.commands.photos import draw, evaluate, prune
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.options import (
     DataOption,
     DatasetsOption,
     DeviceOption,
     MethodsOption,
+    OnBadOption,
     RatiosOption,
     RecipeOption,
     ResultsOption,
@@ -28,6 +33,7 @@ from prunebench.options import (
     SetOption,
     StoreOption,
     SuiteOption,
+    TuningOption,
     WorkersOption,
     build_matrix,
     cache_folder,
@@ -88,6 +94,8 @@ def run(
     ratios: RatiosOption = None,
     seeds: SeedsOption = None,
     recipe: RecipeOption = None,
+    tuning: TuningOption = None,
+    on_bad: OnBadOption = None,
     changes: SetOption = None,
     device: DeviceOption = "auto",
     store: StoreOption = None,
@@ -104,13 +112,20 @@ def run(
     from prunebench.pages import remember
     from prunebench.running import run_matrix
 
-    matrix = build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data)
-    if not any((suite, methods, datasets, ratios, seeds, recipe)):
+    matrix = build_matrix(
+        suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data, tuning, on_bad
+    )
+    if not any((suite, methods, datasets, ratios, seeds, recipe, tuning)):
         print_plan(matrix, each=False)
         typer.echo(
             "\nNothing was run. Choose with --suite, --methods, --datasets, ..., or say --methods all."
         )
         return
+    if not (suite or datasets):
+        raise PrunebenchError(
+            "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
+            "See: prunebench list datasets"
+        )
     matrix.check_device()
     matrix.fetch()
     remake(matrix, fresh or [])
@@ -168,6 +183,8 @@ def plan(
     ratios: RatiosOption = None,
     seeds: SeedsOption = None,
     recipe: RecipeOption = None,
+    tuning: TuningOption = None,
+    on_bad: OnBadOption = None,
     changes: SetOption = None,
     device: DeviceOption = "auto",
     store: StoreOption = None,
@@ -176,7 +193,10 @@ def plan(
 ) -> None:
     """Show every stage of the chosen cells: stored or to make, for which methods, how long it will take."""
     print_plan(
-        build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data), each
+        build_matrix(
+            suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data, tuning, on_bad
+        ),
+        each,
     )
 
 
@@ -217,6 +237,8 @@ def status(
     ratios: RatiosOption = None,
     seeds: SeedsOption = None,
     recipe: RecipeOption = None,
+    tuning: TuningOption = None,
+    on_bad: OnBadOption = None,
     changes: SetOption = None,
     device: DeviceOption = "auto",
     store: StoreOption = None,
@@ -226,7 +248,9 @@ def status(
     from prunebench import planning
     from prunebench.display import table
 
-    matrix = build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data)
+    matrix = build_matrix(
+        suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data, tuning, on_bad
+    )
     rows, failures = planning.status(matrix)
     typer.echo(table(rows, ["dataset", "method", "done", "running", "failed", "left"]))
     for line in failures:
@@ -240,6 +264,8 @@ def labels(
     datasets: DatasetsOption = None,
     seeds: SeedsOption = None,
     recipe: RecipeOption = None,
+    tuning: TuningOption = None,
+    on_bad: OnBadOption = None,
     changes: SetOption = None,
     device: DeviceOption = "auto",
     store: StoreOption = None,
@@ -255,7 +281,9 @@ def labels(
     from prunebench.forecast import learnt
     from prunebench.running import make_labels
 
-    matrix = build_matrix(suite, methods, datasets, None, seeds, recipe, changes, device, store, data)
+    matrix = build_matrix(
+        suite, methods, datasets, None, seeds, recipe, changes, device, store, data, tuning, on_bad
+    )
     failures: dict[str, str] = {}
     if make:
         matrix.check_device()
@@ -383,6 +411,14 @@ def doctor(data: DataOption = None, store: StoreOption = None) -> None:
 
     for line in listing.doctor(load(), data or cache_folder("data"), store or cache_folder("store")):
         typer.echo(line)
+
+
+app.command()(figures)
+app.command()(export)
+app.command()(draw)
+app.command()(prune)
+app.command()(evaluate)
+app.command()(claims)
 
 
 if __name__ == "__main__":

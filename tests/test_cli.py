@@ -42,7 +42,12 @@ def cells(out):
         ("plan --set dual", "--set 'dual': write it as PART.field=value or recipe.field=value"),
         ("plan --device gpu", "no device named 'gpu'. Did you mean 'cpu'? See: prunebench doctor"),
         ("leaderboard", "no results under leaderboard/results; run something first, or name --results DIR"),
-        ("run --methods random --executor ray", "no executor named 'ray'. Known: local"),
+        (
+            "run --methods random",
+            "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
+            "See: prunebench list datasets",
+        ),
+        ("run --suite quickstart --executor ray", "no executor named 'ray'. Known: local"),
         ("run --methods random --datasets digits --fresh aum", "no part in the chosen cells named 'aum'."),
     ],
 )

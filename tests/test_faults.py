@@ -73,7 +73,7 @@ def test_so_does_one_killed_again_and_again(command, spawn, process, tmp_path):
 
 
 def test_a_run_stopped_by_ctrl_c_stops_soon_and_leaves_no_litter(command, spawn, tmp_path):
-    endless = command("stopped").replace("epochs=2", "epochs=100000")
+    endless = command("stopped").replace("epochs=2", "epochs=5000")
     run = spawn(f"{endless} --workers 2")
     wait_until(lambda: stored(tmp_path / "stopped") >= 3, run)
     os.killpg(run.pid, signal.SIGINT)  # a terminal tells the whole group
