@@ -9,13 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prunebench.api import CellsFailedError, load_subset, run
     from prunebench.artefacts import Accuracy, Dynamics, Embeddings, Labels, Scores, Subset
     from prunebench.errors import PrunebenchError
+    from prunebench.evaluating import evaluate
     from prunebench.hookspecs import hookimpl
     from prunebench.images import Images
     from prunebench.parts import (
         Backbone,
         Dataset,
+        Grid,
         Labeler,
         Method,
         Pretraining,
@@ -24,13 +27,17 @@ if TYPE_CHECKING:
         Selector,
         View,
     )
+    from prunebench.pruning import draw, prune
+    from prunebench.results import Result
 
 __all__ = [
     "Accuracy",
     "Backbone",
+    "CellsFailedError",
     "Dataset",
     "Dynamics",
     "Embeddings",
+    "Grid",
     "Images",
     "Labeler",
     "Labels",
@@ -38,15 +45,21 @@ __all__ = [
     "Pretraining",
     "PrunebenchError",
     "Recipe",
+    "Result",
     "Scorer",
     "Scores",
     "Selector",
     "Subset",
     "View",
+    "draw",
+    "evaluate",
     "hookimpl",
+    "load_subset",
+    "prune",
+    "run",
 ]
 
-_MODULES = ("artefacts", "errors", "hookspecs", "images", "parts")
+_MODULES = ("artefacts", "errors", "hookspecs", "images", "parts", "results", "api", "pruning", "evaluating")
 
 
 def __getattr__(name: str) -> Any:

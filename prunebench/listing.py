@@ -34,7 +34,7 @@ def rows(what: str, registry: Registry, data: Path) -> Rows:
         ]
     owners = {name: owner for (kind, name), owner in registry.owners.items() if kind == what}
     if what == "datasets":
-        return ["dataset", "from", "classes", "pixels", "files"], [
+        return ["dataset", "from", "classes", "pixels", "files", "title"], [
             _dataset_row(name, owners[name], item, data)
             for name, item in sorted(registry.found[what].items())
         ]
@@ -63,8 +63,9 @@ def _method_row(owner: str, method: Method) -> list[object]:
 
 def _dataset_row(name: str, owner: str, item: Dataset | type[Dataset], data: Path) -> list[object]:
     if isinstance(item, type):
-        return [f"{name}:PATH@PIXELS", owner, "", "", _summary(item)]
-    return [name, owner, len(item.classes), item.resolution, _found(item, data)]
+        return [f"{name}:PATH@PIXELS", owner, "", "", _summary(item), ""]
+    title = "" if item.title == name else item.title
+    return [name, owner, len(item.classes), item.resolution, _found(item, data), title]
 
 
 def _found(dataset: Dataset, data: Path) -> str:

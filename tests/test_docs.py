@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 
 import pytest
 
 from prunebench import hookspecs, suite
 from prunebench.cli import app
-from prunebench.parts import VOCABULARY
+from prunebench.parts import VOCABULARY, Recipe
 from prunebench.registry import load
 from tests.readme_blocks import README, ROOT, filled
 
@@ -55,6 +56,11 @@ def test_every_dataset_is_documented(name: str) -> None:
 @pytest.mark.parametrize("key", suite.SuiteFile.model_fields)
 def test_every_key_of_a_suite_file_is_documented(key: str) -> None:
     assert f"`{key}`" in DOCS["suites.md"] or f"`[{key}.NAME]`" in DOCS["suites.md"]
+
+
+@pytest.mark.parametrize("field", [entry.name for entry in fields(Recipe)])
+def test_every_field_of_a_recipe_is_documented(field: str) -> None:
+    assert re.search(rf"^\| [^|]*`{field}`", DOCS["suites.md"], flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", suite.recipe_table())

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from prunebench.hookspecs import hookimpl
 from prunebench.parts import Dataset
+from prunebench_plugins.datasets.caltech101 import Caltech101
 from prunebench_plugins.datasets.cifar import Cifar10, Cifar100
 from prunebench_plugins.datasets.corrupted import Corrupted
 from prunebench_plugins.datasets.digits import Digits
 from prunebench_plugins.datasets.fashion_mnist import FashionMnist
 from prunebench_plugins.datasets.folder import Folder
+from prunebench_plugins.datasets.food101 import Food101
+from prunebench_plugins.datasets.imagenet1k import ImageNet1k
 from prunebench_plugins.datasets.long_tailed import LongTailed
+from prunebench_plugins.datasets.photos import Photos
 from prunebench_plugins.datasets.reduced import Reduced
+from prunebench_plugins.datasets.sun397 import Sun397
 from prunebench_plugins.datasets.tiny_imagenet import TinyImageNet
 
 
@@ -21,7 +26,7 @@ def register_datasets() -> list[Dataset | type[Dataset]]:
     small = Reduced(
         name="fashion_mnist_small", base=fashion_mnist, images=10_000, side=14, deviation=(0.3299,)
     )
-    found: list[Dataset | type[Dataset]] = [Folder]
+    found: list[Dataset | type[Dataset]] = [Folder, Photos]
     for base in (Digits(), fashion_mnist, small):
         found += [base, LongTailed(name=f"{base.name}_lt", base=base, factor=0.1), *_corrupted(base)]
     cifar100, tiny_imagenet = Cifar100(), TinyImageNet()
@@ -33,6 +38,11 @@ def register_datasets() -> list[Dataset | type[Dataset]]:
         *_corrupted(cifar100),
         tiny_imagenet,
         *_corrupted(tiny_imagenet),
+        Food101(),
+        Sun397(),
+        Sun397(name="sun397_seeded", partition="seeded"),
+        Caltech101(),
+        ImageNet1k(),
     ]
     return found
 

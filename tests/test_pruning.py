@@ -1,0 +1,340 @@
+"""Which photos are worth a label: exact numbers, what was paid is kept, and nothing is made twice."""
+
+import csv
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from prunebench import jobs, making, previewing, pruning, training
+from prunebench.errors import PrunebenchError
+from prunebench.parts import Method
+from prunebench.pruning import BUY, DROP, KEPT
+from prunebench.registry import load
+from prunebench.stages import Graph
+from prunebench_plugins.labelers.none import NoLabeler
+from prunebench_plugins.labelers.probe import Probe
+from prunebench_plugins.scorers.aum import Aum
+from prunebench_plugins.selectors.cutoff import Cutoff
+from prunebench_plugins.selectors.include import Include
+from prunebench_plugins.selectors.random import Random
+from tests.photo_folders import listing, write_labels, write_photos
+
+QUICK = {"method": "probe_aum", "backbone": "pixels", "side": 8, "changes": {"recipe.epochs": 3}}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """60 photos, the labels of 12 of them, and `prune(budget=20)` with a small recipe."""
+    folder = tmp_path / "photos"
+    truth = write_photos(folder)
+    known = dict(list(truth.items())[::5])
+    table = write_labels(tmp_path / "labels.csv", known)
+    made = {"store": tmp_path / "store", "data": tmp_path / "data", "device": "cpu", "workers": 0}
+
+    def prune(**options):
+        return pruning.prune(folder, table, **(QUICK | made | options))
+
+    yield SimpleNamespace(folder=folder, truth=truth, known=known, table=table, prune=prune)
+    making.load_split.cache_clear()
+
+
+def counts(pruned):
+    return [len(pruned.chosen(status)) for status in (KEPT, BUY, DROP)]
+
+
+def request(photos, **options):
+    return pruning.construct_request(
+        **({"folder": photos.folder, "known": photos.table, "budget": 20} | QUICK | options)
+    )
+
+
+# What comes out
+
+
+@pytest.mark.parametrize("budget", [13, 20, 29, 47, 60])
+def test_the_budget_counts_all_labels_and_is_kept_exactly(photos, budget):
+    pruned = photos.prune(budget=budget)
+    assert counts(pruned) == [12, budget - 12, 60 - budget]
+    assert set(pruned.chosen(KEPT)) == set(photos.known)
+    assert list(pruned.files) == sorted(photos.truth)
+
+
+def test_a_ratio_keeps_what_it_does_everywhere(photos):
+    assert counts(photos.prune(ratio=50)) == [12, 18, 30]
+    assert counts(photos.prune(ratio=33)) == [12, 28, 20]  # 60 * 67 // 100 = 40
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "random",
+        "probe_dual",
+        "semi_aum",
+        "semi_dual+known",
+        "prototypicality_pixels",
+        "propagate_aum",
+    ],
+)
+def test_whatever_the_method_what_was_paid_is_kept(photos, method):
+    more = {
+        "probe_dual": {"dual.window": 2, "dual.epochs": 3, "beta.epochs": 3},
+        "semi_aum": {"fixmatch.iterations": 4},
+        "semi_dual+known": {"dual.window": 2, "dual.epochs": 3, "beta.epochs": 3, "fixmatch.iterations": 4},
+        "propagate_aum": {"propagate.neighbours": 5},
+    }
+    pruned = photos.prune(budget=25, method=method, changes=QUICK["changes"] | more.get(method, {}))
+    assert counts(pruned) == [12, 13, 35]
+    assert set(pruned.chosen(KEPT)) == set(photos.known)
+
+
+def test_every_image_has_a_line_with_what_is_known_and_guessed(photos, tmp_path):
+    pruned = photos.prune(budget=20)
+    assert pruned.to_csv(tmp_path / "kept.csv") and not pruned.to_csv(tmp_path / "kept.csv")
+    with (tmp_path / "kept.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["file", "status", "pseudo_label", "confidence", "score"]
+    assert [row["file"] for row in rows] == sorted(photos.truth)
+    for row in rows:
+        if row["status"] == KEPT:
+            assert (row["pseudo_label"], row["confidence"]) == (photos.known[row["file"]], "1")
+        assert 0 < float(row["confidence"]) <= 1 and np.isfinite(float(row["score"]))
+    right = sum(row["pseudo_label"] == photos.truth[row["file"]] for row in rows)
+    assert right == 60  # one bright channel a class: easy
+
+
+def test_a_method_without_labels_and_scores_leaves_these_columns_empty(photos):
+    pruned = photos.prune(budget=20, method="random")
+    assert {
+        name: label for name, label in zip(pruned.files, pruned.pseudo_labels, strict=True) if label
+    } == photos.known
+    assert np.isnan(pruned.scores).all() and np.isfinite(pruned.confidences).sum() == 12
+    assert "d/" not in pruned.text and pruned.text.splitlines()[1].endswith(",")
+
+
+def test_equal_seeds_equal_lists(photos, tmp_path):
+    once = photos.prune(budget=20, method="random").text
+    assert photos.prune(budget=20, method="random", store=tmp_path / "other").text == once
+    assert photos.prune(budget=20, method="random", seed=1).text != once
+    first = photos.prune(budget=20)
+    again = photos.prune(budget=20, store=tmp_path / "other")
+    assert first.text == again.text
+
+
+def test_the_folder_is_left_as_it_was(photos):
+    before = listing(photos.folder)
+    pruning_request = request(photos)
+    previewing.preview(pruning_request, pruning.Workplace.at(device="cpu"))
+    photos.prune(budget=20)
+    assert listing(photos.folder) == before
+
+
+# What it rests on
+
+
+def test_what_is_unknown_is_minus_one_and_reaches_no_training(photos, offer, monkeypatch):
+    paid_only = Method("paid_only", title="P", labeler=NoLabeler(), scorer=Aum(), selector=Cutoff())
+    offer(paid_only, owner="tests")
+    seen = []
+    train = training.train
+
+    def spied(images, labels, recipe, *, index, **more):
+        seen.append(labels[index].min())
+        return train(images, labels, recipe, index=index, **more)
+
+    monkeypatch.setattr(training, "train", spied)
+    dataset = load().dataset(request(photos).spec)
+    images, labels = dataset.load(photos.folder.parent / "data", "train")
+    assert images.shape == (60, 3, 8, 8) and (labels == -1).sum() == 48
+    assert [len(array) for array in dataset.load(photos.folder.parent, "test")] == [0, 0]
+    photos.prune(budget=20)  # the proxy trains on what the probe guessed
+    photos.prune(budget=20, method="paid_only")  # and here on the paid images alone
+    assert seen == [0, 0]
+
+
+def test_the_ledger_knows_what_was_paid(photos):
+    work = pruning.Work(request(photos, budget=24), pruning.Workplace.at(device="cpu"), look=True)
+    assert work.cell.method.annotation == 12 / 60
+    assert work.cell.keep == 24 and work.cell.ratio == 60
+    known = next(s for s in work.ends["subset"].ancestors() if s.kind == "known")
+    assert known.identity["sampling"] == "given" and "seed" not in known.identity
+    assert work.ends["subset"].identity["keep"] == 24 and "ratio" not in work.ends["subset"].identity
+
+
+def test_a_cell_of_a_suite_has_the_key_it_had(matrix):
+    """The exact number is in the identity of a subset only where it was asked for."""
+    cells = matrix("random")
+    (cell,) = cells.cells
+    stage = Graph([cell], {"toy": "0" * 64}).subset(cell)
+    assert stage.identity == {
+        "part": {
+            "part": "random",
+            "kind": "selector",
+            "version": 1,
+            "fields": {"per_class": False, "stream": 0},
+        },
+        "ratio": 50,
+        "seed": [0, "subset", 0],
+    }
+
+
+def test_a_method_is_wrapped_once():
+    wrapped = pruning.including_paid(load().get("methods", "probe_aum"), 0.25)
+    assert wrapped.selector == Include(selector=Cutoff())
+    assert wrapped.labeler == Probe(annotation=0.25, sampling="given")
+    known = pruning.including_paid(load().get("methods", "semi_aum+known"), 0.25)
+    assert known.selector == Include(selector=Cutoff()) and known.title == "Semi-AUM+Cutoff, paid kept"
+    nothing = pruning.including_paid(Method("r", title="R", selector=Random()), 0.25)
+    assert nothing.labeler.name == "none" and nothing.annotation == 0.25
+    moved = pruning.including_paid(load().get("methods", "zcore"), 0.25, "pixels")
+    assert moved.scorer.backbone == "pixels"
+
+
+def test_classes_that_no_label_shows_are_counted(photos):
+    work = pruning.Work(request(photos, classes=5), pruning.Workplace.at(device="cpu"), look=False)
+    assert work.dataset.classes == ("bird", "cat", "dog", "unseen class 1", "unseen class 2")
+
+
+# Nothing is made twice
+
+
+def test_a_second_call_makes_nothing(photos, monkeypatch):
+    text = photos.prune(budget=20).text
+    monkeypatch.setattr(jobs, "run", None)
+    assert photos.prune(budget=20).text == text
+
+
+def test_another_budget_makes_the_selection_alone(photos, monkeypatch):
+    photos.prune(budget=20)
+    made, run = [], jobs.run
+    monkeypatch.setattr(jobs, "run", lambda job, progress: (made.append(job.kind), run(job, progress)))
+    photos.prune(budget=30)
+    assert made == ["subset"]
+
+
+def test_what_a_kill_left_is_gone_on_with(photos, monkeypatch):
+    def killed(_bench):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(making.MAKERS, "dynamics", killed)
+    with pytest.raises(KeyboardInterrupt):
+        photos.prune(budget=20)
+    monkeypatch.undo()
+    made, run = [], jobs.run
+    monkeypatch.setattr(jobs, "run", lambda job, progress: (made.append(job.kind), run(job, progress)))
+    assert counts(photos.prune(budget=20)) == [12, 8, 40]
+    assert made == ["dynamics", "scores", "subset"]
+
+
+def test_more_labels_or_other_images_are_another_request(photos):
+    first = photos.prune(budget=20)
+    more = photos.known | dict([next(item for item in photos.truth.items() if item[0] not in photos.known)])
+    write_labels(photos.table, more)
+    assert counts(photos.prune(budget=20)) == [13, 7, 40]
+    (photos.folder / photos.prune(budget=20).chosen(DROP)[0]).unlink()
+    assert counts(photos.prune(budget=20)) == [13, 7, 39]
+    assert counts(first) == [12, 8, 40]
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"say how much to keep: either --budget LABELS or --ratio PERCENT"),
+        ({"budget": 20, "ratio": 50}, r"say how much to keep: either"),
+        ({"budget": 12}, r"12 labels are paid for .* of 12 to keep none is left to choose; raise --budget"),
+        ({"ratio": 90}, r"12 labels are paid for .* of 6 to keep none is left to choose"),
+        ({"budget": 61}, r"--budget is 61, expected 1 to 60, the images there are"),
+        ({"ratio": 100}, r"--ratio is 100, expected the percent to drop, 0 to 99"),
+        ({"budget": 20, "classes": 2}, r"--classes 2: but .*labels.csv has labels of 3: bird, cat, dog"),
+        ({"budget": 20, "method": "probe_aumm"}, r"no method named 'probe_aumm'. Did you mean 'probe_aum'"),
+        ({"budget": 20, "method": "dual"}, r"method 'dual' buys the labels of all images; choose one that"),
+        ({"budget": 20, "method": "ssl_model"}, r"method 'ssl_model' is a reference for tables"),
+        ({"budget": 20, "method": "elfs_pixels"}, r"temi.annotation is 0.2, expected 0: clustering reads no"),
+        ({"budget": 20, "recipe": "quik"}, r"no recipe named 'quik'. Did you mean 'quick'"),
+        ({"budget": 20, "backbone": "pixel"}, r"no backbone named 'pixel'. Did you mean 'pixels'"),
+        ({"budget": 20, "changes": {"dual.window": 3}}, r"--set dual.window: probe_aum has no such part"),
+        ({"budget": 20, "on_bad": "ignore"}, r"no way named 'ignore'. Known: fail, skip."),
+        ({"budget": 20, "colour": 1}, r"no option of prune named 'colour'"),
+        ({"budget": 20, "side": 0}, r"--side is 0, expected above 0 pixels"),
+    ],
+)
+def test_a_wrong_request_is_one_line(photos, options, message):
+    with pytest.raises(PrunebenchError, match=message) as told:
+        photos.prune(**options)
+    assert "\n" not in str(told.value)
+
+
+def test_labels_of_files_that_are_not_there_are_one_line(photos):
+    write_labels(photos.table, photos.known | {"cat.png": "cat"})
+    with pytest.raises(
+        PrunebenchError, match=r"labels.csv lists 1 file\(s\) that are no images in .*: cat.png$"
+    ):
+        photos.prune(budget=20)
+
+
+def test_images_that_cannot_be_read_stop_it_or_are_left_out(photos):
+    broken = [name for name in photos.truth if name not in photos.known][:2]
+    for name in broken:
+        (photos.folder / name).write_bytes(b"no image")
+    with pytest.raises(PrunebenchError, match=r"2 of the 60 images in .* cannot be read"):
+        photos.prune(budget=20)
+    pruned = photos.prune(budget=20, on_bad="skip")
+    assert counts(pruned) == [12, 8, 38] and not {*broken} & {*pruned.files}
+
+
+def test_nothing_is_kept_in_the_folder(photos):
+    for place in ("store", "data"):
+        with pytest.raises(
+            PrunebenchError, match=rf"--{place} .* lies in .*photos, where nothing is written"
+        ):
+            photos.prune(budget=20, **{place: photos.folder / place})
+
+
+def test_a_part_that_fails_is_one_line(photos):
+    with pytest.raises(PrunebenchError, match=r"^labels propagate\(.*: .*neighbours"):
+        photos.prune(budget=20, method="propagate_aum", changes={"propagate.neighbours": 60})
+
+
+def test_weights_that_are_absent_name_another_backbone(photos):
+    wanted = request(photos, backbone="dino_vitb16")
+    with pytest.raises(
+        PrunebenchError, match=r"needs .*; or choose another with --backbone, such as pixels$"
+    ):
+        previewing.preview(wanted, pruning.Workplace.at(device="cpu"))
+
+
+# What it will cost
+
+
+def test_a_preview_tells_without_making_anything(photos, tmp_path):
+    write_labels(photos.table, photos.known | {max(photos.known): "eel"})
+    place = pruning.Workplace.at(device="cpu")
+    found = previewing.preview(request(photos, budget=24, classes=5), place)
+    assert (found.images, found.paid, found.keep, found.stored) == (60, 12, 24, False)
+    assert sum(found.classes.values()) == 12 and found.classes["eel"] == 1
+    assert found.classes["unseen class 1"] == 0
+    assert found.backbones == ("pixels",)
+    assert found.seconds > 0 and found.untold == ("labels of probe",)
+    # 60 images of 3 x 8 x 8 bytes, as float32, and three epochs of seven float32.
+    assert found.disk == 60 * 192 + 60 * 192 * 4 + 60 * 3 * 7 * 4
+    assert found.warnings == (
+        "1 class(es) with a single label: eel",
+        "1 class(es) without a label, which nothing can recognise",
+    )
+    assert not (tmp_path / "store").exists() and not (tmp_path / "data").exists()
+
+
+def test_a_preview_of_what_is_stored_says_so(photos):
+    photos.prune(budget=20)
+    place = pruning.Workplace.at(device="cpu")
+    found = previewing.preview(request(photos), place)
+    assert (found.stored, found.seconds, found.disk) == (True, 0.0, 0)
+    other = previewing.preview(request(photos, method="semi_aum"), place)
+    assert other.untold == ("labels of fixmatch",) and not other.stored
+
+
+def test_free_space_is_that_of_the_nearest_folder_there_is(tmp_path):
+    assert previewing.free(tmp_path / "not" / "there") > 0
