@@ -73,7 +73,7 @@ def evaluate(
     *,
     folder: str | Path | None = None,
     holdout: float = 0.1,
-    seeds: int = 3,
+    seeds: int = 10,
     side: int | None = None,
     recipe: str = "quick",
     on_bad: str | None = None,

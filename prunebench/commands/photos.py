@@ -115,7 +115,7 @@ def evaluate(
     holdout: Annotated[
         float, typer.Option("--holdout", help="Share of the labelled images to test on, in 0..1.")
     ] = 0.1,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many trainings of each.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many trainings of each.")] = 10,
     folder: Annotated[
         Path | None, typer.Option("--folder", help="Where the images are. [default: as for prune]")
     ] = None,
