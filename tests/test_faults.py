@@ -72,6 +72,15 @@ def test_so_does_one_killed_again_and_again(command, spawn, process, tmp_path):
     kill_and_resume(command, spawn, process, tmp_path, [0, 1, 2, 4, 7, 11, 16, 20, 26, 30, 32])
 
 
+@pytest.fixture
+def heard():
+    """Let children hear Ctrl-C even where these tests run in the background, which is deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_a_run_stopped_by_ctrl_c_stops_soon_and_leaves_no_litter(command, spawn, tmp_path):
     endless = command("stopped").replace("epochs=2", "epochs=5000")
     run = spawn(f"{endless} --workers 2")
