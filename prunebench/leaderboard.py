@@ -15,7 +15,7 @@ QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty cl
 DEMONSTRATION = "> Demonstration. Says nothing about the paper's datasets."
 TUNING = {
     "default": "default",
-    "search": "search, each value chosen by labels that the labeler gave to a tenth of the training images",
+    "search": "search, each value chosen by the labeler's labels of a tenth of the labelled images",
     "published": "published, the cutoffs printed for Semi-AUM, which may have been chosen on the test split",
     "oracle_test": "oracle, each value chosen on the test split: to study the gap, never a result",
 }
@@ -163,13 +163,15 @@ def accuracy_table(board: Board) -> Table:
     ]
     seen = [(rows[0].title, backbone) for rows in methods for backbone in rows[0].pretraining]
     notes += [f"{title} uses a pretrained backbone, {backbone}." for title, backbone in seen]
+    if board.rows[0].tuning == "oracle_test":
+        notes.append("Values were chosen with true labels and the test split: nothing here is a result.")
     return Table("Accuracy", header, body, notes)
 
 
 def _marks(board: Board, ratio: int) -> dict[str, str]:
     """Return the marks of the best and second method at a ratio, among those that may have one."""
     means: dict[str, float] = {}
-    for rows in board.methods(reference=False):
+    for rows in board.methods(reference=False) if board.rows[0].tuning != "oracle_test" else []:
         found = at(rows, ratio)
         if label_usage(rows[0]) != "full" and found and complete(found, board.page):
             means[rows[0].method] = summarise([row.accuracy for row in found.values()]).mean
@@ -311,12 +313,16 @@ def tuned_table(board: Board) -> Table | None:
     return Table("Tuned values", header, body, notes) if body else None
 
 
+def _setting(row: Result) -> tuple[object, ...]:
+    return row.dataset_hash, row.recipe, row.repeats, row.protocol_version
+
+
 def regret_table(board: Board) -> Table | None:
     """What the search lost against a choice on the test split, where both were run."""
     own = board.rows[0]
     oracle: dict[str, list[Result]] = {}
     for row in board.page.rows:
-        same = (row.dataset_hash, row.recipe, row.repeats) == (own.dataset_hash, own.recipe, own.repeats)
+        same = _setting(row) == _setting(own)
         if row.tuning == "oracle_test" and same and not board.page.stale(row):
             oracle.setdefault(row.method, []).append(row)
     body = []
@@ -428,6 +434,8 @@ def header_lines(board: Board) -> list[str]:
         "pipeline": "each seed repeats everything: label draw, labeler, proxy, scores, selection, training",
         "training": "each seed repeats selection and training only, on the scores of one pipeline",
     }[row.repeats]
+    if row.tuning in ("search", "oracle_test") and row.repeats == "pipeline":
+        repeats += "; tuned values were chosen once, on the pipeline of seed 0"
     demonstration = [DEMONSTRATION] if row.recipe == "tiny" and not board.page.note else []
     return [
         *demonstration,

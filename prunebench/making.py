@@ -33,7 +33,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.identity import construct, identity
 from prunebench.images import Images, Vectors, sliced
 from prunebench.parts import Dataset, Labeler, Part, Progress, Recipe, Selector
-from prunebench.sampling import apportion, draw_labels, kept
+from prunebench.sampling import apportion, draw_labels, kept, share
 from prunebench.stages import Job
 from prunebench.store import Store
 from prunebench.tuning import settled
@@ -88,7 +88,7 @@ class Bench:
         """The training images."""
         return load_split(self.dataset, Path(self.job.data), "train")[0]
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the training images, or () where they have none."""
         names = self.dataset.names(Path(self.job.data))
@@ -218,8 +218,7 @@ def _proxy(bench: Bench) -> tuple[Images, Recipe]:
     """Return what the proxy network sees, and how it trains: on images, or an MLP on embeddings."""
     if bench.recipe.proxy_backbone is None:
         return bench.images, bench.recipe
-    plain = replace(bench.recipe, network="mlp", crop=0, flip=False, side=None, resized_crop=None)
-    return Vectors(bench.embeddings()), plain
+    return Vectors(bench.embeddings()), bench.recipe.on_vectors()
 
 
 def make_labels(bench: Bench) -> Labels:
@@ -321,12 +320,21 @@ def _held_out(bench: Bench) -> Array:
     if not what["held_out"]:
         return np.arange(0)
     _root, stream, repeat = what["split"]
-    rng, drawn = seeds.stream(stream, repeat), []
+    rng, drawn = seeds.stream(stream, repeat), [np.arange(0)]
     for paid in (True, False):
         these = np.flatnonzero((labels.values >= 0) & (labels.paid == paid))
         if len(these):
-            drawn.append(these[draw_labels(labels.values[these], what["held_out"], "stratified", rng)])
-    return np.sort(np.concatenate(drawn))
+            # Rounded up among the paid ones: else one too many could be left for who keeps them all.
+            count = (
+                int(np.ceil(len(these) * what["held_out"] - 1e-9))
+                if paid
+                else share(len(these), what["held_out"])
+            )
+            drawn.append(these[draw_labels(labels.values[these], count / len(these), "stratified", rng)])
+    held_out = np.sort(np.concatenate(drawn))
+    if not len(held_out):
+        raise PrunebenchError("no image has a label, so none can be held out for the search")
+    return held_out
 
 
 def make_validation(bench: Bench) -> Validation:
@@ -335,13 +343,16 @@ def make_validation(bench: Bench) -> Validation:
 
     candidate, labels, held_out = bench.input("candidate"), bench.input("labels").values, _held_out(bench)
     index = candidate.index
-    if len(held_out):
+    if bench.job.identity["held_out"]:
         index = index[labels[index] >= 0]
         test = bench.images.take(held_out), labels[held_out]
     else:
         labels = bench.truth
         test = load_split(bench.dataset, Path(bench.job.data), "test")
-    pruned = 100 * (candidate.images - len(candidate)) // candidate.images
+    if len(index) < 2:  # the worst that can be said of a value: nothing it keeps can be trained on
+        return Validation(accuracy=0.0)
+    pool = candidate.images - len(held_out)
+    pruned = 100 * (pool - len(candidate)) // pool
     recipe = replace(bench.recipe.at(pruned), evaluate_every=sys.maxsize)  # only the last epoch counts
     trained = training.train(
         bench.images,

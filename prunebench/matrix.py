@@ -142,7 +142,7 @@ class Matrix:
             tuning=cell.tuning,
             tuned_on=tuned_on,
             tuned=tuned,
-            trials=sum(stage.kind == "validation" for stage in target.ancestors()),
+            trials=sum(stage.kind == "validation" for stage in target.ancestors()) if tuned else 0,
             changes=dict(self.changes),
             ratio=cell.ratio,
             seed=cell.seed,
@@ -181,8 +181,8 @@ class Matrix:
         if choices:
             values = {name.partition("/")[2]: stage.key for name, stage in choices.items()}
             return SEARCHED[cell.tuning], {n: self.store.read(k, Choice).value for n, k in values.items()}
-        if cell.printed is not None:
-            return "the paper, perhaps on the test split", {"cutoff": cell.printed}
+        if cell.cutoff is not None:
+            return "the paper, perhaps on the test split", {"cutoff": cell.cutoff}
         return "nothing", {}
 
     def _labels(self, cell: Cell, subset: Subset) -> tuple[int, int]:
@@ -194,23 +194,28 @@ class Matrix:
             return 0, len(subset) if cell.method.final == "truth" else 0
         if cell.method.annotation == 1:
             return subset.images, subset.images
-        upstream = (stage for end in self.graph.ends(cell) for stage in end.ancestors())
-        draw = next(stage for stage in upstream if stage.kind == "known")
-        paid = self.store.read(draw.key, Labels).paid.copy()
+        labeler = (cell.method.beside or cell.method).labeler
+        assert labeler is not None
+        paid = self.store.read(self.graph.known(cell, labeler).key, Labels).paid.copy()
         handed_out = int(paid.sum())
         if cell.method.final == "truth":
             paid[subset.index] = True
         return handed_out, int(paid.sum())
 
     def _seconds(self, target: Stage) -> tuple[dict[str, float], dict[str, float]]:
-        """Sum the seconds of a cell's stages by kind, as if it had been run alone: all, and on a GPU."""
+        """Sum the seconds of a cell's stages by kind, as if it had been run alone: all, and on a GPU.
+
+        What a search made and the cell itself does not need counts as "search", whatever it is.
+        """
         seconds: dict[str, float] = {}
         gpu: dict[str, float] = {}
+        own = {stage.key for stage in target.ancestors(searching=False)}
         for stage in target.ancestors():
             if stage.key in self.store:
+                kind = stage.kind if stage.key in own else "search"
                 manifest = self.store.manifest(stage.key)
                 for table in (seconds, gpu) if manifest["device"] == "cuda" else (seconds,):
-                    table[stage.kind] = round(table.get(stage.kind, 0.0) + manifest["seconds"], 4)
+                    table[kind] = round(table.get(kind, 0.0) + manifest["seconds"], 4)
         return seconds, gpu
 
 

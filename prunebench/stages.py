@@ -83,15 +83,16 @@ class Stage:
         trained_on = {"accuracy": "subset", "validation": "candidate"}.get(self.kind)
         return self.inputs[trained_on].ratio if trained_on else own
 
-    def ancestors(self) -> Iterator[Stage]:
-        """Yield this stage and all it depends on, inputs first, each once."""
+    def ancestors(self, *, searching: bool = True) -> Iterator[Stage]:
+        """Yield this stage and all it depends on, inputs first, each once; `searching`: choices included."""
         seen: set[str] = set()
 
         def visit(stage: Stage) -> Iterator[Stage]:
             if stage.key not in seen:
                 seen.add(stage.key)
-                for upstream in stage.inputs.values():
-                    yield from visit(upstream)
+                for name, upstream in stage.inputs.items():
+                    if searching or not name.startswith("choice/"):
+                        yield from visit(upstream)
                 yield stage
 
         yield from visit(self)

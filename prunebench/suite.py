@@ -6,7 +6,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -20,7 +20,7 @@ from prunebench.published import cutoffs
 from prunebench.registry import NAME, Registry
 from prunebench.shipped import read_toml, shipped
 from prunebench.store import canonical
-from prunebench.tuning import RULES, SEARCHED, Search, searches, settled
+from prunebench.tuning import RULES, SEARCHED, Search, held, searches, settled
 
 if TYPE_CHECKING:
     from prunebench.results import Result
@@ -114,7 +114,7 @@ class Cell:
     tuning: str
     proxy: Backbone | None = None  # the recipe's proxy_backbone, made
     searches: tuple[Search, ...] = ()  # what the tuning rule searches for this method, in order
-    printed: float | None = None  # the cutoff that a paper printed for this ratio
+    printed: tuple[tuple[int, float], ...] = ()  # the cutoffs that a paper printed, by ratio
     keep: int | None = None  # how many images exactly, where that is no ratio
 
     @property
@@ -126,10 +126,15 @@ class Cell:
     def selector(self) -> Selector:
         """The method's selector with the fields that depend on the ratio filled in."""
         selector = self.method.selector
-        if self.printed is not None and self.method.beside is None:
+        if self.cutoff is not None:
             names = next(search.parts for search in self.searches if search.grid.field == "cutoff")
-            selector = settled(selector, "cutoff", names, self.printed)  # type: ignore[assignment]
+            selector = settled(selector, "cutoff", names, self.cutoff)  # type: ignore[assignment]
         return selector.at(self.ratio)
+
+    @property
+    def cutoff(self) -> float | None:
+        """The cutoff that a paper printed for this cell, where it is to be taken."""
+        return None if self.method.beside else dict(self.printed).get(self.ratio)
 
     @property
     def searched(self) -> tuple[Search, ...]:
@@ -150,6 +155,7 @@ class Cell:
             **({"proxy": identity(self.proxy)} if self.proxy else {}),
             "tuning": self.tuning,
             **({"searches": tried} if tried and self.tuning in SEARCHED else {}),
+            **({"printed": [list(pair) for pair in self.printed]} if self.printed else {}),
             "repeats": self.repeats,
             "protocol": PROTOCOL,
         } | ({} if self.method.final == "truth" else {"final": self.method.final})
@@ -256,6 +262,24 @@ class Resolver:
             raise PrunebenchError(f"method {name!r} in suite {self.suite.name!r} needs a selector")
         return Method(name=name, title=table.get("title", name), **parts)  # type: ignore[arg-type]
 
+    def check_grids(self) -> None:
+        """Raise PrunebenchError where the suite has grids for a part that is none."""
+        known = {*self.registry.found["scorers"], *self.registry.found["selectors"]}
+        for name in self.suite.file.grids:
+            if name not in known:
+                raise unknown(
+                    f"scorer or selector in [grids] of {self.suite.path.name}", name, known, "docs/tuning.md"
+                )
+
+    def fixed(self, method: Method) -> set[tuple[str, str]]:
+        """Return the (part, field) of a method that were set by hand, by --set or in a suite's own table."""
+        own = self.method(method.name.partition("{")[0])
+        parts = (part for top in (own.scorer, own.selector) if top for part in held(top))
+        found = {
+            (part.name, e.name) for part in parts for e in fields(part) if e.name not in at_defaults(part)
+        }
+        return found | {path.rpartition(".")[::2] for path in self.filters.changes}
+
     def resolved(self, method: Method, defaults: Mapping[str, Mapping[str, Any]]) -> Method:
         """Fill in what recipe and flags say about the parts of a method, and its backbones."""
         used: dict[str, Any] = {}
@@ -334,6 +358,7 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
     tuning = filters.tuning or file.tuning
     if tuning not in RULES:
         raise unknown("tuning rule", tuning, RULES, "docs/suites.md")
+    resolver.check_grids()
     found: list[Cell] = []
     for dataset_name in filters.datasets or file.datasets:
         dataset = resolver.dataset(dataset_name)
@@ -345,7 +370,9 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
         if MATCHED in wanted:
             methods += [_matched(m, registry) for m in methods if 0 < m.annotation < 1 and not m.reference]
         for method in methods:
-            tried = searches(method.beside or method, file.grids)
+            fixed = resolver.fixed(method.beside or method)
+            tried = searches(method.beside or method, file.grids, fixed)
+            printed = _printed(method.beside or method, dataset, tried) if tuning == "published" else ()
             ratios = filters.ratios or file.ratios if method.ratio is None else [method.ratio]
             for ratio in ratios:
                 method.selector.at(ratio)  # an impossible ratio is an error before anything runs
@@ -362,7 +389,7 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
                         tuning=tuning,
                         proxy=proxy,
                         searches=tried,
-                        printed=_printed(tuning, method.beside or method, dataset, ratio),
+                        printed=printed,
                     )
                     for seed in seeds
                 ]
@@ -370,13 +397,13 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
     return list(dict.fromkeys(found))  # what was named twice is run once
 
 
-def _printed(tuning: str, method: Method, dataset: Dataset, ratio: int) -> float | None:
-    """Return the cutoff to take as printed: None under another rule, or where the paper printed none."""
-    if tuning != "published":
-        return None
-    about = (method.name, dataset.name, ratio)
-    found = (line for line in cutoffs() if (line.method, line.dataset, line.ratio) == about)
-    return next((line.cutoff for line in found if line.reading != MISREAD), None)
+def _printed(method: Method, dataset: Dataset, tried: Sequence[Search]) -> tuple[tuple[int, float], ...]:
+    """Return the cutoffs that the paper printed for a method on a dataset; none where none is open."""
+    if not any(search.grid.field == "cutoff" for search in tried):
+        return ()
+    about = (method.name.partition("{")[0], dataset.name)
+    found = (line for line in cutoffs() if (line.method, line.dataset) == about and line.reading != MISREAD)
+    return tuple((line.ratio, line.cutoff) for line in found)
 
 
 def seed_list(seeds: int | list[int]) -> list[int]:
