@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch.utils.data import Subset
 
 T = TypeVar("T")
+Source = tuple[Dataset, Path, str]  # a dataset, the data folder, and the fingerprint of the content
 
 
 class CellsFailedError(PrunebenchError):
@@ -119,7 +120,7 @@ def load_subset(
 
     if source is not None:
         require(method is None and ratio is None, "method and ratio", (method, ratio), "unset with a source")
-        images, index = _from_file(
+        where, index = _from_file(
             Path(source), dataset, suite, Store(folder("store", store)), folder("data", data)
         )
     else:
@@ -130,8 +131,8 @@ def load_subset(
         matrix = choose_one(suite, filters, store=store, data=data)
         matrix.fetch()
         kept = exporting.kept_by(matrix, command(suite, filters, store=store, data=data))
-        images, index = _pictures(kept.cell.dataset, kept.data, kept.row.dataset_hash), kept.index
-    pictures = TrainingImages(*images, transform)
+        where, index = (kept.cell.dataset, kept.data, kept.row.dataset_hash), kept.index
+    pictures = TrainingImages(where, transform)
     return loading.Subset(cast("loading.Dataset[tuple[Any, int]]", pictures), index.tolist())
 
 
@@ -139,18 +140,18 @@ class TrainingImages:
     """The training images of a dataset, for torch's data loaders: item i is (image, label).
 
     image: uint8 [channels, height, width], or what `transform` makes of it. label: int. classes: their
-    names. mean, std: of each channel, in 0..1, for a transform that normalises.
+    names. mean, std: of each channel, in 0..1, for a transform that normalises. source: dataset, data folder
+    and fingerprint.
     """
 
-    def __init__(
-        self,
-        images: Images,
-        labels: Array,
-        classes: tuple[str, ...],
-        transform: Callable[[torch.Tensor], Any] | None,
-    ) -> None:
-        self.images, self.labels, self.classes, self.transform = images, labels, classes, transform
-        self.mean, self.std = images.mean, images.std
+    def __init__(self, source: Source, transform: Callable[[torch.Tensor], Any] | None) -> None:
+        self.source, self.transform = source, transform
+        self.images, self.labels, self.classes = _pictures(*source)
+        self.mean, self.std = self.images.mean, self.images.std
+
+    def __reduce__(self) -> tuple[type[TrainingImages], tuple[Any, ...]]:
+        """Pickle where the images are, not what they are: another process loads, or maps, them for itself."""
+        return TrainingImages, (self.source, self.transform)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -162,11 +163,8 @@ class TrainingImages:
         return image if self.transform is None else self.transform(image), int(self.labels[place])
 
 
-Pictures = tuple[Images, Array, tuple[str, ...]]
-
-
 @lru_cache(maxsize=1)  # several subsets of one dataset share its images
-def _pictures(dataset: Dataset, data: Path, _fingerprint: str) -> Pictures:
+def _pictures(dataset: Dataset, data: Path, _fingerprint: str) -> tuple[Images, Array, tuple[str, ...]]:
     array, labels = dataset.load(data, "train")
     images = Images(array, mean=dataset.mean, std=dataset.std)
     return images, np.asarray(labels, np.int64), dataset.classes
@@ -174,8 +172,8 @@ def _pictures(dataset: Dataset, data: Path, _fingerprint: str) -> Pictures:
 
 def _from_file(
     path: Path, dataset: str | None, suite: str | Path, store: Store, data: Path
-) -> tuple[Pictures, Array]:
-    """Return the images of a dataset, and which of them a file lists; raise unless it fits."""
+) -> tuple[Source, Array]:
+    """Return where the images of a dataset are, and which of them a file lists; raise unless it fits."""
     index, manifest = exporting.read(path)
     if dataset is None and manifest is not None and manifest.dataset in load().found["datasets"]:
         dataset = manifest.dataset
@@ -190,12 +188,13 @@ def _from_file(
             f"{path} is of {manifest.dataset} with fingerprint {manifest.fingerprint[:12]}, but {found.name} "
             f"here has {fingerprint[:12]}; load it with the images it was made of"
         )
-    pictures = _pictures(found, data, fingerprint)
-    if index.max(initial=-1) >= len(pictures[0]):
+    source = found, data, fingerprint
+    images, _, _ = _pictures(*source)
+    if index.max(initial=-1) >= len(images):
         raise PrunebenchError(
-            f"{path} lists image {index.max()}, but {found.name} has {len(pictures[0])}; choose its dataset"
+            f"{path} lists image {index.max()}, but {found.name} has {len(images)}; choose its dataset"
         )
-    return pictures, index
+    return source, index
 
 
 def _filters(

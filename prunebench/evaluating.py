@@ -99,6 +99,7 @@ def evaluate(
             f"{kept} is not as prunebench prune wrote it with this --store, so name its folder: "
             "--folder FOLDER"
         )
+    place.check_outside(Path(where))
     spec = {
         "family": "photos",
         "path": str(Path(where).expanduser().resolve()),
@@ -116,7 +117,7 @@ def evaluate(
     cells = [cell for trial in trials for cell in trial.cells]
     matrix = place.matrix(cells, {trial.dataset.name: trial.spec for trial in trials})
     ends = [stage for trial in trials for stage in trial.ends]
-    make_all(matrix, ends, workers)
+    make_all(matrix, ends, workers, trials[0].dataset, trials[0].root)  # of the same files as the others
     found = [place.store.read(stage.key, Accuracy) for stage in ends]
     return Comparison(
         folder=Path(where),

@@ -136,6 +136,8 @@ def write(kept: Kept, output: str) -> bool:
     something else is there, or where a folder is asked for and the images are no files.
     """
     path = Path(output).expanduser()
+    if path.name in ("", ".."):
+        raise PrunebenchError(f"--output {output}: name a file or a folder that is to be made")
     if path.suffix in WRITERS and not output.endswith("/") and not path.is_dir():
         content = WRITERS[path.suffix](kept)
         if path.exists():

@@ -129,6 +129,10 @@ class Recipe:
         steps = self.final_iterations or self.iterations
         return replace(self, iterations=steps, final_iterations=None, proxy_backbone=None)
 
+    def on_vectors(self) -> Recipe:
+        """Return this recipe for an MLP on embeddings, of which nothing can be cropped or mirrored."""
+        return replace(self, network="mlp", crop=0, flip=False, side=None, resized_crop=None)
+
     def seen(self, resolution: int) -> int:
         """Return the side of what networks see of images of `resolution` pixels.
 

@@ -156,22 +156,51 @@ def write_once(path: Path, text: str, option: str = "--output") -> bool:
 
     A file that says the same already stays as it is. Raise PrunebenchError where it says something else.
     """
-    content = text.encode()
+    content, target = text.encode(), path.expanduser()
+    taken = PrunebenchError(
+        f"{path} exists and holds something else, which may be your work; "
+        f"remove it or choose another {option}"
+    )
     with writing(path, option):
-        if path.exists():
-            if path.is_file() and path.read_bytes() == content:
+        if target.exists():
+            if target.is_file() and target.read_bytes() == content:
                 return False
-            raise PrunebenchError(
-                f"{path} exists and holds something else, which may be your work; "
-                f"remove it or choose another {option}"
-            )
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
+            raise taken
+        beside = _beside(target)
         try:
             beside.write_bytes(content)
-            beside.replace(path)
+            _become(beside, target)
+        except FileExistsError:
+            raise taken from None
         finally:
             beside.unlink(missing_ok=True)
     return True
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}")
+
+
+def _become(beside: Path, target: Path) -> None:
+    """Move a file; raise FileExistsError rather than write over what appeared there meanwhile."""
+    try:
+        os.link(beside, target)
+    except FileExistsError:
+        raise
+    except OSError:  # there are no links on some disks, such as memory cards
+        if target.exists():
+            raise FileExistsError(target) from None
+        beside.replace(target)
+
+
+def check_writable(path: Path, option: str = "--output") -> None:
+    """Raise PrunebenchError where no file can be written at `path`, before there is anything to write."""
+    target = path.expanduser()
+    if target.is_dir():
+        raise PrunebenchError(f"{option} {path} is a folder; name a .csv in it")
+    with writing(path, option):  # a disk that is not to be written says so to whoever tries
+        _beside(target).touch()
+        _beside(target).unlink()
 
 
 def check_outside(folder: Path, path: Path, option: str) -> None:

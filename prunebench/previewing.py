@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import redirect_stderr
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +63,7 @@ def preview(request: Request, place: Workplace) -> Preview:
     cell, sizes = work.cell, Counter(work.known.values())
     return Preview(
         images=len(work.names),
-        classes={name: sizes[name] for name in work.dataset.classes},
+        classes={name: sizes[name] for name in work.classes},
         keep=work.keep,
         method=cell.method.title,
         backbones=_backbones(cell),
@@ -69,7 +71,7 @@ def preview(request: Request, place: Workplace) -> Preview:
         untold=tuple(dict.fromkeys(cost.untold)),
         disk=cost.disk,
         stored=not needed,
-        warnings=tuple(_warnings(sizes, work.dataset.classes)),
+        warnings=tuple(_warnings(sizes, work.classes)),
     )
 
 
@@ -102,7 +104,10 @@ class _Cost:
         self.seconds, self.untold, self.disk = 0.0, list[str](), 0
         self.embedded: dict[str, tuple[float, int]] = {}
         if not work.read:
-            self.seconds += self._reading() * self.images
+            if (each := self._reading()) is None:
+                self.untold.append("reading the images")
+            else:
+                self.seconds += each * self.images
             self.disk += self.images * 3 * work.request.side**2
         if not needed:
             return
@@ -134,13 +139,13 @@ class _Cost:
         recipe = construct(Recipe, stage.identity["recipe"], "recipe")
         shape = {"channels": 3, "resolution": self.work.request.side}
         if "embeddings/0" in stage.inputs:
-            recipe = replace(recipe, network="mlp", crop=0, flip=False)
+            recipe = recipe.on_vectors()
             width = self._embedding(stage.inputs["embeddings/0"])[1]
             shape = {"channels": width, "resolution": 1}
         if not shape["channels"]:
             self.untold.append(f"dynamics of {_named(stage)}")
             return
-        classes = len(self.work.dataset.classes)
+        classes = len(self.work.classes)
         device = self.work.place.device
         each = training.seconds_per_image(recipe, classes=classes, device=device, **shape)
         passes = recipe.iterations * recipe.batch if recipe.iterations else recipe.epochs * self.images
@@ -169,18 +174,21 @@ class _Cost:
             width = found.shape[1]
         return max(0.0, spent[-1] - spent[-2]) / (PROBED[1] - PROBED[0]), width
 
-    def _reading(self) -> float:
-        """Return the seconds it takes to read one image, from a few all over the folder."""
+    def _reading(self) -> float | None:
+        """Return the seconds to read one image, from a few all over the folder; None if none is readable."""
         names, request = self.work.names, self.work.request
-        spent = []
+        spent, read = [], list[str]()
         for count in PROBED:
             places = np.unique(np.linspace(0, len(names) - 1, min(count, len(names)), dtype=int))
             begin = time.perf_counter()
-            with tempfile.TemporaryDirectory() as root:
-                self.work.dataset.readable(  # type: ignore[attr-defined]
+            # What it would tell of bad files lies in a folder that is gone at once.
+            with tempfile.TemporaryDirectory() as root, redirect_stderr(io.StringIO()):
+                read = self.work.dataset.readable(  # type: ignore[attr-defined]
                     request.folder.expanduser(), [names[n] for n in places], Path(root), request.side, "skip"
                 )
             spent.append(time.perf_counter() - begin)
+        if not read:
+            return None
         return max(0.0, spent[1] - spent[0]) / (PROBED[1] - PROBED[0])
 
 

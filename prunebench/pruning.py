@@ -53,6 +53,8 @@ def draw(
     while left and len(chosen) < labels:
         asked, left = left[: labels - len(chosen)], left[labels - len(chosen) :]
         chosen += family.readable(top, asked, root, GLANCE, on_bad)
+    if not chosen:
+        raise PrunebenchError(f"none of the {len(names)} images in {top} can be read")
     photos.check_count("--labels", labels, len(chosen))
     return chosen
 
@@ -132,6 +134,11 @@ class Workplace:
             device=choosing.pick_device(device),
         )
 
+    def check_outside(self, folder: Path) -> None:
+        """Raise PrunebenchError where the store or the data lie in a folder of photos."""
+        for option, where in (("--store", self.store.root), ("--data", self.data)):
+            photos.check_outside(folder, where, option)
+
     def matrix(self, cells: Sequence[Cell], specs: Mapping[str, Any]) -> Matrix:
         """Return the matrix of some cells here; specs: what each dataset is made from, by name."""
         return Matrix(list(cells), self.store, self.data, self.device, datasets=specs)
@@ -143,7 +150,7 @@ class Pruned:
 
     status: "keep_labelled" for what was paid for, "to_label" for what is worth a label, "drop".
     pseudo_labels: what the labeler said, "" where nothing. confidences, scores: float [n], NaN where
-    there is none; a higher score is harder.
+    there is none; a higher score is harder. left_out: how many images cannot be read and have no line.
     """
 
     files: tuple[str, ...]
@@ -151,6 +158,7 @@ class Pruned:
     pseudo_labels: tuple[str, ...]
     confidences: Array
     scores: Array
+    left_out: int
 
     def chosen(self, *status: str) -> list[str]:
         """Return the files of some status."""
@@ -200,7 +208,7 @@ def construct_request(**values: Any) -> Request:
 def make(request: Request, place: Workplace, workers: int = 1) -> Pruned:
     """Make what is missing in the store, and say what became of each image. Raise as `prune` does."""
     work = Work(request, place, look=True)
-    make_all(work.matrix, list(work.ends.values()), workers)
+    make_all(work.matrix, list(work.ends.values()), workers, work.dataset, work.root)
     found = _pruned(work)
     remember(found.text, request, place.store)
     return found
@@ -211,8 +219,7 @@ class Work:
 
     def __init__(self, request: Request, place: Workplace, look: bool) -> None:
         self.request, self.place = request, place
-        for option, where in (("--store", place.store.root), ("--data", place.data)):
-            photos.check_outside(request.folder, where, option)
+        place.check_outside(request.folder)
         known = photos.read_labels(request.known)
         names = photos.scan(request.folder)
         photos.check_files(request.known, known, names, request.folder)
@@ -220,7 +227,10 @@ class Work:
         self.dataset.classes  # noqa: B018 - too few, or more than were said to be, is an error before all else
         self.root = dataset_key(self.dataset, place.data, place.store, look=look)
         self.names = self.dataset.names(place.data) if self.read else tuple(names)
+        # Reading the images takes its time; what is said of the labels is what they are after that, once.
+        self.classes, known = self.dataset.classes, photos.read_labels(request.known)
         there = set(self.names)
+        self.left_out = len({*names} - there)
         self.known = {name: label for name, label in known.items() if name in there}
 
     @property
@@ -323,15 +333,32 @@ def including_paid(method: Method, share: float, backbone: str | None = None) ->
     return Method(method.name, title=title, **parts)  # type: ignore[arg-type]
 
 
-def make_all(matrix: Matrix, ends: Iterable[Stage], workers: int | None) -> None:
-    """Make what is missing of these stages, with progress; raise PrunebenchError where one fails."""
+def make_all(matrix: Matrix, ends: Iterable[Stage], workers: int | None, dataset: Dataset, root: str) -> None:
+    """Make what is missing of these stages, with progress; raise PrunebenchError where one fails.
+
+    root: the key of the dataset when the stages were named. Each reads labels and photos for itself; so
+    where these are others in the end, what was made is forgotten again, and that is an error too.
+    """
     wanted = {stage.key: stage for stage in ends}
-    if not schedule.missing(wanted.values(), matrix.store):
-        return
-    matrix.check_device()
-    load_split.cache_clear()  # which knows photos by their place, where there may be others since
-    for key, why in make_stages(matrix, wanted, learnt(matrix), workers=workers).items():
+    failures: Mapping[str, str] = {}
+    if missing := schedule.missing(wanted.values(), matrix.store):
+        matrix.check_device()
+        load_split.cache_clear()  # which knows photos by their place, where there may be others since
+        failures = make_stages(matrix, wanted, learnt(matrix), workers=workers)
+    if _key_now(matrix, dataset) != root:
+        for key in missing:
+            matrix.store.remove(key)
+        raise PrunebenchError("the labels or the photos changed meanwhile; run it again")
+    for key, why in failures.items():
         raise PrunebenchError(f"{wanted[key].kind} {wanted[key].title}: {why}")
+
+
+def _key_now(matrix: Matrix, dataset: Dataset) -> str:
+    """Return the key of a dataset as it is now, "" where it cannot be read any more."""
+    try:
+        return dataset_key(dataset, matrix.data, matrix.store)
+    except PrunebenchError:
+        return ""
 
 
 def _pruned(work: Work) -> Pruned:
@@ -345,7 +372,7 @@ def _pruned(work: Work) -> Pruned:
         scores = memory.read(ends["scores"].key, Scores).values
     if "labels" in ends:
         labels = memory.read(ends["labels"].key, Labels)
-        classes = work.dataset.classes if labels.space == "class" else None
+        classes = work.classes if labels.space == "class" else None
         pseudo = [
             "" if value < 0 else classes[value] if classes else f"cluster {value}" for value in labels.values
         ]
@@ -360,6 +387,7 @@ def _pruned(work: Work) -> Pruned:
         pseudo_labels=tuple(pseudo),
         confidences=confidences,
         scores=scores,
+        left_out=work.left_out,
     )
 
 

@@ -25,6 +25,7 @@ from prunebench.images import Images
 from prunebench.parts import Method, Selector
 from prunebench.results import read
 from prunebench.store import Store
+from tests.photo_folders import write_photos
 from tests.readme_blocks import ROOT
 
 
@@ -249,6 +250,40 @@ def test_a_loader_takes_it_with_a_transform(cell):
     assert batches[0][0].dtype == torch.float32
     assert torch.equal(batches[0][0][0], halved(prunebench.load_subset(**cell)[0][0]))
     assert torch.cat([labels for _, labels in batches]).tolist() == [label for _, label in subset]
+
+
+def test_a_process_of_a_loader_is_told_where_the_images_are(cell, toy, tmp_path):
+    """A memory map would be pickled whole, and for each of the processes."""
+    subset = prunebench.load_subset(**cell, transform=halved)
+    assert len(pickle.dumps(subset)) < 64 * 64  # bytes of the images
+    api._pictures.cache_clear()
+    found = pickle.loads(pickle.dumps(subset))
+    assert found.indices == subset.indices and found.dataset.images is not subset.dataset.images
+    for (image, label), (same, again) in zip(subset, found, strict=True):
+        assert torch.equal(image, same) and label == again
+    # Of another process are the file, and nothing else: it has changed since.
+    images = np.load(tmp_path / "data" / "toy.npy")
+    np.save(tmp_path / "data" / "toy.npy", images ^ 1)
+    api._pictures.cache_clear()
+    changed = pickle.loads(pickle.dumps(subset))
+    assert torch.equal(changed[3][0] * 2, torch.tensor(images[subset.indices[3]] ^ 1).float())
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_photos_that_are_mapped_or_decoded_anew_go_to_other_processes(tmp_path, monkeypatch, cache):
+    monkeypatch.setattr("prunebench_plugins.datasets.decoding.SMALL", 0)
+    for place in ("train/a", "train/b", "test/a"):
+        write_photos(tmp_path / "photos" / place, 12)
+    np.save(tmp_path / "kept.npy", [0, 2, 5])
+    family = {"family": "folder", "path": str(tmp_path / "photos"), "side": 8, "cache": cache}
+    monkeypatch.setattr(api.suites, "dataset_spec", lambda *_: family)
+    subset = prunebench.load_subset(tmp_path / "kept.npy", dataset="photos")
+    kind = "memmap" if cache else "Undecoded"
+    assert type(subset.dataset.images.array).__name__ == kind
+    loader = DataLoader(subset, batch_size=2, num_workers=1, multiprocessing_context="spawn")
+    images, labels = (torch.cat(batches) for batches in zip(*loader, strict=True))
+    assert torch.equal(images, torch.stack([image for image, _ in subset]))
+    assert labels.tolist() == [label for _, label in subset] == [0, 0, 1]
 
 
 def halved(image):

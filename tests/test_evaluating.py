@@ -88,6 +88,35 @@ def test_the_folder_is_left_as_it_was(photos):
     assert listing(photos.folder) == before
 
 
+@pytest.mark.parametrize(("place", "told"), [("store", True), ("data", True), ("data", False)])
+def test_nothing_is_kept_in_the_folder(photos, place, told):
+    before = listing(photos.folder)
+    options = {"folder": photos.folder} if told else {}
+    with pytest.raises(PrunebenchError, match=rf"--{place} .* lies in .*photos, where nothing is written"):
+        photos.evaluate(**{place: photos.folder / "deep"}, **options)
+    assert listing(photos.folder) == before
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_labels_that_are_edited_meanwhile_are_told_and_nothing_is_kept(photos, monkeypatch, seed):
+    other = {"store": photos.folder.parent / "other", "folder": photos.folder, "side": 8}
+    wanted, train, count = photos.evaluate(seeds=2, **other), training.train, []
+    swapped = {"bird": "dog", "dog": "bird", "cat": "cat"}
+
+    def edited(*arguments, **options):
+        count.append(1)
+        if len(count) == 2 * seed + 1:
+            write_labels(photos.every, {name: swapped[label] for name, label in photos.truth.items()})
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(training, "train", edited)
+    with pytest.raises(PrunebenchError, match=r"^the labels or the photos changed meanwhile; run it again$"):
+        photos.evaluate(seeds=2)
+    assert len(count) == 4
+    write_labels(photos.every, photos.truth)
+    assert photos.evaluate(seeds=2) == wanted
+
+
 def test_only_images_with_a_label_take_part(photos, trained, tmp_path):
     kept = photos.pruned.chosen(pruning.KEPT, pruning.BUY)
     some = {name: photos.truth[name] for name in sorted([*kept, *photos.pruned.chosen("drop")[:20]])}

@@ -257,6 +257,15 @@ def test_what_cannot_be_written_is_one_line_and_leaves_nothing(finished, cli, tm
     assert not list((tmp_path / "deep").iterdir())
 
 
+@pytest.mark.parametrize("output", [".", "./", "..", "deep/..", "/"])
+def test_an_output_without_a_name_is_one_line(finished, cli, tmp_path, output):
+    before = sorted(tmp_path.rglob("*"))
+    told = cli(f"{finished} --method random --output {output}")
+    assert (told.code, told.out) == (2, "")
+    assert told.err == f"Error: --output {output}: name a file or a folder that is to be made\n"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 # Folders of links
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -236,6 +237,22 @@ def test_names_are_sliced_as_all_else_is(matrix, make, offer, toy, monkeypatch, 
     method = Method("m", title="M", labeler=GroundTruth(), selector=Curious())
     assert make(matrix(method)).failures == {}
     assert seen == [tuple(f"{i}.png" for i in range(first, 64, 4)) if named else () for first in range(4)]
+
+
+def test_names_are_asked_for_once(toy, monkeypatch):
+    """A dataset of a million files lists them each time."""
+    asked = []
+
+    def names(self, root):
+        asked.append(1)
+        return tuple(f"{i}.png" for i in range(64))
+
+    monkeypatch.setattr(type(toy), "names", names)
+    bench = making.Bench(SimpleNamespace(data="."), None, None)
+    monkeypatch.setattr(making.Bench, "dataset", toy)
+    monkeypatch.setattr(making.Bench, "images", range(64))
+    assert bench.names is bench.names and len(bench.names) == 64
+    assert asked == [1]
 
 
 def test_as_many_names_as_images(matrix, make, offer, toy, monkeypatch):

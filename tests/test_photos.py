@@ -1,12 +1,18 @@
 """A folder of photos, the labels of a few, and which of them to label first."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from prunebench import photos, pruning
 from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.images import Chosen
+from prunebench.registry import load
+from prunebench.stages import dataset_key
+from prunebench.store import Store
+from prunebench_plugins.datasets import decoding
 from tests.photo_folders import listing, write_labels, write_photos
 
 
@@ -134,6 +140,47 @@ def test_nothing_is_written_over(tmp_path):
     assert listing(tmp_path) == before and path.read_text() == "a\n"
 
 
+@pytest.mark.parametrize("linking", [True, False])
+def test_what_appears_meanwhile_is_not_written_over(tmp_path, monkeypatch, linking):
+    """Somebody else writes the same file between the look at it and the end."""
+    path, link = tmp_path / "kept.csv", os.link
+
+    def late(source, target):
+        path.write_text("mine\n")
+        if not linking:
+            raise PermissionError(1, "Operation not permitted")
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(PrunebenchError, match=r"exists and holds something else, which may be your work"):
+        photos.write_once(path, "a\n")
+    assert path.read_text() == "mine\n" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_without_links_is_written(tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    assert photos.write_once(tmp_path / "kept.csv", "a\n")
+    assert (tmp_path / "kept.csv").read_text() == "a\n" and len([*tmp_path.iterdir()]) == 1
+
+
+def test_whether_a_file_can_be_written_is_asked_without_writing_it(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    photos.check_writable(tmp_path / "kept.csv")
+    photos.check_writable(tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    for place, why in ((tmp_path / "no" / "kept.csv", "No such file"), (tmp_path / "file/k.csv", "Not a")):
+        with pytest.raises(PrunebenchError, match=rf"^cannot write .*: {why}.*; free space or choose"):
+            photos.check_writable(place)
+    with pytest.raises(PrunebenchError, match=r"^--output .* is a folder; name a .csv in it$"):
+        photos.check_writable(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    photos.check_writable(Path("~/kept.csv"))
+    assert photos.write_once(Path("~/kept.csv"), "a\n") and (tmp_path / "kept.csv").is_file()
+
+
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PrunebenchError, match=r"cannot write .*; free space or choose another --output"):
@@ -182,6 +229,18 @@ def test_what_cannot_be_read_is_an_error_or_passed_over(folder, tmp_path):
         draw(folder, 60, tmp_path, on_bad="skip")
 
 
+def test_of_many_that_cannot_be_read_others_are_drawn(folder, tmp_path):
+    """The last few may all be bad, or one after the other, before there are enough."""
+    whole = draw(folder, 60, tmp_path)
+    for name in whole[8:20]:
+        (folder / name).write_bytes(b"")
+    assert draw(folder, 9, tmp_path, on_bad="skip") == [*whole[:8], whole[20]]
+    for name in whole:
+        (folder / name).write_bytes(b"")
+    with pytest.raises(PrunebenchError, match=rf"^none of the 60 images in {folder} can be read$"):
+        draw(folder, 9, tmp_path, on_bad="skip")
+
+
 @pytest.mark.parametrize("labels", [0, -1, 61])
 def test_only_images_that_are_there_can_be_drawn(folder, tmp_path, labels):
     with pytest.raises(PrunebenchError, match=rf"--labels is {labels}, expected 1 to 60, the images"):
@@ -191,6 +250,36 @@ def test_only_images_that_are_there_can_be_drawn(folder, tmp_path, labels):
 def test_decoded_images_are_not_kept_in_the_folder(folder):
     with pytest.raises(PrunebenchError, match=r"--data .* lies in .*, where nothing is written"):
         pruning.draw(folder, 3, data=folder / "data")
+
+
+# The dataset
+
+
+def test_what_is_held_out_of_a_memory_map_stays_there(folder, tmp_path, monkeypatch):
+    """As many copies as there are seeds would not fit into memory."""
+    known = write_labels(tmp_path / "all.csv", write_photos(folder))
+    spec = {"family": "photos", "name": "p", "path": str(folder), "side": 8, "known": str(known)}
+    dataset = load().dataset(spec | {"holdout": 0.2})
+    small = {split: dataset.load(tmp_path / "data", split) for split in ("train", "test")}
+    key = dataset_key(dataset, tmp_path / "data", Store(tmp_path / "one"))
+    monkeypatch.setattr(decoding, "SMALL", 0)
+    for split, (images, labels) in small.items():
+        mapped, same = dataset.load(tmp_path / "data", split)
+        assert isinstance(images, np.ndarray) and not isinstance(mapped, np.ndarray)
+        assert isinstance(mapped, Chosen) and isinstance(mapped.base, np.memmap)
+        assert mapped.shape == images.shape == ({"train": 48, "test": 12}[split], 3, 8, 8)
+        assert (mapped[:] == images).all() and (same == labels).all()
+    assert dataset_key(dataset, tmp_path / "data", Store(tmp_path / "other")) == key
+
+
+def test_a_label_that_is_edited_between_two_looks_at_the_file_is_no_crash(folder, tmp_path, monkeypatch):
+    truth = write_photos(folder)
+    known = write_labels(tmp_path / "all.csv", truth)
+    spec = {"family": "photos", "name": "p", "path": str(folder), "side": 8, "known": str(known)}
+    dataset, read = load().dataset(spec), photos.read_labels
+    monkeypatch.setattr(photos, "read_labels", lambda path: (read(path), write_labels(path, {"x": "y"}))[0])
+    _, labels = dataset.load(tmp_path / "data", "train")
+    assert [dict(enumerate(("bird", "cat", "dog")))[label] for label in labels] == [*truth.values()]
 
 
 def test_labels_that_were_written_are_read(tmp_path):

@@ -40,6 +40,12 @@ def test_an_mlp_learns_from_vectors() -> None:
     assert isinstance(trained.dynamics, Dynamics) and trained.dynamics.correct[-1].mean() > 0.95
 
 
+def test_a_recipe_on_vectors_crops_and_mirrors_nothing() -> None:
+    recipe = Recipe(network="cnn", epochs=3, batch=7, flip=True, side=6, resized_crop=(0.5, 1), lr=0.3)
+    assert recipe.on_vectors() == Recipe(network="mlp", epochs=3, batch=7, lr=0.3)
+    assert Recipe(network="cnn", epochs=3, crop=4).on_vectors() == Recipe(network="mlp", epochs=3)
+
+
 def test_the_proxy_trains_on_embeddings_and_the_final_network_on_images(matrix, make) -> None:
     found = matrix(METHOD, changes=ON_PIXELS)
     titles = {stage.kind: stage.title for stage in found.graph.stages.values()}

@@ -1,6 +1,8 @@
 """Which photos are worth a label: exact numbers, what was paid is kept, and nothing is made twice."""
 
 import csv
+import os
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +14,7 @@ from prunebench.parts import Method
 from prunebench.pruning import BUY, DROP, KEPT
 from prunebench.registry import load
 from prunebench.stages import Graph
+from prunebench_plugins.datasets import decoding
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.labelers.probe import Probe
 from prunebench_plugins.scorers.aum import Aum
@@ -236,6 +239,85 @@ def test_more_labels_or_other_images_are_another_request(photos):
     assert counts(first) == [12, 8, 40]
 
 
+# What changes while it works
+
+
+def edited(photos, monkeypatch, kind, edit):
+    """Do `edit` when the first stage of a kind is about to be made."""
+    made = making.MAKERS[kind]
+
+    def editing(bench):
+        monkeypatch.setitem(making.MAKERS, kind, made)
+        edit()
+        return made(bench)
+
+    monkeypatch.setitem(making.MAKERS, kind, editing)
+
+
+def renamed(photos):
+    """Call the cats axolotls, by which every class gets another number."""
+    renamed = {name: label.replace("cat", "axolotl") for name, label in photos.known.items()}
+    write_labels(photos.table, renamed)
+
+
+@pytest.mark.parametrize("kind", ["known", "labels", "dynamics", "subset"])
+def test_labels_that_are_edited_meanwhile_are_told_and_nothing_is_kept(photos, monkeypatch, kind):
+    wanted = photos.prune(budget=20, store=photos.folder.parent / "other").text
+    edited(photos, monkeypatch, kind, lambda: renamed(photos))
+    with pytest.raises(PrunebenchError, match=r"^the labels or the photos changed meanwhile; run it again$"):
+        photos.prune(budget=20)
+    assert "axolotl" in photos.prune(budget=20).text
+    write_labels(photos.table, photos.known)  # what was half made of the other labels is not taken for these
+    assert photos.prune(budget=20).text == wanted
+
+
+def test_labels_that_are_edited_after_all_is_made_are_told(photos, monkeypatch):
+    made = pruning.make_stages
+
+    def then_edited(*arguments, **options):
+        found = made(*arguments, **options)
+        renamed(photos)
+        return found
+
+    monkeypatch.setattr(pruning, "make_stages", then_edited)
+    with pytest.raises(PrunebenchError, match=r"changed meanwhile; run it again$"):
+        photos.prune(budget=20)
+
+
+def test_labels_that_are_edited_while_photos_are_read_are_those_that_count(photos, monkeypatch):
+    """Reading may take hours; a label that was added meanwhile is paid for, and never bought again."""
+    key = pruning.dataset_key
+    added = next(name for name in photos.truth if name not in photos.known)
+
+    def editing(*arguments, **options):
+        monkeypatch.setattr(pruning, "dataset_key", key)
+        write_labels(photos.table, photos.known | {added: photos.truth[added]})
+        return key(*arguments, **options)
+
+    monkeypatch.setattr(pruning, "dataset_key", editing)
+    pruned = photos.prune(budget=20)
+    assert counts(pruned) == [13, 7, 40] and added in pruned.chosen(KEPT)
+
+
+def test_labels_that_are_unreadable_in_the_end_are_told(photos, monkeypatch):
+    edited(photos, monkeypatch, "subset", lambda: photos.table.write_text("file\n"))
+    with pytest.raises(PrunebenchError, match=r"changed meanwhile; run it again$"):
+        photos.prune(budget=20)
+
+
+def test_photos_that_change_meanwhile_are_told(photos, monkeypatch):
+    last = photos.folder / max(photos.truth)
+    edited(photos, monkeypatch, "subset", lambda: shutil.copy(photos.folder / min(photos.truth), last))
+    with pytest.raises(PrunebenchError, match=r"changed meanwhile; run it again$"):
+        photos.prune(budget=20)
+
+
+def test_saving_the_same_labels_again_is_no_change(photos, monkeypatch):
+    wanted = photos.prune(budget=20, store=photos.folder.parent / "other").text
+    edited(photos, monkeypatch, "subset", lambda: os.utime(photos.table, (1, 1)))
+    assert photos.prune(budget=20).text == wanted
+
+
 # What is wrong
 
 
@@ -283,6 +365,7 @@ def test_images_that_cannot_be_read_stop_it_or_are_left_out(photos):
         photos.prune(budget=20)
     pruned = photos.prune(budget=20, on_bad="skip")
     assert counts(pruned) == [12, 8, 38] and not {*broken} & {*pruned.files}
+    assert pruned.left_out == 2
 
 
 def test_nothing_is_kept_in_the_folder(photos):
@@ -334,6 +417,28 @@ def test_a_preview_of_what_is_stored_says_so(photos):
     assert (found.stored, found.seconds, found.disk) == (True, 0.0, 0)
     other = previewing.preview(request(photos, method="semi_aum"), place)
     assert other.untold == ("labels of fixmatch",) and not other.stored
+
+
+def test_a_preview_of_photos_none_of_which_is_read_goes_on(photos, monkeypatch, capfd):
+    """Those it looks at may all be bad, and others good."""
+    monkeypatch.setattr(decoding, "SMALL", 0)  # so that a file in its data folder would list them
+    names = sorted(photos.truth)
+    looked_at = np.unique(np.linspace(0, 59, 40, dtype=int))
+    for place in looked_at:
+        (photos.folder / names[place]).write_bytes(b"")
+    place = pruning.Workplace.at(device="cpu")
+    found = previewing.preview(request(photos, on_bad="skip"), place)
+    assert found.untold == ("reading the images", "labels of probe")
+    assert capfd.readouterr().err == ""
+
+
+def test_what_the_proxy_would_crop_of_images_does_not_concern_its_embeddings(photos):
+    """The images that the final network sees may be cut; there is nothing to cut from embeddings."""
+    cut = {"recipe.side": 6, "recipe.epochs": 3}
+    place = pruning.Workplace.at(device="cpu")
+    wanted = request(photos, changes=cut)
+    assert wanted.backbone == "pixels" and previewing.preview(wanted, place).seconds > 0
+    assert counts(photos.prune(budget=20, changes=cut)) == [12, 8, 40]
 
 
 def test_free_space_is_that_of_the_nearest_folder_there_is(tmp_path):

@@ -41,6 +41,7 @@ def draw(
     from prunebench import photos, pruning
 
     photos.check_outside(folder, output, "--output")
+    photos.check_writable(output)
     chosen = _or_interrupted(lambda: pruning.draw(folder, labels, seed, on_bad=on_bad, data=data))
     written = photos.write_once(output, photos.table(["file", "label"], [[name, ""] for name in chosen]))
     typer.echo(f"{_said(written, output)}: {len(chosen):,} images to label; fill in the column label")
@@ -81,6 +82,7 @@ def prune(
     from prunebench import photos, previewing, pruning
 
     photos.check_outside(folder, output, "--output")
+    photos.check_writable(output)
     request = pruning.Request(
         folder=folder,
         known=known,
@@ -98,13 +100,15 @@ def prune(
     place = pruning.Workplace.at(store, data, device)
     found = _or_interrupted(lambda: previewing.preview(request, place))
     _show_preview(found, folder, place)
+    if output.expanduser().exists() and not found.stored:
+        typer.echo(f"warning: {output} exists; what says something else is not written over it", err=True)
     if not (yes or found.stored) and not _asked():
         typer.echo("\nNothing was made. The same command with --yes goes on.")
         return
     pruned = _or_interrupted(lambda: pruning.make(request, place, 1 if workers is None else workers))
     _show_pruned(pruned, output)
-    if lost := len(photos.scan(folder)) - len(pruned.files):
-        typer.echo(f"warning: {lost:,} image(s) cannot be read and are left out", err=True)
+    if pruned.left_out:
+        typer.echo(f"warning: {pruned.left_out:,} image(s) cannot be read and are left out", err=True)
 
 
 def evaluate(

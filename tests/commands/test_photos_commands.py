@@ -151,6 +151,41 @@ def test_images_that_are_left_out_are_counted(cli, photos):
     assert told.err == "warning: 1 image(s) cannot be read and are left out\n"
 
 
+def test_images_that_appear_meanwhile_are_not_among_those_left_out(cli, photos, monkeypatch):
+    show = commands._show_pruned
+
+    def then_added(*given):
+        show(*given)
+        (photos.folder / "new.png").write_bytes(b"")
+
+    monkeypatch.setattr(commands, "_show_pruned", then_added)
+    assert cli(f"{PRUNE} --budget 20 --yes").err == ""
+
+
+@pytest.mark.parametrize("line", [f"{PRUNE} --budget 20 --yes", "draw photos --labels 5 --output kept.csv"])
+def test_an_output_that_cannot_be_written_is_told_before_all_work(cli, photos, tmp_path, monkeypatch, line):
+    monkeypatch.setattr("prunebench.pruning.draw", None)
+    monkeypatch.setattr("prunebench.previewing.preview", None)
+    told = cli(line.replace("kept.csv", "no/kept.csv"))
+    assert (told.code, told.out) == (2, "")
+    assert told.err == (
+        "Error: cannot write no/kept.csv: No such file or directory; free space or choose another --output\n"
+    )
+    (tmp_path / "kept.csv").mkdir()
+    assert cli(line).err == "Error: --output kept.csv is a folder; name a .csv in it\n"
+
+
+def test_an_output_that_is_there_is_told_with_the_costs(cli, photos, tmp_path):
+    (tmp_path / "kept.csv").write_text("mine\n")
+    warning = "warning: kept.csv exists; what says something else is not written over it\n"
+    assert cli(f"{PRUNE} --budget 20").err == warning
+    told = cli(f"{PRUNE} --budget 20 --yes")
+    assert told.code == 2 and told.err.startswith(f"{warning}Error: kept.csv exists and holds something else")
+    assert (tmp_path / "kept.csv").read_text() == "mine\n"
+    told = cli(f"{PRUNE.replace('kept.csv', 'mine.csv')} --budget 20")
+    assert (told.code, told.err) == (0, "")  # what was made was not lost
+
+
 def test_ctrl_c_says_how_to_go_on(cli, photos, monkeypatch):
     def interrupt(_bench):
         raise KeyboardInterrupt

@@ -6,10 +6,13 @@ import gzip
 import hashlib
 import io
 import os
+import subprocess
 import sys
 import tarfile
+import threading
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,7 +60,9 @@ def put(data, content, name=PHOTOS.name):
 
 
 def below(folder):
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    """What is there, but for the locks, which are empty and stay."""
+    found = [path for path in folder.rglob("*") if path.suffix != ".lock" or path.stat().st_size]
+    return {str(path.relative_to(folder)) for path in found}
 
 
 def line(action):
@@ -230,6 +235,72 @@ def test_an_interruption_leaves_nothing(data, monkeypatch):
     assert below(data) == {PHOTOS.name}
 
 
+KILLED = """
+import os, sys
+from pathlib import Path
+from prunebench_plugins.datasets import archives
+
+def full(source, target, size):
+    target.write(source.read())
+    target.flush()
+    os.kill(os.getpid(), 9)
+
+archives.shutil.copyfileobj = full
+archive = archives.Archive(name="photos.tar.gz", folder="photos", members=6, size=2**16)
+archives.unpack(archive, Path(sys.argv[1]))
+"""
+
+
+def test_what_a_kill_leaves_is_never_more_than_one_and_goes_with_the_next(data):
+    path = put(data, tarred())
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", KILLED, str(path)]).returncode == -9
+        assert below(data) == {
+            *(PHOTOS.name, ".photos.part", ".photos.part/photos", ".photos.part/photos/cat"),
+            ".photos.part/photos/cat/1.jpg",
+        }
+    unpack(PHOTOS, path)
+    assert below(data) == {PHOTOS.name, "photos", "photos/cat", *FILES}
+
+
+@pytest.fixture
+def second(monkeypatch):
+    """second(action): the future of an action that has come as far as to wait for the lock."""
+    import filelock
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def started(action):
+            at_the_lock, acquire = threading.Event(), filelock.FileLock.acquire
+
+            def heard(self, *arguments, **options):
+                at_the_lock.set()
+                return acquire(self, *arguments, **options)
+
+            monkeypatch.setattr(filelock.FileLock, "acquire", heard)
+            future = pool.submit(action)
+            assert at_the_lock.wait(30)
+            return future
+
+        yield started
+
+
+def test_of_two_at_once_one_unpacks_and_the_other_waits(data, monkeypatch, second):
+    path, copy, others = put(data, tarred()), archives.shutil.copyfileobj, []
+
+    def slow(*arguments):
+        if not others:
+            others.append(second(lambda: unpack(PHOTOS, path)))
+        copy(*arguments)
+
+    extracted, extract = [], archives._extract
+    monkeypatch.setattr(archives, "_extract", lambda *given: (extracted.append(1), extract(*given)))
+    monkeypatch.setattr(archives.shutil, "copyfileobj", slow)
+    unpack(PHOTOS, path)
+    assert others[0].result(30) is None and extracted == [1]
+    assert below(data) == {PHOTOS.name, "photos", "photos/cat", *FILES}
+
+
 def test_a_folder_that_is_there_is_not_touched(data):
     path = put(data, tarred())
     (data / "photos").mkdir()
@@ -313,6 +384,9 @@ def test_a_download_is_whole_or_not_there(data, monkeypatch):
     with pytest.raises(RuntimeError):
         download(archive, data / "new")
     assert below(data) == {"new"}
-    assert download(archive, data / "new") == data / "new/photos.tar.gz"
-    assert below(data) == {"new", "new/photos.tar.gz"}
+    (data / "new/.photos.tar.gz.part").mkdir()
+    (data / "new/.photos.tar.gz.part/half").touch()  # as a kill leaves it
+    for _ in range(2):  # and there it is, as another process leaves it
+        assert download(archive, data / "new") == data / "new/photos.tar.gz"
+        assert below(data) == {"new", "new/photos.tar.gz"}
     assert calls == [(archive.url, archive.name, archive.digest)] * 2

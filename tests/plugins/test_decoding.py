@@ -356,6 +356,10 @@ def test_nothing_but_bad_files_is_an_error_anyway(album, monkeypatch, small) -> 
     (album.place / "a.png").write_bytes(b"?")
     with pytest.raises(PrunebenchError, match=r"1 of the 1 images .*nothing is left"):
         album.decoded(on_bad="skip")
+    nothing = album.decoded(on_bad="skip", empty=True)
+    assert nothing.images.shape[:2] == (0, 3) and nothing.kept.tolist() == []
+    with pytest.raises(PrunebenchError, match=r"1 of the 1 images .*or leave them out with --on-bad skip"):
+        album.decoded(empty=True)
     with pytest.raises(PrunebenchError, match="on_bad is 'ask', expected 'fail' or 'skip'"):
         album.decoded(on_bad="ask")
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import gzip
 import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
@@ -53,22 +53,25 @@ def unpack(archive: Archive, path: Path, *, verify: bool = True) -> None:
     """Unpack the archive at `path` into the folder beside it: whole, or not at all.
 
     Nothing but plain files and folders is made, none outside, and not more than the archive is known to
-    hold. verify: whether it has to be the published file. Raise PrunebenchError where it is not, where it
-    is damaged or something else, where it is refused, and where the disk does not take it.
+    hold. Where another process unpacks it, wait for that. verify: whether it has to be the published file.
+    Raise PrunebenchError where it is not, where it is damaged or something else, where it is refused, and
+    where the disk does not take it.
     """
     target = path.parent / archive.folder
     if target.exists():
         raise PrunebenchError(f"{target} is not whole: move it away, and {path.name} takes its place")
     signature = ZIP if archive.inner else GZIP
     try:
-        with path.open("rb") as file:
-            if file.read(len(signature)) != signature:
-                raise damaged(path, signature, "")
-        if verify and archive.digest:
-            check_file(path, archive.digest)
-        with tempfile.TemporaryDirectory(prefix=f".{archive.folder}-", dir=path.parent) as part:
-            _extract(archive, path, Path(part))
-            inside = Path(part) / archive.folder
+        with _making(target) as part:
+            if part is None:
+                return
+            with path.open("rb") as file:
+                if file.read(len(signature)) != signature:
+                    raise damaged(path, signature, "")
+            if verify and archive.digest:
+                check_file(path, archive.digest)
+            _extract(archive, path, part)
+            inside = part / archive.folder
             if not inside.is_dir():
                 raise PrunebenchError(f"{path} holds no {archive.folder}. Delete it and get it again.")
             inside.rename(target)
@@ -83,14 +86,40 @@ def unpack(archive: Archive, path: Path, *, verify: bool = True) -> None:
 def download(archive: Archive, folder: Path) -> Path:
     """Download the archive with torchvision and return where it is; raise whatever goes wrong.
 
-    torchvision's own datasets would unpack it, and follow any path that it names.
+    Where another process downloads it, wait for that. torchvision's own datasets would unpack it, and follow
+    any path that it names.
     """
     from torchvision.datasets.utils import download_url
 
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{archive.folder}-", dir=folder) as part:
-        download_url(archive.url, part, archive.name, archive.digest)
-        return (Path(part) / archive.name).rename(folder / archive.name)
+    target = folder / archive.name
+    with _making(target) as part:
+        if part is not None:
+            download_url(archive.url, str(part), archive.name, archive.digest)
+            (part / archive.name).rename(target)
+    return target
+
+
+@contextmanager
+def _making(target: Path) -> Iterator[Path | None]:
+    """Yield a folder in which to make what becomes `target`; None where another process made it meanwhile.
+
+    It is called .NAME.part, and nobody else is in it, by the lock .NAME.lock. What a process that was killed
+    left there goes with the next one, and so there is never more than one.
+    """
+    from filelock import FileLock
+
+    part = target.with_name(f".{target.name}.part")
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        shutil.rmtree(part, ignore_errors=True)
+        if target.exists():
+            yield None
+            return
+        part.mkdir()
+        try:
+            yield part
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _extract(archive: Archive, path: Path, part: Path) -> None:

@@ -72,7 +72,14 @@ class Undecoded:
 
 
 def decoded(
-    tree: Tree, names: Sequence[str], *, root: Path, side: int, on_bad: str = "fail", cache: bool = True
+    tree: Tree,
+    names: Sequence[str],
+    *,
+    root: Path,
+    side: int,
+    on_bad: str = "fail",
+    cache: bool = True,
+    empty: bool = False,
 ) -> Decoded:
     """Return the named photos of a tree as squares of `side` pixels; `squares.fill` says how they are made.
 
@@ -82,14 +89,15 @@ def decoded(
     the files are looked through once. Photos are never written to.
 
     on_bad: "skip" leaves out files that are no photos or are broken; with "fail" they raise PrunebenchError,
-    which counts them. So do a disk that is too full, and photos none of which can be read.
+    which counts them. So do a disk that is too full and, unless the result may be `empty`, photos none of
+    which can be read.
     """
     require(on_bad in ("fail", "skip"), "on_bad", on_bad, "'fail' or 'skip'")
     work = Work(tree, tuple(names), side, cache, root / "decoded")
     key, size = work.stamp()
     small = max(size, len(work.names) * work.row) < SMALL
     pixels, found = _in_memory(key, work) if small else work.on_disk(key)
-    if found.bad and (on_bad == "fail" or len(found.bad) == len(work.names)):
+    if found.bad and (on_bad == "fail" or (len(found.bad) == len(work.names) and not empty)):
         shown = [f"{work.names[place]} ({reason})" for place, reason in found.bad.items()]
         rest = len(shown) - SHOWN
         more = f" and {rest} more{work.listed(key, found)}" if rest > 0 else ""

@@ -12,6 +12,7 @@ import numpy as np
 from prunebench import photos, seeds
 from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
+from prunebench.images import Images
 from prunebench.parts import Dataset, require
 from prunebench.sampling import share
 from prunebench_plugins.datasets.copies import Tree
@@ -105,8 +106,8 @@ class Photos(Dataset):
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3, side, side], and labels, int64 [n], of "train" or "test".
 
-        Raise PrunebenchError for labels of files that are not there, and for images that cannot be read
-        unless these are skipped.
+        The images may be mapped into memory. Raise PrunebenchError for labels of files that are not there,
+        and for images that cannot be read unless these are skipped.
         """
         if split == "test" and not self.holdout:
             return np.empty((0, 3, self.side, self.side), np.uint8), np.empty(0, np.int64)
@@ -116,7 +117,9 @@ class Photos(Dataset):
         if not self.holdout:
             return found.images, labels
         index = self._split(labels)[split]
-        return found.images[index], labels[index]
+        # Of a memory map nearly all would be copied, and once more for each seed.
+        images = Images(found.images, mean=self.mean, std=self.std).take(index)
+        return images.array, labels[index]
 
     def names(self, root: Path) -> tuple[str, ...]:
         """Return the paths of the training images below the folder."""
@@ -129,8 +132,8 @@ class Photos(Dataset):
 
     @staticmethod
     def readable(folder: Path, names: Sequence[str], root: Path, side: int, on_bad: str) -> list[str]:
-        """Return those of the images that can be read, reading no other; raise as `decoded` does."""
-        found = _decode(folder, names, root, side, on_bad)
+        """Return those of the images that can be read, be it none, reading no other; raise as `decoded`."""
+        found = _decode(folder, names, root, side, on_bad, empty=True)
         return [names[place] for place in found.kept]
 
     @property
@@ -147,7 +150,9 @@ class Photos(Dataset):
     def _labels(self, names: Sequence[str]) -> Array:
         """Return the label of each image, int64 [n], -1 where none is known."""
         known = photos.read_labels(self._table)
-        number = {name: place for place, name in enumerate(self.classes)}
+        # Of the same look at the file, which somebody may be editing.
+        classes = photos.class_names(self._table, known, self.count)
+        number = {name: place for place, name in enumerate(classes)}
         photos.check_files(self._table, known, photos.scan(self._top), self._top)
         return np.array([number[known[name]] if name in known else -1 for name in names], np.int64)
 
@@ -164,6 +169,8 @@ class Photos(Dataset):
         return {"train": np.sort(order[tested:]), "test": np.sort(order[:tested])}
 
 
-def _decode(top: Path, names: Sequence[str], root: Path, side: int, on_bad: str) -> Decoded:
+def _decode(
+    top: Path, names: Sequence[str], root: Path, side: int, on_bad: str, *, empty: bool = False
+) -> Decoded:
     tree = Tree(top, tuple(names), lambda name: (top / name).read_bytes())
-    return decoded(tree, tuple(names), root=root, side=side, on_bad=on_bad)
+    return decoded(tree, tuple(names), root=root, side=side, on_bad=on_bad, empty=empty)
