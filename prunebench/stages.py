@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from prunebench import seeds, store
-from prunebench.errors import DataAbsentError
+from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.identity import at_defaults, foreign_code, identity, placeless
 from prunebench.parts import PROXY, Dataset, Labeler, Part, Recipe, View
 from prunebench.registry import load
@@ -341,20 +341,31 @@ def dataset_key(dataset: Dataset, data: Path, memory: Store, *, look: bool = Tru
         view = {"view": type(dataset).__name__, "fields": own} | foreign_code(type(dataset))
         return store.key("view", dataset.version, view, {"base": base})
     try:
-        files = [(str(path), path.stat()) for path in dataset.files(data)]
+        stamp = _stamp(dataset, data)
     except (DataAbsentError, FileNotFoundError):
         return f"absent:{dataset.name}"
+    note = memory.root / "datasets" / f"{stamp}.json"
+    if not (note.is_file() or look):
+        return f"absent:{dataset.name}"
+    if not note.is_file():
+        content = _content_hash(dataset, data)
+        if _stamp(dataset, data) != stamp:
+            raise PrunebenchError(
+                f"files of dataset {dataset.name} changed while they were read; run it again"
+            )
+        store.replace_file(note, json.dumps({"content": content}).encode())
+    return str(json.loads(note.read_text())["content"])
+
+
+def _stamp(dataset: Dataset, data: Path) -> str:
+    """Return a hash of a dataset's fields and of path, size and time of its files."""
+    files = [(str(path), path.stat()) for path in dataset.files(data)]
     stamp = {
         "class": [type(dataset).__qualname__, dataset.version],
         "fields": {entry.name: getattr(dataset, entry.name) for entry in fields(dataset)},
         "files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in files],
     }
-    note = memory.root / "datasets" / f"{hashlib.sha256(store.canonical(stamp).encode()).hexdigest()}.json"
-    if not (note.is_file() or look):
-        return f"absent:{dataset.name}"
-    if not note.is_file():
-        store.replace_file(note, json.dumps({"content": _content_hash(dataset, data)}).encode())
-    return str(json.loads(note.read_text())["content"])
+    return hashlib.sha256(store.canonical(stamp).encode()).hexdigest()
 
 
 def _content_hash(dataset: Dataset, data: Path) -> str:

@@ -1,6 +1,7 @@
 """Which stages cells need, which of them they share, and what their keys follow from."""
 
 import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from prunebench import stages
+from prunebench.errors import PrunebenchError
 from prunebench.matrix import Matrix
 from prunebench.parts import Backbone, Labeler, Method, Scorer, Selector, View
 from prunebench.stages import dataset_key
@@ -316,3 +318,17 @@ def test_a_stage_is_named_after_its_part_and_the_fields_that_are_not_at_their_de
 def test_equal_cells_are_one(matrix):
     cell = matrix("random").cells[0]
     assert cell == replace(cell) and hash(cell) == hash(replace(cell))
+
+
+def test_files_that_change_while_they_are_read_are_not_remembered(toy, tmp_path, store, monkeypatch):
+    """Else the new content would be known under the old files' size and time, or the other way round."""
+    load, path = type(toy).load, tmp_path / "data" / "toy.npy"
+
+    def touching(self, root, split):
+        os.utime(path, ns=(0, len(split)))
+        return load(self, root, split)
+
+    monkeypatch.setattr(type(toy), "load", touching)
+    with pytest.raises(PrunebenchError, match="files of dataset toy changed while they were read"):
+        dataset_key(toy, tmp_path / "data", store)
+    assert not (store.root / "datasets").exists()
