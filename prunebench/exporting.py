@@ -244,10 +244,12 @@ def _folders(classes: tuple[str, ...]) -> list[str]:
 def _files(kept: Kept) -> dict[int, Path]:
     """Return the file of each kept image that has one, by index.
 
-    It is the file called as the image is, below folders called as its name has them, others in between or
-    not: train/CLASS/images/FILE for CLASS/FILE. Of two such, where the splits share names, it is the one in
-    train/.
+    Where the dataset does not tell, it is the file called as the image is, below folders called as its name
+    has them, others in between or not: train/CLASS/images/FILE for CLASS/FILE. Of two such, where the splits
+    share names, it is the one in train/.
     """
+    if told := kept.cell.dataset.paths(kept.data):
+        return {place: told[place].absolute() for place in kept.index.tolist()}
     files = [path.absolute() for path in kept.cell.dataset.files(kept.data)]
     top = Path(os.path.commonpath(files)) if files else Path()
     by_name: dict[str, list[tuple[str, ...]]] = {}

@@ -399,6 +399,10 @@ class Dataset:
         """Return the names of the training images, unique and in their order; () where they have none."""
         return ()
 
+    def paths(self, root: Path) -> tuple[Path, ...]:
+        """Return the file of each training image, in their order; () where that is not told."""
+        return ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class View(Dataset):

@@ -367,12 +367,12 @@ class Listing(Dataset):
 
     name: str = "listing"
     classes: ClassVar = ("crane", "a/b", "crane", ".x")
-    paths: tuple[str, ...]
+    listed: tuple[str, ...]
     called: tuple[str, ...]
     labels: tuple[int, ...]
 
     def files(self, root):
-        return [root / path for path in self.paths]
+        return [root / path for path in self.listed]
 
     def names(self, root):
         return self.called
@@ -384,7 +384,7 @@ class Listing(Dataset):
 def links(paths, names, labels, index=None):
     """Return what is linked of such a dataset, by place."""
     method = SimpleNamespace(final="truth", name="m")
-    dataset = Listing(paths=tuple(paths.split()), called=tuple(names.split()), labels=labels)
+    dataset = Listing(listed=tuple(paths.split()), called=tuple(names.split()), labels=labels)
     chosen = np.arange(len(labels)) if index is None else np.array(index)
     kept = Kept(SimpleNamespace(dataset=dataset, method=method), None, chosen, None, Path("/data"))
     return {place: path.as_posix() for place, path in exporting.links(kept).items()}
@@ -496,3 +496,9 @@ def test_a_strange_file_is_one_line(tmp_path, name, content, message):
     with pytest.raises(PrunebenchError, match=re.escape(f"{path} {message}")) as error:
         exporting.read(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_dataset_that_tells_its_paths_is_believed(monkeypatch):
+    """ImageNet lists folders of classes rather than a million files, but knows each image's own."""
+    monkeypatch.setattr(Listing, "paths", lambda self, root: (root / "x" / "9.png", root / "y" / "8.png"))
+    assert links("x y", "n/1.png m/2.png", labels=(0, 1), index=[1]) == {"a_b/2.png": "/data/y/8.png"}

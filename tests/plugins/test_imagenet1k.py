@@ -122,6 +122,9 @@ def check(root):
         *("n01440764/n01440764_18.JPEG", "n01443537/n01443537_18.JPEG"),
         *("n01484850/n01484850_18.JPEG", "n01484850/n01484850_9.JPEG"),
     )
+    paths = SMALL.paths(root)
+    assert all(path.is_file() for path in paths)
+    assert ["/".join(path.parts[-2:]) for path in paths] == list(SMALL.names(root))
 
 
 # Reading

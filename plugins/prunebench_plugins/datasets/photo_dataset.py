@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -103,9 +104,18 @@ class PhotoDataset(Dataset):
     def names(self, root: Path) -> tuple[str, ...]:
         """Return the names of the training images; raise as `load`."""
         listed = self.split(root, "train")
+        return tuple(listed.names[place] for place in self._left(listed, root))
+
+    def paths(self, root: Path) -> tuple[Path, ...]:
+        """Return the file of each training image; raise as `load`."""
+        listed = self.split(root, "train")
+        return tuple(listed.tree.place / listed.files[place] for place in self._left(listed, root))
+
+    def _left(self, listed: Split, root: Path) -> Sequence[int]:
+        """Return which of the listed images there are: all, unless some cannot be read and are skipped."""
         if self.on_bad == "fail":
-            return listed.names
-        return tuple(listed.names[place] for place in self._decoded(listed, root).kept)
+            return range(len(listed.names))
+        return self._decoded(listed, root).kept.tolist()  # type: ignore[no-any-return]
 
     def split(self, root: Path, split: str) -> Split:
         """Return what the images of a split are, none decoded; raise PrunebenchError for a wrong copy."""
