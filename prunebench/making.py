@@ -40,6 +40,7 @@ from prunebench.tuning import settled
 
 if TYPE_CHECKING:
     from prunebench.networks import Network
+    from prunebench.training import Trained
 
 ARTEFACTS: dict[str, type[Artefact]] = {
     "known": Labels,
@@ -245,8 +246,6 @@ def make_quality(bench: Bench) -> Quality:
 
 def make_dynamics(bench: Bench) -> Dynamics:
     """Train the proxy network on the labelled images and keep what it saw."""
-    from prunebench import training
-
     labels = bench.input("labels").values
     index = np.flatnonzero(labels >= 0)
     if not len(index):
@@ -255,20 +254,26 @@ def make_dynamics(bench: Bench) -> Dynamics:
             "choose a labeler with labels, or a scorer that needs no dynamics"
         )
     images, recipe = _proxy(bench)
-    trained = training.train(
+    trained = _train(bench, images, labels, recipe, index=index, record=True)
+    assert trained.dynamics is not None
+    return trained.dynamics
+
+
+def _train(bench: Bench, images: Images, labels: Array, recipe: Recipe, **more: Any) -> Trained:
+    """Train a network as every stage does: by its stream, on its device, from its checkpoint."""
+    from prunebench import training
+
+    return training.train(
         images,
         labels,
         recipe,
         classes=len(bench.classes),
         rng=bench.rng,
         device=bench.job.device,
-        index=index,
-        record=True,
         progress=bench.progress,
         checkpoint=bench.store.checkpoint(bench.job.key),
+        **more,
     )
-    assert trained.dynamics is not None
-    return trained.dynamics
 
 
 def make_scores(bench: Bench) -> Scores:
@@ -339,8 +344,6 @@ def _held_out(bench: Bench) -> Array:
 
 def make_validation(bench: Bench) -> Validation:
     """Train on a candidate and test it, with the labeler's labels alone, or as an oracle with the truth."""
-    from prunebench import training
-
     candidate, labels, held_out = bench.input("candidate"), bench.input("labels").values, _held_out(bench)
     index = candidate.index
     if bench.job.identity["held_out"]:
@@ -354,18 +357,7 @@ def make_validation(bench: Bench) -> Validation:
     pool = candidate.images - len(held_out)
     pruned = 100 * (pool - len(candidate)) // pool
     recipe = replace(bench.recipe.at(pruned), evaluate_every=sys.maxsize)  # only the last epoch counts
-    trained = training.train(
-        bench.images,
-        labels,
-        recipe,
-        classes=len(bench.classes),
-        rng=bench.rng,
-        device=bench.job.device,
-        index=index,
-        test=test,
-        progress=bench.progress,
-        checkpoint=bench.store.checkpoint(bench.job.key),
-    )
+    trained = _train(bench, bench.images, labels, recipe, index=index, test=test)
     return Validation(accuracy=trained.history[-1][1])
 
 
@@ -453,25 +445,12 @@ Tested = tuple[Array, list[tuple[int, float]]]  # predictions on the test split,
 
 def _trained(bench: Bench, subset: Subset, test: tuple[Images, Array]) -> Tested:
     """Train from scratch on the subset, with its true labels or, where they are an input, the labeler's."""
-    from prunebench import training
-
     labels, index = bench.truth, subset.index
     if "labels" in bench.job.inputs:
         labels = _classes(bench, "train on").values
         index = index[labels[index] >= 0]
     pruned = 100 * (subset.images - len(subset)) // subset.images
-    trained = training.train(
-        bench.images,
-        labels,
-        bench.recipe.at(pruned),
-        classes=len(bench.classes),
-        rng=bench.rng,
-        device=bench.job.device,
-        index=index,
-        test=test,
-        progress=bench.progress,
-        checkpoint=bench.store.checkpoint(bench.job.key),
-    )
+    trained = _train(bench, bench.images, labels, bench.recipe.at(pruned), index=index, test=test)
     assert trained.predictions is not None
     return trained.predictions, trained.history
 
