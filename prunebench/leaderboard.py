@@ -12,7 +12,7 @@ from prunebench.statistics import Summary, summarise
 
 GAP = "·"  # a cell without a result; never averaged over
 QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty classes"]
-DEMONSTRATION = "> Demonstration. Says nothing about the paper's datasets."
+DEMONSTRATION = "Demonstration. Says nothing about the paper's datasets."
 TUNING = {
     "default": "default",
     "search": "search, each value chosen by the labeler's labels of a tenth of the labelled images",
@@ -28,8 +28,8 @@ class Page:
 
     current: the method_key that follows from the suite today, by (method, dataset, recipe, tuning), or
     None where that cannot be told; rows of another key are stale. titles: of datasets, by name, where
-    these are not their names. published: what makes the tables of
-    numbers that papers print, beside those of a board.
+    these are not their names. published: what makes the tables of numbers that papers print, beside
+    those of a board.
     """
 
     suite: str
@@ -436,7 +436,7 @@ def header_lines(board: Board) -> list[str]:
     }[row.repeats]
     if row.tuning in ("search", "oracle_test") and row.repeats == "pipeline":
         repeats += "; tuned values were chosen once, on the pipeline of seed 0"
-    demonstration = [DEMONSTRATION] if row.recipe == "tiny" and not board.page.note else []
+    demonstration = [f"> {DEMONSTRATION}"] if row.recipe == "tiny" and not board.page.note else []
     return [
         *demonstration,
         f"{row.images} training images. Repeats: {repeats}. Tuning: {TUNING[row.tuning]}. "

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunebench.leaderboard import DEMONSTRATION
 from prunebench.results import Result
 from prunebench.store import writing
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 COLUMN, PAGE = 3.4, 7.0  # widths in inches
 ENTRY = 0.13  # height of a line of a legend, in inches
 DPI = 200  # of the PNG; who prints takes the SVG
-DEMONSTRATION = "Demonstration. Says nothing about the paper's datasets."
 DEMONSTRATIONS = ("tiny",)  # recipes of which this holds, whatever their suite says
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that text is the same everywhere
