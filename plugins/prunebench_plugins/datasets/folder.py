@@ -10,59 +10,30 @@ import numpy as np
 
 from prunebench.artefacts import Array
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.parts import Dataset, require
 from prunebench_plugins.datasets.copies import Tree
 from prunebench_plugins.datasets.decoding import Decoded, check_apart, decoded
+from prunebench_plugins.datasets.square_photos import SquarePhotos
 from prunebench_plugins.datasets.squares import FORMATS
 
 SUFFIXES = frozenset(FORMATS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder(Dataset):
+class Folder(SquarePhotos):
     """Images in one folder per class, as RGB squares of `side` pixels; used as folder:PATH@SIDE.
 
-    The shorter side is shrunk or enlarged to `side`, bilinear, and the middle kept; see `squares.fill`.
     The classes are the folders in train/, sorted; the images are sorted by class and file name. Names that
-    begin with a dot and files that are not images are passed over. on_bad: "fail" at images that cannot
-    be read, or "skip" them. cache: keep what was decoded in DATA/decoded; or else decode in each epoch.
+    begin with a dot and files that are not images are passed over.
     """
 
     version: ClassVar[int] = 3  # photos are turned as their cameras say
     name: str = "folder"
     path: str
-    side: int
-    on_bad: str = "fail"
-    cache: bool = True
-
-    def __post_init__(self) -> None:
-        require(self.side > 0, f"{self.name}.side", self.side, "above 0 pixels")
-        require(self.on_bad in ("fail", "skip"), f"{self.name}.on_bad", self.on_bad, "'fail' or 'skip'")
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The folders in train/, sorted. Raise DataAbsentError where there is none."""
         return self._classes("train")
-
-    @property
-    def resolution(self) -> int:
-        """`side`, in pixels."""
-        return self.side
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """The mean of ImageNet: a convention for photos, not measured on these images."""
-        return 0.485, 0.456, 0.406
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """The standard deviation of ImageNet, by the same convention."""
-        return 0.229, 0.224, 0.225
-
-    @property
-    def lineage(self) -> tuple[str, ...]:
-        """Recipes list all folders as `folder`."""
-        return self.name, "folder"
 
     def files(self, root: Path) -> list[Path]:
         """Return the image files of both splits; `root` is not looked at.

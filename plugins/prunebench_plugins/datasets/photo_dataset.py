@@ -9,10 +9,10 @@ from typing import ClassVar
 
 from prunebench.artefacts import Array
 from prunebench.errors import DataAbsentError
-from prunebench.parts import Dataset, require
 from prunebench_plugins.datasets.archives import Archive, download, unpack
 from prunebench_plugins.datasets.copies import Tree
 from prunebench_plugins.datasets.decoding import Decoded, decoded
+from prunebench_plugins.datasets.square_photos import SquarePhotos
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +29,10 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotoDataset(Dataset):
-    """Photos of all sizes, stored as RGB squares of `side` pixels, from which recipes crop.
+class PhotoDataset(SquarePhotos):
+    """A published dataset of photos, from whose squares recipes crop.
 
-    The shorter side is shrunk or enlarged to `side`, bilinear, and the middle kept. cache: whether the
-    squares are kept on disk, or decoded anew whenever they are looked at. on_bad: "fail", or "skip"
-    images that cannot be read. verify: whether what has a published digest is compared with it.
+    verify: whether what has a published digest is compared with it.
 
     A subclass says how it is published: folders, below the data folder, in which `needed` lie, the first
     that has them counts; archives that unpack to such folders, looked for in `packed`; remedy, a clause
@@ -48,33 +46,7 @@ class PhotoDataset(Dataset):
     remedy: ClassVar[str]
 
     side: int = 256
-    cache: bool = True
-    on_bad: str = "fail"
     verify: bool = True
-
-    def __post_init__(self) -> None:
-        require(self.side > 0, f"{self.name}.side", self.side, "above 0 pixels")
-        require(self.on_bad in ("fail", "skip"), f"{self.name}.on_bad", self.on_bad, "'fail' or 'skip'")
-
-    @property
-    def resolution(self) -> int:
-        """`side`, in pixels."""
-        return self.side
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """The mean of ImageNet, with which SemiPrune's code normalises all photos."""
-        return 0.485, 0.456, 0.406
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """The standard deviation of ImageNet, likewise."""
-        return 0.229, 0.224, 0.225
-
-    @property
-    def lineage(self) -> tuple[str, ...]:
-        """Its own name, and that under which recipes list the dataset of which it is a variant."""
-        return tuple(dict.fromkeys((self.name, type(self).name)))
 
     def fetch(self, root: Path) -> None:
         """Unpack the archive that is there, or download it, unless the files are there already.

@@ -13,10 +13,11 @@ from prunebench import photos, seeds
 from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
 from prunebench.images import Images
-from prunebench.parts import Dataset, require
+from prunebench.parts import require
 from prunebench.sampling import share
 from prunebench_plugins.datasets.copies import Tree
 from prunebench_plugins.datasets.decoding import Decoded, decoded
+from prunebench_plugins.datasets.square_photos import SquarePhotos
 
 # What a proxy sees are embeddings, so that an epoch takes seconds; a CNN of 24,000 parameters is tested.
 # EfficientNet-Lite0 comes inside a Python package; it sees more at 128 pixels than at the 64 that are stored.
@@ -43,50 +44,31 @@ QUICK: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Photos(Dataset):
+class Photos(SquarePhotos):
     """A folder of images of which a few have a label, in a .csv; for `prunebench prune` and `evaluate`.
 
-    Images lie at whatever depth and become RGB squares of `side` pixels. known: the .csv, with the columns
-    file and label. The training split are all images, in the order of their names, and their label is -1
-    where none is known; there is no test split. count: how many classes there are, where the labels do not
-    show all. on_bad: "fail" or "skip" images that cannot be read. With a `holdout` above 0 there are images
-    with a label alone, and such a share of them, drawn by `seed`, is the test split.
+    Images lie at whatever depth. known: the .csv, with the columns file and label. The training split are
+    all images, in the order of their names, and their label is -1 where none is known; there is no test
+    split. count: how many classes there are, where the labels do not show all. With a `holdout` above 0
+    there are images with a label alone, and such a share of them, drawn by `seed`, is the test split.
     """
 
     name: str = "photos"
     path: str
-    side: int
     known: str = ""
     count: int | None = None
-    on_bad: str = "fail"
     holdout: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(self.side > 0, f"{self.name}.side", self.side, "above 0 pixels")
+        super().__post_init__()
         require(self.known != "", f"{self.name}.known", self.known, "a .csv of labels; see prunebench prune")
-        require(self.on_bad in ("fail", "skip"), f"{self.name}.on_bad", self.on_bad, "'fail' or 'skip'")
         require(0 <= self.holdout < 1, f"{self.name}.holdout", self.holdout, "in 0..1, below 1")
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes of the labels, sorted, then stand-ins up to `count`."""
         return photos.class_names(self._table, photos.read_labels(self._table), self.count)
-
-    @property
-    def resolution(self) -> int:
-        """`side`, in pixels."""
-        return self.side
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """The mean of ImageNet: a convention for photos, not measured on these images."""
-        return 0.485, 0.456, 0.406
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """The standard deviation of ImageNet, by the same convention."""
-        return 0.229, 0.224, 0.225
 
     @property
     def lineage(self) -> tuple[str, ...]:
@@ -145,7 +127,7 @@ class Photos(Dataset):
         return Path(self.known).expanduser()
 
     def _decoded(self, names: Sequence[str], root: Path) -> Decoded:
-        return _decode(self._top, names, root, self.side, self.on_bad)
+        return _decode(self._top, names, root, self.side, self.on_bad, cache=self.cache)
 
     def _labels(self, names: Sequence[str]) -> Array:
         """Return the label of each image, int64 [n], -1 where none is known."""
@@ -169,8 +151,6 @@ class Photos(Dataset):
         return {"train": np.sort(order[tested:]), "test": np.sort(order[:tested])}
 
 
-def _decode(
-    top: Path, names: Sequence[str], root: Path, side: int, on_bad: str, *, empty: bool = False
-) -> Decoded:
+def _decode(top: Path, names: Sequence[str], root: Path, side: int, on_bad: str, **more: bool) -> Decoded:
     tree = Tree(top, tuple(names), lambda name: (top / name).read_bytes())
-    return decoded(tree, tuple(names), root=root, side=side, on_bad=on_bad, empty=empty)
+    return decoded(tree, tuple(names), root=root, side=side, on_bad=on_bad, **more)
