@@ -20,6 +20,7 @@ from prunebench.commands.export import export
 from prunebench.commands.figures import figures
 from prunebench.commands.photos import draw, evaluate, prune
 from prunebench.errors import PrunebenchError, unknown
+from prunebench.files import replace_file
 from prunebench.options import (
     DataOption,
     DatasetsOption,
@@ -39,7 +40,6 @@ from prunebench.options import (
     cache_folder,
 )
 from prunebench.registry import KINDS, load
-from prunebench.store import writing
 
 if TYPE_CHECKING:
     from prunebench.matrix import Matrix
@@ -168,9 +168,7 @@ def show_page(name: str, results: Path) -> None:
 
     page = page_of(name, results)
     path = results / f"{name}.md"
-    with writing(path, "--results"):
-        results.mkdir(parents=True, exist_ok=True)  # no row was written where every cell failed
-        path.write_text(leaderboard.markdown(page), encoding="utf-8")
+    replace_file(path, leaderboard.markdown(page).encode(), "--results")
     typer.echo(leaderboard.text(page, only=lambda table: table.title in ("Accuracy", "Reference points")))
     typer.echo(f"\nThe whole page: {path}")
 
@@ -355,7 +353,7 @@ def leaderboard(
             if not path.is_file() or path.read_text(encoding="utf-8") != made:
                 outdated.append(str(path))
         else:
-            path.write_text(made, encoding="utf-8")
+            replace_file(path, made.encode(), "--results")
             typer.echo(f"wrote {path}")
     if outdated:
         raise PrunebenchError(

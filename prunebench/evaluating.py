@@ -14,6 +14,7 @@ from prunebench.artefacts import Accuracy
 from prunebench.choosing import Place
 from prunebench.comparison import mean_interval
 from prunebench.errors import PrunebenchError
+from prunebench.files import replace_file
 from prunebench.parts import Dataset, Method, require
 from prunebench.pruning import BUY, COLUMNS, DROP, KEPT, Workplace, make_all, remembered
 from prunebench.registry import load
@@ -189,7 +190,7 @@ class _Trial:
         """Write the kept files that are not held out, for the selector that reads them."""
         text = photos.table(["file"], [[name] for name in names])
         path = self.place.store.root / "photos" / f"{store.key('kept', 1, {'files': text}, {})}.csv"
-        store.replace_file(path, text.encode())
+        replace_file(path, text.encode())
         return path
 
     def _cell(self, name: str, selector: Any, recipe: str) -> Cell:

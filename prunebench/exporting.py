@@ -9,8 +9,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prunebench.artefacts import Array, Scores, Subset
 from prunebench.errors import MissingArtefactError, PrunebenchError
+from prunebench.files import beside_of, write_new, writing
 from prunebench.matrix import Matrix
 from prunebench.results import Result
 from prunebench.suite import Cell
@@ -140,40 +140,14 @@ def write(kept: Kept, output: str) -> bool:
         raise PrunebenchError(f"--output {output}: name a file or a folder that is to be made")
     if path.suffix in WRITERS and not output.endswith("/") and not path.is_dir():
         content = WRITERS[path.suffix](kept)
-        if path.exists():
-            return _same(path, path.is_file() and path.read_bytes() == content)
-        with _becoming(path) as beside:
-            beside.write_bytes(content)
-        return True
+        with writing(path, "--output"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return write_new(path, content)
     if path.suffix and not output.endswith("/") and not path.is_dir():
         raise PrunebenchError(
             f"--output {output}: end it in {', '.join(WRITERS)}, or in / for a folder of links to the images"
         )
     return _write_folder(path, links(kept))
-
-
-def _same(path: Path, same: bool) -> bool:
-    if not same:
-        raise PrunebenchError(
-            f"{path} is there and holds something else; delete it, or name another --output"
-        )
-    return False
-
-
-@contextmanager
-def _becoming(path: Path) -> Iterator[Path]:
-    """Yield a place beside `path`, and move what was made there to `path` in the end."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield beside
-        beside.replace(path)
-    except OSError as error:
-        raise PrunebenchError(f"cannot write {path}: {error.strerror}; choose another --output") from None
-    finally:
-        if beside.is_dir():
-            shutil.rmtree(beside)
-        beside.unlink(missing_ok=True)
 
 
 def npy(kept: Kept) -> bytes:
@@ -280,12 +254,19 @@ def _write_folder(path: Path, wanted: dict[str, Path]) -> bool:
         if file.is_symlink() or not file.is_dir()
     }
     if there or (path.exists() and not path.is_dir()):
-        return _same(path, there == wanted)
-    with _becoming(path) as beside:
-        beside.mkdir()
-        for place, file in wanted.items():
-            (beside / place).parent.mkdir(parents=True, exist_ok=True)
-            (beside / place).symlink_to(file)
+        if there == wanted:
+            return False
+        raise PrunebenchError(f"{path} exists and holds something else; remove it or choose another --output")
+    with writing(path, "--output"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = beside_of(path)
+        try:
+            for place, file in wanted.items():
+                (beside / place).parent.mkdir(parents=True, exist_ok=True)
+                (beside / place).symlink_to(file)
+            beside.replace(path)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
     return True
 
 

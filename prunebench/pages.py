@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from prunebench import comparison, results, suite
+from prunebench.files import replace_file
 from prunebench.leaderboard import Page
 from prunebench.registry import load
 from prunebench.shipped import shipped
-from prunebench.store import replace_file
 from prunebench.suite import Suite, SuiteFile
 
 
@@ -16,7 +16,7 @@ def remember(chosen: Suite, folder: Path) -> None:
     """Keep a suite that is not shipped beside its rows, so that its page can always be made again."""
     if chosen.path.parent != shipped():
         content = chosen.file.model_dump_json(indent=1, exclude_unset=True) + "\n"
-        replace_file(_remembered(chosen.name, folder), content.encode())
+        replace_file(_remembered(chosen.name, folder), content.encode(), "--results")
 
 
 def _remembered(name: str, folder: Path) -> Path:

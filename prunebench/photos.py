@@ -10,8 +10,8 @@ from pathlib import Path
 
 from prunebench import seeds
 from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.files import beside_of, writing
 from prunebench.parts import require
-from prunebench.store import writing
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 SHOWN = 5  # names that an error lists
@@ -151,56 +151,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return text.getvalue()
 
 
-def write_once(path: Path, text: str, option: str = "--output") -> bool:
-    """Write a file whole or not at all, and return whether it was written: never over another.
-
-    A file that says the same already stays as it is. Raise PrunebenchError where it says something else.
-    """
-    content, target = text.encode(), path.expanduser()
-    taken = PrunebenchError(
-        f"{path} exists and holds something else, which may be your work; "
-        f"remove it or choose another {option}"
-    )
-    with writing(path, option):
-        if target.exists():
-            if target.is_file() and target.read_bytes() == content:
-                return False
-            raise taken
-        beside = _beside(target)
-        try:
-            beside.write_bytes(content)
-            _become(beside, target)
-        except FileExistsError:
-            raise taken from None
-        finally:
-            beside.unlink(missing_ok=True)
-    return True
-
-
-def _beside(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}")
-
-
-def _become(beside: Path, target: Path) -> None:
-    """Move a file; raise FileExistsError rather than write over what appeared there meanwhile."""
-    try:
-        os.link(beside, target)
-    except FileExistsError:
-        raise
-    except OSError:  # there are no links on some disks, such as memory cards
-        if target.exists():
-            raise FileExistsError(target) from None
-        beside.replace(target)
-
-
 def check_writable(path: Path, option: str = "--output") -> None:
     """Raise PrunebenchError where no file can be written at `path`, before there is anything to write."""
     target = path.expanduser()
     if target.is_dir():
         raise PrunebenchError(f"{option} {path} is a folder; name a .csv in it")
     with writing(path, option):  # a disk that is not to be written says so to whoever tries
-        _beside(target).touch()
-        _beside(target).unlink()
+        beside = beside_of(target)
+        beside.touch()
+        beside.unlink()
 
 
 def check_outside(folder: Path, path: Path, option: str) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from prunebench import choosing, photos, schedule, store
+from prunebench import choosing, photos, schedule
 from prunebench.artefacts import Array, Labels, Scores, Subset
 from prunebench.choosing import Place
 from prunebench.errors import PrunebenchError, unknown
+from prunebench.files import replace_file, write_new
 from prunebench.forecast import learnt
 from prunebench.identity import change, map_parts
 from prunebench.making import load_split
@@ -175,7 +176,7 @@ class Pruned:
 
         Raise PrunebenchError rather than write over a file that says something else.
         """
-        return photos.write_once(Path(path), self.text)
+        return write_new(Path(path).expanduser(), self.text.encode())
 
 
 def prune(
@@ -397,7 +398,7 @@ def _pruned(work: Work) -> Pruned:
 def remember(text: str, request: Request, memory: Store) -> None:
     """Note which folder a .csv of `prune` is about, by its content, so that `evaluate` need not be told."""
     own = {"folder": request.spec["path"], "side": request.side, "on_bad": request.on_bad}
-    store.replace_file(_note(text, memory), json.dumps(own).encode())
+    replace_file(_note(text, memory), json.dumps(own).encode())
 
 
 def remembered(text: str, memory: Store) -> dict[str, Any]:

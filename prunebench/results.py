@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from prunebench.store import canonical, writing
+from prunebench.files import writing
+from prunebench.store import canonical
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -29,6 +29,7 @@ import numpy as np
 
 from prunebench import seeds, store
 from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.files import replace_file
 from prunebench.identity import at_defaults, foreign_code, identity, placeless
 from prunebench.parts import PROXY, Dataset, Labeler, Part, Recipe, View
 from prunebench.registry import load
@@ -353,7 +354,7 @@ def dataset_key(dataset: Dataset, data: Path, memory: Store, *, look: bool = Tru
             raise PrunebenchError(
                 f"files of dataset {dataset.name} changed while they were read; run it again"
             )
-        store.replace_file(note, json.dumps({"content": content}).encode())
+        replace_file(note, json.dumps({"content": content}).encode())
     return str(json.loads(note.read_text())["content"])
 
 

@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from prunebench.artefacts import Array, Artefact
-from prunebench.errors import MissingArtefactError, PrunebenchError
+from prunebench.errors import MissingArtefactError
+from prunebench.files import replace_file, writing
 
 SCHEMA = 1
 A = TypeVar("A", bound=Artefact)
@@ -214,28 +214,5 @@ def unpack(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
     return load(content), json.loads(header["__metadata__"]["values"])
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: beside the target first, then renamed over it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            beside.write_bytes(content)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-
-
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-@contextmanager
-def writing(path: Path, option: str = "--store") -> Iterator[None]:
-    """Turn what may go wrong while `path` is written into one line; `option` chooses where that is."""
-    try:
-        yield
-    except OSError as error:
-        raise PrunebenchError(
-            f"cannot write {path}: {error.strerror}; free space or choose another {option}"
-        ) from None

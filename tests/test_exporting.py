@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunebench import exporting
+from prunebench import exporting, files
 from prunebench.artefacts import Scores, Subset
 from prunebench.errors import PrunebenchError
 from prunebench.exporting import Kept
@@ -238,21 +238,22 @@ def test_the_same_is_left_and_something_else_is_refused(finished, cli, tmp_path,
     content = path.read_bytes()
     told = cli(f"{export} el2n_supervised")
     assert told.err == (
-        f"Error: deep/{name} is there and holds something else; delete it, or name another --output\n"
+        f"Error: deep/{name} exists and holds something else, which may be your work; "
+        "remove it or choose another --output\n"
     )
     assert path.read_bytes() == content
     assert [file.name for file in path.parent.iterdir()] == [name]
 
 
 def test_what_cannot_be_written_is_one_line_and_leaves_nothing(finished, cli, tmp_path, monkeypatch):
-    def full(self, _content):
-        self.touch()
+    def full(path, _content):
+        path.touch()
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(files, "write_through", full)
     told = cli(f"{finished} --method random --output deep/kept.npy")
     assert told.err == (
-        "Error: cannot write deep/kept.npy: No space left on device; choose another --output\n"
+        "Error: cannot write deep/kept.npy: No space left on device; free space or choose another --output\n"
     )
     assert not list((tmp_path / "deep").iterdir())
 
@@ -315,7 +316,7 @@ def test_a_folder_is_not_mixed_with_another(kept_photos, cli, tmp_path):
     target = link.readlink()
     link.unlink()
     link.symlink_to(tmp_path / "nothing")
-    refused = "Error: kept is there and holds something else; delete it, or name another --output\n"
+    refused = "Error: kept exists and holds something else; remove it or choose another --output\n"
     assert cli(f"{kept_photos} --output kept/").err == refused
     link.unlink()
     link.symlink_to(target)
@@ -323,7 +324,7 @@ def test_a_folder_is_not_mixed_with_another(kept_photos, cli, tmp_path):
     assert cli(f"{kept_photos} --output kept/").err == refused
     assert (tmp_path / "kept" / "notes.txt").read_text() == "mine"
     (tmp_path / "file").write_text("mine")
-    assert cli(f"{kept_photos} --output file").err.startswith("Error: file is there and holds something else")
+    assert cli(f"{kept_photos} --output file").err.startswith("Error: file exists and holds something else")
 
 
 def test_a_folder_that_breaks_off_leaves_nothing(kept_photos, cli, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import typer
 
 from prunebench import suite as suites
 from prunebench.errors import PrunebenchError
+from prunebench.files import write_new
 from prunebench.options import DataOption, DeviceOption, SetOption, StoreOption, WorkersOption
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def draw(
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
     chosen = _or_interrupted(lambda: pruning.draw(folder, labels, seed, on_bad=on_bad, data=data))
-    written = photos.write_once(output, photos.table(["file", "label"], [[name, ""] for name in chosen]))
+    table = photos.table(["file", "label"], [[name, ""] for name in chosen])
+    written = write_new(output.expanduser(), table.encode())
     typer.echo(f"{_said(written, output)}: {len(chosen):,} images to label; fill in the column label")
 
 

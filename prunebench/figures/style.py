@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunebench.files import replace_file
 from prunebench.leaderboard import DEMONSTRATION
 from prunebench.results import Result
-from prunebench.store import writing
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -174,9 +174,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     written = []
     for suffix, content in (("svg", _svg(figure)), ("png", _png(figure))):
         path = stem.with_name(f"{stem.name}.{suffix}")
-        with writing(path, "--output"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        replace_file(path, content, "--output")
         written.append(path)
     return written
 

@@ -65,7 +65,7 @@ def test_draw_says_the_same_twice_and_writes_over_nothing(cli, photos, tmp_path)
         ),
         (
             "draw photos --labels 5 --output no/a.csv",
-            "cannot write no/a.csv: No such file or directory; free",
+            "cannot write no/a.csv: No such file or directory; choose",
         ),
         (f"{PRUNE} --budget 12", "12 labels are paid for and these images are kept, so of 12 to keep none"),
         (PRUNE, "say how much to keep: either --budget LABELS or --ratio PERCENT"),
@@ -169,7 +169,7 @@ def test_an_output_that_cannot_be_written_is_told_before_all_work(cli, photos, t
     told = cli(line.replace("kept.csv", "no/kept.csv"))
     assert (told.code, told.out) == (2, "")
     assert told.err == (
-        "Error: cannot write no/kept.csv: No such file or directory; free space or choose another --output\n"
+        "Error: cannot write no/kept.csv: No such file or directory; choose another --output\n"
     )
     (tmp_path / "kept.csv").mkdir()
     assert cli(line).err == "Error: --output kept.csv is a folder; name a .csv in it\n"

@@ -24,7 +24,7 @@ import numpy as np
 
 from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
-from prunebench.store import writing
+from prunebench.files import writing
 from prunebench_plugins.datasets.blocks import Found, bar, blocks
 from prunebench_plugins.datasets.copies import Tree
 
