@@ -20,7 +20,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -74,7 +75,8 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """The key of what this stage makes."""
-        inputs = {name: stage.key for name, stage in self.inputs.items()} | {"dataset": self.root}
+        inputs = {name: stage.key for name, stage in self.inputs.items()}
+        inputs |= {"dataset": self.root, "torch": torch_major()}
         return store.key(self.kind, VERSIONS[self.kind], placeless(self.identity), inputs)
 
     @property
@@ -321,6 +323,12 @@ def _values(cell: Cell) -> dict[str, Any]:
 def _upstream(cell: Cell) -> int:
     """Return the repeat of everything before the selection: the seed's own, or 0 where that is shared."""
     return cell.seed if cell.repeats == "pipeline" else 0
+
+
+@cache
+def torch_major() -> str:
+    """Return the major version of torch: the next one need not repeat its results."""
+    return metadata.version("torch").partition(".")[0]
 
 
 def _seed(stream: str, repeat: int) -> list[Any]:

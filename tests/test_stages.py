@@ -217,6 +217,17 @@ def test_a_new_version_of_a_part_makes_anew_what_follows(matrix, monkeypatch):
     }
 
 
+def test_the_next_torch_makes_everything_anew_and_its_patches_nothing(matrix, monkeypatch):
+    def keys_with(version):
+        monkeypatch.setattr(stages.metadata, "version", lambda _package: version)
+        stages.torch_major.cache_clear()
+        return keys(matrix(GUESSED))
+
+    older, patched, newer = map(keys_with, ("2.15.0", "2.16.1+cu130", "3.0.0"))
+    stages.torch_major.cache_clear()
+    assert older == patched and not older & newer
+
+
 # Datasets
 
 

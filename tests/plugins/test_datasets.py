@@ -26,6 +26,7 @@ from prunebench_plugins.datasets.folder import Folder
 from prunebench_plugins.datasets.idx import read_idx
 from prunebench_plugins.datasets.long_tailed import LongTailed, long_tail
 from prunebench_plugins.datasets.reduced import Reduced, average_blocks
+from prunebench_plugins.datasets.reordered import Reordered
 
 ABSENT = Path("/nowhere")
 VALUES = {d.name: d for d in register_datasets() if isinstance(d, Dataset)}
@@ -83,6 +84,8 @@ def test_registered():
         for base in ("digits", "fashion_mnist", "fashion_mnist_small")
         for view in ("", "_lt", "_c", "_c_fixed")
     ] + [
+        *("digits_by_class", "digits_shuffled"),
+        *("fashion_mnist_small_by_class", "fashion_mnist_small_shuffled"),
         *("cifar10", "cifar100", "cifar100_lt", "cifar100_lt_001", "cifar100_c", "cifar100_c_fixed"),
         *("tiny_imagenet", "tiny_imagenet_c", "tiny_imagenet_c_fixed"),
         *("food101", "sun397", "sun397_seeded", "caltech101", "imagenet1k"),
@@ -217,6 +220,21 @@ def test_reduced_needs_a_larger_base():
 def test_reduced_needs_whole_blocks():
     with pytest.raises(PrunebenchError, match=r"r\.side is 3, expected a divisor of 4"):
         Reduced(name="r", base=Numbered(per_class=1, count=1, side=4), images=1, side=3, deviation=(1.0,))
+
+
+def test_reordered_has_the_same_images_in_another_order():
+    base = LongTailed(name="lt", base=Numbered(per_class=20, count=3), factor=0.5)
+    shuffled = Reordered(name="s", base=base, order="random")
+    images, labels = shuffled.load(ABSENT, "train")
+    assert sorted(images[:, 0, 0, 0]) == sorted(base.load(ABSENT, "train")[0][:, 0, 0, 0])
+    assert (labels == images[:, 0, 0, 0] // 20).all() and (np.diff(labels) < 0).any()
+    _, sorted_labels = Reordered(name="c", base=shuffled, order="class").load(ABSENT, "train")
+    assert (np.diff(sorted_labels) >= 0).all() and len(sorted_labels) == len(labels)
+
+
+def test_reordered_knows_two_orders():
+    with pytest.raises(PrunebenchError, match=r"r\.order is 'size', expected 'class' or 'random'"):
+        Reordered(name="r", base=Digits(), order="size")
 
 
 @pytest.mark.parametrize("factor, total, last", [(0.1, 19_573, 50), (0.01, 10_847, 5)])

@@ -15,6 +15,7 @@ from prunebench_plugins.datasets.imagenet1k import ImageNet1k
 from prunebench_plugins.datasets.long_tailed import LongTailed
 from prunebench_plugins.datasets.photos import Photos
 from prunebench_plugins.datasets.reduced import Reduced
+from prunebench_plugins.datasets.reordered import Reordered
 from prunebench_plugins.datasets.sun397 import Sun397
 from prunebench_plugins.datasets.tiny_imagenet import TinyImageNet
 
@@ -29,6 +30,8 @@ def register_datasets() -> list[Dataset | type[Dataset]]:
     found: list[Dataset | type[Dataset]] = [Folder, Photos]
     for base in (Digits(), fashion_mnist, small):
         found += [base, LongTailed(name=f"{base.name}_lt", base=base, factor=0.1), *_corrupted(base)]
+    for base in (Digits(), small):
+        found += _reordered(base)
     cifar100, tiny_imagenet = Cifar100(), TinyImageNet()
     found += [
         Cifar10(),
@@ -45,6 +48,14 @@ def register_datasets() -> list[Dataset | type[Dataset]]:
         ImageNet1k(),
     ]
     return found
+
+
+def _reordered(base: Dataset) -> tuple[Dataset, Dataset]:
+    """Return both views in which the training images stand in another order."""
+    return (
+        Reordered(name=f"{base.name}_by_class", base=base, order="class"),
+        Reordered(name=f"{base.name}_shuffled", base=base, order="random"),
+    )
 
 
 def _corrupted(base: Dataset) -> tuple[Dataset, Dataset]:
