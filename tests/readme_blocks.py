@@ -1,8 +1,9 @@
-"""The generated blocks of the README. `python tests/readme_blocks.py` writes them; a test compares them."""
+"""The generated blocks of documents. `python tests/readme_blocks.py` writes them; a test compares them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
@@ -13,14 +14,20 @@ from prunebench.registry import load
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+METHODS = ROOT / "docs" / "methods" / "README.md"
+# The methods of the small table: a baseline, then a few of each kind of label budget.
+SHOWN = ("random", "elfs_pixels", "zcore_pixels", "semi_aum", "semi_dual", "dual")
 
 
 def quickstart() -> str:
-    """Return the accuracy table of the committed quickstart rows."""
-    board = leaderboard.boards(page_of("quickstart", ROOT / "leaderboard"))[0]
+    """Return some lines of the accuracy table of the committed quickstart rows."""
+    page = page_of("quickstart", ROOT / "leaderboard")
+    board = leaderboard.boards(page)[0]
+    titles = {load().get("methods", name).title for name in SHOWN}
     table = leaderboard.accuracy_table(board)
+    body = [line for line in table.body if line[0] in titles]
     note = f"{board.page.note} {table.notes[0]}"
-    return f"{tabulate(table.body, table.header, tablefmt='github', disable_numparse=True)}\n\n{note}"
+    return f"{_markdown(body, table.header)}\n\n{note}"
 
 
 def methods() -> str:
@@ -28,21 +35,32 @@ def methods() -> str:
     rows = []
     for name, method in load().found["methods"].items():
         if load().owners["methods", name] == "prunebench":
-            parts = " + ".join(part.name for part in method.parts.values())
+            parts = " + ".join(_link(part.name) for part in method.parts.values())
             kind = "reference" if method.reference else "method"
             rows.append([f"`{name}`", method.title, parts, f"{method.annotation:.0%}", kind])
-    header = ["name", "title", "parts", "labels to select", ""]
-    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
+    return _markdown(rows, ["name", "title", "parts", "labels to select", ""])
 
 
-def filled(text: str) -> str:
-    """Return the README with its generated blocks made anew."""
-    for name, make in (("quickstart", quickstart), ("methods", methods)):
-        marker = f"<!-- {name}: made by tests/readme_blocks.py -->"
-        block = f"{marker}\n{make()}\n<!-- end -->"
-        text = re.sub(f"{re.escape(marker)}.*?<!-- end -->", lambda _: block, text, count=1, flags=re.DOTALL)  # noqa: B023
-    return text
+def _link(part: str) -> str:
+    return f"[{part}]({part}.md)"
+
+
+def _markdown(body: Sequence[Sequence[str]], header: Sequence[str]) -> str:
+    return tabulate(body, header, tablefmt="github", disable_numparse=True)
+
+
+BLOCKS = {README: ("quickstart", quickstart), METHODS: ("methods", methods)}
+
+
+def filled(path: Path) -> str:
+    """Return a document with its generated block made anew."""
+    name, make = BLOCKS[path]
+    marker = f"<!-- {name}: made by tests/readme_blocks.py -->"
+    block = f"{marker}\n{make()}\n<!-- end -->"
+    text = path.read_text(encoding="utf-8")
+    return re.sub(f"{re.escape(marker)}.*?<!-- end -->", lambda _: block, text, count=1, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in BLOCKS:
+        path.write_text(filled(path), encoding="utf-8")

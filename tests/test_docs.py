@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +12,10 @@ from prunebench import hookspecs, suite
 from prunebench.cli import app
 from prunebench.parts import VOCABULARY, Recipe
 from prunebench.registry import load
-from tests.readme_blocks import README, ROOT, filled
+from tests.readme_blocks import BLOCKS, METHODS, README, ROOT, filled
 
-DOCS = {path.name: path.read_text(encoding="utf-8") for path in [README, *ROOT.glob("docs/**/*.md")]}
+# README.md is that of the repository: it comes last.
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in [*ROOT.glob("docs/**/*.md"), README]}
 BUILT_IN = [
     (kind, name)
     for (kind, name), owner in load().owners.items()
@@ -21,9 +23,9 @@ BUILT_IN = [
 ]
 
 
-def test_the_generated_blocks_of_the_readme_are_up_to_date() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert text == filled(text), "run: python tests/readme_blocks.py"
+@pytest.mark.parametrize("path", BLOCKS, ids=lambda path: path.parent.name)
+def test_generated_blocks_are_up_to_date(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == filled(path), "run: python tests/readme_blocks.py"
 
 
 @pytest.mark.parametrize("hook", [name for name in vars(hookspecs) if name.startswith("register_")])
@@ -39,7 +41,7 @@ def test_every_input_of_the_vocabulary_is_documented(name: str) -> None:
 @pytest.mark.parametrize(("kind", "name"), BUILT_IN)
 def test_every_part_and_method_is_documented(kind: str, name: str) -> None:
     if kind == "methods":
-        assert f"| `{name}`" in DOCS["README.md"]
+        assert f"| `{name}`" in METHODS.read_text(encoding="utf-8")
     elif kind == "backbones" and f"{name}.md" not in DOCS:
         assert f"| `{name}` |" in DOCS["backbones.md"]
     else:
@@ -76,6 +78,12 @@ def test_every_command_a_document_shows_exists() -> None:
         command.name or command.callback.__name__ for command in app.registered_commands if command.callback
     }
     assert shown and shown <= known | {"list"}
+
+
+def test_every_document_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for path in ROOT.glob("docs/*.md"):
+        assert path.name == "README.md" or f"]({path.name})" in index
 
 
 def test_links_between_documents_lead_somewhere() -> None:

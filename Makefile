@@ -1,0 +1,18 @@
+.PHONY: lint test docs quickstart ci
+
+lint:  ## style and types
+	ruff check . && ruff format --check . && mypy
+
+test:  ## the default tests
+	pytest
+
+docs:  ## everything that is generated: pages of the leaderboard, tables of the documents
+	prunebench leaderboard
+	python tests/readme_blocks.py
+	python tests/paper_blocks.py
+
+quickstart:  ## real images to a leaderboard
+	prunebench run --suite quickstart
+
+ci:  ## what a change has to pass, in an environment of its own
+	bash .ci/run
