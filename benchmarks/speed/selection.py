@@ -120,7 +120,7 @@ def plain_beta(given: Scored, keep: int, rng: Rng) -> Array:
 
 def our_stratified(given: Scored, keep: int, rng: Rng) -> Array:
     """Select by `stratified`."""
-    return Stratified().select(given.scores, keep, rng)
+    return Stratified(cutoff=0.0).select(given.scores, keep, rng)
 
 
 def plain_stratified(given: Scored, keep: int, rng: Rng) -> Array:

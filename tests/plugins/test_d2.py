@@ -17,6 +17,8 @@ def rng(seed=0):
 
 
 def select(part, embeddings, scores, keep, seed=0):
+    """Select without a cutoff, unless the part has one."""
+    part = part.at(0) if part.cutoff is None else part
     embeddings, scores = np.asarray(embeddings, np.float32), np.asarray(scores, float)
     return part.select(embeddings, scores, keep, rng(seed), "cpu")
 

@@ -5,9 +5,14 @@ from scipy import stats
 from prunebench.artefacts import Dynamics
 from prunebench.errors import PrunebenchError
 from prunebench.images import Images
+from prunebench.parts import STANDARD_RATIOS, Method, Recipe
 from prunebench.sampling import apportion, kept
+from prunebench.tuning import searches
+from prunebench_plugins.labelers.ground_truth import GroundTruth
+from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.cutoff import Cutoff
+from prunebench_plugins.selectors.d2 import D2
 from prunebench_plugins.selectors.known import Known
 from prunebench_plugins.selectors.random import Random
 from prunebench_plugins.selectors.stratified import Stratified, strata_of, water_fill
@@ -125,13 +130,37 @@ def test_cutoff_against_sorting(seed):
     assert select(Cutoff(cutoff=0.29), scores, 40).tolist() == expected
 
 
-def test_cutoff_unset_follows_the_ratio():
+HARD_CUTOFFS = [Cutoff, Stratified, D2]
+
+
+@pytest.mark.parametrize(
+    ("part", "cutoffs"),
+    [
+        (Cutoff, [0.0, 0.0, 0.1, 0.1, 0.2, 0.4, 0.5, 0.5, 0.7, 0.7]),
+        (Stratified, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.2, 0.2, 0.3, 0.3]),
+        (D2, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.4, 0.4]),
+    ],
+)
+def test_an_unset_cutoff_follows_the_ratio(part, cutoffs):
     ratios = [0, 29, 30, 49, 50, 70, 80, 89, 90, 99]
-    cutoffs = [0.0, 0.0, 0.1, 0.1, 0.2, 0.4, 0.5, 0.5, 0.7, 0.7]
-    assert [Cutoff().at(ratio).cutoff for ratio in ratios] == cutoffs
+    assert [part().at(ratio).cutoff for ratio in ratios] == cutoffs
 
 
-@pytest.mark.parametrize("selector", [Cutoff(cutoff=0.5), Stratified(cutoff=0.5)], ids=lambda s: s.name)
+@pytest.mark.parametrize("part", HARD_CUTOFFS)
+def test_a_cutoff_of_zero_stays_zero_at_every_ratio(part):
+    assert {part(cutoff=0.0).at(ratio).cutoff for ratio in range(100)} == {0.0}
+
+
+@pytest.mark.parametrize("part", HARD_CUTOFFS)
+def test_every_cutoff_is_searched_alike(part):
+    """The same budget for every method: each tenth up to the share pruned, for every ratio anew."""
+    (search,) = searches(Method("m", title="M", labeler=GroundTruth(), scorer=Aum(), selector=part()), {})
+    recipe = Recipe(network="cnn", epochs=2)
+    assert (search.parts, search.grid.each) == ((part.name,), True)
+    assert [len(search.values(recipe, ratio)) for ratio in STANDARD_RATIOS] == [4, 6, 8, 9, 10]
+
+
+@pytest.mark.parametrize("selector", [part(cutoff=0.5) for part in HARD_CUTOFFS], ids=lambda s: s.name)
 def test_a_cutoff_above_the_ratio_is_refused(selector):
     assert selector.at(50) == selector
     with pytest.raises(PrunebenchError) as error:
@@ -161,9 +190,10 @@ def test_cutoff_says_when_too_few_images_are_left():
         select(Cutoff(cutoff=0.5), np.arange(10), 6)
 
 
-def test_cutoff_says_when_it_was_never_set():
-    with pytest.raises(PrunebenchError, match="not set"):
-        select(Cutoff(), np.arange(10), 5)
+@pytest.mark.parametrize("part", [Cutoff, Stratified])
+def test_a_selector_says_when_its_cutoff_was_never_set(part):
+    with pytest.raises(PrunebenchError, match=rf"{part.name}\.cutoff is not set"):
+        select(part(), np.arange(10), 5)
 
 
 # Stratified
@@ -192,6 +222,12 @@ def test_water_fill_always_spends_everything():
         assert (budgets <= sizes).all()
 
 
+def test_stratified_drops_the_hardest_at_high_ratios():
+    """CCS at 90 %: the hardest 30 % go before anything is drawn."""
+    assert select(Stratified().at(90), np.arange(1000), 100).max() < 700
+    assert select(Stratified().at(70), np.arange(1000), 300).max() > 900
+
+
 def test_strata_are_equally_wide_and_the_last_is_closed():
     assert strata_of(np.array([0, 0.9, 1, 1.5, 3, 4]), 4).tolist() == [0, 0, 1, 1, 3, 3]
     assert strata_of(np.array([-4, -3, -1.5, -0.5]), 2).tolist() == [0, 0, 1, 1]
@@ -209,7 +245,7 @@ def test_stratified_against_the_algorithm():
 
 
 def test_stratified_draws_at_random_within_a_stratum():
-    first, second = (select(Stratified(strata=1), np.arange(1000), 100, seed=s) for s in (0, 1))
+    first, second = (select(Stratified(strata=1, cutoff=0.0), np.arange(1000), 100, seed=s) for s in (0, 1))
     assert 0 < len(set(first) & set(second)) < 30
 
 
