@@ -21,6 +21,7 @@ from scipy.stats import spearmanr
 from tabulate import tabulate
 
 from prunebench import registry, seeds, suite, training
+from prunebench.conformance import MemoryCheckpoint
 from prunebench.images import Images
 from prunebench.parts import Scorer
 from prunebench.sampling import draw_labels
@@ -34,6 +35,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gnn, labels none": {"labels": "none"},
     "gnn, labels all": {"labels": "all"},
     "gnn, inference one_hop": {"inference": "one_hop"},
+    "gnn, batch 128, raw scores": {"batch": 128, "standardise": False},
+    "gnn, as published": {"training": "published", "batch": 128, "standardise": False}
+    | {"inference": "one_hop"},
     "knn": {"via": "knn"},
     "knn_weighted": {"via": "knn_weighted"},
 }
@@ -78,6 +82,9 @@ def agreements(name: str, seed: int, scorers: list[str]) -> dict[tuple[str, str]
                 "classes": dataset.classes,
                 "embeddings": embeddings,
                 "device": "cpu",
+                "images": images,
+                "recipe": recipe,
+                "checkpoint": MemoryCheckpoint(),
                 "rng": seeds.stream("scores", seed),
                 "progress": lambda done, total: None,
             }

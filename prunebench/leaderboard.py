@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from prunebench.results import Result
+from prunebench.sampling import READ_ALL
 from prunebench.statistics import Summary, summarise
 
 GAP = "·"  # a cell without a result; never averaged over
@@ -163,6 +164,11 @@ def accuracy_table(board: Board) -> Table:
     ]
     seen = [(rows[0].title, backbone) for rows in methods for backbone in rows[0].pretraining]
     notes += [f"{title} uses a pretrained backbone, {backbone}." for title, backbone in seen]
+    notes += [
+        f"{rows[0].title} buys some labels, but their draw ({rows[0].label_draw}) reads every label."
+        for rows in methods
+        if rows[0].label_draw in READ_ALL
+    ]
     if board.rows[0].tuning == "oracle_test":
         notes.append("Values were chosen with true labels and the test split: nothing here is a result.")
     return Table("Accuracy", header, body, notes)

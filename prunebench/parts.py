@@ -62,7 +62,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained on a dataset: SGD with a cosine learning rate per iteration.
+    """How a network is trained on a dataset: by default SGD, with a cosine learning rate per iteration.
 
     epochs counts passes over the subset; `iterations`, if set, replaces them by a fixed number of
     steps. `warmup` is the share of all steps in which the learning rate rises linearly; it ends at
@@ -75,6 +75,8 @@ class Recipe:
     it is the middle, in training a place at random as `crop` or `resized_crop` say. `resized_crop` cuts a
     box at random that covers such a share of the image, from the least to the most, and resizes it to
     `side`, instead of `crop`. `final_iterations` is `iterations` for final networks alone.
+    `optimizer` is "sgd", or "adam" with PyTorch's constants, which has no use for `momentum` and `nesterov`.
+    From `statistics_epochs` on BatchNorm normalizes by the statistics it has gathered, and gathers no more.
     """
 
     network: str
@@ -97,10 +99,12 @@ class Recipe:
     side: int | None = None
     resized_crop: tuple[float, float] | None = None
     final_iterations: int | None = None
+    optimizer: str = "sgd"
+    statistics_epochs: int | None = None
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch", "lr", "evaluate_every")
-        for name in (*positive, "iterations", "side", "final_iterations"):
+        for name in (*positive, "iterations", "side", "final_iterations", "statistics_epochs"):
             value = getattr(self, name)
             above = name not in positive if value is None else value > 0
             require(above, f"recipe.{name}", value, "above 0")
@@ -108,6 +112,7 @@ class Recipe:
         require(self.crop >= 0, "recipe.crop", self.crop, "0 or more pixels")
         require(self.padding in ("reflect", "zero"), "recipe.padding", self.padding, "'reflect' or 'zero'")
         require(self.precision in ("fp32", "bf16"), "recipe.precision", self.precision, "'fp32' or 'bf16'")
+        require(self.optimizer in ("sgd", "adam"), "recipe.optimizer", self.optimizer, "'sgd' or 'adam'")
         if self.resized_crop is not None:
             least, most = self.resized_crop
             expected = "(least, most) share of the area, in 0..1"
@@ -116,9 +121,10 @@ class Recipe:
 
     def identity(self) -> dict[str, Any]:
         """Return the fields as JSON, those added since protocol 1 only where set: older keys stand."""
-        added = ("proxy_backbone", "side", "resized_crop", "final_iterations")
+        added = dict.fromkeys(("proxy_backbone", "side", "resized_crop", "final_iterations"))
+        added |= {"optimizer": "sgd", "statistics_epochs": None}
         values = asdict(self) | {"resized_crop": self.resized_crop and list(self.resized_crop)}
-        return {k: v for k, v in values.items() if k not in added or v is not None}
+        return {k: v for k, v in values.items() if k not in added or v != added[k]}
 
     def proxy(self) -> Recipe:
         """Return this recipe without what concerns final networks alone."""

@@ -7,6 +7,8 @@ import numpy as np
 from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
 
+READ_ALL = ("class_balanced", "stratified")  # the draws that look at the label of every image
+
 
 def kept(images: int, ratio: int) -> int:
     """Return how many of `images` stay when `ratio` percent are pruned: floor, in integers only."""
@@ -42,7 +44,8 @@ def draw_labels(truth: Array, fraction: float, sampling: str, rng: np.random.Gen
     truth: int [n]. sampling: "uniform" looks at no label; "class_balanced" takes the same number
     of each class (the USB rule; a class that is too small gives all it has, so the total may be
     smaller); "stratified" follows the class sizes, at least one of each class where possible.
-    A larger fraction of a uniform draw contains the smaller one.
+    A larger fraction of a uniform draw contains the smaller one. Raise PrunebenchError where a
+    class_balanced draw has fewer labels than classes.
     """
     budget = share(len(truth), fraction)
     order = rng.permutation(len(truth))
@@ -50,13 +53,23 @@ def draw_labels(truth: Array, fraction: float, sampling: str, rng: np.random.Gen
         return np.sort(order[:budget])
     sizes = np.bincount(truth)
     if sampling == "class_balanced":
-        quotas = np.minimum(sizes, budget // np.count_nonzero(sizes))
+        quotas = np.minimum(sizes, _each(budget, int(np.count_nonzero(sizes))))
     elif sampling == "stratified":
         floor = (sizes > 0).astype(np.int64) if budget >= np.count_nonzero(sizes) else np.zeros_like(sizes)
         quotas = floor + apportion(budget - int(floor.sum()), sizes - floor)
     else:
         raise PrunebenchError(f"no sampling named {sampling!r}. Known: uniform, class_balanced, stratified.")
     return np.sort(order[rank_within(truth[order]) < quotas[truth[order]]])
+
+
+def _each(budget: int, classes: int) -> int:
+    """Return how many labels of each class a class_balanced draw takes; 0 only where there is no budget."""
+    if 0 < budget < classes:
+        raise PrunebenchError(
+            f"a class_balanced draw cannot share {budget} label(s) between {classes} classes; "
+            "raise the labeler's annotation or set its sampling to uniform"
+        )
+    return budget // classes if classes else 0
 
 
 def rank_within(groups: Array) -> Array:

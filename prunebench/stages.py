@@ -34,6 +34,7 @@ from prunebench.files import replace_file
 from prunebench.identity import at_defaults, foreign_code, identity, placeless
 from prunebench.parts import PROXY, Dataset, Labeler, Part, Recipe, View
 from prunebench.registry import load
+from prunebench.sampling import READ_ALL
 from prunebench.store import Store
 from prunebench.suite import Cell
 from prunebench.tuning import HELD_OUT, Search, settled
@@ -205,6 +206,8 @@ class Graph:
         elif 0 < labeler.annotation < 1:
             what["seed"] = _seed("known", _upstream(cell))
         title = f"{labeler.annotation:.0%} of the labels, {labeler.sampling}"
+        if "seed" in what and labeler.sampling in READ_ALL:
+            title += ", which reads every label"
         return self._stage(cell, "known", what, {}, title)
 
     def _upstream_stages(self, cell: Cell, choices: Mapping[str, Stage] = NONE) -> dict[str, Stage]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.identity import at_defaults, change, construct, identity, map_parts, placeless
-from prunebench.parts import Backbone, Dataset, Method, Part, Recipe, Selector
+from prunebench.parts import Backbone, Dataset, Labeler, Method, Part, Recipe, Selector
 from prunebench.published import cutoffs
 from prunebench.registry import NAME, Registry
 from prunebench.shipped import read_toml, shipped
@@ -49,6 +49,7 @@ class SuiteFile(BaseModel):
     recipe: str | dict[str, str]
     repeats: Literal["pipeline", "training"] = "pipeline"
     tuning: Literal["default", "search", "published", "oracle_test"] = "default"
+    label_draw: Literal["uniform", "class_balanced", "stratified"] = "uniform"
     grids: dict[str, dict[str, dict[str, Any]]] = {}
     dataset: dict[str, dict[str, Any]] = {}
     method: dict[str, dict[str, Any]] = {}
@@ -308,7 +309,13 @@ class Resolver:
         given = {k: v for k, v in defaults.get(part.name, {}).items() if k in open_fields}
         changes = self.filters.changes.items()
         given |= {path.rpartition(".")[2]: value for path, value in changes if _owner(path) == part.name}
-        return change(part, given, part.name) if given else part
+        filled = change(part, given, part.name) if given else part
+        return filled if "sampling" in given else self._drawing(filled)
+
+    def _drawing(self, part: Part) -> Part:
+        """Return a labeler with the suite's draw; any other part, and one that draws nothing, as it is."""
+        draws = isinstance(part, Labeler) and 0 < part.annotation < 1 and part.sampling == "uniform"
+        return replace(part, sampling=self.suite.file.label_draw) if draws else part  # type: ignore[call-arg]
 
     def proxy(self, recipe: Recipe, defaults: Mapping[str, Mapping[str, Any]]) -> Backbone | None:
         """Return the backbone on whose embeddings the proxy network trains, where the recipe names one."""

@@ -1,8 +1,7 @@
 """THE training loop: proxy and final networks alike, on whole batches, without a data loader.
 
-SGD with a cosine learning rate per iteration (SemiPrune, appendix A.1). Everything random comes from
-one generator on the device, whose state a checkpoint keeps: a resumed training on a CPU equals an
-undisturbed one bit for bit.
+By default SGD with a cosine learning rate per iteration (SemiPrune, A.1). Everything random comes from one
+generator on the device, whose state a checkpoint keeps: a CPU resumes bit for bit as if undisturbed.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from prunebench import networks
@@ -32,6 +32,7 @@ CHECKPOINT_SECONDS = 20.0
 PROBE_STEPS = 100
 PROBE_SECONDS = 1.0
 INSIDE_LOG = 1e-8
+ADAM: dict[str, Any] = {"amsgrad": False, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -220,6 +221,7 @@ class _Run:
         self.generator = torch_generator(rng, self.device)
         self.parameters: list[Tensor] = list(self.network.parameters())
         self.momenta = list(map(torch.zeros_like, self.parameters))
+        self.squares = list(map(torch.zeros_like, self.parameters if recipe.optimizer == "adam" else []))
         complete = len(self.rates) // len(self.bounds)
         self.recorder = _Recorder(complete, len(index), classes, self.device) if record else None
 
@@ -234,7 +236,8 @@ class _Run:
 
     def epoch(self, progress: Progress | None) -> None:
         """Train for one epoch, or until the last step."""
-        self.network.train()
+        frozen = self.recipe.statistics_epochs
+        self.network.train(frozen is None or self.epochs < frozen)
         order = torch.randperm(len(self.index), generator=self.generator, device=self.device)
         losses = torch.zeros(len(self.bounds), device=self.device)
         begin = self.step
@@ -266,20 +269,25 @@ class _Run:
             self.recorder.note(order, labels, logits.float(), features.float())
         return loss.detach()
 
+    @torch.no_grad()
     def descend(self, rate: float) -> None:
-        """Change the weights by one step of SGD."""
-        # The function behind torch.optim.SGD, whose class would first load the compiler, for 3 seconds.
+        """Change the weights by one step of SGD or Adam."""
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        common: dict[str, Any] = {"lr": rate, "weight_decay": self.recipe.weight_decay, "maximize": False}
+        # The functions behind the classes of torch.optim, which would first load the compiler, for 3 seconds.
+        if self.recipe.optimizer == "adam":
+            steps = [torch.tensor(float(self.step)) for _ in gradients]
+            adam(self.parameters, gradients, self.momenta, self.squares, [], steps, **ADAM, **common)
+            return
         sgd(
             self.parameters,
-            [parameter.grad for parameter in self.parameters if parameter.grad is not None],
+            gradients,
             list(self.momenta),
-            lr=rate,
             momentum=self.recipe.momentum,
             nesterov=self.recipe.nesterov,
-            weight_decay=self.recipe.weight_decay,
             dampening=0,
-            maximize=False,
             fused=True,
+            **common,
         )
 
     def check(self, losses: Tensor, begin: int) -> None:
@@ -298,6 +306,7 @@ class _Run:
         state["generator"] = self.generator.get_state()
         state |= {f"network/{name}": array for name, array in networks.state(self.network).items()}
         state |= {f"momentum/{place}": array(momentum) for place, momentum in enumerate(self.momenta)}
+        state |= {f"square/{place}": array(square) for place, square in enumerate(self.squares)}
         return state | (self.recorder.state() if self.recorder else {})
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -309,6 +318,8 @@ class _Run:
         networks.restore(self.network, weights)
         for place, momentum in enumerate(self.momenta):
             momentum.copy_(torch.tensor(state[f"momentum/{place}"]))
+        for place, square in enumerate(self.squares):
+            square.copy_(torch.tensor(state[f"square/{place}"]))
         if self.recorder:
             self.recorder.restore(state)
 

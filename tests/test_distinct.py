@@ -32,7 +32,8 @@ class Handful(Dataset):
     recipes: ClassVar = {
         "tiny": {
             **{"network": "cnn", "epochs": 30, "batch": 64, "warmup": 0.2, "crop": 1, "padding": "zero"},
-            "fixmatch": {"network": "cnn", "iterations": 30, "batch": 16, "mu": 2, "bn_momentum": 0.1},
+            "fixmatch": {"network": "cnn", "iterations": 30, "batch": 16, "mu": 2}
+            | {"ema_warmup": True, "bn_momentum": 0.1},
             "temi": {
                 "heads": 2,
                 "neighbours": 10,

@@ -67,6 +67,16 @@ def test_best_and_second_are_among_methods_without_all_labels(page):
     ]
 
 
+def test_a_draw_that_reads_every_label_is_told_below_the_table(page):
+    draws = {"even": "class_balanced", "spread": "stratified", "plain": "uniform", "other": "given"}
+    rows = [(name, 50, 0, 70.0, FEW | {"label_draw": draw}) for name, draw in draws.items()]
+    (board,) = boards(page(*rows))
+    assert [note for note in accuracy_table(board).notes if "draw" in note] == [
+        "Even buys some labels, but their draw (class_balanced) reads every label.",
+        "Spread buys some labels, but their draw (stratified) reads every label.",
+    ]
+
+
 def test_methods_are_grouped_by_the_labels_they_buy(page):
     few = [("semi", 50, seed, 70.0, FEW) for seed in (0, 1)]
     full = [("dual", 50, seed, 99.0, FULL) for seed in (0, 1)]

@@ -1,8 +1,8 @@
 """The paper's suites from the files of the datasets to the page: every method, on miniatures, on a CPU.
 
 Small are the datasets, the networks and the lengths of training, and no pretrained network is run: see
-`tests.miniatures`. One seed, and two ratios where a suite has more; grids of two values. All else is as
-`prunebench run --suite NAME` has it.
+`tests.miniatures`. One seed, and two ratios where a suite has more; grids of two values. Labels are drawn
+uniformly, since miniatures have fewer than classes. All else is as `prunebench run --suite NAME` has it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def run(name, top, store):
     own = suite.read(name).file.ratios
     ratios = sorted({own[0], 80} & {*own})
     path = top / f"{name}.toml"
-    path.write_text(f'extends = "{name}"\nratios = {ratios}\nseeds = 1\n{GRIDS}')
+    path.write_text(f'extends = "{name}"\nratios = {ratios}\nseeds = 1\nlabel_draw = "uniform"\n{GRIDS}')
     chosen = suite.read(str(path))
     matrix = Matrix(suite.cells(chosen, suite.Filters(), registry.load()), store, top / "data", "cpu")
     matrix.check_device()

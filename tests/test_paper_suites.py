@@ -2,12 +2,15 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
-from prunebench import published, registry, suite
+from prunebench import published, registry, seeds, suite
 from prunebench.published import Key
+from prunebench.sampling import draw_labels
 from prunebench.stages import Graph
 from prunebench.suite import Filters
+from prunebench_plugins.datasets.long_tailed import long_tail
 
 SUITES = sorted({*published.SUITES.values(), "label_budget"})
 UNPRINTED = {
@@ -101,3 +104,48 @@ def test_the_standard_table_on_cifar100_shares_what_can_be_shared():
 def test_suites_of_the_paper_repeat_what_the_paper_repeats(name):
     file = suite.read(name).file
     assert (file.recipe, file.repeats, file.references) == ("paper", "training", [])
+
+
+def labelers(name, **filters):
+    """Return the labelers of a suite that buy some of the labels and not all."""
+    cells = suite.cells(suite.read(name), Filters(**filters), registry.load())
+    found = {cell.method.labeler for cell in cells if cell.method.labeler}
+    return {labeler for labeler in found if 0 < labeler.annotation < 1}
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_suites_of_the_paper_draw_labels_as_its_code_base_does(name):
+    assert {labeler.sampling for labeler in labelers(name)} <= {"class_balanced"}
+
+
+def test_on_the_longest_tail_no_class_is_without_a_label_as_a_uniform_draw_leaves_some():
+    """CIFAR-100 with a factor of 0.01: 500 images of the first class, 5 of the last."""
+    truth = np.repeat(np.arange(100), long_tail(np.full(100, 500), 0.01))
+    assert len(truth) == 10_847
+    lost = {}
+    for name, changes in {"own": {}, "uniform": {"fixmatch.sampling": "uniform"}}.items():
+        chosen = {"datasets": ["cifar100_lt_001"], "methods": ["semi_aum"], "changes": changes}
+        (labeler,) = labelers("paper_long_tailed", **chosen)
+        drawn = [
+            draw_labels(truth, labeler.annotation, labeler.sampling, seeds.stream("known", repeat))
+            for repeat in range(5)
+        ]
+        lost[name] = [100 - len(np.unique(truth[index])) for index in drawn]
+    assert lost == {"own": [0, 0, 0, 0, 0], "uniform": [16, 11, 12, 10, 9]}
+
+
+def test_score_extrapolation_and_fixmatch_buy_the_same_labels():
+    cells = suite.cells(suite.read("paper_standard"), Filters(datasets=["cifar100"]), registry.load())
+    graph = Graph(cells, {"cifar100": "absent:cifar100"})
+    draws = [stage for stage in graph.stages.values() if stage.kind == "known" and "seed" in stage.identity]
+    assert [stage.title for stage in draws] == ["10% of the labels, class_balanced, which reads every label"]
+
+
+def test_another_draw_is_a_variant_with_a_row_of_its_own():
+    wanted = Filters(datasets=["cifar100"], methods=["semi_aum"], changes={"fixmatch.sampling": "uniform"})
+    (cell, *_) = suite.cells(suite.read("paper_standard"), wanted, registry.load())
+    (own, *_) = suite.cells(
+        suite.read("paper_standard"), Filters(datasets=["cifar100"], methods=["semi_aum"]), registry.load()
+    )
+    assert cell.method.name == "semi_aum{fixmatch.sampling=uniform}"
+    assert cell.method_key != own.method_key

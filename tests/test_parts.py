@@ -289,6 +289,7 @@ def test_fields_added_later_enter_the_identity_of_a_recipe_only_where_set():
         *("nesterov", "weight_decay", "crop", "padding", "flip", "precision", "evaluate_every"),
     ]
     added = {"side": 224, "resized_crop": (0.08, 1.0), "final_iterations": 300_000}
+    added |= {"optimizer": "adam", "statistics_epochs": 1}
     recipe = Recipe(network="cnn", epochs=1, **added)
     assert recipe.identity() == plain | added | {"resized_crop": [0.08, 1.0]}
     assert construct(Recipe, recipe.identity(), "recipe") == recipe

@@ -91,7 +91,7 @@ def test_networks_train_as_in_table_8(datasets: tuple[str, ...], expected: tuple
 def test_fixmatch_trains_as_in_table_7(dataset: str, expected: tuple) -> None:
     part = table(dataset, "fixmatch")
     assert expected == (part.network, part.epochs, part.batch, part.mu, part.weight_decay)
-    assert (part.threshold, part.lr, part.ema) == (0.95, 0.03, 0.999)
+    assert (part.threshold, part.lr, part.ema, part.ema_warmup) == (0.95, 0.03, 0.999, False)
 
 
 def test_swav_trains_as_long_as_the_published_one() -> None:

@@ -105,6 +105,15 @@ def test_a_class_balanced_draw_takes_as_many_of_each_class():
     assert np.bincount(truth[draw(truth, 0.3, "class_balanced")]).tolist() == [10, 10, 5]
 
 
+def test_a_class_balanced_draw_of_fewer_labels_than_classes_is_one_line():
+    with pytest.raises(PrunebenchError) as error:
+        draw([0, 1, 2] * 10, 0.07, "class_balanced")
+    assert str(error.value) == (
+        "a class_balanced draw cannot share 2 label(s) between 3 classes; "
+        "raise the labeler's annotation or set its sampling to uniform"
+    )
+
+
 def test_a_stratified_draw_follows_the_class_sizes_and_forgets_no_class():
     truth = np.repeat([0, 1, 2], [70, 28, 2])
     assert np.bincount(truth[draw(truth, 0.1, "stratified")]).tolist() == [6, 3, 1]

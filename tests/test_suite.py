@@ -271,6 +271,32 @@ def test_a_method_may_be_written_in_the_suite(cells):
     )
 
 
+def test_a_suite_says_how_labels_are_drawn_that_are_drawn_at_all(cells):
+    text = BASE.replace('"random", "dual"', '"none", "few", "all", "told"') + "".join(
+        f'[method.{name}]\nlabeler = {labeler}\nscorer = "aum"\nselector = "top"\n'
+        for name, labeler in {
+            "none": '{part = "none"}',
+            "few": '{part = "none", annotation = 0.1}',
+            "all": '"ground_truth"',
+            "told": '{part = "none", annotation = 0.1, sampling = "stratified"}',
+        }.items()
+    )
+    drawn = {
+        cell.method.name: cell.method.labeler.sampling
+        for cell in cells(
+            text.replace("recipe =", 'label_draw = "class_balanced"\nrecipe ='),
+            methods=["none", "few", "all", "told"],
+        )
+    }
+    assert drawn == {"none": "uniform", "few": "class_balanced", "all": "uniform", "told": "stratified"}
+    changed = cells(
+        text.replace("recipe =", 'label_draw = "class_balanced"\nrecipe ='),
+        methods=["few"],
+        changes={"none.sampling": "uniform"},
+    )
+    assert {cell.method.labeler.sampling for cell in changed} == {"uniform"}
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -112,8 +113,12 @@ def test_global_random_state_neither_matters_nor_changes() -> None:
     assert np.array_equal(first.predictions, again.predictions)
 
 
+ADAM = replace(RECIPE, optimizer="adam", lr=1e-3, statistics_epochs=2)
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, ADAM], ids=["sgd", "adam"])
 @pytest.mark.parametrize("stop_at", [7, 12, 19])
-def test_a_resumed_training_equals_an_undisturbed_one(stop_at: int, monkeypatch) -> None:
+def test_a_resumed_training_equals_an_undisturbed_one(stop_at: int, recipe: Recipe, monkeypatch) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     checkpoint = MemoryCheckpoint()
 
@@ -122,12 +127,12 @@ def test_a_resumed_training_equals_an_undisturbed_one(stop_at: int, monkeypatch)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(record=True, test=blobs(seed=1), checkpoint=checkpoint, progress=stop)
+        run(recipe, record=True, test=blobs(seed=1), checkpoint=checkpoint, progress=stop)
     steps = []
     resumed = run(
-        record=True, test=blobs(seed=1), checkpoint=checkpoint, progress=lambda d, t: steps.append(d)
+        recipe, record=True, test=blobs(seed=1), checkpoint=checkpoint, progress=lambda d, t: steps.append(d)
     )
-    whole = run(record=True, test=blobs(seed=1))
+    whole = run(recipe, record=True, test=blobs(seed=1))
     assert steps[0] == 5 * (stop_at // 5) + 1, "it went on from the last complete epoch"
     assert resumed.history == whole.history
     for name in whole.dynamics.series:
@@ -158,6 +163,25 @@ def test_steps_are_those_of_torch_sgd(change: dict) -> None:
     trained = run(recipe)
     for ours, theirs in zip(trained.network.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_steps_are_those_of_torch_adam(decay: float) -> None:
+    """At a constant rate, in an epoch that gathers statistics and three that normalize by them."""
+    recipe = Recipe(network="cnn", epochs=4, batch=70, lr=0.01, final_lr=0.01, weight_decay=decay)
+    recipe = replace(recipe, optimizer="adam", statistics_epochs=1)
+    images, labels = blobs()
+    network = networks.build("cnn", channels=1, classes=3, resolution=8, generator_seed=seed_of_network())
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01, weight_decay=decay)
+    for epoch in range(4):
+        network.train(epoch < 1)
+        logits = network(training.normalise(images[:], images.mean, images.std))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(logits, torch.tensor(labels)).backward()
+        optimizer.step()
+    trained = run(recipe).network.state_dict()
+    for name, expected in network.state_dict().items():
+        torch.testing.assert_close(trained[name], expected, atol=1e-4, rtol=1e-3)
 
 
 def seed_of_network() -> int:

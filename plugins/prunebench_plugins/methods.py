@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from prunebench.hookspecs import hookimpl
@@ -116,23 +117,19 @@ def semi_supervised() -> list[Method]:
 
 def extrapolated() -> list[Method]:
     """Return Score Extrapolation (Schmidt et al. 2025): scores of the paid images, carried over to others."""
+    few = NoLabeler(annotation=0.1)
+    published = ScoreExtrapolation(
+        scorer=DynUnc(start=2), training="published", batch=128, standardise=False, inference="one_hop"
+    )
+    leaky = replace(published, labels="all")
     return [
         scored(f"score_extrapolation{suffix}", f"Score Extrapolation ({shown})", labeler, scorer, Top())
         for suffix, shown, labeler, scorer in (
-            ("", "Dyn-Unc", NoLabeler(annotation=0.1), ScoreExtrapolation(scorer=DynUnc())),
-            ("_dual", "DUAL", NoLabeler(annotation=0.1), ScoreExtrapolation(scorer=Dual())),
-            (
-                "_knn",
-                "Dyn-Unc, kNN",
-                NoLabeler(annotation=0.1),
-                ScoreExtrapolation(scorer=DynUnc(), via="knn"),
-            ),
-            (
-                "_leaky",
-                "Dyn-Unc, as published: reads all labels",
-                Withheld(),
-                ScoreExtrapolation(scorer=DynUnc(), labels="all"),
-            ),
+            ("", "Dyn-Unc", few, ScoreExtrapolation(scorer=DynUnc())),
+            ("_dual", "DUAL", few, ScoreExtrapolation(scorer=Dual())),
+            ("_knn", "Dyn-Unc, kNN", few, ScoreExtrapolation(scorer=DynUnc(), via="knn")),
+            ("_published", "Dyn-Unc, published training", few, published),
+            ("_leaky", "Dyn-Unc, as published: reads all labels", Withheld(), leaky),
         )
     ]
 

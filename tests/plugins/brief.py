@@ -13,7 +13,7 @@ from prunebench_plugins.labelers.temi import Temi
 from prunebench_plugins.scorers.grand import Grand
 from prunebench_plugins.scorers.zcore import Zcore
 
-FIXMATCH = FixMatch(network="cnn", iterations=10, batch=8, mu=2, bn_momentum=0.1)
+FIXMATCH = FixMatch(network="cnn", iterations=10, batch=8, mu=2, ema_warmup=True, bn_momentum=0.1)
 BRIEF = {
     part.name: part
     for part in (

@@ -18,6 +18,7 @@ FAST = {
     "batch": 8,
     "mu": 2,
     "lr": 0.05,
+    "ema_warmup": True,
     "bn_momentum": 0.1,
     "flip": False,
 }
@@ -113,6 +114,7 @@ def test_the_defaults_are_those_of_the_paper_for_cifar_10() -> None:
     assert (part.network, part.epochs, part.batch, part.mu) == ("wrn_28_2", 100, 64, 7)
     assert (part.threshold, part.weight_u, part.joint, part.include_labelled) == (0.95, 1, True, True)
     assert (part.lr, part.momentum, part.weight_decay, part.ema) == (0.03, 0.9, 5e-4, 0.999)
+    assert not part.ema_warmup
 
 
 def test_two_runs_are_equal() -> None:

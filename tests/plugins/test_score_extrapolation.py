@@ -11,20 +11,30 @@ from scipy.stats import spearmanr
 from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 from torch.nn import functional
 
+from prunebench import networks, training
 from prunebench.artefacts import Dynamics, Scores
-from prunebench.conformance import conform
+from prunebench.augment import normalise
+from prunebench.conformance import MemoryCheckpoint, conform
 from prunebench.errors import DivergedError, PrunebenchError
-from prunebench.parts import Method, Scorer
+from prunebench.images import Images
+from prunebench.parts import Method, Recipe, Scorer
 from prunebench.sampling import share
 from prunebench.seeds import torch_generator
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.labelers.withheld import Withheld
-from prunebench_plugins.scorers import graph
+from prunebench_plugins.methods import register_methods
+from prunebench_plugins.scorers import graph, published_training
 from prunebench_plugins.scorers.dual import Dual
+from prunebench_plugins.scorers.dyn_unc import DynUnc
 from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
 from prunebench_plugins.selectors.top import Top
 
 CLASSES = ("a", "b", "c")
+PUBLISHED = ScoreExtrapolation(
+    **{"scorer": DynUnc(start=2), "training": "published", "training_epochs": 50, "training_batch": 256},
+    **{"training_lr": 1e-3, "epochs": 35, "batch": 128, "lr": 1e-3, "standardise": False},
+    **{"inference": "one_hop", "inference_batch": 1024},
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,6 +342,205 @@ def test_the_network_learns_what_a_plain_loop_over_torch_geometric_learns(metric
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+# The published training
+
+
+def hears(near, roots):
+    """Return what the published sampler hands out for a mini-batch: nodes, roots first, and whose edges.
+
+    It samples ten neighbours of each root, then ten of each of those; edges lead to whom it asked alone.
+    """
+    asked = list(dict.fromkeys([*roots, *near[roots].ravel()]))
+    return list(dict.fromkeys([*asked, *near[asked].ravel()])), asked
+
+
+def test_a_mini_batch_is_drawn_as_by_the_published_sampler():
+    """A chain of nine, each node with its successor as neighbour: 0 hears 1 and 2, and 2 hears nobody."""
+    near = np.minimum(np.arange(9)[:, None] + 1, 8)
+    near[8] = 7
+    found, nodes, roots = graph.sampled(near, np.ones((9, 1)), np.array([4, 0]), 2)
+    assert nodes.tolist() == [0, 1, 4, 5, 2, 6] and roots.tolist() == [2, 0]
+    half, root = 1 / 2, 1 / np.sqrt(2)  # a node with a neighbour has degree 2, one without 1
+    np.testing.assert_allclose(
+        found.toarray()[:4],
+        [
+            [half, half, 0, 0, 0, 0],
+            [0, half, 0, 0, root, 0],
+            [0, 0, half, half, 0, 0],
+            [0, 0, 0, half, 0, root],
+        ],
+    )
+    assert found.toarray()[4:].tolist() == [[0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1]]
+
+
+def as_published(part, x, seeds, scores, near, weights):
+    """Train as gnn_extrapolate.py does: predictions and correlation of each epoch, draws as ours.
+
+    Raw scores, mini-batches in an order drawn anew, Adam, convolutions that normalize the graph they are
+    given; predictions in batches of images in order, each with its direct neighbours.
+    """
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(seeds))
+    count = int(part.validation * len(seeds))
+    held_out, fitted = seeds[order[:count]], seeds[order[count:]]
+    built = graph.build((x.shape[1], *part.hidden, 1), 0, int(rng.integers(2**63)))
+    layers = torch.nn.ModuleList(graph.GCNConv(a.in_channels, a.out_channels) for a in built.layers)
+    layers.load_state_dict(built.layers.state_dict())
+    torch_generator(rng)
+    optimizer = torch.optim.Adam(layers.parameters(), lr=part.lr)
+    y = torch.zeros(len(x))
+    y[seeds] = torch.tensor(scores).float()
+
+    def outputs(nodes, asked):
+        place = {node: number for number, node in enumerate(nodes)}
+        index = torch.tensor([[place[s], place[t]] for t in asked for s in near[t]]).T
+        values, h = torch.tensor(weights[asked].ravel()).float(), x[nodes]
+        for layer in layers[:-1]:
+            h = layer(h, index, values).relu()
+        return layers[-1](h, index, values)[:, 0]
+
+    found = []
+    for _ in range(part.epochs):
+        drawn = rng.permutation(len(fitted))
+        for start in range(0, len(drawn), part.batch):
+            roots = fitted[drawn[start : start + part.batch]]
+            optimizer.zero_grad()
+            functional.mse_loss(outputs(*hears(near, roots))[: len(roots)], y[roots]).backward()
+            optimizer.step()
+        looks = []
+        for start in range(0, len(x), part.inference_batch):
+            roots = list(range(start, min(start + part.inference_batch, len(x))))
+            nodes = list(dict.fromkeys([*roots, *near[roots].ravel()]))
+            looks.append(outputs(nodes, roots)[: len(roots)])
+        predicted = torch.cat(looks).detach().double().numpy()
+        found.append((np.corrcoef(predicted[held_out], y[held_out].numpy())[0, 1], predicted))
+    return found
+
+
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_mini_batches_teach_what_the_published_loop_teaches(batch):
+    embeddings, seeds, scores = cloud(seed=3)
+    part = short(dropout=0.0, validation=0.4, epochs=6, lr=0.01, labels="none")
+    part = replace(part, batch=batch, standardise=False, inference="one_hop", inference_batch=7)
+    search = kneighbors_graph(embeddings, 3, mode="distance")
+    near, distances = search.indices.reshape(40, 3), search.data.reshape(40, 3)
+    weights = np.exp(-distances / 2)
+    epochs = as_published(part, torch.tensor(embeddings), seeds, scores, near, weights)
+    expected = max(epochs, key=lambda epoch: epoch[0])[1]
+    expected[seeds] = scores
+    np.testing.assert_allclose(extrapolate(part, embeddings, seeds, scores), expected, atol=1e-4)
+
+
+def test_the_published_settings_find_a_smooth_score_again():
+    """Of the scale of Dyn-Unc, learned as it is."""
+    embeddings, _seeds, _scores = cloud(images=300, width=3)
+    truth = 0.1 + 0.05 * np.tanh(embeddings[:, 0] - 2 * embeddings[:, 1])
+    seeds = np.arange(0, 300, 5)
+    part = replace(PUBLISHED, neighbours=3)
+    found = extrapolate(replace(part, training="recipe"), embeddings, seeds, truth[seeds])
+    rest = np.setdiff1d(np.arange(300), seeds)
+    assert spearmanr(found[rest], truth[rest])[0] > 0.5
+
+
+def published_inputs(images=48, recipe=None):
+    """Return the inputs of a scorer that trains a network of its own: of two classes, a third is labelled."""
+    rng = np.random.default_rng(0)
+    truth = rng.permutation(np.arange(images) % 2)
+    pixels = rng.integers(60, size=(images, 1, 8, 8))
+    pixels[truth == 0, :, :4] += 120
+    labels = np.where(np.arange(images) % 3 == 0, truth, -1)
+    return {
+        "images": Images(pixels.astype(np.uint8), mean=(0.3,), std=(0.2,)),
+        "labels": labels,
+        "classes": ("a", "b"),
+        "recipe": recipe or Recipe(network="cnn", epochs=2, batch=8, warmup=0.2, weight_decay=0.1),
+        "rng": np.random.default_rng(0),
+        "device": "cpu",
+        "progress": lambda _done, _total: None,
+        "checkpoint": MemoryCheckpoint(),
+    }
+
+
+def test_the_published_settings_reach_the_training():
+    recipe = Recipe(network="cnn", epochs=60, iterations=9, batch=128, warmup=0.2, crop=1, side=6)
+    assert published_training.published(recipe, PUBLISHED) == Recipe(
+        **{"network": "cnn", "epochs": 50, "iterations": None, "batch": 256, "shrink_batch": True},
+        **{"optimizer": "adam", "lr": 1e-3, "final_lr": 1e-3, "warmup": 0.0, "weight_decay": 0.0},
+        **{"statistics_epochs": 1, "crop": 1, "side": 6},
+    )
+
+
+def test_the_network_is_trained_as_by_the_published_loop():
+    """dynamic_uncertainty.py, of one batch per epoch: probabilities, and the features of the last weights.
+
+    It calls model.eval() after the first epoch, when it looks at the test images, and never model.train().
+    """
+    given = published_inputs()
+    part = replace(PUBLISHED, training_epochs=4, training_lr=0.01)
+    dynamics, embeddings = published_training.record(settings=part, **given)
+    assert dynamics.index.tolist() == list(range(0, 48, 3))
+    seed = int(np.random.default_rng(0).integers(2**63))
+    network = networks.build("cnn", channels=1, classes=2, resolution=8, generator_seed=seed)
+    everything = normalise(given["images"][:], (0.3,), (0.2,))
+    data, target = everything[::3], torch.tensor(given["labels"][::3])
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for epoch in range(4):
+        output = network(data)
+        loss = functional.cross_entropy(output, target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        probability = output.softmax(1)[torch.arange(16), target].detach().numpy()
+        np.testing.assert_allclose(dynamics.label_probability[epoch], probability, atol=1e-4)
+        network.eval()
+    features = network.features(everything).detach().numpy()
+    np.testing.assert_allclose(embeddings, features, atol=1e-3)
+
+
+def test_embeddings_are_of_augmented_images():
+    recipe = Recipe(network="cnn", epochs=1, crop=2)
+    given = published_inputs(recipe=recipe)
+    part = replace(PUBLISHED, training_epochs=1)
+    _dynamics, shifted = published_training.record(settings=part, **given)
+    _dynamics, plain = published_training.record(settings=part, **published_inputs())
+    assert shifted.shape == plain.shape and not np.allclose(shifted, plain)
+
+
+def test_a_network_of_its_own_needs_no_dynamics_and_embeddings_only_of_another_backbone():
+    own = {"images", "labels", "classes", "recipe", "rng", "device", "progress", "checkpoint"}
+    assert set(PUBLISHED.needs()) == own
+    assert set(replace(PUBLISHED, labels="all").needs()) == own | {"known"}
+    assert set(replace(PUBLISHED, backbone="pixels").needs()) == own | {"embeddings"}
+    assert set(replace(PUBLISHED, via="knn").needs()) == own
+
+
+def test_a_killed_and_resumed_published_training_equals_an_undisturbed_one(monkeypatch):
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    part = replace(PUBLISHED, scorer=First(), training_epochs=3, training_batch=4, neighbours=3, epochs=2)
+    whole = part.score(**published_inputs())
+    given = published_inputs()
+
+    def stop(done, _total):
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        part.score(**given | {"progress": stop})
+    again = part.score(**published_inputs() | {"checkpoint": given["checkpoint"]})
+    assert given["checkpoint"].state is not None
+    np.testing.assert_array_equal(again, whole)
+
+
+def test_the_methods_as_published_are_so_in_every_setting():
+    found = {method.name: method for method in register_methods()}
+    ours, published, leaky = (
+        found[f"score_extrapolation{suffix}"] for suffix in ("", "_published", "_leaky")
+    )
+    assert ours.scorer == ScoreExtrapolation(scorer=DynUnc())
+    assert published.scorer == PUBLISHED and published.labeler == NoLabeler(annotation=0.1)
+    assert leaky.scorer == replace(PUBLISHED, labels="all") and leaky.labeler == Withheld()
+
+
 def test_without_images_to_validate_on_the_last_epoch_counts():
     embeddings, seeds, scores = cloud()
     part = short(dropout=0.0, validation=0.0)
@@ -479,8 +688,9 @@ def test_it_needs_what_its_way_and_the_held_scorer_need():
 
 
 @pytest.mark.parametrize("via", ["gnn", "knn", "knn_weighted"])
-def test_it_keeps_the_contract(via):
-    conform(ScoreExtrapolation(via=via, hidden=(8,), epochs=2))
+@pytest.mark.parametrize("training", ["recipe", "published"])
+def test_it_keeps_the_contract(via, training):
+    conform(ScoreExtrapolation(via=via, hidden=(8,), epochs=2, training=training))
 
 
 @pytest.mark.parametrize(
@@ -488,6 +698,7 @@ def test_it_keeps_the_contract(via):
     [
         (short(), NoLabeler(annotation=0.5)),
         (short(labels="all", inference="one_hop"), Withheld(shown=0.5)),
+        (short(labels="all", batch=4, training="published", training_epochs=2), Withheld(shown=0.5)),
         (ScoreExtrapolation(via="knn", neighbours=3), NoLabeler(annotation=0.5)),
     ],
 )
@@ -560,6 +771,13 @@ class Static(Scorer):
         (lambda: ScoreExtrapolation(validation=-0.1), r"validation is -0\.1, expected in 0\.\.1, below 1"),
         (lambda: ScoreExtrapolation(epochs=0), "epochs is 0, expected above 0"),
         (lambda: ScoreExtrapolation(steps=0), "steps is 0, expected above 0"),
+        (lambda: ScoreExtrapolation(batch=0), "batch is 0, expected above 0, or unset"),
+        (lambda: ScoreExtrapolation(training="own"), "training is 'own', expected one of recipe, published"),
+        (lambda: ScoreExtrapolation(training_epochs=0), "training_epochs is 0, expected above 0"),
+        (
+            lambda: ScoreExtrapolation(training="published", backbone=("proxy", "pixels")),
+            r"backbone is \('proxy', 'pixels'\), expected 'proxy' alone, or others, where training is 'pub",
+        ),
         (lambda: ScoreExtrapolation(lr=0), "lr is 0, expected above 0"),
         (lambda: ScoreExtrapolation(inference_batch=0), "inference_batch is 0, expected above 0"),
     ],

@@ -254,10 +254,14 @@ def test_gradients_do_not_add_up_over_steps(monkeypatch: pytest.MonkeyPatch) -> 
 # The moving average
 
 
-def test_the_memory_of_the_average_grows() -> None:
-    decays = [average_decay(step, 0.999) for step in (0, 1, 2, 90, 8990, 10**6)]
+def test_the_memory_of_the_average_is_constant_unless_it_warms_up() -> None:
+    assert [average_decay(step, 0.999, warmup=False) for step in (0, 1, 8990)] == [0.999] * 3
+
+
+def test_the_memory_of_the_average_grows_as_it_warms_up() -> None:
+    decays = [average_decay(step, 0.999, warmup=True) for step in (0, 1, 2, 90, 8990, 10**6)]
     assert decays == pytest.approx([1 / 10, 2 / 11, 3 / 12, 91 / 100, 0.999, 0.999])
-    assert average_decay(90, 0.5) == 0.5
+    assert average_decay(90, 0.5, warmup=True) == 0.5
 
 
 def test_parameters_are_averaged_and_buffers_copied() -> None:
@@ -273,10 +277,14 @@ def test_parameters_are_averaged_and_buffers_copied() -> None:
     assert current.weight.tolist() == [4, 4]
 
 
-def test_the_average_follows_every_step_of_the_network() -> None:
-    run = begun(ema=0.2)  # 1/10, 2/11, then 1/5 instead of 3/12
+@pytest.mark.parametrize(
+    ("warmup", "decays"),
+    [(False, (0.2, 0.2, 0.2, 0.2)), (True, (1 / 10, 2 / 11, 0.2, 0.2))],  # with 3/12 the warm-up is over
+)
+def test_the_average_follows_every_step_of_the_network(warmup: bool, decays: tuple[float, ...]) -> None:
+    run = begun(ema=0.2, ema_warmup=warmup)
     by_hand = copies(run.network.parameters())
-    for decay in (1 / 10, 2 / 11, 0.2, 0.2):
+    for decay in decays:
         run.advance()
         now = run.network.parameters()
         by_hand = [decay * a + (1 - decay) * p.detach() for a, p in zip(by_hand, now, strict=True)]

@@ -38,6 +38,7 @@ QUICK: Mapping[str, Any] = {
         "batch": 32,
         "threshold": 0.8,
         "lr": 0.1,
+        "ema_warmup": True,
         "bn_momentum": 0.1,
     },
 }

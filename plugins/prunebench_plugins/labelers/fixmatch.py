@@ -27,9 +27,11 @@ class FixMatch(Labeler):
     iterations: steps, instead of `epochs`. include_labelled: the paid images are also among the
     unlabelled ones. joint: all views of a step pass the network as one batch, hence share the
     statistics of BatchNorm; without, the weak views pass alone and need no gradient, which is faster.
-    flip: half of the views are mirrored. ema: the longest memory of the moving average, which is
-    min(ema, (1 + t) / (10 + t)) at step t, from 0. bn_momentum: how fast BatchNorm forgets; None = as the
-    network has it. A wide ResNet remembers a thousand steps: too much for a training of a few thousand.
+    flip: half of the views are mirrored. ema: how much of the moving average stays at a step. ema_warmup:
+    less of it stays at first, min(ema, (1 + t) / (10 + t)) at step t, from 0; without, as in USB, the average
+    holds ema ** t of the initial weights, which is 5 % after 3000 steps of 0.999. bn_momentum: how fast
+    BatchNorm forgets; None = as the network has it. A wide ResNet remembers a thousand steps: too much for
+    a training of a few thousand.
     """
 
     name: ClassVar[str] = "fixmatch"
@@ -45,6 +47,7 @@ class FixMatch(Labeler):
     momentum: float = 0.9
     weight_decay: float = 5e-4
     ema: float = 0.999
+    ema_warmup: bool = False
     bn_momentum: float | None = None
     precision: str = "fp32"
     include_labelled: bool = True

@@ -91,9 +91,9 @@ def learning_rate(step: int, steps: int, lr: float) -> float:
     return lr * math.cos(7 / 16 * math.pi * step / steps)
 
 
-def average_decay(step: int, longest: float) -> float:
-    """Return how much of the moving average stays at a step, counted from 0: less at the beginning."""
-    return min(longest, (1 + step) / (10 + step))
+def average_decay(step: int, ema: float, warmup: bool) -> float:
+    """Return how much of the moving average stays at a step, counted from 0: with warm-up less at first."""
+    return min(ema, (1 + step) / (10 + step)) if warmup else ema
 
 
 def consistency(weak: Tensor, strong: Tensor, rule: FixedThreshold, index: Tensor) -> Tensor:
@@ -183,7 +183,8 @@ class _Run:
         self.network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.descend(learning_rate(self.step, self.steps, self.settings.lr))
-        follow(self.average, self.network, average_decay(self.step, self.settings.ema))
+        decay = average_decay(self.step, self.settings.ema, self.settings.ema_warmup)
+        follow(self.average, self.network, decay)
         self.losses[place] = loss.detach()
         self.step += 1
         complete = place + 1 == self.per_epoch

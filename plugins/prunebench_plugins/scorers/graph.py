@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from itertools import pairwise
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -29,6 +32,7 @@ with warnings.catch_warnings():
 
 Tensor = torch.Tensor
 View = tuple[Tensor, list[Tensor]]  # what decides the outputs for some nodes: see `view`
+Lesson = tuple[View, Tensor]  # what a step sees, and the scores it should predict
 
 
 def unit(vectors: Array) -> Array:
@@ -97,6 +101,21 @@ def one_hop(near: Array, weights: Array, batch: int) -> csr_array:
     return convolution(sources, weights, 2 * len(near))
 
 
+def sampled(near: Array, weights: Array, roots: Array, hops: int) -> tuple[csr_array, Array, Array]:
+    """Return the graph that the sampler of the published code draws around some nodes.
+
+    It follows edges back for `hops` steps: who is met before the last step has all its neighbours, who is
+    met in it has none. Returns the graph, the nodes it is of, int, and the places of the roots among these.
+    """
+    heard = roots
+    for _ in range(hops - 1):
+        heard = np.unique(np.concatenate([heard, near[heard].ravel()]))
+    nodes = np.concatenate([heard, np.setdiff1d(near[heard], heard)])
+    place = np.empty(len(near), np.int64)
+    place[nodes] = np.arange(len(nodes))
+    return convolution(place[near[heard]], weights[heard], len(nodes)), nodes, place[roots]
+
+
 def view(graph: csr_array, x: Tensor, nodes: Array, depth: int) -> View:
     """Return all that decides the outputs of a network with `depth` + 1 convolutions for some nodes.
 
@@ -159,6 +178,58 @@ def build(widths: tuple[int, ...], dropout: float, seed: int) -> Network:
         return Network(widths, dropout)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Lessons:
+    """What a network learns from, and what it is asked in the end.
+
+    near, weights: int and float [n, k], the edges. x: features, float [n, f]. nodes: int [m], with the
+    scores to be learned, `wanted`, float [m]. settings: how.
+    """
+
+    near: Array
+    weights: Array
+    x: Tensor
+    nodes: Array
+    wanted: Tensor
+    settings: ScoreExtrapolation
+
+    @property
+    def depth(self) -> int:
+        """How many convolutions follow the first, and how many hops a node of a mini-batch sees."""
+        return len(self.settings.hidden)
+
+    @cached_property
+    def graph(self) -> csr_array:
+        """The graph of all nodes."""
+        return convolution(self.near, self.weights, len(self.near))
+
+    @cached_property
+    def whole(self) -> Lesson:
+        """All nodes at once."""
+        return view(self.graph, self.x, self.nodes, self.depth), self.wanted
+
+    def part(self, chosen: Array) -> Lesson:
+        """Return the mini-batch of the nodes at these places: as the sampler of the published code has it."""
+        graph, around, roots = sampled(self.near, self.weights, self.nodes[chosen], self.depth)
+        x = self.x[torch.tensor(around, device=self.x.device)]
+        return view(graph, x, roots, self.depth), self.wanted[torch.tensor(chosen, device=self.x.device)]
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Lesson]:
+        """Return the steps of an epoch: all nodes in each, or each node once, in mini-batches drawn anew."""
+        batch = self.settings.batch
+        if batch is None:
+            return repeat(self.whole, self.settings.steps)
+        order = rng.permutation(len(self.nodes))
+        return (self.part(order[start : start + batch]) for start in range(0, len(order), batch))
+
+    def everything(self) -> View:
+        """Return what the network sees when it predicts every node."""
+        if self.settings.inference == "one_hop":
+            graph = one_hop(self.near, self.weights, self.settings.inference_batch)
+            return view(graph, torch.cat([self.x, self.x]), np.arange(len(self.near)), self.depth)
+        return view(self.graph, self.x, np.arange(len(self.near)), self.depth)
+
+
 def learn(
     features: Array,
     near: Array,
@@ -174,36 +245,29 @@ def learn(
     """Fit a network to the scores of the seeds and return its prediction for every node: float64 [n].
 
     features: float [n, f]. near, weights: int and float [n, k], the edges. seeds: int [m], with their
-    scores, float64 [m]. All images are one batch; a seed held out for validation has its place and
-    its features in the graph, but no part in the loss. The epoch with the largest Pearson correlation on
-    these is returned, the last one where no correlation is defined. Raise DivergedError for a loss that
-    is not finite.
+    scores, float64 [m]. A seed held out for validation has its place and its features in the graph, but
+    no part in the loss. The epoch with the largest Pearson correlation on these is returned, the last one
+    where no correlation is defined. Raise DivergedError for a loss that is not finite.
     """
-    everything, depth = np.arange(len(near)), len(settings.hidden)
-    order = rng.permutation(len(seeds))
-    held_out, fitted = np.split(order, [share(len(seeds), settings.validation)])
-    x = torch.tensor(features, dtype=torch.float32, device=device)
-    graph = convolution(near, weights, len(near))
-    taught = view(graph, x, seeds[fitted], depth)
-    if settings.inference == "one_hop":
-        shown = view(one_hop(near, weights, settings.inference_batch), torch.cat([x, x]), everything, depth)
-    else:
-        shown = view(graph, x, everything, depth)
-    mean, deviation = float(scores.mean()), float(scores.std())
+    held_out, fitted = np.split(rng.permutation(len(seeds)), [share(len(seeds), settings.validation)])
+    mean, deviation = (float(scores.mean()), float(scores.std())) if settings.standardise else (0.0, 1.0)
     targets = (scores - mean) / (deviation or 1)
-    wanted = torch.tensor(targets[fitted], dtype=torch.float32, device=device)
+    lessons = Lessons(
+        near=near,
+        weights=weights,
+        x=torch.tensor(features, dtype=torch.float32, device=device),
+        nodes=seeds[fitted],
+        wanted=torch.tensor(targets[fitted], dtype=torch.float32, device=device),
+        settings=settings,
+    )
+    shown = lessons.everything()
     widths = (features.shape[1], *settings.hidden, 1)
     network = build(widths, settings.dropout, int(rng.integers(2**63))).to(device)
     generator = torch_generator(rng, device)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr)
     best, chosen = -math.inf, targets
     for epoch in range(settings.epochs):
-        for _ in range(settings.steps):
-            loss = (network(*taught, generator) - wanted).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        if not loss.isfinite():
+        if not study(network, optimizer, lessons.epoch(rng), generator).isfinite():
             raise DivergedError(
                 f"the loss is not finite in epoch {epoch + 1} of {settings.epochs}; "
                 f"lower {settings.name}.lr, which is {settings.lr:.3g}"
@@ -215,6 +279,21 @@ def learn(
             best, chosen = agreement, predicted
         progress(epoch + 1, settings.epochs)
     return mean + deviation * chosen
+
+
+def study(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    steps: Iterator[Lesson],
+    generator: torch.Generator,
+) -> Tensor:
+    """Make the steps of an epoch; return the loss of the last."""
+    for taught, wanted in steps:
+        loss: Tensor = (network(*taught, generator) - wanted).square().mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return loss.detach()
 
 
 def correlation(a: Array, b: Array) -> float:

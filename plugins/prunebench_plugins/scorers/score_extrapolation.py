@@ -10,15 +10,20 @@ import numpy as np
 
 from prunebench.artefacts import Array, Dynamics
 from prunebench.errors import PrunebenchError
-from prunebench.parts import Backbones, Scorer, require
+from prunebench.parts import PROXY, Backbones, Scorer, require
 from prunebench_plugins.scorers.dual import Dual
 
 NEIGHBOURS = {"gnn": 10, "knn": 20, "knn_weighted": 20}
+POSITIVE = ("training_epochs", "training_batch", "training_lr", "epochs", "steps", "lr", "inference_batch")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreExtrapolation(Scorer):
-    """The scores of `scorer` where the proxy network trained, and what neighbours suggest elsewhere.
+    """The scores of `scorer` where a network trained on labels, and what neighbours suggest elsewhere.
+
+    training: of that network. "recipe": the proxy network, as the recipe trains it. "published": another,
+    by Adam at the constant rate `training_lr` in `training_epochs` epochs of batches of `training_batch`.
+    Where `backbone` is "proxy" images are neighbours by the features of that network.
 
     via: "gnn" predicts with a graph convolutional network on the graph of nearest neighbours; "knn"
     takes the mean score of the nearest images that have one, "knn_weighted" the mean with weights
@@ -26,9 +31,11 @@ class ScoreExtrapolation(Scorer):
     they are nearest, "euclidean" or "cosine".
 
     The rest is for "gnn" alone. Layers of `hidden` units, then one; `dropout` after each but the last.
-    Adam with learning rate `lr` makes `epochs` times `steps` steps on all fitted images at once. The share
+    Adam with learning rate `lr` makes `epochs` times `steps` steps on all fitted images at once; with a
+    `batch`, as published, an epoch is one pass in mini-batches of so many, and `steps` does not count.
+    standardise: scores are learned with mean 0 and deviation 1; without, as published, as they are. The share
     `validation` of the scored images is held out, and the epoch that agrees best with it counts. labels:
-    which true labels are part of an image's features: "paid", those the proxy network trained on;
+    which true labels are part of an image's features: "paid", those that the scores rest on;
     "none"; or "all", as published, which takes the label of every image. inference: "full", on the whole
     graph; or "one_hop", as published: each batch of `inference_batch` images in order sees itself and its
     direct neighbours alone.
@@ -38,7 +45,11 @@ class ScoreExtrapolation(Scorer):
 
     name: ClassVar[str] = "score_extrapolation"
     scorer: Scorer = field(default=Dual())
-    backbone: Backbones = "proxy"
+    backbone: Backbones = PROXY
+    training: str = "recipe"
+    training_epochs: int = 50
+    training_batch: int = 256
+    training_lr: float = 1e-3
     via: str = "gnn"
     neighbours: int | None = None
     metric: str = "euclidean"
@@ -46,6 +57,8 @@ class ScoreExtrapolation(Scorer):
     dropout: float = 0.5
     epochs: int = 35
     steps: int = 5
+    batch: int | None = None
+    standardise: bool = True
     lr: float = 1e-3
     validation: float = 0.1
     labels: str = "paid"
@@ -54,6 +67,7 @@ class ScoreExtrapolation(Scorer):
 
     def __post_init__(self) -> None:
         for name, known in (
+            ("training", ("recipe", "published")),
             ("via", tuple(NEIGHBOURS)),
             ("metric", ("euclidean", "cosine")),
             ("labels", ("paid", "all", "none")),
@@ -64,30 +78,58 @@ class ScoreExtrapolation(Scorer):
         needs = self.scorer.needs()
         watches = "dynamics" in needs and "embeddings" not in needs
         require(watches, f"{self.name}.scorer", self.scorer.name, "a scorer of dynamics, without embeddings")
-        for name in ("epochs", "steps", "lr", "inference_batch"):
+        for name in POSITIVE:
             require(getattr(self, name) > 0, f"{self.name}.{name}", getattr(self, name), "above 0")
-        counts = self.neighbours is None or self.neighbours > 0
-        require(counts, f"{self.name}.neighbours", self.neighbours, "above 0, or unset")
+        for name in ("neighbours", "batch"):
+            counts = getattr(self, name) is None or getattr(self, name) > 0
+            require(counts, f"{self.name}.{name}", getattr(self, name), "above 0, or unset")
+        apart = not (self.own_network and isinstance(self.backbone, tuple) and PROXY in self.backbone)
+        expected = "'proxy' alone, or others, where training is 'published'"
+        require(apart, f"{self.name}.backbone", self.backbone, expected)
         require(min(self.hidden, default=1) > 0, f"{self.name}.hidden", self.hidden, "sizes above 0")
         for name in ("dropout", "validation"):
             below = 0 <= getattr(self, name) < 1
             require(below, f"{self.name}.{name}", getattr(self, name), "in 0..1, below 1")
 
-    def needs(self) -> dict[str, bool]:
-        """Return what the held scorer and the chosen way need; a mean of neighbours needs no `rng`."""
-        own = super().needs()
-        if self.via == "gnn":
-            own |= {"rng": True, "progress": True}
-            if self.labels != "none":
-                own |= {"classes": True, "known" if self.labels == "all" else "labels": True}
-        return self.scorer.needs() | own
+    @property
+    def own_network(self) -> bool:
+        """Whether a network is trained here, instead of the proxy network of the recipe."""
+        return self.training == "published"
 
-    def score(self, dynamics: Dynamics, embeddings: Array, device: str, **inputs: Any) -> Array:
+    def needs(self) -> dict[str, bool]:
+        """Return what the held scorer, the training and the chosen way need."""
+        names = ["dynamics", "embeddings", "device"]
+        if self.own_network:
+            names += ["images", "labels", "classes", "recipe", "rng", "progress", "checkpoint"]
+        if self.via == "gnn":
+            names += ["rng", "progress"]
+            if self.labels != "none":
+                names += ["classes", "known" if self.labels == "all" else "labels"]
+        needs = self.scorer.needs() | dict.fromkeys(names, True)
+        return {name: required for name, required in needs.items() if name not in self._made()}
+
+    def _made(self) -> set[str]:
+        """Return the inputs that a network trained here gives."""
+        if not self.own_network:
+            return set()
+        return {"dynamics", "embeddings"} if self.backbone == PROXY else {"dynamics"}
+
+    def score(
+        self,
+        device: str,
+        dynamics: Dynamics | None = None,
+        embeddings: Array | None = None,
+        **inputs: Any,
+    ) -> Array:
         """Return float64 [n]; where every image has a label, what the held scorer says and nothing else.
 
         Raise PrunebenchError where there are too few images for `neighbours`, or too few scored ones, or
         where `labels` is "all" and not all were paid for; DivergedError for a loss that is not finite.
         """
+        if self.own_network:
+            dynamics, own_embeddings = self._trained(device, inputs)
+            embeddings = own_embeddings if embeddings is None else embeddings
+        assert dynamics is not None and embeddings is not None
         given = {"dynamics": dynamics, "device": device} | inputs
         asked = {name: given[name] for name in self.scorer.needs() if name in given}
         own = np.asarray(getattr(self.scorer, self.scorer.method)(**asked), np.float64)
@@ -105,6 +147,16 @@ class ScoreExtrapolation(Scorer):
             scores = self._average(embeddings, seeds, own, device)
         scores[seeds] = own
         return scores
+
+    def _trained(self, device: str, inputs: Mapping[str, Any]) -> tuple[Dynamics, Array]:
+        """Train a network as the published code does: its dynamics, and its embeddings, float32 [n, d]."""
+        if not (inputs["labels"] >= 0).any():
+            raise PrunebenchError(f"{self.name} needs labels to train on; raise the labeler's annotation")
+        from prunebench_plugins.scorers import published_training
+
+        names = ("images", "labels", "classes", "recipe", "rng", "progress", "checkpoint")
+        given = {name: inputs[name] for name in names}
+        return published_training.record(settings=self, device=device, **given)
 
     def _average(self, embeddings: Array, seeds: Array, own: Array, device: str) -> Array:
         """Return float64 [n]: the mean, plain or weighted, over the nearest scored images; 0 at these."""
