@@ -73,7 +73,6 @@ def choose(
         Store(folder("store", store)),
         folder("data", data),
         pick_device(device),
-        changes=filters.changes,
         datasets=specs,
     )
 

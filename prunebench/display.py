@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from prunebench.escaping import plain
 from prunebench.stages import Stage
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def table(rows: Iterable[Sequence[object]], header: Sequence[str]) -> str:
     """Return aligned columns, the last one cut to the width of the terminal."""
     from tabulate import tabulate
 
-    text = tabulate([[str(c) for c in row] for row in rows], header, tablefmt="plain", disable_numparse=True)
+    cells = [[plain(str(cell)) for cell in row] for row in rows]
+    text = tabulate(cells, [*map(plain, header)], tablefmt="plain", disable_numparse=True)
     if not sys.stdout.isatty():
         return text
     width = shutil.get_terminal_size().columns
@@ -40,8 +42,9 @@ def table(rows: Iterable[Sequence[object]], header: Sequence[str]) -> str:
 def cell_line(cell: Cell, row: Result, place: int, cells: int, made: bool) -> str:
     """Return the line of a finished cell."""
     seconds = duration(sum(row.seconds.values())) if made else "stored"
+    dataset, method = plain(cell.dataset.name), plain(cell.method.name)
     return (
-        f"{place:>{len(str(cells))}}/{cells}  {cell.dataset.name:<14} {cell.method.name:<24} "
+        f"{place:>{len(str(cells))}}/{cells}  {dataset:<14} {method:<24} "
         f"{cell.ratio:>2} %  seed {cell.seed}  {row.accuracy:6.2f} %  {seconds:>7}"
     )
 
@@ -57,11 +60,11 @@ class Live:
         self.forecast, self.workers = forecast, max(1, workers)
         console = Console(stderr=True)
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}", markup=False),
             console=console,
             disable=not console.is_terminal or not self.left,
             transient=True,
@@ -82,8 +85,8 @@ class Live:
         if stage is None or self.bars.disable:
             return
         if key not in self.running:
-            name = f"  {stage.kind} {stage.title[:40]}"
-            self.running[key] = self.bars.add_task(name, total=total, left=stage.dataset.name)
+            name = f"  {stage.kind} {plain(stage.title)[:40]}"
+            self.running[key] = self.bars.add_task(name, total=total, left=plain(stage.dataset.name))
         self.bars.update(self.running[key], completed=done, total=total)  # type: ignore[arg-type]
 
     def made(self, stage: Stage, seconds: float) -> None:

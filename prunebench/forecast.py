@@ -12,6 +12,7 @@ from prunebench.parts import Recipe
 from prunebench.stages import Stage
 
 INSTANT = ("known", "quality", "candidate", "choice", "subset")  # stages that need no forecast
+ENOUGH = 50  # stages of a kind whose times a forecast rests on
 OVERHEAD = 0.15  # of a full training: what a final training costs beside its share of the images
 
 
@@ -51,10 +52,14 @@ def _work(stage: Stage) -> float:
 
 
 def learnt(matrix: Matrix) -> Forecast:
-    """Learn from what is stored of a matrix and was made on its device."""
+    """Learn from what is stored of a matrix and was made on its device, of each kind from some of it."""
     forecast = Forecast()
+    alike: dict[tuple[str, str, str], list[Stage]] = {}
     for stage in matrix.graph.stages.values():
         if stage.key in matrix.store:
+            alike.setdefault(_like(stage), []).append(stage)
+    for stages in alike.values():
+        for stage in stages[:: -(-len(stages) // ENOUGH)]:  # from all over, so that every ratio counts
             manifest = matrix.store.manifest(stage.key)
             if manifest["device"] == matrix.device:
                 forecast.learn(stage, manifest["seconds"])

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from prunebench import escaping
 from prunebench.results import Result
 from prunebench.sampling import READ_ALL
 from prunebench.statistics import Summary, summarise
 
 GAP = "·"  # a cell without a result; never averaged over
+MARKS = re.compile(r"\*\*|</?u>|(?<!\S)\*|\*(?!\S)")  # of best, second and references
 QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty classes"]
 DEMONSTRATION = "Demonstration. Says nothing about the paper's datasets."
 TUNING = {
@@ -454,34 +456,47 @@ def markdown(page: Page) -> str:
     """Return the page of a suite as markdown."""
     from tabulate import tabulate
 
-    blocks = [f"# {page.title}", *([f"> {page.note}"] if page.note else [])]
-    blocks.append(f"Made by `prunebench leaderboard` from the rows in `results/{page.suite}/`; do not edit.")
+    safe = escaping.markdown
+    blocks = [f"# {safe(page.title)}", *([f"> {safe(page.note)}"] if page.note else [])]
+    blocks.append(
+        f"Made by `prunebench leaderboard` from the rows in `results/{safe(page.suite)}/`; do not edit."
+    )
     for board in boards(page):
-        blocks += [f"## {board.heading}", *header_lines(board)]
+        blocks += [f"## {safe(board.heading)}", *header_lines(board)]
         for table in tables(board):
+            body = [[_marked(cell) for cell in row] for row in table.body]
             blocks += [
                 f"### {table.title}",
-                tabulate(table.body, table.header, tablefmt="github", disable_numparse=True),
+                tabulate(body, table.header, tablefmt="github", disable_numparse=True),
             ]
-            blocks += table.notes
-    if remarks := [*conflicts(page), *stale_lines(page), *page.complaints]:
-        blocks += ["## Remarks", "\n".join(f"- {line}" for line in remarks)]
+            blocks += map(safe, table.notes)
+    if lines := remarks(page):
+        blocks += ["## Remarks", "\n".join(f"- {safe(line)}" for line in lines)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _marked(cell: str) -> str:
+    """Escape a cell but for the mark of the second best, which is HTML."""
+    inner = cell.removeprefix("<u>").removesuffix("</u>")
+    return f"<u>{escaping.markdown(inner)}</u>" if cell == f"<u>{inner}</u>" else escaping.markdown(cell)
+
+
+def remarks(page: Page) -> list[str]:
+    """Return a line for whatever keeps rows from the tables, or makes them doubtful."""
+    return [*conflicts(page), *stale_lines(page), *page.complaints]
 
 
 def text(page: Page, *, only: Callable[[Table], bool] = lambda table: True) -> str:
     """Return the tables of a page for a terminal."""
     from tabulate import tabulate
 
-    blocks = [page.note] if page.note else []
+    blocks = [escaping.plain(page.note)] if page.note else []
     for board in boards(page):
-        blocks.append(board.heading)
+        blocks.append(escaping.plain(board.heading))
         for table in filter(only, tables(board)):
-            plain = [
-                [re.sub(r"\*\*|</?u>|(?<!\S)\*|\*(?!\S)", "", cell) for cell in row] for row in table.body
-            ]
+            body = [[escaping.plain(MARKS.sub("", cell)) for cell in row] for row in table.body]
             blocks.append(
-                f"{table.title}\n" + tabulate(plain, table.header, tablefmt="simple", disable_numparse=True)
+                f"{table.title}\n" + tabulate(body, table.header, tablefmt="simple", disable_numparse=True)
             )
-            blocks += table.notes
-    return "\n\n".join([*blocks, *conflicts(page), *stale_lines(page), *page.complaints])
+            blocks += map(escaping.plain, table.notes)
+    return "\n\n".join([*blocks, *map(escaping.plain, remarks(page))])

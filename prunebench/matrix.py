@@ -29,7 +29,6 @@ class Matrix:
     store: Store
     data: Path
     device: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
     datasets: Mapping[str, Any] = field(default_factory=dict)  # name -> what the registry makes it from
 
     @cached_property
@@ -143,7 +142,7 @@ class Matrix:
             tuned_on=tuned_on,
             tuned=tuned,
             trials=sum(stage.kind == "validation" for stage in target.ancestors()) if tuned else 0,
-            changes=dict(self.changes),
+            changes=dict(cell.changes),
             ratio=cell.ratio,
             seed=cell.seed,
             accuracy=accuracy.accuracy,

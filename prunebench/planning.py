@@ -9,7 +9,7 @@ from prunebench.display import duration
 from prunebench.errors import DataAbsentError
 from prunebench.forecast import Forecast, learnt, probe
 from prunebench.matrix import Matrix
-from prunebench.stages import VERSIONS, Stage
+from prunebench.stages import VERSIONS, Stage, closure
 
 WIDEST = 60  # letters of a title in a plan; --each shows all
 STATES = ("failed", "running", "left", "done")  # a cell is in the first of these in which a part of it is
@@ -48,11 +48,7 @@ class Line:
 
 def lines(matrix: Matrix, each: bool) -> list[Line]:
     """Return the plan of a matrix in the order of its stages; with `each`, one line per stage."""
-    users: dict[str, list[str]] = {}
-    for cell in matrix.graph.targets:
-        for stage in (s for end in matrix.graph.ends(cell) for s in end.ancestors()):
-            if cell.method.name not in (names := users.setdefault(stage.key, [])):
-                names.append(cell.method.name)
+    users = _users(matrix)
     forecast = learnt(matrix)
     needed = matrix.missing()
     probe(matrix, forecast, needed.values())
@@ -70,6 +66,18 @@ def lines(matrix: Matrix, each: bool) -> list[Line]:
         else:
             line.stored += 1
     return list(found.values())
+
+
+def _users(matrix: Matrix) -> dict[str, list[str]]:
+    """Return the names of the methods that need each stage, by its key."""
+    ends: dict[str, list[Stage]] = {}
+    for cell in matrix.graph.targets:
+        ends.setdefault(cell.method.name, []).extend(matrix.graph.ends(cell))
+    users: dict[str, list[str]] = {}
+    for name, own in ends.items():
+        for stage in closure(own):
+            users.setdefault(stage.key, []).append(name)
+    return users
 
 
 def _add(seconds: float | None, forecast: Forecast, stage: Stage) -> float | None:

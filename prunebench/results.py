@@ -1,4 +1,7 @@
-"""Result rows: one per finished cell, appended to DIR/results/SUITE/DATASET/METHOD.jsonl, and read back."""
+"""Result rows: one per finished cell, appended to DIR/results/SUITE/DATASET/METHOD.jsonl, and read back.
+
+Each line carries a checksum, so that a torn or changed one is noticed and never taken for a result.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,32 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from prunebench.files import writing
+from prunebench.errors import PrunebenchError
+from prunebench.files import replace_file, writing
 from prunebench.store import canonical
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST_NAME = 200  # bytes of a file name; most systems take 255
+OPTION = "--results"  # what chooses where rows are
+BOM = b"\xef\xbb\xbf"  # some editors put it before the first line
 GPU_TOLERANCE = 0.3  # percentage points within which two GPU runs of one cell agree
+Said = tuple[float, str]
+Index = dict[tuple[Any, ...], list[Said]]  # what the rows of each cell say
+Stamp = tuple[int, int, int] | None  # size, time and number of a file, None where there is none
 
 
 class Result(BaseModel):
     """One finished cell. Accuracies are percentages on the clean test split, of the last epoch.
 
+    changes: those of --set that concern this method or the recipe; what others were changed by is not here.
     tuned_on: what the values in `tuned` were chosen by, in `trials` trainings (0 where they were printed).
     labels_selection: true labels handed out before the selection; labels_training: images kept, 0 where
     the network that is tested did not train on true labels; labels_total: their union, which is what the
@@ -98,70 +109,181 @@ class Result(BaseModel):
         """The name by which a correction supersedes this row."""
         return hashlib.sha256(canonical(self.model_dump()).encode()).hexdigest()[:12]
 
+    @property
+    def said(self) -> Said:
+        """What rows of one cell must agree on: the accuracy, and the device it depends on."""
+        return self.accuracy, self.device
+
     def agrees(self, other: Result) -> bool:
         """Whether two rows of one cell say the same: exactly on a CPU, within 0.3 points with a GPU."""
-        tolerance = GPU_TOLERANCE if "cuda" in (self.device, other.device) else 0.0
-        return abs(self.accuracy - other.accuracy) <= tolerance
+        return _agree(self.said, other.said)
+
+
+def _agree(one: Said, other: Said) -> bool:
+    tolerance = GPU_TOLERANCE if "cuda" in (one[1], other[1]) else 0.0
+    return abs(one[0] - other[0]) <= tolerance
 
 
 def path_of(folder: Path, row: Result) -> Path:
     """Return the file that holds the rows of one method on one dataset."""
-    name = row.method.replace("/", "%2F")  # a variant is named after its values
-    if len(name.encode()) > LONGEST_NAME:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-        name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{digest}"
-    return folder / "results" / row.suite / row.dataset / f"{name}.jsonl"
+    return rows_path(folder, row.suite, row.dataset, row.method)
 
 
-def append(folder: Path, row: Result) -> bool:
-    """Add a row under a lock, unless its cell already has one that agrees; return whether it was added."""
-    from filelock import FileLock
-
-    path = path_of(folder, row)
-    with writing(path, "--results"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "results" / ".lock"), writing(path, "--results"):
-        rows, _ = read_file(path)
-        if any(old.cell == row.cell and old.agrees(row) for old in rows):
-            return False
-        line = json.dumps(row.model_dump(), sort_keys=True) + "\n"
-        torn = path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n"
-        with path.open("ab") as file:
-            file.write((b"\n" if torn else b"") + line.encode())
-            file.flush()
-            os.fsync(file.fileno())
-    return True
+def rows_path(folder: Path, suite: str, dataset: str, method: str) -> Path:
+    """Return the file of rows of a method on a dataset; long names are cut, and told apart by a hash."""
+    return folder / "results" / suite / _file_name(dataset) / f"{_file_name(method)}.jsonl"
 
 
-def read_file(path: Path) -> tuple[list[Result], int]:
-    """Return the rows of one file, and how many of its lines are damaged (a torn write, say)."""
-    if not path.is_file():
-        return [], 0
-    rows, damaged = [], 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            rows.append(Result.model_validate_json(line))
-        except ValidationError:
-            damaged += bool(line.strip())
-    return rows, damaged
+def _file_name(name: str) -> str:
+    safe = name.replace("/", "%2F")  # a variant is named after its values, a folder of images after its path
+    if len(safe.encode()) <= LONGEST_NAME:
+        return safe
+    digest = hashlib.sha256(safe.encode()).hexdigest()[:12]
+    return f"{safe.encode()[:LONGEST_NAME].decode(errors='ignore')}-{digest}"
+
+
+class Journal:
+    """Adds rows to the files under a folder, one process at a time.
+
+    It remembers what the files hold, as long as no other process changes them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from filelock import FileLock
+
+        self.folder = folder
+        self._lock = FileLock(folder / "results" / ".lock")
+        self._files: dict[Path, tuple[Stamp, Index]] = {}
+
+    def append(self, row: Result) -> bool:
+        """Add a row, unless its cell already has one that agrees; return whether it was added.
+
+        Damaged lines of its file are set aside in a file beside it. Raise PrunebenchError where the row
+        cannot be written.
+        """
+        path = path_of(self.folder, row)
+        with writing(path, OPTION):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._lock:
+                index = self._index(path)
+                if any(_agree(row.said, said) for said in index.get(row.cell, [])):
+                    return False
+                with path.open("ab") as file:
+                    file.write(line(row.model_dump()))
+                    file.flush()
+                    os.fsync(file.fileno())
+                index.setdefault(row.cell, []).append(row.said)
+                self._files[path] = _stamp(path), index
+        return True
+
+    def _index(self, path: Path) -> Index:
+        """Return what a file says of each cell, once it holds whole lines alone. The caller has the lock."""
+        if path not in self._files or self._files[path][0] != _stamp(path):
+            lines = read_file(path)
+            if lines.damaged:
+                with path.with_name(f"{path.name}.damaged").open("ab") as file:
+                    file.writelines(lines.damaged)
+            if lines.damaged or lines.unended:
+                replace_file(path, b"".join(lines.good), OPTION)
+            index: Index = {}
+            for row in lines.rows:
+                index.setdefault(row.cell, []).append(row.said)
+            self._files[path] = _stamp(path), index
+        return self._files[path][1]
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def line(values: dict[str, Any]) -> bytes:
+    """Return the values of a row as the line of a file, with their checksum."""
+    return (json.dumps({**values, "check": _check(values)}, sort_keys=True) + "\n").encode()
+
+
+def _check(values: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical(values).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The lines of a file of rows, each with its end.
+
+    good: those whose checksum fits. rows: what they say, `newer` of them excepted, which this version cannot
+    read. damaged: all others. unended: whether the last line lacked its end.
+    """
+
+    rows: list[Result]
+    good: list[bytes]
+    newer: int
+    damaged: list[bytes]
+    unended: bool
+
+
+def read_file(path: Path) -> Lines:
+    """Return the lines of a file of rows; none where it does not exist."""
+    content = _content(path)
+    rows: list[Result] = []
+    good: list[bytes] = []
+    damaged: list[bytes] = []
+    for text in content.removeprefix(BOM).splitlines():  # of bytes: at line feeds and carriage returns alone
+        if text.strip():
+            values = _checked(text)
+            (good if values is not None else damaged).append(text + b"\n")
+            if values is not None and (row := _row(values)) is not None:
+                rows.append(row)
+    return Lines(rows, good, len(good) - len(rows), damaged, content[-1:] not in (b"", b"\n"))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise PrunebenchError(
+            f"cannot read {path}: {error.strerror}; mend it or name another {OPTION}"
+        ) from None
+
+
+def _checked(text: bytes) -> dict[str, Any] | None:
+    """Return the values of a line, or None unless they are those it was written with."""
+    try:
+        values = json.loads(text.decode())
+        return values if values.pop("check") == _check(values) else None
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _row(values: dict[str, Any]) -> Result | None:
+    try:
+        return Result.model_validate(values)
+    except ValidationError:
+        return None
 
 
 def read(folder: Path, suite: str) -> tuple[list[Result], list[str]]:
-    """Return all rows of a suite that no later row supersedes, and a line for each damaged file."""
+    """Return all rows of a suite that no later row supersedes, and a line for each file with other lines."""
     rows: list[Result] = []
     complaints = []
     for path in sorted((folder / "results" / suite).glob("*/*.jsonl")):
-        found, damaged = read_file(path)
-        rows += found
-        if damaged:
-            complaints.append(f"{path}: {damaged} damaged line(s) left out")
-    superseded = {row.supersedes for row in rows}
-    return [row for row in rows if row.id not in superseded], complaints
+        lines = read_file(path)
+        rows += lines.rows
+        if lines.damaged:
+            complaints.append(f"{path}: {len(lines.damaged)} damaged line(s) left out; run their cells again")
+        if lines.newer:
+            complaints.append(f"{path}: {lines.newer} row(s) of a newer version of prunebench left out")
+    superseded = {row.supersedes for row in rows} - {None}
+    return [row for row in rows if not superseded or row.id not in superseded], complaints
 
 
 def suites(folder: Path) -> Iterator[str]:
     """Yield the names of the suites that have results in `folder`."""
-    yield from sorted(path.name for path in (folder / "results").glob("*") if path.is_dir())
+    yield from sorted({path.parent.parent.name for path in (folder / "results").glob("*/*/*.jsonl")})
 
 
 def frame(folder: Path, suite: str) -> pd.DataFrame:

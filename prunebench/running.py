@@ -31,12 +31,13 @@ def run_matrix(
     """
     with _work(matrix, matrix.missing(), forecast, engine, workers) as work:
         place = 0
+        journal = results.Journal(folder) if folder is not None else None
 
         def cell_done(cell: Cell, row: Result) -> None:
             nonlocal place
             place += 1
-            if folder is not None:
-                results.append(folder, row)
+            if journal is not None:
+                journal.append(row)
             work.live.line(cell_line(cell, row, place, len(matrix.cells), row.accuracy_key in work.made))
 
         failures = matrix.run(work.executor, work.needed, work.stage_made, cell_done)

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -39,6 +39,7 @@ from prunebench.store import Store
 from prunebench.suite import Cell
 from prunebench.tuning import HELD_OUT, Search, settled
 
+T = TypeVar("T")
 NONE: Mapping[str, Any] = MappingProxyType({})
 
 TOGETHER = 256  # images that are hashed in one go; has no effect on the hash
@@ -59,11 +60,16 @@ VERSIONS = {
 }
 
 
+def _spell(value: Any) -> str:
+    return store.canonical(placeless(value))
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One computation. identity is JSON; inputs are the stages it reads; root is the dataset's key.
 
-    title: what it runs, such as dual(window=10), for plans and messages.
+    title: what it runs, such as dual(window=10), for plans and messages. spell: how a value of the identity
+    is spelled in the key; a `Graph` spells once what its stages share.
     """
 
     kind: str
@@ -72,13 +78,15 @@ class Stage:
     root: str
     dataset: Dataset
     title: str
+    spell: Callable[[Any], str] = _spell
 
     @cached_property
     def key(self) -> str:
-        """The key of what this stage makes."""
+        """The key of what this stage makes: `store.key` of its identity without the places of files."""
         inputs = {name: stage.key for name, stage in self.inputs.items()}
         inputs |= {"dataset": self.root, "torch": torch_major()}
-        return store.key(self.kind, VERSIONS[self.kind], placeless(self.identity), inputs)
+        fields = (f'"{name}":{self.spell(value)}' for name, value in sorted(self.identity.items()))
+        return store.key_of(self.kind, VERSIONS[self.kind], f"{{{','.join(fields)}}}", inputs)
 
     @property
     def ratio(self) -> int | None:
@@ -89,17 +97,23 @@ class Stage:
 
     def ancestors(self, *, searching: bool = True) -> Iterator[Stage]:
         """Yield this stage and all it depends on, inputs first, each once; `searching`: choices included."""
-        seen: set[str] = set()
+        yield from closure([self], searching=searching)
 
-        def visit(stage: Stage) -> Iterator[Stage]:
-            if stage.key not in seen:
-                seen.add(stage.key)
-                for name, upstream in stage.inputs.items():
-                    if searching or not name.startswith("choice/"):
-                        yield from visit(upstream)
-                yield stage
 
-        yield from visit(self)
+def closure(ends: Iterable[Stage], *, searching: bool = True) -> Iterator[Stage]:
+    """Yield some stages and all they depend on, inputs first, each once; `searching`: choices included."""
+    seen: set[str] = set()
+
+    def visit(stage: Stage) -> Iterator[Stage]:
+        seen.add(stage.key)
+        for name, upstream in stage.inputs.items():
+            if upstream.key not in seen and (searching or not name.startswith("choice/")):
+                yield from visit(upstream)
+        yield stage
+
+    for end in ends:
+        if end.key not in seen:
+            yield from visit(end)
 
 
 @dataclass(frozen=True)
@@ -132,17 +146,45 @@ def _spelled(part: Part, tuned: Mapping[str, str] = NONE) -> str:
     return f"{part.name}({shown})" if shown else part.name
 
 
+def _needs(part: Part) -> set[str]:
+    return {*part.needs(), *(["labels"] if getattr(part, "per_class", False) else [])}
+
+
+def _once(function: Callable[..., T]) -> Callable[..., T]:
+    """Return `function` that remembers what it returned, by which objects it was given.
+
+    Not by their values: equal parts may be spelled unlike, as Dual(exponent=1) and Dual(exponent=1.0) are.
+    """
+    made: dict[tuple[int, ...], tuple[tuple[Any, ...], T]] = {}
+
+    def remembered(*given: Any) -> T:
+        which = tuple(map(id, given))
+        if which not in made:
+            made[which] = given, function(*given)  # what was given is kept, so that nothing else has its id
+        return made[which][1]
+
+    return remembered
+
+
 class Graph:
-    """The stages of many cells, each stage once."""
+    """The stages of many cells, each stage once.
+
+    Thousands of cells share parts, recipes and all that comes before the selection: these are spelled once.
+    """
 
     def __init__(self, cells: Iterable[Cell], roots: dict[str, str]) -> None:
         """Build the stages; roots maps dataset names to their keys (see `dataset_key`)."""
         self.roots = roots
         self._built: dict[str, Stage] = {}
         self._chosen: dict[tuple[Cell, str], Stage] = {}
+        self._shared: dict[tuple[object, ...], tuple[Cell, Any]] = {}
+        self._spell, self._identity, self._title = _once(_spell), _once(identity), _once(_spelled)
+        self._needs, self._recipe = _once(_needs), _once(Recipe.identity)
+        self._proxy, self._final = _once(Recipe.proxy), _once(Recipe.final)
         self.targets = {cell: self._accuracy(cell) for cell in cells}
         self.qualities = {cell: self._quality(cell) for cell in self.targets}
-        self.stages = {s.key: s for cell in self.targets for end in self.ends(cell) for s in end.ancestors()}
+        ends = (end for cell in self.targets for end in self.ends(cell))
+        self.stages = {stage.key: stage for stage in closure(ends)}
 
     def ends(self, cell: Cell) -> list[Stage]:
         """Return the stages that a row is made from: the accuracy, and the quality of guessed labels."""
@@ -151,30 +193,40 @@ class Graph:
     def _stage(
         self, cell: Cell, kind: str, what: dict[str, Any], inputs: dict[str, Stage], title: str = ""
     ) -> Stage:
-        stage = Stage(kind, what, inputs, self.roots[cell.dataset.name], cell.dataset, title or kind)
+        root = self.roots[cell.dataset.name]
+        stage = Stage(kind, what, inputs, root, cell.dataset, title or kind, self._spelled_once)
         return self._built.setdefault(stage.key, stage)
+
+    def _spelled_once(self, value: Any) -> str:
+        return self._spell(value) if isinstance(value, dict) else _spell(value)
+
+    def _alike(self, cell: Cell, make: Callable[[], T], *place: object) -> T:
+        """Return what all cells share that have method, recipe, dataset and `place` in common."""
+        which = (id(cell.method), id(cell.recipe), id(cell.printed), cell.dataset.name, *place)
+        if which not in self._shared:
+            self._shared[which] = cell, make()  # the cell is kept, so that nothing else has these ids
+        return self._shared[which][1]  # type: ignore[no-any-return]
 
     def _part(self, cell: Cell, kind: str, part: Part, available: dict[str, Stage], **extra: Any) -> Stage:
         """Build the stage of a part: its inputs are the artefacts it names, its seed if it asks for rng."""
-        needs = {*part.needs(), *(["labels"] if getattr(part, "per_class", False) else [])}
+        needs = self._needs(part)
         inputs = {name: stage for name, stage in available.items() if name in needs}
         if "embeddings" in needs:
             inputs |= self._embeddings(cell, part, available)
-        what = {"part": identity(part), **extra}
+        what = {"part": self._identity(part), **extra}
         for search in cell.searched:
             choice = f"choice/{search.grid.field}"
             if choice in available and search.concerns(part):
                 inputs[choice] = available[choice]
                 what.setdefault("tuned", {})[search.grid.field] = list(search.parts)
         if "recipe" in needs:
-            what["recipe"] = cell.recipe.proxy().identity()
+            what["recipe"] = self._recipe(self._proxy(cell.recipe))
         if "side" in needs:
             what |= _side(cell)
         if "rng" in needs:
             what["seed"] = _seed(kind, cell.seed if kind == "subset" else _upstream(cell))
-        return self._stage(
-            cell, kind, what, inputs, _spelled(part, dict.fromkeys(what.get("tuned", ()), "chosen"))
-        )
+        tuned = dict.fromkeys(what.get("tuned", ()), "chosen")
+        return self._stage(cell, kind, what, inputs, _spelled(part, tuned) if tuned else self._title(part))
 
     def _embeddings(self, cell: Cell, part: Part, available: dict[str, Stage]) -> dict[str, Stage]:
         """Build one embeddings stage per backbone of a part, in order: embeddings/0, embeddings/1, ..."""
@@ -182,7 +234,7 @@ class Graph:
         found = {}
         for place, backbone in enumerate(given if isinstance(given, tuple) else (given,)):
             if backbone == PROXY:
-                recipe = {"recipe": cell.recipe.proxy().identity()}
+                recipe = {"recipe": self._recipe(self._proxy(cell.recipe))}
                 dynamics = {"dynamics": available["dynamics"], **self._proxy_sees(cell)}
                 found[f"embeddings/{place}"] = self._stage(
                     cell, "embeddings", recipe, dynamics, "the proxy network"
@@ -212,13 +264,19 @@ class Graph:
 
     def _upstream_stages(self, cell: Cell, choices: Mapping[str, Stage] = NONE) -> dict[str, Stage]:
         """Build known, labels, dynamics and scores, as far as the method has them, tuned by `choices`."""
+        tuned = ((name, choice.key) for name, choice in choices.items())
+        return self._alike(
+            cell, lambda: self._new_upstream(cell, choices), cell.tuning, _upstream(cell), *tuned
+        )
+
+    def _new_upstream(self, cell: Cell, choices: Mapping[str, Stage]) -> dict[str, Stage]:
         method, found = cell.method, dict(choices)
         if method.labeler is not None:
             found["known"] = self.known(cell, method.labeler)
             found["labels"] = self._part(cell, "labels", method.labeler, found)
-            what = {"recipe": cell.recipe.proxy().identity(), "seed": _seed("dynamics", _upstream(cell))}
+            recipe = self._proxy(cell.recipe)
+            what = {"recipe": self._recipe(recipe), "seed": _seed("dynamics", _upstream(cell))}
             inputs = {"labels": found["labels"], **self._proxy_sees(cell)}
-            recipe = cell.recipe.proxy()
             title = f"mlp on {cell.proxy.name}, {_length(recipe)}" if cell.proxy else _training(recipe)
             found["dynamics"] = self._stage(cell, "dynamics", what, inputs, title)
         if method.scorer is not None:
@@ -231,7 +289,10 @@ class Graph:
             return self._matched(cell)
         available = self._upstream_stages(cell, self.choices(cell))
         size = {"ratio": cell.ratio} if cell.keep is None else {"keep": cell.keep}
-        return self._part(cell, "subset", cell.selector, available, **size)
+        return self._part(cell, "subset", self._selector(cell), available, **size)
+
+    def _selector(self, cell: Cell) -> Part:
+        return self._alike(cell, lambda: cell.selector, cell.ratio)
 
     def choices(self, cell: Cell) -> dict[str, Stage]:
         """Build what chooses the tuned fields of a cell, by "choice/FIELD": on repeat 0, in turn."""
@@ -276,14 +337,15 @@ class Graph:
         beside = cell.method.beside
         assert beside is not None and beside.labeler is not None
         other = Cell(**{**_values(cell), "method": beside})
-        what = {"part": identity(cell.selector), "seed": _seed("subset", cell.seed)}
+        selector = self._selector(cell)
+        what = {"part": self._identity(selector), "seed": _seed("subset", cell.seed)}
         inputs = {"beside": self.subset(other), "known": self.known(other, beside.labeler)}
-        return self._stage(cell, "subset", what, inputs, _spelled(cell.selector))
+        return self._stage(cell, "subset", what, inputs, self._title(selector))
 
     def _accuracy(self, cell: Cell) -> Stage:
         inputs, final = {"subset": self.subset(cell)}, cell.method.final
-        recipe = cell.recipe.final()
-        what = {"recipe": recipe.identity(), "seed": _seed("accuracy", cell.seed)}
+        recipe = self._final(cell.recipe)
+        what = {"recipe": self._recipe(recipe), "seed": _seed("accuracy", cell.seed)}
         if final != "truth":
             inputs["labels"] = self._upstream_stages(cell)["labels"]
         if final == "labeler":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -27,12 +28,13 @@ from prunebench.errors import MissingArtefactError
 from prunebench.files import replace_file, writing
 
 SCHEMA = 1
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 A = TypeVar("A", bound=Artefact)
 
 
 def canonical(value: Any) -> str:
     """Return the one JSON spelling of `value` that keys are made from."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def key(stage: str, version: int, identity: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
@@ -40,7 +42,12 @@ def key(stage: str, version: int, identity: Mapping[str, Any], inputs: Mapping[s
 
     identity is all that decides the output beside its inputs; inputs maps their names to their keys.
     """
-    return _sha256(canonical([stage, version, identity, inputs]).encode())
+    return key_of(stage, version, canonical(identity), inputs)
+
+
+def key_of(stage: str, version: int, identity: str, inputs: Mapping[str, str]) -> str:
+    """Return what `key` does, of an identity in its canonical spelling."""
+    return _sha256(f'["{stage}",{version},{identity},{canonical(inputs)}]'.encode())
 
 
 class Store:
@@ -54,7 +61,8 @@ class Store:
         return self.root / key[:2] / key[2:]
 
     def __contains__(self, key: str) -> bool:
-        return (self.path(key) / "manifest.json").is_file()
+        # Asked of every stage of a plan, where making a Path takes five times as long as looking.
+        return os.path.isfile(f"{self.root}/{key[:2]}/{key[2:]}/manifest.json")  # noqa: PTH113
 
     def lock(self, key: str) -> AbstractContextManager[Any]:
         """Return the lock of a key; whoever makes an artefact holds it. It dies with its process."""

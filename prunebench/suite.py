@@ -117,6 +117,11 @@ class Cell:
     searches: tuple[Search, ...] = ()  # what the tuning rule searches for this method, in order
     printed: tuple[tuple[int, float], ...] = ()  # the cutoffs that a paper printed, by ratio
     keep: int | None = None  # how many images exactly, where that is no ratio
+    changes: Mapping[str, Any] = field(default_factory=dict, compare=False)  # of --set, that its name tells
+
+    def __hash__(self) -> int:
+        """Hash the names alone: cells are looked up often, and hold much that would be hashed each time."""
+        return hash((self.method.name, self.dataset.name, self.ratio, self.seed))
 
     @property
     def name(self) -> str:
@@ -281,12 +286,15 @@ class Resolver:
         }
         return found | {path.rpartition(".")[::2] for path in self.filters.changes}
 
-    def resolved(self, method: Method, defaults: Mapping[str, Mapping[str, Any]]) -> Method:
-        """Fill in what recipe and flags say about the parts of a method, and its backbones."""
-        used: dict[str, Any] = {}
+    def resolved(
+        self, method: Method, defaults: Mapping[str, Mapping[str, Any]], proxy: Backbone | None = None
+    ) -> Method:
+        """Fill in what recipe and flags say about the parts of a method, and its backbones.
+
+        The name of the result tells which changes concern it: see `concerning`.
+        """
 
         def visit(part: Part) -> Part:
-            used.update({path: v for path, v in self.filters.changes.items() if _owner(path) == part.name})
             return self._filled(part, defaults)
 
         def inside(part: Part) -> Part:
@@ -296,12 +304,17 @@ class Resolver:
         named = {kind: map_parts(part, visit) for kind, part in method.parts.items()}
         found = {kind: self.registry.resolve_backbones(part) for kind, part in named.items()}
         parts = {kind: map_parts(part, inside) for kind, part in found.items()}
-        used |= {path: value for path, value in self.filters.changes.items() if path.startswith("recipe.")}
+        made: Method = replace(method, **parts)  # type: ignore[arg-type]
         # Sorted, so that a variant has one name, in whatever order its changes were given.
-        suffix = (
-            "{" + ",".join(f"{path}={value}" for path, value in sorted(used.items())) + "}" if used else ""
-        )
-        return replace(method, name=method.name + suffix, title=method.title + suffix, **parts)  # type: ignore[arg-type]
+        changes = sorted(self.concerning(made, proxy).items())
+        suffix = "{" + ",".join(f"{path}={value}" for path, value in changes) + "}" if changes else ""
+        return replace(made, name=made.name + suffix, title=made.title + suffix)
+
+    def concerning(self, method: Method, proxy: Backbone | None) -> dict[str, Any]:
+        """Return the changes that a method depends on: of its parts, its proxy's backbone, the recipe."""
+        parts = [*method.parts.values(), *([proxy] if proxy and method.labeler else [])]
+        owners = {"recipe", *(inner.name for part in parts for inner in held(part))}
+        return {path: value for path, value in self.filters.changes.items() if _owner(path) in owners}
 
     def _filled(self, part: Part, defaults: Mapping[str, Mapping[str, Any]]) -> Part:
         """Return one part with its open fields as the recipe has them, and those that flags change."""
@@ -373,13 +386,13 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
         recipe.seen(dataset.resolution)  # an impossible side is an error before anything runs
         proxy = resolver.proxy(recipe, defaults)
         wanted = resolver.methods()
-        methods = [resolver.resolved(resolver.method(n), defaults) for n in wanted if n != MATCHED]
+        methods = [resolver.resolved(resolver.method(n), defaults, proxy) for n in wanted if n != MATCHED]
         if MATCHED in wanted:
             methods += [_matched(m, registry) for m in methods if 0 < m.annotation < 1 and not m.reference]
         for method in methods:
-            fixed = resolver.fixed(method.beside or method)
-            tried = searches(method.beside or method, file.grids, fixed)
-            printed = _printed(method.beside or method, dataset, tried) if tuning == "published" else ()
+            chooses = method.beside or method
+            tried = searches(chooses, file.grids, resolver.fixed(chooses))
+            printed = _printed(chooses, dataset, tried) if tuning == "published" else ()
             ratios = filters.ratios or file.ratios if method.ratio is None else [method.ratio]
             for ratio in ratios:
                 method.selector.at(ratio)  # an impossible ratio is an error before anything runs
@@ -394,9 +407,10 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
                         recipe=recipe,
                         repeats=file.repeats,
                         tuning=tuning,
-                        proxy=proxy,
+                        proxy=proxy if chooses.labeler else None,
                         searches=tried,
                         printed=printed,
+                        changes=resolver.concerning(chooses, proxy),
                     )
                     for seed in seeds
                 ]
@@ -431,9 +445,9 @@ def _matched(method: Method, registry: Registry) -> Method:
 
 def _check_changes(filters: Filters, found: list[Cell]) -> None:
     """Raise PrunebenchError for a --set that touched no cell."""
-    names = " ".join({cell.method.name for cell in found})
+    made = {path for cell in found for path in cell.changes}
     for path in filters.changes:
-        if f"{path}=" not in names:
+        if path not in made:
             raise PrunebenchError(
                 f"--set {path}: no chosen method has such a part. See: prunebench list methods"
             )

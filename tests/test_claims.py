@@ -12,7 +12,7 @@ from prunebench import claims, published
 from prunebench.claims import Claim, Point, examine, groups, judged, measured, printed
 from prunebench.errors import PrunebenchError
 from prunebench.registry import load
-from prunebench.results import append
+from prunebench.results import Journal
 from prunebench.suite import read
 from tests.paper_blocks import PAGE, filled
 
@@ -386,7 +386,7 @@ def toy_rows(row, tmp_path):
     few = {"suite": "toys", "annotation": 0.1}
     for seed, near, far in ((0, 80.0, 70.0), (1, 81.0, 71.0)):
         for method, accuracy in (("semi_aum", near), ("score_extrapolation", far)):
-            append(tmp_path / "leaderboard", row(method=method, accuracy=accuracy, seed=seed, **few))
+            Journal(tmp_path / "leaderboard").append(row(method=method, accuracy=accuracy, seed=seed, **few))
     file = (
         '{"title": "T", "note": "Only toys.", "datasets": ["toy"], "methods": ["random"], "recipe": "tiny"}'
     )

@@ -317,3 +317,15 @@ def test_an_unexpected_error_keeps_its_traceback(cli, monkeypatch):
     monkeypatch.setattr("sys.argv", ["prunebench", "list", "scorers"])
     with pytest.raises(ZeroDivisionError):
         command_line.main()
+
+
+def test_a_variant_hides_neither_its_base_nor_other_methods(cli, toy, suite_file):
+    run = f"run --suite {suite_file()} --methods random,el2n_supervised --seeds 1 --workers 0"
+    variant = cli(f"{run} --set el2n.stop=2").out
+    both = cli(run).out
+    assert "stale" not in variant + both
+    assert [line.split("  ")[0] for line in both.splitlines() if line.startswith(("Random", "EL2N"))] == [
+        "Random",
+        "EL2N (all labels)",
+        "EL2N (all labels){el2n.stop=2}",
+    ]

@@ -16,7 +16,7 @@ from prunebench.leaderboard import Page, boards
 from prunebench.making import load_split
 from prunebench.parts import View
 from prunebench.registry import load
-from prunebench.results import append
+from prunebench.results import Journal
 from prunebench.running import make_labels
 
 FEW = {"annotation": 0.1, "labels_selection": 6, "labels_total": 35}
@@ -489,10 +489,8 @@ def rows_on_disk(row, suite_file, tmp_path, toy):
         suite = suite_file()
         for method, ratio, seed, accuracy, *more in cells:
             values = {"kept_per_class": [8] * 4} | dict(*more)
-            append(
-                tmp_path / "leaderboard",
-                row(method=method, ratio=ratio, seed=seed, accuracy=accuracy, **values),
-            )
+            found = row(method=method, ratio=ratio, seed=seed, accuracy=accuracy, **values)
+            Journal(tmp_path / "leaderboard").append(found)
         return suite
 
     return written

@@ -278,3 +278,25 @@ def test_a_heading_says_what_a_dataset_is_where_its_name_does_not(page):
     titles = load().titles()
     assert (titles["cifar100_c"], titles["tiny_imagenet_c_fixed"]) == (what, f"{what}, mended")
     assert not {"cifar100", "digits", "food101"} & {*titles}
+
+
+HOSTILE = "<script>|`x`\n## Injected\x1b[31m"
+
+
+def test_words_of_strangers_are_text_on_a_page(page):
+    odd = {"title": HOSTILE, "pretraining": [HOSTILE], "labeler": HOSTILE, "quality": {"nmi": 1.0}}
+    found = page(
+        ("near", 50, 0, 90.0, odd),
+        ("near", 50, 1, 90.0, odd),
+        *BOTH[2:],
+        title=HOSTILE,
+        note=HOSTILE,
+        titles={"toy": HOSTILE},
+        complaints=[HOSTILE],
+    )
+    made = markdown(found)
+    assert "\x1b" not in made and "\x1b" not in leaderboard.text(found)
+    assert not [line for line in made.splitlines() if line.startswith("## Injected")]
+    assert made.count("<script>") == made.count(r"\<script>") == 10
+    columns = [line.replace(r"\|", "").count("|") - 1 for line in made.splitlines() if line.startswith("|")]
+    assert columns == [4] * 4 + [3] * 3 + [8] * 3 + [5] * 4

@@ -105,7 +105,7 @@ def run(name, top, store):
         InlineExecutor(lambda *_progress: None),
         needed,
         lambda _stage: None,
-        lambda _cell, row: results.append(top / "leaderboard", row),
+        lambda _cell, row: results.Journal(top / "leaderboard").append(row),
     )
     pages.remember(chosen, top / "leaderboard")
     page = pages.page_of(name, top / "leaderboard")

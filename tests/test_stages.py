@@ -11,10 +11,12 @@ import pytest
 
 from prunebench import stages
 from prunebench.errors import PrunebenchError
+from prunebench.identity import placeless
 from prunebench.matrix import Matrix
 from prunebench.parts import Backbone, Labeler, Method, Scorer, Selector, View
 from prunebench.stages import dataset_key
 from prunebench.store import Store
+from prunebench.store import key as store_key
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.scorers.aum import Aum
@@ -49,6 +51,14 @@ class Guess(Labeler):
     def label(self, known, rng): ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Power(Scorer):
+    name = "power"
+    power: float = 2.0
+
+    def score(self, labels): ...
+
+
 GUESSED = Method("guessed", title="G", labeler=Guess(), scorer=Aum(), selector=Top())
 LOWEST = Method("lowest", title="L", labeler=Guess(), scorer=Aum(), selector=Lowest())
 
@@ -63,6 +73,29 @@ def count(matrix):
 
 def target(matrix):
     return next(iter(matrix.graph.targets.values()))
+
+
+# Keys
+
+
+def test_a_key_is_that_of_what_the_stage_is_and_reads(matrix):
+    built = matrix(GUESSED, "dual", "random", ratios=[30, 90], seeds=[0, 1], tuning="search").graph.stages
+    for key, stage in built.items():
+        inputs = {name: upstream.key for name, upstream in stage.inputs.items()}
+        inputs |= {"dataset": stage.root, "torch": stages.torch_major()}
+        assert key == store_key(stage.kind, stages.VERSIONS[stage.kind], placeless(stage.identity), inputs)
+
+
+def test_keys_do_not_depend_on_what_else_is_run(matrix, offer):
+    """1 and 1.0 are equal in Python, and two keys."""
+    offer(Power)
+    one, other = (
+        Method(name, title=name, labeler=GroundTruth(), scorer=Power(power=value), selector=Top())
+        for name, value in (("one", 1), ("other", 1.0))
+    )
+    alone = keys(matrix(one)) | keys(matrix(other))
+    assert keys(matrix(one, other)) == keys(matrix(other, one)) == alone
+    assert len(keys(matrix(one), "scores") | keys(matrix(other), "scores")) == 2
 
 
 # Sharing

@@ -1,6 +1,7 @@
 """From a suite file and the user's filters to cells in which every value is resolved."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -387,3 +388,80 @@ def test_commas_inside_a_variants_name_do_not_part_names():
         "dual{dual.epochs=12,dual.window=5}",
     ]
     assert split(None) is None
+
+
+# Variants: a row tells what concerns its own method
+
+
+def current(suite_file, *methods, references=(), **changes):
+    """Return for each method of a run whether its row still follows from the suite, and its changes."""
+    chosen, known = suite.read(suite_file(BASE)), registry.load()
+    filters = Filters(methods=[*methods, *references], ratios=[90], seeds=[0], changes=changes["changes"])
+    found = suite.cells(chosen, filters, known)
+    rows = [
+        SimpleNamespace(
+            method=cell.method.name,
+            beside=cell.method.beside and cell.method.beside.name,
+            dataset="digits",
+            recipe="tiny",
+            tuning="default",
+            ratio=cell.ratio,
+            changes=cell.changes,
+        )
+        for cell in found
+    ]
+    keys = suite.current_keys(rows, chosen, known)
+    stale = [
+        row.method for row, cell in zip(rows, found, strict=True) if keys[_place(row)] != cell.method_key
+    ]
+    return {row.method: dict(row.changes) for row in rows}, stale
+
+
+def _place(row):
+    return row.method, row.dataset, row.recipe, row.tuning
+
+
+def test_a_change_of_one_method_is_in_no_row_of_another(suite_file):
+    changes, stale = current(suite_file, "random", "el2n_supervised", changes={"el2n.stop": 5})
+    assert changes == {"random": {}, "el2n_supervised{el2n.stop=5}": {"el2n.stop": 5}}
+    assert not stale
+
+
+def test_changes_of_two_methods_are_each_in_their_own_row(suite_file):
+    made = {"el2n.stop": 5, "dual.window": 2}
+    changes, stale = current(suite_file, "el2n_supervised", "dual", changes=made)
+    assert changes == {
+        "el2n_supervised{el2n.stop=5}": {"el2n.stop": 5},
+        "dual{dual.window=2}": {"dual.window": 2},
+    }
+    assert not stale
+
+
+def test_a_change_of_the_recipe_is_in_every_row_references_too(suite_file):
+    changes, stale = current(suite_file, "random", "full", changes={"recipe.epochs": 2})
+    assert changes == {
+        name: {"recipe.epochs": 2} for name in ("random{recipe.epochs=2}", "full{recipe.epochs=2}")
+    }
+    assert not stale
+
+
+def test_a_matched_random_has_the_changes_of_the_method_it_stands_beside(suite_file):
+    made = {"fixmatch.epochs": 2, "dual.window": 2}
+    changes, stale = current(suite_file, "semi_aum", "dual", "random", "random_matched", changes=made)
+    assert changes == {
+        "semi_aum{fixmatch.epochs=2}": {"fixmatch.epochs": 2},
+        "dual{dual.window=2}": {"dual.window": 2},
+        "random": {},
+        "random_matched{semi_aum{fixmatch.epochs=2}}": {"fixmatch.epochs": 2},
+    }
+    assert not stale
+
+
+def test_a_change_of_the_proxys_backbone_concerns_whoever_trains_a_proxy(suite_file):
+    made = {"recipe.proxy_backbone": "pixels", "pixels.components": 4}
+    changes, stale = current(suite_file, "random", "el2n_supervised", changes=made)
+    assert [sorted(found) for found in changes.values()] == [
+        ["recipe.proxy_backbone"],
+        ["pixels.components", "recipe.proxy_backbone"],
+    ]
+    assert not stale

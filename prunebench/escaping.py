@@ -1,0 +1,21 @@
+"""Text of strangers, such as titles, notes, labels and file names, made harmless for where it is shown."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters, marks and overrides of the direction of writing, ends of lines, halves of characters.
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+MARKUP = re.compile(
+    r"[\\`|<]|\](?=\()|^[#>]"
+)  # code, cells of tables, HTML, links and images, headings, quotes
+
+
+def plain(text: str) -> str:
+    r"""Return text as one line that steers no terminal: of each such character its escape, \x1b for ESC."""
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def markdown(text: str) -> str:
+    """Return text as one line that markdown shows as it is, but for emphasis."""
+    return MARKUP.sub(r"\\\g<0>", plain(text))
