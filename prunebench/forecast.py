@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from prunebench.errors import MissingArtefactError
 from prunebench.identity import construct
 from prunebench.making import load_split
 from prunebench.matrix import Matrix
@@ -54,7 +56,9 @@ def learnt(matrix: Matrix) -> Forecast:
     """Learn from what is stored of a matrix and was made on its device."""
     forecast = Forecast()
     for stage in matrix.graph.stages.values():
-        if stage.key in matrix.store:
+        if stage.key not in matrix.store:
+            continue
+        with suppress(MissingArtefactError):  # set aside, so it counts as missing from now on
             manifest = matrix.store.manifest(stage.key)
             if manifest["device"] == matrix.device:
                 forecast.learn(stage, manifest["seconds"])
