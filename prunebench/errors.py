@@ -22,7 +22,15 @@ class MissingArtefactError(PrunebenchError):
     """A stored artefact that a stage reads is gone or damaged, and must be made again."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"artefact {key[:12]} is missing or damaged; run the same command again")
+        super().__init__(f"artefact {key[:12]} is gone or damaged; prunebench run makes it again")
+        self.key = key
+
+
+class BusyError(PrunebenchError):
+    """An artefact that another process is making at the moment."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"artefact {key[:12]} is being made by another process")
         self.key = key
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from prunebench import photos, store
+from prunebench import photos, schedule, store
 from prunebench.artefacts import Accuracy
 from prunebench.choosing import Place
 from prunebench.comparison import mean_interval
@@ -118,8 +118,10 @@ def evaluate(
     cells = [cell for trial in trials for cell in trial.cells]
     matrix = place.matrix(cells, {trial.dataset.name: trial.spec for trial in trials})
     ends = [stage for trial in trials for stage in trial.ends]
-    make_all(matrix, ends, workers, trials[0].dataset, trials[0].root)  # of the same files as the others
-    found = [place.store.read(stage.key, Accuracy) for stage in ends]
+    found = schedule.mended(
+        lambda: make_all(matrix, ends, workers, trials[0].dataset, trials[0].root),  # all of the same files
+        lambda: [place.store.read(stage.key, Accuracy) for stage in ends],
+    )
     return Comparison(
         folder=Path(where),
         images=len(names),

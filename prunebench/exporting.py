@@ -106,8 +106,6 @@ def kept_by(matrix: Matrix, command: str) -> Kept:
     target = matrix.graph.targets[cell]
     if target.root.startswith("absent:"):
         cell.dataset.files(matrix.data)
-    if matrix.missing():
-        raise PrunebenchError(f"{cell.name} is not finished; run: {command}")
     subset = target.inputs["subset"]
     try:
         row, index = matrix.row(cell), matrix.store.read(subset.key, Subset).index
@@ -116,16 +114,8 @@ def kept_by(matrix: Matrix, command: str) -> Kept:
             if "scores" in subset.inputs
             else None
         )
-    except MissingArtefactError as error:
-        # What follows is stored, so a plain run would not make it again.
-        fresh = next(
-            stage.identity["part"]["part"]
-            for stage in matrix.graph.stages.values()
-            if "part" in stage.identity and error.key in {upstream.key for upstream in stage.ancestors()}
-        )
-        raise PrunebenchError(
-            f"{cell.name}: a stored artefact is gone or damaged; run: {command} --fresh {fresh}"
-        ) from None
+    except MissingArtefactError:
+        raise PrunebenchError(f"{cell.name} is not finished; run: {command}") from None
     return Kept(cell, row, index, scores, matrix.data)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from prunebench.errors import MissingArtefactError
 from prunebench.identity import construct
 from prunebench.making import load_split
 from prunebench.matrix import Matrix
@@ -51,6 +55,11 @@ def _work(stage: Stage) -> float:
     return OVERHEAD + (100 - (stage.ratio or 0)) / 100 if shrinks else 1.0
 
 
+def _some(stages: list[Stage]) -> list[Stage]:
+    """Return `ENOUGH` of the stages or fewer, from all over, so that every ratio counts."""
+    return stages[:: math.ceil(len(stages) / ENOUGH)]
+
+
 def learnt(matrix: Matrix) -> Forecast:
     """Learn from what is stored of a matrix and was made on its device, of each kind from some of it."""
     forecast = Forecast()
@@ -58,8 +67,8 @@ def learnt(matrix: Matrix) -> Forecast:
     for stage in matrix.graph.stages.values():
         if stage.key in matrix.store:
             alike.setdefault(_like(stage), []).append(stage)
-    for stages in alike.values():
-        for stage in stages[:: -(-len(stages) // ENOUGH)]:  # from all over, so that every ratio counts
+    for stage in itertools.chain.from_iterable(map(_some, alike.values())):
+        with suppress(MissingArtefactError):  # set aside, so it counts as missing from now on
             manifest = matrix.store.manifest(stage.key)
             if manifest["device"] == matrix.device:
                 forecast.learn(stage, manifest["seconds"])

@@ -1,4 +1,4 @@
-"""Doing one job: make its artefact under the lock of its key, and store it with what it cost."""
+"""Doing one job: make its artefact under the lease of its key, and store it with what it cost."""
 
 from __future__ import annotations
 
@@ -7,36 +7,31 @@ import subprocess
 import time
 import traceback
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from prunebench.errors import MissingArtefactError, PrunebenchError
+from prunebench.artefacts import Artefact
+from prunebench.errors import BusyError, MissingArtefactError, PrunebenchError
+from prunebench.leases import Lease
 from prunebench.making import MAKERS, Bench
 from prunebench.parts import Progress
 from prunebench.stages import Job
-from prunebench.store import Store
+from prunebench.store import Store, versions
 
 
 def run(job: Job, progress: Progress) -> None:
     """Make the stage of `job` and store it, unless somebody else just did.
 
     Raise whatever the stage raises, after recording the failure; MissingArtefactError for an input
-    that has to be made again.
+    that has to be made again; BusyError where another process makes it or took over its making.
     """
     store = Store(Path(job.store))
-    with store.lock(job.key):
+    with store.lease(job.key, f"{job.kind} {job.title}") as lease:
         if job.key in store:
             return
         started = time.perf_counter()
         memory = _PeakMemory(job.device)
-        try:
-            artefact = MAKERS[job.kind](Bench(job, store, progress))
-        except MissingArtefactError:
-            raise
-        except Exception as error:
-            store.fail(job.key, {"title": job.title, "kind": job.kind, **failure(error)})
-            raise
+        artefact = _made(job, store, lease, progress)
         manifest = {
             "kind": job.kind,
             "title": job.title,
@@ -53,12 +48,35 @@ def run(job: Job, progress: Progress) -> None:
         store.write(job.key, artefact, manifest)
 
 
+def _made(job: Job, store: Store, lease: Lease, progress: Progress) -> Artefact:
+    """Make an artefact, and drop it where the lease is lost meanwhile: raise BusyError."""
+
+    def progressed(done: int, total: int) -> None:
+        if lease.lost:  # no need to go on
+            raise BusyError(job.key)
+        progress(done, total)
+
+    try:
+        artefact = MAKERS[job.kind](Bench(job, store, progressed))
+    except (BusyError, MissingArtefactError):
+        raise
+    except Exception as error:
+        if not lease.held():
+            raise BusyError(job.key) from error
+        store.fail(job.key, {"title": job.title, "kind": job.kind, **failure(error)})
+        raise
+    if not lease.held():
+        raise BusyError(job.key)
+    return artefact
+
+
 def failure(error: BaseException) -> dict[str, Any]:
-    """Describe an error as JSON: its message, its traceback, and which input has to be made again."""
+    """Describe an error as JSON: its message, its traceback, and which artefact it waits for, and why."""
     expected = isinstance(error, PrunebenchError)
     return {
         "message": str(error) if expected else f"{type(error).__name__}: {error}",
         "missing": error.key if isinstance(error, MissingArtefactError) else None,
+        "busy": error.key if isinstance(error, BusyError) else None,
         "traceback": "".join(traceback.format_exception(error)),
     }
 
@@ -92,12 +110,6 @@ def device_name(device: str) -> str:
 
         return str(torch.cuda.get_device_name())
     return platform.machine()
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Return the versions that a result may depend on."""
-    return {"python": platform.python_version()} | {p: version(p) for p in ("prunebench", "torch", "numpy")}
 
 
 @cache

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from prunebench.artefacts import Quality
+from prunebench.errors import MissingArtefactError
 from prunebench.identity import placeless
 from prunebench.leaderboard import GAP, QUALITY_HEADER, quality_cells
 from prunebench.matrix import Matrix, title
@@ -43,7 +45,7 @@ def judged(matrix: Matrix) -> list[Judged]:
             group.methods.append(cell.method.name)
         if cell.seed not in group.stages:
             group.stages[cell.seed] = stage
-            if stage.key in matrix.store:
+            with suppress(MissingArtefactError):  # counts as a seed that is not there
                 group.found.append(matrix.store.read(stage.key, Quality))
     return list(groups.values())
 

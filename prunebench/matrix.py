@@ -10,7 +10,7 @@ from typing import Any
 
 from prunebench import schedule
 from prunebench.artefacts import Accuracy, Choice, Labels, Quality, Subset
-from prunebench.errors import PrunebenchError
+from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.identity import map_parts
 from prunebench.parts import Backbone, Labeler, Part
 from prunebench.registry import load
@@ -55,9 +55,12 @@ class Matrix:
             raise PrunebenchError("; ".join(lacking))
 
     def missing(self) -> dict[str, Stage]:
-        """Return the stages that are not stored and that some cell needs, by key."""
-        ends = [stage for cell in self.graph.targets for stage in self.graph.ends(cell)]
-        return schedule.missing(ends, self.store)
+        """Return the stages that are not stored, by key, inputs first.
+
+        A row tells what each stage of its cell cost, so a stage that is lost is missing, whatever was made
+        from it. That what is stored is whole is seen when it is read.
+        """
+        return {key: stage for key, stage in self.graph.stages.items() if key not in self.store}
 
     def job(self, stage: Stage) -> Job:
         """Describe the making of a stage in plain JSON."""
@@ -92,30 +95,72 @@ class Matrix:
     ) -> dict[Cell, Exception]:
         """Make the `needed` stages; `made` hears of each, `done` of each cell as soon as it has its row.
 
+        Where a row finds something damaged or gone, that is made again and the row tried again.
         Return the failed cells, each with the error that kept it from finishing.
         """
-        ends = {cell: self.graph.ends(cell) for cell in self.graph.targets}
-        left = {cell: {stage.key for stage in ends[cell] if stage.key in needed} for cell in ends}
+        failures: dict[Cell, Exception] = {}
+        cells = list(self.graph.targets)
+        for _ in range(1 + schedule.REPAIRS):
+            failed, torn = self._round(cells, needed, executor, made, done)
+            failures |= failed
+            cells = list(torn)
+            needed = self._damaged(cells)
+            if not cells:
+                break
+        return failures | torn
+
+    def _damaged(self, cells: Iterable[Cell]) -> dict[str, Stage]:
+        """Return the stages of some cells whose entries are gone or not whole, by key, inputs first."""
+        stages = {stage.key: stage for cell in cells for stage in self.graph.lineage(cell)}
+        return {key: stage for key, stage in stages.items() if not self.store.verify(key)}
+
+    def _round(
+        self,
+        cells: list[Cell],
+        needed: dict[str, Stage],
+        executor: schedule.Executor,
+        made: Callable[[Stage], None],
+        done: Callable[[Cell, Result], None],
+    ) -> tuple[dict[Cell, Exception], dict[Cell, Exception]]:
+        """Make the `needed` stages and the rows of `cells`.
+
+        Return the failed cells, and those to try again, each with its error.
+        """
+        left: dict[Cell, set[str]] = {}
         cells_of: dict[str, list[Cell]] = {}
-        for cell, keys in left.items():
-            for key in keys:
-                cells_of.setdefault(key, []).append(cell)
-            if not keys:
-                done(cell, self.row(cell))
+        torn: dict[Cell, Exception] = {}
+
+        def tell(cell: Cell) -> None:
+            try:
+                row = self.row(cell)
+            except MissingArtefactError as error:
+                torn[cell] = error
+            else:
+                done(cell, row)
 
         def finished(stage: Stage) -> None:
             made(stage)
             for cell in cells_of.get(stage.key, []):
                 left[cell].remove(stage.key)
                 if not left[cell]:
-                    done(cell, self.row(cell))
+                    tell(cell)
 
-        outcome = schedule.walk(needed, executor, self.job, finished)
-        errors = {cell: [outcome.failure(stage) for stage in ends[cell]] for cell in ends}
-        return {cell: next(filter(None, found)) for cell, found in errors.items() if any(found)}
+        for cell in cells:
+            left[cell] = {stage.key for stage in self.graph.lineage(cell) if stage.key in needed}
+            for key in left[cell]:
+                cells_of.setdefault(key, []).append(cell)
+            if not left[cell]:
+                tell(cell)
+        outcome = schedule.walk(needed, self.store, executor, self.job, finished)
+        errors = {cell: map(outcome.failure, self.graph.ends(cell)) for cell in cells}
+        failed = {cell: next(filter(None, found), None) for cell, found in errors.items()}
+        return {cell: error for cell, error in failed.items() if error is not None}, torn
 
     def row(self, cell: Cell) -> Result:
-        """Turn a finished cell into its row, from the store alone."""
+        """Turn a finished cell into its row, from the store alone.
+
+        Raise MissingArtefactError where something of its lineage is gone or damaged.
+        """
         target = self.graph.targets[cell]
         accuracy = self.store.read(target.key, Accuracy)
         manifest = self.store.manifest(target.key)
@@ -193,9 +238,9 @@ class Matrix:
             return 0, len(subset) if cell.method.final == "truth" else 0
         if cell.method.annotation == 1:
             return subset.images, subset.images
-        labeler = (cell.method.beside or cell.method).labeler
-        assert labeler is not None
-        paid = self.store.read(self.graph.known(cell, labeler).key, Labels).paid.copy()
+        draw = self.graph.draws[cell]
+        assert draw is not None
+        paid = self.store.read(draw.key, Labels).paid.copy()
         handed_out = int(paid.sum())
         if cell.method.final == "truth":
             paid[subset.index] = True
@@ -210,11 +255,10 @@ class Matrix:
         gpu: dict[str, float] = {}
         own = {stage.key for stage in target.ancestors(searching=False)}
         for stage in target.ancestors():
-            if stage.key in self.store:
-                kind = stage.kind if stage.key in own else "search"
-                manifest = self.store.manifest(stage.key)
-                for table in (seconds, gpu) if manifest["device"] == "cuda" else (seconds,):
-                    table[kind] = round(table.get(kind, 0.0) + manifest["seconds"], 4)
+            kind = stage.kind if stage.key in own else "search"
+            manifest = self.store.manifest(stage.key)
+            for table in (seconds, gpu) if manifest["device"] == "cuda" else (seconds,):
+                table[kind] = round(table.get(kind, 0.0) + manifest["seconds"], 4)
         return seconds, gpu
 
 

@@ -107,25 +107,23 @@ def absent(matrix: Matrix) -> list[str]:
 
 
 def status(matrix: Matrix) -> tuple[list[list[object]], list[str]]:
-    """Return done, running, failed and left cells by dataset and method, and a line for each failure."""
+    """Return done, running, failed and left cells by dataset and method, and a line for each failure.
+
+    A cell is done when nothing of it is missing, and running while any stage of it is being made.
+    """
+    needed = matrix.missing()
+    failures = {key: failure for key in needed if (failure := matrix.store.failure(key))}
+    marks = {key: "failed" if key in failures else "left" for key in needed}
+    marks |= dict.fromkeys(matrix.store.being_made() & needed.keys() - failures.keys(), "running")
     counts: dict[tuple[str, str], dict[str, int]] = {}
-    failures: dict[str, str] = {}
     for cell in matrix.graph.targets:
         count = counts.setdefault(
             (cell.dataset.name, cell.method.name), dict.fromkeys(("done", "running", "failed", "left"), 0)
         )
-        states = {_state(matrix, end, failures) for end in matrix.graph.ends(cell)}
+        states = {marks.get(stage.key, "done") for stage in matrix.graph.lineage(cell)}
         count[next(state for state in STATES if state in states)] += 1
-    return [[*names, *count.values()] for names, count in counts.items()], list(failures.values())
-
-
-def _state(matrix: Matrix, target: Stage, failures: dict[str, str]) -> str:
-    if target.key in matrix.store:
-        return "done"
-    for stage in target.ancestors():
-        if failure := matrix.store.failure(stage.key):
-            failures[stage.key] = (
-                f"failed: {stage.dataset.name} {stage.kind} {stage.title}: {failure['message']}"
-            )
-            return "failed"
-    return "running" if matrix.store.making(target.key) else "left"
+    told = [
+        f"failed: {needed[key].dataset.name} {needed[key].kind} {needed[key].title}: {failure['message']}"
+        for key, failure in failures.items()
+    ]
+    return [[*names, *count.values()] for names, count in counts.items()], told

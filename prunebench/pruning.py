@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,7 +25,7 @@ from prunebench.registry import load
 from prunebench.running import make_stages
 from prunebench.sampling import kept
 from prunebench.stages import Graph, Stage, dataset_key
-from prunebench.store import Store
+from prunebench.store import Store, sealed, unsealed
 from prunebench.suite import Cell, Filters, Resolver, Suite, SuiteFile
 
 KEPT, BUY, DROP = "keep_labelled", "to_label", "drop"
@@ -209,8 +208,10 @@ def construct_request(**values: Any) -> Request:
 def make(request: Request, place: Workplace, workers: int = 1) -> Pruned:
     """Make what is missing in the store, and say what became of each image. Raise as `prune` does."""
     work = Work(request, place, look=True)
-    make_all(work.matrix, list(work.ends.values()), workers, work.dataset, work.root)
-    found = _pruned(work)
+    ends = list(work.ends.values())
+    found = schedule.mended(
+        lambda: make_all(work.matrix, ends, workers, work.dataset, work.root), lambda: _pruned(work)
+    )
     remember(found.text, request, place.store)
     return found
 
@@ -398,15 +399,12 @@ def _pruned(work: Work) -> Pruned:
 def remember(text: str, request: Request, memory: Store) -> None:
     """Note which folder a .csv of `prune` is about, by its content, so that `evaluate` need not be told."""
     own = {"folder": request.spec["path"], "side": request.side, "on_bad": request.on_bad}
-    replace_file(_note(text, memory), json.dumps(own).encode())
+    replace_file(_note(text, memory), sealed(own))
 
 
 def remembered(text: str, memory: Store) -> dict[str, Any]:
     """Return folder, side and on_bad of the `prune` that made this .csv; {} where nobody knows."""
-    try:
-        return json.loads(_note(text, memory).read_text())  # type: ignore[no-any-return]
-    except (OSError, ValueError):
-        return {}
+    return unsealed(_note(text, memory)) or {}
 
 
 def _note(text: str, memory: Store) -> Path:

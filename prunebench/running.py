@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prunebench import results, schedule
 from prunebench.display import Live, cell_line
-from prunebench.errors import PrunebenchError
+from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.executors import local
 from prunebench.forecast import Forecast
 from prunebench.matrix import Matrix
@@ -71,7 +71,7 @@ def make_stages(
     """
     needed = schedule.missing(ends.values(), matrix.store)
     with _work(matrix, needed, forecast, engine, workers) as work:
-        outcome = schedule.walk(needed, work.executor, matrix.job, work.stage_made)
+        outcome = schedule.walk(needed, matrix.store, work.executor, matrix.job, work.stage_made)
     failures = {key: outcome.failure(stage) for key, stage in ends.items()}
     return {key: explained(error) for key, error in failures.items() if error is not None}
 
@@ -88,7 +88,8 @@ class _Work:
 
     def stage_made(self, stage: Stage) -> None:
         self.made.add(stage.key)
-        self.live.made(stage, self.matrix.store.manifest(stage.key)["seconds"])
+        with suppress(MissingArtefactError):  # gone already; whoever reads it has it made again
+            self.live.made(stage, self.matrix.store.manifest(stage.key)["seconds"])
 
 
 @contextmanager
@@ -97,7 +98,8 @@ def _work(
 ) -> Iterator[_Work]:
     """Start an engine and show its progress; in the end stop it and leave no litter in the store."""
     matrix.check_parts(needed)
-    count = min(len(needed), local.default_workers(matrix.device) if workers is None else workers)
+    most = local.default_workers(matrix.device) if workers is None else workers
+    count = min(max(1, len(needed)), most)  # one at least, for what turns out to be damaged
     with Live(needed.values(), forecast, count) as live:
         work = _Work(matrix, needed, local.executor(engine, count, live.tell), live)
         try:
@@ -105,9 +107,7 @@ def _work(
                 yield work
         finally:
             work.executor.shutdown()
-            for key in needed:
-                if key not in work.made:
-                    matrix.store.sweep(key)
+            matrix.store.sweep(needed.keys() - work.made)
 
 
 def explained(error: Exception) -> str:

@@ -17,7 +17,6 @@ Stages are shared wherever their keys are equal: between methods, ratios, seeds 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
@@ -183,12 +182,18 @@ class Graph:
         self._proxy, self._final = _once(Recipe.proxy), _once(Recipe.final)
         self.targets = {cell: self._accuracy(cell) for cell in cells}
         self.qualities = {cell: self._quality(cell) for cell in self.targets}
+        self.draws = {cell: self._draw(cell) for cell in self.targets}
         ends = (end for cell in self.targets for end in self.ends(cell))
         self.stages = {stage.key: stage for stage in closure(ends)}
 
     def ends(self, cell: Cell) -> list[Stage]:
-        """Return the stages that a row is made from: the accuracy, and the quality of guessed labels."""
-        return [stage for stage in (self.targets[cell], self.qualities[cell]) if stage is not None]
+        """Return the stages that a row is made from: accuracy, quality of guessed labels, draw of labels."""
+        ends = (self.targets[cell], self.qualities[cell], self.draws[cell])
+        return [stage for stage in ends if stage is not None]
+
+    def lineage(self, cell: Cell) -> list[Stage]:
+        """Return all stages of a cell, each once, inputs first: its row tells what each of them cost."""
+        return list(closure(self.ends(cell)))
 
     def _stage(
         self, cell: Cell, kind: str, what: dict[str, Any], inputs: dict[str, Stage], title: str = ""
@@ -352,6 +357,12 @@ class Graph:
             return self._stage(cell, "accuracy", _side(cell), inputs, "the labeler's own network")
         return self._stage(cell, "accuracy", what, inputs, _training(recipe))
 
+    def _draw(self, cell: Cell) -> Stage | None:
+        """Build the draw of the labels that a cell counts as bought; None where it is all or none of them."""
+        labeler = (cell.method.beside or cell.method).labeler
+        drawn = labeler is not None and cell.method.annotation not in (0, 1)
+        return self.known(cell, labeler) if labeler and drawn else None
+
     def _quality(self, cell: Cell) -> Stage | None:
         labeler = cell.method.labeler
         if labeler is None or not labeler.guesses:
@@ -404,8 +415,9 @@ def dataset_key(dataset: Dataset, data: Path, memory: Store, *, look: bool = Tru
     """Return the key at the root of all stages of a dataset.
 
     It is the hash of the content, remembered by path, size and time of the files; for a view, a key
-    made from the base's. Where the files are absent it is absent:NAME, which nothing stored matches;
-    so it is, without `look`, where the content is not remembered and would have to be read.
+    made from the base's. What is remembered has a checksum, and the content is read again where it is
+    damaged. Where the files are absent the key is absent:NAME, which nothing stored matches; so it is,
+    without `look`, where the content is not remembered and would have to be read.
     """
     if isinstance(dataset, View):
         base = dataset_key(dataset.base, data, memory, look=look)
@@ -418,17 +430,17 @@ def dataset_key(dataset: Dataset, data: Path, memory: Store, *, look: bool = Tru
         stamp = _stamp(dataset, data)
     except (DataAbsentError, FileNotFoundError):
         return f"absent:{dataset.name}"
-    note = memory.root / "datasets" / f"{stamp}.json"
-    if not (note.is_file() or look):
+    path = memory.root / "datasets" / f"{stamp}.json"
+    note = store.unsealed(path)
+    if note is not None and note.get("stamp") == stamp:
+        return str(note["content"])
+    if not look:
         return f"absent:{dataset.name}"
-    if not note.is_file():
-        content = _content_hash(dataset, data)
-        if _stamp(dataset, data) != stamp:
-            raise PrunebenchError(
-                f"files of dataset {dataset.name} changed while they were read; run it again"
-            )
-        replace_file(note, json.dumps({"content": content}).encode())
-    return str(json.loads(note.read_text())["content"])
+    content = _content_hash(dataset, data)
+    if _stamp(dataset, data) != stamp:
+        raise PrunebenchError(f"files of dataset {dataset.name} changed while they were read; run it again")
+    replace_file(path, store.sealed({"stamp": stamp, "content": content}))
+    return content
 
 
 def _stamp(dataset: Dataset, data: Path) -> str:

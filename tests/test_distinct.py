@@ -82,7 +82,11 @@ def subsets(runnable, matrix, store):
     chosen = matrix(*runnable, datasets=["handful"])
     stages = {cell.method.name: chosen.graph.subset(cell) for cell in chosen.cells}
     outcome = schedule.walk(
-        schedule.missing(stages.values(), store), InlineExecutor(lambda *_: None), chosen.job, lambda _: None
+        schedule.missing(stages.values(), store),
+        store,
+        InlineExecutor(lambda *_: None),
+        chosen.job,
+        lambda _: None,
     )
     assert not outcome.failures, outcome.failures
     yield {name: store.read(stage.key, Subset).index for name, stage in stages.items()}

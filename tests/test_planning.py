@@ -95,7 +95,7 @@ def test_status_counts_cells(matrix, make, offer):
 def test_status_sees_what_is_running(matrix):
     one = matrix("random")
     (target,) = one.graph.targets.values()
-    with one.store.lock(target.key):
+    with one.store.lease(target.key, "accuracy"):
         assert planning.status(one)[0] == [["toy", "random", 0, 1, 0, 0]]
     assert planning.status(one)[0] == [["toy", "random", 0, 0, 0, 1]]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from prunebench.artefacts import Scores
-from prunebench.errors import MissingArtefactError
-from prunebench.schedule import REPAIRS, missing, walk
+from prunebench.errors import BusyError, MissingArtefactError
+from prunebench.schedule import REPAIRS, mended, missing, walk
 from prunebench.stages import Stage
 
 
@@ -55,7 +55,7 @@ def go(store):
 
     def walked(*targets, faults=None):
         engine, finished = Engine(store, faults), []
-        outcome = walk(missing(targets, store), engine, lambda stage: stage, finished.append)
+        outcome = walk(missing(targets, store), store, engine, lambda stage: stage, finished.append)
         return [stage.identity["name"] for stage in finished], engine.calls, outcome
 
     return walked
@@ -152,6 +152,84 @@ def test_an_input_that_is_always_damaged_fails_its_reader_in_the_end(go, chain, 
     _finished, calls, outcome = go(chain["b"], faults={"b": fault})
     assert calls.count("b") == 1 + REPAIRS
     assert isinstance(outcome.failure(chain["b"]), MissingArtefactError)
+
+
+def test_what_is_no_input_of_a_stage_cannot_be_repaired_for_it(go, chain):
+    def fault():
+        raise MissingArtefactError(chain["c"].key)
+
+    _finished, calls, outcome = go(chain["b"], faults={"b": fault})
+    assert calls == ["a", "b"]
+    assert isinstance(outcome.failure(chain["b"]), MissingArtefactError)
+
+
+# What other runners make
+
+
+def test_a_stage_that_another_makes_blocks_no_other(go, chain, store):
+    """It is told to be busy, then left alone until the other ends."""
+
+    def other_ends():
+        with store.lease(chain["b"].key, "scores"):
+            raise BusyError(chain["b"].key)
+
+    faults = iter([other_ends])
+    finished, calls, outcome = go(chain["c"], chain["d"], faults={"b": lambda: next(faults, lambda: None)()})
+    assert calls == ["a", "b", "d", "b", "c"]
+    assert finished == ["a", "d", "b", "c"]
+    assert outcome.failures == {}
+
+
+def test_what_another_stored_meanwhile_is_not_made_here(go, chain, store):
+    def other_stores():
+        store.write(chain["b"].key, Scores(values=np.ones(3)), {})
+        raise BusyError(chain["b"].key)
+
+    finished, calls, _outcome = go(chain["c"], faults={"b": other_stores})
+    assert calls == ["a", "b", "c"]
+    assert finished == ["a", "b", "c"]
+
+
+def test_a_damaged_input_that_another_makes_again_is_waited_for(go, chain, store):
+    go(chain["b"])
+    damage(store, chain["b"])
+
+    def other_stores():
+        store.write(chain["b"].key, Scores(values=np.ones(3)), {})
+        raise BusyError(chain["b"].key)
+
+    finished, calls, outcome = go(chain["c"], faults={"b": other_stores})
+    assert calls == ["c", "b", "c"]
+    assert (finished, outcome.failures) == (["c"], {})
+
+
+# Making and reading
+
+
+def test_what_is_damaged_between_making_and_reading_is_made_again():
+    made, answers = [], [MissingArtefactError("a"), MissingArtefactError("b"), None]
+
+    def read():
+        if error := answers.pop(0):
+            raise error
+        return "whole"
+
+    assert mended(lambda: made.append(1), read) == "whole"
+    assert made == [1, 1, 1]
+
+
+def test_what_is_damaged_time_after_time_is_an_error():
+    made = []
+
+    def read():
+        raise MissingArtefactError("a")
+
+    with pytest.raises(MissingArtefactError):
+        mended(lambda: made.append(1), read)
+    assert len(made) == 1 + REPAIRS
+
+
+# Targets
 
 
 def test_only_targets_are_read_to_see_whether_they_are_whole(chain, store, go):

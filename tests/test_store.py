@@ -1,7 +1,8 @@
 """The store's promises: one question, one key; whole or not at all; verified on read; made once."""
 
+import contextlib
 import errno
-import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from prunebench import jobs, making, stages
+import prunebench.store
+from prunebench import jobs, leases, making, stages
 from prunebench.artefacts import Dynamics, Labels, Scores
-from prunebench.errors import MissingArtefactError, PrunebenchError
+from prunebench.errors import BusyError, MissingArtefactError, PrunebenchError
 from prunebench.store import Store, key
 
 QUESTION = {
@@ -151,7 +153,7 @@ def test_an_interrupted_write_leaves_no_entry(store, monkeypatch, moment):
         with pytest.raises(KeyboardInterrupt):
             store.write(KEY, SCORES, {})
     assert KEY not in store
-    store.sweep(KEY)
+    store.sweep({KEY})
     assert list((store.root / "making").iterdir()) == []
     store.write(KEY, SCORES, {})
     assert store.verify(KEY)
@@ -227,12 +229,34 @@ def test_a_checkpoint_takes_arrays_tensors_numbers_and_json(store):
     assert (state["history"], state["epoch"]) == ([[1, 90.0]], 3)
 
 
-@pytest.mark.parametrize("length", [0, 4, 9, 20, -1])
-def test_a_torn_checkpoint_is_none(store, length):
+@pytest.mark.parametrize("place", [0, 0.1, 0.3, 0.5, 0.8, 0.99])
+@pytest.mark.parametrize("damage", [cut, flipped])
+def test_a_damaged_checkpoint_is_none_and_gone(store, damage, place):
+    """A flipped bit in a weight, in the step, or in the name of a field."""
     checkpoint = store.checkpoint(KEY)
-    checkpoint.save({"weights": np.ones(3)})
-    checkpoint.path.write_bytes(checkpoint.path.read_bytes()[:length])
+    checkpoint.save({"weights": np.ones(3), "step": 7})
+    checkpoint.path.write_bytes(damage(checkpoint.path.read_bytes(), place))
     assert checkpoint.load() is None
+    assert not checkpoint.path.exists()
+
+
+def test_a_checkpoint_of_another_stage_is_none(store):
+    store.checkpoint(KEY).save({"step": 7})
+    store.checkpoint(KEY).path.rename(store.checkpoint("b" * 64).path)
+    assert store.checkpoint("b" * 64).load() is None
+
+
+def test_a_checkpoint_of_other_versions_is_none(store, monkeypatch):
+    store.checkpoint(KEY).save({"step": 7})
+    monkeypatch.setattr(prunebench.store, "versions", lambda: {"torch": "3"})
+    assert store.checkpoint(KEY).load() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"{}", b"\xff", b'{"message": "a"}', b"[" * 99999])
+def test_a_damaged_failure_is_none(store, content):
+    store.fail(KEY, {"message": "no"})
+    (store.root / "failures" / f"{KEY}.json").write_bytes(content)
+    assert store.failure(KEY) is None
 
 
 def test_a_checkpoint_ends_with_its_artefact(store):
@@ -252,25 +276,91 @@ def test_remove_forgets_an_entry_and_its_checkpoint(store):
 # Made once
 
 
-def test_who_comes_second_waits_and_finds_it(store, monkeypatch):
-    made, started = [], threading.Barrier(4)
+@pytest.fixture
+def job(store):
+    return stages.Job("scores", KEY, "dual", {}, {}, "toy", "data", str(store.root), "cpu", "root")
 
-    def slowly(_bench):
-        made.append(1)
-        assert store.making(KEY)
-        threading.Event().wait(0.2)
-        return SCORES
 
-    def run():
-        started.wait()
+@pytest.fixture
+def make(job, monkeypatch):
+    """make(maker) runs the job, whose scores this function makes."""
+
+    def made(maker):
+        monkeypatch.setitem(making.MAKERS, "scores", maker)
         jobs.run(job, lambda done, total: None)
 
-    monkeypatch.setitem(making.MAKERS, "scores", slowly)
-    job = stages.Job("scores", KEY, "dual", {}, {}, "toy", "data", str(store.root), "cpu", "root")
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert made == [1]
-    assert store.verify(KEY) and not store.making(KEY)
+    return made
+
+
+def test_what_another_makes_is_busy_and_then_stored(store, make):
+    with store.lease(KEY, "scores"):
+        assert store.being_made() == {KEY}
+        with pytest.raises(BusyError):
+            make(lambda _bench: SCORES)
+    assert store.being_made() == set()
+    make(lambda _bench: SCORES)
+    make(None)  # nothing is made twice
+    assert store.read(KEY, Scores).values.tolist() == [0, 1, 2, 3, 4]
+
+
+def other_takes_over(store):
+    """What a waiting runner does when it takes this one for gone."""
+    for claim in leases.claims(store.root / "leases"):
+        claim.clear()
+    return store.lease(KEY, "scores")
+
+
+def test_who_lost_the_lease_stores_nothing(store, make):
+    def maker(_bench):
+        stack.enter_context(other_takes_over(store))
+        return SCORES
+
+    with contextlib.ExitStack() as stack:
+        with pytest.raises(BusyError):
+            make(maker)
+        assert KEY not in store
+        assert store.being_made() == {KEY}  # the other's lease stands
+
+
+def test_who_lost_the_lease_records_no_failure(store, make):
+    def maker(_bench):
+        stack.enter_context(other_takes_over(store))
+        raise ValueError("a file is gone that the other has cleared away")
+
+    with contextlib.ExitStack() as stack, pytest.raises(BusyError):
+        make(maker)
+    assert store.failure(KEY) is None
+
+
+def test_who_lost_the_lease_stops_at_the_next_progress(store, make, monkeypatch):
+    monkeypatch.setenv("PRUNEBENCH_LEASE", "0.05")
+
+    def maker(bench):
+        stack.enter_context(other_takes_over(store))
+        for _ in range(1000):
+            time.sleep(0.01)
+            bench.progress(1, 2)
+        raise AssertionError("it went on")
+
+    with contextlib.ExitStack() as stack, pytest.raises(BusyError):
+        make(maker)
+
+
+def test_the_first_of_two_results_stays(store):
+    store.write(KEY, SCORES, {"seconds": 1})
+    store.write(KEY, Scores(values=[9.0]), {"seconds": 2})
+    assert store.manifest(KEY)["seconds"] == 1
+    assert store.read(KEY, Scores).values.tolist() == [0, 1, 2, 3, 4]
+    assert list((store.root / "making").iterdir()) == []
+
+
+def test_a_sweep_spares_what_somebody_makes(store):
+    half = store.root / "making" / f"{KEY}.{'0' * 32}"
+    half.mkdir(parents=True)
+    with store.lease(KEY, "scores"):
+        store.sweep({KEY})
+        assert half.exists()
+    store.sweep({"b" * 64})
+    assert half.exists()
+    store.sweep({KEY})
+    assert not half.exists()

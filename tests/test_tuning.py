@@ -161,7 +161,8 @@ def test_a_search_sees_no_true_label_and_no_test_image(matrix, make, shifted, st
     made.graph  # noqa: B018 - the hash of the content reads both splits
     making.load_split.cache_clear()
     opened.clear()
-    outcome = schedule.walk(keys, InlineExecutor(lambda *_progress: None), made.job, lambda _stage: None)
+    inline = InlineExecutor(lambda *_progress: None)
+    outcome = schedule.walk(keys, store, inline, made.job, lambda _stage: None)
     assert not outcome.failures
     assert set(opened) == {"train"}
     # All labels are wrong, and the next one: a search with the truth anywhere in it would be near 0.

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict
 
-from prunebench.errors import MissingArtefactError, PrunebenchError
+from prunebench.errors import BusyError, MissingArtefactError, PrunebenchError
 from prunebench.jobs import failure
 from prunebench.stages import Job
 
@@ -68,7 +68,7 @@ class LocalExecutor:
             thread.start()
 
     def submit(self, job: Job) -> Future[None]:
-        """Queue a job. The future raises StageError, MissingArtefactError or WorkerDied."""
+        """Queue a job. The future raises StageError, MissingArtefactError, BusyError or WorkerDied."""
         future: Future[None] = Future()
         self._jobs.put((job, future))
         return future
@@ -185,11 +185,11 @@ class InlineExecutor:
 
 def as_error(told: dict[str, str]) -> Exception:
     """Turn a failure, as `worker.failure` described it, back into an error."""
-    return (
-        MissingArtefactError(told["missing"])
-        if told["missing"]
-        else StageError(told["message"], told["traceback"])
-    )
+    if told["missing"]:
+        return MissingArtefactError(told["missing"])
+    if told["busy"]:
+        return BusyError(told["busy"])
+    return StageError(told["message"], told["traceback"])
 
 
 def executor(name: str, workers: int, tell: Tell) -> LocalExecutor | InlineExecutor:

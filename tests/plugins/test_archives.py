@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from prunebench import leases
 from prunebench.errors import PrunebenchError
 from prunebench_plugins.datasets import archives
 from prunebench_plugins.datasets.archives import Archive, download, unpack
@@ -60,9 +61,7 @@ def put(data, content, name=PHOTOS.name):
 
 
 def below(folder):
-    """What is there, but for the locks, which are empty and stay."""
-    found = [path for path in folder.rglob("*") if path.suffix != ".lock" or path.stat().st_size]
-    return {str(path.relative_to(folder)) for path in found}
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 def line(action):
@@ -251,35 +250,36 @@ archives.unpack(archive, Path(sys.argv[1]))
 """
 
 
+def half(part):
+    return {part, f"{part}/photos", f"{part}/photos/cat", f"{part}/photos/cat/1.jpg"}
+
+
 def test_what_a_kill_leaves_is_never_more_than_one_and_goes_with_the_next(data):
     path = put(data, tarred())
     for _ in range(2):
         assert subprocess.run([sys.executable, "-c", KILLED, str(path)]).returncode == -9
-        assert below(data) == {
-            *(PHOTOS.name, ".photos.part", ".photos.part/photos", ".photos.part/photos/cat"),
-            ".photos.part/photos/cat/1.jpg",
-        }
+        (claim,) = leases.claims(data)
+        (part,) = data.glob(".photos.part.*")
+        assert below(data) == {PHOTOS.name, claim.path.name, *half(part.name)}
     unpack(PHOTOS, path)
     assert below(data) == {PHOTOS.name, "photos", "photos/cat", *FILES}
 
 
 @pytest.fixture
 def second(monkeypatch):
-    """second(action): the future of an action that has come as far as to wait for the lock."""
-    import filelock
-
+    """second(action): the future of an action that has come as far as to wait for the lease."""
     with ThreadPoolExecutor(1) as pool:
 
         def started(action):
-            at_the_lock, acquire = threading.Event(), filelock.FileLock.acquire
+            waits, free = threading.Event(), leases.Watch.free
 
-            def heard(self, *arguments, **options):
-                at_the_lock.set()
-                return acquire(self, *arguments, **options)
+            def heard(self):
+                waits.set()
+                return free(self)
 
-            monkeypatch.setattr(filelock.FileLock, "acquire", heard)
+            monkeypatch.setattr(leases.Watch, "free", heard)
             future = pool.submit(action)
-            assert at_the_lock.wait(30)
+            assert waits.wait(30)
             return future
 
         yield started
@@ -299,6 +299,37 @@ def test_of_two_at_once_one_unpacks_and_the_other_waits(data, monkeypatch, secon
     unpack(PHOTOS, path)
     assert others[0].result(30) is None and extracted == [1]
     assert below(data) == {PHOTOS.name, "photos", "photos/cat", *FILES}
+
+
+def test_who_was_stopped_and_lost_its_turn_leaves_what_the_other_made(data, monkeypatch):
+    path, extract = put(data, tarred()), archives._extract
+
+    def stopped(*given):
+        """Another process takes this one for gone, clears its files away, and unpacks all."""
+        monkeypatch.setattr(archives, "_extract", extract)
+        (claim,) = leases.claims(data)
+        claim.clear()
+        unpack(PHOTOS, path)
+        (data / "photos" / "theirs").touch()
+        extract(*given)
+
+    monkeypatch.setattr(archives, "_extract", stopped)
+    unpack(PHOTOS, path)
+    assert below(data) == {PHOTOS.name, "photos", "photos/theirs", "photos/cat", *FILES}
+
+
+def test_where_the_other_gave_up_it_is_told(data, monkeypatch):
+    extract = archives._extract
+
+    def stopped(*given):
+        (claim,) = leases.claims(data)
+        claim.clear()
+        extract(*given)
+
+    monkeypatch.setattr(archives, "_extract", stopped)
+    message = line(lambda: unpack(PHOTOS, put(data, tarred())))
+    assert message == f"another process began to make {data}/photos and gave up; run it again"
+    assert below(data) == {PHOTOS.name}
 
 
 def test_a_folder_that_is_there_is_not_touched(data):
@@ -384,8 +415,8 @@ def test_a_download_is_whole_or_not_there(data, monkeypatch):
     with pytest.raises(RuntimeError):
         download(archive, data / "new")
     assert below(data) == {"new"}
-    (data / "new/.photos.tar.gz.part").mkdir()
-    (data / "new/.photos.tar.gz.part/half").touch()  # as a kill leaves it
+    (data / "new/.photos.tar.gz.part.01234567").mkdir()
+    (data / "new/.photos.tar.gz.part.01234567/half").touch()  # as a kill leaves it
     for _ in range(2):  # and there it is, as another process leaves it
         assert download(archive, data / "new") == data / "new/photos.tar.gz"
         assert below(data) == {"new", "new/photos.tar.gz"}

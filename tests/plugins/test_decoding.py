@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from prunebench import leases
 from prunebench.errors import PrunebenchError
 from prunebench_plugins.datasets import blocks, decoding, pixel_cache, squares
 from prunebench_plugins.datasets.copies import Tree, zip_tree
@@ -519,6 +521,85 @@ def test_a_cache_that_is_not_whole_is_made_anew(album, name) -> None:
     os.truncate(path, path.stat().st_size - 1)
     assert album.count() == 5
     assert numbers(album.decoded()) == [*range(5)]
+
+
+def flip(path, at) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+
+
+@pytest.mark.parametrize("at", [0, 30, 59])
+def test_pixels_that_were_changed_are_decoded_anew(album, at) -> None:
+    album.add(5)
+    album.decoded()
+    [pixels] = album.data.glob("decoded/*/pixels")
+    flip(pixels, at)
+    assert album.count() == 5
+    assert numbers(album.decoded()) == [*range(5)]
+    assert album.count() == 0
+
+
+def test_so_are_those_whose_time_was_set_back(album) -> None:
+    album.add(5)
+    album.decoded()
+    [pixels] = album.data.glob("decoded/*/pixels")
+    before = pixels.stat()
+    flip(pixels, 7)
+    os.utime(pixels, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert album.count() == 5
+
+
+def test_surplus_pixels_are_decoded_anew(album) -> None:
+    album.add(5)
+    album.decoded()
+    [pixels] = album.data.glob("decoded/*/pixels")
+    pixels.write_bytes(pixels.read_bytes() + b"surplus")
+    assert album.count() == 5
+
+
+@pytest.mark.parametrize("at", [5, 40, 100])
+def test_facts_that_were_changed_are_not_believed(album, at) -> None:
+    album.add(5)
+    album.decoded()
+    [facts] = album.data.glob("decoded/*/facts.json")
+    flip(facts, at)
+    assert album.count() == 5
+
+
+def test_pixels_that_were_only_touched_are_compared_once_and_kept(album, monkeypatch) -> None:
+    album.add(5)
+    album.decoded()
+    [pixels] = album.data.glob("decoded/*/pixels")
+    os.utime(pixels, (1, 1))
+    assert album.count() == 0
+    assert json.loads((pixels.parent / "facts.json").read_text())["left"][1] == 10**9
+
+
+def test_pixels_changed_between_a_kill_and_the_next_call_are_decoded_anew(album) -> None:
+    album.add(11).stop = 8
+    with pytest.raises(KeyboardInterrupt):
+        album.decoded()
+    [pixels] = album.data.glob("decoded/*.part/pixels")
+    flip(pixels, 3)
+    album.stop = None
+    assert numbers(album.decoded()) == [*range(11)]
+
+
+def test_who_was_stopped_and_lost_its_turn_takes_what_the_other_decoded(album) -> None:
+    tree, slow = album.add(11).tree, []
+
+    def read(name):
+        if name == "004.png" and not slow:
+            slow.append(name)
+            (claim,) = leases.claims(album.data / "decoded")
+            claim.clear()
+            assert numbers(album.decoded()) == [*range(11)]  # another process
+        return tree.read(name)
+
+    found = decoded(Tree(album.place, tree.names, read), tree.names, root=album.data, side=2)
+    assert numbers(found) == [*range(11)]
+    assert album.count() == 0
+    assert leases.claims(album.data / "decoded") == []
 
 
 def test_photos_may_be_decoded_when_they_are_asked_for(album) -> None:

@@ -5,18 +5,21 @@ A gzipped tar archive can only be read from its start to its end, so photos cann
 
 from __future__ import annotations
 
+import glob
 import gzip
 import shutil
 import tarfile
+import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 from prunebench.errors import PrunebenchError
+from prunebench.leases import lease
 from prunebench_plugins.datasets.copies import GZIP, ZIP, check_file, damaged
 
 BLOCK = 2**20  # bytes read at a time
@@ -71,10 +74,8 @@ def unpack(archive: Archive, path: Path, *, verify: bool = True) -> None:
             if verify and archive.digest:
                 check_file(path, archive.digest)
             _extract(archive, path, part)
-            inside = part / archive.folder
-            if not inside.is_dir():
+            if not (part / archive.folder).is_dir():
                 raise PrunebenchError(f"{path} holds no {archive.folder}. Delete it and get it again.")
-            inside.rename(target)
     except _RefusedError as error:
         raise PrunebenchError(f"{path} is not unpacked: {error}. Delete it and get it again.") from None
     except DAMAGE as error:
@@ -96,30 +97,45 @@ def download(archive: Archive, folder: Path) -> Path:
     with _making(target) as part:
         if part is not None:
             download_url(archive.url, str(part), archive.name, archive.digest)
-            (part / archive.name).rename(target)
     return target
 
 
 @contextmanager
 def _making(target: Path) -> Iterator[Path | None]:
-    """Yield a folder in which to make what becomes `target`; None where another process made it meanwhile.
+    """Yield a folder in which to make what `target` becomes; None where another process made it meanwhile.
 
-    It is called .NAME.part, and nobody else is in it, by the lock .NAME.lock. What a process that was killed
-    left there goes with the next one, and so there is never more than one.
+    It is called .NAME.part.TOKEN, and nobody else is in it. What a process that was killed left there goes
+    with the next one. Where another process took over, which it does when this one was stopped for long,
+    what the other one makes counts.
     """
-    from filelock import FileLock
-
-    part = target.with_name(f".{target.name}.part")
-    with FileLock(target.with_name(f".{target.name}.lock")):
-        shutil.rmtree(part, ignore_errors=True)
+    path, making = target.with_name(f".{target.name}"), f"making {target.name}"
+    with lease(path, making, "--data") as held:
+        _clear(target)
         if target.exists():
             yield None
             return
+        part = target.with_name(f".{target.name}.part.{uuid.uuid4().hex[:8]}")
         part.mkdir()
         try:
             yield part
+            if held.held():
+                (part / target.name).rename(target)
+                return
         finally:
             shutil.rmtree(part, ignore_errors=True)
+    with lease(path, making, "--data"):
+        if not target.exists():
+            raise PrunebenchError(f"another process began to make {target} and gave up; run it again")
+
+
+def _clear(target: Path) -> None:
+    """Delete what others left half-made, under a new name, so that none of them can take it for its own."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.part.????????"):
+        gone = left.with_name(f"{left.name}.gone")
+        with suppress(OSError):
+            left.rename(gone)
+    for gone in target.parent.glob(f".{glob.escape(target.name)}.part.*.gone"):
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _extract(archive: Archive, path: Path, part: Path) -> None:

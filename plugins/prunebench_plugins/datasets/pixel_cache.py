@@ -1,12 +1,15 @@
 """Decoded photos on disk, mapped into memory: made once, resumed after a kill, whole or not there.
 
 DATA/decoded/KEY/pixels       uint8 [m, 3, side, side], in the order of the names
-DATA/decoded/KEY/facts.json   which files were bad or odd; bad.txt and odd.txt say the same to people
+DATA/decoded/KEY/facts.json   checksums of the pixels, which files were bad or odd, and a checksum of itself
+DATA/decoded/KEY/bad.txt      the bad files for people to read; odd.txt likewise
 DATA/decoded/KEY.part/        the same being made, with a journal from which it is resumed
-DATA/decoded/KEY.lock         held while it is made
+DATA/decoded/KEY.TOKEN        who makes it at the moment: see `prunebench.leases`
 DATA/decoded/KEY.bad.txt      of photos that are not kept here: which were bad
 
-All of it may be deleted while nothing runs.
+All of it may be deleted while nothing runs. Pixels whose size or times are not as they were left are read
+and compared with their checksums before they are used, and decoded again where they differ. Reading all of
+them each time would take longer than some trainings.
 """
 
 from __future__ import annotations
@@ -16,20 +19,25 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from prunebench.artefacts import Array
-from prunebench.errors import PrunebenchError
-from prunebench.files import writing
+from prunebench.errors import BusyError, PrunebenchError
+from prunebench.files import replace_file, writing
+from prunebench.leases import Lease, lease
+from prunebench.store import sealed, unsealed
 from prunebench_plugins.datasets.blocks import Found, bar, blocks
 from prunebench_plugins.datasets.copies import Tree
 
 VERSION = 1  # bump when the pixels of the same file change
 LOST = 32 * 2**20  # bytes of pixels between two lines of the journal: about what a kill loses
+Chunks = list[tuple[int, str]]  # where each chunk of the pixels ends, and its sha256
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,19 +89,14 @@ class Work:
 
     def on_disk(self, key: str) -> tuple[Array | None, Found]:
         """Map the decoded photos into memory, after decoding those that were not."""
-        from filelock import FileLock
-
         folder = self.home / key
-        found = self._stored(folder)
-        if found is None:
-            lock = FileLock(self.home / f"{key}.lock")
-            with writing(self.home, "--data"):
-                self.home.mkdir(parents=True, exist_ok=True)
-                lock.acquire()
-            try:
-                found = self._stored(folder) or self._made(key)
-            finally:
-                lock.release()
+        while (found := self._stored(folder)) is None:
+            with (
+                lease(self.home / key, f"decoding {self.tree.place}", "--data") as held,
+                suppress(BusyError),  # another process took over: what that one decodes counts
+            ):
+                if self._stored(folder) is None:
+                    self._make(key, held)
         if not self.cache:
             return None, found
         shape = (found.names - len(found.bad), 3, self.side, self.side)
@@ -116,28 +119,33 @@ class Work:
 
     def _stored(self, folder: Path) -> Found | None:
         """Return what was found when this was decoded; None where that is not there, or not whole."""
-        found = Found()
-        try:
-            found.take(json.loads((folder / "facts.json").read_text()))
-            size = (folder / "pixels").stat().st_size if self.cache else 0
-        except (OSError, ValueError, KeyError, TypeError):
+        facts = unsealed(folder / "facts.json")
+        if facts is None or (self.cache and not _whole(folder, facts)):
             return None
-        expected = (found.names - len(found.bad)) * self.row if self.cache else 0
-        return found if found.names == len(self.names) and size == expected else None
+        found = Found()
+        found.take(facts)
+        return found
 
-    def _made(self, key: str) -> Found:
-        """Decode into KEY.part, going on where a killed process stopped, and rename it when it is whole."""
+    def _make(self, key: str, held: Lease) -> None:
+        """Decode into KEY.part, going on where a killed process stopped, and rename it when it is whole.
+
+        Raise BusyError where the lease is lost meanwhile.
+        """
         folder, part = self.home / key, self.home / f"{key}.part"
         with writing(part, "--data"):
             part.mkdir(exist_ok=True)
-        found = self._resumed(part)
+        found, chunks = self._resumed(part)
         self._check_room(found)
         with bar(f"decoding {self.tree.place}", len(self.names)) as tell:
-            self._go_on(part, found, tell)
+            for names in self._blocks(part, found, chunks):
+                if not held.held():
+                    raise BusyError(key)
+                tell(names)
         with writing(part, "--data"):
             (part / "bad.txt").write_bytes(self._lines(found.bad))
             (part / "odd.txt").write_bytes(self._lines(found.odd))
-            (part / "facts.json").write_text(json.dumps(found.since(0)))
+            facts = {**found.since(0), "chunks": chunks, "left": _left(part / "pixels")}
+            (part / "facts.json").write_bytes(sealed(facts))
             shutil.rmtree(folder, ignore_errors=True)  # what is there is not whole
             part.replace(folder)
             (folder / "journal").unlink()
@@ -146,28 +154,30 @@ class Work:
                 f"{self.tree.place}: {len(found.bad)} of {len(self.names)} images cannot be read, "
                 f"{len(found.odd)} are odd: bad.txt and odd.txt in {folder} list them\n"
             )
-        return found
 
-    def _resumed(self, part: Path) -> Found:
+    def _resumed(self, part: Path) -> tuple[Found, Chunks]:
         """Return what the journal says, and cut pixels and journal to where both are whole."""
-        found, good = Found(), 0
+        found, chunks, good = Found(), Chunks(), 0
         pixels, journal = part / "pixels", part / "journal"
         with writing(part, "--data"):
             pixels.touch()
             journal.touch()
-            size = pixels.stat().st_size
-            for line in journal.read_bytes().splitlines(keepends=True):
-                try:
-                    ahead = Found(found.names, found.bad, found.odd)
-                    ahead.take(json.loads(line))
-                except (ValueError, KeyError, TypeError):
-                    break
-                if not line.endswith(b"\n") or self._bytes(ahead) > size:
-                    break
-                found, good = ahead, good + len(line)
+            with pixels.open("rb") as file:
+                for line in journal.read_bytes().splitlines(keepends=True):
+                    try:
+                        ahead = Found(found.names, found.bad, found.odd)
+                        ahead.take(json.loads(line))
+                        chunk = self._bytes(ahead), str(json.loads(line)["sha256"])
+                    except (ValueError, KeyError, TypeError):
+                        break
+                    content = file.read(chunk[0] - self._bytes(found))
+                    if not line.endswith(b"\n") or hashlib.sha256(content).hexdigest() != chunk[1]:
+                        break
+                    found, good = ahead, good + len(line)
+                    chunks.append(chunk)
             os.truncate(journal, good)
             os.truncate(pixels, self._bytes(found))
-        return found
+        return found, chunks
 
     def _bytes(self, found: Found) -> int:
         return (found.names - len(found.bad)) * self.row if self.cache else 0
@@ -182,27 +192,62 @@ class Work:
                 "choose another --data or fewer pixels, or decode them in each epoch (cache = false)"
             )
 
-    def _go_on(self, part: Path, found: Found, tell: Callable[[int], None]) -> None:
-        """Append pixels, and a line to the journal once they are on the disk."""
-        noted, unsafe = found.names, 0
-        with (part / "pixels").open("ab") as pixels, (part / "journal").open("ab") as journal:
+    def _blocks(self, part: Path, found: Found, chunks: Chunks) -> Iterator[int]:
+        """Write pixels, and a line to the journal once they are on the disk; yield how many names are done.
+
+        Pixels are written to their place, not to the end: a process that was stopped and wakes up writes no
+        more than what whoever took over has written there too.
+        """
+        noted, unsafe, digest = found.names, 0, hashlib.sha256()
+        with (part / "pixels").open("r+b") as pixels, (part / "journal").open("ab") as journal:
+            pixels.seek(self._bytes(found))
             for block in blocks(self.tree, self.names[noted:], self.side):
                 with writing(part, "--data"):
                     found.add(block)
                     if self.cache:
                         pixels.write(block.pixels.data)
+                        digest.update(block.pixels.data)
                     unsafe += block.names * self.row
                     if unsafe >= LOST or found.names == len(self.names):
                         pixels.flush()
                         os.fsync(pixels.fileno())
-                        journal.write(json.dumps(found.since(noted)).encode() + b"\n")
+                        chunks.append((self._bytes(found), digest.hexdigest()))
+                        line = {**found.since(noted), "sha256": digest.hexdigest()}
+                        journal.write(json.dumps(line).encode() + b"\n")
                         journal.flush()
-                        noted, unsafe = found.names, 0
-                tell(found.names)
+                        noted, unsafe, digest = found.names, 0, hashlib.sha256()
+                yield found.names
 
     def _lines(self, what: dict[int, str]) -> bytes:
         # A name may hold bytes that are no text.
         return b"".join(os.fsencode(f"{self.names[place]}: {reason}\n") for place, reason in what.items())
+
+
+def _whole(folder: Path, facts: dict[str, Any]) -> bool:
+    """Whether the pixels are those that were decoded: left alone since, or else by their checksums."""
+    pixels, start = folder / "pixels", 0
+    try:
+        left = _left(pixels)
+        if left == facts["left"]:
+            return True
+        with pixels.open("rb") as file:
+            for end, digest in facts["chunks"]:
+                if hashlib.sha256(file.read(end - start)).hexdigest() != digest:
+                    return False
+                start = end
+    except OSError:
+        return False
+    if left[0] != start:
+        return False
+    with suppress(PrunebenchError):  # where it cannot be written they are read each time
+        replace_file(folder / "facts.json", sealed({**facts, "left": left}), "--data")
+    return True
+
+
+def _left(path: Path) -> list[int]:
+    """Return size and times of a file; the last cannot be set back by who changes it."""
+    facts = path.stat()
+    return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns]
 
 
 def _size_and_time(path: str) -> tuple[int, int]:
