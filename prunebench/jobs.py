@@ -6,32 +6,46 @@ import platform
 import subprocess
 import time
 import traceback
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from prunebench import registry
 from prunebench.errors import MissingArtefactError, PrunebenchError
+from prunebench.isolation import isolated
 from prunebench.making import MAKERS, Bench
 from prunebench.parts import Progress
 from prunebench.stages import Job
 from prunebench.store import Store
 
 
-def run(job: Job, progress: Progress) -> None:
+def who(job: Job) -> str:
+    """Name whose code a job runs: a part with its distribution, or the stage itself."""
+    part = job.identity.get("part")
+    if part is None:
+        return f"the stage {job.kind} of {job.title}"
+    return registry.load().described(part["kind"], part["part"])
+
+
+def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) -> None:
     """Make the stage of `job` and store it, unless somebody else just did.
 
-    Raise whatever the stage raises, after recording the failure; MissingArtefactError for an input
-    that has to be made again.
+    `begun` is called once nobody else makes it. Raise whatever the stage raises, after recording the failure;
+    MissingArtefactError for an input that has to be made again.
     """
-    store = Store(Path(job.store))
+    store = Store(Path(job.store).absolute())  # wherever a part goes
+    author = who(job)
     with store.lock(job.key):
         if job.key in store:
             return
+        begun()
         started = time.perf_counter()
         memory = _PeakMemory(job.device)
         try:
-            artefact = MAKERS[job.kind](Bench(job, store, progress))
+            with isolated(author):
+                artefact = MAKERS[job.kind](Bench(job, store, progress))
         except MissingArtefactError:
             raise
         except Exception as error:
@@ -54,12 +68,17 @@ def run(job: Job, progress: Progress) -> None:
 
 
 def failure(error: BaseException) -> dict[str, Any]:
-    """Describe an error as JSON: its message, its traceback, and which input has to be made again."""
+    """Describe an error as JSON: its message, its traceback, and which input has to be made again.
+
+    memory: whether the machine had too little of it.
+    """
     expected = isinstance(error, PrunebenchError)
     return {
         "message": str(error) if expected else f"{type(error).__name__}: {error}",
         "missing": error.key if isinstance(error, MissingArtefactError) else None,
         "traceback": "".join(traceback.format_exception(error)),
+        # What torch raises for lack of memory on a CPU is known by its words alone.
+        "memory": isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate" in str(error),
     }
 
 
