@@ -17,6 +17,7 @@ from prunebench import suite as suites
 from prunebench.artefacts import Array
 from prunebench.choosing import Place, choose, choose_one, command, folder
 from prunebench.errors import PrunebenchError
+from prunebench.executors.local import Engine
 from prunebench.forecast import learnt
 from prunebench.images import Images
 from prunebench.pages import remember
@@ -86,7 +87,7 @@ def run(
         remember(suites.read(str(suite)), Path(results))
     pages = None if results is None else Path(results)
     with redirect_stdout(sys.stderr):
-        failures = run_matrix(matrix, learnt(matrix), pages, workers=workers)
+        failures = run_matrix(matrix, learnt(matrix), pages, Engine(workers=workers))
     rows = [matrix.row(cell) for cell in matrix.cells if cell.name not in failures]
     if failures:
         raise CellsFailedError(failures, rows)

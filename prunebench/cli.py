@@ -32,6 +32,7 @@ from prunebench.options import (
     ResultsOption,
     SeedsOption,
     SetOption,
+    StageTimeoutOption,
     StoreOption,
     SuiteOption,
     TuningOption,
@@ -81,9 +82,12 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Do nothing where a plugin is broken.")] = False,
 ) -> None:
     """Options that stand before the command."""
     state["traceback"] = show_traceback
+    if strict:
+        load().check_healthy()
 
 
 @app.command()
@@ -106,8 +110,10 @@ def run(
     fresh: Annotated[
         list[str] | None, typer.Option("--fresh", help="PART whose stages are made again.")
     ] = None,
+    stage_timeout: StageTimeoutOption = None,
 ) -> None:
     """Run cells, print a line for each and the leaderboard. The same command again resumes."""
+    from prunebench.executors.local import Engine
     from prunebench.forecast import learnt
     from prunebench.pages import remember
     from prunebench.running import run_matrix
@@ -130,7 +136,8 @@ def run(
     matrix.fetch()
     remake(matrix, fresh or [])
     remember(suites.read(suite or "standard"), results)
-    failures = _or_interrupted(lambda: run_matrix(matrix, learnt(matrix), results, executor, workers))
+    engine = Engine(name=executor, workers=workers, stage_timeout=stage_timeout)
+    failures = _or_interrupted(lambda: run_matrix(matrix, learnt(matrix), results, engine))
     typer.echo()
     show_page(matrix.cells[0].suite, results)
     for title, message in failures.items():
@@ -276,6 +283,7 @@ def labels(
     """Show how good the pseudo-labels of the chosen methods are, labelers by datasets, from the store."""
     from prunebench import labels as judging
     from prunebench.display import table
+    from prunebench.executors.local import Engine
     from prunebench.forecast import learnt
     from prunebench.running import make_labels
 
@@ -286,7 +294,7 @@ def labels(
     if make:
         matrix.check_device()
         matrix.fetch()
-        failures = _or_interrupted(lambda: make_labels(matrix, learnt(matrix), workers=workers))
+        failures = _or_interrupted(lambda: make_labels(matrix, learnt(matrix), Engine(workers=workers)))
     groups = judging.judged(matrix)
     if not groups:
         raise PrunebenchError("no labeler of these methods guesses a label. See: prunebench list methods")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+from prunebench.code import code_hash, helpers
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts import Backbone, Dataset, Part
 
@@ -83,9 +81,9 @@ def identity(part: Part) -> dict[str, Any]:
     """Return everything that decides what a part computes, as JSON: name, version, fields, own code.
 
     A field that is a Path stands for the content of that file: {"file": place, "sha256": hash}, see
-    `placeless`. Parts outside our distribution carry a hash of their module's syntax tree without
-    docstrings and comments, so that an author's edit takes effect without a version bump. Raise
-    PrunebenchError for a file that cannot be read.
+    `placeless`. Parts outside our distribution carry a hash of the syntax trees of their module and of the
+    modules of the same distribution that it imports, without docstrings and comments, so that an author's
+    edit takes effect without a version bump. Raise PrunebenchError for a file that cannot be read.
     """
 
     def plain(name: str, value: Any) -> Any:
@@ -122,21 +120,12 @@ def _file_hash(path: Path, _size: int, _changed: int) -> str:
 
 
 def foreign_code(cls: type) -> dict[str, list[str]]:
-    """Return {"code": hashes} of the modules outside our distribution that define `cls`, else {}."""
+    """Return {"code": hashes} of the code outside our distribution on which `cls` rests, else {}.
+
+    These are the modules that define it and its bases, and what they import of their own distributions.
+    """
     modules = {c.__module__ for c in cls.__mro__} - {"builtins", "abc", "typing"}
-    foreign = sorted(name for name in modules if name.partition(".")[0] not in OWN_PACKAGES)
-    return {"code": [_code_hash(name) for name in foreign]} if foreign else {}
-
-
-@cache
-def _code_hash(module: str) -> str:
-    try:
-        tree = ast.parse(inspect.getsource(sys.modules[module]))
-    except (OSError, TypeError, KeyError) as error:
-        raise PrunebenchError(
-            f"cannot read the source of {module}, which is part of every key of its parts: {error}"
-        ) from None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False):
-            del node.body[0]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+    foreign = frozenset(name for name in modules if name.partition(".")[0] not in OWN_PACKAGES)
+    if not foreign:
+        return {}
+    return {"code": [code_hash(name) for name in sorted(foreign | helpers(foreign))]}

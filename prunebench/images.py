@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from mmap import mmap
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from prunebench.artefacts import Array
+from prunebench.artefacts import Array, Artefact
 from prunebench.errors import PrunebenchError
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ class Images:
     array: uint8 [n, channels, side, side], read-only; may be a memory map, or an `Elsewhere`, of which no
     more is ever in memory than is asked for. mean and std are per channel, in 0..1. `images[index]` returns
     a uint8 tensor [b, channels, side, side] on `device`, for an index that is a slice, an int array or an
-    int tensor, counted from 0. With a `device` other than "cpu" all images live there from the first look
-    on, if they take at most half of its free memory (`SHARE`); else each batch is moved when asked for.
+    int tensor, counted from 0; it is a copy. With a `device` other than "cpu" all images live there from
+    the first look on, if they take at most half of its free memory (`SHARE`); else each batch is moved when
+    asked for.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class Images:
             place = index if isinstance(index, slice) else index.cpu().numpy()
             batch = torch.from_numpy(self._source[place])
         elif isinstance(index, slice):
-            batch = self._source[index]
+            batch = self._source[index].clone()  # whoever changes it must not change the images
         else:
             # On a CPU several times faster than source[index]; of a memory map it reads no other rows.
             batch = self._source.index_select(0, index.to(self._source.device))
@@ -188,10 +190,21 @@ class Chosen:
 
 def _in_memory(array: Array | Elsewhere) -> bool:
     """Whether images are an array that is not, and shows no part of, a memory map."""
+    return isinstance(array, np.ndarray) and not isinstance(_owner(array), np.memmap | mmap)
+
+
+def _guarded(array: Array) -> bool:
+    """Whether an array shows a memory map that was opened for reading alone."""
+    owner = _owner(array)
+    return isinstance(owner, np.memmap) and owner.mode == "r"
+
+
+def _owner(array: Array) -> Any:
+    """Return the memory map that an array shows a part of, or else what owns its memory."""
     base: Any = array
-    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap) and base.base is not None:
         base = base.base
-    return isinstance(array, np.ndarray) and not isinstance(base, np.memmap | mmap)
+    return base
 
 
 class Vectors(Images):
@@ -220,12 +233,23 @@ class Vectors(Images):
         """Return the vectors of `index` alone, standardised as all of them are."""
         return Vectors(self.array[index], device=self.device, like=self)
 
-    def __getitem__(self, index: slice | Array | torch.Tensor) -> torch.Tensor:
-        chosen = super().__getitem__(index)
-        return chosen.clone() if isinstance(index, slice) else chosen  # float32 is normalised in place
-
 
 PER_IMAGE = ("embeddings", "labels", "dynamics", "scores", "known")
+
+
+def checksums(inputs: Mapping[str, Any]) -> dict[str, int]:
+    """Return a CRC-32 of each input that holds arrays, to notice whether a part changed them.
+
+    Images elsewhere are not looked at, nor a memory map that the system keeps from being written.
+    """
+    found: dict[str, int] = {}
+    for name, value in inputs.items():
+        array = value.array if isinstance(value, Images) else value
+        arrays = array.arrays()[0].values() if isinstance(array, Artefact) else [array]
+        for one in arrays:
+            if isinstance(one, np.ndarray) and not _guarded(one):
+                found[name] = zlib.crc32(np.ascontiguousarray(one).data, found.get(name, 0))
+    return found
 
 
 def sliced(inputs: Mapping[str, Any], index: Array) -> dict[str, Any]:

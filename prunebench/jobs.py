@@ -6,12 +6,15 @@ import platform
 import subprocess
 import time
 import traceback
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from prunebench import registry
 from prunebench.artefacts import Artefact
 from prunebench.errors import BusyError, MissingArtefactError, PrunebenchError
+from prunebench.isolation import isolated
 from prunebench.leases import Lease
 from prunebench.making import MAKERS, Bench
 from prunebench.parts import Progress
@@ -19,16 +22,26 @@ from prunebench.stages import Job
 from prunebench.store import Store, versions
 
 
-def run(job: Job, progress: Progress) -> None:
+def who(job: Job) -> str:
+    """Name whose code a job runs: a part with its distribution, or the stage itself."""
+    part = job.identity.get("part")
+    if part is None:
+        return f"the stage {job.kind} of {job.title}"
+    return registry.load().described(part["kind"], part["part"])
+
+
+def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) -> None:
     """Make the stage of `job` and store it, unless somebody else just did.
 
-    Raise whatever the stage raises, after recording the failure; MissingArtefactError for an input
-    that has to be made again; BusyError where another process makes it or took over its making.
+    `begun` is called once nobody else makes it. Raise whatever the stage raises, after recording the failure;
+    MissingArtefactError for an input that has to be made again; BusyError where another process makes it
+    or took over its making.
     """
-    store = Store(Path(job.store))
+    store = Store(Path(job.store).absolute())  # wherever a part goes
     with store.lease(job.key, f"{job.kind} {job.title}") as lease:
         if job.key in store:
             return
+        begun()
         started = time.perf_counter()
         memory = _PeakMemory(job.device)
         artefact = _made(job, store, lease, progress)
@@ -57,7 +70,8 @@ def _made(job: Job, store: Store, lease: Lease, progress: Progress) -> Artefact:
         progress(done, total)
 
     try:
-        artefact = MAKERS[job.kind](Bench(job, store, progressed))
+        with isolated(who(job)):
+            artefact = MAKERS[job.kind](Bench(job, store, progressed))
     except (BusyError, MissingArtefactError):
         raise
     except Exception as error:
@@ -71,13 +85,18 @@ def _made(job: Job, store: Store, lease: Lease, progress: Progress) -> Artefact:
 
 
 def failure(error: BaseException) -> dict[str, Any]:
-    """Describe an error as JSON: its message, its traceback, and which artefact it waits for, and why."""
+    """Describe an error as JSON: its message, its traceback, and which artefact it waits for, and why.
+
+    memory: whether the machine had too little of it.
+    """
     expected = isinstance(error, PrunebenchError)
     return {
         "message": str(error) if expected else f"{type(error).__name__}: {error}",
         "missing": error.key if isinstance(error, MissingArtefactError) else None,
         "busy": error.key if isinstance(error, BusyError) else None,
         "traceback": "".join(traceback.format_exception(error)),
+        # What torch raises for lack of memory on a CPU is known by its words alone.
+        "memory": isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate" in str(error),
     }
 
 

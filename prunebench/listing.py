@@ -14,7 +14,7 @@ from prunebench import suite
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.executors.local import default_workers
 from prunebench.parts import Dataset, Method, Part
-from prunebench.registry import Registry
+from prunebench.registry import Plugin, Registry
 
 Rows = tuple[list[str], list[list[object]]]
 
@@ -23,10 +23,7 @@ def rows(what: str, registry: Registry, data: Path) -> Rows:
     """Return header and rows of one list; raises nothing for a broken plugin, which has its own list."""
     if what == "plugins":
         header = ["plugin", "version", "entry point", "module", "state"]
-        return header, [
-            [p.distribution, p.release, p.entry, p.module, f"broken: {p.error}" if p.error else "ok"]
-            for p in registry.plugins
-        ]
+        return header, [[p.distribution, p.release, p.entry, p.module, _state(p)] for p in registry.plugins]
     if what == "suites":
         found = [suite.read(name) for name in suite.names()]
         return ["suite", "title", "datasets"], [
@@ -45,6 +42,12 @@ def rows(what: str, registry: Registry, data: Path) -> Rows:
         [name, owners[name], _summary(item), _fields(item)]
         for name, item in sorted(registry.found[what].items())
     ]
+
+
+def _state(plugin: Plugin) -> str:
+    if plugin.error:
+        return f"broken: {plugin.error}"
+    return "ok" if plugin.used else "not loaded: PRUNEBENCH_PLUGINS leaves it out"
 
 
 def _summary(item: Any) -> str:

@@ -5,9 +5,10 @@ Truth is read here alone: for the label draw, for the quality of labels and for 
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -31,7 +32,8 @@ from prunebench.artefacts import (
 )
 from prunebench.errors import PrunebenchError
 from prunebench.identity import construct, identity
-from prunebench.images import Images, Vectors, sliced
+from prunebench.images import Images, Vectors, checksums, sliced
+from prunebench.isolation import at_work
 from prunebench.parts import Dataset, Labeler, Part, Progress, Recipe, Selector
 from prunebench.sampling import apportion, draw_labels, kept, share
 from prunebench.stages import Job
@@ -73,6 +75,7 @@ class Bench:
 
     def __init__(self, job: Job, store: Store, progress: Progress) -> None:
         self.job, self.store, self.progress = job, store, progress
+        self.data = Path(job.data).absolute()  # wherever a part goes
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -87,12 +90,12 @@ class Bench:
     @property
     def images(self) -> Images:
         """The training images."""
-        return load_split(self.dataset, Path(self.job.data), "train")[0]
+        return load_split(self.dataset, self.data, "train")[0]
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the training images, or () where they have none."""
-        names = self.dataset.names(Path(self.job.data))
+        names = self.dataset.names(self.data)
         if names and len(names) != len(self.images):
             raise PrunebenchError(
                 f"dataset {self.dataset.name}: {len(self.images)} images but {len(names)} names"
@@ -102,7 +105,7 @@ class Bench:
     @property
     def truth(self) -> Array:
         """The true training labels, for the label draw, the quality and the final training alone."""
-        return load_split(self.dataset, Path(self.job.data), "train")[1]
+        return load_split(self.dataset, self.data, "train")[1]
 
     @cached_property
     def part(self) -> Part:
@@ -139,7 +142,7 @@ class Bench:
     def arguments(self, **more: Any) -> dict[str, Any]:
         """Return what the part's method asks for, by name."""
         makers: dict[str, Callable[[], Any]] = {
-            "images": lambda: self.images,
+            "images": lambda: copy.copy(self.images),  # whose attributes are the part's to set
             "names": lambda: self.names,
             "fingerprint": lambda: self.job.root,
             "classes": lambda: self.classes,
@@ -164,14 +167,30 @@ class Bench:
                 arguments[name] = makers[name]()
         return arguments
 
-    def call(self, **more: Any) -> Any:
-        """Call the part's one method with what it asks for."""
-        return getattr(self.part, self.part.method)(**self.arguments(**more))
+    @cached_property
+    def who(self) -> str:
+        """The part this stage runs, with its distribution."""
+        return registry.load().described(self.part.kind, self.part.name)
+
+    def call(self, arguments: Mapping[str, Any]) -> Any:
+        """Call the part's one method. Raise PrunebenchError where it changed what it was handed.
+
+        Arrays are read-only, but memory that torch shares with NumPy knows nothing of that.
+        """
+        before = checksums(arguments)
+        try:
+            with at_work(self.who):
+                return getattr(self.part, self.part.method)(**arguments)
+        finally:
+            after = checksums(arguments)
+            if changed := [name for name in before if after[name] != before[name]]:
+                load_split.cache_clear()  # so that the next stage reads them anew
+                raise self.bug(f"changed its input {changed[0]}, which is shared; change a copy")
 
     def bug(self, what: str) -> PrunebenchError:
         """Return the error for a part that broke its contract."""
         return PrunebenchError(
-            f"{self.part.name!r} {what} ({self.dataset.name}). This is a bug in {type(self.part).__module__}."
+            f"{self.who} {what} ({self.dataset.name}). This is a bug in {type(self.part).__module__}."
         )
 
 
@@ -185,7 +204,8 @@ def make_known(bench: Bench) -> Labels:
         index = np.arange(len(truth) if what["annotation"] else 0)
     elif "part" in what:
         assert isinstance(bench.part, Labeler)
-        index = np.asarray(bench.part.bought(len(truth), bench.names))
+        with at_work(bench.who):
+            index = np.asarray(bench.part.bought(len(truth), bench.names))
         if not np.isin(index, np.arange(len(truth))).all() or len(np.unique(index)) != index.size:
             raise bench.bug(f"says it bought something else than unique indices in 0..{len(truth) - 1}")
     else:
@@ -198,8 +218,8 @@ def make_known(bench: Bench) -> Labels:
 def make_embeddings(bench: Bench) -> Embeddings:
     """Run a backbone over the training images; without a part, the proxy network of the dynamics."""
     if "part" in bench.job.identity:
-        values = np.asarray(bench.call())
-        if values.ndim != 2 or len(values) != len(bench.images):
+        values = np.asarray(bench.call(bench.arguments()))
+        if values.ndim != 2 or len(values) != len(bench.images) or not values.shape[1]:
             raise bench.bug(f"returned embeddings of shape {values.shape}, expected [{len(bench.images)}, d]")
         if not np.isfinite(values).all():
             raise bench.bug("returned embeddings that are not finite")
@@ -224,7 +244,7 @@ def _proxy(bench: Bench) -> tuple[Images, Recipe]:
 
 def make_labels(bench: Bench) -> Labels:
     """Ask the labeler, and check that every label is a class or -1."""
-    images, given = len(bench.images), bench.call()
+    images, given = len(bench.images), bench.call(bench.arguments())
     values = np.asarray(given.values if isinstance(given, Labels) else given)
     if values.shape != (images,) or values.dtype.kind not in "iu":
         raise bench.bug(f"returned {values.dtype} labels of shape {values.shape}, expected int [{images}]")
@@ -279,7 +299,7 @@ def _train(bench: Bench, images: Images, labels: Array, recipe: Recipe, **more: 
 def make_scores(bench: Bench) -> Scores:
     """Ask the scorer; images its dynamics never saw get the mean of those they did."""
     arguments = bench.arguments()
-    values = np.asarray(getattr(bench.part, bench.part.method)(**arguments))
+    values = np.asarray(bench.call(arguments))
     if values.dtype.kind not in "fiub":
         raise bench.bug("returned scores that are not numbers")
     images = len(bench.images)
@@ -351,7 +371,7 @@ def make_validation(bench: Bench) -> Validation:
         test = bench.images.take(held_out), labels[held_out]
     else:
         labels = bench.truth
-        test = load_split(bench.dataset, Path(bench.job.data), "test")
+        test = load_split(bench.dataset, bench.data, "test")
     if len(index) < 2:  # the worst that can be said of a value: nothing it keeps can be trained on
         return Validation(accuracy=0.0)
     pool = candidate.images - len(held_out)
@@ -384,44 +404,44 @@ def _chosen(bench: Bench, keep: int, pool: Array | None = None) -> Array:
     if part.per_class:
         labels = arguments["labels"]
         asked = {name: value for name, value in arguments.items() if name in part.needs()}
-        index = np.concatenate(list(_per_class(part, asked, labels, keep)))
+        index = np.concatenate(list(_per_class(bench, asked, labels, keep)))
     else:
-        index = _selected(part, arguments, images, keep)
+        index = _selected(bench, arguments, images)
     if len(index) != keep or len(np.unique(index)) != keep:
         raise bench.bug(f"returned {len(np.unique(index))} distinct indices, expected {keep}")
     return index if pool is None else pool[index]
 
 
-def _selected(part: Selector, arguments: dict[str, Any], images: int, keep: int) -> Array:
+def _selected(bench: Bench, arguments: dict[str, Any], images: int) -> Array:
     # A selector without an input of length n has no other way to know how many images there are.
     if not any(
         name in arguments for name in ("images", "scores", "embeddings", "labels", "dynamics", "known")
     ):
-        raise PrunebenchError(f"{part.name!r} asks for nothing that tells how many images there are")
-    index = np.asarray(getattr(part, part.method)(**arguments))
+        raise PrunebenchError(f"{bench.who} asks for nothing that tells how many images there are")
+    index = np.asarray(bench.call(arguments))
     if index.ndim != 1 or (
         len(index)
         and not (np.issubdtype(index.dtype, np.integer) and index.min() >= 0 and index.max() < images)
     ):
-        raise PrunebenchError(f"{part.name!r} returned something else than indices in 0..{images - 1}")
+        raise bench.bug(f"returned something else than indices in 0..{images - 1}")
     return index
 
 
-def _per_class(part: Selector, arguments: dict[str, Any], labels: Array, keep: int) -> Iterator[Array]:
+def _per_class(bench: Bench, arguments: dict[str, Any], labels: Array, keep: int) -> Iterator[Array]:
     """Yield the chosen indices of each label, `keep` shared by largest remainder; -1 is a class too."""
     quotas = apportion(keep, np.bincount(labels + 1))
     for label, quota in enumerate(quotas):
         members = np.flatnonzero(labels + 1 == label)
         if len(members):
             own = sliced(arguments, members) | {"keep": int(quota)}
-            yield members[_selected(part, own, len(members), int(quota))]
+            yield members[_selected(bench, own, len(members))]
 
 
 def make_accuracy(bench: Bench) -> Accuracy:
     """Test on the clean test split: what was trained on the subset, or the labeler's own network."""
     subset: Subset = bench.input("subset")
     classes = len(bench.classes)
-    test = load_split(bench.dataset, Path(bench.job.data), "test")
+    test = load_split(bench.dataset, bench.data, "test")
     tested = _trained if "recipe" in bench.job.identity else _labelers_own
     predictions, history = tested(bench, subset, test)
     correct = predictions == test[1]

@@ -56,6 +56,10 @@ WorkersOption = Annotated[
         "--workers", min=0, help="Processes; 0 works in this one. [default: one a core, or 1 a GPU]"
     ),
 ]
+StageTimeoutOption = Annotated[
+    float | None,
+    typer.Option("--stage-timeout", help="Seconds after which a stage is stopped. [default: never]"),
+]
 ResultsOption = Annotated[Path, typer.Option("--results", help="Where rows and pages are written.")]
 
 

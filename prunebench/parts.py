@@ -27,11 +27,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
+from prunebench.isolation import check_not_at_work, isolated
 
 COMMON = (
     *("images", "names", "fingerprint", "classes", "recipe", "side"),
@@ -343,15 +345,36 @@ class Selector(Part):
         return self
 
 
+Load = Callable[["Dataset", Path, str], "tuple[Array, Array]"]
+
+
+def _isolated_load(load: Load) -> Load:
+    """Return the `load` of a dataset class so that no setting of its caller reaches the images."""
+
+    @wraps(load)
+    def isolated_load(self: Dataset, root: Path, split: str) -> tuple[Array, Array]:
+        check_not_at_work(self.name)
+        with isolated(f"dataset {self.name!r} of {type(self).__module__}"):
+            return load(self, root, split)
+
+    return isolated_load
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """Images and their splits. A dataset is a value with a name; a view holds the dataset it alters.
 
     resolution is the side of its square images in pixels; mean and std are per channel, in 0..1.
+    Whoever calls `load`, it runs on the settings that stages rest on, and never on behalf of a part.
     """
 
     version: ClassVar[int] = 1
     name: str
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "load" in vars(cls):
+            cls.load = _isolated_load(cls.load)  # type: ignore[method-assign, assignment]
 
     @property
     def title(self) -> str:

@@ -15,6 +15,7 @@ from prunebench import choosing, photos, schedule
 from prunebench.artefacts import Array, Labels, Scores, Subset
 from prunebench.choosing import Place
 from prunebench.errors import PrunebenchError, unknown
+from prunebench.executors.local import Engine
 from prunebench.files import replace_file, write_new
 from prunebench.forecast import learnt
 from prunebench.identity import change, map_parts
@@ -346,7 +347,7 @@ def make_all(matrix: Matrix, ends: Iterable[Stage], workers: int | None, dataset
     if missing := schedule.missing(wanted.values(), matrix.store):
         matrix.check_device()
         load_split.cache_clear()  # which knows photos by their place, where there may be others since
-        failures = make_stages(matrix, wanted, learnt(matrix), workers=workers)
+        failures = make_stages(matrix, wanted, learnt(matrix), Engine(workers=workers))
     if _key_now(matrix, dataset) != root:
         for key in missing:
             matrix.store.remove(key)

@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from importlib.metadata import Distribution, EntryPoint, distributions
+from typing import Any, NoReturn
 
 import pluggy
 
 from prunebench import hookspecs
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.identity import construct, map_parts
+from prunebench.isolation import isolated, warn
 from prunebench.parts import PROXY, Backbone, Dataset, Labeler, Method, Part, Scorer, Selector, check_class
+from prunebench.trial import SURVIVED, survive
 
 GROUP = "prunebench"
 OWN_DISTRIBUTION = "prunebench"
@@ -35,13 +38,17 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point and what became of it. error: None, or why it is not in use."""
+    """One entry point and what became of it.
+
+    error: None, or why it is broken. used: whether anybody tried to load it.
+    """
 
     distribution: str
     release: str
     entry: str
     module: str
     error: str | None = None
+    used: bool = True
 
 
 @dataclass
@@ -65,11 +72,20 @@ class Registry:
             self.found[kind][name] = item
             self.owners[kind, name] = owner
 
+    def described(self, kind: str, name: str) -> str:
+        """Name a part together with the distribution that offers it: scorer 'dual' of prunebench."""
+        return f"{kind} {name!r} of {self.owners.get((f'{kind}s', name), 'nobody')}"
+
     def get(self, kind: str, name: str) -> Any:
         """Return what is registered under `name`; raise PrunebenchError with the nearest names."""
         if name not in self.found[kind]:
             raise unknown(kind[:-1], name, self.found[kind], f"prunebench list {kind}{self._broken()}")
         return self.found[kind][name]
+
+    def check_healthy(self) -> None:
+        """Raise PrunebenchError naming the plugins that are broken, if any is."""
+        if broken := [f"{p.distribution} ({p.error})" for p in self.plugins if p.error]:
+            raise PrunebenchError(f"--strict: broken plugins: {'; '.join(broken)}. Uninstall or mend them")
 
     def _broken(self) -> str:
         names = ", ".join(sorted({plugin.distribution for plugin in self.plugins if plugin.error}))
@@ -180,11 +196,27 @@ def load() -> Registry:
     for distribution, release, entry in _entry_points():
         error = None
         try:
-            registry.add(distribution, _offer(entry))
-        except (Exception, SystemExit) as problem:
-            error = f"{type(problem).__name__}: {problem}".splitlines()[0]
+            registry.add(distribution, _offer(entry) if distribution == OWN_DISTRIBUTION else _tried(entry))
+        except Exception as problem:
+            kind = "" if isinstance(problem, PrunebenchError) else f"{type(problem).__name__}: "
+            error = f"{kind}{problem}".splitlines()[0]
         registry.plugins.append(Plugin(distribution, release, entry.name, entry.value, error))
+    registry.plugins += _left_out()
     return registry
+
+
+def _tried(entry: EntryPoint) -> dict[str, list[Any]]:
+    """Return what a stranger's plugin offers, after another process survived its import."""
+    survive(entry)
+    with isolated(f"importing {entry.value}", resting=False):
+        return _offer(entry)
+
+
+def attempt(name: str, value: str, group: str) -> NoReturn:
+    """Do with a plugin what `load` does, then end the process at once with a code of our own."""
+    with suppress(BaseException):
+        _offer(EntryPoint(name, value, group))
+    os._exit(SURVIVED)
 
 
 def _offer(entry: EntryPoint) -> dict[str, list[Any]]:
@@ -205,11 +237,60 @@ def _offer(entry: EntryPoint) -> dict[str, list[Any]]:
 
 def _entry_points() -> Iterator[tuple[str, str, EntryPoint]]:
     """Yield (distribution, release, entry point), our own first, strangers as far as the user allows."""
-    allowed = os.environ.get("PRUNEBENCH_PLUGINS")
-    wanted = None if allowed is None else {name.strip() for name in allowed.split(",")}
-    found = [
-        (entry.dist.name, entry.dist.version, entry) for entry in entry_points(group=GROUP) if entry.dist
-    ]
-    for name, release, entry in sorted(found, key=lambda f: (f[0] != OWN_DISTRIBUTION, f[0], f[2].name)):
-        if name == OWN_DISTRIBUTION or wanted is None or name in wanted:
-            yield name, release, entry
+    found = sorted(_installed()[0], key=lambda f: (f[0] != OWN_DISTRIBUTION, f[0], f[2].name))
+    yield from (entry for entry in found if _allowed(entry[0]))
+
+
+def _left_out() -> Iterator[Plugin]:
+    """Yield the plugins that are not loaded: the user's choice, or metadata that nobody can read."""
+    found, unreadable = _installed()
+    for name, release, entry in found:
+        if not _allowed(name):
+            yield Plugin(name, release, entry.name, entry.value, used=False)
+    yield from unreadable
+    strange = _wanted() - {_normal(name) for name, _, _ in found}
+    for name in sorted(strange):
+        warn(
+            f"PRUNEBENCH_PLUGINS names {name}, but no such plugin is installed. See: prunebench list plugins"
+        )
+
+
+def _installed() -> tuple[list[tuple[str, str, EntryPoint]], list[Plugin]]:
+    """Return the entry points of our group, and a broken plugin for each distribution that hides its own."""
+    found: dict[str, list[tuple[str, str, EntryPoint]]] = {}
+    unreadable = []
+    for distribution in distributions():
+        try:
+            entries = [entry for entry in distribution.entry_points if entry.group == GROUP]
+            if entries:  # of a distribution that is there twice, Python imports the first
+                named = [(distribution.name, distribution.version, entry) for entry in entries]
+                found.setdefault(_normal(distribution.name), named)
+        except Exception as problem:  # whatever there may be in a damaged file
+            error = f"its metadata cannot be read: {type(problem).__name__}: {problem}".splitlines()[0]
+            path = str(distribution.locate_file(""))
+            unreadable.append(Plugin(_name(distribution), "?", "?", path, error, used=False))
+    return [entry for entries in found.values() for entry in entries], unreadable
+
+
+def _name(distribution: Distribution) -> str:
+    """Return the name of a distribution, or "?" where its metadata does not say."""
+    try:
+        return distribution.name or "?"
+    except Exception:
+        return "?"
+
+
+def _wanted() -> set[str]:
+    """Return the distributions that PRUNEBENCH_PLUGINS names; "none" is none of them."""
+    names = os.environ.get("PRUNEBENCH_PLUGINS", "").split(",")
+    return {_normal(name.strip()) for name in names} - {"", "none"}
+
+
+def _allowed(distribution: str) -> bool:
+    unrestricted = "PRUNEBENCH_PLUGINS" not in os.environ
+    return unrestricted or distribution == OWN_DISTRIBUTION or _normal(distribution) in _wanted()
+
+
+def _normal(name: str) -> str:
+    """Return the one spelling of a distribution's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -14,22 +14,25 @@ from prunebench import results, schedule
 from prunebench.display import Live, cell_line
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.executors import local
+from prunebench.executors.local import Engine
 from prunebench.forecast import Forecast
 from prunebench.matrix import Matrix
 from prunebench.results import Result
 from prunebench.stages import Stage
 from prunebench.suite import Cell
 
+ENGINE = Engine()
+
 
 def run_matrix(
-    matrix: Matrix, forecast: Forecast, folder: Path | None, engine: str = "local", workers: int | None = None
+    matrix: Matrix, forecast: Forecast, folder: Path | None, engine: Engine = ENGINE
 ) -> dict[str, str]:
     """Run what is missing of a matrix and append a row per cell under `folder`, if there is one.
 
     Return the cells that failed, by name, each with why. Raise PrunebenchError before anything is made
     where a part lacks a file, KeyboardInterrupt after an orderly stop.
     """
-    with _work(matrix, matrix.missing(), forecast, engine, workers) as work:
+    with _work(matrix, matrix.missing(), forecast, engine) as work:
         place = 0
         journal = results.Journal(folder) if folder is not None else None
 
@@ -44,33 +47,27 @@ def run_matrix(
     return {cell.name: explained(error) for cell, error in failures.items()}
 
 
-def make_labels(
-    matrix: Matrix, forecast: Forecast, engine: str = "local", workers: int | None = None
-) -> dict[str, str]:
+def make_labels(matrix: Matrix, forecast: Forecast, engine: Engine = ENGINE) -> dict[str, str]:
     """Make what is missing of the labels of a matrix and of their quality, and nothing else.
 
     Return what failed, by dataset and labeler, each with why. Raise as `run_matrix` does.
     """
     ends = {stage.key: stage for stage in matrix.graph.qualities.values() if stage is not None}
-    failures = make_stages(matrix, ends, forecast, engine, workers)
+    failures = make_stages(matrix, ends, forecast, engine)
     return {
         f"{ends[key].dataset.name} {ends[key].inputs['labels'].title}": why for key, why in failures.items()
     }
 
 
 def make_stages(
-    matrix: Matrix,
-    ends: Mapping[str, Stage],
-    forecast: Forecast,
-    engine: str = "local",
-    workers: int | None = None,
+    matrix: Matrix, ends: Mapping[str, Stage], forecast: Forecast, engine: Engine = ENGINE
 ) -> dict[str, str]:
     """Make what is missing of some stages of a matrix, given by key, and of all they need.
 
     Return why those that failed did, by key. Raise as `run_matrix` does.
     """
     needed = schedule.missing(ends.values(), matrix.store)
-    with _work(matrix, needed, forecast, engine, workers) as work:
+    with _work(matrix, needed, forecast, engine) as work:
         outcome = schedule.walk(needed, matrix.store, work.executor, matrix.job, work.stage_made)
     failures = {key: outcome.failure(stage) for key, stage in ends.items()}
     return {key: explained(error) for key, error in failures.items() if error is not None}
@@ -93,12 +90,10 @@ class _Work:
 
 
 @contextmanager
-def _work(
-    matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: str, workers: int | None
-) -> Iterator[_Work]:
+def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: Engine) -> Iterator[_Work]:
     """Start an engine and show its progress; in the end stop it and leave no litter in the store."""
     matrix.check_parts(needed)
-    most = local.default_workers(matrix.device) if workers is None else workers
+    most = local.default_workers(matrix.device) if engine.workers is None else engine.workers
     count = min(max(1, len(needed)), most)  # one at least, for what turns out to be damaged
     with Live(needed.values(), forecast, count) as live:
         work = _Work(matrix, needed, local.executor(engine, count, live.tell), live)

@@ -103,7 +103,8 @@ def offer(monkeypatch):
         for kind, base in registry.KINDS.items():
             fitting = [i for i in items if issubclass(i if isinstance(i, type) else type(i), base)]
             hooks[f"register_{kind}"] = _hook(f"register_{kind}", fitting)
-        entry = SimpleNamespace(name="parts", value="tests", load=lambda: SimpleNamespace(**hooks))
+        load = lambda: SimpleNamespace(**hooks)  # noqa: E731
+        entry = SimpleNamespace(name="parts", value="no_module_of_its_own", load=load)
         entries.append((owner, "1.0", entry))
         registry.load.cache_clear()
         return registry.load()

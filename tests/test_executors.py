@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import Future
 from dataclasses import asdict, replace
@@ -14,8 +13,9 @@ import torch
 from prunebench import registry
 from prunebench.artefacts import Scores
 from prunebench.errors import MissingArtefactError, PrunebenchError
-from prunebench.executors.local import InlineExecutor, LocalExecutor, StageError, WorkerDied, executor
+from prunebench.executors.local import Engine, InlineExecutor, LocalExecutor, StageError, WorkerDied, executor
 from prunebench.identity import identity
+from prunebench.isolation import python
 from prunebench.stages import Job
 
 ODD = """
@@ -100,9 +100,10 @@ def test_workers_make_jobs_and_survive_what_plugins_do(job, workers, store, tmp_
 
     assert isinstance(outcome["dies"], WorkerDied)
     assert str(outcome["dies"]) == (
-        "a worker process ended with code -9 while making odd dies, twice "
-        "(killed, perhaps for lack of memory: try fewer --workers)"
+        "a worker process ended with code -9 (SIGKILL) while making odd dies (scorer 'odd' of odd), twice, "
+        "the second time alone; it may need more memory than there is, so try a smaller batch"
     )
+    assert store.failure(job("dies").key)["message"] == str(outcome["dies"])
     attempts = {does: len((tmp_path / does).read_text()) for does in ("works", "fails", "dies once", "dies")}
     assert attempts == {"works": 1, "fails": 1, "dies once": 2, "dies": 2}
 
@@ -120,7 +121,7 @@ def test_shutdown_ends_running_and_waiting_jobs_at_once(job, workers, tmp_path):
 
 def test_a_worker_ends_when_its_runner_is_gone(job, tmp_path):
     worker = subprocess.Popen(
-        [sys.executable, "-m", "prunebench.executors.worker"],
+        python("from prunebench.executors.worker import main; main()"),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -172,6 +173,6 @@ def test_a_job_is_made_on_one_thread(job):
 
 
 def test_executors_by_name():
-    assert isinstance(executor("local", 0, print), InlineExecutor)
+    assert isinstance(executor(Engine(), 0, print), InlineExecutor)
     with pytest.raises(PrunebenchError, match=r"no executor named 'ray'\. Known: local"):
-        executor("ray", 1, print)
+        executor(Engine(name="ray"), 1, print)

@@ -82,66 +82,75 @@ class Near(Scorer):
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("short", "'faulty' returned 31 distinct indices, expected 32 (toy). This is a bug in test_making."),
-        ("twice", "'faulty' returned 31 distinct indices, expected 32 (toy). This is a bug in test_making."),
-        ("too large", "'faulty' returned something else than indices in 0..63"),
-        ("negative", "'faulty' returned something else than indices in 0..63"),
-        ("matrix", "'faulty' returned something else than indices in 0..63"),
-        ("half", "'faulty' returned something else than indices in 0..63"),
-        ("mask", "'faulty' returned something else than indices in 0..63"),
-        ("none", "'faulty' returned something else than indices in 0..63"),
+        ("short", "returned 31 distinct indices, expected 32"),
+        ("twice", "returned 31 distinct indices, expected 32"),
+        ("too large", "returned something else than indices in 0..63"),
+        ("negative", "returned something else than indices in 0..63"),
+        ("matrix", "returned something else than indices in 0..63"),
+        ("half", "returned something else than indices in 0..63"),
+        ("mask", "returned something else than indices in 0..63"),
+        ("none", "returned something else than indices in 0..63"),
     ],
 )
 def test_a_selector_returns_exactly_keep_unique_indices(matrix, make, offer, fault, reason):
     offer(Faulty)
     failures = make(matrix(Method("m", title="M", selector=Faulty(fault=fault)))).failures
-    assert failures == {"m toy 50% seed 0": reason}
+    assert failures == {
+        "m toy 50% seed 0": f"selector 'faulty' of stranger {reason} (toy). This is a bug in test_making."
+    }
 
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("short", "'misjudging' returned scores of shape (63,), expected [64] (toy)."),
-        ("matrix", "'misjudging' returned scores of shape (64, 1), expected [64] (toy)."),
-        ("nan", "'misjudging' returned 1 scores that are not finite (toy)."),
-        ("none", "'misjudging' returned scores that are not numbers (toy)."),
-        ("text", "'misjudging' returned scores that are not numbers (toy)."),
+        ("short", "returned scores of shape (63,), expected [64]"),
+        ("matrix", "returned scores of shape (64, 1), expected [64]"),
+        ("nan", "returned 1 scores that are not finite"),
+        ("none", "returned scores that are not numbers"),
+        ("text", "returned scores that are not numbers"),
     ],
 )
 def test_a_scorer_returns_a_finite_number_for_each_image(matrix, make, offer, fault, reason):
     offer(Misjudging)
     method = Method("m", title="M", scorer=Misjudging(fault=fault), selector=Top())
-    assert make(matrix(method)).failures == {"m toy 50% seed 0": f"{reason} This is a bug in test_making."}
+    assert make(matrix(method)).failures == {
+        "m toy 50% seed 0": f"scorer 'misjudging' of stranger {reason} (toy). This is a bug in test_making."
+    }
 
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("short", "'mislabelling' returned int64 labels of shape (63,), expected int [64] (toy)."),
-        ("matrix", "'mislabelling' returned int64 labels of shape (64, 1), expected int [64] (toy)."),
-        ("half", "'mislabelling' returned float64 labels of shape (64,), expected int [64] (toy)."),
-        ("none", "'mislabelling' returned object labels of shape (), expected int [64] (toy)."),
-        ("too large", "'mislabelling' returned labels outside -1..3 (toy)."),
-        ("negative", "'mislabelling' returned labels outside -1..3 (toy)."),
+        ("short", "returned int64 labels of shape (63,), expected int [64]"),
+        ("matrix", "returned int64 labels of shape (64, 1), expected int [64]"),
+        ("half", "returned float64 labels of shape (64,), expected int [64]"),
+        ("none", "returned object labels of shape (), expected int [64]"),
+        ("too large", "returned labels outside -1..3"),
+        ("negative", "returned labels outside -1..3"),
     ],
 )
 def test_a_labeler_returns_a_class_for_each_image(matrix, make, offer, fault, reason):
     offer(Mislabelling)
     method = Method("m", title="M", labeler=Mislabelling(fault=fault), selector=Random(per_class=True))
-    assert make(matrix(method)).failures == {"m toy 50% seed 0": f"{reason} This is a bug in test_making."}
+    assert make(matrix(method)).failures == {
+        "m toy 50% seed 0": f"labeler 'mislabelling' of stranger {reason} (toy). "
+        "This is a bug in test_making."
+    }
 
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("short", "'blurred' returned embeddings of shape (63, 64), expected [64, d] (toy)."),
-        ("nan", "'blurred' returned embeddings that are not finite (toy)."),
+        ("short", "returned embeddings of shape (63, 64), expected [64, d]"),
+        ("nan", "returned embeddings that are not finite"),
     ],
 )
 def test_a_backbone_returns_a_finite_vector_for_each_image(matrix, make, offer, fault, reason):
     offer(Blurred, Near)
     method = Method("m", title="M", scorer=Near(backbone=Blurred(fault=fault)), selector=Top())
-    assert make(matrix(method)).failures == {"m toy 50% seed 0": f"{reason} This is a bug in test_making."}
+    assert make(matrix(method)).failures == {
+        "m toy 50% seed 0": f"backbone 'blurred' of stranger {reason} (toy). This is a bug in test_making."
+    }
 
 
 def test_a_labeler_may_say_more_than_numbers(matrix, make, offer, store):
@@ -473,8 +482,8 @@ def test_what_was_bought_elsewhere_are_unique_indices(matrix, make, offer, herit
     offer(Heir)
     method = Method("m", title="M", labeler=Heir(heritage=heritage), selector=Random(per_class=True))
     assert make(matrix(method)).failures == {
-        "m toy 50% seed 0": "'heir' says it bought something else than unique indices in 0..63 (toy). "
-        "This is a bug in test_making."
+        "m toy 50% seed 0": "labeler 'heir' of stranger says it bought something else than unique indices in "
+        "0..63 (toy). This is a bug in test_making."
     }
 
 

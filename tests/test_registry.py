@@ -158,7 +158,12 @@ def register_scorers():
     [
         ("import nothing_of_this_name", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
         ("def register_scorers(:", "SyntaxError: "),
-        ("raise SystemExit('not here')", "SystemExit: not here"),
+        ("raise SystemExit('not here')", "importing sick raised SystemExit: not here"),
+        ("raise GeneratorExit", "importing sick raised GeneratorExit: "),
+        ("class Own(BaseException): ...\nraise Own('mine')", "importing sick raised Own: mine"),
+        ("import os; os._exit(7)", "importing sick ends the process (exit code 7)"),
+        ("import os; os.kill(os.getpid(), 11)", "importing sick ends the process (SIGSEGV)"),
+        ("HOOK register_methods(): import os; os._exit(0)", "importing sick ends the process (exit code 0)"),
         ("class Peek(Scorer):\n def score(self, truth): ...", "TypeError: Peek.score() asks for ['truth']"),
         ("HOOK register_scorer(): return []", "PluginValidationError: unknown hook 'register_scorer'"),
         ("HOOK register_methods(name): return []", "PluginValidationError: Plugin "),

@@ -36,7 +36,7 @@ selector = "top"
 """
 BROKEN = {
     "absent": ("import nothing_of_this_name", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
-    "exits": ("import sys; sys.exit('goodbye')", "SystemExit: goodbye"),
+    "exits": ("import sys; sys.exit('goodbye')", "importing exits raised SystemExit: goodbye"),
     "twice": (MARGIN_STD, "TypeError: scorer 'margin_std' is offered by twice and by margins"),
     "slip": (
         MARGIN_STD.replace("register_scorers", "register_scorer"),

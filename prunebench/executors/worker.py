@@ -1,4 +1,8 @@
-"""A worker process: reads jobs as JSON lines from standard input, makes them, answers on standard output."""
+"""A worker process: reads jobs as JSON lines, makes them, and answers in JSON lines.
+
+Both ways lead through copies of standard input and output that no child process inherits. What parts know as
+standard input is empty, and what they print goes to standard error.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import json
 import os
 import queue
 import signal
-import sys
 import threading
 import time
 from typing import Any, TextIO
@@ -14,47 +17,69 @@ from typing import Any, TextIO
 PROGRESS_SECONDS = 0.2
 
 
-def _listen(jobs: queue.Queue[str]) -> None:
-    for line in sys.stdin:
-        jobs.put(line)
-    os._exit(0)  # the runner is gone: nobody waits for what we are making, and the store needs no goodbye
+class _Channel:
+    """The way to the runner and back. A process that a part forks has no way."""
 
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: queue.Queue[str] = queue.Queue()
+        heard, said = os.dup(0), os.dup(1)
+        self._said = os.fdopen(said, "w", encoding="utf-8")
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, 0)
+        os.dup2(2, 1)
 
-def _answer(channel: TextIO, message: dict[str, Any]) -> None:
-    print(json.dumps(message), file=channel, flush=True)
+        def cut() -> None:
+            os.dup2(nothing, heard)
+            os.dup2(nothing, said)
+
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=cut)
+        threading.Thread(target=self._listen, args=(os.fdopen(heard, encoding="utf-8"),), daemon=True).start()
+
+    def _listen(self, heard: TextIO) -> None:
+        for line in heard:
+            self._jobs.put(line)
+        os._exit(0)  # the runner is gone: nobody waits for what we are making, and the store needs no goodbye
+
+    def next(self) -> dict[str, Any]:
+        """Wait for a job."""
+        return dict(json.loads(self._jobs.get()))
+
+    def answer(self, message: dict[str, Any]) -> None:
+        """Tell the runner something. Without a way to it, end: it starts another worker."""
+        try:
+            with self._lock:
+                self._said.write(json.dumps(message) + "\n")
+                self._said.flush()
+        except OSError:
+            os._exit(1)
 
 
 def main() -> None:
-    """Work until standard input closes."""
+    """Work until the runner is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner hears Ctrl-C and decides
-    channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a plugin prints must not look like an answer
-    jobs: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+    channel = _Channel()
 
-    import torch
+    import torch  # noqa: F401 - so that its settings are those of a stage before the first one begins
 
     from prunebench.jobs import failure, run
     from prunebench.stages import Job
 
-    torch.set_num_threads(1)
+    channel.answer({"ready": True})
     while True:
-        job = Job(**json.loads(jobs.get()))
+        job = Job(**channel.next())
         said = 0.0
 
         def progress(done: int, total: int) -> None:
             nonlocal said
             if time.monotonic() - said > PROGRESS_SECONDS:
                 said = time.monotonic()
-                _answer(channel, {"progress": [done, total]})
+                channel.answer({"progress": [done, total]})
 
         try:
-            run(job, progress)
+            run(job, progress, lambda: channel.answer({"begun": True}))
         except Exception as error:
-            _answer(channel, {"failure": failure(error)})
+            channel.answer({"failure": failure(error)})
         else:
-            _answer(channel, {"done": True})
-
-
-if __name__ == "__main__":
-    main()
+            channel.answer({"done": True})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from prunebench import labels, results
 from prunebench import suite as suites
 from prunebench.errors import PrunebenchError
+from prunebench.executors.local import Engine
 from prunebench.figures import histograms, lines, maps, sources, style
 from prunebench.forecast import learnt
 from prunebench.leaderboard import Board, Page, boards
@@ -165,4 +166,4 @@ def _made(matrix: Matrix, ends: Sequence[Stage], workers: int | None) -> dict[st
     matrix.check_device()
     matrix.fetch()
     given = {stage.key: stage for stage in ends}
-    return make_stages(matrix, given, learnt(matrix), workers=workers)
+    return make_stages(matrix, given, learnt(matrix), Engine(workers=workers))
