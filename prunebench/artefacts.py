@@ -133,10 +133,10 @@ class Dynamics(Artefact):
 
     images: n. index: int [m], the images trained on (those with a label), ascending; m = n with
     complete labels. Each of the following is float32 [epochs, m]:
-    label_probability p[y]; other_probability, the largest p[c] with c != y; square_sum, the sum of
-    p[c]**2; entropy in nats; divergence, the sum over c of |p log(p / p of the epoch before)| (0 in the
-    first epoch; TDDS, eq. 5); logit_margin, the logit of y minus the largest other logit; feature_norm,
-    the Euclidean norm of the penultimate features.
+    label_probability p[y]; other_probability, the largest p[c] with c != y; error_norm, the Euclidean
+    norm of p - onehot(y), accurate where p[y] rounds to 1; entropy in nats; divergence, the sum over c of
+    |p log(p / p of the epoch before)| (0 in the first epoch; TDDS, eq. 5); logit_margin, the logit of y
+    minus the largest other logit; feature_norm, the Euclidean norm of the penultimate features.
     weights: the final network's parameters and buffers, by name.
     """
 
@@ -144,7 +144,7 @@ class Dynamics(Artefact):
     index: Array
     label_probability: Array
     other_probability: Array
-    square_sum: Array
+    error_norm: Array
     entropy: Array
     divergence: Array
     logit_margin: Array
@@ -154,7 +154,7 @@ class Dynamics(Artefact):
     series: ClassVar[tuple[str, ...]] = (
         "label_probability",
         "other_probability",
-        "square_sum",
+        "error_norm",
         "entropy",
         "divergence",
         "logit_margin",

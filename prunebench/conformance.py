@@ -153,7 +153,7 @@ def _dynamics(labels: Array, rng: np.random.Generator, epochs: int = 40) -> Dyna
         index=images,
         label_probability=p[:, images, labels],
         other_probability=np.where(other, p, 0).max(axis=2),
-        square_sum=(p**2).sum(axis=2),
+        error_norm=np.sqrt((np.where(other, p, 0) ** 2).sum(axis=2) + np.where(other, p, 0).sum(axis=2) ** 2),
         entropy=-(p * log_p).sum(axis=2),
         divergence=np.abs(p * np.diff(log_p, axis=0, prepend=log_p[:1])).sum(axis=2),
         logit_margin=logits[:, images, labels] - np.where(other, logits, -np.inf).max(axis=2),

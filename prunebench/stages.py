@@ -49,7 +49,7 @@ VERSIONS = {
     "embeddings": 1,
     "labels": 1,
     "quality": 1,
-    "dynamics": 1,
+    "dynamics": 2,
     "scores": 1,
     "candidate": 1,
     "validation": 1,

@@ -375,11 +375,13 @@ class _Recorder:
         # The small constant is that of TDDS; without it a probability of 0 would have no logarithm.
         log_safe = (probability + INSIDE_LOG).log_()
         before = self.log_before[order] if self.epoch else log_safe
-        square_sum = probability.square().sum(1)
+        # Without the label, whose 1 - p would round to 0: its error is the sum of the others.
+        others = probability.scatter(1, labels.unsqueeze(1), 0)
+        error_norm = (others.sum(1).square() + others.square().sum(1)).sqrt_()
         entropy = (probability * log_probability).sum(1).neg_()
         divergence = (log_safe - before).mul_(probability).abs_().sum(1)
         norm = torch.linalg.vector_norm(features, dim=1)
-        values = (label, other, square_sum, entropy, divergence, logit - other_logit, norm)
+        values = (label, other, error_norm, entropy, divergence, logit - other_logit, norm)
         self.current[:, order] = torch.stack(values)
         self.log_before[order] = log_safe
 

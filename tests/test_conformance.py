@@ -280,7 +280,7 @@ def test_the_dynamics_of_the_problem_are_consistent():
     own, other = dynamics.label_probability, dynamics.other_probability
     assert dynamics.epochs == 40
     assert (own + other <= 1 + 1e-6).all()
-    assert (dynamics.square_sum >= own**2 + other**2 - 1e-6).all()
+    assert (dynamics.error_norm >= np.hypot(1 - own, other) - 1e-6).all()
     assert ((dynamics.logit_margin > 0) == (own > other)).all()
     assert (own[:, 0] == 1).all()
     assert (own[:, 1] == 0).all()

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from prunebench import Images, PrunebenchError, Recipe, networks, training
+from prunebench.artefacts import Dynamics
 from prunebench.conformance import MemoryCheckpoint
 from prunebench.errors import DivergedError
 
@@ -76,7 +77,7 @@ def test_dynamics_are_those_of_the_forward_pass_before_the_step() -> None:
     expected = {
         "label_probability": p[np.arange(70), labels],
         "other_probability": np.where(other, p, 0).max(1),
-        "square_sum": (p**2).sum(1),
+        "error_norm": np.linalg.norm(p - np.eye(3)[labels], axis=1),
         "entropy": -(p * np.log(p)).sum(1),
         "logit_margin": logits.numpy()[np.arange(70), labels] - np.where(other, logits, -np.inf).max(1),
         "feature_norm": np.linalg.norm(features.numpy(), axis=1),
@@ -84,6 +85,27 @@ def test_dynamics_are_those_of_the_forward_pass_before_the_step() -> None:
     }
     for name, values in expected.items():
         np.testing.assert_allclose(getattr(trained.dynamics, name)[1], values, atol=2e-5, err_msg=name)
+
+
+def test_the_error_of_an_easy_image_is_not_rounded_away() -> None:
+    """In float32 p[y] is 1 from a logit of 17 on, and 1 - p[y] would be 0 for all of these images."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(5, size=400)
+    logits = rng.normal(size=(400, 5))
+    logits[np.arange(400), labels] += np.linspace(-5, 40, 400)
+    logits = logits.astype(np.float32).astype(float)
+    exact = np.exp(logits - logits.max(1, keepdims=True))
+    exact /= exact.sum(1, keepdims=True)
+    others = np.where(np.arange(5) != labels[:, None], exact, 0)
+    expected = np.hypot(others.sum(1), np.linalg.norm(others, axis=1))
+
+    recorder = training._Recorder(1, 400, 5, "cpu")
+    everyone, ones = torch.arange(400), torch.ones(400, 1)
+    recorder.note(everyone, torch.tensor(labels), torch.tensor(logits, dtype=torch.float32), ones)
+    recorder.close()
+    found = recorder.series[Dynamics.series.index("error_norm"), 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert np.argsort(found)[:100].tolist() == np.argsort(expected)[:100].tolist()
 
 
 def test_only_the_images_of_the_index_are_trained_on() -> None:

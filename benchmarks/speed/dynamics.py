@@ -129,7 +129,7 @@ def of_logits(images: int) -> dict[str, Contestants]:
     dynamics = recorded(
         label_probability=p.gather(2, column).squeeze(2).numpy(),
         other_probability=p.scatter(2, column, 0).amax(2).numpy(),
-        square_sum=p.square().sum(2).numpy(),
+        error_norm=(p - torch.nn.functional.one_hot(labels, CLASSES)).norm(dim=2).numpy(),
     )
     del p
     return {

@@ -106,7 +106,7 @@ def scored(n: int) -> Scored:
 
 def our_beta(given: Scored, keep: int, rng: Rng) -> Array:
     """Select by `beta`."""
-    return Beta().select(given.scores, given.dynamics, keep, rng)
+    return Beta(pruned=1 - keep / len(given.scores)).select(given.scores, given.dynamics, keep, rng)
 
 
 def plain_beta(given: Scored, keep: int, rng: Rng) -> Array:

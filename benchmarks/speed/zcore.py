@@ -31,7 +31,6 @@ from prunebench_plugins.scorers.zcore import Zcore
 
 WIDTH, CLUSTERS = 1280, 100
 PUBLISHED = Zcore()
-Draws = tuple[np.ndarray, np.ndarray]
 
 
 def clusters(images: int) -> np.ndarray:
@@ -46,10 +45,10 @@ def clusters(images: int) -> np.ndarray:
     return embeddings
 
 
-def plain(embeddings: np.ndarray, dimensions: np.ndarray, points: np.ndarray) -> np.ndarray:
+def plain(embeddings: np.ndarray, rounds: zcore_rounds.Rounds) -> np.ndarray:
     """Play rounds one by one, and sort all distances in each."""
     scores = np.zeros(len(embeddings))
-    for chosen, point in zip(dimensions, points, strict=True):
+    for chosen, point in zip(rounds.dimensions, rounds.points, strict=True):
         shown = embeddings[:, chosen]
         best = np.abs(shown - point).sum(axis=1).argmin()
         scores[best] += 1
@@ -63,7 +62,7 @@ def plain(embeddings: np.ndarray, dimensions: np.ndarray, points: np.ndarray) ->
     return scores
 
 
-def plain_draws(space: zcore_rounds.Space, rounds: int) -> Draws:
+def plain_draws(space: zcore_rounds.Space, rounds: int) -> zcore_rounds.Rounds:
     """Draw the dimensions and the point of each round by themselves."""
     rng = np.random.default_rng(0)
     dimensions = np.empty((rounds, PUBLISHED.sample_dim), np.int64)
@@ -72,16 +71,23 @@ def plain_draws(space: zcore_rounds.Space, rounds: int) -> Draws:
         chosen = rng.choice(len(space.columns), PUBLISHED.sample_dim, replace=False)
         sides = (side[chosen] for side in (space.lowest, space.median, space.highest))
         dimensions[turn], points[turn] = chosen, rng.triangular(*sides)
-    return dimensions, points
+    tickets = np.zeros(rounds, np.int64)  # the plain loop takes the first of equally near images
+    return zcore_rounds.Rounds(dimensions=dimensions, points=points, tickets=tickets)
 
 
-def ours(space: zcore_rounds.Space, draws: Draws, threads: int) -> np.ndarray:
+def ours(space: zcore_rounds.Space, rounds: zcore_rounds.Rounds, threads: int) -> np.ndarray:
     """Play rounds as the scorer does."""
     neighbours = min(PUBLISHED.neighbours, space.columns.shape[1] - 1)
-    return zcore_rounds.on_cpu(space.columns, *draws, neighbours, PUBLISHED.exponent, threads)
+    gained = zcore_rounds.on_cpu(space.columns, rounds, neighbours, PUBLISHED.exponent, threads)
+    return gained[space.places]
 
 
-def own_draws(space: zcore_rounds.Space, rounds: int) -> Draws:
+def surveyed(embeddings: np.ndarray) -> zcore_rounds.Space:
+    """Store the embeddings as the scorer does."""
+    return zcore_rounds.survey(embeddings, PUBLISHED.sample_dim, np.random.default_rng(0))
+
+
+def own_draws(space: zcore_rounds.Space, rounds: int) -> zcore_rounds.Rounds:
     """Draw as the scorer does, all rounds at once."""
     return zcore_rounds.draw(space, rounds, PUBLISHED.sample_dim, np.random.default_rng(0))
 
@@ -103,20 +109,20 @@ def timed(action: Callable[[], object]) -> tuple[float, float]:
 def compare(images: int, rounds: int, turns: int, threads: int) -> list[list[str]]:
     """Return the rows of the table for so many images, and print what happens once."""
     embeddings = clusters(images)
-    cpu, _ = timed(lambda: zcore_rounds.survey(embeddings, PUBLISHED.sample_dim))
-    space = zcore_rounds.survey(embeddings, PUBLISHED.sample_dim)
+    cpu, _ = timed(lambda: surveyed(embeddings))
+    space = surveyed(embeddings)
     draws, block = own_draws(space, rounds), zcore_rounds.BLOCK
     compiling, _ = timed(lambda: ours(space, own_draws(space, 1), 1))
-    off = np.abs(plain(embeddings, *draws) - ours(space, draws, threads)).max()
+    off = np.abs(plain(embeddings, draws) - ours(space, draws, threads)).max()
     once = f"by column {cpu:.2f} CPU s, compiling {compiling:.2f} CPU s"
     print(f"{images} images: {once}; scores differ by {off:.0e}")
     contestants: dict[str, tuple[int, Callable[[], object]]] = {
-        "plain loop, same draws": (rounds, lambda: plain(embeddings, *draws)),
+        "plain loop, same draws": (rounds, lambda: plain(embeddings, draws)),
         "ours, same draws, 1 thread": (rounds, lambda: ours(space, draws, 1)),
-        "plain loop, own draws": (rounds, lambda: plain(embeddings, *plain_draws(space, rounds))),
+        "plain loop, own draws": (rounds, lambda: plain(embeddings, plain_draws(space, rounds))),
         "ours, own draws, 1 thread": (block, lambda: ours(space, own_draws(space, block), 1)),
         f"ours, own draws, {threads} threads": (block, lambda: ours(space, own_draws(space, block), threads)),
-        "floor": (rounds, lambda: floor(space, draws[0])),
+        "floor": (rounds, lambda: floor(space, draws.dimensions)),
     }
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for _ in range(turns):
@@ -143,18 +149,18 @@ def large(images: int, threads: int) -> None:
         f"{images} x {WIDTH}: {embeddings.nbytes / 2**30:.1f} GiB made in {time.perf_counter() - began:.0f} s"
     )
     began = time.perf_counter()
-    space = zcore_rounds.survey(embeddings, PUBLISHED.sample_dim)
-    surveyed = time.perf_counter() - began
+    space = surveyed(embeddings)
+    stored = time.perf_counter() - began
     ours(space, own_draws(space, 1), 1)
     draws = own_draws(space, 10_000)
     cpu, wall = timed(lambda: ours(space, draws, threads))
-    few = tuple(part[:10] for part in draws)
-    slow, _ = timed(lambda: plain(embeddings, *few))
-    lowest, _ = timed(lambda: floor(space, draws[0][:500]))
-    off = np.abs(plain(embeddings, *few) - ours(space, few, threads)).max()
+    few = draws[:10]
+    slow, _ = timed(lambda: plain(embeddings, few))
+    lowest, _ = timed(lambda: floor(space, draws.dimensions[:500]))
+    off = np.abs(plain(embeddings, few) - ours(space, few, threads)).max()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"by column {surveyed:.0f} s; 10000 rounds on {threads} threads: {wall:.1f} s, {cpu:.1f} CPU s")
-    print(f"so 1000000 rounds would take {surveyed + 100 * wall:.0f} s; peak memory {peak:.1f} GiB")
+    print(f"by column {stored:.0f} s; 10000 rounds on {threads} threads: {wall:.1f} s, {cpu:.1f} CPU s")
+    print(f"so 1000000 rounds would take {stored + 100 * wall:.0f} s; peak memory {peak:.1f} GiB")
     print(f"CPU us of a round: {1e2 * cpu:.0f}, plain loop {1e5 * slow:.0f}, floor {2e3 * lowest:.0f}")
     print(f"scores of 10 rounds differ by {off:.0e}")
 

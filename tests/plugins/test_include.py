@@ -8,8 +8,10 @@ import pytest
 from prunebench.errors import PrunebenchError
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.cutoff import Cutoff
+from prunebench_plugins.selectors.d2 import D2
 from prunebench_plugins.selectors.include import Include
 from prunebench_plugins.selectors.random import Random
+from prunebench_plugins.selectors.stratified import Stratified
 from prunebench_plugins.selectors.top import Top
 
 KNOWN = np.array([-1, 3, -1, -1, 0, -1, -1, -1])
@@ -37,6 +39,16 @@ def test_it_needs_what_the_held_selector_needs() -> None:
 def test_the_held_selector_follows_the_ratio() -> None:
     assert Include(selector=Cutoff()).at(70).selector == Cutoff(cutoff=0.4)
     assert Include(selector=Beta()).at(70).selector == Beta().at(70)
+
+
+def test_beta_follows_the_ratio_of_the_whole_not_of_the_rest() -> None:
+    """2 of 8 images are paid and 4 kept: half of the whole is pruned, two thirds of the rest."""
+    assert Include(selector=Beta()).at(50).selector == Beta(pruned=0.5)
+
+
+@pytest.mark.parametrize("held", [Cutoff(), Stratified(), D2(), Beta(), Include(selector=Beta())])
+def test_what_follows_the_ratio_does_so_inside_include(held) -> None:
+    assert Include(selector=held).at(90).selector == held.at(90) != held
 
 
 def test_more_paid_images_than_are_to_be_kept_is_one_line() -> None:

@@ -13,6 +13,10 @@ def problem(n, classes=3, width=4, seed=0):
     return rng.normal(size=(n, width)).astype(np.float32), rng.integers(classes, size=n)
 
 
+def score(embeddings, labels, *, seed=0, **fields):
+    return Moderate(**fields).score(embeddings, labels, np.random.default_rng(seed))
+
+
 def naive_distances(embeddings, labels, centre):
     """Return the distance of each image to its centre, one by one."""
     found = []
@@ -39,7 +43,7 @@ def test_distances_are_to_the_centre_of_the_own_label(centre):
 @pytest.mark.parametrize("n", [1, 2, 9, 50, 101])
 def test_top_keeps_exactly_the_middle_at_every_ratio(n, centre):
     embeddings, labels = problem(n)
-    scores = Moderate(centre=centre).score(embeddings, labels)
+    scores = score(embeddings, labels, centre=centre)
     order = np.argsort(naive_distances(embeddings, labels, centre), kind="stable")
     for ratio in range(100):
         keep = kept(n, ratio)
@@ -50,7 +54,7 @@ def test_top_keeps_exactly_the_middle_at_every_ratio(n, centre):
 def test_moderate_by_hand():
     # One class, its median at 0: the distances are 3, 0, 1, 2, 9, so the ranks are 3, 0, 1, 2, 4.
     embeddings = np.array([[3], [0], [-1], [-2], [9]], np.float32)
-    scores = Moderate().score(embeddings, np.zeros(5, int))
+    scores = score(embeddings, np.zeros(5, int))
     assert scores.tolist() == [-1.25, -1.75, -0.75, -0.25, -2.25]
 
 
@@ -61,30 +65,32 @@ def test_the_mean_is_drawn_by_an_outlier_and_the_median_is_not():
     assert centre_distances(embeddings, labels, "mean").tolist() == [20, 20, 20, 19, 79]
 
 
-def test_equal_distances_rank_in_the_order_of_the_dataset():
-    scores = Moderate().score(np.zeros((5, 2), np.float32), np.array([0, 1, 0, 2, 0]))
-    assert scores.tolist() == [-1.75, -0.75, -0.25, -1.25, -2.25]
+def test_equal_distances_rank_at_random():
+    embeddings, labels = np.zeros((500, 2), np.float32), np.arange(500) % 3
+    middles = [top(score(embeddings, labels, seed=seed), 100) for seed in (0, 1)]
+    assert all(200 < np.mean(list(middle)) < 300 for middle in middles)
+    assert len(middles[0] & middles[1]) < 40  # 20 are expected by chance
 
 
 def test_labels_are_names_only():
     embeddings, labels = problem(40)
     renamed = np.array([5, 0, 2])[labels]
-    assert Moderate().score(embeddings, renamed).tolist() == Moderate().score(embeddings, labels).tolist()
+    assert score(embeddings, renamed).tolist() == score(embeddings, labels).tolist()
 
 
 def test_images_without_a_label_draw_no_centre_and_get_the_mean():
     embeddings, labels = problem(40)
     some = np.where(np.arange(40) % 4, labels, -1)
     seen = np.flatnonzero(some >= 0)
-    scores = Moderate().score(embeddings, some)
-    alone = Moderate().score(embeddings[seen], labels[seen])
+    scores = score(embeddings, some)
+    alone = score(embeddings[seen], labels[seen])
     assert scores[seen].tolist() == alone.tolist()
     np.testing.assert_allclose(scores[::4], alone.mean())
 
 
 def test_no_label_at_all_is_one_line():
     with pytest.raises(PrunebenchError, match=r"^moderate needs labels, but no image has one"):
-        Moderate().score(np.ones((3, 2), np.float32), np.full(3, -1))
+        score(np.ones((3, 2), np.float32), np.full(3, -1))
 
 
 def test_a_wrong_centre_is_one_line():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -37,9 +39,11 @@ def watched(probability, index=None, images=None):
 
 
 def select(selector, scores, keep, seed=0, probability=None):
-    """Call any selector of scores on what it asks for."""
+    """Call any selector of scores on what it asks for; Beta prunes all that is not kept."""
     scores = np.asarray(scores, float)
     n = len(scores)
+    if isinstance(selector, Beta) and selector.pruned is None:
+        selector = replace(selector, pruned=1 - keep / n)
     offered = {
         "images": blank(n),
         "scores": scores,
@@ -281,7 +285,7 @@ def test_beta_draws_in_proportion_to_the_weights():
     b = 15 * (1 - m.mean()) * (1 - 0.75**4)
     weights = stats.beta.pdf(m, 16 - b, b) * scores
     dynamics, source = watched(m), rng()
-    draws = [int(Beta().select(scores, dynamics, 1, source)[0]) for _ in range(4000)]
+    draws = [int(Beta(pruned=0.75).select(scores, dynamics, 1, source)[0]) for _ in range(4000)]
     np.testing.assert_allclose(np.bincount(draws, minlength=4) / 4000, weights / weights.sum(), atol=0.03)
 
 
@@ -311,14 +315,35 @@ def test_beta_gives_unseen_images_the_mean_probability_of_the_seen():
     scores = rng().random(6)
     complete = watched([0.2, 0.5, 0.5, 0.8, 0.5, 0.5])
     partial = watched([0.2, 0.8], index=[0, 3], images=6)
-    subsets = [Beta().select(scores, dynamics, 3, rng()).tolist() for dynamics in (complete, partial)]
+    subsets = [
+        Beta(pruned=0.5).select(scores, dynamics, 3, rng()).tolist() for dynamics in (complete, partial)
+    ]
     assert subsets[0] == subsets[1]
 
 
 def test_beta_draws_by_score_alone_from_a_class_of_which_nothing_was_seen():
     scores = np.linspace(1, 1.01, 1000)
-    subset = Beta().select(scores, watched(np.zeros(0), images=1000), 100, rng())
+    subset = Beta(pruned=0.9).select(scores, watched(np.zeros(0), images=1000), 100, rng())
     assert 300 < subset.mean() < 700
+
+
+def test_beta_takes_r_from_the_ratio():
+    assert Beta().at(90).pruned == 0.9
+    assert Beta(pruned=0.5).at(90).pruned == 0.5
+
+
+def test_beta_says_when_r_was_never_set():
+    with pytest.raises(PrunebenchError, match=r"beta\.pruned is not set"):
+        Beta().select(np.ones(5), watched(np.full(5, 0.5)), 2, rng())
+
+
+def test_beta_draws_which_of_tied_scores_anchor_it():
+    """The density rests on the ten highest scores, and which of twenty equal ones is not up to the order."""
+    m = np.repeat([0.05, 0.95], 10)
+    first, last = (
+        [select(Beta(), np.ones(20), 5, seed, m[::step])[0] for seed in range(300)] for step in (1, -1)
+    )
+    assert np.mean(m[first]) == pytest.approx(np.mean(m[::-1][last]), abs=0.1)
 
 
 def test_beta_says_when_too_few_epochs_were_recorded():
@@ -348,6 +373,7 @@ def test_known_says_when_the_count_differs():
         (lambda: Stratified(cutoff=1.5), "stratified.cutoff is 1.5, expected in 0..1, below 1"),
         (lambda: Beta(concentration=0), "beta.concentration is 0, expected above 0"),
         (lambda: Beta(c_d=0), "beta.c_d is 0, expected above 0"),
+        (lambda: Beta(pruned=1.1), "beta.pruned is 1.1, expected in 0..1"),
         (lambda: Beta(epochs=0), "beta.epochs is 0, expected above 0"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from prunebench.conformance import MemoryCheckpoint, conform
 from prunebench.errors import PrunebenchError
 from prunebench_plugins.scorers import zcore_rounds
 from prunebench_plugins.scorers.zcore import Zcore
+from prunebench_plugins.scorers.zcore_rounds import Rounds
 
 FOUR = np.array([[0, 0], [1, 0], [0, 2], [4, 4]], np.float32)
 
@@ -21,30 +23,36 @@ def score(part, embeddings, *, seed=0, progress=lambda done, total: None, checkp
     return part.score(embeddings, np.random.default_rng(seed), "cpu", progress, checkpoint)
 
 
-def compiled(embeddings, *draws, **options):
-    return zcore_rounds.on_cpu(np.ascontiguousarray(embeddings.T), *draws, **options)
+def compiled(embeddings, rounds, *settings, **options):
+    return zcore_rounds.on_cpu(np.ascontiguousarray(embeddings.T), rounds, *settings, **options)
 
 
-def batched(embeddings, *draws):
-    return zcore_rounds.batched(torch.from_numpy(np.ascontiguousarray(embeddings.T)), *draws)
+def batched(embeddings, rounds, *settings):
+    return zcore_rounds.batched(torch.from_numpy(np.ascontiguousarray(embeddings.T)), rounds, *settings)
 
 
 both = pytest.mark.parametrize("play", [compiled, batched])
 
 
-def one_round(dimensions, *point):
-    return np.array([dimensions]), np.array([point], np.float32)
+def one_round(dimensions, *point, ticket=0):
+    return Rounds(
+        dimensions=np.array([dimensions]), points=np.array([point], np.float32), tickets=np.array([ticket])
+    )
 
 
-def naive(embeddings, dimensions, points, neighbours, exponent):
+def turns(images, ticket):
+    return np.array([(image ^ int(ticket)) * 0x9E3779B1 % 2**32 for image in range(images)])
+
+
+def naive(embeddings, rounds, neighbours, exponent):
     """Play the rounds as the definition has them: one by one, everything sorted."""
     scores = np.zeros(len(embeddings))
-    for chosen, point in zip(dimensions, points, strict=True):
-        shown = embeddings[:, chosen]
-        best = np.abs(shown - point).sum(axis=1).argmin()
+    for chosen, point, ticket in zip(rounds.dimensions, rounds.points, rounds.tickets, strict=True):
+        shown, turn = embeddings[:, chosen], turns(len(embeddings), ticket)
+        best = np.lexsort((turn, np.abs(shown - point).sum(axis=1)))[0]
         scores[best] += 1
         gaps = np.abs(shown - shown[best]).sum(axis=1)
-        order = [i for i in np.argsort(gaps, kind="stable") if i != best][:neighbours]
+        order = [i for i in np.lexsort((turn, gaps)) if i != best][:neighbours]
         if gaps[order[0]] == 0:
             scores[order[0]] -= 1
         else:
@@ -54,7 +62,7 @@ def naive(embeddings, dimensions, points, neighbours, exponent):
 
 
 def drawn(embeddings, rounds, sample_dim=2):
-    space = zcore_rounds.survey(embeddings, sample_dim)
+    space = zcore_rounds.survey(embeddings, sample_dim, np.random.default_rng(0))
     return zcore_rounds.draw(space, rounds, sample_dim, np.random.default_rng(5))
 
 
@@ -70,10 +78,10 @@ def normal(n, d, levels=None):
 @both
 def test_two_rounds_by_hand(play):
     # Image 0 is nearest to (0.2, 0.1), and 1, 2, 3 are 1, 2, 8 from it: the weights are 1 and 1/16.
-    first = play(FOUR, *one_round([0, 1], 0.2, 0.1), 2, 4.0)
+    first = play(FOUR, one_round([0, 1], 0.2, 0.1), 2, 4.0)
     np.testing.assert_allclose(first, [1, -16 / 17, -1 / 17, 0], atol=1e-12)
     # Image 3 is nearest to (3, 5), and 2, 1, 0 are 6, 7, 8 from it: the weights are 1 and (6/7)^4.
-    second = play(FOUR, *one_round([1, 0], 5, 3), 2, 4.0)
+    second = play(FOUR, one_round([1, 0], 5, 3), 2, 4.0)
     np.testing.assert_allclose(second, [0, -1296 / 3697, -2401 / 3697, 1], atol=1e-12)
 
 
@@ -99,16 +107,16 @@ def test_two_rounds_by_hand(play):
 def test_rounds_are_those_of_plain_loops(play, n, d, levels, sample_dim, neighbours, exponent):
     embeddings = normal(n, d, levels)
     draws = drawn(embeddings, 20 if n > 1000 else 150, sample_dim)
-    expected = naive(embeddings, *draws, neighbours, exponent)
-    np.testing.assert_allclose(play(embeddings, *draws, neighbours, exponent), expected, atol=1e-9)
+    expected = naive(embeddings, draws, neighbours, exponent)
+    np.testing.assert_allclose(play(embeddings, draws, neighbours, exponent), expected, atol=1e-9)
 
 
 @both
 def test_in_a_round_one_image_gains_one_and_the_others_lose_one(play):
     embeddings = normal(200, 4)
-    dimensions, points = drawn(embeddings, 30)
+    rounds = drawn(embeddings, 30)
     for turn in range(30):
-        scores = play(embeddings, dimensions[turn : turn + 1], points[turn : turn + 1], 40, 4.0)
+        scores = play(embeddings, rounds[turn : turn + 1], 40, 4.0)
         assert scores.max() == 1
         assert (scores < 0).sum() == 40
         assert scores[scores < 0].sum() == pytest.approx(-1, abs=1e-12)
@@ -117,21 +125,30 @@ def test_in_a_round_one_image_gains_one_and_the_others_lose_one(play):
 @both
 def test_an_equal_image_takes_the_whole_loss_and_never_the_winner(play):
     embeddings = np.array([[9, 9], [1, 1], [5, 5], [1, 1], [1, 1], [1.5, 1]], np.float32)
-    scores = play(embeddings, *one_round([0, 1], 0, 0), 4, 4.0)
-    assert scores.tolist() == [0, 1, 0, -1, 0, 0]
+    for ticket in range(20):
+        scores = play(embeddings, one_round([0, 1], 0, 0, ticket=ticket), 4, 4.0)
+        winner, loser = scores.argmax(), scores.argmin()
+        assert (winner, loser) == tuple(sorted([1, 3, 4], key=lambda i: turns(6, ticket)[i])[:2])
+        assert (scores[winner], scores[loser], np.abs(scores).sum()) == (1, -1, 2)
 
 
 @both
 def test_images_that_are_equal_only_where_a_round_looks_are_equal(play):
-    scores = play(np.array([[1, 5], [1, 7], [2, 6]], np.float32), *one_round([0], 1), 2, 4.0)
-    assert scores.tolist() == [1, -1, 0]
+    scores = play(np.array([[1, 5], [1, 7], [2, 6]], np.float32), one_round([0], 1), 2, 4.0)
+    assert sorted(scores[:2]) == [-1, 1]
+    assert scores[2] == 0
 
 
 @both
-def test_of_equally_near_images_the_first_are_neighbours(play):
+def test_of_equally_near_images_any_may_be_a_neighbour(play):
+    """Images 0, 2 and 4 are 2 from image 1, and two of them are neighbours beside image 3."""
     embeddings = np.array([[2], [0], [-2], [-1], [2]], np.float32)
-    scores = play(embeddings, *one_round([0], 0.1), 3, 1.0)
-    np.testing.assert_allclose(scores, [-1 / 4, 1, -1 / 4, -1 / 2, 0], atol=1e-12)
+    left_out = []
+    for ticket in range(0, 2**32, 2**27):
+        scores = play(embeddings, one_round([0], 0.1, ticket=ticket), 3, 1.0)
+        np.testing.assert_allclose(np.sort(scores), [-1 / 2, -1 / 4, -1 / 4, 0, 1], atol=1e-12)
+        left_out.append(int(np.abs(scores).argmin()))
+    assert set(left_out) == {0, 2, 4}
 
 
 @both
@@ -139,16 +156,17 @@ def test_of_equally_near_images_the_first_are_neighbours(play):
 def test_the_scale_of_the_embeddings_does_not_matter(play, scale):
     """Powers of float32 distances would be 0 or infinite, and the losses nan."""
     embeddings = normal(100, 4)
-    dimensions, points = drawn(embeddings, 50)
-    expected = play(embeddings, dimensions, points, 99, 4.0)
+    rounds = drawn(embeddings, 50)
+    expected = play(embeddings, rounds, 99, 4.0)
     scale = np.float32(scale)
-    np.testing.assert_array_equal(play(embeddings * scale, dimensions, points * scale, 99, 4.0), expected)
+    scaled = replace(rounds, points=rounds.points * scale)
+    np.testing.assert_array_equal(play(embeddings * scale, scaled, 99, 4.0), expected)
 
 
 @both
 def test_a_neighbour_far_beyond_all_powers_loses_nothing(play):
     embeddings = np.array([[0], [1e-40], [1e38]], np.float32)
-    assert play(embeddings, *one_round([0], 0), 2, 20.0).tolist() == [1, -1, 0]
+    assert play(embeddings, one_round([0], 0), 2, 20.0).tolist() == [1, -1, 0]
 
 
 def test_neighbours_are_found_where_the_sample_misleads():
@@ -156,21 +174,21 @@ def test_neighbours_are_found_where_the_sample_misleads():
     embeddings = normal(1000, 2)
     embeddings[::2] *= 0.01
     draws = drawn(embeddings, 40)
-    expected = naive(embeddings, *draws, 140, 4.0)
-    np.testing.assert_allclose(compiled(embeddings, *draws, 140, 4.0), expected, atol=1e-9)
+    expected = naive(embeddings, draws, 140, 4.0)
+    np.testing.assert_allclose(compiled(embeddings, draws, 140, 4.0), expected, atol=1e-9)
 
 
 def test_the_number_of_threads_changes_no_digit():
     embeddings = normal(60, 6)
     draws = drawn(embeddings, 5000)
-    one, two, five = (compiled(embeddings, *draws, 30, 4.0, threads=threads) for threads in (1, 2, 5))
-    np.testing.assert_allclose(one, batched(embeddings, *draws, 30, 4.0), atol=1e-9)
+    one, two, five = (compiled(embeddings, draws, 30, 4.0, threads=threads) for threads in (1, 2, 5))
+    np.testing.assert_allclose(one, batched(embeddings, draws, 30, 4.0), atol=1e-9)
     np.testing.assert_array_equal(one, two)
     np.testing.assert_array_equal(one, five)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        three = compiled(embeddings, *draws, 30, 4.0)
+        three = compiled(embeddings, draws, 30, 4.0)
     finally:
         torch.set_num_threads(before)
     np.testing.assert_array_equal(one, three)
@@ -179,9 +197,9 @@ def test_the_number_of_threads_changes_no_digit():
 def test_batches_change_nothing(monkeypatch):
     embeddings = normal(50, 6)
     draws = drawn(embeddings, 100)
-    whole = batched(embeddings, *draws, 30, 4.0)
+    whole = batched(embeddings, draws, 30, 4.0)
     monkeypatch.setattr(zcore_rounds, "DEVICE_BYTES", 32 * 50 * 7)
-    np.testing.assert_allclose(batched(embeddings, *draws, 30, 4.0), whole, atol=1e-12)
+    np.testing.assert_allclose(batched(embeddings, draws, 30, 4.0), whole, atol=1e-12)
 
 
 @pytest.mark.gpu
@@ -189,8 +207,8 @@ def test_a_gpu_plays_the_same_rounds():
     embeddings = normal(2000, 6, 20)
     draws = drawn(embeddings, 500)
     columns = torch.from_numpy(np.ascontiguousarray(embeddings.T)).to("cuda")
-    scores = zcore_rounds.batched(columns, *draws, 100, 4.0)
-    np.testing.assert_allclose(scores, compiled(embeddings, *draws, 100, 4.0), atol=1e-9)
+    scores = zcore_rounds.batched(columns, draws, 100, 4.0)
+    np.testing.assert_allclose(scores, compiled(embeddings, draws, 100, 4.0), atol=1e-9)
 
 
 @pytest.mark.gpu
@@ -206,7 +224,7 @@ def test_a_gpu_scores_the_same():
 
 @pytest.mark.parametrize("sample_dim", [1, 2, 3, 5])
 def test_dimensions_are_distinct_and_uniform(sample_dim):
-    dimensions, _ = drawn(normal(50, 5), 20_000, sample_dim)
+    dimensions = drawn(normal(50, 5), 20_000, sample_dim).dimensions
     assert dimensions.shape == (20_000, sample_dim)
     assert all(len(set(row)) == sample_dim for row in dimensions[:500].tolist())
     ordered = dimensions @ 10 ** np.arange(sample_dim)
@@ -217,18 +235,17 @@ def test_dimensions_are_distinct_and_uniform(sample_dim):
 
 def test_points_are_triangular_with_the_mode_at_the_median():
     embeddings = np.random.default_rng(2).gamma(2, [1, 10, 100], size=(500, 3)).astype(np.float32)
-    dimensions, points = drawn(embeddings, 30_000)
+    rounds = drawn(embeddings, 30_000)
     for side in range(3):
         low, mode, high = np.percentile(embeddings[:, side], [0, 50, 100])
         triangle = stats.triang((mode - low) / (high - low), low, high - low)
-        assert stats.kstest(points[dimensions == side], triangle.cdf).pvalue > 1e-3
+        assert stats.kstest(rounds.points[rounds.dimensions == side], triangle.cdf).pvalue > 1e-3
 
 
 def test_a_dimension_whose_median_is_its_lowest_value_can_be_drawn_from():
     embeddings = normal(30, 2)
     embeddings[:20, 0] = embeddings[:, 0].min()
-    _, points = drawn(embeddings, 100)
-    assert np.isfinite(points).all()
+    assert np.isfinite(drawn(embeddings, 100).points).all()
 
 
 def test_every_block_of_rounds_has_a_stream_of_its_own(monkeypatch):
@@ -237,8 +254,8 @@ def test_every_block_of_rounds_has_a_stream_of_its_own(monkeypatch):
     draw = zcore_rounds.draw
     monkeypatch.setattr(zcore_rounds, "draw", lambda *args: blocks.append(draw(*args)) or blocks[-1])
     score(Zcore(rounds=120), normal(40, 6))
-    assert [len(points) for _, points in blocks] == [50, 50, 20]
-    assert len(np.unique(np.concatenate([points for _, points in blocks]))) == 240
+    assert [len(block) for block in blocks] == [50, 50, 20]
+    assert len(np.unique(np.concatenate([block.points for block in blocks]))) == 240
 
 
 # Scores
@@ -248,10 +265,10 @@ def test_scores_are_the_sums_of_the_rounds_scaled():
     embeddings = normal(80, 6)
     rng = np.random.default_rng(3)
     seed = int(rng.integers(2**63))
-    space = zcore_rounds.survey(embeddings, 2)
+    space = zcore_rounds.survey(embeddings, 2, np.random.default_rng(seed))
     draws = zcore_rounds.draw(space, 700, 2, np.random.default_rng([seed, 0]))
     for jitter, noise in ((False, 0), (True, rng.random(80))):
-        sums = naive(embeddings, *draws, 25, 3.0) + noise
+        sums = naive(space.columns.T, draws, 25, 3.0)[space.places] + noise
         part = Zcore(rounds=700, neighbours=25, exponent=3.0, jitter=jitter)
         scores = score(part, embeddings, seed=3)
         assert scores.dtype == np.float64
@@ -264,6 +281,13 @@ def test_isolated_images_score_high_and_crowded_ones_low():
     embeddings = np.concatenate([rng.normal(0, 0.01, (90, 8)), rng.normal(0, 1, (10, 8))]).astype(np.float32)
     scores = score(Zcore(rounds=3000, neighbours=20), embeddings)
     assert scores[90:].min() > scores[:90].max()
+
+
+def test_the_place_in_the_dataset_does_not_matter():
+    """Of five equal images the first would gain all and the second lose all."""
+    embeddings = np.repeat(normal(20, 4, 1), 5, axis=0)
+    by_place = score(Zcore(rounds=20_000, neighbours=20), embeddings).reshape(20, 5).mean(axis=0)
+    assert np.ptp(by_place) < 0.1
 
 
 def test_equal_seeds_score_equally():

@@ -22,6 +22,7 @@ class El2n(Scorer):
     """
 
     name: ClassVar[str] = "el2n"
+    version: ClassVar[int] = 2
     start: int = 0
     stop: int = 10
     mode: str = "mean"
@@ -37,9 +38,6 @@ class El2n(Scorer):
         Raise PrunebenchError where fewer than `stop` epochs were recorded.
         """
         start = self.start if self.mode == "mean" else self.stop - 1
-        square_sum = recorded(dynamics.square_sum, start, self.stop, "el2n.stop").astype(np.float64)
-        probability = recorded(dynamics.label_probability, start, self.stop, "el2n.stop")
-        # |p - onehot|^2 = sum p^2 - 2 p[y] + 1, which rounding can make negative for a perfect prediction.
-        distances = np.sqrt(np.maximum(square_sum - 2 * probability + 1, 0))
-        mean: Array = distances.mean(axis=0)
+        distances = recorded(dynamics.error_norm, start, self.stop, "el2n.stop")
+        mean: Array = distances.mean(axis=0, dtype=np.float64)
         return mean

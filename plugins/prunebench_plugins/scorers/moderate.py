@@ -21,6 +21,7 @@ class Moderate(Scorer):
     """
 
     name: ClassVar[str] = "moderate"
+    version: ClassVar[int] = 2
     backbone: Backbones = PROXY
     centre: str = "median"
 
@@ -28,18 +29,17 @@ class Moderate(Scorer):
         allowed = self.centre in ("median", "mean")
         require(allowed, "moderate.centre", self.centre, "'median' or 'mean'")
 
-    def score(self, embeddings: Array, labels: Array) -> Array:
+    def score(self, embeddings: Array, labels: Array, rng: np.random.Generator) -> Array:
         """Return float64 [n], -n/2..0, all different but for images without a label, which get the mean.
 
-        Equal distances are ranked in the order of the dataset. Raise PrunebenchError where no image has a
-        label.
+        Equal distances are ranked at random. Raise PrunebenchError where no image has a label.
         """
         labelled = np.flatnonzero(labels >= 0)
         if not len(labelled):
             raise PrunebenchError("moderate needs labels, but no image has one; choose another labeler")
         distances = centre_distances(embeddings[labelled], labels[labelled], self.centre)
         ranks = np.empty(len(labelled))
-        ranks[np.argsort(distances, kind="stable")] = np.arange(len(labelled))
+        ranks[np.lexsort((rng.permutation(len(labelled)), distances))] = np.arange(len(labelled))
         # Of two images equally far from the middle, the one nearer to its centre scores more.
         own = -np.abs(ranks - (len(labelled) - 1) / 2 + 0.25)
         scores = np.full(len(labels), own.mean())

@@ -18,10 +18,12 @@ class Zcore(Scorer):
     In each of `rounds` rounds a point is drawn in `sample_dim` dimensions of the embeddings. The image
     nearest to it gains 1; the `neighbours` images nearest to that one lose 1 between them, in
     proportion to distance ** -exponent. jitter: add a number drawn from 0..1 to each sum. In the end
-    the sums are scaled to 0..1. Griffin, Marks and Corso 2026 (arXiv 2411.15349).
+    the sums are scaled to 0..1. Ties are broken at random, in each round anew. Griffin, Marks and Corso
+    2026 (arXiv 2411.15349).
     """
 
     name: ClassVar[str] = "zcore"
+    version: ClassVar[int] = 2
     backbone: Backbones = ("clip_vitl14", "resnet18_imagenet")
     rounds: int = 1_000_000
     sample_dim: int = 2

@@ -3,7 +3,7 @@
 A round reads two columns of the embeddings from end to end, so these are stored by column. Rounds are
 independent of one another and their gains and losses only added up, so they may be played in any order.
 Both ways compute distances in float32, in the same order of operations, and rank equally near images by
-index: they find the same neighbours.
+their turn, a number that is another in each round: they find the same neighbours.
 """
 
 from __future__ import annotations
@@ -31,16 +31,43 @@ BLOCK = 2**14  # rounds that share a random stream; a computation resumes after 
 SLICE = 2**10  # rounds that one thread plays at a time; results depend on it in the last digits
 CHUNK = 4096
 DEVICE_BYTES = 2**30  # of the temporary tensors on a device
+TURN = 0x9E3779B1  # odd, so that no two images have the same turn in a round
+WORD = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Space:
-    """The dimensions that vary, by column: float32 [d, n]; and the bounds and median of each, float64 [d]."""
+    """The dimensions that vary, by column: float32 [d, n]; and the bounds and median of each, float64 [d].
+
+    places: int [n], where in the columns each image is.
+    """
 
     columns: Array
+    places: Array
     lowest: Array
     median: Array
     highest: Array
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Rounds:
+    """What is drawn for r rounds. Slicing it by an index gives those rounds alone.
+
+    dimensions: int64 [r, sample_dim], distinct in a round. points: float32 [r, sample_dim], a place in them.
+    tickets: int64 [r], 32 bits each, which decide the turns of the images: see `turns`.
+    """
+
+    dimensions: Array
+    points: Array
+    tickets: Array
+
+    def __len__(self) -> int:
+        return len(self.tickets)
+
+    def __getitem__(self, index: Array | slice) -> Rounds:
+        return Rounds(
+            dimensions=self.dimensions[index], points=self.points[index], tickets=self.tickets[index]
+        )
 
 
 def play(
@@ -50,7 +77,7 @@ def play(
 
     Block b of the rounds has a stream of its own, made from seed and b.
     """
-    space = survey(embeddings, settings.sample_dim)
+    space = survey(embeddings, settings.sample_dim, np.random.default_rng(seed))
     neighbours = min(settings.neighbours, len(embeddings) - 1)
     on_device = torch.from_numpy(space.columns).to(device) if device != "cpu" else None
     state = checkpoint.load() or {"scores": np.zeros(len(embeddings)), "blocks": 0}
@@ -59,12 +86,12 @@ def play(
     for done in range(state["blocks"] * BLOCK, settings.rounds, BLOCK):
         block = np.random.default_rng([seed, done // BLOCK])
         upto = min(done + BLOCK, settings.rounds)
-        dimensions, points = draw(space, upto - done, settings.sample_dim, block)
+        rounds = draw(space, upto - done, settings.sample_dim, block)
         if on_device is None:
-            gained = on_cpu(space.columns, dimensions, points, neighbours, settings.exponent)
+            gained = on_cpu(space.columns, rounds, neighbours, settings.exponent)
         else:
-            gained = batched(on_device, dimensions, points, neighbours, settings.exponent)
-        scores = scores + gained
+            gained = batched(on_device, rounds, neighbours, settings.exponent)
+        scores = scores + gained[space.places]
         progress(upto, settings.rounds)
         if upto < settings.rounds and time.monotonic() - saved >= CHECKPOINT_SECONDS:
             checkpoint.save({"scores": scores, "blocks": upto // BLOCK})
@@ -72,9 +99,10 @@ def play(
     return scores
 
 
-def survey(embeddings: Array, sample_dim: int) -> Space:
+def survey(embeddings: Array, sample_dim: int, rng: np.random.Generator) -> Space:
     """Store the embeddings by column, without the dimensions that are equal for all images.
 
+    The images stand in a random order, so that none wins its ties because of where it is in the dataset.
     Raise PrunebenchError where fewer than `sample_dim` are left, and for what is not finite.
     """
     lowest, highest = embeddings.min(axis=0).astype(float), embeddings.max(axis=0).astype(float)
@@ -88,14 +116,21 @@ def survey(embeddings: Array, sample_dim: int) -> Space:
             "of the embeddings vary"
         )
     columns = np.empty((len(vary), len(embeddings)), np.float32)
+    order = rng.permutation(len(embeddings))
     for rows in _slices(len(embeddings), CHUNK):  # a whole transposition would miss every cache
-        columns[:, rows] = embeddings[rows, vary].T
+        columns[:, rows] = embeddings[np.ix_(order[rows], vary)].T
     median = np.array([np.median(column) for column in columns], float)
-    return Space(columns=columns, lowest=lowest[vary], median=median, highest=highest[vary])
+    return Space(
+        columns=columns,
+        places=np.argsort(order),
+        lowest=lowest[vary],
+        median=median,
+        highest=highest[vary],
+    )
 
 
-def draw(space: Space, rounds: int, sample_dim: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Draw the dimensions of each round, int64, and a point in them, float32, both [rounds, sample_dim].
+def draw(space: Space, rounds: int, sample_dim: int, rng: np.random.Generator) -> Rounds:
+    """Draw so many rounds.
 
     The dimensions are distinct and uniform. A coordinate is triangular from the lowest to the highest
     value of its dimension, with the mode at the median.
@@ -108,50 +143,63 @@ def draw(space: Space, rounds: int, sample_dim: int, rng: np.random.Generator) -
             drawn += drawn >= before
         dimensions[:, place] = drawn
     sides = (side[dimensions] for side in (space.lowest, space.median, space.highest))
-    return dimensions, rng.triangular(*sides).astype(np.float32)
+    points = rng.triangular(*sides).astype(np.float32)
+    return Rounds(dimensions=dimensions, points=points, tickets=rng.integers(WORD + 1, size=rounds))
 
 
-def on_cpu(
-    columns: Array, dimensions: Array, points: Array, neighbours: int, exponent: float, threads: int = 0
-) -> Array:
+def turns(places: Any, ticket: Any) -> Any:
+    """Return the turns of the images at some places in a round with this ticket: 32 bits, all different.
+
+    Of equally near images those with the lowest turns count. Another ticket makes another order.
+    """
+    return (places ^ ticket) * TURN & WORD
+
+
+def on_cpu(columns: Array, rounds: Rounds, neighbours: int, exponent: float, threads: int = 0) -> Array:
     """Play these rounds on columns, float32 [d, n]: float64 [n], gains less losses.
 
     1 <= neighbours < n. threads: as many as torch uses, if 0; the result does not depend on it, because
     the rounds of a slice and the slices are added up in a fixed order.
     """
-    order = np.argsort(dimensions[:, 0], kind="stable")  # so that a column is read again while it is cached
+    order = np.argsort(
+        rounds.dimensions[:, 0], kind="stable"
+    )  # so that a column is read again while it is cached
 
     def played(rows: slice) -> Array:
         scores = np.zeros(columns.shape[1])
-        mine = order[rows]
-        _play(columns, dimensions[mine], points[mine], neighbours, float(exponent), scores)
+        mine = rounds[order[rows]]
+        drawn = mine.dimensions, mine.points, mine.tickets
+        _play(columns, *drawn, neighbours, float(exponent), scores)
         return scores
 
     with ThreadPoolExecutor(threads or torch.get_num_threads()) as pool:
         return sum(pool.map(played, _slices(len(order), SLICE)), np.zeros(columns.shape[1]))
 
 
-def batched(columns: Tensor, dimensions: Array, points: Array, neighbours: int, exponent: float) -> Array:
+def batched(columns: Tensor, rounds: Rounds, neighbours: int, exponent: float) -> Array:
     """Do what `on_cpu` does with tensors, on the device of the columns, many rounds at a time."""
     images = columns.shape[1]
     everyone = torch.arange(images, device=columns.device)
     scores = torch.zeros(images, dtype=torch.float64, device=columns.device)
-    for rows in _slices(len(dimensions), max(1, DEVICE_BYTES // (32 * images))):
-        chosen = torch.from_numpy(dimensions[rows]).to(columns.device)
-        places = torch.from_numpy(points[rows]).to(columns.device)
-        nearest = _gaps(columns, chosen, places).argmin(1)  # the first of several
+    for rows in _slices(len(rounds), max(1, DEVICE_BYTES // (40 * images))):
+        chosen, points, tickets = (
+            torch.from_numpy(drawn[rows]).to(columns.device)
+            for drawn in (rounds.dimensions, rounds.points, rounds.tickets)
+        )
+        order = turns(everyone, tickets[:, None])
+        # One integer holds a distance and a turn: no two are equal, so there are no ties to break.
+        nearest = (_gaps(columns, chosen, points).view(torch.int32).long() << 32 | order).argmin(1)
         gaps = _gaps(columns, chosen, columns[chosen, nearest[:, None]])
-        # One integer holds a distance and an index: no two are equal, so topk has no ties to break.
-        keys = gaps.view(torch.int32).long() << 32 | everyone
+        keys = gaps.view(torch.int32).long() << 32 | order
         keys.scatter_(1, nearest[:, None], torch.iinfo(torch.int64).max)
-        keys = keys.topk(neighbours, largest=False).values
+        keys, near = keys.topk(neighbours, largest=False)
         distances = (keys >> 32).int().view(torch.float32).double()
         weights = (distances / distances[:, :1]) ** -exponent
-        # An equal image, the first of them, takes the whole loss.
+        # An equal image, that with the lowest turn, takes the whole loss.
         weights = torch.where(distances[:, :1] > 0, weights, (everyone[:neighbours] == 0).double())
         losses = weights / weights.sum(1, keepdim=True)
         scores.index_add_(0, nearest, torch.ones_like(nearest, dtype=torch.float64))
-        scores.index_add_(0, (keys & 0xFFFFFFFF).flatten(), -losses.flatten())
+        scores.index_add_(0, near.flatten(), -losses.flatten())
     return scores.cpu().numpy()
 
 
@@ -172,9 +220,18 @@ def _compiled(function: Function) -> Function:
     return cast(Function, numba.njit(nogil=True, error_model="numpy")(function))
 
 
+_turns = _compiled(turns)
+
+
 @_compiled
 def _play(
-    columns: Array, dimensions: Array, points: Array, neighbours: int, exponent: float, scores: Array
+    columns: Array,
+    dimensions: Array,
+    points: Array,
+    tickets: Array,
+    neighbours: int,
+    exponent: float,
+    scores: Array,
 ) -> None:
     """Play rounds one after the other and add what they bring to `scores`.
 
@@ -192,14 +249,16 @@ def _play(
     step = max(1, neighbours // 64)
     rank = neighbours // step + int(2.5 * math.sqrt(neighbours / step)) + 1
     for turn in range(len(dimensions)):
-        chosen = dimensions[turn]
+        chosen, ticket = dimensions[turn], tickets[turn]
         nearest, least = 0, 2**31 - 1
         for start in range(0, images, CHUNK):
             part = gaps[:CHUNK][: images - start]
             _measure(columns, chosen, points[turn], start, part)
             low = _smallest(part.view(np.int32))
-            if low < least:
-                nearest, least = start + _find(part.view(np.int32), low), low
+            if low <= least:
+                here = start + _drawn(part.view(np.int32), low, start, ticket)
+                if low < least or _turns(here, ticket) < _turns(nearest, ticket):
+                    nearest, least = here, low
         scores[nearest] += 1
 
         for side in range(len(place)):
@@ -209,13 +268,14 @@ def _play(
         count = _within(bits, _limit(sample, min(rank, len(sample))), nearest, flags, found)
         if count < neighbours:  # the guess was too low: all are looked at, the image itself among them
             count = _within(bits, _limit(bits, neighbours + 1), nearest, flags, found)
-        _cut(bits, found[:count], neighbours)
+        _cut(bits, found[:count], neighbours, ticket)
         near = found[:neighbours]
-        closest = near[_find(bits[near], _smallest(bits[near]))]
-        if gaps[closest] == 0:
-            scores[closest] -= 1
+        closest = gaps[near[_find(bits[near], _smallest(bits[near]))]]
+        if closest == 0:
+            equal = near[gaps[near] == 0]
+            scores[equal[_turns(equal, ticket).argmin()]] -= 1
             continue
-        ratios = gaps[near] / np.float64(gaps[closest])  # at least 1: whatever the scale, no power is nan
+        ratios = gaps[near] / np.float64(closest)  # at least 1: whatever the scale, no power is nan
         weights = 1 / ratios**whole if whole == exponent else ratios**-exponent
         weights /= weights.sum()
         for i in range(neighbours):
@@ -250,6 +310,20 @@ def _find(bits: Array, value: int) -> int:
     while bits[index] != value:
         index += 1
     return index
+
+
+@_compiled
+def _drawn(bits: Array, value: int, start: int, ticket: int) -> int:
+    """Return an index of a value that is there, of several the lowest turn's; bits[0] is image `start`."""
+    first = _find(bits, value)
+    bits[first] = 2**31 - 1
+    other = _smallest(bits)
+    bits[first] = value
+    if other != value:  # most often there is one alone, and looking for the smallest is quick
+        return first
+    equal = np.flatnonzero(bits == value)
+    found: int = equal[_turns(equal + start, ticket).argmin()]
+    return found
 
 
 @_compiled
@@ -291,16 +365,17 @@ def _within(bits: Array, limit: int, without: int, flags: Array, found: Array) -
 
 
 @_compiled
-def _cut(bits: Array, found: Array, keep: int) -> None:
-    """Move the nearest `keep` of those found to the front, ascending; of equally near ones the first."""
+def _cut(bits: Array, found: Array, keep: int, ticket: int) -> None:
+    """Move the nearest `keep` of those found to the front, ascending; of equals the lowest turns."""
     near = bits[found]
     limit = _limit(near, keep)
-    room = keep
+    room, tied, last = keep, 0, WORD
     for i in range(len(near)):
         room -= near[i] < limit
+        tied += near[i] == limit
+    if tied > room:
+        last = np.sort(_turns(found[near == limit], ticket))[room - 1]
     kept = 0
     for i in range(len(near)):
         found[kept] = found[i]
-        tied = near[i] == limit
-        kept += near[i] < limit or (tied and room > 0)
-        room -= tied
+        kept += near[i] < limit or (near[i] == limit and _turns(found[kept], ticket) <= last)

@@ -22,10 +22,11 @@ class Herding(Selector):
 
     After t picks with the sum S, the image x of the smallest ||(t + 1) mu - S - x|| is next. pick:
     "nearest" is that; "farthest" takes the largest, as DeepCore's code does. Welling 2009; the rule is
-    iCaRL's (Rebuffi et al. 2017, arXiv 1611.07725), algorithm 4. Ties go to the first image.
+    iCaRL's (Rebuffi et al. 2017, arXiv 1611.07725), algorithm 4. Ties are broken at random.
     """
 
     name: ClassVar[str] = "herding"
+    version: ClassVar[int] = 2
     backbone: Backbones = "proxy"
     pick: str = "nearest"
 
@@ -33,18 +34,23 @@ class Herding(Selector):
         known = self.pick in ("nearest", "farthest")
         require(known, "herding.pick", self.pick, "'nearest' or 'farthest'")
 
-    def select(self, embeddings: Array, keep: int, device: str, progress: Progress) -> Array:
+    def select(
+        self, embeddings: Array, keep: int, rng: np.random.Generator, device: str, progress: Progress
+    ) -> Array:
         """Return int [keep], unique indices in 0..n-1, in the order of the picks."""
         import torch
 
+        # In a random order the first of several is a random one.
+        order = rng.permutation(len(embeddings))
         centre = embeddings.mean(axis=0, dtype=np.float64)
-        points = torch.tensor(embeddings - centre, dtype=torch.float32, device=device)
-        return follow_mean(points, keep, farthest=self.pick == "farthest", progress=progress)
+        points = torch.tensor(embeddings[order] - centre, dtype=torch.float32, device=device)
+        return order[follow_mean(points, keep, farthest=self.pick == "farthest", progress=progress)]
 
 
 def follow_mean(points: torch.Tensor, keep: int, *, farthest: bool, progress: Progress) -> Array:
     """Pick `keep` of the points, float32 [n, d] with a mean of 0, so that their sum stays at 0: int [keep].
 
+    Of equally good points the first is picked.
     With the mean at 0 the distance is ||S + x||, and its square, but for ||S||^2, is ||x||^2 + 2 x S: one
     product of a matrix and a vector for each pick, nothing that runs on and gathers errors. S is float64.
     """
