@@ -91,5 +91,6 @@ def test_nothing_that_is_read_can_run_code(path):
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         name, options = ast.unparse(call.func), {word.arg: ast.unparse(word.value) for word in call.keywords}
         assert name not in RUNS_WHAT_IT_READS
-        assert name != "torch.load" or options.get("weights_only") == "True"
+        reads_weights = name in ("torch.load", "load_checkpoint") or "pretrained" in options
+        assert not reads_weights or options.get("weights_only") == "True"
         assert options.get("allow_pickle", "False") == "False"

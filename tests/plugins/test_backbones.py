@@ -6,6 +6,7 @@ networks of the same family but small, written to files as each library lays the
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -277,6 +278,43 @@ def test_a_file_that_is_not_the_weights_is_one_line(part, content, tmp_path, sma
     with pytest.raises(PrunebenchError, match=r"w\.pth does not hold the weights of .* fetch") as error:
         embed(part(weights=path), pictures())
     assert "\n" not in str(error.value)
+
+
+class Payload:
+    """What runs where a pickle is read as one: it makes a file."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.parametrize("part", [SmallTransformer, SmallClip, SmallSwav, efficientnet.EfficientnetLite0])
+def test_what_a_weights_file_would_run_is_not_run_whatever_the_library_would_do(
+    part, tmp_path, small_clip, monkeypatch
+):
+    """Releases of timm before 1.0.27 run it unless told otherwise."""
+    import open_clip
+    from timm import models
+
+    for function in (models.load_checkpoint, open_clip.create_model, open_clip.factory.load_checkpoint):
+        defaults = inspect.signature(function).parameters.values()
+        lax = [
+            False if entry.name == "weights_only" else entry.default
+            for entry in defaults
+            if entry.default is not entry.empty
+        ]
+        monkeypatch.setattr(function, "__defaults__", tuple(lax))
+    path, trace = tmp_path / "w.pth", tmp_path / "it ran"
+    torch.save({"state_dict": Payload(trace)}, path)
+    with pytest.raises(PrunebenchError) as error:
+        embed(part(weights=path), pictures())
+    assert not trace.exists()
+    assert str(error.value) == (
+        f"{path} does not hold the weights of {part.name} (it holds more than tensors, and nothing else is "
+        "read); fetch it anew, or set another file as `weights`"
+    )
 
 
 def test_bad_fields_and_images_are_one_line():

@@ -40,7 +40,7 @@ class Clip(PretrainedBackbone):
         import open_clip
 
         network: nn.Module = open_clip.create_model(
-            self.architecture, pretrained=str(weights), force_image_size=self.side
+            self.architecture, pretrained=str(weights), force_image_size=self.side, weights_only=True
         )
         return network
 

@@ -42,7 +42,9 @@ class TimmTransformer(PretrainedBackbone):
 
         network: nn.Module = timm.create_model(self.architecture, num_classes=0, img_size=self.side)
         # create_model itself would pass over names that do not match, and leave random weights.
-        load_checkpoint(network, str(weights), use_ema=False, filter_fn=checkpoint_filter_fn)
+        load_checkpoint(
+            network, str(weights), use_ema=False, filter_fn=checkpoint_filter_fn, weights_only=True
+        )
         return network
 
 

@@ -88,8 +88,12 @@ class PretrainedBackbone(Backbone):
         try:
             network = self.network(file)
         except (OSError, RuntimeError, LookupError, ValueError, UnpicklingError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            # Torch and timm, which wraps its error, advise to let the file run what is inside.
+            if UnpicklingError in (type(error), type(error.__cause__)):
+                reason = "it holds more than tensors, and nothing else is read"
             raise PrunebenchError(
-                f"{file} does not hold the weights of {self.name} ({str(error).splitlines()[0]}); "
+                f"{file} does not hold the weights of {self.name} ({reason}); "
                 "fetch it anew, or set another file as `weights`"
             ) from error
         return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
