@@ -23,7 +23,7 @@ from prunebench.store import canonical
 from prunebench.tuning import RULES, SEARCHED, Search, held, searches, settled
 
 if TYPE_CHECKING:
-    from prunebench.results import Result
+    from prunebench.results import Record
 
 T = TypeVar("T")
 PROTOCOL = 1  # bump when rows made before and after may no longer share a table
@@ -172,6 +172,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in shipped().glob("*.toml") if path.stem not in ("recipes", "claims"))
 
 
+def is_shipped(path: Path) -> bool:
+    """Whether a suite file is one of those that come with prunebench."""
+    return path.resolve().parent == shipped().resolve()
+
+
 def read(name: str, extending: tuple[Path, ...] = ()) -> Suite:
     """Read a shipped suite by name, or one of the user's by the path of its .toml file.
 
@@ -182,6 +187,11 @@ def read(name: str, extending: tuple[Path, ...] = ()) -> Suite:
         if name.endswith(".toml"):
             raise PrunebenchError(f"suite file {name} does not exist. Shipped suites: {', '.join(names())}")
         raise unknown("suite", name, names(), "prunebench list suites")
+    if not extending and path.stem in names() and not is_shipped(path):
+        raise PrunebenchError(
+            f"suite file {name}: {path.stem!r} is a shipped suite, and results are filed by name; "
+            "rename the file"
+        )
     chain = (*extending, path.resolve())
     if path.resolve() in extending:
         raise PrunebenchError(f"{path.name} extends itself: {' -> '.join(file.name for file in chain)}")
@@ -266,6 +276,18 @@ class Resolver:
         if "selector" not in parts:
             raise PrunebenchError(f"method {name!r} in suite {self.suite.name!r} needs a selector")
         return Method(name=name, title=table.get("title", name), **parts)  # type: ignore[arg-type]
+
+    def check_names(self) -> None:
+        """Raise PrunebenchError where a table of the suite has the name of something that is registered."""
+        tables = {"methods": self.suite.file.method, "datasets": self.suite.file.dataset}
+        for kind, own in tables.items():
+            for name in own:
+                if name in self.registry.found[kind] or name == MATCHED:
+                    table = f"[{kind.removesuffix('s')}.{name}]"
+                    raise PrunebenchError(
+                        f"{table} of {self.suite.path.name}: {name!r} is another of the {kind} already; "
+                        f"choose another name. See: prunebench list {kind}"
+                    )
 
     def check_grids(self) -> None:
         """Raise PrunebenchError where the suite has grids for a part that is none."""
@@ -371,6 +393,7 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
     tuning = filters.tuning or file.tuning
     if tuning not in RULES:
         raise unknown("tuning rule", tuning, RULES, "docs/suites.md")
+    resolver.check_names()
     resolver.check_grids()
     found: list[Cell] = []
     for dataset_name in filters.datasets or file.datasets:
@@ -447,7 +470,7 @@ def _check_changes(filters: Filters, found: list[Cell]) -> None:
 
 
 def current_keys(
-    rows: Iterable[Result], suite: Suite, registry: Registry
+    rows: Iterable[Record], suite: Suite, registry: Registry
 ) -> dict[tuple[str, str, str, str], str | None]:
     """Return the method_key that follows from a suite today, by (method, dataset, recipe, tuning) of rows.
 

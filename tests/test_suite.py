@@ -286,6 +286,21 @@ def test_a_mistaken_method_is_named(cells, table, message):
     assert refusal(cells, text).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("[method.random]", "[method.random] of toys.toml: 'random' is another of the methods already"),
+        ("[dataset.digits]", "[dataset.digits] of toys.toml: 'digits' is another of the datasets already"),
+        (
+            "[method.random_matched]",
+            "[method.random_matched] of toys.toml: 'random_matched' is another of the",
+        ),
+    ],
+)
+def test_a_table_has_no_name_that_something_else_has(cells, table, message):
+    assert refusal(cells, f"{BASE}{table}\n").startswith(message)
+
+
 def test_a_folder_of_images_may_be_written_in_the_suite(cells, tmp_path):
     for name in ("cat", "dog"):
         for part in ("train", "test"):
