@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -18,7 +19,7 @@ from prunebench.identity import at_defaults, change, construct, identity, map_pa
 from prunebench.parts import Backbone, Dataset, Method, Part, Recipe, Selector
 from prunebench.published import cutoffs
 from prunebench.registry import NAME, Registry
-from prunebench.shipped import read_toml, shipped
+from prunebench.shipped import parse_toml, read_toml, shipped
 from prunebench.store import canonical
 from prunebench.tuning import RULES, SEARCHED, Search, held, searches, settled
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PROTOCOL = 1  # bump when rows made before and after may no longer share a table
+SEEDS = 10_000  # a seed is below: more are a slip of the pen
 MATCHED = "random_matched"
 FIELDS = ("name", "side", "on_bad", "cache")  # of a [dataset.NAME] table, beside a family and its path
 MISREAD = "as_printed_probably_from_the_easy_end"  # SUN397; the other reading of the same cutoff counts
@@ -63,8 +65,9 @@ class SuiteFile(BaseModel):
     @field_validator("seeds")
     @classmethod
     def _countable(cls, seeds: int | list[int]) -> int | list[int]:
-        if not seed_list(seeds) or min(seed_list(seeds)) < 0:
-            raise ValueError("seeds are a count from 1, or a list of numbers from 0")
+        ends = [seeds - 1] if isinstance(seeds, int) else [min(seeds, default=-1), max(seeds, default=-1)]
+        if not all(0 <= seed < SEEDS for seed in ends):
+            raise ValueError(f"seeds are a count from 1, or a list of numbers from 0, all below {SEEDS}")
         return seeds
 
     @field_validator("dataset", "method")
@@ -203,7 +206,8 @@ def read(name: str, extending: tuple[Path, ...] = ()) -> Suite:
         if first["type"] == "extra_forbidden":
             raise unknown(f"key in {path.name}", where, SuiteFile.model_fields, "docs/suites.md") from None
         reason = first["msg"].removeprefix("Value error, ")
-        raise PrunebenchError(f"{path.name}: {where}: {reason} (it is {first['input']!r})") from None
+        given = reprlib.repr(first["input"])
+        raise PrunebenchError(f"{path.name}: {where}: {reason} (it is {given})") from None
 
 
 def _extended(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
@@ -272,10 +276,15 @@ class Resolver:
             return found
         if wrong := set(table) - set(METHOD_KEYS):
             raise unknown(f"key of method {name}", min(wrong), METHOD_KEYS, "docs/suites.md")
+        title = table.get("title", name)
+        if not isinstance(title, str):
+            raise PrunebenchError(
+                f"title of method {name!r} in suite {self.suite.name!r} is {title!r}, not text"
+            )
         parts = {kind: self.registry.part(kind, given) for kind, given in table.items() if kind != "title"}
         if "selector" not in parts:
             raise PrunebenchError(f"method {name!r} in suite {self.suite.name!r} needs a selector")
-        return Method(name=name, title=table.get("title", name), **parts)  # type: ignore[arg-type]
+        return Method(name=name, title=title, **parts)  # type: ignore[arg-type]
 
     def check_names(self) -> None:
         """Raise PrunebenchError where a table of the suite has the name of something that is registered."""
@@ -506,6 +515,8 @@ def parse_change(text: str) -> tuple[str, Any]:
     if not equals or not re.fullmatch(r"[\w.+-]+\.\w+", path):
         raise PrunebenchError(f"--set {text!r}: write it as PART.field=value or recipe.field=value")
     try:
-        return path, tomllib.loads(f"value = {value}")["value"]
+        return path, parse_toml(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return path, value
+    except PrunebenchError as error:
+        raise PrunebenchError(f"--set {path}: {error}") from None
