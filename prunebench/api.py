@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import lru_cache
@@ -83,8 +84,8 @@ def run(
     matrix.check_device()
     matrix.fetch()
     making.load_split.cache_clear()  # files may have changed since this process read them
-    if results is not None:
-        remember(suites.read(str(suite)), Path(results))
+    if results is not None and (told := remember(suites.read(str(suite)), Path(results))):
+        warnings.warn(told, stacklevel=2)
     pages = None if results is None else Path(results)
     with redirect_stdout(sys.stderr):
         failures = run_matrix(matrix, learnt(matrix), pages, Engine(workers=workers))

@@ -135,7 +135,8 @@ def run(
     matrix.check_device()
     matrix.fetch()
     remake(matrix, fresh or [])
-    remember(suites.read(suite or "standard"), results)
+    if told := remember(suites.read(suite or "standard"), results):
+        typer.echo(told, err=True)
     engine = Engine(name=executor, workers=workers, stage_timeout=stage_timeout)
     failures = _or_interrupted(lambda: run_matrix(matrix, learnt(matrix), results, engine))
     typer.echo()
@@ -171,10 +172,10 @@ def remake(matrix: Matrix, parts: list[str]) -> None:
 def show_page(name: str, results: Path) -> None:
     """Write the page of a suite and print its accuracy tables."""
     from prunebench import leaderboard
-    from prunebench.pages import page_of
+    from prunebench.pages import page_of, page_path
 
     page = page_of(name, results)
-    path = results / f"{name}.md"
+    path = page_path(name, results)
     replace_file(path, leaderboard.markdown(page).encode(), "--results")
     typer.echo(leaderboard.text(page, only=lambda table: table.title in ("Accuracy", "Reference points")))
     typer.echo(f"\nThe whole page: {path}")
@@ -344,9 +345,8 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Make the markdown page of every suite that has results."""
-    from prunebench import leaderboard as boards
+    from prunebench import pages
     from prunebench import results as rows
-    from prunebench.pages import page_of
 
     names = [Path(suite).stem] if suite else list(rows.suites(results))
     if not names:
@@ -354,21 +354,25 @@ def leaderboard(
             f"no results under {results}/results; run something first, or name --results DIR"
         )
     outdated = []
-    for name in names:
-        path = results / f"{name}.md"
-        made = boards.markdown(page_of(name, results))
+    made, without = pages.made(names, results)
+    for name, page in made.items():
+        path = pages.page_path(name, results)
         if check:
-            if not path.is_file() or path.read_text(encoding="utf-8") != made:
+            if not path.is_file() or path.read_bytes() != page.encode():
                 outdated.append(str(path))
         else:
-            replace_file(path, made.encode(), "--results")
+            replace_file(path, page.encode(), "--results")
             typer.echo(f"wrote {path}")
+    for name, why in without.items():
+        typer.echo(f"no page of {name}: {why}", err=True)
     if outdated:
         raise PrunebenchError(
             f"not up to date: {', '.join(outdated)}; run: prunebench leaderboard --results {results}"
         )
-    if check:
-        typer.echo(f"up to date: {', '.join(str(results / f'{name}.md') for name in names)}")
+    if check and made:
+        typer.echo(f"up to date: {', '.join(str(pages.page_path(name, results)) for name in made)}")
+    if without:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from prunebench import escaping
-from prunebench.results import Result
+from prunebench.results import Failure, Record, Result
 from prunebench.sampling import READ_ALL
 from prunebench.statistics import Summary, summarise
 
@@ -29,10 +30,10 @@ GROUPS = {"none": "no labels", "few": "few labels", "full": "all labels"}
 class Page:
     """What a page is made from: its suite's words, its rows, and what a complete table would hold.
 
-    current: the method_key that follows from the suite today, by (method, dataset, recipe, tuning), or
-    None where that cannot be told; rows of another key are stale. titles: of datasets, by name, where
-    these are not their names. published: what makes the tables of numbers that papers print, beside
-    those of a board.
+    failures: of cells that have no row. current: the method_key that follows from the suite today, by
+    (method, dataset, recipe, tuning), or None where that cannot be told; rows of another key are stale.
+    titles: of datasets, by name, where these are not their names. published: what makes the tables of
+    numbers that papers print, beside those of a board.
     """
 
     suite: str
@@ -41,6 +42,7 @@ class Page:
     ratios: Sequence[int]
     seeds: Sequence[int]
     rows: Sequence[Result]
+    failures: Sequence[Failure] = ()
     current: Mapping[tuple[str, str, str, str], str | None] = field(default_factory=dict)
     complaints: Sequence[str] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +54,7 @@ class Page:
         found: dict[tuple[object, ...], Result] = {}
         return {row.cell for row in self.rows if not found.setdefault(row.cell, row).agrees(row)}
 
-    def stale(self, row: Result) -> bool:
+    def stale(self, row: Record) -> bool:
         """Whether a row was made with other settings than the suite has today."""
         expected = self.current.get((row.method, row.dataset, row.recipe, row.tuning))
         return expected is not None and expected != row.method_key
@@ -91,6 +93,13 @@ class Board:
                 found.setdefault(row.method, []).append(row)
         return list(found.values())
 
+    def failed(self) -> list[Failure]:
+        """Return a failure of each method, references excepted, of which no cell has a row here."""
+        own, there = _shared(self.rows[0]), {row.method for row in self.rows}
+        failures = (one for one in self.page.failures if not (one.reference or self.page.stale(one)))
+        found = {one.method: one for one in failures if _shared(one) == own and one.method not in there}
+        return list(found.values())
+
     @property
     def ratios(self) -> list[int]:
         """The ratios of the columns: the suite's, and any other that methods were run at."""
@@ -98,17 +107,20 @@ class Board:
         return sorted({*self.page.ratios, *extra})
 
 
+def _shared(row: Record) -> tuple[str | int, ...]:
+    return row.dataset, row.recipe, row.repeats, row.tuning, row.protocol_version, row.dataset_hash
+
+
 def boards(page: Page) -> list[Board]:
     """Split the rows that are not stale into boards, in the order in which they first appear."""
     found: dict[tuple[str | int, ...], list[Result]] = {}
     for row in page.rows:
         if not page.stale(row):
-            group = (row.dataset, row.recipe, row.repeats, row.tuning, row.protocol_version, row.dataset_hash)
-            found.setdefault(group, []).append(row)
+            found.setdefault(_shared(row), []).append(row)
     return [Board(page, rows) for rows in found.values()]
 
 
-def label_usage(row: Result) -> str:
+def label_usage(row: Record) -> str:
     """Return the group a method is shown in: none, few or full, by the labels bought before selection."""
     return "none" if row.annotation == 0 else "full" if row.annotation == 1 else "few"
 
@@ -154,6 +166,9 @@ def accuracy_table(board: Board) -> Table:
             text = show(at(rows, ratio), page, lambda row: row.accuracy)
             cells.append(marks[ratio].get(rows[0].method, "{}").format(text))
         body.append([rows[0].title, GROUPS[label_usage(rows[0])], *cells])
+    holes = [GAP] * len(board.ratios)
+    body += [[one.title, GROUPS[label_usage(one)], *holes] for one in board.failed()]
+    body.sort(key=lambda line: list(GROUPS.values()).index(line[1]))
     for rows in board.methods(reference=True):
         if rows[0].beside is None and len({row.ratio for row in rows}) > 1:
             cells = [show(at(rows, ratio), page, lambda row: row.accuracy) for ratio in board.ratios]
@@ -407,6 +422,15 @@ def conflicts(page: Page) -> list[str]:
     return lines
 
 
+def failure_lines(page: Page) -> list[str]:
+    """Return a line for each reason for which cells of a method failed."""
+    found = Counter((one.method, one.dataset, one.failed) for one in page.failures if not page.stale(one))
+    return [
+        f"failed: {count} cell(s) of {method} on {dataset}: {why}"
+        for (method, dataset, why), count in sorted(found.items())
+    ]
+
+
 def stale_lines(page: Page) -> list[str]:
     """Return a line for each method whose rows were made with other settings than the suite's."""
     found: dict[tuple[str, str, str], list[Result]] = {}
@@ -483,7 +507,7 @@ def _marked(cell: str) -> str:
 
 def remarks(page: Page) -> list[str]:
     """Return a line for whatever keeps rows from the tables, or makes them doubtful."""
-    return [*conflicts(page), *stale_lines(page), *page.complaints]
+    return [*conflicts(page), *failure_lines(page), *stale_lines(page), *page.complaints]
 
 
 def text(page: Page, *, only: Callable[[Table], bool] = lambda table: True) -> str:

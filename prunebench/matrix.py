@@ -14,7 +14,7 @@ from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.identity import map_parts
 from prunebench.parts import Backbone, Labeler, Part
 from prunebench.registry import load
-from prunebench.results import Result
+from prunebench.results import Failure, Result
 from prunebench.stages import Graph, Job, Stage, dataset_key
 from prunebench.store import Store
 from prunebench.suite import PROTOCOL, Cell
@@ -168,28 +168,15 @@ class Matrix:
         subset = self.store.read(subset_stage.key, Subset)
         selection, total = self._labels(cell, subset)
         seconds, gpu_seconds = self._seconds(target)
-        beside, labeler = cell.method.beside, cell.method.labeler
+        labeler = cell.method.labeler
         judged = self.graph.qualities[cell]
         quality = self.store.read(judged.key, Quality) if judged else None
         tuned_on, tuned = self._tuned(cell)
         return Result(
-            suite=cell.suite,
-            method=cell.method.name,
-            title=cell.method.title,
-            reference=cell.method.reference,
-            beside=beside.name if beside else None,
-            method_key=cell.method_key,
-            dataset=cell.dataset.name,
-            dataset_hash=target.root,
-            recipe=cell.recipe_name,
-            repeats=cell.repeats,
-            tuning=cell.tuning,
+            **self._record(cell),
             tuned_on=tuned_on,
             tuned=tuned,
             trials=sum(stage.kind == "validation" for stage in target.ancestors()) if tuned else 0,
-            changes=dict(cell.changes),
-            ratio=cell.ratio,
-            seed=cell.seed,
             accuracy=accuracy.accuracy,
             best_accuracy=accuracy.best_accuracy,
             balanced_accuracy=accuracy.balanced_accuracy,
@@ -198,7 +185,6 @@ class Matrix:
             kept=len(subset),
             kept_per_class=accuracy.kept_per_class,
             lost_classes=accuracy.kept_per_class.count(0),
-            annotation=cell.method.annotation,
             label_draw=labeler.sampling if labeler and 0 < labeler.annotation < 1 else None,
             labels_selection=selection,
             labels_training=len(subset) if cell.method.final == "truth" else 0,
@@ -213,11 +199,36 @@ class Matrix:
             device_name=manifest["device_name"],
             subset_key=subset_stage.key,
             accuracy_key=target.key,
-            protocol_version=PROTOCOL,
             versions=manifest["versions"],
             commit=manifest["commit"],
             date=manifest["made"],
         )
+
+    def failure(self, cell: Cell, why: str) -> Failure:
+        """Return what is on record of a cell that failed."""
+        return Failure(**self._record(cell), failed=why)
+
+    def _record(self, cell: Cell) -> dict[str, Any]:
+        """Return what a cell is, as every record of it tells."""
+        method, beside = cell.method, cell.method.beside
+        return {
+            "suite": cell.suite,
+            "method": method.name,
+            "title": method.title,
+            "reference": method.reference,
+            "beside": beside.name if beside else None,
+            "method_key": cell.method_key,
+            "dataset": cell.dataset.name,
+            "dataset_hash": self.graph.roots[cell.dataset.name],
+            "recipe": cell.recipe_name,
+            "repeats": cell.repeats,
+            "tuning": cell.tuning,
+            "changes": dict(cell.changes),
+            "ratio": cell.ratio,
+            "seed": cell.seed,
+            "annotation": method.annotation,
+            "protocol_version": PROTOCOL,
+        }
 
     def _tuned(self, cell: Cell) -> tuple[str, dict[str, float]]:
         """Return what the tuned fields of a cell were chosen by, and their values."""

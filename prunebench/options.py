@@ -74,14 +74,14 @@ def numbers(option: str, text: str | None, limit: int) -> list[int] | None:
     words = split(text)
     if words is None:
         return None
-    if not words or not all(word.isdigit() and int(word) < limit for word in words):
+    if not words or not all(re.fullmatch(r"[0-9]{1,9}", word) and int(word) < limit for word in words):
         raise PrunebenchError(f"{option} {text!r}: expected whole numbers from 0 to {limit - 1}, with commas")
     return [int(word) for word in words]
 
 
 def listed(option: str, text: str | None) -> list[int] | None:
     """Return the numbers of --seeds: a single one is a count, unless a comma follows it."""
-    found = numbers(option, text, 10_000)
+    found = numbers(option, text, suites.SEEDS)
     return list(range(found[0])) if found and text and "," not in text else found
 
 

@@ -2,33 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from prunebench import comparison, results, suite
+from prunebench.errors import PrunebenchError
 from prunebench.files import replace_file
-from prunebench.leaderboard import Page
+from prunebench.leaderboard import Page, markdown
 from prunebench.registry import load
-from prunebench.shipped import shipped
 from prunebench.suite import Suite, SuiteFile
 
 
-def remember(chosen: Suite, folder: Path) -> None:
-    """Keep a suite that is not shipped beside its rows, so that its page can always be made again."""
-    if chosen.path.parent != shipped():
-        content = chosen.file.model_dump_json(indent=1, exclude_unset=True) + "\n"
-        replace_file(_remembered(chosen.name, folder), content.encode(), "--results")
+def remember(chosen: Suite, folder: Path) -> str | None:
+    """Keep a suite that is not shipped beside its rows, so that its page can always be made again.
+
+    Return a line where rows of a suite of that name and another title are there already. Raise
+    PrunebenchError where the suite cannot be written, or its page.
+    """
+    page = page_path(chosen.name, folder)
+    if page.is_dir():
+        raise PrunebenchError(f"cannot write the page {page}: it is a folder; choose another --results")
+    if suite.is_shipped(chosen.path):
+        return None
+    path, title = _remembered(chosen.name, folder), chosen.file.title
+    try:
+        before = suite_of(chosen.name, folder).file.title
+    except PrunebenchError:  # there is none, or none that can be read
+        before = title
+    content = chosen.file.model_dump_json(indent=1, exclude_unset=True) + "\n"
+    replace_file(path, content.encode(), "--results")
+    if before == title:
+        return None
+    return (
+        f"{path.parent} has rows of another suite {chosen.name!r}, titled {before!r}: they share a page with "
+        f"those of {title!r}; another name of the file or another --results keeps them apart"
+    )
 
 
 def _remembered(name: str, folder: Path) -> Path:
     return folder / "results" / name / "suite.json"
 
 
+def page_path(name: str, folder: Path) -> Path:
+    """Return where the page of suite `name` is."""
+    return folder / f"{name}.md"
+
+
 def suite_of(name: str, folder: Path) -> Suite:
-    """Return the suite whose rows are in `folder`: the one kept beside them, or else the shipped one."""
+    """Return the suite whose rows are in `folder`: the one kept beside them, or else the shipped one.
+
+    Raise PrunebenchError where there is neither, or the one kept there cannot be read.
+    """
     path = _remembered(name, folder)
-    if path.is_file():
-        return Suite(name, SuiteFile.model_validate_json(path.read_text(encoding="utf-8")), path)
-    return suite.read(name)
+    if not path.exists():
+        return suite.read(name)
+    try:
+        return Suite(name, SuiteFile.model_validate_json(path.read_bytes()), path)
+    except (OSError, ValidationError):
+        raise PrunebenchError(
+            f"{path}, which says what suite {name!r} is, is damaged; delete it and run the suite again"
+        ) from None
+
+
+def made(names: Iterable[str], folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the pages of suites as markdown, and of those that have none why not, both by name."""
+    pages, without = {}, {}
+    for name in names:
+        try:
+            pages[name] = markdown(page_of(name, folder))
+        except PrunebenchError as error:
+            without[name] = str(error)
+    return pages, without
 
 
 def page_of(name: str, folder: Path) -> Page:
@@ -36,7 +82,7 @@ def page_of(name: str, folder: Path) -> Page:
 
     Raise PrunebenchError where there is neither a shipped suite of that name nor one beside the rows.
     """
-    rows, complaints = results.read(folder, name)
+    found = results.read_all(folder, name)
     chosen = suite_of(name, folder)
     file = chosen.file
     return Page(
@@ -46,7 +92,7 @@ def page_of(name: str, folder: Path) -> Page:
         ratios=file.ratios,
         seeds=suite.seed_list(file.seeds),
         rows=sorted(
-            rows,
+            found.rows,
             key=lambda row: (
                 _place(row.dataset, file.datasets),
                 _place(row.method, [*file.methods, *file.references]),
@@ -54,9 +100,10 @@ def page_of(name: str, folder: Path) -> Page:
                 row.seed,
             ),
         ),
-        current=suite.current_keys(rows, chosen, load()),
+        failures=found.failures,
+        current=suite.current_keys([*found.rows, *found.failures], chosen, load()),
         titles=load().titles(),
-        complaints=complaints,
+        complaints=found.complaints,
         published=comparison.tables,
     )
 

@@ -33,6 +33,7 @@ KINDS: dict[str, type] = {
     "selectors": Selector,
     "methods": Method,
 }
+PARTS = ("backbone", "labeler", "scorer", "selector")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 
@@ -93,14 +94,14 @@ class Registry:
 
     def part(self, kind: str, given: str | Mapping[str, Any]) -> Part:
         """Make a part from its name, or from {part = NAME, FIELD = VALUE, ...}, as TOML spells it."""
-        values: dict[str, Any] = {"part": given} if isinstance(given, str) else dict(given)
-        if "part" not in values:
+        values: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {"part": given}
+        if not isinstance(values.get("part"), str):
             raise PrunebenchError(f"a {kind} is written as a name or as {{part = NAME, ...}}, not {given!r}")
         name = values.pop("part")
         cls = self.get(f"{kind}s", name)
         for field_name, value in values.items():
-            if isinstance(value, Mapping):
-                values[field_name] = self.part(value.get("kind", field_name), _without(value, "kind"))
+            if isinstance(value, Mapping) and (held := value.get("kind", field_name)) in PARTS:
+                values[field_name] = self.part(held, _without(value, "kind"))
         return self._constructed(cls, values)
 
     def rebuild(self, identity: Mapping[str, Any]) -> Part:
@@ -137,6 +138,8 @@ class Registry:
                 return construct(type(base), given, f"dataset {base.name}")
             cls = self.get("datasets", values.pop("family"))
             return construct(cls, values, f"dataset {values.get('name')}")  # type: ignore[no-any-return]
+        if not isinstance(spec, str):
+            raise PrunebenchError(f"a dataset is written as its name, not {spec!r}")
         family, colon, rest = spec.partition(":")
         found = self.get("datasets", family)
         if not isinstance(found, type):

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,22 +26,13 @@ LONGEST_NAME = 200  # bytes of a file name; most systems take 255
 OPTION = "--results"  # what chooses where rows are
 BOM = b"\xef\xbb\xbf"  # some editors put it before the first line
 GPU_TOLERANCE = 0.3  # percentage points within which two GPU runs of one cell agree
-Said = tuple[float, str]
+Said = tuple[float, str] | str  # accuracy and device, or why there is none
 Index = dict[tuple[Any, ...], list[Said]]  # what the rows of each cell say
 Stamp = tuple[int, int, int] | None  # size, time and number of a file, None where there is none
 
 
-class Result(BaseModel):
-    """One finished cell. Accuracies are percentages on the clean test split, of the last epoch.
-
-    changes: those of --set that concern this method or the recipe; what others were changed by is not here.
-    tuned_on: what the values in `tuned` were chosen by, in `trials` trainings (0 where they were printed).
-    labels_selection: true labels handed out before the selection; labels_training: images kept, 0 where
-    the network that is tested did not train on true labels; labels_total: their union, which is what the
-    subset cost in labels. quality, labels_per_class: of guessed labels (see `prunebench.quality.measure`),
-    empty where nothing was guessed. seconds: by stage, as if this cell had been run alone; gpu_seconds:
-    the part of them spent on a GPU. Keys name artefacts in the store that made the row.
-    """
+class Record(BaseModel):
+    """What became of one cell, finished or failed: what it is, whatever that was."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,12 +47,57 @@ class Result(BaseModel):
     recipe: str
     repeats: str
     tuning: str
-    tuned_on: str = "nothing"
-    tuned: dict[str, float] = {}
-    trials: int = 0
     changes: dict[str, Any] = {}
     ratio: int = Field(ge=0, le=99)
     seed: int = Field(ge=0)
+    annotation: float
+    protocol_version: int
+
+    @property
+    def cell(self) -> tuple[Any, ...]:
+        """What this is a result of: rows of one cell must agree."""
+        return (
+            self.suite,
+            self.method,
+            self.method_key,
+            self.dataset,
+            self.dataset_hash,
+            self.ratio,
+            self.seed,
+        )
+
+    @property
+    def said(self) -> Said:
+        """What becomes of the cell, as far as records of one cell are compared."""
+        raise NotImplementedError
+
+
+class Failure(Record):
+    """A cell that could not be finished, and why; of no account once the cell has a row."""
+
+    failed: str
+
+    @property
+    def said(self) -> Said:
+        """Why it failed."""
+        return self.failed
+
+
+class Result(Record):
+    """One finished cell. Accuracies are percentages on the clean test split, of the last epoch.
+
+    changes: those of --set that concern this method or the recipe; what others were changed by is not here.
+    tuned_on: what the values in `tuned` were chosen by, in `trials` trainings (0 where they were printed).
+    labels_selection: true labels handed out before the selection; labels_training: images kept, 0 where
+    the network that is tested did not train on true labels; labels_total: their union, which is what the
+    subset cost in labels. quality, labels_per_class: of guessed labels (see `prunebench.quality.measure`),
+    empty where nothing was guessed. seconds: by stage, as if this cell had been run alone; gpu_seconds:
+    the part of them spent on a GPU. Keys name artefacts in the store that made the row.
+    """
+
+    tuned_on: str = "nothing"
+    tuned: dict[str, float] = {}
+    trials: int = 0
     accuracy: float = Field(ge=0, le=100)
     best_accuracy: float = Field(ge=0, le=100, description="oracle: the best epoch on the test split")
     balanced_accuracy: float = Field(ge=0, le=100)
@@ -70,7 +106,6 @@ class Result(BaseModel):
     kept: int
     kept_per_class: list[int]
     lost_classes: int
-    annotation: float
     label_draw: str | None
     labels_selection: int
     labels_training: int
@@ -85,24 +120,10 @@ class Result(BaseModel):
     device_name: str
     subset_key: str
     accuracy_key: str
-    protocol_version: int
     versions: dict[str, str]
     commit: str | None
     date: str
     supersedes: str | None = None
-
-    @property
-    def cell(self) -> tuple[Any, ...]:
-        """What this row is a result of: rows of one cell must agree."""
-        return (
-            self.suite,
-            self.method,
-            self.method_key,
-            self.dataset,
-            self.dataset_hash,
-            self.ratio,
-            self.seed,
-        )
 
     @property
     def id(self) -> str:
@@ -120,11 +141,13 @@ class Result(BaseModel):
 
 
 def _agree(one: Said, other: Said) -> bool:
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
     tolerance = GPU_TOLERANCE if "cuda" in (one[1], other[1]) else 0.0
     return abs(one[0] - other[0]) <= tolerance
 
 
-def path_of(folder: Path, row: Result) -> Path:
+def path_of(folder: Path, row: Record) -> Path:
     """Return the file that holds the rows of one method on one dataset."""
     return rows_path(folder, row.suite, row.dataset, row.method)
 
@@ -155,8 +178,10 @@ class Journal:
         self._lock = FileLock(folder / "results" / ".lock")
         self._files: dict[Path, tuple[Stamp, Index]] = {}
 
-    def append(self, row: Result) -> bool:
-        """Add a row, unless its cell already has one that agrees; return whether it was added.
+    def append(self, row: Record) -> bool:
+        """Add a row or a failure; return whether it was added.
+
+        A row is not where its cell has one that agrees, a failure where it has a row or failed so before.
 
         Damaged lines of its file are set aside in a file beside it. Raise PrunebenchError where the row
         cannot be written.
@@ -166,7 +191,7 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             with self._lock:
                 index = self._index(path)
-                if any(_agree(row.said, said) for said in index.get(row.cell, [])):
+                if any(_settles(said, row) for said in index.get(row.cell, [])):
                     return False
                 with path.open("ab") as file:
                     file.write(line(row.model_dump()))
@@ -186,10 +211,16 @@ class Journal:
             if lines.damaged or lines.unended:
                 replace_file(path, b"".join(lines.good), OPTION)
             index: Index = {}
-            for row in lines.rows:
+            for row in (*lines.rows, *lines.failures):
                 index.setdefault(row.cell, []).append(row.said)
             self._files[path] = _stamp(path), index
         return self._files[path][1]
+
+
+def _settles(said: Said, record: Record) -> bool:
+    """Whether what is on record of a cell makes another record of it needless."""
+    finished = not isinstance(said, str)
+    return (finished and isinstance(record, Failure)) or _agree(said, record.said)
 
 
 def _stamp(path: Path) -> Stamp:
@@ -209,34 +240,39 @@ def _check(values: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(values).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lines:
     """The lines of a file of rows, each with its end.
 
-    good: those whose checksum fits. rows: what they say, `newer` of them excepted, which this version cannot
-    read. damaged: all others. unended: whether the last line lacked its end.
+    good: those whose checksum fits. rows, failures: what they say, `newer` of them excepted, which this
+    version cannot read. damaged: all others. unended: whether the last line lacked its end.
     """
 
-    rows: list[Result]
-    good: list[bytes]
-    newer: int
-    damaged: list[bytes]
-    unended: bool
+    rows: list[Result] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    good: list[bytes] = field(default_factory=list)
+    newer: int = 0
+    damaged: list[bytes] = field(default_factory=list)
+    unended: bool = False
 
 
 def read_file(path: Path) -> Lines:
     """Return the lines of a file of rows; none where it does not exist."""
     content = _content(path)
-    rows: list[Result] = []
-    good: list[bytes] = []
-    damaged: list[bytes] = []
+    lines = Lines(unended=content[-1:] not in (b"", b"\n"))
     for text in content.removeprefix(BOM).splitlines():  # of bytes: at line feeds and carriage returns alone
-        if text.strip():
-            values = _checked(text)
-            (good if values is not None else damaged).append(text + b"\n")
-            if values is not None and (row := _row(values)) is not None:
-                rows.append(row)
-    return Lines(rows, good, len(good) - len(rows), damaged, content[-1:] not in (b"", b"\n"))
+        if not text.strip():
+            continue
+        values = _checked(text)
+        (lines.damaged if values is None else lines.good).append(text + b"\n")
+        try:
+            if values and "failed" in values:
+                lines.failures.append(Failure.model_validate(values))
+            elif values:
+                lines.rows.append(Result.model_validate(values))
+        except ValidationError:
+            lines.newer += 1
+    return lines
 
 
 def _content(path: Path) -> bytes:
@@ -259,26 +295,37 @@ def _checked(text: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _row(values: dict[str, Any]) -> Result | None:
-    try:
-        return Result.model_validate(values)
-    except ValidationError:
-        return None
-
-
 def read(folder: Path, suite: str) -> tuple[list[Result], list[str]]:
     """Return all rows of a suite that no later row supersedes, and a line for each file with other lines."""
-    rows: list[Result] = []
-    complaints = []
+    found = read_all(folder, suite)
+    return found.rows, found.complaints
+
+
+@dataclass
+class Records:
+    """All that is on record of a suite: rows, failures of cells without one, and what cannot be read."""
+
+    rows: list[Result] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+
+def read_all(folder: Path, suite: str) -> Records:
+    """Return what is on record of a suite, without rows that a later one supersedes."""
+    found = Records()
     for path in sorted((folder / "results" / suite).glob("*/*.jsonl")):
-        lines = read_file(path)
-        rows += lines.rows
-        if lines.damaged:
-            complaints.append(f"{path}: {len(lines.damaged)} damaged line(s) left out; run their cells again")
+        lines, name = read_file(path), path.relative_to(folder)
+        found.rows += lines.rows
+        found.failures += lines.failures
+        if damaged := len(lines.damaged):
+            found.complaints.append(f"{name}: {damaged} damaged line(s) left out; run their cells again")
         if lines.newer:
-            complaints.append(f"{path}: {lines.newer} row(s) of a newer version of prunebench left out")
-    superseded = {row.supersedes for row in rows} - {None}
-    return [row for row in rows if not superseded or row.id not in superseded], complaints
+            found.complaints.append(f"{name}: {lines.newer} row(s) of a newer version of prunebench left out")
+    if superseded := {row.supersedes for row in found.rows} - {None}:
+        found.rows = [row for row in found.rows if row.id not in superseded]
+    finished = {row.cell for row in found.rows}
+    found.failures = [failure for failure in found.failures if failure.cell not in finished]
+    return found
 
 
 def suites(folder: Path) -> Iterator[str]:

@@ -44,7 +44,11 @@ def run_matrix(
             work.live.line(cell_line(cell, row, place, len(matrix.cells), row.accuracy_key in work.made))
 
         failures = matrix.run(work.executor, work.needed, work.stage_made, cell_done)
-    return {cell.name: explained(error) for cell, error in failures.items()}
+    why = {cell: explained(error) for cell, error in failures.items()}
+    if journal is not None:
+        for cell, reason in why.items():
+            journal.append(matrix.failure(cell, reason))
+    return {cell.name: reason for cell, reason in why.items()}
 
 
 def make_labels(matrix: Matrix, forecast: Forecast, engine: Engine = ENGINE) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -18,15 +19,16 @@ from prunebench.identity import at_defaults, change, construct, identity, map_pa
 from prunebench.parts import Backbone, Dataset, Labeler, Method, Part, Recipe, Selector
 from prunebench.published import cutoffs
 from prunebench.registry import NAME, Registry
-from prunebench.shipped import read_toml, shipped
+from prunebench.shipped import parse_toml, read_toml, shipped
 from prunebench.store import canonical
 from prunebench.tuning import RULES, SEARCHED, Search, held, searches, settled
 
 if TYPE_CHECKING:
-    from prunebench.results import Result
+    from prunebench.results import Record
 
 T = TypeVar("T")
 PROTOCOL = 1  # bump when rows made before and after may no longer share a table
+SEEDS = 10_000  # a seed is below: more are a slip of the pen
 MATCHED = "random_matched"
 FIELDS = ("name", "side", "on_bad", "cache")  # of a [dataset.NAME] table, beside a family and its path
 MISREAD = "as_printed_probably_from_the_easy_end"  # SUN397; the other reading of the same cutoff counts
@@ -64,8 +66,9 @@ class SuiteFile(BaseModel):
     @field_validator("seeds")
     @classmethod
     def _countable(cls, seeds: int | list[int]) -> int | list[int]:
-        if not seed_list(seeds) or min(seed_list(seeds)) < 0:
-            raise ValueError("seeds are a count from 1, or a list of numbers from 0")
+        ends = [seeds - 1] if isinstance(seeds, int) else [min(seeds, default=-1), max(seeds, default=-1)]
+        if not all(0 <= seed < SEEDS for seed in ends):
+            raise ValueError(f"seeds are a count from 1, or a list of numbers from 0, all below {SEEDS}")
         return seeds
 
     @field_validator("dataset", "method")
@@ -173,6 +176,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in shipped().glob("*.toml") if path.stem not in ("recipes", "claims"))
 
 
+def is_shipped(path: Path) -> bool:
+    """Whether a suite file is one of those that come with prunebench."""
+    return path.resolve().parent == shipped().resolve()
+
+
 def read(name: str, extending: tuple[Path, ...] = ()) -> Suite:
     """Read a shipped suite by name, or one of the user's by the path of its .toml file.
 
@@ -183,6 +191,11 @@ def read(name: str, extending: tuple[Path, ...] = ()) -> Suite:
         if name.endswith(".toml"):
             raise PrunebenchError(f"suite file {name} does not exist. Shipped suites: {', '.join(names())}")
         raise unknown("suite", name, names(), "prunebench list suites")
+    if not extending and path.stem in names() and not is_shipped(path):
+        raise PrunebenchError(
+            f"suite file {name}: {path.stem!r} is a shipped suite, and results are filed by name; "
+            "rename the file"
+        )
     chain = (*extending, path.resolve())
     if path.resolve() in extending:
         raise PrunebenchError(f"{path.name} extends itself: {' -> '.join(file.name for file in chain)}")
@@ -194,7 +207,8 @@ def read(name: str, extending: tuple[Path, ...] = ()) -> Suite:
         if first["type"] == "extra_forbidden":
             raise unknown(f"key in {path.name}", where, SuiteFile.model_fields, "docs/suites.md") from None
         reason = first["msg"].removeprefix("Value error, ")
-        raise PrunebenchError(f"{path.name}: {where}: {reason} (it is {first['input']!r})") from None
+        given = reprlib.repr(first["input"])
+        raise PrunebenchError(f"{path.name}: {where}: {reason} (it is {given})") from None
 
 
 def _extended(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
@@ -263,10 +277,27 @@ class Resolver:
             return found
         if wrong := set(table) - set(METHOD_KEYS):
             raise unknown(f"key of method {name}", min(wrong), METHOD_KEYS, "docs/suites.md")
+        title = table.get("title", name)
+        if not isinstance(title, str):
+            raise PrunebenchError(
+                f"title of method {name!r} in suite {self.suite.name!r} is {title!r}, not text"
+            )
         parts = {kind: self.registry.part(kind, given) for kind, given in table.items() if kind != "title"}
         if "selector" not in parts:
             raise PrunebenchError(f"method {name!r} in suite {self.suite.name!r} needs a selector")
-        return Method(name=name, title=table.get("title", name), **parts)  # type: ignore[arg-type]
+        return Method(name=name, title=title, **parts)  # type: ignore[arg-type]
+
+    def check_names(self) -> None:
+        """Raise PrunebenchError where a table of the suite has the name of something that is registered."""
+        tables = {"methods": self.suite.file.method, "datasets": self.suite.file.dataset}
+        for kind, own in tables.items():
+            for name in own:
+                if name in self.registry.found[kind] or name == MATCHED:
+                    table = f"[{kind.removesuffix('s')}.{name}]"
+                    raise PrunebenchError(
+                        f"{table} of {self.suite.path.name}: {name!r} is another of the {kind} already; "
+                        f"choose another name. See: prunebench list {kind}"
+                    )
 
     def check_grids(self) -> None:
         """Raise PrunebenchError where the suite has grids for a part that is none."""
@@ -378,6 +409,7 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
     tuning = filters.tuning or file.tuning
     if tuning not in RULES:
         raise unknown("tuning rule", tuning, RULES, "docs/suites.md")
+    resolver.check_names()
     resolver.check_grids()
     found: list[Cell] = []
     for dataset_name in filters.datasets or file.datasets:
@@ -454,7 +486,7 @@ def _check_changes(filters: Filters, found: list[Cell]) -> None:
 
 
 def current_keys(
-    rows: Iterable[Result], suite: Suite, registry: Registry
+    rows: Iterable[Record], suite: Suite, registry: Registry
 ) -> dict[tuple[str, str, str, str], str | None]:
     """Return the method_key that follows from a suite today, by (method, dataset, recipe, tuning) of rows.
 
@@ -490,6 +522,8 @@ def parse_change(text: str) -> tuple[str, Any]:
     if not equals or not re.fullmatch(r"[\w.+-]+\.\w+", path):
         raise PrunebenchError(f"--set {text!r}: write it as PART.field=value or recipe.field=value")
     try:
-        return path, tomllib.loads(f"value = {value}")["value"]
+        return path, parse_toml(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return path, value
+    except PrunebenchError as error:
+        raise PrunebenchError(f"--set {path}: {error}") from None

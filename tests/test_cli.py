@@ -122,14 +122,15 @@ def test_fresh_makes_a_part_anew_with_what_follows(run):
     assert [line.endswith("stored") for line in sorted(cells(told.out))] == [False, False, True, True]
 
 
-def test_a_changed_suite_leaves_old_rows_stale(run, cli, suite_file):
-    run()
-    path = suite_file(more='[method.random]\nselector = {part = "random", stream = 3}\n')
-    told = cli(f"run --suite {path} --workers 0 --methods el2n_supervised")
-    assert "stale: 2 row(s) of random on toy were made with other settings and are left out" in told.out
+def test_a_changed_suite_leaves_old_rows_stale(cli, toy, suite_file):
+    path = suite_file(more='[method.mine]\nselector = {part = "random", stream = 2}\n')
+    cli(f"run --suite {path} --workers 0 --methods mine")
+    suite_file(more='[method.mine]\nselector = {part = "random", stream = 3}\n')
+    told = cli(f"run --suite {path} --workers 0 --methods random")
+    assert "stale: 2 row(s) of mine on toy were made with other settings and are left out" in told.out
 
 
-def test_a_failed_cell_is_told_and_the_others_are_done(run, offer):
+def test_a_failed_cell_is_told_and_the_others_are_done(run, offer, tmp_path):
     @dataclass(frozen=True, kw_only=True)
     class Moody(Selector):
         name = "moody"
@@ -142,7 +143,10 @@ def test_a_failed_cell_is_told_and_the_others_are_done(run, offer):
     assert told.code == 1
     assert told.err == "failed: moody toy 50% seed 0: ValueError: not today\n"
     assert [line.split()[1] for line in cells(told.out)] == ["random"]
-    assert "Moody" not in told.out
+    page = (tmp_path / "leaderboard" / "toys.md").read_text()
+    (line,) = (line for line in page.splitlines() if line.startswith("| Moody "))
+    assert [cell.strip() for cell in line.split("|")] == ["", "Moody", "no labels", "·", ""]
+    assert "- failed: 1 cell(s) of moody on toy: ValueError: not today" in page
 
 
 @pytest.mark.parametrize("line", ["run", "plan"])

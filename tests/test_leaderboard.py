@@ -5,6 +5,7 @@ import pytest
 from prunebench import leaderboard
 from prunebench.leaderboard import Page, accuracy_table, boards, equal_labels_table, markdown
 from prunebench.registry import load
+from prunebench.results import Failure, Record
 from prunebench.statistics import summarise
 
 
@@ -34,6 +35,31 @@ FEW = {"annotation": 0.1, "labels_selection": 6, "labels_total": 35}
 
 
 # Numbers
+
+
+def failure(row, **values):
+    known = row(**values).model_dump()
+    return Failure(**{name: known[name] for name in Record.model_fields}, failed="diverged at step 3")
+
+
+def test_a_method_that_failed_is_a_hole_and_never_absent(page, row):
+    few, full = ({"method": name, "annotation": share} for name, share in (("semi", 0.1), ("dual", 1.0)))
+    failures = [failure(row, **full, seed=0), failure(row, **full, seed=1), failure(row, **few)]
+    found = page(*BOTH, ("semi", 50, 0, 70.0, FEW), failures=failures)
+    assert body(found)[2:] == [
+        ["Semi", "few labels", "·", "70.0 (1 of 2 seeds)"],  # what it has speaks for itself
+        ["Dual", "all labels", "·", "·"],
+    ]
+    assert leaderboard.remarks(found) == [
+        "failed: 2 cell(s) of dual on toy: diverged at step 3",
+        "failed: 1 cell(s) of semi on toy: diverged at step 3",
+    ]
+
+
+def test_a_failure_of_other_settings_leaves_no_hole(page, row):
+    current = {("dual", "toy", "tiny", "default"): "other"}
+    found = page(*BOTH, failures=[failure(row, method="dual")], current=current)
+    assert len(body(found)) == 2 and leaderboard.remarks(found) == []
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from prunebench import results
 from prunebench.errors import PrunebenchError
-from prunebench.results import Journal, path_of, read, read_file
+from prunebench.results import Failure, Journal, Record, path_of, read, read_all, read_file
 
 
 def rows(folder):
@@ -76,7 +76,9 @@ def test_a_torn_last_line_loses_that_row_alone_and_goes_with_the_next(row, tmp_p
     for length in range(len(whole) + 1, len(both) - 1, 23):
         path.write_bytes(both[:length])
         assert [found.seed for found in rows(tmp_path)] == [0]
-        assert read(tmp_path, "toys")[1] == [f"{path}: 1 damaged line(s) left out; run their cells again"]
+        assert read(tmp_path, "toys")[1] == [
+            f"{path.relative_to(tmp_path)}: 1 damaged line(s) left out; run their cells again"
+        ]
         append(tmp_path, row(seed=2))
         assert [found.seed for found in rows(tmp_path)] == [0, 2]
         assert read(tmp_path, "toys")[1] == []
@@ -127,6 +129,24 @@ def test_a_file_is_read_once_however_many_rows_come(row, tmp_path, monkeypatch):
     assert len(read) == 1
 
 
+def test_a_failure_is_on_record_once_and_until_its_cell_has_a_row(row, tmp_path):
+    journal = Journal(tmp_path)
+    assert [journal.append(failure(row, why)) for why in ("diverged", "diverged", "out of memory")] == [
+        True,
+        False,
+        True,
+    ]
+    assert [one.failed for one in read_all(tmp_path, "toys").failures] == ["diverged", "out of memory"]
+    assert journal.append(row())
+    assert read_all(tmp_path, "toys").failures == []
+    assert not Journal(tmp_path).append(failure(row, "again"))
+
+
+def failure(row, why, **values):
+    known = row(**values).model_dump()
+    return Failure(**{name: known[name] for name in Record.model_fields}, failed=why)
+
+
 @pytest.mark.parametrize(
     "edit",
     [lambda text: b"\xef\xbb\xbf" + text, lambda text: text.replace(b"\n", b"\r\n")],
@@ -149,8 +169,8 @@ def test_a_row_of_a_newer_version_is_kept_and_named_so(row, tmp_path):
     path.write_bytes(newer + path.read_bytes() + b"torn")
     assert [found.seed for found in rows(tmp_path)] == [1]
     assert read(tmp_path, "toys")[1] == [
-        f"{path}: 1 damaged line(s) left out; run their cells again",
-        f"{path}: 1 row(s) of a newer version of prunebench left out",
+        f"{path.relative_to(tmp_path)}: 1 damaged line(s) left out; run their cells again",
+        f"{path.relative_to(tmp_path)}: 1 row(s) of a newer version of prunebench left out",
     ]
     append(tmp_path, row(seed=2))
     assert path.read_bytes().startswith(newer)

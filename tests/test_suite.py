@@ -29,6 +29,9 @@ recipe = "tiny"
 """
 
 
+SEEDS = "toys.toml: seeds: seeds are a count from 1, or a list of numbers from 0, all below 10000"
+
+
 @pytest.fixture
 def cells(suite_file):
     """cells(text, methods=..., ...) reads a suite and returns its cells under these filters."""
@@ -71,8 +74,12 @@ def test_the_cells_of_a_suite_in_the_order_of_its_lists(cells):
         ("recipe = 1", "toys.toml: recipe.str: Input should be a valid string (it is 1)"),
         ('ratios = ["30"]', "toys.toml: ratios.0: Input should be a valid integer (it is '30')"),
         ("ratios = [100]", "toys.toml: ratios: 100 is no percentage pruned: 0 to 99 (it is [100])"),
-        ("seeds = 0", "toys.toml: seeds: seeds are a count from 1, or a list of numbers from 0 (it is 0)"),
-        ("seeds = [-1]", "toys.toml: seeds: seeds are a count from 1, or a list of numbers from 0 (it is"),
+        ("seeds = 0", f"{SEEDS} (it is 0)"),
+        ("seeds = []", f"{SEEDS} (it is [])"),
+        ("seeds = [0, -1]", f"{SEEDS} (it is [0, -1])"),
+        ("seeds = 1000000", f"{SEEDS} (it is 1000000)"),
+        ("seeds = [0, 10000]", f"{SEEDS} (it is [0, 10000])"),
+        ("title = 3", "toys.toml: title: Input should be a valid string (it is 3)"),
         ('repeats = "all"', "toys.toml: repeats: Input should be 'pipeline' or 'training' (it is 'all')"),
         ('[method."a/b"]', "toys.toml: method: 'a/b' cannot be a name"),
         ('[dataset."../x"]', "toys.toml: dataset: '../x' cannot be a name"),
@@ -86,6 +93,23 @@ def test_a_mistake_is_named_with_its_key_and_file(suite_file, line, message):
 
 def test_a_file_that_is_not_toml_is_named_with_the_line(suite_file):
     assert "toys.toml: Expected '=' after a key" in refusal(suite.read, suite_file("title\n"))
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("9" * 5000, "a number has thousands of digits"),
+        ("[" * 100_000, "too many brackets inside one another"),
+    ],
+    ids=["digits", "brackets"],
+)
+def test_what_is_too_much_to_hold_is_one_line(suite_file, value, reason):
+    assert refusal(suite.read, suite_file(f"seeds = {value}\n")).endswith(f"toys.toml: {reason}")
+    assert refusal(parse_change, f"recipe.epochs={value}") == f"--set recipe.epochs: {reason}"
+
+
+def test_a_byte_order_mark_is_passed_over(suite_file):
+    assert suite.read(suite_file(f"\ufeff{BASE}")).file.title == "Mine"
 
 
 def test_an_unknown_suite_is_answered_with_what_exists():
@@ -143,7 +167,7 @@ def test_numbers_with_commas(text, seeds):
     assert numbers("--seeds", text, 10) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "-1", "10", "1.5", ","])
+@pytest.mark.parametrize("text", ["", "a", "-1", "10", "1.5", ",", "²", "9" * 5000])
 def test_other_numbers_are_refused(text):
     assert refusal(numbers, "--seeds", text, 10) == (
         f"--seeds {text!r}: expected whole numbers from 0 to 9, with commas"
@@ -158,6 +182,9 @@ def test_other_numbers_are_refused(text):
         ({"recipe": "tinny"}, "no recipe named 'tinny'. Did you mean 'tiny'?"),
         ({"changes": {"dual.windw": 5}}, "no field of dual named 'windw'. Did you mean 'window'?"),
         ({"changes": {"dual.window": "5"}}, "dual.window is '5': input should be a valid integer"),
+        ({"changes": {"recipe.lr": float("inf")}}, "recipe.lr is inf: out of range float values"),
+        ({"changes": {"recipe.lr": float("nan")}}, "recipe.lr is nan: out of range float values"),
+        ({"changes": {"dual.exponent": float("-inf")}}, "dual.exponent is -inf: out of range float values"),
         ({"changes": {"aum.x": 5}}, "--set aum.x: no chosen method has such a part."),
         ({"changes": {"recipe.epoch": 5}}, "no field of recipe named 'epoch'. Did you mean 'epochs'?"),
         ({"changes": {"recipe.epochs": 0}}, "recipe.epochs is 0, expected above 0"),
@@ -305,11 +332,37 @@ def test_a_suite_says_how_labels_are_drawn_that_are_drawn_at_all(cells):
         ('scorer = "dual"\nlabeler = "none"', "method 'mine' in suite 'toys' needs a selector"),
         ('selector = "topp"', "no selector named 'topp'. Did you mean 'top'?"),
         ('selector = {part = "top", first = 1}', "no field of top named 'first'."),
+        ("selector = 3", "a selector is written as a name or as {part = NAME, ...}, not 3"),
+        ('selector = ["random"]', "a selector is written as a name or as {part = NAME, ...}, not ['random']"),
+        (
+            "selector = {part = 3}",
+            "a selector is written as a name or as {part = NAME, ...}, not {'part': 3}",
+        ),
+        ('selector = "top"\ntitle = 3', "title of method 'mine' in suite 'toys' is 3, not text"),
+        (
+            'selector = {part = "random", stream = {part = "x"}}',
+            "random.stream is {'part': 'x'}: input should",
+        ),
     ],
 )
 def test_a_mistaken_method_is_named(cells, table, message):
     text = BASE.replace('"random", "dual"', '"mine"') + f"[method.mine]\n{table}\n"
     assert refusal(cells, text).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("[method.random]", "[method.random] of toys.toml: 'random' is another of the methods already"),
+        ("[dataset.digits]", "[dataset.digits] of toys.toml: 'digits' is another of the datasets already"),
+        (
+            "[method.random_matched]",
+            "[method.random_matched] of toys.toml: 'random_matched' is another of the",
+        ),
+    ],
+)
+def test_a_table_has_no_name_that_something_else_has(cells, table, message):
+    assert refusal(cells, f"{BASE}{table}\n").startswith(message)
 
 
 def test_a_folder_of_images_may_be_written_in_the_suite(cells, tmp_path):
@@ -334,6 +387,12 @@ def test_a_dataset_may_be_another_one_with_fields_changed(cells):
     assert refusal(cells, text + table.replace("train_per", "trian_per")).startswith(
         "no field of dataset cifar10 named 'trian_per_class'. Did you mean 'train_per_class'?"
     )
+
+
+@pytest.mark.parametrize("table", ["of = 3", 'of = ["digits"]'])
+def test_a_dataset_that_is_no_name_is_named(cells, table):
+    text = BASE.replace('"digits"', '"few"') + f"[dataset.few]\n{table}\n"
+    assert refusal(cells, text).startswith("a dataset is written as its name, not ")
 
 
 def test_what_becomes_of_bad_images_is_a_field_of_the_dataset(cells):
