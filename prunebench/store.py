@@ -91,12 +91,16 @@ class Store:
         return {claim.name for claim in leases.claims(self.root / "leases") if not claim.dead()}
 
     def manifest(self, key: str) -> dict[str, Any]:
-        """Return the manifest of an entry; raise MissingArtefactError where it is gone or damaged."""
+        """Return the manifest of an entry; raise MissingArtefactError where it is gone or damaged.
+
+        So it is where the payload is gone or has another size. The content of a payload is read by `read`.
+        """
         entry = unsealed(self.path(key) / "manifest.json")
-        if entry is None:
-            self.quarantine(key)
-            raise MissingArtefactError(key)
-        return entry
+        with suppress(OSError):
+            if entry and (self.path(key) / "payload.safetensors").stat().st_size == entry["bytes"]:
+                return entry
+        self.quarantine(key)
+        raise MissingArtefactError(key)
 
     def verify(self, key: str) -> bool:
         """Whether the entry is there and matches its sha256; a bad entry is set aside."""

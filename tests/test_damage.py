@@ -17,6 +17,7 @@ from prunebench.running import run_matrix
 from prunebench.schedule import REPAIRS
 from prunebench.stages import VERSIONS, dataset_key
 
+READ = {"known", "quality", "choice", "subset", "accuracy"}  # payloads that a row is made from
 FILES = ["payload.safetensors", "manifest.json"]
 HARMS = {
     "cut": lambda file: file.write_bytes(file.read_bytes()[:-20]),
@@ -93,6 +94,9 @@ def test_a_damaged_file_of_any_kind_of_stage_is_mended(whole, file, harm):
         if harm == "gone" and file == "payload.safetensors":
             assert planning.status(whole)[0] == [["toy", "all", 0, 0, 0, 1]]
         assert rerun(whole) == before, kind
+        unread = harm == "flipped" and file == "payload.safetensors" and kind not in READ
+        assert whole.store.verify(stage.key) != unread, kind
+    assert rerun(whole) == before
     assert planning.status(whole)[0] == [["toy", "all", 1, 0, 0, 0]]
 
 
@@ -141,6 +145,32 @@ def test_what_vanishes_again_and_again_fails_its_cell_in_the_end(whole):
     failures = whole.run(executor, whole.missing(), damage, None)
     assert isinstance(failures[cell], MissingArtefactError)
     assert made == ["accuracy"] * (1 + REPAIRS)
+
+
+# From the command line
+
+
+@pytest.mark.parametrize(
+    ("kind", "harm"), [("subset", "gone"), ("known", "emptied"), ("dynamics", "flipped"), ("accuracy", "cut")]
+)
+@pytest.mark.parametrize("file", FILES)
+def test_one_command_mends_the_store(toy, suite_file, cli, store, kind, harm, file):
+    line = f"run --suite {suite_file()} --workers 0"
+    page = cli(line).out
+    entry = next(path for path in store.root.glob("??/*") if f'"kind": "{kind}"' in manifest(path))
+    HARMS[harm](entry / file)
+    told = cli(line)
+    assert (told.code, told.err) == (0, "")
+    assert told.out.partition("\n\n")[2] == page.partition("\n\n")[2]
+    assert cli(f"status --suite {suite_file()}").out.splitlines()[1:] == [
+        "toy        random           2       0          0         0",
+        "toy        el2n_supervised  2       0          0         0",
+    ]
+    assert all((entry / file).stat().st_size for file in FILES)
+
+
+def manifest(entry):
+    return (entry / "manifest.json").read_text()
 
 
 # What is remembered of a dataset

@@ -57,6 +57,16 @@ def test_a_row_says_how_good_the_guesses_were_on_what_was_not_paid_for(matrix, m
     assert sum(row.labels_per_class) == 64
 
 
+def test_a_damaged_quality_counts_as_a_seed_that_is_not_there(matrix, make, offer, store):
+    offer(Shifted)
+    made = matrix(method(Shifted()), seeds=(0, 1))
+    make(made)
+    quality = made.graph.qualities[made.cells[0]]
+    (store.path(quality.key) / "payload.safetensors").write_bytes(b"")
+    assert [len(group.found) for group in judged(made)] == [1]
+    assert [*made.missing()] == [quality.key]
+
+
 def test_a_labeler_that_guesses_nothing_is_not_judged(matrix, make):
     found = matrix(method(NoLabeler(annotation=0.5), selector=Random(per_class=True)))
     (row,) = make(found).rows

@@ -229,6 +229,31 @@ def test_what_a_kill_left_is_gone_on_with(photos, monkeypatch):
     assert made == ["dynamics", "scores", "subset"]
 
 
+@pytest.mark.parametrize("kind", ["labels", "scores", "subset"])
+@pytest.mark.parametrize("file", ["payload.safetensors", "manifest.json"])
+def test_what_is_damaged_before_it_is_read_is_made_again(photos, monkeypatch, kind, file):
+    before, read, damaged = photos.prune(budget=20).text, pruning._pruned, []
+
+    def late(work):
+        if not damaged:
+            damaged.append(work.place.store.path(work.ends[kind].key) / file)
+            damaged[0].write_bytes(b"")
+        return read(work)
+
+    monkeypatch.setattr(pruning, "_pruned", late)
+    assert photos.prune(budget=20).text == before
+    assert damaged[0].stat().st_size > 0
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"folder": "/elsewhere"}'])
+def test_a_damaged_note_of_a_list_is_no_note(photos, store, content):
+    pruned = photos.prune(budget=20)
+    assert pruning.remembered(pruned.text, store)["folder"] == str(photos.folder)
+    (note,) = (store.root / "photos").iterdir()
+    note.write_text(content)
+    assert pruning.remembered(pruned.text, store) == {}
+
+
 def test_more_labels_or_other_images_are_another_request(photos):
     first = photos.prune(budget=20)
     more = photos.known | dict([next(item for item in photos.truth.items() if item[0] not in photos.known)])

@@ -130,6 +130,14 @@ def test_a_lost_file_is_mended(store, file):
     assert store.verify(KEY)
 
 
+@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b""), Path.unlink])
+def test_a_manifest_whose_payload_is_not_as_long_as_it_was_is_not_believed(store, harm):
+    store.write(KEY, SCORES, {})
+    harm(store.path(KEY) / "payload.safetensors")
+    with pytest.raises(MissingArtefactError):
+        store.manifest(KEY)
+
+
 # Whole or not at all
 
 

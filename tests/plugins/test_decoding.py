@@ -566,7 +566,7 @@ def test_facts_that_were_changed_are_not_believed(album, at) -> None:
     assert album.count() == 5
 
 
-def test_pixels_that_were_only_touched_are_compared_once_and_kept(album, monkeypatch) -> None:
+def test_pixels_that_were_only_touched_are_compared_once_and_kept(album) -> None:
     album.add(5)
     album.decoded()
     [pixels] = album.data.glob("decoded/*/pixels")
