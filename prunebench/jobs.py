@@ -44,8 +44,9 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
         started = time.perf_counter()
         memory = _PeakMemory(job.device)
         try:
+            bench = Bench(job, store, progress)
             with isolated(author):
-                artefact = MAKERS[job.kind](Bench(job, store, progress))
+                artefact = MAKERS[job.kind](bench)
         except MissingArtefactError:
             raise
         except Exception as error:
@@ -58,6 +59,7 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
             "inputs": job.inputs,
             "seconds": round(time.perf_counter() - started, 4),
             "peak_bytes": memory.peak(),
+            "micro_batch": bench.micro_batch,
             "device": job.device,
             "device_name": device_name(job.device),
             "versions": versions(),
@@ -72,9 +74,11 @@ def failure(error: BaseException) -> dict[str, Any]:
 
     memory: whether the machine had too little of it.
     """
-    expected = isinstance(error, PrunebenchError)
+    message = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
+    if type(error).__name__ == "OutOfMemoryError":  # of torch, in many sentences
+        message = f"{message.splitlines()[0]}; free the GPU, lower the part's batch, or use --device cpu"
     return {
-        "message": str(error) if expected else f"{type(error).__name__}: {error}",
+        "message": message,
         "missing": error.key if isinstance(error, MissingArtefactError) else None,
         "traceback": "".join(traceback.format_exception(error)),
         # What torch raises for lack of memory on a CPU is known by its words alone.

@@ -14,9 +14,10 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from prunebench import PrunebenchError, isolation, registry
+from prunebench import PrunebenchError, conformance, isolation, registry
 from prunebench.isolation import check_not_at_work, isolated, python
 from prunebench.parts import Backbone, Labeler, Method, Scorer, Selector
+from prunebench.store import Store
 from prunebench_plugins.selectors.random import Random
 from prunebench_plugins.selectors.top import Top
 
@@ -282,6 +283,45 @@ def test_a_part_cannot_load_a_dataset(matrix, make, offer, tmp_path):
         "Truth reaches a part only as `known`; ask for that, or for images and names"
     }
     check_not_at_work("toy")  # afterwards anybody may
+
+
+# The working folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanderer(Scorer):
+    name = "wanderer"
+    to: str
+
+    def score(self, images, checkpoint):
+        os.chdir(self.to)
+        checkpoint.save({"way": 1})
+        assert checkpoint.load() == {"way": 1}
+        return np.arange(float(len(images)))
+
+
+def test_a_part_that_goes_elsewhere_takes_nothing_along(matrix, make, offer, tmp_path, monkeypatch):
+    offer(Wanderer)
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    cells = matrix(Method("m", title="M", scorer=Wanderer(to=str(elsewhere)), selector=Top()))
+    cells.store, cells.data = Store(Path("relative")), Path("data")
+    assert make(cells).failures == {}
+    assert list(elsewhere.iterdir()) == [] and Path.cwd() == tmp_path
+
+
+def test_the_contract_asks_that_settings_are_left_alone():
+    @dataclass(frozen=True, kw_only=True)
+    class Loud(Scorer):
+        name = "loud"
+
+        def score(self, images):
+            np.seterr(all="raise")
+            return np.arange(float(len(images)))
+
+    found = {check.name: check.error for check in conformance.check(Loud())}
+    assert found["settings untouched"] == "changed numpy.seterr"
 
 
 # The code of another process
