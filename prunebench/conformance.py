@@ -19,6 +19,7 @@ from prunebench.artefacts import Array, Dynamics, Labels
 from prunebench.errors import PrunebenchError
 from prunebench.identity import identity
 from prunebench.images import Images
+from prunebench.isolation import at_work, isolated
 from prunebench.parts import Labeler, Part, Recipe, Scorer, Selector, require
 from prunebench.sampling import draw_labels, kept
 
@@ -185,10 +186,12 @@ def check(part: Part) -> list[Check]:
     problem = synthetic_problem()
     before = problem.digest()
     try:
-        runs = _runs(part, problem)
+        with isolated(f"{part.kind} {part.name!r}") as settings:
+            runs = _runs(part, problem)
     except Exception as error:
         return [named, Check("runs", _reason(error))]
     changed = None if problem.digest() == before else "an input was changed"
+    shared = f"changed {', '.join(settings)}" if settings else None
     attempts: dict[str, Callable[[], object]] = {
         name: partial(_apply, rule, runs) for name, rule in RULES[part.kind].items()
     }
@@ -198,7 +201,8 @@ def check(part: Part) -> list[Check]:
     if isinstance(part, Scorer | Selector) and {"labels", "dynamics"} & set(part.needs()):
         attempts["incomplete labels"] = lambda: _check_incomplete(part, problem)
     checks = [_attempt(name, action) for name, action in attempts.items()]
-    return [named, Check("runs", None), Check("inputs untouched", changed), *checks]
+    untouched = [Check("inputs untouched", changed), Check("settings untouched", shared)]
+    return [named, Check("runs", None), *untouched, *checks]
 
 
 def conform(part: Part) -> None:
@@ -222,7 +226,9 @@ def _reason(error: Exception) -> str:
 
 
 def _call(part: Part, problem: Problem, keep: int | None = None) -> Array:
-    result = getattr(part, part.method)(**problem.inputs(part, keep=keep))
+    inputs = problem.inputs(part, keep=keep)
+    with at_work(f"{part.kind} {part.name!r}"):
+        result = getattr(part, part.method)(**inputs)
     return np.asarray(result.values if isinstance(result, Labels) else result)
 
 

@@ -214,15 +214,17 @@ SETTINGS = (
 
 
 @contextmanager
-def isolated(who: str, *, resting: bool = True) -> Iterator[None]:
+def isolated(who: str, *, resting: bool = True) -> Iterator[list[str]]:
     """Run code of `who` on the settings that stages rest on, and put all back as it was before.
 
-    A setting that the code changed is told once, by name. A copy of this process that the code forked and
-    forgot ends here. With `resting` false nothing is set but only kept, which is what an import needs.
+    Yield a list that in the end names the settings that the code changed, which are told once, too. A copy
+    of this process that the code forked and forgot ends here. With `resting` false nothing is set but only
+    kept, which is what an import needs.
 
     Raise PrunebenchError for what is no Exception, such as SystemExit; Ctrl-C alone passes.
     """
     process = os.getpid()
+    changed: list[str] = []
     with ExitStack() as stack:
         if resting and "torch" in sys.modules:
             stack.enter_context(sys.modules["torch"].inference_mode(False))
@@ -233,7 +235,7 @@ def isolated(who: str, *, resting: bool = True) -> Iterator[None]:
                 setting.write(wanted := setting.wanted())
                 expected[setting] = wanted
         try:
-            yield
+            yield changed
         except (Exception, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -241,9 +243,11 @@ def isolated(who: str, *, resting: bool = True) -> Iterator[None]:
         finally:
             if os.getpid() != process:
                 os._exit(1)
-            changed = _put_back(before, expected, resting)
-    if changed:
-        warn(f"{who} changed {', '.join(changed)}; all is put back, so that no other stage rests on it")
+            changed += _put_back(before, expected, resting)
+            if changed:
+                warn(
+                    f"{who} changed {', '.join(changed)}; all is put back, so that no other stage rests on it"
+                )
 
 
 def _put_back(before: Mapping[Setting, Any], expected: Mapping[Setting, Any], resting: bool) -> list[str]:

@@ -44,7 +44,8 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
         begun()
         started = time.perf_counter()
         memory = _PeakMemory(job.device)
-        artefact = _made(job, store, lease, progress)
+        bench = Bench(job, store, _while_held(lease, job.key, progress))
+        artefact = _made(bench, lease)
         manifest = {
             "kind": job.kind,
             "title": job.title,
@@ -52,6 +53,7 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
             "inputs": job.inputs,
             "seconds": round(time.perf_counter() - started, 4),
             "peak_bytes": memory.peak(),
+            "micro_batch": bench.micro_batch,
             "device": job.device,
             "device_name": device_name(job.device),
             "versions": versions(),
@@ -61,23 +63,29 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
         store.write(job.key, artefact, manifest)
 
 
-def _made(job: Job, store: Store, lease: Lease, progress: Progress) -> Artefact:
-    """Make an artefact, and drop it where the lease is lost meanwhile: raise BusyError."""
+def _while_held(lease: Lease, key: str, progress: Progress) -> Progress:
+    """Return a `progress` that raises BusyError once the lease is lost: no need to go on."""
 
     def progressed(done: int, total: int) -> None:
-        if lease.lost:  # no need to go on
-            raise BusyError(job.key)
+        if lease.lost:
+            raise BusyError(key)
         progress(done, total)
 
+    return progressed
+
+
+def _made(bench: Bench, lease: Lease) -> Artefact:
+    """Make an artefact, and drop it where the lease is lost meanwhile: raise BusyError."""
+    job = bench.job
     try:
         with isolated(who(job)):
-            artefact = MAKERS[job.kind](Bench(job, store, progressed))
+            artefact = MAKERS[job.kind](bench)
     except (BusyError, MissingArtefactError):
         raise
     except Exception as error:
         if not lease.held():
             raise BusyError(job.key) from error
-        store.fail(job.key, {"title": job.title, "kind": job.kind, **failure(error)})
+        bench.store.fail(job.key, {"title": job.title, "kind": job.kind, **failure(error)})
         raise
     if not lease.held():
         raise BusyError(job.key)
@@ -89,9 +97,11 @@ def failure(error: BaseException) -> dict[str, Any]:
 
     memory: whether the machine had too little of it.
     """
-    expected = isinstance(error, PrunebenchError)
+    message = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
+    if type(error).__name__ == "OutOfMemoryError":  # of torch, in many sentences
+        message = f"{message.splitlines()[0]}; free the GPU, lower the part's batch, or use --device cpu"
     return {
-        "message": str(error) if expected else f"{type(error).__name__}: {error}",
+        "message": message,
         "missing": error.key if isinstance(error, MissingArtefactError) else None,
         "busy": error.key if isinstance(error, BusyError) else None,
         "traceback": "".join(traceback.format_exception(error)),

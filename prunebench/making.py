@@ -76,6 +76,7 @@ class Bench:
     def __init__(self, job: Job, store: Store, progress: Progress) -> None:
         self.job, self.store, self.progress = job, store, progress
         self.data = Path(job.data).absolute()  # wherever a part goes
+        self.micro_batch: int | None = None  # of its training, where memory lacked
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -283,7 +284,7 @@ def _train(bench: Bench, images: Images, labels: Array, recipe: Recipe, **more: 
     """Train a network as every stage does: by its stream, on its device, from its checkpoint."""
     from prunebench import training
 
-    return training.train(
+    trained = training.train(
         images,
         labels,
         recipe,
@@ -294,6 +295,8 @@ def _train(bench: Bench, images: Images, labels: Array, recipe: Recipe, **more: 
         checkpoint=bench.store.checkpoint(bench.job.key),
         **more,
     )
+    bench.micro_batch = trained.micro_batch
+    return trained
 
 
 def make_scores(bench: Bench) -> Scores:

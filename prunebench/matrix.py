@@ -195,6 +195,7 @@ class Matrix:
             pretraining=pretraining(cell.method.parts.values()),
             seconds=seconds,
             gpu_seconds=gpu_seconds,
+            micro_batch=self._micro_batch(target),
             device=manifest["device"],
             device_name=manifest["device_name"],
             subset_key=subset_stage.key,
@@ -256,6 +257,12 @@ class Matrix:
         if cell.method.final == "truth":
             paid[subset.index] = True
         return handed_out, int(paid.sum())
+
+    def _micro_batch(self, target: Stage) -> int | None:
+        """Return the fewest images that a training of a cell saw at once for lack of memory, if any did."""
+        stored = [stage.key for stage in target.ancestors(searching=False) if stage.key in self.store]
+        sizes = [self.store.manifest(key).get("micro_batch") for key in stored]
+        return min((size for size in sizes if size is not None), default=None)
 
     def _seconds(self, target: Stage) -> tuple[dict[str, float], dict[str, float]]:
         """Sum the seconds of a cell's stages by kind, as if it had been run alone: all, and on a GPU.

@@ -92,7 +92,9 @@ class Result(Record):
     the network that is tested did not train on true labels; labels_total: their union, which is what the
     subset cost in labels. quality, labels_per_class: of guessed labels (see `prunebench.quality.measure`),
     empty where nothing was guessed. seconds: by stage, as if this cell had been run alone; gpu_seconds:
-    the part of them spent on a GPU. Keys name artefacts in the store that made the row.
+    the part of them spent on a GPU. micro_batch: the fewest images that a training of this cell saw at once
+    because the device lacked memory for the recipe's batch, so that BatchNorm worked on fewer; None: none
+    did. Keys name artefacts in the store that made the row.
     """
 
     tuned_on: str = "nothing"
@@ -116,6 +118,7 @@ class Result(Record):
     pretraining: list[str] = []
     seconds: dict[str, float]
     gpu_seconds: dict[str, float]
+    micro_batch: int | None = None
     device: str
     device_name: str
     subset_key: str

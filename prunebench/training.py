@@ -31,6 +31,7 @@ Tensor = torch.Tensor
 CHECKPOINT_SECONDS = 20.0
 PROBE_STEPS = 100
 PROBE_SECONDS = 1.0
+HALVINGS = 3  # of the images that a step sees at once, before lack of memory is an error
 INSIDE_LOG = 1e-8
 ADAM: dict[str, Any] = {"amsgrad": False, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 
@@ -41,13 +42,15 @@ class Trained:
 
     network: with its final weights, in eval mode. history: (epoch, percent correct on the test
     split), epochs counted from 1. predictions: int64 [test images] after the last step, or None
-    without a test split. dynamics: None unless recorded.
+    without a test split. dynamics: None unless recorded. micro_batch: how many images a step saw at once
+    where the device lacked memory for its batch; None: all.
     """
 
     network: Network
     history: list[tuple[int, float]]
     predictions: Array | None
     dynamics: Dynamics | None
+    micro_batch: int | None = None
 
 
 def train(
@@ -71,11 +74,37 @@ def train(
     test: images and true labels, looked at every recipe.evaluate_every epochs and at the end.
     record: also return the dynamics of all complete epochs. progress is called after every step.
 
-    Raise PrunebenchError for what cannot be trained, DivergedError for a loss that is not finite: on a
-    CPU at that step, elsewhere after the epoch, so that no step waits for the device.
+    Where the device runs out of memory, training starts again with half of the images of a step at a time,
+    up to three times. The gradients add up to those of the batch, but BatchNorm knows only its share.
+
+    Raise PrunebenchError for what cannot be trained or does not fit, DivergedError for a loss that is not
+    finite: on a CPU at that step, elsewhere after the epoch, so that no step waits for the device.
     """
     index = np.arange(len(images)) if index is None else np.sort(index)
-    run = _Run(images.to(device), labels, index, recipe, classes=classes, rng=rng, record=record)
+    beginning = rng.bit_generator.state
+    sizes = [-(-recipe.batch // 2**halvings) for halvings in range(HALVINGS + 1)]
+    for size in (size for size in sizes if size >= min(2, recipe.batch)):
+        rng.bit_generator.state = beginning
+        run = _Run(images.to(device), labels, index, recipe, classes=classes, rng=rng, record=record)
+        run.micro_batch = size
+        try:
+            return _trained(run, test, progress, checkpoint)
+        except torch.OutOfMemoryError:
+            pass  # and leave, so that nothing refers to what was held any more
+        del run
+        if device != "cpu":
+            torch.cuda.empty_cache()
+    raise PrunebenchError(
+        f"out of memory on {device}, even with {size} of the {recipe.batch} images of a step at a time; "
+        "free the device, lower recipe.side, or choose a smaller network or --device cpu"
+    )
+
+
+def _trained(
+    run: _Run, test: tuple[Images, Array] | None, progress: Progress | None, checkpoint: Checkpoint | None
+) -> Trained:
+    """Train to the end, from the checkpoint where there is one."""
+    recipe, device = run.recipe, run.device
     if checkpoint and (state := checkpoint.load()):
         run.restore(state)
     pictures = test[0].to(device) if test else None
@@ -90,7 +119,11 @@ def train(
             checkpoint.save(run.state())
             saved = time.monotonic()
     return Trained(
-        network=run.network.eval(), history=run.history, predictions=predictions, dynamics=run.dynamics()
+        network=run.network.eval(),
+        history=run.history,
+        predictions=predictions,
+        dynamics=run.dynamics(),
+        micro_batch=run.micro_batch if run.micro_batch < recipe.batch else None,
     )
 
 
@@ -208,6 +241,7 @@ class _Run:
         self.labels = torch.tensor(labels[index], dtype=torch.int64, device=self.device)
         self.bounds = list(pairwise(batch_bounds(len(index), recipe.batch)))
         self.rates = learning_rates(recipe, recipe.iterations or recipe.epochs * len(self.bounds)).tolist()
+        self.micro_batch = recipe.batch
         self.step = 0
         self.history: list[tuple[int, float]] = []
         self.network = networks.build(
@@ -253,18 +287,26 @@ class _Run:
 
     def advance(self, order: Tensor) -> Tensor:
         """Make one step on the images at these places of the index; return the loss before it."""
-        labels = self.labels[order]
         batch = augment(self.images[self.index[order]], self.recipe, self.generator)
+        for parameter in self.parameters:
+            parameter.grad = None
+        losses = [
+            self.collect(order[start:stop], batch[start:stop], (stop - start) / len(order))
+            for start, stop in pairwise(batch_bounds(len(order), self.micro_batch))
+        ]
+        self.descend(self.rates[self.step])
+        self.step += 1
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def collect(self, order: Tensor, batch: Tensor, share: float) -> Tensor:
+        """Add this share of a step to the gradients; return it of the loss."""
+        labels = self.labels[order]
         batch = normalise(batch, self.images.mean, self.images.std)
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             features = self.network.features(batch)
             logits = self.network.head(features)
-        loss = functional.cross_entropy(logits.float(), labels)
-        for parameter in self.parameters:
-            parameter.grad = None
+        loss = functional.cross_entropy(logits.float(), labels) * share
         loss.backward()  # type: ignore[no-untyped-call]
-        self.descend(self.rates[self.step])
-        self.step += 1
         if self.recorder:
             self.recorder.note(order, labels, logits.float(), features.float())
         return loss.detach()

@@ -14,9 +14,10 @@ import pytest
 import torch
 from PIL import Image, ImageFile
 
-from prunebench import PrunebenchError, isolation, registry
+from prunebench import PrunebenchError, conformance, isolation, registry
 from prunebench.isolation import check_not_at_work, isolated, python
 from prunebench.parts import Backbone, Labeler, Method, Scorer, Selector
+from prunebench.store import Store
 from prunebench_plugins.selectors.random import Random
 from prunebench_plugins.selectors.top import Top
 
@@ -47,15 +48,16 @@ DISTURB = {
     "numpy.seterr": lambda: np.seterr(divide="raise"),
     "os.environ": lambda: os.environ.update(OMP_NUM_THREADS="7"),
     "sys.stdout": lambda: setattr(sys, "stdout", None),
-    "sys.path": lambda: sys.path.insert(0, "/strange"),
+    "sys.path": lambda: sys.path.reverse(),
     "the umask": lambda: os.umask(0o027),
     "the working folder": lambda: os.chdir("/"),
 }
 
 
 def states():
-    """Return all settings that tell one state from another, as they are."""
-    return {s.name: s.read() for s in isolation.SETTINGS if not s.quiet and s.module in sys.modules}
+    """Return the settings of which a change is told, as they are; of the environment what steers results."""
+    found = {s.name: s.read() for s in isolation.SETTINGS if not s.quiet and s.module in sys.modules}
+    return found | {"os.environ": {name: os.environ.get(name) for name in isolation.STEERING}}
 
 
 @pytest.mark.parametrize("name", DISTURB)
@@ -115,9 +117,9 @@ def test_what_was_added_to_the_search_path_stays_behind_all_else(monkeypatch, ca
 
 def test_a_part_reads_nothing_and_prints_to_standard_error(capsys):
     with isolated("x"):
-        print("of the part")
+        sys.stdout.write("of the part")
         assert sys.stdin.read() == ""
-    assert capsys.readouterr() == ("", "of the part\n")
+    assert capsys.readouterr() == ("", "of the part")
 
 
 @pytest.mark.parametrize(
@@ -133,14 +135,17 @@ def test_ctrl_c_passes():
         raise KeyboardInterrupt
 
 
+IMPORT = ("import os, sys", "from prunebench.isolation import isolated")
+
+
 def test_no_library_is_imported_to_be_set():
-    code = "import sys; from prunebench.isolation import isolated\nwith isolated('x'): pass\nprint('torch' in sys.modules)"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+    lines = (*IMPORT, "with isolated('x'): pass", "print('torch' in sys.modules)")
+    assert subprocess.check_output([sys.executable, "-c", "\n".join(lines)], text=True) == "False\n"
 
 
 def test_a_copy_that_a_part_forks_ends_with_it():
-    code = "import os; from prunebench.isolation import isolated\nwith isolated('x'): os.fork()\nprint('once', flush=True)"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "once\n"
+    lines = (*IMPORT, "with isolated('x'): os.fork()", "print('once')")
+    assert subprocess.check_output([sys.executable, "-c", "\n".join(lines)], text=True) == "once\n"
 
 
 # Images
@@ -226,7 +231,7 @@ def test_a_part_that_changes_images_in_place_touches_no_other(matrix, make, offe
     offer(Careless)
     method = Method("m", title="M", scorer=Careless(what=what), selector=Top())
     both = make(matrix(method, "random", ratios=(30,)))
-    assert [name for name in both.failures] == ([] if does[what] in HARMLESS else ["m toy 30% seed 0"])
+    assert list(both.failures) == ([] if does[what] in HARMLESS else ["m toy 30% seed 0"])
     assert make(matrix("random")).rows[0].accuracy == alone
     assert both.rows[-1].accuracy > 60  # it learns from pictures, not from zeros
 
@@ -245,8 +250,8 @@ def test_who_changed_the_images_is_named_and_nothing_of_it_stored(matrix, make, 
     made = make(matrix(method))
     assert made.stages == [] or [stage.kind for stage in made.stages] == ["known"]
     assert made.failures == {
-        "m toy 50% seed 0": f"{who} 'careless' of stranger changed its input images, which is shared; change a "
-        "copy (toy). This is a bug in test_isolation."
+        "m toy 50% seed 0": f"{who} 'careless' of stranger changed its input images, which is shared; "
+        "change a copy (toy). This is a bug in test_isolation."
     }
 
 
@@ -280,12 +285,51 @@ def test_a_part_cannot_load_a_dataset(matrix, make, offer, tmp_path):
     check_not_at_work("toy")  # afterwards anybody may
 
 
+# The working folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanderer(Scorer):
+    name = "wanderer"
+    to: str
+
+    def score(self, images, checkpoint):
+        os.chdir(self.to)
+        checkpoint.save({"way": 1})
+        assert checkpoint.load() == {"way": 1}
+        return np.arange(float(len(images)))
+
+
+def test_a_part_that_goes_elsewhere_takes_nothing_along(matrix, make, offer, tmp_path, monkeypatch):
+    offer(Wanderer)
+    monkeypatch.chdir(tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    cells = matrix(Method("m", title="M", scorer=Wanderer(to=str(elsewhere)), selector=Top()))
+    cells.store, cells.data = Store(Path("relative")), Path("data")
+    assert make(cells).failures == {}
+    assert list(elsewhere.iterdir()) == [] and Path.cwd() == tmp_path
+
+
+def test_the_contract_asks_that_settings_are_left_alone():
+    @dataclass(frozen=True, kw_only=True)
+    class Loud(Scorer):
+        name = "loud"
+
+        def score(self, images):
+            np.seterr(all="raise")
+            return np.arange(float(len(images)))
+
+    found = {check.name: check.error for check in conformance.check(Loud())}
+    assert found["settings untouched"] == "changed numpy.seterr"
+
+
 # The code of another process
 
 
 @pytest.mark.parametrize(
     "name",
-    ["random", "queue", "types", "signal", "json", "numpy", "torch", "prunebench", "prunebench_plugins"],
+    ["random", "queue", "types", "signal", "json", "numpy", "torch", "prunebench"],
 )
 def test_a_file_in_the_working_folder_is_no_module(tmp_path, monkeypatch, name):
     (tmp_path / f"{name}.py").write_text("raise SystemExit('taken from the working folder')")

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from prunebench import jobs, making
+from prunebench import jobs, making, training
 from prunebench.artefacts import Dynamics, Labels, Scores, Subset
 from prunebench.errors import PrunebenchError
 from prunebench.parts import Backbone, Labeler, Method, Scorer, Selector
@@ -549,3 +550,17 @@ def test_the_same_cell_twice_is_the_same(matrix, make, store, tmp_path):
     again = make(matrix("dual")).rows[0]
     assert (first.accuracy, first.subset_key) == (again.accuracy, again.subset_key)
     assert first.seconds != again.seconds
+
+
+def test_a_row_says_where_memory_lacked_for_the_batch(matrix, make, monkeypatch):
+    real = training.normalise
+
+    def normalise(batch, *given):
+        if torch.is_grad_enabled() and len(batch) > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(batch, *given)
+
+    monkeypatch.setattr(training, "normalise", normalise)
+    assert make(matrix("random")).rows[0].micro_batch == 8
+    monkeypatch.undo()
+    assert make(matrix("random", seeds=(1,))).rows[0].micro_batch is None

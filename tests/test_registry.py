@@ -1,10 +1,11 @@
 """From entry points to parts by name, and what becomes of plugins that are broken."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from prunebench import hookspecs, registry
+from prunebench import hookspecs, isolation, registry, trial
 from prunebench.errors import PrunebenchError
 from prunebench.identity import identity
 from prunebench.parts import Backbone, Dataset, Labeler, Method, Scorer, Selector
@@ -198,16 +199,96 @@ def test_a_stranger_cannot_replace_what_is_built_in(offer):
     assert found.owners["scorers", "aum"] == "prunebench"
 
 
+def test_an_import_that_hangs_is_given_up_and_named(install, monkeypatch):
+    monkeypatch.setenv("PRUNEBENCH_IMPORT_TIMEOUT", "2")
+    install("sick", GOOD + "import time; time.sleep(1000)")
+    assert registry.load().plugins[-1].error == (
+        "importing sick takes more than 2 s; "
+        "if it only is slow, set PRUNEBENCH_IMPORT_TIMEOUT to more seconds"
+    )
+    assert "aum" in registry.load().found["scorers"]
+
+
+def test_a_healthy_plugin_is_tried_once_and_again_after_an_edit(install, monkeypatch, tmp_path):
+    tried = []
+    real = trial.subprocess.run
+    monkeypatch.setattr(
+        trial.subprocess, "run", lambda *given, **more: tried.append(1) or real(*given, **more)
+    )
+    path = install("healthy", GOOD)
+    for _ in range(2):
+        registry.load.cache_clear()
+        assert "fine" in registry.load().found["scorers"]
+    assert len(tried) == 1
+    path.write_text(GOOD + "import time; time.sleep(1000)")
+    monkeypatch.setenv("PRUNEBENCH_IMPORT_TIMEOUT", "0.1")
+    registry.load.cache_clear()
+    assert "takes more than 0.1 s" in registry.load().plugins[-1].error
+
+
+def test_what_an_import_changes_is_put_back_and_told(install, capsys, monkeypatch):
+    folder = Path.cwd()
+    install("moving", GOOD + "import os; os.chdir('/'); print('hello')")
+    assert "fine" in registry.load().found["scorers"]
+    assert Path.cwd() == folder
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "hello\nwarning: importing moving changed the working folder; all is put back" in err
+
+
+def test_metadata_that_nobody_can_read_is_a_broken_plugin(install):
+    path = install("garbled", GOOD)
+    path.with_name("garbled-1.0.dist-info").joinpath("entry_points.txt").write_bytes(b"\xff\xfe[prune")
+    *_, last = registry.load().plugins
+    assert (last.distribution, last.error.partition(":")[0]) == ("garbled", "its metadata cannot be read")
+    assert "aum" in registry.load().found["scorers"]
+
+
+def test_strict_ends_on_a_broken_plugin(install, cli):
+    install("sick", "import nothing_of_this_name")
+    assert cli("list scorers").code == 0
+    refused = cli("--strict list scorers")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err == (
+        "Error: --strict: broken plugins: sick "
+        "(ModuleNotFoundError: No module named 'nothing_of_this_name'). "
+        "Uninstall or mend them\n"
+    )
+
+
 # Which plugins
 
 
 @pytest.mark.parametrize(
     ("allowed", "taken"),
-    [(None, True), ("healthy", True), ("other, healthy", True), ("other", False), ("", False)],
+    [
+        *((None, True), ("healthy_one", True), ("Healthy-One", True), ("other, healthy.one", True)),
+        *(("other", False), ("", False), ("none", False), ("NONE", False)),
+    ],
 )
 def test_prunebench_plugins_restricts_strangers(install, monkeypatch, allowed, taken):
-    install("healthy", GOOD)
+    install("healthy_one", GOOD)
     if allowed is not None:
         monkeypatch.setenv("PRUNEBENCH_PLUGINS", allowed)
     assert ("fine" in registry.load().found["scorers"]) is taken
     assert "aum" in registry.load().found["scorers"]
+
+
+def test_a_plugin_that_is_left_out_is_listed_but_not_loaded(install, monkeypatch, cli):
+    install("sick", "raise SystemExit('never imported')")
+    monkeypatch.setenv("PRUNEBENCH_PLUGINS", "none")
+    listed = cli("list plugins")
+    (line,) = [line for line in listed.out.splitlines() if line.startswith("sick")]
+    assert line.split()[:4] == ["sick", "1.0", "parts", "sick"]
+    assert line.endswith("not loaded: PRUNEBENCH_PLUGINS leaves it out")
+
+
+def test_a_name_that_matches_no_plugin_is_told(install, monkeypatch, capsys):
+    install("healthy", GOOD)
+    monkeypatch.setenv("PRUNEBENCH_PLUGINS", "healthy, heathly")
+    isolation._said.clear()
+    registry.load()
+    assert capsys.readouterr().err == (
+        "warning: PRUNEBENCH_PLUGINS names heathly, but no such plugin is installed. "
+        "See: prunebench list plugins\n"
+    )

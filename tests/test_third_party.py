@@ -1,8 +1,12 @@
 """A stranger's package, installed, listed, checked, run and edited; and four that are broken, beside it."""
 
+import json
 import re
 
 import pytest
+
+from prunebench import code, registry
+from prunebench.identity import identity
 
 # As in docs/plugins.md: nothing but this and one entry point.
 MARGIN_STD = '''
@@ -72,6 +76,30 @@ def test_a_package_is_listed_checked_run_and_edited(margins, process, suite_file
     assert to_make() == []
     margins.write_text(MARGIN_STD.replace("self.window:", "self.window : -1"))
     assert to_make() == ["scores", "subset", "accuracy"]  # of its method; the other's stay
+
+
+def test_an_edited_helper_of_a_part_changes_its_key(install, tmp_path):
+    """Whatever the statement that imports it, and through another helper too."""
+    site = tmp_path / "site"
+    (site / "kit").mkdir()
+    (site / "kit" / "__init__.py").write_text("from . import deep\n")
+    (site / "kit" / "deep.py").write_text("FACTOR = 1\n")
+    (site / "near.py").write_text("import kit.deep\n")
+    (site / "unused.py").write_text("FACTOR = 1\n")
+    score = "def score(self, dynamics: Dynamics):"
+    install("helped", MARGIN_STD.replace(score, f"{score}\n        import near"))
+
+    def key():
+        for cached in (code.code_hash, code.helpers, code._imports):
+            cached.cache_clear()
+        return json.dumps(identity(registry.load().part("scorer", "margin_std")))
+
+    before = key()
+    (site / "kit" / "deep.py").write_text("'Said otherwise.'\nFACTOR = 1  # still\n")
+    (site / "unused.py").write_text("FACTOR = 2\n")
+    assert key() == before
+    (site / "kit" / "deep.py").write_text("FACTOR = 2\n")
+    assert key() != before
 
 
 def test_broken_packages_are_named_and_harm_nothing(margins, install, process):

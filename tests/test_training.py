@@ -404,3 +404,62 @@ def test_a_gpu_agrees_with_the_cpu_at_first() -> None:
 def test_a_loss_that_is_not_finite_stops_after_the_epoch_on_a_gpu() -> None:
     with pytest.raises(DivergedError, match="not finite at step"):
         run(Recipe(network="cnn", epochs=4, batch=16, lr=1e30), device="cuda")
+
+
+# Too little memory
+
+
+@pytest.fixture
+def room_for(monkeypatch):
+    """room_for(10) lets the device hold as many images of a step; it tells how many each step saw."""
+
+    def limited(most: int) -> list[int]:
+        real, seen = training.normalise, []
+
+        def normalise(batch, *given):
+            seen.append(len(batch))
+            if len(batch) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+            return real(batch, *given)
+
+        monkeypatch.setattr(training, "normalise", normalise)
+        return seen
+
+    return limited
+
+
+def test_a_step_that_does_not_fit_is_made_in_halves(room_for) -> None:
+    seen = room_for(9)
+    trained = run(RECIPE, record=True)
+    assert trained.micro_batch == 8
+    assert seen[:3] == [16, 8, 8]
+    assert trained.dynamics is not None and trained.dynamics.epochs == 4
+    assert run(replace(RECIPE, batch=8)).micro_batch is None
+
+
+def test_halves_step_as_the_whole_does_but_for_batch_norm(room_for, monkeypatch) -> None:
+    """In eval mode BatchNorm knows no batch, and the steps are the same."""
+    monkeypatch.setattr(networks.Network, "train", lambda self, mode=True: torch.nn.Module.train(self, False))
+    whole = run(RECIPE)
+    room_for(4)
+    halves = run(RECIPE)
+    assert halves.micro_batch == 4
+    for ours, theirs in zip(halves.network.parameters(), whole.network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_no_step_sees_a_single_image(room_for) -> None:
+    seen = room_for(5)
+    run(replace(RECIPE, batch=9))  # 5 + 4 of 9; the last batch, 7 images, is 7 or 5 + 2
+    assert min(seen) >= 2
+
+
+def test_what_does_not_fit_in_eighths_is_an_error_that_says_what_to_do(room_for) -> None:
+    seen = room_for(1)
+    with pytest.raises(PrunebenchError) as error:
+        run(RECIPE)
+    assert seen == [16, 8, 4, 2]
+    assert str(error.value) == (
+        "out of memory on cpu, even with 2 of the 16 images of a step at a time; "
+        "free the device, lower recipe.side, or choose a smaller network or --device cpu"
+    )
