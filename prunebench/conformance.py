@@ -18,14 +18,16 @@ import numpy as np
 from prunebench.artefacts import Array, Dynamics, Labels
 from prunebench.errors import PrunebenchError
 from prunebench.identity import identity
-from prunebench.images import Images
+from prunebench.images import Images, sliced
 from prunebench.isolation import at_work, isolated
 from prunebench.parts import Labeler, Part, Recipe, Scorer, Selector, require
 from prunebench.sampling import draw_labels, kept
+from prunebench.statistics import told_apart
 
 CLASSES = ("a", "b", "c", "d")
 RATIO = 70  # of every check that needs only one
 FINGERPRINT = "0" * 64
+RUNS = (2, 4, 8)  # in each order: more only where fewer tell the orders apart
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,20 @@ class Problem:
         seen = np.flatnonzero(labels >= 0)
         series = {name: getattr(self.dynamics, name)[:, seen] for name in Dynamics.series}
         return replace(self, labels=labels, dynamics=replace(self.dynamics, index=seen, **series))
+
+    def tied(self) -> Problem:
+        """Return the problem with coarse numbers, every second image a copy of the one before."""
+        twins = np.arange(len(self)) // 2 * 2
+        series = {name: (4 * getattr(self.dynamics, name)[:, twins]).round() / 4 for name in Dynamics.series}
+        return replace(
+            self,
+            images=self.images.take(twins),
+            truth=self.truth[twins],
+            embeddings=(2 * self.embeddings[twins]).round() / 2,
+            labels=self.labels[twins],
+            dynamics=replace(self.dynamics, **series),
+            scores=self.scores[twins].round(),
+        )
 
     def inputs(self, part: Part, *, keep: int | None = None, seed: int = 0) -> dict[str, Any]:
         """Return what `part` asks for, optional inputs too, ready to be passed to its method.
@@ -198,6 +214,8 @@ def check(part: Part) -> list[Check]:
     attempts["same seed, same result"] = lambda: _check_repeat(part, problem, runs)
     if isinstance(part, Selector):
         attempts["one class at a time"] = lambda: _check_classes(part, problem)
+    if isinstance(part, Scorer | Selector) and "fingerprint" not in part.needs():
+        attempts["order of the images"] = lambda: _check_order(part, problem)
     if isinstance(part, Scorer | Selector) and {"labels", "dynamics"} & set(part.needs()):
         attempts["incomplete labels"] = lambda: _check_incomplete(part, problem)
     checks = [_attempt(name, action) for name, action in attempts.items()]
@@ -349,3 +367,42 @@ def _check_incomplete(part: Scorer | Selector, problem: Problem) -> None:
     except PrunebenchError:
         return
     _obey(part, runs)
+
+
+def _check_order(part: Scorer | Selector, problem: Problem) -> None:
+    """Run on the same images in another order, many of them equal: the result has to follow the images.
+
+    It does exactly, but for rounding, where nothing is drawn, and in distribution elsewhere.
+    """
+    if isinstance(part, Selector):
+        settled = _settled(part)
+        part = settled[min(settled, key=lambda offered: abs(offered - RATIO))]
+    runs = RUNS if "rng" in part.needs() else (1,)
+    if all(_depends_on_order(part, problem.tied(), count) for count in runs):
+        raise PrunebenchError(
+            "the result depends on where an image stands in the dataset; treat all places alike, and break "
+            "ties by `rng`"
+        )
+
+
+def _depends_on_order(part: Scorer | Selector, problem: Problem, runs: int) -> bool:
+    """Whether so many runs in one order and as many in another, with other seeds, are told apart."""
+    order = np.arange(len(problem))
+    other = np.random.default_rng(2).permutation(order)
+    before = np.array([_by_image(part, problem, order, seed) for seed in range(runs)])
+    after = np.array([_by_image(part, problem, other, runs + seed) for seed in range(runs)])
+    if runs > 1:
+        return told_apart(before, after)
+    return not np.allclose(before, after, rtol=0, atol=1e-5 * np.ptp(before))
+
+
+def _by_image(part: Scorer | Selector, problem: Problem, order: Array, seed: int) -> Array:
+    """Return each image's score, or 1 where it is kept, when the images are shown in an order: float [n]."""
+    inputs = sliced(problem.inputs(part, seed=seed), order)
+    result = np.asarray(getattr(part, part.method)(**inputs))
+    values = np.zeros(len(problem))
+    if isinstance(part, Scorer):
+        values[order] = result
+    else:
+        values[order[result]] = 1
+    return values

@@ -75,6 +75,7 @@ def test_the_checks_of_a_scorer():
         ("one score per image", None),
         ("finite", None),
         ("same seed, same result", None),
+        ("order of the images", None),
         ("incomplete labels", None),
     ]
 
@@ -83,10 +84,10 @@ def test_the_checks_of_a_scorer():
     ("fault", "checks"),
     [
         ("raises", {"runs"}),
-        ("short", {"one score per image", "incomplete labels"}),
+        ("short", {"one score per image", "order of the images", "incomplete labels"}),
         ("integer", {"dtype", "incomplete labels"}),
-        ("not finite", {"finite", "incomplete labels"}),
-        ("unseeded", {"same seed, same result"}),
+        ("not finite", {"finite", "order of the images", "incomplete labels"}),
+        ("unseeded", {"same seed, same result", "order of the images"}),
         ("writes", {"inputs untouched", "same seed, same result"}),
         ("complete labels only", {"incomplete labels"}),
         ("refuses", set()),
@@ -110,7 +111,9 @@ def test_conform_names_every_failed_check():
         conform(ToyScorer(fault="unseeded"))
     assert str(error.value) == (
         "scorer 'toy' breaks the contract\n"
-        "  same seed, same result: two runs with the same seed differ; draw from `rng` only"
+        "  same seed, same result: two runs with the same seed differ; draw from `rng` only\n"
+        "  order of the images: the result depends on where an image stands in the dataset; treat all places "
+        "alike, and break ties by `rng`"
     )
 
 
@@ -127,8 +130,8 @@ class ToySelector(Selector):
             raise PrunebenchError(f"toy cannot prune {ratio} percent")
         return self
 
-    def select(self, scores, keep):
-        order = np.argsort(-scores, kind="stable")
+    def select(self, scores, keep, rng):
+        order = np.lexsort((rng.permutation(len(scores)), -scores))
         match self.fault:
             case "negative zero":
                 return order[len(order) - keep :] if keep < len(order) else order[:-0]
@@ -151,8 +154,8 @@ class ToySelector(Selector):
         ("never", {"runs"}),
         ("negative zero", {"exact size", "one class at a time"}),
         ("twice", {"unique", "one class at a time"}),
-        ("past the end", {"indices in range", "one class at a time"}),
-        ("floating", {"dtype", "one class at a time"}),
+        ("past the end", {"indices in range", "one class at a time", "order of the images"}),
+        ("floating", {"dtype", "one class at a time", "order of the images"}),
         ("needs two", {"one class at a time"}),
     ],
 )
@@ -163,6 +166,97 @@ def test_a_faulty_selector(fault, checks):
 def test_the_reason_names_the_ratio():
     found = {c.name: c.error for c in check(ToySelector(fault="negative zero"))}
     assert found["exact size"] == "ratio 0: shape is (0,), expected (120,)"
+
+
+# The order of the images
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByPlace(Scorer):
+    """Scores that grow with the place, or are one for the first image alone, or come from noise beside it."""
+
+    name = "by_place"
+    fault: str = ""
+
+    def score(self, labels, rng):
+        places = np.arange(len(labels), dtype=float)
+        match self.fault:
+            case "grows":
+                return places
+            case "first":
+                return (places == 0).astype(float)
+            case "noisy":
+                return places + rng.normal(0, 20, len(places))
+            case "shuffled":
+                return np.random.default_rng(5).permutation(places)
+        return rng.normal(size=len(places))
+
+
+@pytest.mark.parametrize("fault", ["grows", "first", "noisy", "shuffled"])
+def test_a_scorer_of_places_is_found_out(fault):
+    assert failed(ByPlace()) == set()
+    assert failed(ByPlace(fault=fault)) == {"order of the images"}
+
+
+def test_a_scorer_of_places_that_draws_nothing_is_found_out():
+    @dataclass(frozen=True, kw_only=True)
+    class Place(Scorer):
+        name = "place"
+
+        def score(self, labels):
+            return np.arange(len(labels), dtype=float)
+
+    assert failed(Place()) == {"order of the images"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstOfEquals(Scorer):
+    """How often an image is the nearest to a point, the first or a random one of equally near ones."""
+
+    name = "first_of_equals"
+    backbone: str = "pixels"
+    fair: bool = False
+
+    def score(self, embeddings, rng):
+        order = rng.permutation(len(embeddings)) if self.fair else np.arange(len(embeddings))
+        points = rng.normal(size=(500, embeddings.shape[1]))
+        nearest = [int(np.abs(embeddings[order] - point).sum(axis=1).argmin()) for point in points]
+        return np.bincount(order[nearest], minlength=len(order)).astype(float)
+
+
+def test_ties_by_place_are_found_out():
+    assert failed(FirstOfEquals()) == {"order of the images"}
+    assert failed(FirstOfEquals(fair=True)) == set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StableTop(Selector):
+    """The highest scores, of equal ones the first, whether or not anything is drawn."""
+
+    name = "stable_top"
+
+    def select(self, scores, keep):
+        return np.argsort(-scores, kind="stable")[:keep]
+
+
+def test_a_stable_sort_prefers_the_first_of_equals():
+    found = {check.name: check.error for check in check(StableTop())}
+    assert found.pop("order of the images") == (
+        "the result depends on where an image stands in the dataset; treat all places alike, and break "
+        "ties by `rng`"
+    )
+    assert set(found.values()) == {None}
+
+
+def test_a_file_made_for_one_dataset_may_rest_on_its_order():
+    @dataclass(frozen=True, kw_only=True)
+    class ForOneDataset(Scorer):
+        name = "for_one_dataset"
+
+        def score(self, labels, fingerprint):
+            return np.arange(len(labels), dtype=float)
+
+    assert failed(ForOneDataset()) == set()
 
 
 # Labelers
@@ -252,7 +346,7 @@ def test_a_faulty_backbone(fault, checks):
 
 def test_a_part_is_given_exactly_what_it_names():
     problem = synthetic_problem()
-    assert list(problem.inputs(ToySelector(), keep=7)) == ["scores", "keep"]
+    assert list(problem.inputs(ToySelector(), keep=7)) == ["scores", "keep", "rng"]
     assert (problem.inputs(ToyLabeler(), seed=3)["known"] >= 0).sum() == 12
 
 
