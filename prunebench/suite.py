@@ -416,6 +416,7 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
             methods += [_matched(m, registry) for m in methods if 0 < m.annotation < 1 and not m.reference]
         for method in methods:
             chooses = method.beside or method
+            changes = resolver.concerning(chooses, proxy)
             tried = searches(chooses, file.grids, resolver.fixed(chooses))
             printed = _printed(chooses, dataset, tried) if tuning == "published" else ()
             ratios = filters.ratios or file.ratios if method.ratio is None else [method.ratio]
@@ -435,7 +436,7 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
                         proxy=proxy if chooses.labeler else None,
                         searches=tried,
                         printed=printed,
-                        changes=resolver.concerning(chooses, proxy),
+                        changes=changes,
                     )
                     for seed in seeds
                 ]

@@ -540,3 +540,17 @@ def test_the_same_cell_twice_is_the_same(matrix, make, store, tmp_path):
     again = make(matrix("dual")).rows[0]
     assert (first.accuracy, first.subset_key) == (again.accuracy, again.subset_key)
     assert first.seconds != again.seconds
+
+
+def test_a_row_tells_whether_its_scores_order_anything(matrix, make):
+    """Forgetting counts none in a single epoch, so constant scores are no breach of the contract."""
+    once = {"recipe.epochs": 1}
+    told = {
+        row.method: row.constant_scores for row in make(matrix("forgetting_supervised", changes=once)).rows
+    }
+    told |= {row.method: row.constant_scores for row in make(matrix("random", "el2n_supervised")).rows}
+    assert told == {
+        "forgetting_supervised{recipe.epochs=1}": True,
+        "random": False,
+        "el2n_supervised": False,
+    }
