@@ -184,7 +184,6 @@ class Journal:
         """Add a row or a failure; return whether it was added.
 
         A row is not where its cell has one that agrees, a failure where it has a row or failed so before.
-
         Damaged lines of its file are set aside in a file beside it. Raise PrunebenchError where the row
         cannot be written.
         """
