@@ -186,9 +186,20 @@ def accuracy_table(board: Board) -> Table:
         for rows in methods
         if rows[0].label_draw in READ_ALL
     ]
+    notes += filter(None, map(_constant_scores, methods))
     if board.rows[0].tuning == "oracle_test":
         notes.append("Values were chosen with true labels and the test split: nothing here is a result.")
     return Table("Accuracy", header, body, notes)
+
+
+def _constant_scores(rows: Sequence[Result]) -> str | None:
+    """Return what to know of a method whose scores order nothing, as those of one epoch of `forgetting`."""
+    count = sum(row.constant_scores for row in rows)
+    if not count:
+        return None
+    return (
+        f"{rows[0].title}: in {count} of {len(rows)} cells every image had the same score, which orders none."
+    )
 
 
 def _marks(board: Board, ratio: int) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from prunebench import suite
 from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.escaping import plain
 from prunebench.executors.local import default_workers
 from prunebench.parts import Dataset, Method, Part
 from prunebench.registry import Plugin, Registry
@@ -98,7 +99,8 @@ def doctor(registry: Registry, data: Path, store: Path) -> Iterator[str]:
                 yield f"  {name}: absent. {error}"
     for plugin in registry.plugins:
         if plugin.error:
-            yield f"broken plugin {plugin.distribution} {plugin.release} ({plugin.module}): {plugin.error}"
+            told = f"{plugin.distribution} {plugin.release} ({plugin.module}): {plugin.error}"
+            yield f"broken plugin {plain(told)}"
 
 
 def _space(folder: Path) -> str:

@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from prunebench import schedule
-from prunebench.artefacts import Accuracy, Choice, Labels, Quality, Subset
+from prunebench.artefacts import Accuracy, Choice, Labels, Quality, Scores, Subset
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.identity import map_parts
 from prunebench.parts import Backbone, Labeler, Part
@@ -185,6 +187,7 @@ class Matrix:
             kept=len(subset),
             kept_per_class=accuracy.kept_per_class,
             lost_classes=accuracy.kept_per_class.count(0),
+            constant_scores=self._constant_scores(subset_stage),
             label_draw=labeler.sampling if labeler and 0 < labeler.annotation < 1 else None,
             labels_selection=selection,
             labels_training=len(subset) if cell.method.final == "truth" else 0,
@@ -230,6 +233,11 @@ class Matrix:
             "annotation": method.annotation,
             "protocol_version": PROTOCOL,
         }
+
+    def _constant_scores(self, subset: Stage) -> bool:
+        """Whether a selection was made by scores that are all the same."""
+        scores = subset.inputs.get("scores")
+        return scores is not None and bool(np.ptp(self.store.read(scores.key, Scores).values) == 0)
 
     def _tuned(self, cell: Cell) -> tuple[str, dict[str, float]]:
         """Return what the tuned fields of a cell were chosen by, and their values."""

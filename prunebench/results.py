@@ -86,6 +86,7 @@ class Failure(Record):
 class Result(Record):
     """One finished cell. Accuracies are percentages on the clean test split, of the last epoch.
 
+    constant_scores: whether the scorer gave every image the same score, which is no order at all.
     changes: those of --set that concern this method or the recipe; what others were changed by is not here.
     tuned_on: what the values in `tuned` were chosen by, in `trials` trainings (0 where they were printed).
     labels_selection: true labels handed out before the selection; labels_training: images kept, 0 where
@@ -108,6 +109,7 @@ class Result(Record):
     kept: int
     kept_per_class: list[int]
     lost_classes: int
+    constant_scores: bool = False
     label_draw: str | None
     labels_selection: int
     labels_training: int
@@ -185,7 +187,6 @@ class Journal:
         """Add a row or a failure; return whether it was added.
 
         A row is not where its cell has one that agrees, a failure where it has a row or failed so before.
-
         Damaged lines of its file are set aside in a file beside it. Raise PrunebenchError where the row
         cannot be written.
         """

@@ -63,6 +63,11 @@ def _spell(value: Any) -> str:
     return store.canonical(placeless(value))
 
 
+def _object(fields: Mapping[str, str]) -> str:
+    """Return the canonical spelling of an object from those of its values."""
+    return "{" + ",".join(f'"{name}":{value}' for name, value in sorted(fields.items())) + "}"
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One computation. identity is JSON; inputs are the stages it reads; root is the dataset's key.
@@ -82,10 +87,10 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """The key of what this stage makes: `store.key` of its identity without the places of files."""
-        inputs = {name: stage.key for name, stage in self.inputs.items()}
-        inputs |= {"dataset": self.root, "torch": torch_major()}
-        fields = (f'"{name}":{self.spell(value)}' for name, value in sorted(self.identity.items()))
-        return store.key_of(self.kind, VERSIONS[self.kind], f"{{{','.join(fields)}}}", inputs)
+        what = {name: self.spell(value) for name, value in self.identity.items()}
+        inputs = {name: f'"{stage.key}"' for name, stage in self.inputs.items()}
+        inputs |= {"dataset": self.spell(self.root), "torch": self.spell(torch_major())}
+        return store.key_of(self.kind, VERSIONS[self.kind], _object(what), _object(inputs))
 
     @property
     def ratio(self) -> int | None:
@@ -199,11 +204,8 @@ class Graph:
         self, cell: Cell, kind: str, what: dict[str, Any], inputs: dict[str, Stage], title: str = ""
     ) -> Stage:
         root = self.roots[cell.dataset.name]
-        stage = Stage(kind, what, inputs, root, cell.dataset, title or kind, self._spelled_once)
+        stage = Stage(kind, what, inputs, root, cell.dataset, title or kind, self._spell)
         return self._built.setdefault(stage.key, stage)
-
-    def _spelled_once(self, value: Any) -> str:
-        return self._spell(value) if isinstance(value, dict) else _spell(value)
 
     def _alike(self, cell: Cell, make: Callable[[], T], *place: object) -> T:
         """Return what all cells share that have method, recipe, dataset and `place` in common."""
@@ -407,6 +409,7 @@ def torch_major() -> str:
     return metadata.version("torch").partition(".")[0]
 
 
+@cache  # so that a graph spells it once
 def _seed(stream: str, repeat: int) -> list[Any]:
     return [seeds.ROOT_SEED, stream, repeat]
 

@@ -49,12 +49,12 @@ def key(stage: str, version: int, identity: Mapping[str, Any], inputs: Mapping[s
 
     identity is all that decides the output beside its inputs; inputs maps their names to their keys.
     """
-    return key_of(stage, version, canonical(identity), inputs)
+    return key_of(stage, version, canonical(identity), canonical(inputs))
 
 
-def key_of(stage: str, version: int, identity: str, inputs: Mapping[str, str]) -> str:
-    """Return what `key` does, of an identity in its canonical spelling."""
-    return _sha256(f'["{stage}",{version},{identity},{canonical(inputs)}]'.encode())
+def key_of(stage: str, version: int, identity: str, inputs: str) -> str:
+    """Return what `key` does, from identity and inputs in their canonical spelling."""
+    return _sha256(f'["{stage}",{version},{identity},{inputs}]'.encode())
 
 
 class Store:

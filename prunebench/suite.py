@@ -421,31 +421,22 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
         methods = [resolver.resolved(resolver.method(n), defaults, proxy) for n in wanted if n != MATCHED]
         if MATCHED in wanted:
             methods += [_matched(m, registry) for m in methods if 0 < m.annotation < 1 and not m.reference]
+        shared: dict[str, Any] = {"suite": suite.name, "dataset": dataset, "repeats": file.repeats}
+        shared |= {"recipe_name": recipe_name, "recipe": recipe, "tuning": tuning}
         for method in methods:
             chooses = method.beside or method
             tried = searches(chooses, file.grids, resolver.fixed(chooses))
-            printed = _printed(chooses, dataset, tried) if tuning == "published" else ()
+            own: dict[str, Any] = {
+                "method": method,
+                "proxy": proxy if chooses.labeler else None,
+                "searches": tried,
+                "printed": _printed(chooses, dataset, tried) if tuning == "published" else (),
+                "changes": resolver.concerning(chooses, proxy),
+            }
             ratios = filters.ratios or file.ratios if method.ratio is None else [method.ratio]
             for ratio in ratios:
                 method.selector.at(ratio)  # an impossible ratio is an error before anything runs
-                found += [
-                    Cell(
-                        suite=suite.name,
-                        dataset=dataset,
-                        method=method,
-                        ratio=ratio,
-                        seed=seed,
-                        recipe_name=recipe_name,
-                        recipe=recipe,
-                        repeats=file.repeats,
-                        tuning=tuning,
-                        proxy=proxy if chooses.labeler else None,
-                        searches=tried,
-                        printed=printed,
-                        changes=resolver.concerning(chooses, proxy),
-                    )
-                    for seed in seeds
-                ]
+                found += [Cell(**shared, **own, ratio=ratio, seed=seed) for seed in seeds]
     _check_changes(filters, found)
     return list(dict.fromkeys(found))  # what was named twice is run once
 

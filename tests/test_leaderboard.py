@@ -126,6 +126,14 @@ def test_the_difference_to_random_is_paired_by_seed(page):
     assert body(page(*cells[:3]), leaderboard.difference_table) == [["Near", "·", "+10.0 (1 of 2 seeds)"]]
 
 
+def test_a_method_whose_scores_order_nothing_says_so(page):
+    """With `top` such a method is Random under another name."""
+    (board,) = boards(page(("near", 50, 0, 90.0, {"constant_scores": True}), *BOTH[1:]))
+    assert accuracy_table(board).notes[1:] == [
+        "Near: in 1 of 2 cells every image had the same score, which orders none."
+    ]
+
+
 # Labels
 
 

@@ -564,3 +564,17 @@ def test_a_row_says_where_memory_lacked_for_the_batch(matrix, make, monkeypatch)
     assert make(matrix("random")).rows[0].micro_batch == 8
     monkeypatch.undo()
     assert make(matrix("random", seeds=(1,))).rows[0].micro_batch is None
+
+
+def test_a_row_tells_whether_its_scores_order_anything(matrix, make):
+    """Forgetting counts none in a single epoch, so constant scores are no breach of the contract."""
+    once = {"recipe.epochs": 1}
+    told = {
+        row.method: row.constant_scores for row in make(matrix("forgetting_supervised", changes=once)).rows
+    }
+    told |= {row.method: row.constant_scores for row in make(matrix("random", "el2n_supervised")).rows}
+    assert told == {
+        "forgetting_supervised{recipe.epochs=1}": True,
+        "random": False,
+        "el2n_supervised": False,
+    }
