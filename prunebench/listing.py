@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import fields
 from importlib.metadata import version
@@ -100,5 +100,4 @@ def doctor(registry: Registry, data: Path, store: Path) -> Iterator[str]:
 
 def _space(folder: Path) -> str:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    stats = os.statvfs(existing)
-    return f"{stats.f_bavail * stats.f_frsize / 2**30:.0f} GiB free"
+    return f"{shutil.disk_usage(existing).free / 2**30:.0f} GiB free"

@@ -12,7 +12,14 @@ from prunebench.matrix import Matrix
 from prunebench.stages import VERSIONS, Stage
 
 WIDEST = 60  # letters of a title in a plan; --each shows all
-STATES = ("failed", "running", "left", "done")  # a cell is in the first of these in which a part of it is
+STATES = (
+    "failed",
+    "running",
+    "interrupted",
+    "left",
+    "done",
+)  # a cell is in the first that a part of it is in
+SHOWN = ("done", "running", "interrupted", "failed", "left")  # in the order of `status`
 
 
 @dataclass
@@ -99,13 +106,15 @@ def absent(matrix: Matrix) -> list[str]:
 
 
 def status(matrix: Matrix) -> tuple[list[list[object]], list[str]]:
-    """Return done, running, failed and left cells by dataset and method, and a line for each failure."""
+    """Return the cells in each of the SHOWN states by dataset and method, and a line for each failure.
+
+    An interrupted cell goes on in the middle of a stage: a checkpoint is there, and nobody at work.
+    """
     counts: dict[tuple[str, str], dict[str, int]] = {}
     failures: dict[str, str] = {}
     for cell in matrix.graph.targets:
-        count = counts.setdefault(
-            (cell.dataset.name, cell.method.name), dict.fromkeys(("done", "running", "failed", "left"), 0)
-        )
+        names = cell.dataset.name, cell.method.name
+        count = counts.setdefault(names, dict.fromkeys(SHOWN, 0))
         states = {_state(matrix, end, failures) for end in matrix.graph.ends(cell)}
         count[next(state for state in STATES if state in states)] += 1
     return [[*names, *count.values()] for names, count in counts.items()], list(failures.values())
@@ -120,4 +129,8 @@ def _state(matrix: Matrix, target: Stage, failures: dict[str, str]) -> str:
                 f"failed: {stage.dataset.name} {stage.kind} {stage.title}: {failure['message']}"
             )
             return "failed"
-    return "running" if matrix.store.making(target.key) else "left"
+    left = [stage for stage in target.ancestors() if stage.key not in matrix.store]
+    if any(matrix.store.making(stage.key) for stage in left):
+        return "running"
+    begun = any(matrix.store.checkpoint(stage.key).path.is_file() for stage in left)
+    return "interrupted" if begun else "left"
