@@ -297,7 +297,7 @@ def list_(
 
     if what not in (*KINDS, "suites", "plugins"):
         raise unknown("list", what, [*KINDS, "suites", "plugins"], "prunebench list --help")
-    header, rows = listing.rows(what, load(), folder("data", data))
+    header, rows = listing.rows(what, load(), lambda: folder("data", data))
     echo(table(rows, header))
     if what != "plugins":
         for plugin in load().plugins:

@@ -38,9 +38,9 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
             continue
         try:
             # Strict JSON rules: an int may stand for a float, a list for a tuple, a string for nothing else.
-            text = json.dumps(value, default=str)
+            text = json.dumps(value, default=str, allow_nan=False)
             given[name] = TypeAdapter(hints[name]).validate_json(text, strict=True)
-        except (ValidationError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise PrunebenchError(f"{where}.{name} is {value!r}: {reason.lower()}") from None
     missing = [name for name, entry in known.items() if name not in given and _required(entry)]

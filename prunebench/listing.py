@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +19,11 @@ from prunebench.registry import Registry
 Rows = tuple[list[str], list[list[object]]]
 
 
-def rows(what: str, registry: Registry, data: Path) -> Rows:
-    """Return header and rows of one list; raises nothing for a broken plugin, which has its own list."""
+def rows(what: str, registry: Registry, data: Callable[[], Path]) -> Rows:
+    """Return header and rows of one list; raises nothing for a broken plugin, which has its own list.
+
+    data: asked for the folder of datasets by their list alone.
+    """
     if what == "plugins":
         header = ["plugin", "version", "entry point", "module", "state"]
         return header, [
@@ -34,8 +37,9 @@ def rows(what: str, registry: Registry, data: Path) -> Rows:
         ]
     owners = {name: owner for (kind, name), owner in registry.owners.items() if kind == what}
     if what == "datasets":
+        root = data()
         return ["dataset", "from", "classes", "pixels", "files", "title"], [
-            _dataset_row(name, owners[name], item, data)
+            _dataset_row(name, owners[name], item, root)
             for name, item in sorted(registry.found[what].items())
         ]
     if what == "methods":

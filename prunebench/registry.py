@@ -67,9 +67,10 @@ class Registry:
 
     def get(self, kind: str, name: str) -> Any:
         """Return what is registered under `name`; raise PrunebenchError with the nearest names."""
-        if name not in self.found[kind]:
-            raise unknown(kind[:-1], name, self.found[kind], f"prunebench list {kind}{self._broken()}")
-        return self.found[kind][name]
+        known = self.found.get(kind, {})  # a field of a part may be given a part of no such kind
+        if name not in known:
+            raise unknown(kind[:-1], name, known, f"prunebench list {kind}{self._broken()}")
+        return known[name]
 
     def _broken(self) -> str:
         names = ", ".join(sorted({plugin.distribution for plugin in self.plugins if plugin.error}))
@@ -77,11 +78,11 @@ class Registry:
 
     def part(self, kind: str, given: str | Mapping[str, Any]) -> Part:
         """Make a part from its name, or from {part = NAME, FIELD = VALUE, ...}, as TOML spells it."""
-        values: dict[str, Any] = {"part": given} if isinstance(given, str) else dict(given)
-        if "part" not in values:
+        values: Any = {"part": given} if isinstance(given, str) else given
+        if not (isinstance(values, Mapping) and isinstance(values.get("part"), str)):
             raise PrunebenchError(f"a {kind} is written as a name or as {{part = NAME, ...}}, not {given!r}")
-        name = values.pop("part")
-        cls = self.get(f"{kind}s", name)
+        cls = self.get(f"{kind}s", values["part"])
+        values = _without(values, "part")
         for field_name, value in values.items():
             if isinstance(value, Mapping):
                 values[field_name] = self.part(value.get("kind", field_name), _without(value, "kind"))
@@ -121,6 +122,8 @@ class Registry:
                 return construct(type(base), given, f"dataset {base.name}")
             cls = self.get("datasets", values.pop("family"))
             return construct(cls, values, f"dataset {values.get('name')}")  # type: ignore[no-any-return]
+        if not isinstance(spec, str):
+            raise PrunebenchError(f"dataset {spec!r} is neither a name nor FAMILY:PATH@RESOLUTION")
         family, colon, rest = spec.partition(":")
         found = self.get("datasets", family)
         if not isinstance(found, type):

@@ -16,8 +16,10 @@ def shipped() -> Path:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; raise PrunebenchError naming file and line where it is not valid."""
+    """Read a TOML file; raise PrunebenchError naming file and line where it is none."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin with a mark
+    except OSError as error:
+        raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, brackets in brackets
         raise PrunebenchError(f"{path}: {error}") from None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PROTOCOL = 1  # bump when rows made before and after may no longer share a table
 MATCHED = "random_matched"
+MOST_SEEDS = 9999  # more are a slip of the pen
 FIELDS = ("name", "side", "on_bad", "cache")  # of a [dataset.NAME] table, beside a family and its path
 MISREAD = "as_printed_probably_from_the_easy_end"  # SUN397; the other reading of the same cutoff counts
 METHOD_KEYS = ("title", "labeler", "scorer", "selector")
@@ -64,8 +65,9 @@ class SuiteFile(BaseModel):
     @field_validator("seeds")
     @classmethod
     def _countable(cls, seeds: int | list[int]) -> int | list[int]:
-        if not seed_list(seeds) or min(seed_list(seeds)) < 0:
-            raise ValueError("seeds are a count from 1, or a list of numbers from 0")
+        least, given = (1, [seeds]) if isinstance(seeds, int) else (0, seeds)
+        if not given or not all(least <= number <= MOST_SEEDS for number in given):
+            raise ValueError(f"seeds are a count from 1, or a list of numbers from 0, {MOST_SEEDS} at most")
         return seeds
 
     @field_validator("dataset", "method")
@@ -259,9 +261,12 @@ class Resolver:
         if wrong := set(table) - set(METHOD_KEYS):
             raise unknown(f"key of method {name}", min(wrong), METHOD_KEYS, "docs/suites.md")
         parts = {kind: self.registry.part(kind, given) for kind, given in table.items() if kind != "title"}
+        title = table.get("title", name)
+        if not isinstance(title, str):
+            raise PrunebenchError(f"method {name!r} in suite {self.suite.name!r}: title {title!r} is no text")
         if "selector" not in parts:
             raise PrunebenchError(f"method {name!r} in suite {self.suite.name!r} needs a selector")
-        return Method(name=name, title=table.get("title", name), **parts)  # type: ignore[arg-type]
+        return Method(name=name, title=title, **parts)  # type: ignore[arg-type]
 
     def check_grids(self) -> None:
         """Raise PrunebenchError where the suite has grids for a part that is none."""
@@ -471,5 +476,5 @@ def parse_change(text: str) -> tuple[str, Any]:
         raise PrunebenchError(f"--set {text!r}: write it as PART.field=value or recipe.field=value")
     try:
         return path, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or more than Python cares to read
         return path, value

@@ -194,6 +194,7 @@ def test_without_a_home_it_says_which_folders_to_name(homeless, cli):
     message = "this user has no home folder for a cache; choose folders with --store and --data"
     assert told.err == f"Error: {message}\n"
     assert cli("plan --suite quickstart --store s --data d").code == 0
+    assert cli("list scorers").code == 0
 
 
 def test_a_cache_that_cannot_be_made_is_one_line(cli, toy, suite_file, tmp_path, monkeypatch):

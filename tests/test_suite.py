@@ -63,6 +63,9 @@ def test_the_cells_of_a_suite_in_the_order_of_its_lists(cells):
     ]
 
 
+SEEDS = "toys.toml: seeds: seeds are a count from 1, or a list of numbers from 0, 9999 at most"
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -70,8 +73,11 @@ def test_the_cells_of_a_suite_in_the_order_of_its_lists(cells):
         ("recipe = 1", "toys.toml: recipe.str: Input should be a valid string (it is 1)"),
         ('ratios = ["30"]', "toys.toml: ratios.0: Input should be a valid integer (it is '30')"),
         ("ratios = [100]", "toys.toml: ratios: 100 is no percentage pruned: 0 to 99 (it is [100])"),
-        ("seeds = 0", "toys.toml: seeds: seeds are a count from 1, or a list of numbers from 0 (it is 0)"),
-        ("seeds = [-1]", "toys.toml: seeds: seeds are a count from 1, or a list of numbers from 0 (it is"),
+        ("seeds = 0", SEEDS),
+        ("seeds = []", SEEDS),
+        ("seeds = [-1]", SEEDS),
+        ("seeds = 1000000", SEEDS),
+        ("title = 3", "toys.toml: title: Input should be a valid string (it is 3)"),
         ('repeats = "all"', "toys.toml: repeats: Input should be 'pipeline' or 'training' (it is 'all')"),
         ('[method."a/b"]', "toys.toml: method: 'a/b' cannot be a name"),
         ('[dataset."../x"]', "toys.toml: dataset: '../x' cannot be a name"),
@@ -85,6 +91,17 @@ def test_a_mistake_is_named_with_its_key_and_file(suite_file, line, message):
 
 def test_a_file_that_is_not_toml_is_named_with_the_line(suite_file):
     assert "toys.toml: Expected '=' after a key" in refusal(suite.read, suite_file("title\n"))
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 100_000, "{a=" * 5000])
+def test_what_python_cannot_read_is_no_toml_either(suite_file, value):
+    assert ": " in refusal(suite.read, suite_file(f"title = {value}\n"))
+    assert parse_change(f"dual.window={value}") == ("dual.window", value)
+
+
+def test_a_file_may_begin_with_a_mark_of_its_encoding(suite_file, tmp_path):
+    path = suite_file(f"\ufeff{BASE}")
+    assert suite.read(path).file.datasets
 
 
 def test_an_unknown_suite_is_answered_with_what_exists():
@@ -278,11 +295,30 @@ def test_a_method_may_be_written_in_the_suite(cells):
         ('scorer = "dual"\nlabeler = "none"', "method 'mine' in suite 'toys' needs a selector"),
         ('selector = "topp"', "no selector named 'topp'. Did you mean 'top'?"),
         ('selector = {part = "top", first = 1}', "no field of top named 'first'."),
+        ("selector = 3", "a selector is written as a name or as {part = NAME, ...}, not 3"),
+        ('selector = ["random"]', "a selector is written as a name or as {part = NAME, ...}, not ['random']"),
+        (
+            "selector = {part = 3}",
+            "a selector is written as a name or as {part = NAME, ...}, not {'part': 3}",
+        ),
+        ('selector = {part = "top", first = {part = "x"}}', "no first named 'x'. Known: none."),
+        ('selector = "top"\ntitle = 3', "method 'mine' in suite 'toys': title 3 is no text"),
     ],
 )
 def test_a_mistaken_method_is_named(cells, table, message):
     text = BASE.replace('"random", "dual"', '"mine"') + f"[method.mine]\n{table}\n"
     assert refusal(cells, text).startswith(message)
+
+
+def test_a_dataset_that_is_no_name_is_refused(cells):
+    text = BASE.replace('"digits"', '"mine"') + "[dataset.mine]\nof = 3\n"
+    assert refusal(cells, text) == "dataset 3 is neither a name nor FAMILY:PATH@RESOLUTION"
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_a_number_that_is_none_is_refused(cells, value):
+    changes = dict([parse_change(f"recipe.lr={value}")])
+    assert refusal(cells, changes=changes).startswith(f"recipe.lr is {value}: out of range")
 
 
 def test_a_folder_of_images_may_be_written_in_the_suite(cells, tmp_path):

@@ -163,8 +163,12 @@ def _said(written: bool, output: Path) -> str:
 
 def _asked() -> bool:
     """Ask a person whether to go on; where there is none, do not."""
-    there = sys.stdin.isatty() and sys.stdout.isatty()
-    return there and input("\nGo on? [y/N]: ").strip().lower() in ("y", "yes")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    try:
+        return input("\nGo on? [y/N]: ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        return False
 
 
 def _show_preview(found: Preview, folder: Path, place: Workplace) -> None:
