@@ -1,21 +1,27 @@
-"""The command `prunebench`, and `python -m prunebench`. Imports nothing heavy before Ctrl-C is heard."""
+"""The command `prunebench`, and `python -m prunebench`. Imports next to nothing before Ctrl-C is heard."""
 
 from __future__ import annotations
 
-from typing import NoReturn
+from prunebench import signals
 
-from prunebench import terminal
+TYPE_CHECKING = False  # see `signals`
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> NoReturn:
     """Run the command line."""
+    signals.listen()
+
+    from prunebench import terminal
+
     terminal.run(_command)
 
 
 def _command() -> None:
     from prunebench.cli import app
 
-    terminal.state["phase"] = terminal.WORKING  # up to here there is nothing to be stopped in good order
+    signals.state["phase"] = signals.WORKING  # up to here there is nothing to be stopped in good order
     app(prog_name="prunebench")
 
 

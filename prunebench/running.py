@@ -15,9 +15,9 @@ from prunebench.files import check_folder
 from prunebench.forecast import Forecast
 from prunebench.matrix import Matrix
 from prunebench.results import Result
+from prunebench.signals import interruptible
 from prunebench.stages import Stage
 from prunebench.suite import Cell
-from prunebench.terminal import interruptible
 
 
 def get_ready(matrix: Matrix, folder: Path | None = None) -> None:

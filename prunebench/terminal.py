@@ -1,7 +1,4 @@
-"""Where a command meets its terminal: output that never fails, signals, the last line and the exit code.
-
-Nothing heavy is imported here, so that Ctrl-C is heard before all else is.
-"""
+"""Where a command meets its terminal: output that never fails, its last line and its exit code."""
 
 from __future__ import annotations
 
@@ -9,21 +6,17 @@ import errno
 import io
 import os
 import select
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
 
+from prunebench import signals
 from prunebench.errors import PrunebenchError
+from prunebench.signals import INTERRUPTED, STOPPED, STOPPING
 
-INTERRUPTED = "Interrupted. The same command goes on from here."
-DONE, FAILED, MISUSED, STOPPED = 0, 1, 2, 130  # exit codes
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-STARTING, WORKING, STOPPING = "starting", "working", "stopping"
-state = {"phase": STARTING, "traceback": False}  # of the one command that a process runs
+DONE, FAILED, MISUSED = 0, 1, 2  # exit codes, beside STOPPED
+state = {"traceback": False}  # whether to show where an error came from
 
 
 # Output
@@ -92,72 +85,6 @@ def echo(text: object = "", err: bool = False) -> None:
     print(text, file=sys.stderr if err else sys.stdout, flush=True)
 
 
-# Signals
-
-
-def listen() -> None:
-    """Let signals that would end this process do so in one line. What nohup ignores stays ignored."""
-    for number in SIGNALS:
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, _hear)
-    sys.unraisablehook = _lost
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lambda: _answer_by(signal.SIG_DFL))
-
-
-def _hear(_signal: int, _frame: Any) -> None:
-    """Stop a command at work in good order. End one that starts, or that is stopping already, at once."""
-    if state["phase"] != WORKING:
-        end_at_once()
-    state["phase"] = STOPPING
-    raise KeyboardInterrupt
-
-
-def _lost(unraisable: Any) -> None:
-    """End a command whose interrupt Python could not raise, as in a destructor."""
-    if unraisable.exc_type is KeyboardInterrupt:
-        end_at_once()
-    sys.__unraisablehook__(unraisable)
-
-
-def _answer_by(action: Any) -> None:
-    """Let the signals that we hear be answered by `action` from now on."""
-    for number in SIGNALS:
-        if signal.getsignal(number) is _hear:
-            signal.signal(number, action)
-
-
-def end_at_once() -> NoReturn:
-    """End this process in one line, whatever it is doing. Its workers notice, and end too."""
-    _answer_by(signal.SIG_IGN)
-    line = f"{INTERRUPTED}\n"
-    if os.isatty(2):
-        line = f"\r\x1b[K\x1b[?25h{line}"  # over what is left of a bar, and with the cursor that it hid
-    with suppress(OSError):
-        os.write(2, line.encode())
-    os._exit(STOPPED)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP stop what is inside just as Ctrl-C does, unless somebody else hears them."""
-
-    def stop(_signal: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    taken = [number for number in SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
-
-
 # The end
 
 
@@ -168,14 +95,17 @@ def ended(work: Callable[[], object]) -> int:
     except SystemExit as end:
         if end.code == STOPPED:  # which is how typer spells KeyboardInterrupt
             return _stopped()
-        return end.code if isinstance(end.code, int) else FAILED if end.code else DONE
+        if isinstance(end.code, str):
+            _say(end.code)
+            return FAILED
+        return end.code or DONE
     except KeyboardInterrupt:
         return _stopped()
     except PrunebenchError as error:
         _say(str(error))
         return MISUSED
     except BaseException as error:
-        if state["phase"] == STOPPING:  # some libraries turn KeyboardInterrupt into an error of theirs
+        if signals.state["phase"] == STOPPING:  # some libraries make an error of KeyboardInterrupt
             return _stopped()
         problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         _say(f"{problem}. This is a bug; report it with what prunebench --traceback shows of it.")
@@ -190,16 +120,16 @@ def _say(problem: str) -> None:
 
 
 def _stopped() -> int:
-    _answer_by(signal.SIG_IGN)  # one line, once
+    signals.no_more()  # one line, once
     echo(INTERRUPTED, err=True)
     return STOPPED
 
 
 def run(work: Callable[[], object]) -> NoReturn:
     """Do the work of a command in this process, which is all its own, and exit."""
-    listen()
     report = take_streams()
     code = ended(work)
+    signals.state["phase"] = signals.DONE
     sys.stdout.flush()
     lost = report.error
     if lost is not None and lost.errno != errno.EPIPE:  # a reader may leave when it has seen enough

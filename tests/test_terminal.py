@@ -79,8 +79,8 @@ def script(tmp_path):
     """script("echo('x')") runs this as the work of a command, after its start: a finished process."""
 
     def run(work, phase="working", **options):
-        text = "import os, signal, sys\nfrom prunebench.terminal import *\n"
-        text += f"def work():\n  state['phase'] = '{phase}'\n  {work}\nrun(work)"
+        text = "import os, signal, sys\nfrom prunebench import signals\nfrom prunebench.terminal import *\n"
+        text += f"def work():\n  signals.state['phase'] = '{phase}'\n  {work}\nsignals.listen()\nrun(work)"
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "cwd": tmp_path, **options}
         return subprocess.run([sys.executable, "-c", text], timeout=60, **options)
 
@@ -119,9 +119,7 @@ def test_a_locale_without_an_encoding_is_no_obstacle(process):
     assert (told.code, told.err) == (0, "")
 
 
-@pytest.mark.parametrize(
-    "line", ["list scorers", "--help", "--version", "run --help", "plan --suite quickstart"]
-)
+@pytest.mark.parametrize("line", ["list scorers", "--help", "--version", "run --help", "list plugins"])
 def test_a_full_disk_is_one_line(tmp_path, line):
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "prunebench", *line.split()]
@@ -286,8 +284,9 @@ def test_what_nohup_ignores_stays_ignored(script):
         f"try:\n    {KILL}\n  except KeyboardInterrupt:\n    raise ImportError('mine')",
         f"class Old:\n    def __del__(self):\n      {KILL}\n  Old()\n  echo('on')",
         f"import atexit; atexit.register(lambda: {KILL}); {KILL}",
+        f"import atexit; atexit.register(lambda: {KILL})",
     ],
-    ids=["plain", "turned into an error", "in a destructor", "again while exiting"],
+    ids=["plain", "turned into an error", "in a destructor", "again while exiting", "while exiting"],
 )
 @pytest.mark.parametrize("phase", ["starting", "working"])
 def test_no_interrupt_is_lost_or_told_twice(script, work, phase):
