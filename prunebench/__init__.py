@@ -5,10 +5,10 @@ The public names are loaded when they are first used, so that importing pruneben
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # see `prunebench.signals`
 if TYPE_CHECKING:
+    from typing import Any
+
     from prunebench.api import CellsFailedError, load_subset, run
     from prunebench.artefacts import Accuracy, Dynamics, Embeddings, Labels, Scores, Subset
     from prunebench.errors import PrunebenchError
@@ -63,6 +63,8 @@ _MODULES = ("artefacts", "errors", "hookspecs", "images", "parts", "results", "a
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name in __all__:
         for module in map(import_module, (f"prunebench.{module}" for module in _MODULES)):
             if hasattr(module, name):

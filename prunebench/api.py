@@ -19,13 +19,14 @@ from prunebench.artefacts import Array
 from prunebench.choosing import Place, choose, choose_one, command, folder
 from prunebench.errors import PrunebenchError
 from prunebench.executors.local import Engine
+from prunebench.files import absolute
 from prunebench.forecast import learnt
 from prunebench.images import Images
 from prunebench.pages import remember
 from prunebench.parts import Dataset, require
 from prunebench.registry import load
 from prunebench.results import Result
-from prunebench.running import run_matrix
+from prunebench.running import get_ready, run_matrix
 from prunebench.stages import dataset_key
 from prunebench.store import Store
 from prunebench.suite import Filters
@@ -81,12 +82,11 @@ def run(
         raise PrunebenchError("this would run all of suite standard: choose, or say methods='all'")
     filters = _filters(methods, datasets, ratios, seeds, recipe, tuning, changes)
     matrix = choose(suite, filters, device=device, store=store, data=data)
-    matrix.check_device()
-    matrix.fetch()
+    pages = None if results is None else absolute(results)
+    get_ready(matrix, pages)
     making.load_split.cache_clear()  # files may have changed since this process read them
-    if results is not None and (told := remember(suites.read(str(suite)), Path(results))):
+    if pages is not None and (told := remember(suites.read(str(suite)), pages)):
         warnings.warn(told, stacklevel=2)
-    pages = None if results is None else Path(results)
     with redirect_stdout(sys.stderr):
         failures = run_matrix(matrix, learnt(matrix), pages, Engine(workers=workers))
     rows = [matrix.row(cell) for cell in matrix.cells if cell.name not in failures]

@@ -12,6 +12,7 @@ from typing import Any
 
 from prunebench import suite as suites
 from prunebench.errors import PrunebenchError, unknown
+from prunebench.files import absolute
 from prunebench.matrix import Matrix
 from prunebench.registry import load
 from prunebench.store import Store
@@ -20,14 +21,20 @@ from prunebench.suite import MATCHED, Filters
 Place = str | Path | None
 
 
-def cache_folder(name: str) -> Path:
-    """Return a folder of ours in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prunebench" / name
-
-
 def folder(name: str, given: Place = None) -> Path:
-    """Return the folder "store" or "data": as given, or as the environment says, or in the user's cache."""
-    return Path(given or os.environ.get(f"PRUNEBENCH_{name.upper()}") or cache_folder(name))
+    """Return the folder "store" or "data": as given, or as the environment says, or in the user's cache.
+
+    Raise PrunebenchError where it is to be in the cache of a user who has no home.
+    """
+    if chosen := given or os.environ.get(f"PRUNEBENCH_{name.upper()}"):
+        return absolute(chosen)
+    try:
+        cache = absolute(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    except PrunebenchError:
+        raise PrunebenchError(
+            "this user has no home folder for a cache; choose folders with --store and --data"
+        ) from None
+    return cache / "prunebench" / name
 
 
 def pick_device(name: str) -> str:

@@ -1,26 +1,25 @@
 """The command line: parsing and printing only.
 
-Results go to stdout, progress and errors to stderr. Exit codes: 0 all done, 1 some cell failed, 2 bad
-usage, 130 interrupted.
+Results go to stdout, progress and errors to stderr. See `terminal` for how a command ends.
 """
 
 from __future__ import annotations
 
 import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from prunebench import suite as suites
+from prunebench import terminal
+from prunebench.choosing import folder
 from prunebench.commands.claims import claims
 from prunebench.commands.export import export
 from prunebench.commands.figures import figures
 from prunebench.commands.photos import draw, evaluate, prune
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.files import replace_file
+from prunebench.files import near, replace_file
 from prunebench.options import (
     DataOption,
     DatasetsOption,
@@ -38,9 +37,9 @@ from prunebench.options import (
     TuningOption,
     WorkersOption,
     build_matrix,
-    cache_folder,
 )
 from prunebench.registry import KINDS, load
+from prunebench.terminal import echo
 
 if TYPE_CHECKING:
     from prunebench.matrix import Matrix
@@ -51,26 +50,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Which part of a training set is worth keeping, and what does it cost to find out?",
 )
-state = {"traceback": False}
 
 
 def main() -> NoReturn:
-    """Run the command line; errors a user can mend are one line."""
-    try:
-        app()
-    except PrunebenchError as error:
-        if state["traceback"]:
-            traceback.print_exc()
-        typer.echo(f"Error: {error}", err=True)
-        sys.exit(2)
-    sys.exit(0)
+    """Run the command line within a process that is not all its own."""
+    sys.exit(terminal.ended(app))
 
 
 def _version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        typer.echo(f"prunebench {version('prunebench')}")
+        echo(f"prunebench {version('prunebench')}")
         raise typer.Exit
 
 
@@ -85,7 +76,7 @@ def options(
     strict: Annotated[bool, typer.Option("--strict", help="Do nothing where a plugin is broken.")] = False,
 ) -> None:
     """Options that stand before the command."""
-    state["traceback"] = show_traceback
+    terminal.state["traceback"] = show_traceback
     if strict:
         load().check_healthy()
 
@@ -116,44 +107,32 @@ def run(
     from prunebench.executors.local import Engine
     from prunebench.forecast import learnt
     from prunebench.pages import remember
-    from prunebench.running import run_matrix
+    from prunebench.running import get_ready, run_matrix
 
     matrix = build_matrix(
         suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data, tuning, on_bad
     )
     if not any((suite, methods, datasets, ratios, seeds, recipe, tuning)):
         print_plan(matrix, each=False)
-        typer.echo(
-            "\nNothing was run. Choose with --suite, --methods, --datasets, ..., or say --methods all."
-        )
+        echo("\nNothing was run. Choose with --suite, --methods, --datasets, ..., or say --methods all.")
         return
     if not (suite or datasets):
         raise PrunebenchError(
             "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
             "See: prunebench list datasets"
         )
-    matrix.check_device()
-    matrix.fetch()
+    get_ready(matrix, results)
     remake(matrix, fresh or [])
     if told := remember(suites.read(suite or "standard"), results):
-        typer.echo(told, err=True)
+        echo(told, err=True)
     engine = Engine(name=executor, workers=workers, stage_timeout=stage_timeout)
-    failures = _or_interrupted(lambda: run_matrix(matrix, learnt(matrix), results, engine))
-    typer.echo()
+    failures = run_matrix(matrix, learnt(matrix), results, engine)
+    echo()
     show_page(matrix.cells[0].suite, results)
     for title, message in failures.items():
-        typer.echo(f"failed: {title}: {message}", err=True)
+        echo(f"failed: {title}: {message}", err=True)
     if failures:
         raise typer.Exit(1)
-
-
-def _or_interrupted(work: Callable[[], dict[str, str]]) -> dict[str, str]:
-    """Do the work; end with one line and exit code 130 where the user interrupts it."""
-    try:
-        return work()
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. The same command goes on from here.", err=True)
-        raise typer.Exit(130) from None
 
 
 def remake(matrix: Matrix, parts: list[str]) -> None:
@@ -177,8 +156,8 @@ def show_page(name: str, results: Path) -> None:
     page = page_of(name, results)
     path = page_path(name, results)
     replace_file(path, leaderboard.markdown(page).encode(), "--results")
-    typer.echo(leaderboard.text(page, only=lambda table: table.title in ("Accuracy", "Reference points")))
-    typer.echo(f"\nThe whole page: {path}")
+    echo(leaderboard.text(page, only=lambda table: table.title in ("Accuracy", "Reference points")))
+    echo(f"\nThe whole page: {near(path)}")
 
 
 @app.command()
@@ -212,7 +191,7 @@ def print_plan(matrix: Matrix, each: bool) -> None:
     from prunebench.display import table
 
     for line in planning.absent(matrix):
-        typer.echo(line)
+        echo(line)
     lines = planning.lines(matrix, each)
     header = [
         "dataset",
@@ -224,12 +203,12 @@ def print_plan(matrix: Matrix, each: bool) -> None:
         "time",
         "methods",
     ]
-    typer.echo(table([line.columns(each) for line in lines], header))
+    echo(table([line.columns(each) for line in lines], header))
     known = {name: root[:12] for name, root in matrix.graph.roots.items() if not root.startswith("absent:")}
     if known:
-        typer.echo("\nfingerprint of " + ", ".join(f"{name}: {digits}" for name, digits in known.items()))
+        echo("\nfingerprint of " + ", ".join(f"{name}: {digits}" for name, digits in known.items()))
     stored, to_make = sum(line.stored for line in lines), sum(line.to_make for line in lines)
-    typer.echo(
+    echo(
         f"\n{len(matrix.cells)} cells: {stored} stages stored, {to_make} to make, "
         f"{planning.total(lines)} of computation on one {matrix.device} worker"
     )
@@ -250,7 +229,7 @@ def status(
     store: StoreOption = None,
     data: DataOption = None,
 ) -> None:
-    """Show how many of the chosen cells are done, running, failed and left."""
+    """Show how many of the chosen cells are done, running, interrupted, failed and left."""
     from prunebench import planning
     from prunebench.display import table
 
@@ -258,9 +237,9 @@ def status(
         suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data, tuning, on_bad
     )
     rows, failures = planning.status(matrix)
-    typer.echo(table(rows, ["dataset", "method", "done", "running", "failed", "left"]))
+    echo(table(rows, ["dataset", "method", *planning.SHOWN]))
     for line in failures:
-        typer.echo(line)
+        echo(line)
 
 
 @app.command()
@@ -286,30 +265,29 @@ def labels(
     from prunebench.display import table
     from prunebench.executors.local import Engine
     from prunebench.forecast import learnt
-    from prunebench.running import make_labels
+    from prunebench.running import get_ready, make_labels
 
     matrix = build_matrix(
         suite, methods, datasets, None, seeds, recipe, changes, device, store, data, tuning, on_bad
     )
     failures: dict[str, str] = {}
     if make:
-        matrix.check_device()
-        matrix.fetch()
-        failures = _or_interrupted(lambda: make_labels(matrix, learnt(matrix), Engine(workers=workers)))
+        get_ready(matrix)
+        failures = make_labels(matrix, learnt(matrix), Engine(workers=workers))
     groups = judging.judged(matrix)
     if not groups:
         raise PrunebenchError("no labeler of these methods guesses a label. See: prunebench list methods")
     header, rows = judging.overview(groups)
-    typer.echo("All images labelled right, in percent; clusters after the best one-to-one matching")
-    typer.echo(table(rows, header))
+    echo("All images labelled right, in percent; clusters after the best one-to-one matching")
+    echo(table(rows, header))
     for dataset in dict.fromkeys(group.dataset for group in groups):
         header, rows = judging.details(groups, dataset)
-        typer.echo(f"\n{dataset}, the images whose label was not paid for, in percent")
-        typer.echo(table(rows, header))
+        echo(f"\n{dataset}, the images whose label was not paid for, in percent")
+        echo(table(rows, header))
         header, rows = judging.histogram(groups, dataset)
-        typer.echo("\n" + table(rows, header) if rows else "\nNothing stored; make it with --make.")
+        echo("\n" + table(rows, header) if rows else "\nNothing stored; make it with --make.")
     for name, message in failures.items():
-        typer.echo(f"failed: {name}: {message}", err=True)
+        echo(f"failed: {name}: {message}", err=True)
     if failures:
         raise typer.Exit(1)
 
@@ -328,12 +306,12 @@ def list_(
 
     if what not in (*KINDS, "suites", "plugins"):
         raise unknown("list", what, [*KINDS, "suites", "plugins"], "prunebench list --help")
-    header, rows = listing.rows(what, load(), data or cache_folder("data"))
-    typer.echo(table(rows, header))
+    header, rows = listing.rows(what, load(), lambda: folder("data", data))
+    echo(table(rows, header))
     if what != "plugins":
         for plugin in load().plugins:
             if plugin.error:
-                typer.echo(f"broken plugin {plugin.distribution} {plugin.release}: {plugin.error}", err=True)
+                echo(f"broken plugin {plugin.distribution} {plugin.release}: {plugin.error}", err=True)
 
 
 @app.command()
@@ -351,7 +329,7 @@ def leaderboard(
     names = [Path(suite).stem] if suite else list(rows.suites(results))
     if not names:
         raise PrunebenchError(
-            f"no results under {results}/results; run something first, or name --results DIR"
+            f"no results under {near(results)}/results; run something first, or name --results DIR"
         )
     outdated = []
     made, without = pages.made(names, results)
@@ -359,18 +337,18 @@ def leaderboard(
         path = pages.page_path(name, results)
         if check:
             if not path.is_file() or path.read_bytes() != page.encode():
-                outdated.append(str(path))
+                outdated.append(str(near(path)))
         else:
             replace_file(path, page.encode(), "--results")
-            typer.echo(f"wrote {path}")
+            echo(f"wrote {near(path)}")
     for name, why in without.items():
-        typer.echo(f"no page of {name}: {why}", err=True)
+        echo(f"no page of {name}: {why}", err=True)
     if outdated:
         raise PrunebenchError(
-            f"not up to date: {', '.join(outdated)}; run: prunebench leaderboard --results {results}"
+            f"not up to date: {', '.join(outdated)}; run: prunebench leaderboard --results {near(results)}"
         )
     if check and made:
-        typer.echo(f"up to date: {', '.join(str(pages.page_path(name, results)) for name in made)}")
+        echo(f"up to date: {', '.join(str(near(pages.page_path(name, results))) for name in made)}")
     if without:
         raise typer.Exit(1)
 
@@ -406,7 +384,7 @@ def check(
         raise unknown("part", part, everything, "prunebench list scorers")
     checks = [outcome for one in found for outcome in conformance.check(one)]
     for outcome in checks:
-        typer.echo(
+        echo(
             f"{'ok    ' if outcome.error is None else 'FAILED'}  {outcome.name}"
             + (f": {outcome.error}" if outcome.error else "")
         )
@@ -419,8 +397,8 @@ def doctor(data: DataOption = None, store: StoreOption = None) -> None:
     """Show what can run here, and what to install for the rest."""
     from prunebench import listing
 
-    for line in listing.doctor(load(), data or cache_folder("data"), store or cache_folder("store")):
-        typer.echo(line)
+    for line in listing.doctor(load(), folder("data", data), folder("store", store)):
+        echo(line)
 
 
 app.command()(figures)
@@ -429,7 +407,3 @@ app.command()(draw)
 app.command()(prune)
 app.command()(evaluate)
 app.command()(claims)
-
-
-if __name__ == "__main__":
-    main()

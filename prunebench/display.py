@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from prunebench.escaping import plain
 from prunebench.stages import Stage
+from prunebench.terminal import echo
 
 if TYPE_CHECKING:
     from prunebench.forecast import Forecast
@@ -102,6 +103,6 @@ class Live:
     def line(self, text: str) -> None:
         """Print a line to stdout, or above the bars where both share the terminal."""
         if self.bars.disable or not sys.stdout.isatty():
-            print(text, flush=True)  # noqa: T201 - this is the one place that prints while bars are live
+            echo(text)
         else:
             self.bars.console.print(text, highlight=False, markup=False)

@@ -92,3 +92,44 @@ def _take_name(beside: Path, target: Path) -> None:
             raise FileExistsError from None
         with suppress(FileNotFoundError):
             beside.replace(target)
+
+
+def home(path: str | Path) -> Path:
+    """Return a path with ~ and ~user spelled out. Raise PrunebenchError where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0]
+        raise PrunebenchError(f"{path}: there is no home folder {user} here; write the whole path") from None
+
+
+def absolute(path: str | Path) -> Path:
+    """Return a path that stays the same whatever becomes of the working folder, ~ spelled out.
+
+    Raise PrunebenchError where there is no such home, or no working folder.
+    """
+    try:
+        return home(path).absolute()
+    except FileNotFoundError:
+        raise PrunebenchError(f"{path}: the working folder is gone; write the whole path") from None
+
+
+def near(path: Path) -> Path:
+    """Return a path as short as it may be written from the working folder."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raise PrunebenchError where files cannot be written in a folder that is there or to be made.
+
+    So it is where a lock in it is somebody else's. Nothing is left behind. `option` chooses the folder.
+    """
+    with writing(folder, option):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        beside = beside_of(there / "check")
+        beside.touch()  # a disk that is not to be written says so to whoever tries
+        beside.unlink()
+    lock = folder / ".lock"
+    with writing(lock, option):
+        if lock.exists():
+            lock.open("ab").close()

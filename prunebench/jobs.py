@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 import time
 import traceback
@@ -20,6 +21,8 @@ from prunebench.making import MAKERS, Bench
 from prunebench.parts import Progress
 from prunebench.stages import Job
 from prunebench.store import Store, versions
+
+GIT_SECONDS = 5  # after which a git that does not answer counts as none
 
 
 def who(job: Job) -> str:
@@ -120,13 +123,16 @@ class _PeakMemory:
 
             torch.cuda.reset_peak_memory_stats()
 
-    def peak(self) -> int:
+    def peak(self) -> int | None:
+        """Return the peak; None where the system does not tell, as Windows."""
         if self.device == "cuda":
             import torch
 
             return int(torch.cuda.max_memory_allocated())
-        import resource
-
+        try:
+            import resource
+        except ImportError:
+            return None
         scale = 1 if platform.system() == "Darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
@@ -143,9 +149,17 @@ def device_name(device: str) -> str:
 
 @cache
 def commit() -> str | None:
-    """Return the commit of the source tree prunebench runs from; None for an installed package."""
+    """Return the commit of the source tree prunebench runs from; None for an installed package, or no git."""
     here = Path(__file__).parent.parent
     if not (here / ".git").exists():
         return None
-    asked = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True)
-    return asked.stdout.strip() or None
+    # The folder is named, so that neither a variable of git's nor another owner makes it look elsewhere.
+    asked = ["git", f"--git-dir={here / '.git'}", "rev-parse", "--verify", "HEAD"]
+    try:
+        told = subprocess.run(
+            asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=GIT_SECONDS
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    found = told.stdout.strip()
+    return found if re.fullmatch(r"[0-9a-f]{40,64}", found) else None

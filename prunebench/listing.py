@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +20,11 @@ from prunebench.registry import Plugin, Registry
 Rows = tuple[list[str], list[list[object]]]
 
 
-def rows(what: str, registry: Registry, data: Path) -> Rows:
-    """Return header and rows of one list; raises nothing for a broken plugin, which has its own list."""
+def rows(what: str, registry: Registry, data: Callable[[], Path]) -> Rows:
+    """Return header and rows of one list; raises nothing for a broken plugin, which has its own list.
+
+    data: asked for the folder of datasets by their list alone.
+    """
     if what == "plugins":
         header = ["plugin", "version", "entry point", "module", "state"]
         return header, [[p.distribution, p.release, p.entry, p.module, _state(p)] for p in registry.plugins]
@@ -32,8 +35,9 @@ def rows(what: str, registry: Registry, data: Path) -> Rows:
         ]
     owners = {name: owner for (kind, name), owner in registry.owners.items() if kind == what}
     if what == "datasets":
+        root = data()
         return ["dataset", "from", "classes", "pixels", "files", "title"], [
-            _dataset_row(name, owners[name], item, data)
+            _dataset_row(name, owners[name], item, root)
             for name, item in sorted(registry.found[what].items())
         ]
     if what == "methods":
@@ -105,5 +109,4 @@ def doctor(registry: Registry, data: Path, store: Path) -> Iterator[str]:
 
 def _space(folder: Path) -> str:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    stats = os.statvfs(existing)
-    return f"{stats.f_bavail * stats.f_frsize / 2**30:.0f} GiB free"
+    return f"{shutil.disk_usage(existing).free / 2**30:.0f} GiB free"

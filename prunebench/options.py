@@ -9,14 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prunebench import suite as suites
-from prunebench.choosing import cache_folder as cache_folder
 from prunebench.choosing import choose
 from prunebench.choosing import pick_device as pick_device
 from prunebench.errors import PrunebenchError
+from prunebench.files import absolute, home
 from prunebench.suite import Filters
 
 if TYPE_CHECKING:
     from prunebench.matrix import Matrix
+
+
+def file_option(name: str, **more: Any) -> Any:
+    """Return an option that takes a path of the user's, ~ spelled out."""
+    return typer.Option(name, parser=home, metavar="PATH", **more)
+
+
+def folder_option(name: str, **more: Any) -> Any:
+    """Return an option that takes a folder of ours, made absolute, so that no plugin can move it."""
+    return typer.Option(name, parser=absolute, metavar="FOLDER", **more)
+
 
 MethodsOption = Annotated[str | None, typer.Option("--methods", help="Names with commas, or all.")]
 DatasetsOption = Annotated[
@@ -42,13 +53,13 @@ SetOption = Annotated[
 ]
 StoreOption = Annotated[
     Path | None,
-    typer.Option(
+    folder_option(
         "--store", envvar="PRUNEBENCH_STORE", help="Where artefacts are kept. [default: user cache]"
     ),
 ]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", envvar="PRUNEBENCH_DATA", help="Where datasets are. [default: user cache]"),
+    folder_option("--data", envvar="PRUNEBENCH_DATA", help="Where datasets are. [default: user cache]"),
 ]
 WorkersOption = Annotated[
     int | None,
@@ -60,7 +71,7 @@ StageTimeoutOption = Annotated[
     float | None,
     typer.Option("--stage-timeout", help="Seconds after which a stage is stopped. [default: never]"),
 ]
-ResultsOption = Annotated[Path, typer.Option("--results", help="Where rows and pages are written.")]
+ResultsOption = Annotated[Path, folder_option("--results", help="Where rows and pages are written.")]
 
 
 def split(text: str | None) -> list[str] | None:

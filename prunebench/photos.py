@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prunebench import seeds
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.files import beside_of, writing
+from prunebench.files import beside_of, near, writing
 from prunebench.parts import require
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -165,7 +165,9 @@ def check_writable(path: Path, option: str = "--output") -> None:
 def check_outside(folder: Path, path: Path, option: str) -> None:
     """Raise PrunebenchError for a place inside the folder, in which nothing is ever written."""
     if path.expanduser().resolve().is_relative_to(folder.expanduser().resolve()):
-        raise PrunebenchError(f"{option} {path} lies in {folder}, where nothing is written; choose another")
+        raise PrunebenchError(
+            f"{option} {near(path)} lies in {folder}, where nothing is written; choose another"
+        )
 
 
 def check_count(option: str, value: int, images: int) -> None:

@@ -12,7 +12,9 @@ from prunebench.matrix import Matrix
 from prunebench.stages import VERSIONS, Stage, closure
 
 WIDEST = 60  # letters of a title in a plan; --each shows all
-STATES = ("failed", "running", "left", "done")  # a cell is in the first of these in which a part of it is
+# A cell is in the first of these states in which a part of it is.
+STATES = ("failed", "running", "interrupted", "left", "done")
+SHOWN = ("done", "running", "interrupted", "failed", "left")  # in the order of `status`
 
 
 @dataclass
@@ -107,19 +109,21 @@ def absent(matrix: Matrix) -> list[str]:
 
 
 def status(matrix: Matrix) -> tuple[list[list[object]], list[str]]:
-    """Return done, running, failed and left cells by dataset and method, and a line for each failure.
+    """Return the cells in each of the SHOWN states by dataset and method, and a line for each failure.
 
-    A cell is done when nothing of it is missing, and running while any stage of it is being made.
+    A cell is done when nothing of it is missing, and running while any stage of it is being made. An
+    interrupted one goes on in the middle of a stage: a checkpoint is there, and nobody at work.
     """
     needed = matrix.missing()
     failures = {key: failure for key in needed if (failure := matrix.store.failure(key))}
-    marks = {key: "failed" if key in failures else "left" for key in needed}
-    marks |= dict.fromkeys(matrix.store.being_made() & needed.keys() - failures.keys(), "running")
+    marks = dict.fromkeys(needed, "left")
+    marks |= dict.fromkeys(matrix.store.begun() & needed.keys(), "interrupted")
+    marks |= dict.fromkeys(matrix.store.being_made() & needed.keys(), "running")
+    marks |= dict.fromkeys(failures, "failed")
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for cell in matrix.graph.targets:
-        count = counts.setdefault(
-            (cell.dataset.name, cell.method.name), dict.fromkeys(("done", "running", "failed", "left"), 0)
-        )
+        names = cell.dataset.name, cell.method.name
+        count = counts.setdefault(names, dict.fromkeys(SHOWN, 0))
         states = {marks.get(stage.key, "done") for stage in matrix.graph.lineage(cell)}
         count[next(state for state in STATES if state in states)] += 1
     told = [

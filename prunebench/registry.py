@@ -79,9 +79,10 @@ class Registry:
 
     def get(self, kind: str, name: str) -> Any:
         """Return what is registered under `name`; raise PrunebenchError with the nearest names."""
-        if name not in self.found[kind]:
-            raise unknown(kind[:-1], name, self.found[kind], f"prunebench list {kind}{self._broken()}")
-        return self.found[kind][name]
+        known = self.found.get(kind, {})  # a field of a part may be given a part of no such kind
+        if name not in known:
+            raise unknown(kind[:-1], name, known, f"prunebench list {kind}{self._broken()}")
+        return known[name]
 
     def check_healthy(self) -> None:
         """Raise PrunebenchError naming the plugins that are broken, if any is."""
@@ -97,8 +98,8 @@ class Registry:
         values: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {"part": given}
         if not isinstance(values.get("part"), str):
             raise PrunebenchError(f"a {kind} is written as a name or as {{part = NAME, ...}}, not {given!r}")
-        name = values.pop("part")
-        cls = self.get(f"{kind}s", name)
+        cls = self.get(f"{kind}s", values["part"])
+        values = _without(values, "part")
         for field_name, value in values.items():
             if isinstance(value, Mapping) and (held := value.get("kind", field_name)) in PARTS:
                 values[field_name] = self.part(held, _without(value, "kind"))
@@ -139,7 +140,7 @@ class Registry:
             cls = self.get("datasets", values.pop("family"))
             return construct(cls, values, f"dataset {values.get('name')}")  # type: ignore[no-any-return]
         if not isinstance(spec, str):
-            raise PrunebenchError(f"a dataset is written as its name, not {spec!r}")
+            raise PrunebenchError(f"dataset {spec!r} is neither a name nor FAMILY:PATH@RESOLUTION")
         family, colon, rest = spec.partition(":")
         found = self.get("datasets", family)
         if not isinstance(found, type):

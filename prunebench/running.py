@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from prunebench import results, schedule
 from prunebench.display import Live, cell_line
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.executors import local
 from prunebench.executors.local import Engine
+from prunebench.files import check_folder
 from prunebench.forecast import Forecast
 from prunebench.matrix import Matrix
 from prunebench.results import Result
+from prunebench.signals import interruptible
 from prunebench.stages import Stage
 from prunebench.suite import Cell
 
 ENGINE = Engine()
+
+
+def get_ready(matrix: Matrix, folder: Path | None = None) -> None:
+    """Fetch the data of a matrix; first see that its rows can be written under `folder`, if there is one.
+
+    Raise PrunebenchError where they cannot, where the device will not do, or where data cannot be had.
+    """
+    matrix.check_device()
+    if folder is not None:
+        rows = {folder / "results" / cell.suite / cell.dataset.name for cell in matrix.cells}
+        for written in (folder, folder / "results", *rows):
+            check_folder(written, "--results")
+    matrix.fetch()
 
 
 def run_matrix(
@@ -95,18 +107,23 @@ class _Work:
 
 @contextmanager
 def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: Engine) -> Iterator[_Work]:
-    """Start an engine and show its progress; in the end stop it and leave no litter in the store."""
+    """Start an engine and show its progress; in the end stop it and leave no litter in the store.
+
+    Raise PrunebenchError, before anything starts, where the store cannot be written or a part lacks a file.
+    """
+    if needed:
+        check_folder(matrix.store.root, "--store")
     matrix.check_parts(needed)
     most = local.default_workers(matrix.device) if engine.workers is None else engine.workers
     count = min(max(1, len(needed)), most)  # one at least, for what turns out to be damaged
-    with Live(needed.values(), forecast, count) as live:
-        work = _Work(matrix, needed, local.executor(engine, count, live.tell), live)
-        try:
-            with interruptible():
-                yield work
-        finally:
-            work.executor.shutdown()
-            matrix.store.sweep(needed.keys() - work.made)
+    live = Live(needed.values(), forecast, count)
+    work = _Work(matrix, needed, local.executor(engine, count, live.tell), live)
+    try:
+        with interruptible(), live:
+            yield work
+    finally:
+        work.executor.shutdown()
+        matrix.store.sweep(needed.keys() - work.made)
 
 
 def explained(error: Exception) -> str:
@@ -116,20 +133,3 @@ def explained(error: Exception) -> str:
         if isinstance(error, PrunebenchError | local.StageError | local.WorkerDied)
         else repr(error)
     )
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let a polite end (SIGTERM, as batch systems send it) stop a run just as Ctrl-C does."""
-
-    def stop(_signal: int, _frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

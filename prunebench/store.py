@@ -199,6 +199,12 @@ class Store:
         """Return the last failure of a stage that has not succeeded since, or None."""
         return unsealed(self.root / "failures" / f"{key}.json")
 
+    def begun(self) -> set[str]:
+        """Return the keys whose making left a checkpoint."""
+        with suppress(FileNotFoundError):
+            return set(os.listdir(self.root / "checkpoints"))  # noqa: PTH208 - names are all that is needed
+        return set()
+
     def checkpoint(self, key: str) -> FileCheckpoint:
         """Return the checkpoint of the stage that makes `key`."""
         return FileCheckpoint(self.root / "checkpoints" / key, canonical([SCHEMA, key, versions()]))

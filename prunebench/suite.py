@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from prunebench.errors import PrunebenchError, unknown
+from prunebench.files import home
 from prunebench.identity import at_defaults, change, construct, identity, map_parts, placeless
 from prunebench.parts import Backbone, Dataset, Labeler, Method, Part, Recipe, Selector
 from prunebench.published import cutoffs
@@ -186,7 +187,7 @@ def read(name: str, extending: tuple[Path, ...] = ()) -> Suite:
 
     extending: the files that extend this one, the first read first.
     """
-    path = Path(name) if name.endswith(".toml") else shipped() / f"{name}.toml"
+    path = home(name) if name.endswith(".toml") else shipped() / f"{name}.toml"
     if not path.is_file():
         if name.endswith(".toml"):
             raise PrunebenchError(f"suite file {name} does not exist. Shipped suites: {', '.join(names())}")

@@ -211,7 +211,7 @@ def spawn(tmp_path):
     def start(line, **environment):
         started.append(
             subprocess.Popen(
-                [sys.executable, "-m", "prunebench.cli", *line.split()],
+                [sys.executable, "-m", "prunebench", *line.split()],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

@@ -9,7 +9,7 @@ import pytest
 
 from prunebench import leaderboard, results
 from prunebench.pages import page_of
-from prunebench.running import interruptible
+from prunebench.signals import interruptible
 
 SUITE = """
 title = "Digits"
@@ -94,12 +94,22 @@ def test_a_run_stopped_by_ctrl_c_stops_soon_and_leaves_no_litter(command, spawn,
     assert list((tmp_path / "stopped" / "store" / "making").iterdir()) == []
 
 
-def test_a_polite_end_is_like_ctrl_c():
-    """As batch systems ask for one."""
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_polite_end_is_like_ctrl_c(number):
+    """As batch systems and closed terminals ask for one."""
     with pytest.raises(KeyboardInterrupt), interruptible():
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_signal_that_a_script_hears_itself_stays_its_own():
+    """`prunebench.run` may be a part of something larger."""
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("mine"))
+    with interruptible():
         os.kill(os.getpid(), signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is before
+    signal.signal(signal.SIGTERM, before)
+    assert heard == ["mine"]
 
 
 COUNTED = """

@@ -88,16 +88,26 @@ def test_status_counts_cells(matrix, make, offer):
     make(matrix("random"))
     make(matrix(both[1]))
     rows, failures = planning.status(matrix(*both, seeds=[0, 1]))
-    assert sorted(rows) == [["toy", "moody", 0, 0, 2, 0], ["toy", "random", 1, 0, 0, 1]]
+    assert sorted(rows) == [["toy", "moody", 0, 0, 0, 2, 0], ["toy", "random", 1, 0, 0, 0, 1]]
     assert failures == ["failed: toy subset moody: ValueError: not today"]
 
 
 def test_status_sees_what_is_running(matrix):
     one = matrix("random")
     (target,) = one.graph.targets.values()
+    for stage in (target, target.inputs["subset"]):
+        with one.store.lease(stage.key, stage.kind):
+            assert planning.status(one)[0] == [["toy", "random", 0, 1, 0, 0, 0]]
+    assert planning.status(one)[0] == [["toy", "random", 0, 0, 0, 0, 1]]
+
+
+def test_status_sees_what_was_interrupted_in_the_middle_of_a_stage(matrix):
+    one = matrix("random")
+    (target,) = one.graph.targets.values()
+    one.store.checkpoint(target.key).save({"step": 3})
+    assert planning.status(one)[0] == [["toy", "random", 0, 0, 1, 0, 0]]
     with one.store.lease(target.key, "accuracy"):
-        assert planning.status(one)[0] == [["toy", "random", 0, 1, 0, 0]]
-    assert planning.status(one)[0] == [["toy", "random", 0, 0, 0, 1]]
+        assert planning.status(one)[0] == [["toy", "random", 0, 1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(

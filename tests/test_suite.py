@@ -67,6 +67,9 @@ def test_the_cells_of_a_suite_in_the_order_of_its_lists(cells):
     ]
 
 
+SEEDS = "toys.toml: seeds: seeds are a count from 1, or a list of numbers from 0, 9999 at most"
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -363,6 +366,17 @@ def test_a_mistaken_method_is_named(cells, table, message):
 )
 def test_a_table_has_no_name_that_something_else_has(cells, table, message):
     assert refusal(cells, f"{BASE}{table}\n").startswith(message)
+
+
+def test_a_dataset_that_is_no_name_is_refused(cells):
+    text = BASE.replace('"digits"', '"mine"') + "[dataset.mine]\nof = 3\n"
+    assert refusal(cells, text) == "dataset 3 is neither a name nor FAMILY:PATH@RESOLUTION"
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_a_number_that_is_none_is_refused(cells, value):
+    changes = dict([parse_change(f"recipe.lr={value}")])
+    assert refusal(cells, changes=changes).startswith(f"recipe.lr is {value}: out of range")
 
 
 def test_a_folder_of_images_may_be_written_in_the_suite(cells, tmp_path):

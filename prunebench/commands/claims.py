@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
-
 from prunebench.errors import PrunebenchError
+from prunebench.files import near
 from prunebench.options import ResultsOption, SuiteOption
+from prunebench.terminal import echo
 
 
 def claims(suite: SuiteOption = None, results: ResultsOption = Path("leaderboard")) -> None:
@@ -20,34 +20,35 @@ def claims(suite: SuiteOption = None, results: ResultsOption = Path("leaderboard
     names = [Path(suite).stem] if suite else list(rows.suites(results))
     if suite and names[0] not in rows.suites(results):
         raise PrunebenchError(
-            f"no rows of suite {names[0]!r} under {results}/results; run it first, or name --results DIR"
+            f"no rows of suite {names[0]!r} under {near(results)}/results; "
+            "run it first, or name --results DIR"
         )
     file, printed = paper.claims(), paper.printed()
     theirs = {name: paper.examine(claim, printed) for name, claim in file.claim.items()}
     for name, claim in file.claim.items():
-        typer.echo(f"{name}: {claim.sentence} ({claim.section})")
+        echo(f"{name}: {claim.sentence} ({claim.section})")
     shown = {name: f"{found.verdict}: {found.scale}" for name, found in theirs.items()}
     if not names:
-        typer.echo(f"\nno rows under {results}/results\n")
-        typer.echo(table(list(shown.items()), ["claim", "published"]))
+        echo(f"\nno rows under {near(results)}/results\n")
+        echo(table(list(shown.items()), ["claim", "published"]))
     for name in names:
         page = page_of(name, results)
         # What was chosen on the test split is no result.
         current = [row for row in page.rows if not page.stale(row) and row.tuning != "oracle_test"]
         if not current:
-            typer.echo(f"\nsuite {name}: no rows of its present settings")
+            echo(f"\nsuite {name}: no rows of its present settings")
         for title, group in paper.groups(current).items():
             points = paper.measured(group)
             found = {key: paper.examine(claim, points, file.stand_in) for key, claim in file.claim.items()}
-            typer.echo(f"\nsuite {name}, {title}: {', '.join(dict.fromkeys(row.dataset for row in group))}\n")
+            echo(f"\nsuite {name}, {title}: {', '.join(dict.fromkeys(row.dataset for row in group))}\n")
             lines = [
                 (key, theirs[key].verdict, ours.verdict, ours.scale, "; ".join(ours.remarks))
                 for key, ours in found.items()
             ]
             if page.note:
-                typer.echo(f"{page.note}\n")
-            typer.echo(table(lines, ["claim", "published", "ours", "gain of ours", ""]))
-    typer.echo(
+                echo(f"{page.note}\n")
+            echo(table(lines, ["claim", "published", "ours", "gain of ours", ""]))
+    echo(
         "\nOurs: last epoch; a gain is clear where its 95 % interval, paired by seed, excludes zero. "
         "Published: plain comparison, since no spread is printed. See docs/paper.md."
     )

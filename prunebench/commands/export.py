@@ -18,6 +18,7 @@ from prunebench.options import (
     parsed,
 )
 from prunebench.suite import Filters
+from prunebench.terminal import echo
 
 
 def export(
@@ -48,7 +49,7 @@ def export(
     matrix = choose_one(suite, filters, store=store, data=data)
     kept = exporting.kept_by(matrix, command(suite, filters, store=store, data=data))
     written = exporting.write(kept, output)
-    typer.echo(
+    echo(
         f"{'wrote' if written else 'up to date:'} {output}: {len(kept.index)} of {kept.row.images} images of "
         f"{kept.row.dataset}, {kept.row.labels_total} labels in all"
     )

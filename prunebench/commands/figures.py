@@ -9,7 +9,9 @@ import typer
 
 from prunebench import results as records
 from prunebench import suite as suites
+from prunebench.choosing import folder
 from prunebench.errors import PrunebenchError, unknown
+from prunebench.files import near
 from prunebench.options import (
     DataOption,
     DatasetsOption,
@@ -24,12 +26,13 @@ from prunebench.options import (
     SuiteOption,
     WorkersOption,
     build_matrix,
-    cache_folder,
+    folder_option,
     listed,
     numbers,
     split,
 )
 from prunebench.store import Store
+from prunebench.terminal import echo
 
 NAMES = ("accuracy", "labels", "embeddings", "classes", "kept")
 
@@ -48,7 +51,7 @@ def figures(
     data: DataOption = None,
     results: ResultsOption = Path("leaderboard"),
     workers: WorkersOption = None,
-    output: Annotated[Path, typer.Option("--output", help="Where figures are written.")] = Path("figures"),
+    output: Annotated[Path, folder_option("--output", help="Where figures are written.")] = Path("figures"),
 ) -> None:
     """Draw a figure of each dataset of a suite, as SVG and PNG: from its rows, and embeddings."""
     from prunebench.figures import drawings
@@ -79,22 +82,18 @@ def figures(
             recipe=recipe,
             families=name == "labels",
         )
-        places = drawings.Places(results, data or cache_folder("data"), Store(store or cache_folder("store")))
+        places = drawings.Places(results, folder("data", data), Store(folder("store", store)))
         found = drawings.from_rows(name, known, chosen, places)
     left_out: list[PrunebenchError] = []
     drawn = 0
-    try:
-        for drawing in found:
-            if drawing.figure is None:
-                left_out += [drawing.error] if drawing.error else []
-                continue
-            drawn += 1
-            for path in save(drawing.figure, output / f"{name}-{drawing.stem}"):
-                typer.echo(f"wrote {path}")
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. The same command goes on from here.", err=True)
-        raise typer.Exit(130) from None
+    for drawing in found:
+        if drawing.figure is None:
+            left_out += [drawing.error] if drawing.error else []
+            continue
+        drawn += 1
+        for path in save(drawing.figure, output / f"{name}-{drawing.stem}"):
+            echo(f"wrote {near(path)}")
     if not drawn:
         raise left_out[0]
     for error in left_out:
-        typer.echo(f"left out: {error}", err=True)
+        echo(f"left out: {error}", err=True)

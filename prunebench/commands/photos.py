@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prunebench import suite as suites
 from prunebench.errors import PrunebenchError
-from prunebench.files import write_new
-from prunebench.options import DataOption, DeviceOption, SetOption, StoreOption, WorkersOption
+from prunebench.files import home, write_new
+from prunebench.options import DataOption, DeviceOption, SetOption, StoreOption, WorkersOption, file_option
+from prunebench.terminal import echo
 
 if TYPE_CHECKING:
     from prunebench.evaluating import Comparison
     from prunebench.previewing import Preview
     from prunebench.pruning import Pruned, Workplace
 
-T = TypeVar("T")
 FolderArgument = Annotated[
-    Path, typer.Argument(help="Your images, at whatever depth. Nothing is written in it.")
+    Path, typer.Argument(parser=home, help="Your images, at whatever depth. Nothing is written in it.")
 ]
-OutputOption = Annotated[Path, typer.Option("--output", help="The .csv to write. None is written over.")]
+OutputOption = Annotated[Path, file_option("--output", help="The .csv to write. None is written over.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Another seed, another draw.")]
 OnBadOption = Annotated[str, typer.Option("--on-bad", help="Images that cannot be read: fail or skip.")]
 SideOption = Annotated[int, typer.Option("--side", min=8, help="Pixels to which images are shrunk.")]
@@ -43,15 +42,15 @@ def draw(
 
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
-    chosen = _or_interrupted(lambda: pruning.draw(folder, labels, seed, on_bad=on_bad, data=data))
+    chosen = pruning.draw(folder, labels, seed, on_bad=on_bad, data=data)
     table = photos.table(["file", "label"], [[name, ""] for name in chosen])
-    written = write_new(output.expanduser(), table.encode())
-    typer.echo(f"{_said(written, output)}: {len(chosen):,} images to label; fill in the column label")
+    written = write_new(output, table.encode())
+    echo(f"{_said(written, output)}: {len(chosen):,} images to label; fill in the column label")
 
 
 def prune(
     folder: FolderArgument,
-    known: Annotated[Path, typer.Option("--known", help="A .csv with the columns file and label.")],
+    known: Annotated[Path, file_option("--known", help="A .csv with the columns file and label.")],
     output: OutputOption,
     budget: Annotated[
         int | None, typer.Option("--budget", help="Labels in all: those known, and those to buy.")
@@ -100,30 +99,30 @@ def prune(
         changes=dict(map(suites.parse_change, changes or [])),
     )
     place = pruning.Workplace.at(store, data, device)
-    found = _or_interrupted(lambda: previewing.preview(request, place))
+    found = previewing.preview(request, place)
     _show_preview(found, folder, place)
-    if output.expanduser().exists() and not found.stored:
-        typer.echo(f"warning: {output} exists; what says something else is not written over it", err=True)
+    if output.exists() and not found.stored:
+        echo(f"warning: {output} exists; what says something else is not written over it", err=True)
     if not (yes or found.stored) and not _asked():
-        typer.echo("\nNothing was made. The same command with --yes goes on.")
+        echo("\nNothing was made. The same command with --yes goes on.")
         return
-    pruned = _or_interrupted(lambda: pruning.make(request, place, 1 if workers is None else workers))
+    pruned = pruning.make(request, place, 1 if workers is None else workers)
     _show_pruned(pruned, output)
     if pruned.left_out:
-        typer.echo(f"warning: {pruned.left_out:,} image(s) cannot be read and are left out", err=True)
+        echo(f"warning: {pruned.left_out:,} image(s) cannot be read and are left out", err=True)
 
 
 def evaluate(
-    kept: Annotated[Path, typer.Argument(help="The .csv that prunebench prune wrote.")],
+    kept: Annotated[Path, typer.Argument(parser=home, help="The .csv that prunebench prune wrote.")],
     labels: Annotated[
-        Path, typer.Option("--labels", help="A .csv with the labels of all kept images, and of others.")
+        Path, file_option("--labels", help="A .csv with the labels of all kept images, and of others.")
     ],
     holdout: Annotated[
         float, typer.Option("--holdout", help="Share of the labelled images to test on, in 0..1.")
     ] = 0.1,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many trainings of each.")] = 10,
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="Where the images are. [default: as for prune]")
+        Path | None, file_option("--folder", help="Where the images are. [default: as for prune]")
     ] = None,
     side: Annotated[
         int | None,
@@ -141,21 +140,19 @@ def evaluate(
     """Train on the kept images, and on as many drawn at random, and say which did better."""
     from prunebench import evaluating
 
-    found = _or_interrupted(
-        lambda: evaluating.evaluate(
-            kept,
-            labels,
-            folder=folder,
-            holdout=holdout,
-            seeds=seeds,
-            side=side,
-            recipe=recipe,
-            on_bad=on_bad,
-            device=device,
-            store=store,
-            data=data,
-            workers=workers,
-        )
+    found = evaluating.evaluate(
+        kept,
+        labels,
+        folder=folder,
+        holdout=holdout,
+        seeds=seeds,
+        side=side,
+        recipe=recipe,
+        on_bad=on_bad,
+        device=device,
+        store=store,
+        data=data,
+        workers=workers,
     )
     _show_comparison(found)
 
@@ -166,16 +163,12 @@ def _said(written: bool, output: Path) -> str:
 
 def _asked() -> bool:
     """Ask a person whether to go on; where there is none, do not."""
-    return sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm("\nGo on?")
-
-
-def _or_interrupted(work: Callable[[], T]) -> T:
-    """Do the work; end with one line and exit code 130 where the user interrupts it."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
     try:
-        return work()
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. The same command goes on from here.", err=True)
-        raise typer.Exit(130) from None
+        return input("\nGo on? [y/N]: ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl-D
+        return False
 
 
 def _show_preview(found: Preview, folder: Path, place: Workplace) -> None:
@@ -202,9 +195,9 @@ def _show_preview(found: Preview, folder: Path, place: Workplace) -> None:
         ("hours", hours + untold),
         ("disk", f"{found.disk / 1e9:.2g} GB of {room / 1e9:.3g} GB free"),
     ]
-    typer.echo(table(lines, ()))
+    echo(table(lines, ()))
     for warning in found.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     if found.disk > room:
         raise PrunebenchError(
             f"{found.disk / 1e9:.2g} GB are needed and {room / 1e9:.2g} GB are free; choose another --store "
@@ -217,23 +210,23 @@ def _show_pruned(pruned: Pruned, output: Path) -> None:
 
     written = pruned.to_csv(output)
     counts = [f"{len(pruned.chosen(status)):,} {status}" for status in (KEPT, BUY, DROP)]
-    typer.echo(f"\n{_said(written, output)}: {', '.join(counts)}")
+    echo(f"\n{_said(written, output)}: {', '.join(counts)}")
 
 
 def _show_comparison(found: Comparison) -> None:
     from prunebench.display import table
     from prunebench.statistics import summarise
 
-    typer.echo(
+    echo(
         f"{found.labelled:,} of {found.images:,} images in {found.folder} have a label, "
         f"{found.kept:,} are kept"
     )
     if found.labelled < found.images:
-        typer.echo(
+        echo(
             "Random is drawn from labelled images: unless those beside the kept were drawn at random too, "
             "this is no fair comparison"
         )
-    typer.echo(
+    echo(
         f"tested on {found.tested:,} that are held out, trained on {min(found.trained):,}"
         + (f" to {max(found.trained):,}" if len(set(found.trained)) > 1 else "")
         + f"; Random has about {found.in_common:.0f} % of its images in common with the kept\n"
@@ -243,11 +236,11 @@ def _show_comparison(found: Comparison) -> None:
         ("Random", summarise(found.random), *_each(found.random)),
     ]
     header = ["", "accuracy, %", *(f"seed {seed}" for seed in range(len(found.ours)))]
-    typer.echo(table([*rows, ("difference", found.difference, *_each(found.differences))], header))
+    echo(table([*rows, ("difference", found.difference, *_each(found.differences))], header))
     if found.interval:
         low, high = found.interval
-        typer.echo(f"\n95 % interval of the difference: {low:+.1f} to {high:+.1f}")
-    typer.echo(found.verdict)
+        echo(f"\n95 % interval of the difference: {low:+.1f} to {high:+.1f}")
+    echo(found.verdict)
 
 
 def _each(values: object) -> list[str]:

@@ -12,6 +12,7 @@ from prunebench import suite as suites
 from prunebench.errors import PrunebenchError
 from prunebench.executors.local import Engine
 from prunebench.figures import histograms, lines, maps, sources, style
+from prunebench.files import near
 from prunebench.forecast import learnt
 from prunebench.leaderboard import Board, Page, boards
 from prunebench.making import load_split
@@ -51,8 +52,8 @@ def from_rows(name: str, suite: str, chosen: sources.Chosen, places: Places) -> 
     if not page.rows:
         having = ", ".join(results.suites(places.results)) or "none"
         raise PrunebenchError(
-            f"no rows of suite {suite!r} under {places.results}/results (there are: {having}); choose with "
-            f"--suite and --results, or run: prunebench run --suite {suite}"
+            f"no rows of suite {suite!r} under {near(places.results)}/results (there are: {having}); choose "
+            f"with --suite and --results, or run: prunebench run --suite {suite}"
         )
     found = boards(sources.narrowed(page, chosen))
     if not found:
