@@ -109,7 +109,9 @@ class Matrix:
             needed = self._damaged(cells)
             if not cells:
                 break
-        return failures | torn
+        why = f"is gone or damaged, however often it is made; find out what else changes {self.store.root}"
+        lost = {cell: PrunebenchError(f"artefact {error.key[:12]} {why}") for cell, error in torn.items()}
+        return failures | lost
 
     def _damaged(self, cells: Iterable[Cell]) -> dict[str, Stage]:
         """Return the stages of some cells whose entries are gone or not whole, by key, inputs first."""
@@ -123,14 +125,14 @@ class Matrix:
         executor: schedule.Executor,
         made: Callable[[Stage], None],
         done: Callable[[Cell, Result], None],
-    ) -> tuple[dict[Cell, Exception], dict[Cell, Exception]]:
+    ) -> tuple[dict[Cell, Exception], dict[Cell, MissingArtefactError]]:
         """Make the `needed` stages and the rows of `cells`.
 
         Return the failed cells, and those to try again, each with its error.
         """
         left: dict[Cell, set[str]] = {}
         cells_of: dict[str, list[Cell]] = {}
-        torn: dict[Cell, Exception] = {}
+        torn: dict[Cell, MissingArtefactError] = {}
 
         def tell(cell: Cell) -> None:
             try:
