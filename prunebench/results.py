@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from prunebench.store import canonical
 if TYPE_CHECKING:
     import pandas as pd
 
+RESERVED = re.compile(r'[<>:"/\\|?*%\x00-\x1f]')  # in names of files, somewhere
 LONGEST_NAME = 200  # bytes of a file name; most systems take 255
 GPU_TOLERANCE = 0.3  # percentage points within which two GPU runs of one cell agree
 
@@ -106,7 +108,8 @@ class Result(BaseModel):
 
 def path_of(folder: Path, row: Result) -> Path:
     """Return the file that holds the rows of one method on one dataset."""
-    name = row.method.replace("/", "%2F")  # a variant is named after its values
+    # A variant is named after its values, which may hold what some disks do not take.
+    name = RESERVED.sub(lambda found: f"%{ord(found[0]):02X}", row.method)
     if len(name.encode()) > LONGEST_NAME:
         digest = hashlib.sha256(name.encode()).hexdigest()[:12]
         name = f"{name.encode()[:LONGEST_NAME].decode(errors='ignore')}-{digest}"
