@@ -14,7 +14,7 @@ PLUGINS = CORE.parent / "plugins" / "prunebench_plugins"
 LAYERS = re.findall(
     r"\w+",
     """
-    errors files artefacts parts identity hookspecs seeds sampling store registry images photos
+    errors files tables artefacts parts identity hookspecs seeds sampling store registry images photos
     randaugment augment multicrop wide_resnet networks training neighbours quality
     shipped published tuning suite stages making jobs schedule executors results statistics matrix
     forecast display running planning leaderboard comparison claims pages labels figures listing conformance

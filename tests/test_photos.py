@@ -68,7 +68,7 @@ def test_no_folder_no_image_and_a_name_that_is_no_text_are_one_line(tmp_path):
     with pytest.raises(DataAbsentError, match=r"holds no images \(.bmp, "):
         photos.scan(tmp_path)
     (tmp_path / os.fsdecode(b"caf\xe9.png")).touch()
-    with pytest.raises(PrunebenchError, match=r"a file whose name is no UTF-8.*caf"):
+    with pytest.raises(PrunebenchError, match=r"has 1 file\(s\) whose name is no UTF-8.*caf.*--on-bad skip"):
         photos.scan(tmp_path)
 
 
@@ -87,12 +87,12 @@ def test_what_a_spreadsheet_saves_is_read(table):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"needs one column 'file'; its first line has to be file,label, and is ''"),
-        ("a.png,cat\n", r"needs one column 'file'; .* and is 'a.png,cat'"),
-        ("file,label,label\n", r"needs one column 'label'"),
-        ("file,label\na.png\nb.png,cat\n", r"too few entries in line 2 \(1 such lines\)"),
+        ("", r"needs one column 'file' and has none; its first line is ''"),
+        ("a.png,cat\n", r"needs one column 'file' and has none; its first line is 'a.png,cat'"),
+        ("file,label,label\n", r"needs one column 'label' and has 2"),
+        ("file,label\na.png\nb.png,cat\n", r"has 1 entries in line 2, but 2 in its header \(1 such lines\)"),
         ("file,label\na.png,cat\na.png,dog\n", r"says of a.png both 'cat' and 'dog'; keep one"),
-        (b"file,label\n\xff,cat\n", r"is no table \(.*\); save it as UTF-8 with commas"),
+        (b"file,label\n\xff,cat\n", r"is no table \(.*\); save it as a .csv in UTF-8"),
     ],
 )
 def test_a_wrong_table_is_one_line(table, text, message):
@@ -109,11 +109,11 @@ def test_a_table_that_is_not_there_is_one_line(tmp_path):
 def test_unknown_files_are_counted_and_the_first_five_shown(tmp_path):
     listed = [f"{number}.png" for number in range(9)]
     with pytest.raises(PrunebenchError) as told:
-        photos.check_files(tmp_path / "l.csv", listed, ["0.png", "1.png"], tmp_path)
+        photos.matched(tmp_path / "l.csv", listed, ["0.png", "1.png"], tmp_path)
     assert "lists 7 file(s) that are no images in" in str(told.value)
     assert str(told.value).endswith(": 2.png, 3.png, 4.png, 5.png, 6.png, ...")
     with pytest.raises(PrunebenchError, match=r'; paths are relative to it, with "/"$'):
-        photos.check_files(tmp_path / "l.csv", ["a\\b.png"], ["a/b.png"], tmp_path)
+        photos.matched(tmp_path / "l.csv", ["a\\b.png"], ["b.png"], tmp_path)
 
 
 def test_classes_are_sorted_and_filled_up(tmp_path):
