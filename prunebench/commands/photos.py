@@ -194,9 +194,10 @@ def _or_interrupted(work: Callable[[], T]) -> T:
 
 def _show_preview(found: Preview, folder: Path, place: Workplace) -> None:
     from prunebench.display import table
+    from prunebench.photos import some
     from prunebench.previewing import free
 
-    seen = [f"{name} {count:,}" for name, count in found.classes.items()]
+    seen = [f"{some([name])} {count:,}" for name, count in found.classes.items()]
     shown = ", ".join(seen[:10]) + (", ..." if len(seen) > 10 else "")
     roots = [place.store.root, place.data]
     room = min(map(free, roots))
