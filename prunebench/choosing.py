@@ -14,7 +14,7 @@ from prunebench import suite as suites
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.files import absolute
 from prunebench.matrix import Matrix
-from prunebench.registry import load
+from prunebench.registry import anchored, load
 from prunebench.store import Store
 from prunebench.suite import MATCHED, Filters
 
@@ -72,7 +72,7 @@ def choose(
         )
     wanted = filters.datasets or chosen.file.datasets
     specs = {
-        load().dataset(spec).name: spec
+        load().dataset(spec).name: anchored(spec)
         for spec in (suites.dataset_spec(chosen, name, filters.on_bad) for name in wanted)
     }
     return Matrix(

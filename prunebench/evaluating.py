@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from prunebench import photos, schedule, store
+from prunebench import photos, schedule, store, tables
 from prunebench.artefacts import Accuracy
 from prunebench.choosing import Place
 from prunebench.comparison import mean_interval
@@ -29,7 +29,7 @@ class Comparison:
 
     folder: where the photos are. kept: how many there are in the list. labelled: how many images have a
     label. trained, tested: images in each training, and held out. in_common: the mean share of Random's
-    images that were kept too, in percent.
+    images that were kept too, in percent. warnings: what may be amiss with labels and photos.
     """
 
     folder: Path
@@ -41,6 +41,7 @@ class Comparison:
     in_common: float
     ours: tuple[float, ...]
     random: tuple[float, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def differences(self) -> list[float]:
@@ -93,24 +94,19 @@ def evaluate(
     require(0 < holdout < 1, "--holdout", holdout, "between 0 and 1")
     require(seeds > 0, "--seeds", seeds, "1 or more")
     place = Workplace.at(store, data, device)
-    chosen, own = _read_kept(Path(kept), place)
-    where = folder or own.get("folder")
-    if where is None:
-        raise PrunebenchError(
-            f"{kept} is not as prunebench prune wrote it with this --store, so name its folder: "
-            "--folder FOLDER"
-        )
-    place.check_outside(Path(where))
+    chosen, own = _read_kept(Path(kept), place, {"folder": folder, "side": side, "on_bad": on_bad})
+    where = Path(own.pop("folder"))
+    place.check_outside(where)
     spec = {
         "family": "photos",
-        "path": str(Path(where).expanduser().resolve()),
+        "path": str(where.expanduser().resolve()),
         "known": str(Path(labels).expanduser().resolve()),
-        "side": side or own.get("side", 64),
-        "on_bad": on_bad or own.get("on_bad", "fail"),
         "holdout": holdout,
+        **own,
     }
-    names = photos.scan(Path(where))
-    labelled = _check(Path(kept), chosen, Path(labels), names, Path(where))
+    survey = photos.survey(where)
+    names = photos.listed(survey, where, spec["on_bad"])
+    chosen, labelled = _check(Path(kept), chosen, Path(labels), names, where)
     trials = [
         _Trial({**spec, "name": f"photos_{seed}", "seed": seed}, seed, chosen, recipe, place)
         for seed in range(seeds)
@@ -123,7 +119,7 @@ def evaluate(
         lambda: [place.store.read(stage.key, Accuracy) for stage in ends],
     )
     return Comparison(
-        folder=Path(where),
+        folder=where,
         images=len(names),
         labelled=len(labelled),
         kept=len(chosen),
@@ -132,25 +128,38 @@ def evaluate(
         in_common=100 * float(np.mean([trial.keep / trial.pool for trial in trials])),
         ours=tuple(accuracy.accuracy for accuracy in found[::2]),
         random=tuple(accuracy.accuracy for accuracy in found[1::2]),
+        warnings=tuple(filter(None, [survey.remark, *photos.doubts(labelled.values())])),
     )
 
 
-def _read_kept(path: Path, place: Workplace) -> tuple[set[str], dict[str, Any]]:
-    """Return the files that a .csv of `prune` keeps, and what is remembered of how it was made."""
-    rows = photos.read_table(path, *COLUMNS[:2])
+def _read_kept(path: Path, place: Workplace, given: dict[str, Any]) -> tuple[set[str], dict[str, Any]]:
+    """Return the files that a .csv of `prune` keeps, and folder, side and on_bad.
+
+    These are as given, or else as they were for `prune`. Raise PrunebenchError where nobody knows.
+    """
+    rows = [(name, status) for _, (name, status) in tables.read(path, *COLUMNS[:2])]
     if strange := [status for _, status in rows if status not in (KEPT, BUY, DROP)]:
         raise PrunebenchError(f"{path} has the status {strange[0]!r}; known: {KEPT}, {BUY}, {DROP}")
     chosen = {name for name, status in rows if status != DROP}
     if len({name for name, _ in rows}) < len(rows) or not chosen:
         raise PrunebenchError(f"{path} {'keeps no file' if not chosen else 'lists a file twice'}")
-    return chosen, remembered(path.expanduser().read_text(encoding="utf-8-sig"), place.store)
+    told = {name: value for name, value in given.items() if value is not None}
+    own = {"on_bad": "fail"} | remembered(rows, place.store) | told
+    if lacking := [name for name in ("folder", "side") if name not in own]:
+        options = " ".join(f"--{name} {name.upper()}" for name in lacking)
+        raise PrunebenchError(
+            f"{path} lists other files than prunebench prune wrote with this --store; say what they were "
+            f"pruned with: {options}"
+        )
+    return chosen, own
 
 
-def _check(kept: Path, chosen: set[str], labels: Path, names: Sequence[str], folder: Path) -> dict[str, str]:
-    """Return the known labels; raise PrunebenchError where they are too few to compare with."""
-    labelled = photos.read_labels(labels)
-    photos.check_files(kept, sorted(chosen), names, folder)
-    photos.check_files(labels, labelled, names, folder)
+def _check(
+    kept: Path, chosen: set[str], labels: Path, names: Sequence[str], folder: Path
+) -> tuple[set[str], dict[str, str]]:
+    """Return the kept images and the known labels; raise PrunebenchError where there are too few."""
+    chosen = set(photos.matched(kept, sorted(chosen), names, folder).values())
+    labelled = photos.labels_of(labels, names, folder)
     if lacking := sorted(chosen - set(labelled)):
         raise PrunebenchError(
             f"{labels} lacks the labels of {len(lacking)} of {len(chosen)} kept images: "
@@ -161,7 +170,7 @@ def _check(kept: Path, chosen: set[str], labels: Path, names: Sequence[str], fol
             f"{labels} has labels of the kept images alone, so there are no others to compare with; "
             "label some more, drawn at random"
         )
-    return labelled
+    return chosen, labelled
 
 
 class _Trial:
@@ -190,7 +199,7 @@ class _Trial:
 
     def _written(self, names: Sequence[str]) -> Path:
         """Write the kept files that are not held out, for the selector that reads them."""
-        text = photos.table(["file"], [[name] for name in names])
+        text = tables.written(["file"], [[name] for name in names])
         path = self.place.store.root / "photos" / f"{store.key('kept', 1, {'files': text}, {})}.csv"
         replace_file(path, text.encode())
         return path

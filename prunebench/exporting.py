@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from prunebench import tables
 from prunebench.artefacts import Array, Scores, Subset
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.files import beside_of, write_new, writing
@@ -158,11 +158,8 @@ def table(kept: Kept) -> bytes:
         columns["class"] = [classes[label] if label >= 0 else "" for label in columns["label"]]
     if kept.scores is not None:
         columns["score"] = kept.scores[kept.index].tolist()
-    file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return file.getvalue().encode()
+    rows = zip(*(map(str, column) for column in columns.values()), strict=True)
+    return tables.written(list(columns), rows).encode()
 
 
 def listed(kept: Kept) -> bytes:

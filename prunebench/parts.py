@@ -282,9 +282,18 @@ class Backbone(Part):
 Backbones = str | Backbone | tuple[str | Backbone, ...]
 
 
+def reader(part: Part) -> Part:
+    """Return the part that reads the embeddings: this one, or the one it holds and hands them on to."""
+    if hasattr(part, "backbone"):
+        return part
+    held = (getattr(part, entry.name) for entry in fields(part))
+    readers = (inner for inner in held if isinstance(inner, Part) and "embeddings" in inner.needs())
+    return next(map(reader, readers), part)
+
+
 def reads_proxy(part: Part) -> bool:
     """Whether `part` asks for the embeddings of the network trained on the method's labels."""
-    backbone = getattr(part, "backbone", None)
+    backbone = getattr(reader(part), "backbone", None)
     return "embeddings" in part.needs() and PROXY in (
         backbone if isinstance(backbone, tuple) else (backbone,)
     )

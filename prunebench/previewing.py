@@ -7,14 +7,14 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from prunebench import photos, schedule
+from prunebench import schedule
 from prunebench.forecast import INSTANT
 from prunebench.identity import construct, map_parts
 from prunebench.images import Images
@@ -71,15 +71,8 @@ def preview(request: Request, place: Workplace) -> Preview:
         untold=tuple(dict.fromkeys(cost.untold)),
         disk=cost.disk,
         stored=not needed,
-        warnings=tuple(_warnings(sizes, work.classes)),
+        warnings=work.warnings,
     )
-
-
-def _warnings(sizes: Mapping[str, int], classes: Sequence[str]) -> Iterable[str]:
-    if single := [name for name in classes if sizes[name] == 1]:
-        yield f"{len(single)} class(es) with a single label: {photos.some(single)}"
-    if unseen := [name for name in classes if not sizes[name]]:
-        yield f"{len(unseen)} class(es) without a label, which nothing can recognise"
 
 
 def _backbones(cell: Cell) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from prunebench import choosing, photos, schedule
+from prunebench import choosing, photos, schedule, tables
 from prunebench.artefacts import Array, Labels, Scores, Subset
 from prunebench.choosing import Place
 from prunebench.errors import PrunebenchError, unknown
@@ -26,7 +27,7 @@ from prunebench.registry import load
 from prunebench.running import make_stages
 from prunebench.sampling import kept
 from prunebench.stages import Graph, Stage, dataset_key
-from prunebench.store import Store, sealed, unsealed
+from prunebench.store import Store, canonical, sealed, unsealed
 from prunebench.suite import Cell, Filters, Resolver, Suite, SuiteFile
 
 KEPT, BUY, DROP = "keep_labelled", "to_label", "drop"
@@ -44,10 +45,10 @@ def draw(
     over. Raise PrunebenchError for that, and for more labels than images.
     """
     top, root = Path(folder).expanduser(), choosing.folder("data", data)
-    names = photos.scan(top)
+    _check_on_bad(on_bad)
+    names = photos.scan(top, on_bad)
     photos.check_count("--labels", labels, len(names))
     photos.check_outside(top, root, "--data")
-    _check_on_bad(on_bad)
     family = load().get("datasets", "photos")
     chosen: list[str] = []
     left = photos.ordered(names, seed)
@@ -152,6 +153,7 @@ class Pruned:
     status: "keep_labelled" for what was paid for, "to_label" for what is worth a label, "drop".
     pseudo_labels: what the labeler said, "" where nothing. confidences, scores: float [n], NaN where
     there is none; a higher score is harder. left_out: how many images cannot be read and have no line.
+    warnings: what may be amiss, and what was assumed.
     """
 
     files: tuple[str, ...]
@@ -160,6 +162,7 @@ class Pruned:
     confidences: Array
     scores: Array
     left_out: int
+    warnings: tuple[str, ...] = ()
 
     def chosen(self, *status: str) -> list[str]:
         """Return the files of some status."""
@@ -169,7 +172,9 @@ class Pruned:
     def text(self) -> str:
         """The lines of the .csv."""
         numbers = ([f"{n:.6g}" if np.isfinite(n) else "" for n in a] for a in (self.confidences, self.scores))
-        return photos.table(COLUMNS, zip(self.files, self.status, self.pseudo_labels, *numbers, strict=True))
+        return tables.written(
+            COLUMNS, zip(self.files, self.status, self.pseudo_labels, *numbers, strict=True)
+        )
 
     def to_csv(self, path: str | Path) -> bool:
         """Write one line for each image; return False where the file says so already.
@@ -213,7 +218,7 @@ def make(request: Request, place: Workplace, workers: int = 1) -> Pruned:
     found = schedule.mended(
         lambda: make_all(work.matrix, ends, workers, work.dataset, work.root), lambda: _pruned(work)
     )
-    remember(found.text, request, place.store)
+    remember(found, request, place.store)
     return found
 
 
@@ -223,17 +228,18 @@ class Work:
     def __init__(self, request: Request, place: Workplace, look: bool) -> None:
         self.request, self.place = request, place
         place.check_outside(request.folder)
-        known = photos.read_labels(request.known)
-        names = photos.scan(request.folder)
-        photos.check_files(request.known, known, names, request.folder)
+        self.survey = photos.survey(request.folder)
+        names = photos.listed(self.survey, request.folder, request.on_bad)
+        photos.labels_of(request.known, names, request.folder)
         self.dataset: Dataset = load().dataset(request.spec)
         self.dataset.classes  # noqa: B018 - too few, or more than were said to be, is an error before all else
         self.root = dataset_key(self.dataset, place.data, place.store, look=look)
         self.names = self.dataset.names(place.data) if self.read else tuple(names)
         # Reading the images takes its time; what is said of the labels is what they are after that, once.
-        self.classes, known = self.dataset.classes, photos.read_labels(request.known)
+        self.classes = self.dataset.classes
+        known = photos.labels_of(request.known, names, request.folder)
         there = set(self.names)
-        self.left_out = len({*names} - there)
+        self.left_out = len({*names} - there) + len(self.survey.nameless)
         self.known = {name: label for name, label in known.items() if name in there}
 
     @property
@@ -245,6 +251,17 @@ class Work:
     def keep(self) -> int:
         """How many images are kept."""
         return self.request.keep(len(self.names))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What may be amiss, a line each, and what was assumed."""
+        sizes = Counter(self.known.values())
+        told = [self.survey.remark, *photos.doubts(self.known.values())]
+        if single := [name for name in self.classes if sizes[name] == 1]:
+            told.append(f"{len(single)} class(es) with a single label: {photos.some(single)}")
+        if unseen := [name for name in self.classes if not sizes[name]]:
+            told.append(f"{len(unseen)} class(es) without a label, which nothing can recognise")
+        return tuple(filter(None, told))
 
     @cached_property
     def cell(self) -> Cell:
@@ -320,11 +337,16 @@ def including_paid(method: Method, share: float, backbone: str | None = None) ->
         own = None if isinstance(part, Backbone) else getattr(part, "backbone", None)
         return part if own in (None, PROXY) else replace(part, backbone=backbone)  # type: ignore[call-arg]
 
-    labeler = change(
-        method.labeler or load().part("labeler", "none"),
-        {"annotation": share, "sampling": "given"},
-        f"method {method.name}: labeler",
-    )
+    labeler = method.labeler or load().part("labeler", "none")
+    try:
+        labeler = change(
+            labeler, {"annotation": share, "sampling": "given"}, f"method {method.name}: labeler"
+        )
+    except PrunebenchError:
+        raise PrunebenchError(
+            f"method {method.name!r} has no use for labels that are known: its labeler {labeler.name} reads "
+            "none; choose one that learns from a few, such as probe_aum, or one without a labeler"
+        ) from None
     kept = method.selector.name == "include"
     selector = (
         method.selector if kept else load().part("selector", {"part": "include", "selector": method.selector})
@@ -391,22 +413,29 @@ def _pruned(work: Work) -> Pruned:
         confidences=confidences,
         scores=scores,
         left_out=work.left_out,
+        warnings=work.warnings,
     )
 
 
 # Where a list of images came from
 
 
-def remember(text: str, request: Request, memory: Store) -> None:
-    """Note which folder a .csv of `prune` is about, by its content, so that `evaluate` need not be told."""
+def remember(pruned: Pruned, request: Request, memory: Store) -> None:
+    """Note which folder a .csv of `prune` is about, so that `evaluate` need not be told."""
     own = {"folder": request.spec["path"], "side": request.side, "on_bad": request.on_bad}
-    replace_file(_note(text, memory), sealed(own))
+    note = _note(zip(pruned.files, pruned.status, strict=True), memory)
+    replace_file(note, sealed(own))
 
 
-def remembered(text: str, memory: Store) -> dict[str, Any]:
-    """Return folder, side and on_bad of the `prune` that made this .csv; {} where nobody knows."""
-    return unsealed(_note(text, memory)) or {}
+def remembered(rows: Iterable[tuple[str, str]], memory: Store) -> dict[str, Any]:
+    """Return folder, side and on_bad of the `prune` that made a .csv; {} where nobody knows.
+
+    rows: file and status of each image. Their order, the other columns and the spelling of numbers are not
+    looked at, since other programs change them when they save a table.
+    """
+    return unsealed(_note(rows, memory)) or {}
 
 
-def _note(text: str, memory: Store) -> Path:
-    return memory.root / "photos" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+def _note(rows: Iterable[tuple[str, str]], memory: Store) -> Path:
+    name = hashlib.sha256(canonical(sorted(map(list, rows))).encode()).hexdigest()
+    return memory.root / "photos" / f"{name}.json"

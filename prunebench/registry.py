@@ -5,13 +5,16 @@ Built-in parts are found exactly as a stranger's are: through the entry-point gr
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pluggy
@@ -34,6 +37,7 @@ KINDS: dict[str, type] = {
     "methods": Method,
 }
 PARTS = ("backbone", "labeler", "scorer", "selector")
+LONGEST_WORDS = 40  # bytes of a folder's name in that of its dataset
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 
@@ -130,9 +134,10 @@ class Registry:
 
         `spec` is NAME, or FAMILY:PATH@RESOLUTION, or the fields of a `[dataset.NAME]` table together
         with its `name` and `family`, or with `of`, another spec of whose dataset the fields are changed.
+        A path is resolved: the dataset is the same whatever the working folder, and by whatever link.
         """
         if isinstance(spec, Mapping):
-            values = dict(spec)
+            values: dict[str, Any] = dict(anchored(spec))  # type: ignore[arg-type]
             if "of" in values:
                 base = self.dataset(values.pop("of"))
                 given = {entry.name: getattr(base, entry.name) for entry in fields(base)} | values
@@ -144,14 +149,18 @@ class Registry:
         family, colon, rest = spec.partition(":")
         found = self.get("datasets", family)
         if not isinstance(found, type):
+            if colon:
+                raise PrunebenchError(f"dataset {spec!r}: {family} takes no path; write {family} alone")
             return found  # type: ignore[no-any-return]
         path, _, side = rest.rpartition("@")
-        if not colon or not path or not side.isdigit():
+        if not path or not re.fullmatch("[0-9]{1,6}", side):
             raise PrunebenchError(
                 f"dataset {spec!r}: write it as {family}:PATH@RESOLUTION, such as {family}:photos@64"
             )
-        name = re.sub(r"[^A-Za-z0-9]+", "_", path).strip("_") or family
-        return found(name=f"{family}-{name}-{side}", path=path, side=int(side))  # type: ignore[no-any-return]
+        path = _resolved(path)
+        name = _name_at(family, path, side)
+        made = {"name": name, "path": path, "side": int(side)}
+        return construct(found, made, f"dataset {name}")
 
     def resolve_backbones(self, part: Part) -> Part:
         """Replace the names of backbones in `part`'s fields by the backbones; "proxy" stays a name."""
@@ -168,6 +177,40 @@ class Registry:
             return construct(type(inner), vars(inner) | {"backbone": resolved(backbone)}, inner.name)
 
         return map_parts(part, visit)
+
+
+def anchored(spec: str | Mapping[str, Any]) -> str | dict[str, Any]:
+    """Return what `Registry.dataset` takes with its path resolved: the same in any working folder."""
+    if isinstance(spec, str):
+        family, _, rest = spec.partition(":")
+        path, _, side = rest.rpartition("@")
+        return f"{family}:{_resolved(path)}@{side}" if path else spec
+    values = dict(spec)
+    if "of" in values:
+        values["of"] = anchored(values["of"])
+    elif isinstance(values.get("path"), str):
+        values["path"] = _resolved(values["path"])
+    return values
+
+
+def _resolved(path: str) -> str:
+    try:
+        place = str(Path(path).expanduser().resolve())
+        place.encode()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, no home, no text
+        raise PrunebenchError(f"the path {path!r} cannot be used: {error}") from None
+    return place
+
+
+def _name_at(family: str, path: str, side: str) -> str:
+    """Name the dataset at a path: after its folder, as far as that makes a file name, with a hash.
+
+    The hash is of the whole path, so that no two paths share a name, not even where case does not count.
+    """
+    words = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", Path(path).name)).strip("_-")
+    short = words.encode()[:LONGEST_WORDS].decode(errors="ignore")
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+    return "-".join(filter(None, (family, short, side, digest)))
 
 
 def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from prunebench.store import canonical
 if TYPE_CHECKING:
     import pandas as pd
 
+RESERVED = re.compile(r'[<>:"/\\|?*%\x00-\x1f]')  # in names of files, somewhere
 LONGEST_NAME = 200  # bytes of a file name; most systems take 255
 OPTION = "--results"  # what chooses where rows are
 BOM = b"\xef\xbb\xbf"  # some editors put it before the first line
@@ -163,7 +165,8 @@ def rows_path(folder: Path, suite: str, dataset: str, method: str) -> Path:
 
 
 def _file_name(name: str) -> str:
-    safe = name.replace("/", "%2F")  # a variant is named after its values, a folder of images after its path
+    # A variant is named after its values, which may hold what some disks do not take.
+    safe = RESERVED.sub(lambda letter: f"%{ord(letter[0]):02X}", name)
     if len(safe.encode()) <= LONGEST_NAME:
         return safe
     digest = hashlib.sha256(safe.encode()).hexdigest()[:12]

@@ -17,6 +17,7 @@ Stages are shared wherever their keys are equal: between methods, ratios, seeds 
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property
@@ -31,7 +32,7 @@ from prunebench import seeds, store
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.files import replace_file
 from prunebench.identity import at_defaults, foreign_code, identity, placeless
-from prunebench.parts import PROXY, Dataset, Labeler, Part, Recipe, View
+from prunebench.parts import PROXY, Dataset, Labeler, Part, Recipe, View, reader
 from prunebench.registry import load
 from prunebench.sampling import READ_ALL
 from prunebench.store import Store
@@ -237,7 +238,7 @@ class Graph:
 
     def _embeddings(self, cell: Cell, part: Part, available: dict[str, Stage]) -> dict[str, Stage]:
         """Build one embeddings stage per backbone of a part, in order: embeddings/0, embeddings/1, ..."""
-        given = part.backbone  # type: ignore[attr-defined]
+        given = reader(part).backbone  # type: ignore[attr-defined]
         found = {}
         for place, backbone in enumerate(given if isinstance(given, tuple) else (given,)):
             if backbone == PROXY:
@@ -447,14 +448,31 @@ def dataset_key(dataset: Dataset, data: Path, memory: Store, *, look: bool = Tru
 
 
 def _stamp(dataset: Dataset, data: Path) -> str:
-    """Return a hash of a dataset's fields and of path, size and time of its files."""
-    files = [(str(path), path.stat()) for path in dataset.files(data)]
+    """Return a hash of a dataset's fields and of path, size and time of its files.
+
+    Paths are whole and without links: two folders are never taken for one, wherever they are named.
+    """
+    folders: dict[Path, Path] = {}  # resolved once, not for each of a million files in them
+    files = []
+    for path in dataset.files(data):
+        if path.parent not in folders:
+            folders[path.parent] = path.parent.resolve()
+        files.append(_facts(folders[path.parent] / path.name))
     stamp = {
         "class": [type(dataset).__qualname__, dataset.version],
         "fields": {entry.name: getattr(dataset, entry.name) for entry in fields(dataset)},
-        "files": [[path, stat.st_size, stat.st_mtime_ns] for path, stat in files],
+        "files": files,
     }
     return hashlib.sha256(store.canonical(stamp).encode()).hexdigest()
+
+
+def _facts(path: Path) -> tuple[str, int, int]:
+    """Return path, size and time of a file that a link leads to; of a link that leads nowhere, its own."""
+    facts = path.lstat()
+    if stat.S_ISLNK(facts.st_mode) and path.exists():
+        path = path.resolve()
+        facts = path.stat()
+    return str(path), facts.st_size, facts.st_mtime_ns
 
 
 def _content_hash(dataset: Dataset, data: Path) -> str:

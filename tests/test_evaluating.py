@@ -1,13 +1,17 @@
 """The kept photos against as many drawn at random: tested on photos that neither was trained on."""
 
+import csv
+import re
 from types import SimpleNamespace
 
 import numpy as np
+import pandas
 import pytest
 
-from prunebench import evaluating, making, pruning, training
+from prunebench import evaluating, making, pruning, tables, training
 from prunebench.errors import PrunebenchError
 from prunebench.evaluating import Comparison
+from prunebench.photos import scan
 from tests.photo_folders import listing, write_labels, write_photos
 
 
@@ -91,7 +95,7 @@ def test_the_folder_is_left_as_it_was(photos):
 @pytest.mark.parametrize(("place", "told"), [("store", True), ("data", True), ("data", False)])
 def test_nothing_is_kept_in_the_folder(photos, place, told):
     before = listing(photos.folder)
-    options = {"folder": photos.folder} if told else {}
+    options = {"folder": photos.folder, "side": 8} if told else {}
     with pytest.raises(PrunebenchError, match=rf"--{place} .* lies in .*photos, where nothing is written"):
         photos.evaluate(**{place: photos.folder / "deep"}, **options)
     assert listing(photos.folder) == before
@@ -125,15 +129,52 @@ def test_only_images_with_a_label_take_part(photos, trained, tmp_path):
     assert len({*trained[0][0], *trained[1][0], *trained[0][1]}) <= 40
 
 
-def test_a_list_that_was_edited_has_to_be_told_its_folder(photos, tmp_path):
-    lines = photos.kept.read_text().splitlines()
-    photos.kept.write_text("\n".join([lines[0], *lines[:0:-1]]) + "\n")
-    with pytest.raises(PrunebenchError, match=r"is not as prunebench prune wrote it .*: --folder FOLDER$"):
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda table: table.to_csv(index=False),
+        lambda table: table.assign(confidence=1.0)[["status", "file"]].to_csv(sep=";"),
+        lambda table: table.sort_values("status").to_csv(lineterminator="\r\n"),
+        lambda table: table.rename(columns=str.upper).to_csv(index=False, quoting=csv.QUOTE_ALL),
+    ],
+)
+def test_a_list_that_another_program_saved_is_the_same_list(photos, monkeypatch, save):
+    """Its side was 8 pixels; at another one other networks would be compared, in silence."""
+    wanted = photos.evaluate(seeds=1)
+    monkeypatch.setattr(training, "train", None)
+    photos.kept.write_bytes(save(pandas.read_csv(photos.kept)).encode())
+    assert photos.evaluate(seeds=1) == wanted
+
+
+def test_a_list_of_other_files_has_to_be_told_folder_and_side(photos):
+    wanted = photos.evaluate(seeds=1)
+    drop = photos.pruned.chosen(pruning.DROP)[0]
+    lines = photos.kept.read_text().splitlines(keepends=True)
+    photos.kept.write_text("".join(line for line in lines if not line.startswith(drop)))
+    with pytest.raises(PrunebenchError, match=r"lists other files than .*: --folder FOLDER --side SIDE$"):
         photos.evaluate()
-    told = photos.evaluate(folder=photos.folder, side=8, seeds=1)
-    photos.kept.unlink()
-    photos.pruned.to_csv(photos.kept)
-    assert photos.evaluate(seeds=1) == told
+    with pytest.raises(PrunebenchError, match=r"say what they were pruned with: --side SIDE$"):
+        photos.evaluate(folder=photos.folder)
+    assert photos.evaluate(folder=photos.folder, side=8, seeds=1) == wanted
+
+
+def test_names_and_labels_that_a_spreadsheet_would_run_come_through(tmp_path):
+    """=, + and -, a carriage return, quotes: from the known labels to the comparison."""
+    folder, made = tmp_path / "photos", {"store": tmp_path / "store", "data": tmp_path / "data"}
+    for name in write_photos(folder):
+        path = folder / name
+        path.rename(path.with_name("=+-@'"[int(path.stem) % 5] + path.stem + '\r"x",' + path.suffix))
+    names = scan(folder)
+    labels = {name: ("=cat()", "-1+1", "@dog")[int(re.findall(r"\d+", name)[-1]) % 3] for name in names}
+    for table, chosen in (("known", names[::5]), ("all", names)):
+        text = tables.written(["file", "label"], [(name, labels[name]) for name in chosen])
+        (tmp_path / f"{table}.csv").write_bytes(text.encode())
+    made |= {"device": "cpu", "workers": 0}
+    pruned = pruning.prune(folder, tmp_path / "known.csv", budget=20, method="random", side=8, **made)
+    pruned.to_csv(tmp_path / "kept.csv")
+    found = evaluating.evaluate(tmp_path / "kept.csv", tmp_path / "all.csv", holdout=0.2, seeds=1, **made)
+    assert (found.images, found.labelled, found.kept) == (60, 60, 20)
+    assert set(pruned.pseudo_labels) == {"", *labels.values()}
 
 
 @pytest.mark.parametrize(
@@ -176,7 +217,7 @@ def test_labels_that_are_too_few_are_told(photos, tmp_path):
 def test_a_wrong_list_is_one_line(photos, tmp_path, text, message):
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(PrunebenchError, match=message):
-        photos.evaluate(kept=tmp_path / "list.csv", folder=photos.folder)
+        photos.evaluate(kept=tmp_path / "list.csv", folder=photos.folder, side=8)
 
 
 def comparison(ours, random):

@@ -14,8 +14,8 @@ PLUGINS = CORE.parent / "plugins" / "prunebench_plugins"
 LAYERS = re.findall(
     r"\w+",
     """
-    errors escaping signals terminal files leases artefacts isolation trial parts code identity hookspecs
-    seeds sampling store registry images photos
+    errors escaping signals terminal files tables leases artefacts isolation trial parts code identity
+    hookspecs seeds sampling store registry images photos
     randaugment augment multicrop wide_resnet networks training neighbours quality
     shipped published tuning suite stages making jobs schedule executors results statistics matrix
     forecast display running planning leaderboard comparison claims pages labels figures listing conformance

@@ -68,11 +68,60 @@ def test_no_folder_no_image_and_a_name_that_is_no_text_are_one_line(tmp_path):
     with pytest.raises(DataAbsentError, match=r"holds no images \(.bmp, "):
         photos.scan(tmp_path)
     (tmp_path / os.fsdecode(b"caf\xe9.png")).touch()
-    with pytest.raises(PrunebenchError, match=r"a file whose name is no UTF-8.*caf"):
+    with pytest.raises(PrunebenchError, match=r"has 1 file\(s\) whose name is no UTF-8.*caf.*--on-bad skip"):
         photos.scan(tmp_path)
 
 
+def test_what_may_be_a_photo_and_is_not_read_is_counted(tmp_path):
+    read, unread = ["a.png"], ["b.HEIC", "c.heic", "d.avif", "e.jfif", "f.jpe", "g.jp2", "scan"]
+    for name in (*read, *unread, "notes.txt", ".h.heic"):
+        (tmp_path / name).touch()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "again").symlink_to("more")
+    found = photos.survey(tmp_path)
+    assert found.images == read
+    assert found.remark == (
+        "passed over, as they are not read: 1 .avif, 2 .heic, 1 .jfif, 1 .jp2, 1 .jpe, "
+        "1 file(s) without an ending, 1 link(s) to folders"
+    )
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(DataAbsentError, match=r"holds no images \(.*\); passed over.*: 1 .avif, 2 .heic"):
+        photos.scan(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["__MACOSX/a.png", "@eaDir/SYNO_THUMB.jpg", ".ipynb_checkpoints/a.png"])
+def test_what_other_programs_leave_beside_photos_is_none(tmp_path, name):
+    for path in (tmp_path / "a.png", tmp_path / "deep" / name, tmp_path / name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert photos.scan(tmp_path) == ["a.png"]
+    assert photos.survey(tmp_path).remark == ""
+
+
+def test_a_link_that_leads_nowhere_is_an_image_and_a_pipe_is_none(tmp_path):
+    (tmp_path / "a.png").symlink_to("gone.png")
+    (tmp_path / "b.png").symlink_to("b.png")
+    os.mkfifo(tmp_path / "c.png")
+    (tmp_path / "d.png").symlink_to("/dev/zero")
+    assert photos.scan(tmp_path) == ["a.png", "b.png"]
+
+
 # Labels
+
+
+@pytest.mark.parametrize("word", ["NA", "n/a", "NaN", "NULL", "none", "?", "-"])
+def test_a_word_that_programs_write_for_nothing_is_a_class_and_told(word):
+    (told,) = photos.doubts(["cat", word, word])
+    assert told == f"2 label(s) read {word!r}: taken as a class; leave the cell empty where there is no label"
+
+
+def test_labels_that_differ_in_case_or_spaces_alone_are_classes_and_told():
+    (told,) = photos.doubts(["hot dog", "Hot Dog", "hotdog", "hot dog", "cat", "dog"])
+    assert told == (
+        "'Hot Dog' (1) and 'hot dog' (2) and 'hotdog' (1) differ in case or spaces alone: taken as different "
+        "classes"
+    )
+    assert photos.doubts(["cat", "dog", "nan a"]) == []
 
 
 def test_labels_are_read_in_any_order_of_columns_without_the_empty_ones(table):
@@ -87,12 +136,12 @@ def test_what_a_spreadsheet_saves_is_read(table):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"needs one column 'file'; its first line has to be file,label, and is ''"),
-        ("a.png,cat\n", r"needs one column 'file'; .* and is 'a.png,cat'"),
-        ("file,label,label\n", r"needs one column 'label'"),
-        ("file,label\na.png\nb.png,cat\n", r"too few entries in line 2 \(1 such lines\)"),
+        ("", r"needs one column 'file' and has none; its first line is ''"),
+        ("a.png,cat\n", r"needs one column 'file' and has none; its first line is 'a.png,cat'"),
+        ("file,label,label\n", r"needs one column 'label' and has 2"),
+        ("file,label\na.png\nb.png,cat\n", r"has 1 entries in line 2, but 2 in its header \(1 such lines\)"),
         ("file,label\na.png,cat\na.png,dog\n", r"says of a.png both 'cat' and 'dog'; keep one"),
-        (b"file,label\n\xff,cat\n", r"is no table \(.*\); save it as UTF-8 with commas"),
+        (b"file,label\n\xff,cat\n", r"is no table \(.*\); save it as a .csv in UTF-8"),
     ],
 )
 def test_a_wrong_table_is_one_line(table, text, message):
@@ -109,11 +158,11 @@ def test_a_table_that_is_not_there_is_one_line(tmp_path):
 def test_unknown_files_are_counted_and_the_first_five_shown(tmp_path):
     listed = [f"{number}.png" for number in range(9)]
     with pytest.raises(PrunebenchError) as told:
-        photos.check_files(tmp_path / "l.csv", listed, ["0.png", "1.png"], tmp_path)
+        photos.matched(tmp_path / "l.csv", listed, ["0.png", "1.png"], tmp_path)
     assert "lists 7 file(s) that are no images in" in str(told.value)
     assert str(told.value).endswith(": 2.png, 3.png, 4.png, 5.png, 6.png, ...")
     with pytest.raises(PrunebenchError, match=r'; paths are relative to it, with "/"$'):
-        photos.check_files(tmp_path / "l.csv", ["a\\b.png"], ["a/b.png"], tmp_path)
+        photos.matched(tmp_path / "l.csv", ["a\\b.png"], ["b.png"], tmp_path)
 
 
 def test_classes_are_sorted_and_filled_up(tmp_path):

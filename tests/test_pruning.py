@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -76,6 +77,8 @@ def test_a_ratio_keeps_what_it_does_everywhere(photos):
         "semi_aum",
         "semi_dual+known",
         "prototypicality_pixels",
+        "k_center_pixels",
+        "facility_location_efficientnet",
         "propagate_aum",
     ],
 )
@@ -89,6 +92,26 @@ def test_whatever_the_method_what_was_paid_is_kept(photos, method):
     pruned = photos.prune(budget=25, method=method, changes=QUICK["changes"] | more.get(method, {}))
     assert counts(pruned) == [12, 13, 35]
     assert set(pruned.chosen(KEPT)) == set(photos.known)
+
+
+@pytest.mark.parametrize("method", load().found["methods"])
+def test_every_method_can_be_asked_for_or_is_refused_in_one_line(photos, method):
+    """The stages are named, as a preview names them; nothing is made."""
+    wanted = request(photos, budget=25, method=method, changes={})
+    try:
+        ends = pruning.Work(wanted, pruning.Workplace.at(device="cpu"), look=False).ends
+    except PrunebenchError as error:
+        said = f"method '{re.escape(method)}' (buys|is a|has no use for)"
+        assert re.fullmatch(rf"{said} [^\n]*; choose one [^\n]*", str(error))
+    else:
+        assert "subset" in ends
+
+
+def test_embeddings_are_those_of_the_selector_that_is_held(photos):
+    wanted = request(photos, method="k_center_efficientnet", backbone=None, changes={})
+    ends = pruning.Work(wanted, pruning.Workplace.at(device="cpu"), look=False).ends
+    (embeddings,) = (stage for stage in ends["subset"].ancestors() if stage.kind == "embeddings")
+    assert embeddings.identity["part"]["part"] == "efficientnet_lite0"
 
 
 def test_every_image_has_a_line_with_what_is_known_and_guessed(photos, tmp_path):
@@ -359,7 +382,7 @@ def test_saving_the_same_labels_again_is_no_change(photos, monkeypatch):
         ({"budget": 20, "method": "probe_aumm"}, r"no method named 'probe_aumm'. Did you mean 'probe_aum'"),
         ({"budget": 20, "method": "dual"}, r"method 'dual' buys the labels of all images; choose one that"),
         ({"budget": 20, "method": "ssl_model"}, r"method 'ssl_model' is a reference for tables"),
-        ({"budget": 20, "method": "elfs_pixels"}, r"temi.annotation is 0.2, expected 0: clustering reads no"),
+        ({"budget": 20, "method": "elfs_pixels"}, r"'elfs_pixels' has no use for labels that are known: its"),
         ({"budget": 20, "recipe": "quik"}, r"no recipe named 'quik'. Did you mean 'quick'"),
         ({"budget": 20, "backbone": "pixel"}, r"no backbone named 'pixel'. Did you mean 'pixels'"),
         ({"budget": 20, "changes": {"dual.window": 3}}, r"--set dual.window: probe_aum has no such part"),
@@ -379,6 +402,61 @@ def test_labels_of_files_that_are_not_there_are_one_line(photos):
     with pytest.raises(
         PrunebenchError, match=r"labels.csv lists 1 file\(s\) that are no images in .*: cat.png$"
     ):
+        photos.prune(budget=20)
+
+
+@pytest.mark.parametrize(
+    "kind", ["a loop of links", "a link to nowhere", "a name that is no text", "a link to itself"]
+)
+def test_what_a_file_system_may_hold_is_named_or_left_out(photos, kind):
+    """A scan asks nobody whether a file can be opened; a name that no .csv can hold is never opened."""
+    place = photos.folder / "zz.png"
+    if kind == "a name that is no text":
+        place = photos.folder / os.fsdecode(b"caf\xe9.png")
+        shutil.copy(photos.folder / min(photos.truth), place)
+    else:
+        place.symlink_to({"a link to nowhere": "gone.png", "a link to itself": "zz.png"}.get(kind, "yy.png"))
+    if kind == "a loop of links":
+        (photos.folder / "yy.png").symlink_to("zz.png")
+    bad = 2 if kind == "a loop of links" else 1
+    named = r"whose name is no UTF-8.*caf" if "text" in kind else r"cannot be read: (yy.png|zz.png) \("
+    with pytest.raises(PrunebenchError, match=rf"{bad} (file|of the 6).*{named}") as told:
+        photos.prune(budget=20)
+    assert "\n" not in str(told.value)
+    pruned = photos.prune(budget=20, on_bad="skip")
+    assert (counts(pruned), pruned.left_out) == ([12, 8, 40], bad)
+    drawn = pruning.draw(photos.folder, 60, data=photos.folder.parent / "data", on_bad="skip")
+    assert sorted(drawn) == sorted(photos.truth)
+
+
+def test_labels_that_may_not_mean_what_they_say_are_told_with_the_result(photos):
+    names = [name for name in photos.truth if name not in photos.known]
+    more = {names[0]: "NA", names[1]: "NA", names[2]: "Cat", names[3]: "Cat"}
+    write_labels(photos.table, photos.known | more)
+    pruned = photos.prune(budget=20)
+    assert pruned.warnings == (
+        "2 label(s) read 'NA': taken as a class; leave the cell empty where there is no label",
+        "'Cat' (2) and 'cat' (5) differ in case or spaces alone: taken as different classes",
+    )
+    assert counts(pruned) == [16, 4, 40]
+
+
+def test_files_are_found_as_other_systems_spell_them(photos):
+    (photos.folder / "sea").rename(photos.folder / "me\u0301r")
+    spelled = {name: name.replace("sea/", "M\xc9R\\").replace(".jpg", ".JPG") for name in photos.known}
+    foreign = {spelled[name]: label for name, label in photos.known.items()}
+    write_labels(photos.table, foreign)
+    pruned = photos.prune(budget=20)
+    assert counts(pruned) == [12, 8, 40]
+    assert {*pruned.chosen(KEPT)} == {name.replace("sea/", "me\u0301r/") for name in photos.known}
+
+
+def test_a_file_that_is_listed_in_two_spellings_has_one_label(photos):
+    name = next(iter(photos.known))
+    write_labels(photos.table, photos.known | {f"./{name}": photos.known[name]})
+    assert counts(photos.prune(budget=20)) == [12, 8, 40]
+    write_labels(photos.table, photos.known | {f"./{name}": "eel"})
+    with pytest.raises(PrunebenchError, match=rf"says of {name} both '.*' and 'eel'; keep one of the two$"):
         photos.prune(budget=20)
 
 

@@ -1,5 +1,6 @@
 """From entry points to parts by name, and what becomes of plugins that are broken."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +33,8 @@ def test_hook_register_datasets_with_a_class_that_takes_a_path(offer):
         path: str
         side: int
 
-    found = offer(Cards).dataset("cards:my photos/2024@64")
-    assert found == Cards(name="cards-my_photos_2024-64", path="my photos/2024", side=64)
+    found = offer(Cards).dataset("cards:/my photos/2024 b@64")
+    assert found == Cards(name="cards-2024_b-64-7f69bd5e", path="/my photos/2024 b", side=64)
 
 
 def test_hook_register_backbones(offer):
@@ -121,9 +122,67 @@ def test_a_part_is_written_as_a_name_or_a_table():
         registry.load().part("selector", {"stream": 1})
 
 
-def test_a_dataset_that_takes_a_path_says_how():
-    with pytest.raises(PrunebenchError, match="write it as folder:PATH@RESOLUTION, such as folder:photos@64"):
-        registry.load().dataset("folder:photos")
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("folder", "write it as folder:PATH@RESOLUTION, such as folder:photos@64"),
+        ("folder:", "write it as folder:PATH@RESOLUTION"),
+        ("folder:photos", "write it as folder:PATH@RESOLUTION"),
+        ("folder:@8", "write it as folder:PATH@RESOLUTION"),
+        ("folder:a@\xb2", "write it as folder:PATH@RESOLUTION"),
+        ("digits:/no/such/place@64", "digits takes no path; write digits alone"),
+        ("cifar10:/mnt@32", "cifar10 takes no path; write cifar10 alone"),
+        ("digits:", "digits takes no path; write digits alone"),
+        ("fashion_mnist_lt:a@28", "fashion_mnist_lt takes no path; write fashion_mnist_lt alone"),
+        ("digits@8", "no dataset named 'digits@8'. Did you mean 'digits'?"),
+        ("fodler:a@8", "no dataset named 'fodler'. Did you mean 'folder'?"),
+        ("folder:caf\udce9@8", "cannot be used: 'utf-8' codec can't encode"),
+        ("folder:a\0b@8", "cannot be used: embedded null byte"),
+    ],
+)
+def test_a_path_stands_where_a_dataset_takes_one_and_nowhere_else(spec, message):
+    with pytest.raises(PrunebenchError) as told:
+        registry.load().dataset(spec)
+    assert message in str(told.value)
+
+
+def test_no_two_paths_share_the_name_of_their_dataset(tmp_path, monkeypatch):
+    paths = [
+        "set-1",
+        "set_1",
+        "Set_1",
+        "снимки",
+        "кошки",
+        "写真",
+        "a b",
+        "a  b",
+        "é",
+        "e\u0301",
+        "...",
+        "x/a b",
+    ]
+    paths += ["a" * 60, "a" * 61, "日" * 60, "/", f"{tmp_path}/set"]
+    names = [registry.load().dataset(f"folder:{path}@16").name for path in paths]
+    assert len({name.casefold() for name in names}) == len(paths)
+    assert all(re.fullmatch(r"folder(-[\w-]+)?-16-[0-9a-f]{8}", name) for name in names)
+    assert max(len(name.encode()) for name in names) < 70
+    monkeypatch.chdir(tmp_path)
+    assert registry.load().dataset("folder:set-1@16").name not in names  # another working folder
+    assert registry.load().dataset("folder:set@16").name == names[-1]  # the same, spelled otherwise
+
+
+def test_a_path_and_a_link_to_it_are_one_dataset(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    specs = ["photos", "./photos", "link", "~/photos", str(tmp_path / "photos"), "photos/../link/"]
+    found = {registry.load().dataset(f"folder:{path}@8") for path in specs}
+    assert found == {registry.load().dataset(f"folder:{tmp_path}/photos@8")}
+    table = {"family": "folder", "name": "mine", "path": "link", "side": 8}
+    assert registry.load().dataset({"of": table, "on_bad": "skip"}).path == str(tmp_path / "photos")
+    assert registry.anchored({"of": "folder:link@8"}) == {"of": f"folder:{tmp_path}/photos@8"}
+    assert registry.anchored("digits") == "digits"
 
 
 def test_a_part_is_rebuilt_from_its_identity():
@@ -140,6 +199,7 @@ def test_a_name_that_is_no_file_name_is_refused(offer, name):
 # Broken plugins
 
 GOOD = """
+import re
 from dataclasses import dataclass
 from prunebench import Method, Scorer, hookimpl
 

@@ -207,6 +207,14 @@ def test_a_variant_cannot_leave_its_folder(row, tmp_path):
     assert rows(tmp_path)[0].method == "near{near.backbone=../../open_clip/b 16}"
 
 
+def test_a_variant_has_a_file_on_any_disk(row, tmp_path):
+    method = 'file{file.path=C:\\a<b>|c?*"50%"\n.csv}'
+    append(tmp_path, row(method=method))
+    path = path_of(tmp_path, row(method=method))
+    assert path.name == "file{file.path=C%3A%5Ca%3Cb%3E%7Cc%3F%2A%2250%25%22%0A.csv}.jsonl"
+    assert rows(tmp_path)[0].method == method
+
+
 def test_a_folder_that_cannot_be_written_is_one_clear_line(row, tmp_path):
     (tmp_path / "results").write_text("a file")
     with pytest.raises(PrunebenchError, match=r"cannot write .*; choose another --results"):

@@ -67,9 +67,6 @@ def test_the_cells_of_a_suite_in_the_order_of_its_lists(cells):
     ]
 
 
-SEEDS = "toys.toml: seeds: seeds are a count from 1, or a list of numbers from 0, all below 10000"
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import warnings
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from prunebench import tables
 from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts import require
@@ -126,12 +126,13 @@ class FromFile:
             )
         place = {name: index for index, name in enumerate(names)}
         listed = columns[self.name_column].tolist()
-        if strange := [name for name in listed if name not in place]:
+        meant = tables.match(listed, names)
+        if strange := [name for name in listed if name not in meant]:
             raise PrunebenchError(
                 f"{path} names {strange[0]!r}, which is no training image of this dataset "
                 f"({len(strange)} such); its images have names such as {names[0]!r}"
             )
-        return _unique(path, np.array([place[name] for name in listed], np.int64))
+        return _unique(path, np.array([place[meant[name]] for name in listed], np.int64))
 
 
 def there(path: Path | None, field: str) -> Path:
@@ -197,30 +198,13 @@ def _pt(path: Path, entry: str) -> Array:
 
 
 def read_csv(path: Path, *columns: str) -> dict[str, Array]:
-    """Return columns of a .csv with commas and a header as text: object [rows]. Blank lines are passed over.
+    """Return columns of a .csv as text: object [rows]; see `tables.read`, which raises for what is no table.
 
-    columns: their names; those that are empty are left out. Raise PrunebenchError where one is absent or
-    there twice, and for rows that are not as long as the header.
+    columns: their names; those that are empty are left out.
     """
-    try:
-        with path.expanduser().open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PrunebenchError(f"{path} is not read ({_line(error)}); save it as UTF-8 with commas") from None
-    header = rows.pop(0) if rows else []
     wanted = [column for column in columns if column]
-    for column in wanted:
-        if column not in header:
-            shown = [" ".join(name.split()) for name in header]  # a name may have lines, an error has one
-            raise unknown(f"column of {path}", column, shown, "its header")
-        if header.count(column) > 1:
-            raise PrunebenchError(f"{path} has {header.count(column)} columns called {column!r}; keep one")
-    if uneven := [line for line, row in enumerate(rows, start=2) if len(row) != len(header)]:
-        entries = len(rows[uneven[0] - 2])
-        raise PrunebenchError(
-            f"{path} has {entries} entries in row {uneven[0]}, but {len(header)} in its header"
-        )
-    return {column: np.array([row[header.index(column)] for row in rows], object) for column in wanted}
+    rows = [entries for _, entries in tables.read(path, *wanted)]
+    return {name: np.array([row[place] for row in rows], object) for place, name in enumerate(wanted)}
 
 
 def whole_numbers(path: Path, text: Array, column: str) -> Array:

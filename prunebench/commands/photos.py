@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,19 +39,20 @@ def draw(
     data: DataOption = None,
 ) -> None:
     """Choose which of your images to label first: a uniform draw, into a .csv with the labels to fill in."""
-    from prunebench import photos, pruning
+    from prunebench import photos, pruning, tables
 
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
     chosen = pruning.draw(folder, labels, seed, on_bad=on_bad, data=data)
-    table = photos.table(["file", "label"], [[name, ""] for name in chosen])
+    table = tables.written(["file", "label"], [[name, ""] for name in chosen])
     written = write_new(output, table.encode())
+    _warn(filter(None, [photos.survey(folder).remark]))
     echo(f"{_said(written, output)}: {len(chosen):,} images to label; fill in the column label")
 
 
 def prune(
     folder: FolderArgument,
-    known: Annotated[Path, file_option("--known", help="A .csv with the columns file and label.")],
+    known: Annotated[list[Path], file_option("--known", help="A .csv with the columns file and label.")],
     output: OutputOption,
     budget: Annotated[
         int | None, typer.Option("--budget", help="Labels in all: those known, and those to buy.")
@@ -86,7 +88,7 @@ def prune(
     photos.check_writable(output)
     request = pruning.Request(
         folder=folder,
-        known=known,
+        known=_one("--known", known),
         budget=budget,
         ratio=ratio,
         method=method,
@@ -105,7 +107,7 @@ def prune(
         echo(f"warning: {output} exists; what says something else is not written over it", err=True)
     if not (yes or found.stored) and not _asked():
         echo("\nNothing was made. The same command with --yes goes on.")
-        return
+        raise typer.Exit(1)
     pruned = pruning.make(request, place, 1 if workers is None else workers)
     _show_pruned(pruned, output)
     if pruned.left_out:
@@ -115,7 +117,7 @@ def prune(
 def evaluate(
     kept: Annotated[Path, typer.Argument(parser=home, help="The .csv that prunebench prune wrote.")],
     labels: Annotated[
-        Path, file_option("--labels", help="A .csv with the labels of all kept images, and of others.")
+        list[Path], file_option("--labels", help="A .csv with the labels of all kept images, and of others.")
     ],
     holdout: Annotated[
         float, typer.Option("--holdout", help="Share of the labelled images to test on, in 0..1.")
@@ -142,7 +144,7 @@ def evaluate(
 
     found = evaluating.evaluate(
         kept,
-        labels,
+        _one("--labels", labels),
         folder=folder,
         holdout=holdout,
         seeds=seeds,
@@ -155,6 +157,19 @@ def evaluate(
         workers=workers,
     )
     _show_comparison(found)
+    _warn(found.warnings)
+
+
+def _one(option: str, paths: list[Path]) -> Path:
+    """Return the one path that an option was given; of two, nobody knows which was meant."""
+    if len(paths) > 1:
+        raise PrunebenchError(f"{option} is given {len(paths)} times; put all labels into one .csv")
+    return paths[0]
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        echo(f"warning: {warning}", err=True)
 
 
 def _said(written: bool, output: Path) -> str:
@@ -173,9 +188,10 @@ def _asked() -> bool:
 
 def _show_preview(found: Preview, folder: Path, place: Workplace) -> None:
     from prunebench.display import table
+    from prunebench.photos import some
     from prunebench.previewing import free
 
-    seen = [f"{name} {count:,}" for name, count in found.classes.items()]
+    seen = [f"{some([name])} {count:,}" for name, count in found.classes.items()]
     shown = ", ".join(seen[:10]) + (", ..." if len(seen) > 10 else "")
     roots = [place.store.root, place.data]
     room = min(map(free, roots))
@@ -196,8 +212,7 @@ def _show_preview(found: Preview, folder: Path, place: Workplace) -> None:
         ("disk", f"{found.disk / 1e9:.2g} GB of {room / 1e9:.3g} GB free"),
     ]
     echo(table(lines, ()))
-    for warning in found.warnings:
-        echo(f"warning: {warning}", err=True)
+    _warn(found.warnings)
     if found.disk > room:
         raise PrunebenchError(
             f"{found.disk / 1e9:.2g} GB are needed and {room / 1e9:.2g} GB are free; choose another --store "
@@ -231,17 +246,12 @@ def _show_comparison(found: Comparison) -> None:
         + (f" to {max(found.trained):,}" if len(set(found.trained)) > 1 else "")
         + f"; Random has about {found.in_common:.0f} % of its images in common with the kept\n"
     )
-    rows = [
-        ("kept", summarise(found.ours), *_each(found.ours)),
-        ("Random", summarise(found.random), *_each(found.random)),
-    ]
-    header = ["", "accuracy, %", *(f"seed {seed}" for seed in range(len(found.ours)))]
-    echo(table([*rows, ("difference", found.difference, *_each(found.differences))], header))
+    header = ["", "kept", "Random", "difference"]
+    mean = ["accuracy, %", summarise(found.ours), summarise(found.random), found.difference]
+    each = zip(found.ours, found.random, found.differences, strict=True)
+    seeds = [[f"seed {seed}", *(f"{value:.1f}" for value in values)] for seed, values in enumerate(each)]
+    echo(table([mean, *seeds], header))
     if found.interval:
         low, high = found.interval
         echo(f"\n95 % interval of the difference: {low:+.1f} to {high:+.1f}")
     echo(found.verdict)
-
-
-def _each(values: object) -> list[str]:
-    return [f"{value:.1f}" for value in values]  # type: ignore[attr-defined]

@@ -11,6 +11,7 @@ from prunebench import making, pruning
 from prunebench.commands import photos as commands
 from tests.photo_folders import listing, write_labels, write_photos
 from tests.readme_blocks import ROOT
+from tests.test_evaluating import comparison
 
 SMALL = "--side 8 --device cpu --workers 0"
 QUICK = f"--method probe_aum --backbone pixels --set recipe.epochs=3 {SMALL}"
@@ -90,7 +91,7 @@ def test_a_mistake_is_one_line(cli, photos, line, message):
 
 def test_without_yes_prune_says_what_it_would_cost_and_ends(cli, photos, tmp_path):
     told = cli(f"{PRUNE} --budget 20")
-    assert (told.code, told.err) == (0, "")
+    assert (told.code, told.err) == (1, "")  # nothing was made, which a script has to notice
     lines = [re.sub(" {2,}", "  ", line) for line in told.out.splitlines()]
     assert lines[:6] == [
         "images  60 in photos",
@@ -212,13 +213,41 @@ def test_evaluate_shows_both_and_what_may_be_said(cli, photos, tmp_path):
     lines = told.out.splitlines()
     assert lines[0] == f"60 of 60 images in {photos.folder} have a label, 20 are kept"
     assert re.match(r"tested on 12 that are held out, trained on 1\d( to 1\d)?; Random has about ", lines[1])
-    assert [line.split()[0] for line in lines[4:7]] == ["kept", "Random", "difference"]
+    assert lines[3].split() == ["kept", "Random", "difference"]
+    assert [line[:11] for line in lines[4:7]] == ["accuracy, %", "seed 0     ", "seed 1     "]
     assert "95 % interval of the difference: " in lines[8]
     assert lines[9] in (
         "Nothing is decided: the interval holds 0.",
         "On these photos Random did better.",
         "On these photos the kept photos did better.",
     )
+
+
+def test_ten_seeds_are_shown_in_eighty_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("prunebench.display.sys.stdout.isatty", lambda: True)
+    commands._show_comparison(comparison([70.0 + seed for seed in range(10)], [71.0] * 10))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-4:-2] == ["seed 9       79.0        71.0        8.0", ""]
+    assert max(len(line) for line in lines[3:]) < 80
+
+
+@pytest.mark.parametrize(
+    "line", [f"{PRUNE} --known all.csv --budget 20", "evaluate kept.csv --labels all.csv --labels b.csv"]
+)
+def test_labels_that_are_given_twice_are_refused(cli, photos, line):
+    told = cli(line)
+    assert (told.code, told.out) == (2, "")
+    assert re.match(r"Error: --(known|labels) is given 2 times; put all labels into one .csv\n$", told.err)
+
+
+def test_what_is_not_read_is_told_by_every_command(cli, photos, tmp_path):
+    (photos.folder / "phone.heic").touch()
+    said = "warning: passed over, as they are not read: 1 .heic\n"
+    assert cli("draw photos --labels 5 --output to_label.csv").err == said
+    assert cli(f"{PRUNE} --budget 20 --method random --yes").err == said
+    line = "evaluate kept.csv --labels all.csv --holdout 0.2 --seeds 1 --device cpu --workers 0"
+    assert cli(line).err == said
 
 
 def test_evaluate_says_where_the_comparison_is_not_fair(cli, photos, tmp_path):
@@ -259,7 +288,8 @@ def test_the_commands_of_the_page_run_in_order(cli, tmp_path):
             words[0]
         ]
         told.append(cli(f"{line} {extra}"))
-        assert told[-1].code == 0, told[-1].err
+        costs_alone = words[0] == "prune" and "--yes" not in words
+        assert told[-1].code == int(costs_alone), told[-1].err
         if words[0] == "draw":  # and now a person labels
             drawn = [row.split(",")[0] for row in (tmp_path / "to_label.csv").read_text().splitlines()[1:]]
             assert len(drawn) == 40

@@ -312,6 +312,25 @@ def test_only_views_that_keep_all_images_have_the_names_of_their_base(photos):
     assert Digits().names(ABSENT) == ()
 
 
+@pytest.mark.parametrize("target", ["nowhere.png", "c.png", "d.png"])
+def test_a_link_that_leads_nowhere_or_round_in_circles_is_an_image_that_cannot_be_read(photos, store, target):
+    """Passed over, it would be missing from the dataset without a word."""
+    (photos / "train/ant/c.png").unlink()
+    (photos / "train/ant/c.png").symlink_to(target)
+    (photos / "train/ant/d.png").symlink_to("c.png")
+    folder, data = Folder(path=str(photos), side=2), photos.parent / "data"
+    with pytest.raises(PrunebenchError, match=r"2 of the 4 images .*: ant/c.png \((Too many|No such)"):
+        dataset_key(folder, data, store)
+    assert replace(folder, on_bad="skip").names(data) == ("cat/a.JPG", "cat/b.png")
+
+
+@pytest.mark.parametrize("name", ["__MACOSX", "@eaDir", ".ipynb_checkpoints"])
+def test_what_other_programs_leave_is_no_class(photos, name):
+    before = Folder(path=str(photos), side=2).files(ABSENT)
+    write_image(photos / "train" / name / "a.png")
+    assert Folder(path=str(photos), side=2).files(ABSENT) == before
+
+
 def test_folder_keeps_the_middle_and_makes_grey_rgb(photos):
     """A strip of three 4 x 4 squares, dark, bright, dark, becomes the bright one."""
     strip = np.zeros((4, 12), np.uint8)

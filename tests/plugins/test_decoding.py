@@ -11,17 +11,20 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import GifImagePlugin, Image, ImageFile, ImageOps, PngImagePlugin
 
 from prunebench import leases
 from prunebench.errors import PrunebenchError
-from prunebench_plugins.datasets import blocks, decoding, pixel_cache, squares
+from prunebench_plugins.datasets import blocks, decoders, decoding, pixel_cache, squares
 from prunebench_plugins.datasets.copies import Tree, zip_tree
 from prunebench_plugins.datasets.decoding import Undecoded, check_apart, decoded
 
@@ -38,7 +41,7 @@ def written(image, kind="PNG", **more) -> bytes:
 
 def filled(content: bytes, name="a.png", side=8):
     square = np.empty((3, side, side), np.uint8)
-    with squares.decoders():
+    with decoders.decoders():
         return square, squares.fill(square, content, name)
 
 
@@ -164,11 +167,103 @@ def test_what_is_no_photo_is_refused_with_a_reason(content, reason) -> None:
 
 
 def test_a_decompression_bomb_is_refused_and_a_large_photo_is_not(monkeypatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)  # 600 earn a warning, 800 would an error
+    monkeypatch.setattr(decoders, "LARGEST", 400)  # 600 earn a warning, 800 would an error
     filled(written(NOISE))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 299)
+    monkeypatch.setattr(decoders, "LARGEST", 299)
     with pytest.raises(squares.BadPhotoError, match="decompression bomb"):
         filled(written(NOISE))
+
+
+# What decoding rests on
+
+CUT = written(WAVES.astype(np.uint8), "JPEG", quality=95)[:-3000]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (ImageFile, "LOAD_TRUNCATED_IMAGES", True),
+        (Image, "MAX_IMAGE_PIXELS", None),
+        (GifImagePlugin, "LOADING_STRATEGY", GifImagePlugin.LoadingStrategy.RGB_ALWAYS),
+        (PngImagePlugin, "MAX_TEXT_CHUNK", 1),
+    ],
+)
+def test_what_a_script_set_changes_nothing_and_is_left_as_it_was(monkeypatch, module, name, value) -> None:
+    usual = getattr(module, name)
+    monkeypatch.setattr(module, name, value)
+    with decoders.decoders():
+        assert getattr(module, name) == usual
+    assert getattr(module, name) == value
+
+
+def test_a_file_that_is_cut_short_is_bad_whoever_asks(album, monkeypatch) -> None:
+    album.add(3)
+    (album.place / "001.png").write_bytes(CUT)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with pytest.raises(PrunebenchError, match=r"1 of the 3 images .* cannot be read: 001.png \(.*truncated"):
+        album.decoded()
+    assert album.decoded(on_bad="skip").kept.tolist() == [0, 2]  # nothing half grey was kept
+    with pytest.raises(PrunebenchError, match=r"could be read before, and now cannot: .*truncated"):
+        Undecoded(album.tree, ("001.png",), 8)[:]
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+def test_a_bomb_is_refused_and_a_warning_no_error_whatever_was_set(monkeypatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    monkeypatch.setattr(decoders, "LARGEST", 299)
+    with pytest.raises(squares.BadPhotoError, match="decompression bomb"):
+        filled(written(NOISE))
+    monkeypatch.setattr(decoders, "LARGEST", 400)
+    with warnings.catch_warnings(action="error"):
+        filled(written(NOISE))
+        with pytest.raises(UserWarning, match="as before"):
+            warnings.warn("as before", stacklevel=1)
+
+
+def test_a_setting_is_put_back_when_the_last_of_several_threads_is_done(monkeypatch) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    with ExitStack() as first, ExitStack() as second:
+        for stack in (first, second):
+            stack.enter_context(decoders.decoders())
+        first.close()
+        assert ImageFile.LOAD_TRUNCATED_IMAGES is False
+        second.close()
+        assert ImageFile.LOAD_TRUNCATED_IMAGES is True
+
+
+def test_a_broken_tiff_prints_nothing_past_python(capfd) -> None:
+    content = bytearray(written(NOISE, "TIFF", compression="tiff_lzw"))
+    content[40:200] = bytes(range(160))
+    with pytest.raises(squares.BadPhotoError):
+        filled(bytes(content))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_large_photos_are_decoded_one_after_the_other(monkeypatch) -> None:
+    """Thirty-two threads, a hundred pixels at once: two photos of 49, or one of any size."""
+    room, inside, most = decoders.Room(100), [], []
+
+    def work(pixels):
+        with room.taken(pixels):
+            inside.append(pixels)
+            most.append(sum(inside))
+            time.sleep(0.001)
+            inside.remove(pixels)
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(work, [49] * 40 + [1000] * 3 + [49] * 20))
+    assert {98, 1000} <= set(most) <= {49, 98, 1000}
+    assert room.left == 100
+
+
+def test_a_photo_takes_the_room_of_what_is_decoded(monkeypatch) -> None:
+    taken = []
+    room = decoders.Room(1)
+    monkeypatch.setattr(room, "taken", lambda pixels: taken.append(pixels) or nullcontext())
+    monkeypatch.setattr(squares, "ROOM", room)
+    filled(written(NOISE))
+    filled(written(WAVES.astype(np.uint8), "JPEG"))  # at an eighth of its 300 x 400 pixels
+    assert taken == [600, 38 * 50]
 
 
 # Many files

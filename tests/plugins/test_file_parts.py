@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from prunebench import making
+from prunebench import making, tables
 from prunebench.artefacts import Labels, Scores, Subset
 from prunebench.conformance import check, conform
 from prunebench.errors import PrunebenchError
@@ -132,6 +132,25 @@ def test_rows_in_any_order_are_one_score_per_image(write):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Name;Score\nANT\\1.png;1\n./ant/2.png;2\nbee/1.PNG;3\ncat/9.png;4\n",
+        '\ufeff"NAME","SCORE"\r\n"ant/1.png","1"\r\n"ant/2.png","2"\r\n"bee/1.png","3"\r\n"cat/9.png","4"\r\n',
+        "name\tscore\tnote\nant/1.png\t1\t\nant/2.png\t2\t;\nbee/1.png\t3\t,\ncat/9.png\t4\t\n",
+    ],
+)
+def test_a_table_that_a_spreadsheet_saved_is_read(write, text):
+    found = score(write("s.csv", text), column="score", name_column="name")
+    assert found.tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_names_and_classes_that_a_spreadsheet_would_run_are_read_as_they_were(write):
+    names = ("=1.png", "-2.png", "'=3.png", "+4\r.png")
+    path = write("s.csv", tables.written(["n", "a"], [(name, str(i)) for i, name in enumerate(names)]))
+    assert score(path, names=names, column="a", name_column="n").tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
     ("name", "content", "fields", "message"),
     [
         ("s.npy", [1.0, 2.0, 3.0], {}, "s.npy holds 3 values, but the dataset has 4 training images; is it"),
@@ -164,18 +183,18 @@ def test_rows_in_any_order_are_one_score_per_image(write):
             "s.csv",
             "aum,b\n1,2\n",
             {"column": "aun"},
-            "no column of s.csv named 'aun'. Did you mean 'aum'? See: its",
+            "s.csv needs one column 'aun' and has none; its first line is 'aum,b'",
         ),
-        ("s.csv", "a;b\n1;2\n", {"column": "a"}, "no column of s.csv named 'a'. Known: a;b. See: its header"),
+        ("s.csv", "a|b\n1|2\n", {"column": "a"}, "s.csv needs one column 'a' and has none; its first"),
         (
             "s.csv",
             '"a\nb"\n1\n',
             {"column": "z"},
-            "no column of s.csv named 'z'. Known: a b. See: its header",
+            "s.csv needs one column 'z' and has none; its first line is 'a\\nb'",
         ),
-        ("s.csv", "", {"column": "a"}, "no column of s.csv named 'a'. Known: none. See: its header"),
-        ("s.csv", "a,a\n1,2\n", {"column": "a"}, "s.csv has 2 columns called 'a'; keep one"),
-        ("s.csv", "a,b\n1,2\n3\n", {"column": "a"}, "s.csv has 1 entries in row 3, but 2 in its header"),
+        ("s.csv", "", {"column": "a"}, "s.csv needs one column 'a' and has none; its first line is ''"),
+        ("s.csv", "a,a\n1,2\n", {"column": "a"}, "s.csv needs one column 'a' and has 2; its first"),
+        ("s.csv", "a,b\n1,2\n3\n", {"column": "a"}, "s.csv has 1 entries in line 3, but 2 in its header"),
         (
             "s.pt",
             {"aum": torch.ones(4), "ids": torch.ones(4)},

@@ -124,7 +124,9 @@ def test_folders_are_looked_for_in_order(tmp_path):
 
 def test_the_key_does_not_depend_on_the_place_or_on_clutter(tmp_path, store, published):
     clutter = {"images/apple_pie/._997.jpg": b"?", ".DS_Store": b"?"}
-    write(tmp_path / "food101/food-101", published | clutter)
+    clutter |= {f"images/{place}/997.jpg": jpeg(7) for place in (".ipynb_checkpoints", "pizza/@eaDir")}
+    marked = {name: b"\xef\xbb\xbf" + published[name] for name in ("meta/train.txt", "meta/test.txt")}
+    write(tmp_path / "food101/food-101", published | clutter | marked)
     write(tmp_path / "other/food-101", published)
     assert dataset_key(FOOD, tmp_path, store) == dataset_key(FOOD, tmp_path / "other", store)
 

@@ -132,6 +132,8 @@ def check(root):
 
 def test_folders_of_classes(tmp_path, training, validation):
     clutter = {"val/n01440764/._x.JPEG": b"?", ".DS_Store": b"?", "test/ILSVRC2012_test_1.JPEG": b"?"}
+    for place in ("train/.ipynb_checkpoints", "val/n01440764/.ipynb_checkpoints", "val/__MACOSX"):
+        clutter[f"{place}/x.JPEG"] = encoded(9)
     write(tmp_path / "imagenet1k", training | sorted_out(validation) | clutter)
     check(tmp_path)
 
@@ -162,15 +164,51 @@ def test_the_layout_of_kaggle(tmp_path, training, validation, solution, top):
     check(tmp_path)
 
 
+def named(validation):
+    """As some copies call them: ILSVRC2012_val_00000001_n01751748.JPEG."""
+    pairs = ((name.removesuffix(".JPEG"), *found) for name, found in validation.items())
+    return {f"val/{name}_{wnid}.JPEG": data for name, wnid, data in pairs}
+
+
+def test_validation_images_whose_names_say_their_class_need_no_list(tmp_path, training, validation, solution):
+    write(tmp_path / "imagenet1k", training | named(validation))
+    check(tmp_path)
+    write(tmp_path / "imagenet1k", solution)  # nor does one do harm
+    check(tmp_path)
+
+
+def test_of_some_the_name_says_the_class_and_of_some_a_list(tmp_path, training, validation, solution):
+    some = dict(list(validation.items())[:500])
+    others = {name: data for name, data in validation.items() if name not in some}
+    write(tmp_path / "imagenet1k", training | named(some) | flat(others) | solution)
+    check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda text: f"\ufeff{text}".encode(),
+        lambda text: text.replace(",", ";").encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.replace(",", "\t").encode("utf-16"),
+    ],
+)
+def test_kaggles_table_may_have_been_saved_by_a_spreadsheet(tmp_path, training, validation, solution, save):
+    table = {name: save(content.decode()) for name, content in solution.items()}
+    write(tmp_path / "imagenet1k", training | flat(validation) | table)
+    check(tmp_path)
+
+
 def test_all_layouts_are_one_dataset(tmp_path, store, training, validation, kit, solution):
     write(tmp_path / "a/imagenet1k", training | sorted_out(validation))
     write(tmp_path / "b/imagenet1k", training | flat(validation) | kit)
     write(tmp_path / "c/ILSVRC/Data/CLS-LOC", training | flat(validation))
     write(tmp_path / "c", solution)
     other = {**training, "train/n01440764/n01440764_18.JPEG": encoded(999)}
-    write(tmp_path / "d/imagenet1k", other | sorted_out(validation))
-    keys = [dataset_key(SMALL, tmp_path / root, store) for root in "abcd"]
-    assert len(set(keys[:3])) == 1 and keys[3] not in keys[:3]
+    write(tmp_path / "d/imagenet1k", training | named(validation))
+    write(tmp_path / "e/imagenet1k", other | sorted_out(validation))
+    keys = [dataset_key(SMALL, tmp_path / root, store) for root in "abcde"]
+    assert len(set(keys[:4])) == 1 and keys[4] not in keys[:4]
 
 
 def test_files_names_folders_rather_than_a_million_images(tmp_path, training, validation, kit):
@@ -261,8 +299,6 @@ def test_validation_images_need_something_that_says_their_classes(tmp_path, trai
 @pytest.mark.parametrize(
     "name, data",
     [
-        ("LOC_val_solution.csv", b"<html>404</html>\n<p>\n"),
-        ("LOC_val_solution.csv", b"ImageId,PredictionString\nILSVRC2012_val_00000001\n"),
         (f"{KIT}/data/meta.mat", b"<html>404</html>"),
         (f"{KIT}/data/meta.mat", b""),
         (f"{KIT}/data/ILSVRC2012_validation_ground_truth.txt", b"<html>404</html>"),
@@ -272,9 +308,25 @@ def test_validation_images_need_something_that_says_their_classes(tmp_path, trai
 def test_truth_that_cannot_be_read(tmp_path, training, validation, kit, name, data):
     root = tmp_path / "imagenet1k"
     write(root, training | flat(validation) | kit | {name: data})
-    where = root / (name if "csv" in name else next(iter(kit)))
+    where = root / next(iter(kit))
     message = line(lambda: SMALL.load(tmp_path, "test"))
     assert message.startswith(f"{where} cannot be read: ") and message.endswith(". Get it again.")
+
+
+@pytest.mark.parametrize(
+    "data, reason",
+    [
+        (b"<html>404</html>\n<p>\n", "needs one column 'ImageId' and has none; its first line is '<html>404"),
+        (b"Id,PredictionString\na,b\n", "needs one column 'ImageId' and has none; its first line is 'Id,P"),
+        (b"ImageId,PredictionString\nILSVRC2012_val_00000001\n", "has 1 entries in line 2, but 2 in its"),
+        (b"ImageId,PredictionString\nILSVRC2012_val_00000001, \n", "names no class in line 2. Get it again"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_what_it_lacks(tmp_path, training, validation, data, reason):
+    root = tmp_path / "imagenet1k"
+    write(root, training | flat(validation) | {"LOC_val_solution.csv": data})
+    message = line(lambda: SMALL.load(tmp_path, "test"))
+    assert message.startswith(f"{root}/LOC_val_solution.csv {reason}")
 
 
 def test_a_page_in_place_of_the_development_kit(tmp_path, training, validation):

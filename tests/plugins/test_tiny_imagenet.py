@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.stages import dataset_key
@@ -66,6 +66,10 @@ def key(published, tmp_path_factory):
     found = dataset_key(TINY, root, Store(root / "store"))
     assert len(found) == 64
     return found
+
+
+LEFT_BEHIND = (".ipynb_checkpoints", "n01443537/.ipynb_checkpoints", "__MACOSX", "n01443537/images/@eaDir")
+ANNOTATIONS = "val/val_annotations.txt"
 
 
 def write(folder, files):
@@ -152,6 +156,8 @@ def flat(files):
         lambda files: flat(rearranged(files, "")),
         lambda files: {name: c for name, c in rearranged(files, "").items() if not name.endswith(".txt")},
         lambda files: files | {"train/.DS_Store": b"?", "train/n01443537/images/._n01443537_0.JPEG": b"?"},
+        lambda files: files | {f"train/{place}/n01443537_0.JPEG": plain(9) for place in LEFT_BEHIND},
+        lambda files: files | {ANNOTATIONS: b"\xef\xbb\xbf" + files[ANNOTATIONS].replace(b"\n", b"\r\n")},
     ],
 )
 def test_other_arrangements_are_the_same_dataset(tmp_path, store, published, key, form):
@@ -229,6 +235,13 @@ def test_bad_images_are_listed_before_anything_else(tmp_path, published):
     assert message.startswith(f"7 {wanted}: {next(iter(more))} (not readable), ")
     assert message.endswith(f"{name(0)} (not readable) and 2 more. Get them again.")
     assert TINY.load(tmp_path, "test")[1].tolist() == list(range(200))
+
+
+def test_an_image_that_is_cut_short_is_bad_whatever_a_script_set(tmp_path, published, monkeypatch):
+    name = "train/n01443537/images/n01443537_2.JPEG"
+    write(tmp_path / "tiny-imagenet-200", published | {name: published[name][:-400]})
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    assert f": {name} (not readable). " in line(lambda: TINY.load(tmp_path, "train"))
 
 
 def test_wrong_counts(tmp_path, published):

@@ -17,6 +17,7 @@ import numpy as np
 from prunebench.artefacts import Array
 from prunebench_plugins.datasets import squares
 from prunebench_plugins.datasets.copies import Tree
+from prunebench_plugins.datasets.decoders import decoders
 
 TOGETHER = 64  # photos that a thread decodes in one go
 THREADS = 16  # at most
@@ -70,7 +71,7 @@ def blocks(tree: Tree, names: Sequence[str], side: int) -> Iterator[Block]:
     together = max(1, min(TOGETHER, len(names) // (2 * threads)))
     waiting: deque[Future[Block]] = deque()
     # Decoders work outside the interpreter's lock.
-    with squares.decoders(), ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         try:
             for start in range(0, len(names), together):
                 waiting.append(pool.submit(_decode, tree, names[start : start + together], side))
@@ -85,15 +86,16 @@ def blocks(tree: Tree, names: Sequence[str], side: int) -> Iterator[Block]:
 def _decode(tree: Tree, names: Sequence[str], side: int) -> Block:
     pixels: Array = np.empty((len(names), 3, side, side), np.uint8)
     bad, odd, filled = dict[int, str](), dict[int, str](), 0
-    for place, name in enumerate(names):
-        try:
-            what = squares.fill(pixels[filled], _content(tree, name), name)
-        except squares.BadPhotoError as error:
-            bad[place] = str(error)
-            continue
-        filled += 1
-        if what:
-            odd[place] = what
+    with decoders():
+        for place, name in enumerate(names):
+            try:
+                what = squares.fill(pixels[filled], _content(tree, name), name)
+            except squares.BadPhotoError as error:
+                bad[place] = str(error)
+                continue
+            filled += 1
+            if what:
+                odd[place] = what
     return Block(len(names), pixels[:filled], bad, odd)
 
 

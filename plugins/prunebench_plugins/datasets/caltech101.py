@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from prunebench import photos
 from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
 from prunebench_plugins.datasets.archives import Archive
@@ -85,7 +86,8 @@ class Caltech101(PhotoDataset):
 
     def _tree(self, root: Path) -> Tree:
         place = self.place(root)
-        folders = [path.name for path in place.iterdir() if path.is_dir() and path.name[0] != "."]
+        names = (path.name for path in place.iterdir() if path.is_dir())
+        folders = [name for name in names if not photos.is_clutter(name)]
         tree = folder_tree(place, {*folders} - {CLUTTER})
         return Tree(place, tuple(name for name in tree.names if _is_image(name)), tree.read)
 

@@ -5,6 +5,7 @@ Nothing is unpacked here, so an archive can write nowhere; for those that have t
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import tarfile
@@ -17,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 
+from prunebench import photos
 from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
 
@@ -58,7 +60,7 @@ class Tree:
 
 
 def folder_tree(top: Path, folders: Collection[str]) -> Tree:
-    """Return the files in the named folders of `top` and two levels of folders below those."""
+    """Return the files in the named folders of `top` and two levels of folders below those; no clutter."""
     names = [name for folder in folders for name in _below(top, folder, DEPTH)]
     return Tree(top, tuple(names), lambda name: (top / name).read_bytes())
 
@@ -67,6 +69,8 @@ def _below(top: Path, folder: str, depth: int) -> Iterator[str]:
     with os.scandir(top / folder) as entries:  # which asks the disk about no single file, as Path does
         for entry in entries:
             name = f"{folder}/{entry.name}"
+            if photos.is_clutter(entry.name):
+                continue
             if entry.is_file():
                 yield name
             elif depth and entry.is_dir():
@@ -89,12 +93,18 @@ def zip_tree(path: Path, folder: str) -> Tree:
         raise PrunebenchError(f"{path} holds no folder {folder}. Delete it and get it again.")
     top = f"{min(prefixes, key=len)}/"[1:]
     names = [n for n in archive.namelist() if n.startswith(f"{top}{folder}/") and not n.endswith("/")]
+    names = [n for n in names if not any(map(photos.is_clutter, n.removeprefix(top).split("/")))]
 
     def read(name: str) -> bytes:
         with archive.open(top + name) as member:
             return member.read(LARGEST)  # however much a member claims to be
 
     return Tree(path, tuple(name.removeprefix(top) for name in names), read)
+
+
+def text_lines(content: bytes) -> list[str]:
+    """Return the lines of a list; editors leave a mark at its start."""
+    return content.removeprefix(codecs.BOM_UTF8).decode("latin1").splitlines()
 
 
 def damaged(path: Path, signature: bytes, error: Exception | str) -> PrunebenchError:

@@ -12,6 +12,7 @@ import numpy as np
 from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
 from prunebench.parts import require
+from prunebench.photos import some
 from prunebench_plugins.datasets.blocks import Found, blocks
 from prunebench_plugins.datasets.copies import Tree
 from prunebench_plugins.datasets.pixel_cache import Work
@@ -98,7 +99,7 @@ def decoded(
     small = max(size, len(work.names) * work.row) < SMALL
     pixels, found = _in_memory(key, work) if small else work.on_disk(key)
     if found.bad and (on_bad == "fail" or (len(found.bad) == len(work.names) and not empty)):
-        shown = [f"{work.names[place]} ({reason})" for place, reason in found.bad.items()]
+        shown = [f"{some([work.names[place]])} ({reason})" for place, reason in found.bad.items()]
         rest = len(shown) - SHOWN
         more = f" and {rest} more{work.listed(key, found)}" if rest > 0 else ""
         advice = "mend or remove them" + (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from prunebench import photos
 from prunebench.artefacts import Array
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench_plugins.datasets.copies import Tree
@@ -74,11 +76,12 @@ class Folder(SquarePhotos):
     def _classes(self, split: str) -> tuple[str, ...]:
         top = Path(self.path).expanduser()
         layout = "expected train/CLASS/IMAGE and test/CLASS/IMAGE in it"
-        if not top.is_dir():
+        if not os.path.isdir(top):  # noqa: PTH112 - Path raises for a name that is too long
             raise DataAbsentError(f"there is no folder {top}; {layout}")
         if not (top / split).is_dir():
             raise DataAbsentError(f"the folder {top} has no {split}/; {layout}")
-        classes = sorted(p.name for p in (top / split).iterdir() if p.is_dir() and p.name[0] != ".")
+        names = (path.name for path in (top / split).iterdir() if path.is_dir())
+        classes = sorted(name for name in names if not photos.is_clutter(name))
         if not classes:
             raise DataAbsentError(f"{top / split} has no folder per class; {layout}")
         return tuple(classes)
@@ -98,4 +101,4 @@ class Folder(SquarePhotos):
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and path.is_file()
+    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and photos.is_photo(str(path))

@@ -10,7 +10,7 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError
 from prunebench_plugins.datasets.archives import Archive
-from prunebench_plugins.datasets.copies import check_sizes, check_there, folder_tree
+from prunebench_plugins.datasets.copies import check_sizes, check_there, folder_tree, text_lines
 from prunebench_plugins.datasets.photo_classes import FOOD101
 from prunebench_plugins.datasets.photo_dataset import PhotoDataset, Split
 
@@ -61,7 +61,7 @@ class Food101(PhotoDataset):
         """Return the images that the list of the split names."""
         place = self.place(root)
         where = place / LISTS[split]
-        lines = {line.strip() for line in where.read_text(encoding="latin1").splitlines()} - {""}
+        lines = {line.strip() for line in text_lines(where.read_bytes())} - {""}
         number = {name: label for label, name in enumerate(FOOD101)}
         strange = sorted(line for line in lines if line.partition("/")[0] not in number)
         if strange:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import codecs
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from prunebench import tables
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench_plugins.datasets.copies import check_sizes, check_spread, folder_tree, read_tar
 from prunebench_plugins.datasets.imagenet_classes import IMAGENET
@@ -19,6 +21,7 @@ from prunebench_plugins.datasets.photo_dataset import PhotoDataset, Split
 FOLDERS = {"train": "train", "test": "val"}  # those of the images in test/ were never published
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 KIT = "ILSVRC2012_devkit_t12"
+IN_NAME = re.compile(r"_(n[0-9]{8})\.[^.]+$")  # some copies: ILSVRC2012_val_00000001_n01751748.JPEG
 KAGGLE = "LOC_val_solution.csv"
 TARS = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 
@@ -109,17 +112,21 @@ def _truths(root: Path, place: Path) -> list[Path]:
 
 def _classified(files: list[str], root: Path, place: Path) -> Iterator[tuple[str, str]]:
     """Yield the WordNet ID and the name of each of the files, which lie in val/ itself."""
+    said = {file: match[1] for file in files if (match := IN_NAME.search(file))}
+    left = [file for file in files if file not in said]
     truths = _truths(root, place)
-    if files and not truths:
+    if left and not truths:
         raise PrunebenchError(
             f"{place / FOLDERS['test']} has no folders of classes, and nothing says of which its images are: "
             f"put {KIT}.tar.gz or {KAGGLE} into {place}"
         )
-    known = _known(truths[0]) if files else {}
-    for file in files:
+    known = _known(truths[0]) if left else {}
+    for file in left:
         wnid = known.get(file.partition(".")[0])
         if wnid is None:
             raise PrunebenchError(f"{truths[0]} does not say of which class {file} is. Get it again.")
+        said[file] = wnid
+    for file, wnid in said.items():
         yield wnid, file
 
 
@@ -136,8 +143,10 @@ def _known(path: Path) -> Mapping[str, str]:
 
 def _solution(path: Path) -> Mapping[str, str]:
     """Return the WordNet ID of each image of Kaggle's table, whose second column is `ID box ID box ...`."""
-    rows = csv.DictReader(io.StringIO(path.read_text(encoding="latin1")))
-    return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
+    rows = tables.read(path, "ImageId", "PredictionString")
+    if empty := [line for line, (_, boxes) in rows if not boxes.split()]:
+        raise PrunebenchError(f"{path} names no class in line {empty[0]}. Get it again.")
+    return {image: boxes.split()[0] for _, (image, boxes) in rows}
 
 
 def _ground_truth(path: Path) -> Mapping[str, str]:
@@ -152,5 +161,5 @@ def _ground_truth(path: Path) -> Mapping[str, str]:
     contents = read_tar(path, names) if packed else {n: (path.parent / n).read_bytes() for n in names}
     table = loadmat(io.BytesIO(contents["meta.mat"]), squeeze_me=True)["synsets"]
     wnids = dict(zip(map(int, table["ILSVRC2012_ID"]), map(str, table["WNID"]), strict=True))
-    numbers = map(int, contents[TRUTH].split())
+    numbers = map(int, contents[TRUTH].removeprefix(codecs.BOM_UTF8).split())
     return {f"ILSVRC2012_val_{place:08d}": wnids[number] for place, number in enumerate(numbers, 1)}

@@ -84,7 +84,7 @@ class Photos(SquarePhotos):
     def files(self, root: Path) -> list[Path]:
         """Return the images and the .csv of labels. Raise as `prunebench.photos` does."""
         top = self._top
-        return [self._table, *(top / name for name in photos.scan(top))]
+        return [self._table, *(top / name for name in photos.scan(top, self.on_bad))]
 
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3, side, side], and labels, int64 [n], of "train" or "test".
@@ -94,7 +94,7 @@ class Photos(SquarePhotos):
         """
         if split == "test" and not self.holdout:
             return np.empty((0, 3, self.side, self.side), np.uint8), np.empty(0, np.int64)
-        names = photos.scan(self._top)
+        names = photos.scan(self._top, self.on_bad)
         found = self._decoded(names, root)
         labels = self._labels([names[place] for place in found.kept])
         if not self.holdout:
@@ -106,7 +106,7 @@ class Photos(SquarePhotos):
 
     def names(self, root: Path) -> tuple[str, ...]:
         """Return the paths of the training images below the folder."""
-        names = photos.scan(self._top)
+        names = photos.scan(self._top, self.on_bad)
         if self.on_bad == "skip":  # else an image that cannot be read is an error, and all are there
             names = [names[place] for place in self._decoded(names, root).kept]
         if not self.holdout:
@@ -132,11 +132,10 @@ class Photos(SquarePhotos):
 
     def _labels(self, names: Sequence[str]) -> Array:
         """Return the label of each image, int64 [n], -1 where none is known."""
-        known = photos.read_labels(self._table)
+        known = photos.labels_of(self._table, photos.scan(self._top, self.on_bad), self._top)
         # Of the same look at the file, which somebody may be editing.
         classes = photos.class_names(self._table, known, self.count)
         number = {name: place for place, name in enumerate(classes)}
-        photos.check_files(self._table, known, photos.scan(self._top), self._top)
         return np.array([number[known[name]] if name in known else -1 for name in names], np.int64)
 
     def _split(self, labels: Array) -> dict[str, Array]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from prunebench.artefacts import Array
+from prunebench_plugins.datasets.decoders import ROOM
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,26 +29,13 @@ class BadPhotoError(Exception):
     """A file is no photo that can be read whole; the message says why."""
 
 
-@contextmanager
-def decoders() -> Iterator[None]:
-    """Load the decoders, before threads do it at the same time, and silence their warnings.
-
-    A warning of Pillow concerns one odd file of many, which it does not name.
-    """
-    from PIL import Image
-
-    Image.init()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
-
-
 def fill(square: Array, content: bytes, name: str) -> str:
     """Fill uint8 [3, side, side] with the photo in a file; return what is odd about the file, or "".
 
     The photo is turned as its camera says, its shorter side becomes `side` pixels, bilinear, and the middle
     is kept. Grey in 16 bits is scaled to 8, CMYK becomes RGB, and what is transparent lies on white. Of
-    several frames the first counts. Raise BadPhotoError where this cannot be done. Call within `decoders`.
+    several frames the first counts. Raise BadPhotoError where this cannot be done. Call it within
+    `decoders.decoders`.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -58,8 +43,7 @@ def fill(square: Array, content: bytes, name: str) -> str:
         raise BadPhotoError("empty")
     try:
         with Image.open(io.BytesIO(content), formats=tuple(sorted({*FORMATS.values()}))) as opened:
-            pixels, odd = _square(opened, square.shape[-1])
-            square[:] = pixels
+            odd = _fill(square, opened)
     except (MemoryError, BadPhotoError):
         raise
     except UnidentifiedImageError:
@@ -71,7 +55,22 @@ def fill(square: Array, content: bytes, name: str) -> str:
     return ", ".join([*odd, f"{kind} in spite of its name"] if said not in (None, kind) else odd)
 
 
-def _square(opened: Image, side: int) -> tuple[Array, list[str]]:
+def _fill(square: Array, opened: Image) -> list[str]:
+    """Fill a square with an opened image; return what is odd about it."""
+    side = square.shape[-1]
+    drafted = opened.draft(None, (DRAFT * side, DRAFT * side))  # a JPEG file alone: fewer coefficients
+    with ROOM.taken(opened.width * opened.height):
+        opened.load()
+        orientation = _orientation(opened)
+        image, odd = _rgb(opened)
+        # The last pixels of a draft may lie half outside.
+        _, _, width, height = drafted[1] if drafted else (0, 0, *image.size)
+        square[:] = np.asarray(_middle(image, width, height, side, orientation)).transpose(2, 0, 1)
+    return odd
+
+
+def _middle(image: Image, width: float, height: float, side: int, orientation: int) -> Image:
+    """Return the middle square of `width` x `height` pixels, shrunk to `side` and turned upright."""
     from PIL.Image import Resampling, Transpose
 
     turns = {
@@ -83,19 +82,11 @@ def _square(opened: Image, side: int) -> tuple[Array, list[str]]:
         7: Transpose.TRANSVERSE,
         8: Transpose.ROTATE_90,
     }
-    drafted = opened.draft(None, (DRAFT * side, DRAFT * side))  # a JPEG file alone: fewer coefficients
-    opened.load()
-    turn = turns.get(_orientation(opened))
-    image, odd = _rgb(opened)
-    # The last pixels of a draft may lie half outside.
-    _, _, width, height = drafted[1] if drafted else (0, 0, *image.size)
     edge = min(width, height)
     left, top = (width - edge) / 2, (height - edge) / 2
-    middle = (left, top, left + edge, top + edge)
-    image = image.resize((side, side), Resampling.BILINEAR, box=middle)
+    image = image.resize((side, side), Resampling.BILINEAR, box=(left, top, left + edge, top + edge))
     # The middle square is the same whichever way the photo lies, and quicker to turn.
-    image = image if turn is None else image.transpose(turn)
-    return np.asarray(image).transpose(2, 0, 1), odd
+    return image if orientation not in turns else image.transpose(turns[orientation])
 
 
 def _orientation(image: Image) -> int:

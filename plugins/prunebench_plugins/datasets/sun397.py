@@ -12,7 +12,14 @@ from prunebench.artefacts import Array
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts import require
 from prunebench_plugins.datasets.archives import Archive
-from prunebench_plugins.datasets.copies import Tree, check_digest, check_spread, check_there, folder_tree
+from prunebench_plugins.datasets.copies import (
+    Tree,
+    check_digest,
+    check_spread,
+    check_there,
+    folder_tree,
+    text_lines,
+)
 from prunebench_plugins.datasets.draws import draw_stratified
 from prunebench_plugins.datasets.photo_classes import SUN397
 from prunebench_plugins.datasets.photo_dataset import PhotoDataset, Split
@@ -89,7 +96,7 @@ class Sun397(PhotoDataset):
         content = where.read_bytes()
         if self.verify:
             check_digest(content, digest, f"{where}")
-        lines = {line.strip().lstrip("/") for line in content.decode("latin1").splitlines()} - {""}
+        lines = {line.strip().lstrip("/") for line in text_lines(content)} - {""}
         files, labels = _ordered(lines, f"{where}")
         total = self.train_images if split == "train" else self.test_images
         check_spread(labels, self.classes, total, 1, total, f"{where}")

@@ -17,7 +17,8 @@ from prunebench.artefacts import Array
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts import Dataset
 from prunebench_plugins.datasets.class_names import TINY_IMAGENET
-from prunebench_plugins.datasets.copies import Tree, check_sizes, folder_tree, zip_tree
+from prunebench_plugins.datasets.copies import Tree, check_sizes, folder_tree, text_lines, zip_tree
+from prunebench_plugins.datasets.decoders import decoders
 
 HOME = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 FOLDERS = {"train": "train", "test": "val"}  # those of the images in test/ have no labels
@@ -144,22 +145,20 @@ def _annotations(tree: Tree) -> dict[str, str]:
     name = f"{FOLDERS['test']}/val_annotations.txt"
     if name not in tree.names:
         raise PrunebenchError(f"{tree.place / name} is missing, without which val/images has no labels.")
-    lines = (line.split() for line in tree.read(name).decode("latin1").splitlines())
+    lines = (line.split() for line in text_lines(tree.read(name)))
     return {words[0]: words[1] for words in lines if len(words) > 1}
 
 
 def _decoded(read: Callable[[str], bytes], names: list[str], where: str) -> Array:
     """Return the named JPEG images: uint8 [n, 3, 64, 64]; raise PrunebenchError that lists the bad ones."""
-    from PIL import Image
-
-    Image.preinit()  # once, before threads do it at the same time
     images = np.empty((len(names), 3, SIDE, SIDE), dtype=np.uint8)
 
     def decode(start: int) -> list[str]:
         bad = []
-        for i, name in enumerate(names[start : start + TOGETHER], start):
-            if reason := _read_into(images[i], read, name):
-                bad.append(f"{name} ({reason})")
+        with decoders():
+            for i, name in enumerate(names[start : start + TOGETHER], start):
+                if reason := _read_into(images[i], read, name):
+                    bad.append(f"{name} ({reason})")
         return bad
 
     # Threads gain as much as the decoder works outside the interpreter's lock; a handful is enough.
