@@ -185,6 +185,8 @@ def anchored(spec: str | Mapping[str, Any]) -> str | dict[str, Any]:
         family, _, rest = spec.partition(":")
         path, _, side = rest.rpartition("@")
         return f"{family}:{_resolved(path)}@{side}" if path else spec
+    if not isinstance(spec, Mapping):
+        return spec  # for `Registry.dataset` to refuse
     values = dict(spec)
     if "of" in values:
         values["of"] = anchored(values["of"])
