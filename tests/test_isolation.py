@@ -85,10 +85,7 @@ def test_what_a_user_changed_reaches_no_stage_and_is_back_afterwards(name, capsy
     assert "x changed" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["torch.set_grad_enabled", "torch.set_default_dtype", "torch.backends.mkldnn.enabled", "numpy.seterr"],
-)
+@pytest.mark.parametrize("name", ["torch.set_grad_enabled", "torch.set_default_dtype"])
 def test_no_setting_of_a_script_changes_a_result(matrix, make, name, tmp_path):
     alone = make(matrix("random")).rows[0]
     with isolated("what this test changes"):
