@@ -279,6 +279,14 @@ LAZY = [
 ]  # used when needed
 
 
+def test_no_stage_of_this_very_process_can_be_stopped(cli):
+    line = "run --suite quickstart --methods random --ratios 90 --seeds 1 --workers 0 --stage-timeout"
+    assert cli(f"{line} 60").err.endswith(
+        "Error: --stage-timeout stops worker processes, and --workers 0 has none; use --workers 1 or more\n"
+    )
+    assert cli(f"{line} -1").err.endswith("Error: --stage-timeout -1: expected seconds, above 0\n")
+
+
 def test_list_and_a_warm_run_load_nothing_heavy_and_are_quick(process, tmp_path):
     run = "run --suite quickstart --methods random --ratios 90 --seeds 1 --set recipe.epochs=1 --workers 0"
     assert process(run).code == 0

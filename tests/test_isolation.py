@@ -6,7 +6,7 @@ import os
 import random
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +83,72 @@ def test_what_a_user_changed_reaches_no_stage_and_is_back_afterwards(name, capsy
             assert torch.ones(1).dtype == torch.float32
         assert states() == own
     assert "x changed" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["torch.set_grad_enabled", "torch.set_default_dtype"])
+def test_no_setting_of_a_script_changes_a_result(matrix, make, name, tmp_path):
+    alone = make(matrix("random")).rows[0]
+    with isolated("what this test changes"):
+        DISTURB[name]()
+        again = make(replace(matrix("random"), store=Store(tmp_path / "again"))).rows[0]
+    assert (again.accuracy, again.subset_key) == (alone.accuracy, alone.subset_key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unsettling(Scorer):
+    name = "unsettling"
+
+    def score(self, images):
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        return np.arange(float(len(images)))
+
+
+def test_a_part_that_changes_settings_is_named_once_and_no_result_but_its_own_rests_on_it(
+    matrix, make, offer, capsys
+):
+    offer(Unsettling)
+    method = Method("m", title="M", scorer=Unsettling(), selector=Top())
+    made = make(matrix(method, "random", ratios=(30, 50)))
+    assert made.failures == {} and len(made.rows) == 4
+    assert capsys.readouterr().err == (
+        "warning: scorer 'unsettling' of stranger changed torch.set_grad_enabled, torch.set_default_dtype; "
+        "all is put back, so that no other stage rests on it\n"
+    )
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:400])
+    ImageFile.LOAD_TRUNCATED_IMAGES = True
+
+
+def too_large(path):
+    Image.new("L", (20_000, 10_000)).save(path)
+    Image.MAX_IMAGE_PIXELS = None
+
+
+def too_large_for_a_user(path):
+    Image.MAX_IMAGE_PIXELS = 10  # all photos are
+
+
+@pytest.mark.parametrize(
+    ("change", "bad"), [(cut_short, True), (too_large, True), (too_large_for_a_user, False)]
+)
+def test_a_photo_is_bad_or_good_whoever_asks(tmp_path, change, bad):
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for name in "abcd":
+            path = tmp_path / "photos" / split / name / "1.png"
+            path.parent.mkdir(parents=True)
+            Image.fromarray(rng.integers(256, size=(20, 20, 3), dtype=np.uint8)).save(path)
+    with isolated("what this test changes"):
+        change(tmp_path / "photos/train/a/1.png")
+        dataset = registry.load().dataset(f"folder:{tmp_path}/photos@16")
+        if bad:
+            with pytest.raises(PrunebenchError, match=r"a/1\.png"):
+                dataset.load(tmp_path / "data", "train")
+        else:
+            assert len(dataset.load(tmp_path / "data", "train")[0]) == 4
 
 
 def test_a_stage_can_train_within_the_inference_mode_of_its_caller():

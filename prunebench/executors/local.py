@@ -193,29 +193,15 @@ class LocalExecutor:
     def _ask(self, number: int, job: Job) -> None:
         """Have a worker make a job; raise what it answers, or how it ended."""
         process = self._worker(number)
-        assert process.stdin is not None and process.stdout is not None
         watch = _Watch(process, self._stage_timeout)
         try:
-            with suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(asdict(job)) + "\n")
-                process.stdin.flush()
-            for line in process.stdout:
-                answer = _read(line)
-                if "begun" in answer:
-                    watch.begin()
-                elif "progress" in answer:
-                    self._tell(job.key, *answer["progress"])
-                elif "failure" in answer:
-                    raise as_error(answer["failure"])
-                elif "done" in answer and job.key in Store(Path(job.store)):
-                    return
-                else:
-                    raise _Garbled
+            if self._answered(process, job, watch):
+                return
         except StageError as error:
             if error.memory:  # what is left of the worker may be short of it for good
                 _kill(process)
             raise
-        except _Garbled:
+        except (_Garbled, KeyError, TypeError):  # of a line that only looks like an answer, too
             _kill(process)
             _fail(job, f"{jobs.who(job)} wrote into the channel on which its worker answers")
         finally:
@@ -231,6 +217,26 @@ class LocalExecutor:
             f"a worker process {_ending(code)} while making {job.title} ({jobs.who(job)})",
             memory=code in OUT_OF_MEMORY,
         )
+
+    def _answered(self, process: subprocess.Popen[str], job: Job, watch: _Watch) -> bool:
+        """Give a worker a job, and listen until it is made; False where the worker ends before."""
+        assert process.stdin is not None and process.stdout is not None
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(asdict(job)) + "\n")
+            process.stdin.flush()
+        for line in process.stdout:
+            answer = _read(line)
+            if "begun" in answer:
+                watch.begin()
+            elif "progress" in answer:
+                self._tell(job.key, *answer["progress"])
+            elif "failure" in answer:
+                raise as_error(answer["failure"])
+            elif "done" in answer and job.key in Store(Path(job.store)):
+                return True
+            else:
+                raise _Garbled
+        return False
 
 
 class _Garbled(Exception):  # noqa: N818 - it says what happened
