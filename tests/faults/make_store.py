@@ -1,4 +1,7 @@
-"""Writes the store that later versions have to read or set aside. Run it where SCHEMA is new."""
+"""Writes the store that later versions have to read or set aside.
+
+Run `python -m tests.faults.make_store` where SCHEMA is new.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 
 from prunebench.artefacts import Accuracy, Artefact, Labels, Scores, Subset
 from prunebench.store import SCHEMA, Store, key
+from tests.faults.toys import put
 
 STORES = Path(__file__).parent / "stores"
 KINDS: dict[str, type[Artefact]] = {cls.__name__: cls for cls in (Labels, Scores, Subset, Accuracy)}
@@ -41,11 +45,10 @@ def main() -> None:
     for artefact in WRITTEN:
         kind = type(artefact).__name__
         own = key(kind, 1, {}, {})
-        with Store(folder).lock(own):
-            Store(folder).write(own, artefact, {"kind": kind.lower(), "inputs": {}, "seconds": 0.1})
+        put(Store(folder), own, artefact, {"kind": kind.lower(), "inputs": {}, "seconds": 0.1})
         written[own] = [kind, plain(artefact)]
     (folder / "written.json").write_text(json.dumps(written, indent=1) + "\n")
-    for aside in ("locks", "making"):
+    for aside in ("leases", "making"):
         shutil.rmtree(folder / aside, ignore_errors=True)
 
 

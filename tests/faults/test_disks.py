@@ -16,7 +16,8 @@ from prunebench.errors import MissingArtefactError
 from prunebench.store import SCHEMA, Store
 from tests.faults.injected import sitecustomize as injected
 from tests.faults.make_store import KINDS, STORES, plain
-from tests.faults.toys import MINI, SMALL, differing, finished, summary, wait_until
+from tests.faults.toys import MINI, SMALL, add, differing, finished, put, summary, wait_until
+from tests.readme_blocks import ROOT
 
 fault = pytest.mark.fault
 pytestmark = pytest.mark.timeout(1200)
@@ -179,35 +180,39 @@ def test_even_while_a_run_is_under_way(small, undisturbed, spawn, count, seed):
 # 6. Rows
 
 
-@fault(6, "a row cut at every byte")
-def test_a_torn_row_is_the_only_one_that_is_lost(row, tmp_path, count):
+@pytest.fixture
+def journal(row, tmp_path):
+    """Three rows on record, and the file that holds them."""
     rows = [row(seed=seed) for seed in range(3)]
     for one in rows:
-        results.append(tmp_path, one)
-    path = results.path_of(tmp_path, rows[0])
+        add(tmp_path, one)
+    return rows, results.path_of(tmp_path, rows[0])
+
+
+@fault(6, "a row cut at every byte")
+def test_a_torn_row_is_the_only_one_that_is_lost(journal, tmp_path, count):
+    rows, path = journal
     content = path.read_bytes()
     last = len(content) - len(content.splitlines(keepends=True)[-1])
     for size in range(last + 1, len(content) - 1):
         path.write_bytes(content[:size])
         count.times += 1
-        assert results.read_file(path) == (rows[:2], 1)
-    assert results.append(tmp_path, rows[2])
-    assert results.read_file(path) == (rows, 1)
+        found, complaints = results.read(tmp_path, "toys")
+        assert (found, len(complaints)) == (rows[:2], 1)
+    assert add(tmp_path, rows[2])
+    assert results.read(tmp_path, "toys") == (rows, [])
 
 
 @fault(6, "one bit of a row changed")
-def test_a_changed_row_is_noticed(row, tmp_path, count):
-    rows, rng = [row(seed=seed) for seed in range(2)], random.Random(0)
-    for one in rows:
-        results.append(tmp_path, one)
-    path = results.path_of(tmp_path, rows[0])
+def test_a_changed_row_is_noticed(journal, tmp_path, count):
+    (rows, path), rng = journal, random.Random(0)
     content = path.read_bytes()
     for _ in range(400):
         changed = bytearray(content)
         changed[rng.randrange(content.index(b"\n"))] ^= 1 << rng.randrange(8)
         path.write_bytes(changed)
         count.times += 1
-        found, _damaged = results.read_file(path)
+        found, _complaints = results.read(tmp_path, "toys")
         count.lost += found not in (rows, rows[1:])
     assert count.lost == 0
 
@@ -216,7 +221,7 @@ def test_a_changed_row_is_noticed(row, tmp_path, count):
 
 
 def test_the_present_version_has_a_store_for_later_ones_to_read():
-    """Else run tests/faults/make_store.py."""
+    """Else run: python -m tests.faults.make_store."""
     assert (STORES / f"schema{SCHEMA}" / "written.json").is_file()
 
 
@@ -239,33 +244,32 @@ def test_a_store_is_read_or_set_aside(folder, tmp_path, count):
 @fault(23, "an artefact that says it is of another version")
 def test_an_artefact_of_another_version_is_not_read_as_ours(store, monkeypatch, count):
     monkeypatch.setattr("prunebench.store.SCHEMA", SCHEMA + 1)
-    with store.lock("ab" * 32):
-        store.write("ab" * 32, Scores(values=[1.0]), {"kind": "scores"})
+    put(store, "ab" * 32, Scores(values=[1.0]), {"kind": "scores"})
     monkeypatch.undo()
     count.times += 1
     with pytest.raises(MissingArtefactError):
         store.read("ab" * 32, Scores)
 
 
-@fault(23, "a committed row of each version that was ever in use")
-def test_rows_that_were_committed_stay_readable(count):
-    for path in sorted(STORES.glob("*.jsonl")):
-        rows, damaged = results.read_file(path)
-        count.times += len(rows)
-        assert rows and not damaged
+@pytest.mark.parametrize("suite", list(results.suites(ROOT / "leaderboard")))
+@fault(23, "a row that was committed here")
+def test_rows_that_were_committed_stay_readable(count, suite):
+    rows, complaints = results.read(ROOT / "leaderboard", suite)
+    count.times += len(rows)
+    assert rows and complaints == []
 
 
 @fault(23, "a row with a field of a later version")
 def test_a_row_of_a_later_version_is_told_and_kept(row, tmp_path, count):
-    results.append(tmp_path, row(seed=0))
+    add(tmp_path, row(seed=0))
     path = results.path_of(tmp_path, row())
-    later = path.read_text().replace('"accuracy"', '"later": 1, "accuracy"', 1)
-    path.write_text(later)
+    later = results.line({**row(seed=0).model_dump(), "later": 1})
+    path.write_bytes(later)
     count.times += 1
     rows, complaints = results.read(tmp_path, "toys")
     assert rows == [] and len(complaints) == 1
-    results.append(tmp_path, row(seed=1))
-    assert path.read_text().startswith(later)
+    add(tmp_path, row(seed=1))
+    assert path.read_bytes().startswith(later)
 
 
 # 26. No locks

@@ -25,6 +25,7 @@ from prunebench_plugins.columns import read_array, read_csv
 from prunebench_plugins.datasets.archives import download, unpack
 from prunebench_plugins.datasets.pickles import unpickle
 from prunebench_plugins.selectors.random import Random
+from tests.faults.toys import add, put
 from tests.photo_folders import write_labels, write_photos
 from tests.plugins.test_archives import HOSTILE, PHOTOS, SPECIAL, entry, tarred
 from tests.readme_blocks import ROOT
@@ -89,8 +90,7 @@ def test_no_file_of_others_is_run(tmp_path, count, form):
 @fault(17, "a stored artefact or checkpoint that runs a command when it is unpickled")
 def test_nothing_in_a_store_is_run(store, tmp_path, count, form):
     mark, key = tmp_path / "run", "ab" * 32
-    with store.lock(key):
-        store.write(key, Scores(values=[1.0]), {"kind": "scores"})
+    put(store, key, Scores(values=[1.0]), {"kind": "scores"})
     payload = store.path(key) / "payload.safetensors"
     payload.write_bytes(form(Program(mark)))
     checkpoint = store.checkpoint(key)
@@ -263,7 +263,7 @@ def test_rows_of_any_method_are_found_again(row, tmp_path, count):
     variants = ["a{x.y=1/2}", "a{x.y=../..}", "é" * 300, "x" * 300, "x" * 301, "Aum", "aum", "a%2Fb", "a/b"]
     rows = [row(method=name) for name in variants]
     for one in rows:
-        results.append(tmp_path, one)
+        add(tmp_path, one)
         count.times += 1
     found, complaints = results.read(tmp_path, "toys")
     assert complaints == []

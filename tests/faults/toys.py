@@ -9,10 +9,13 @@ import os
 import re
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prunebench import results
+from prunebench.artefacts import Artefact
 from prunebench.store import Store
 
 INJECTED = Path(__file__).parent / "injected"
@@ -144,6 +147,17 @@ def differing(place: Place, other: Place) -> list[str]:
         for name in sorted({*ours[what], *theirs[what]})
         if ours[what].get(name) != theirs[what].get(name)
     ]
+
+
+def add(folder: Path, row: results.Result) -> bool:
+    """Put a row on record."""
+    return results.Journal(folder).append(row)
+
+
+def put(store: Store, key: str, artefact: Artefact, manifest: Mapping[str, Any]) -> None:
+    """Store an artefact as a stage does."""
+    with store.lease(key, "a test"):
+        store.write(key, artefact, manifest)
 
 
 def wait_until(holds, process, seconds=60.0):
