@@ -73,6 +73,9 @@ class Outcome:
 
     def row(self, number: int) -> tuple[str, ...]:
         """Return the row of this fault, from the counts of its passed tests alone."""
+        if not self.counts:
+            verdict = f"failed: {', '.join(self.failed)}" if self.failed else "not run"
+            return str(number), FAULTS[number], "", "", "", verdict, "", ""
         injected = [f"{sum(t.times for t in some):,} × {how}" for how, some in self.tallies.items()]
         figures = {name: figure for tally in self.counts for name, figure in tally.measured.items()}
         return (
@@ -81,7 +84,7 @@ class Outcome:
             "; ".join(injected),
             str(sum(tally.lost for tally in self.counts)),
             str(sum(tally.repeated for tally in self.counts)),
-            f"failed: {', '.join(self.failed)}" if self.failed else "pass" if self.counts else "not run",
+            f"failed: {', '.join(self.failed)}" if self.failed else "pass",
             f"{self.seconds:.0f}",
             ", ".join(f"{name} {figure}" for name, figure in figures.items()),
         )
