@@ -1,0 +1,194 @@
+"""Who sees labels that were not paid for, and who sees the test split: 15, 16."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from prunebench import Labeler, Method, Scorer, Selector, making, registry, schedule
+from prunebench.errors import PrunebenchError
+from prunebench.executors.local import InlineExecutor
+from prunebench.sampling import share
+from prunebench_plugins.selectors.random import Random
+from tests.conftest import Toy
+from tests.miniatures import PARTS
+
+fault = pytest.mark.fault
+FREE = ("pixels", "swav", "proxy")  # backbones that need no download
+TRUTH = {"known", "quality", "accuracy"}  # the stages that read true labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched(Toy):
+    """The toy dataset, which tells who opens which split."""
+
+    name: str = "watched"
+    recipes: ClassVar = {
+        "tiny": {
+            **Toy.recipes["tiny"],
+            **PARTS,
+            "score_extrapolation": {**PARTS["score_extrapolation"], "neighbours": 3},
+            "tdds": {"window": 3, "epochs": 4},
+        }
+    }
+
+    def load(self, root, split):
+        SEEN.append((AT_WORK[-1], split))
+        return super().load(root, split)
+
+
+SEEN: list[tuple[str, str]] = []  # stage, split
+AT_WORK = ["the fingerprint"]
+
+
+def free(part):
+    """Whether a part needs no download."""
+    from prunebench.identity import map_parts
+
+    lacking = []
+
+    def visit(one):
+        backbone = getattr(one, "backbone", ())
+        names = backbone if isinstance(backbone, tuple) else (backbone,)
+        lacking.extend(n for n in names if getattr(n, "name", n) not in FREE)
+        return one
+
+    map_parts(part, visit)
+    return not lacking
+
+
+@cache
+def methods():
+    """Return the names of all registered methods that need no download."""
+    found = registry.load().found["methods"]
+    return [name for name, method in found.items() if all(map(free, method.parts.values()))]
+
+
+@pytest.fixture
+def watched(toy, offer, monkeypatch):
+    """The watched dataset, which each stage loads anew; which stages read the truth, and how many labels."""
+    offer(Watched(), owner="watchers")
+    told = {"truth": set(), "handed": []}
+
+    def watching(kind, maker):
+        def made(bench):
+            AT_WORK.append(kind)
+            making.load_split.cache_clear()
+            try:
+                return maker(bench)
+            finally:
+                AT_WORK.pop()
+
+        return made
+
+    for kind, maker in making.MAKERS.items():
+        monkeypatch.setitem(making.MAKERS, kind, watching(kind, maker))
+    truth, arguments = making.Bench.truth.fget, making.Bench.arguments
+
+    def read_truth(bench):
+        told["truth"].add(bench.job.kind)
+        return truth(bench)
+
+    def hand_out(bench, **more):
+        given = arguments(bench, **more)
+        told["handed"].append(int((np.asarray(given.get("known", [-1])) >= 0).sum()))
+        return given
+
+    monkeypatch.setattr(making.Bench, "truth", property(read_truth))
+    monkeypatch.setattr(making.Bench, "arguments", hand_out)
+    SEEN.clear()
+    return told
+
+
+@pytest.mark.parametrize("name", methods())
+@fault(16, "a method whose every look at the data is noted")
+def test_nothing_but_the_accuracy_opens_the_test_split(watched, matrix, make, count, name):
+    ran = make(matrix(name, datasets=["watched"]))
+    assert ran.failures == {} and len(ran.rows) == 1
+    count.times += 1
+    assert {stage for stage, split in SEEN if split == "test"} == {"the fingerprint", "accuracy"}
+    assert watched["truth"] <= TRUTH
+    assert max(watched["handed"], default=0) == ran.rows[0].labels_selection
+
+
+# 15. Labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks(Labeler):
+    """Looks at labels here and there."""
+
+    name = "looks"
+    annotation: float = 0.1
+    sampling: str = "uniform"
+    places: tuple[int, ...] = ()
+
+    def label(self, known):
+        FOUND.append((known.copy(), [int(known[place]) for place in self.places]))
+        return np.zeros(len(known), int)
+
+
+FOUND = []
+
+
+@fault(15, "a labeler that looks at labels in places of its choice")
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    annotation=st.floats(0, 1),
+    sampling=st.sampled_from(["uniform", "class_balanced", "stratified"]),
+    places=st.lists(st.integers(0, 63), max_size=8),
+    seed=st.integers(0, 3),
+)
+def test_a_labeler_sees_the_labels_that_were_paid_for(
+    matrix, offer, tmp_path_factory, count, annotation, sampling, places, seed
+):
+    if not count.times:
+        offer(Looks)
+    labeler = Looks(annotation=annotation, sampling=sampling, places=tuple(places))
+    found = matrix(Method("m", title="M", labeler=labeler, selector=Random()), seeds=[seed])
+    (labels,) = [stage for stage in found.graph.stages.values() if stage.kind == "labels"]
+    found.store.remove(labels.key)
+    FOUND.clear()
+    outcome = schedule.walk(
+        schedule.missing([labels], found.store), InlineExecutor(lambda *_: None), found.job, lambda _: None
+    )
+    assert outcome.failures == {}
+    count.times += 1
+    ((known, looked),) = FOUND
+    paid = np.flatnonzero(known >= 0)
+    truth = np.arange(64) % 4
+    np.testing.assert_array_equal(known[paid], truth[paid])
+    assert len(paid) <= share(64, annotation)
+    assert looked == [int(truth[place]) if place in paid else -1 for place in places]
+    ledger = found.store.read(labels.inputs["known"].key, making.Labels)
+    np.testing.assert_array_equal(np.flatnonzero(ledger.paid), paid)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greedy(Scorer):
+    name = "greedy"
+
+    def score(self, known):
+        return known
+
+
+@fault(15, "a part that asks for labels it does not pay for")
+def test_who_pays_for_no_labels_is_given_none(offer, count):
+    count.times += 2
+    with pytest.raises(PrunebenchError, match="asks for known, but the method has no labeler"):
+        Method("g", title="G", scorer=Greedy(), selector=Random())
+    with pytest.raises((TypeError, PrunebenchError), match="truth"):
+
+        @dataclass(frozen=True, kw_only=True)
+        class Curious(Selector):
+            name = "curious"
+
+            def select(self, truth, keep):
+                return truth
+
+        offer(Curious)
+        Method("c", title="C", selector=Curious())
