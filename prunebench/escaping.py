@@ -6,9 +6,8 @@ import re
 
 # Control characters, marks and overrides of the direction of writing, ends of lines, halves of characters.
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-MARKUP = re.compile(
-    r"[\\`|<]|\](?=\()|^[#>]"
-)  # code, cells of tables, HTML, links and images, headings, quotes
+# Code, cells of tables, HTML, links and images, headings, quotes.
+MARKUP = re.compile(r"[\\`|<]|\](?=\()|^[#>]")
 
 
 def plain(text: str) -> str:

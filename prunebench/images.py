@@ -237,6 +237,32 @@ class Vectors(Images):
 PER_IMAGE = ("embeddings", "labels", "dynamics", "scores", "known")
 
 
+class Handed(Images):
+    """The images that a part gets. Its slices are copies; `altered` tells whether it wrote to one.
+
+    No other stage sees what is written to a copy. It is worth a word, as its author may believe otherwise.
+    """
+
+    def __init__(self, images: Images) -> None:
+        vars(self).update(vars(images))
+        self._last: torch.Tensor | None = None  # the slice handed out last: torch counts the writes to it
+        self._altered = False
+
+    def __getitem__(self, index: slice | Array | torch.Tensor) -> torch.Tensor:
+        batch = super().__getitem__(index)
+        if isinstance(index, slice):
+            self._altered = self.altered
+            self._last = batch
+        return batch
+
+    @property
+    def altered(self) -> bool:
+        """Whether a slice that was handed out was changed in place."""
+        last = self._last
+        written = last is not None and not last.is_inference() and last._version > 0
+        return self._altered or written
+
+
 def checksums(inputs: Mapping[str, Any]) -> dict[str, int]:
     """Return a CRC-32 of each input that holds arrays, to notice whether a part changed them.
 

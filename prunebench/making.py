@@ -5,7 +5,6 @@ Truth is read here alone: for the label draw, for the quality of labels and for 
 
 from __future__ import annotations
 
-import copy
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -32,8 +31,8 @@ from prunebench.artefacts import (
 )
 from prunebench.errors import PrunebenchError
 from prunebench.identity import construct, identity
-from prunebench.images import Images, Vectors, checksums, sliced
-from prunebench.isolation import at_work
+from prunebench.images import Handed, Images, Vectors, checksums, sliced
+from prunebench.isolation import at_work, warn
 from prunebench.parts import Dataset, Labeler, Part, Progress, Recipe, Selector
 from prunebench.sampling import apportion, draw_labels, kept, share
 from prunebench.stages import Job
@@ -143,7 +142,7 @@ class Bench:
     def arguments(self, **more: Any) -> dict[str, Any]:
         """Return what the part's method asks for, by name."""
         makers: dict[str, Callable[[], Any]] = {
-            "images": lambda: copy.copy(self.images),  # whose attributes are the part's to set
+            "images": lambda: Handed(self.images),
             "names": lambda: self.names,
             "fingerprint": lambda: self.job.root,
             "classes": lambda: self.classes,
@@ -184,6 +183,8 @@ class Bench:
                 return getattr(self.part, self.part.method)(**arguments)
         finally:
             after = checksums(arguments)
+            if getattr(arguments.get("images"), "altered", False):
+                warn(f"{self.who} writes to the images it is handed; they are copies, so nobody else sees it")
             if changed := [name for name in before if after[name] != before[name]]:
                 load_split.cache_clear()  # so that the next stage reads them anew
                 raise self.bug(f"changed its input {changed[0]}, which is shared; change a copy")

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prunebench.errors import PrunebenchError
 from prunebench.files import replace_file, writing
+from prunebench.leases import lease
 from prunebench.store import canonical
 
 if TYPE_CHECKING:
@@ -180,10 +181,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        from filelock import FileLock
-
         self.folder = folder
-        self._lock = FileLock(folder / "results" / ".lock")
         self._files: dict[Path, tuple[Stamp, Index]] = {}
 
     def append(self, row: Record) -> bool:
@@ -196,7 +194,7 @@ class Journal:
         path = path_of(self.folder, row)
         with writing(path, OPTION):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with self._lock:
+            with lease(self.folder / "results" / ".rows", "adding a row", OPTION):
                 index = self._index(path)
                 if any(_settles(said, row) for said in index.get(row.cell, [])):
                     return False
@@ -209,7 +207,7 @@ class Journal:
         return True
 
     def _index(self, path: Path) -> Index:
-        """Return what a file says of each cell, once it holds whole lines alone. The caller has the lock."""
+        """Return what a file says of each cell, once it holds whole lines alone. The caller has the lease."""
         if path not in self._files or self._files[path][0] != _stamp(path):
             lines = read_file(path)
             if lines.damaged:

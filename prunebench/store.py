@@ -93,11 +93,13 @@ class Store:
     def manifest(self, key: str) -> dict[str, Any]:
         """Return the manifest of an entry; raise MissingArtefactError where it is gone or damaged.
 
-        So it is where the payload is gone or has another size. The content of a payload is read by `read`.
+        So it is where it is of another schema, and where its payload is gone or has another size. The
+        content of a payload is read by `read`.
         """
         entry = unsealed(self.path(key) / "manifest.json")
         with suppress(OSError):
-            if entry and (self.path(key) / "payload.safetensors").stat().st_size == entry["bytes"]:
+            size = (self.path(key) / "payload.safetensors").stat().st_size
+            if entry and (entry["schema"], entry["bytes"]) == (SCHEMA, size):
                 return entry
         self.quarantine(key)
         raise MissingArtefactError(key)

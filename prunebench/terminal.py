@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TextIO
 
 from prunebench import signals
 from prunebench.errors import PrunebenchError
+from prunebench.escaping import plain
 from prunebench.signals import INTERRUPTED, STOPPED, STOPPING
 
 DONE, FAILED, MISUSED = 0, 1, 2  # exit codes, beside STOPPED
@@ -81,8 +82,9 @@ class Report(io.RawIOBase):
 
 
 def echo(text: object = "", err: bool = False) -> None:
-    """Print a line to standard output or error, at once."""
-    print(text, file=sys.stderr if err else sys.stdout, flush=True)
+    """Print text to standard output or error, at once, without what would steer a terminal."""
+    lines = "\n".join(map(plain, str(text).split("\n")))
+    print(lines, file=sys.stderr if err else sys.stdout, flush=True)
 
 
 # The end

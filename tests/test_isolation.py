@@ -290,6 +290,16 @@ class CarelessSelector(Selector):
         return np.arange(keep)
 
 
+@pytest.mark.parametrize(("what", "told"), [("zeroed_slice", True), ("moved_mean", False)])
+def test_a_part_that_writes_to_its_copy_is_named_once(offer, matrix, make, capsys, monkeypatch, what, told):
+    monkeypatch.setattr(isolation, "_said", set())
+    offer(Careless)
+    method = Method("m", title="M", scorer=Careless(what=what), selector=Top())
+    assert make(matrix(method)).failures == {}
+    line = "warning: scorer 'careless' of stranger writes to the images it is handed; they are copies, so "
+    assert (line in capsys.readouterr().err) == told
+
+
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writ")
 @pytest.mark.parametrize("what", does)
 def test_a_part_that_changes_images_in_place_touches_no_other(matrix, make, offer, what):

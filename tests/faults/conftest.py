@@ -77,7 +77,7 @@ def undisturbed(tmp_path_factory):
             folder = tmp_path_factory.mktemp("undisturbed")
             (folder / "toy.toml").write_text(text)
             place = places[text] = Place(folder / "run", folder / "toy.toml")
-            command = [sys.executable, "-m", "prunebench.cli", *place.line().split()]
+            command = [sys.executable, "-m", "prunebench", *place.line().split()]
             subprocess.run(command, check=True, capture_output=True, cwd=folder, env=dict(os.environ))
         return places[text]
 

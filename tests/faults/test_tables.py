@@ -172,7 +172,7 @@ def many(tmp_path, monkeypatch):
 def cpu_seconds(place, line):
     """Return the CPU seconds of a command."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "prunebench.cli", *line.split()]
+    command = [sys.executable, "-m", "prunebench", *line.split()]
     subprocess.run(command, check=True, capture_output=True, cwd=place.folder, timeout=1500)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
