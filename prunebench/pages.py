@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from prunebench import comparison, results, suite
 from prunebench.errors import PrunebenchError
-from prunebench.files import replace_file
+from prunebench.files import near, replace_file
 from prunebench.leaderboard import Page, markdown
 from prunebench.registry import load
 from prunebench.suite import Suite, SuiteFile
@@ -23,7 +23,7 @@ def remember(chosen: Suite, folder: Path) -> str | None:
     """
     page = page_path(chosen.name, folder)
     if page.is_dir():
-        raise PrunebenchError(f"cannot write the page {page}: it is a folder; choose another --results")
+        raise PrunebenchError(f"cannot write the page {near(page)}: it is a folder; choose another --results")
     if suite.is_shipped(chosen.path):
         return None
     path, title = _remembered(chosen.name, folder), chosen.file.title
@@ -36,8 +36,8 @@ def remember(chosen: Suite, folder: Path) -> str | None:
     if before == title:
         return None
     return (
-        f"{path.parent} has rows of another suite {chosen.name!r}, titled {before!r}: they share a page with "
-        f"those of {title!r}; another name of the file or another --results keeps them apart"
+        f"{near(path.parent)} has rows of another suite {chosen.name!r}, titled {before!r}: they share a page "
+        f"with those of {title!r}; another name of the file or another --results keeps them apart"
     )
 
 
@@ -62,7 +62,7 @@ def suite_of(name: str, folder: Path) -> Suite:
         return Suite(name, SuiteFile.model_validate_json(path.read_bytes()), path)
     except (OSError, ValidationError):
         raise PrunebenchError(
-            f"{path}, which says what suite {name!r} is, is damaged; delete it and run the suite again"
+            f"{near(path)}, which says what suite {name!r} is, is damaged; delete it and run the suite again"
         ) from None
 
 

@@ -293,7 +293,9 @@ class Resolver:
         tables = {"methods": self.suite.file.method, "datasets": self.suite.file.dataset}
         for kind, own in tables.items():
             for name in own:
-                if name in self.registry.found[kind] or name == MATCHED:
+                registered = self.registry.found[kind].get(name)
+                named = registered is not None and not isinstance(registered, type)  # a family has no rows
+                if named or name == MATCHED:
                     table = f"[{kind.removesuffix('s')}.{name}]"
                     raise PrunebenchError(
                         f"{table} of {self.suite.path.name}: {name!r} is another of the {kind} already; "

@@ -99,10 +99,12 @@ def test_a_faulty_scorer(fault, checks):
 
 
 def test_the_reason_is_one_line():
-    reasons = {fault: check(ToyScorer(fault=fault)) for fault in ("raises", "short", "not finite")}
-    assert reasons["raises"][1].error == "ValueError: two lines"
-    assert reasons["short"][4].error == "shape is (119,), expected (120,)"
-    assert reasons["not finite"][5].error == "the number of values that are not finite is 2, expected 0"
+    def reason(fault, name):
+        return next(found.error for found in check(ToyScorer(fault=fault)) if found.name == name)
+
+    assert reason("raises", "runs") == "ValueError: two lines"
+    assert reason("short", "one score per image") == "shape is (119,), expected (120,)"
+    assert reason("not finite", "finite") == "the number of values that are not finite is 2, expected 0"
 
 
 def test_conform_names_every_failed_check():

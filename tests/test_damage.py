@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from prunebench import planning, registry
-from prunebench.executors.local import InlineExecutor
+from prunebench.executors.local import Engine, InlineExecutor
 from prunebench.forecast import learnt
 from prunebench.parts import Grid, Method, Selector
 from prunebench.running import run_matrix
 from prunebench.schedule import REPAIRS
 from prunebench.stages import VERSIONS, dataset_key
 
-READ = {"known", "quality", "choice", "subset", "accuracy"}  # payloads that a row is made from
+READ = {"known", "quality", "choice", "scores", "subset", "accuracy"}  # payloads that a row is made from
 FILES = ["payload.safetensors", "manifest.json"]
 HARMS = {
     "cut": lambda file: file.write_bytes(file.read_bytes()[:-20]),
@@ -61,7 +61,7 @@ def whole(matrix, offer, store, kept):
     if kept.exists():
         shutil.copytree(kept, store.root)
     else:
-        assert run_matrix(matrix, learnt(matrix), None, workers=0) == {}
+        assert run_matrix(matrix, learnt(matrix), None, Engine(workers=0)) == {}
         shutil.copytree(store.root, kept)
     assert {stage.kind for stage in matrix.graph.stages.values()} == {*VERSIONS}
     return matrix
@@ -77,7 +77,7 @@ def outcome(matrix):
 
 def rerun(matrix):
     """Run the same command; return what became of the cell, and how many rows it gave."""
-    assert run_matrix(matrix, learnt(matrix), None, workers=0) == {}
+    assert run_matrix(matrix, learnt(matrix), None, Engine(workers=0)) == {}
     assert matrix.missing() == {}
     return outcome(matrix)
 
@@ -91,12 +91,12 @@ def test_a_damaged_file_of_any_kind_of_stage_is_mended(whole, file, harm):
         stage = next(stage for stage in whole.graph.stages.values() if stage.kind == kind)
         HARMS[harm](whole.store.path(stage.key) / file)
         if harm == "gone" and file == "payload.safetensors":
-            assert planning.status(whole)[0] == [["toy", "all", 0, 0, 0, 1]]
+            assert planning.status(whole)[0] == [["toy", "all", 0, 0, 0, 0, 1]]
         assert rerun(whole) == before, kind
         unread = harm == "flipped" and file == "payload.safetensors" and kind not in READ
         assert whole.store.verify(stage.key) != unread, kind
     assert rerun(whole) == before
-    assert planning.status(whole)[0] == [["toy", "all", 1, 0, 0, 0]]
+    assert planning.status(whole)[0] == [["toy", "all", 1, 0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -164,9 +164,10 @@ def test_one_command_mends_the_store(toy, suite_file, cli, store, kind, harm, fi
     told = cli(line)
     assert (told.code, told.err) == (0, "")
     assert told.out.partition("\n\n")[2] == page.partition("\n\n")[2]
-    assert cli(f"status --suite {suite_file()}").out.splitlines()[1:] == [
-        "toy        random           2       0          0         0",
-        "toy        el2n_supervised  2       0          0         0",
+    lines = cli(f"status --suite {suite_file()}").out.splitlines()[1:]
+    assert [line.split() for line in lines] == [
+        ["toy", "random", "2", "0", "0", "0", "0"],
+        ["toy", "el2n_supervised", "2", "0", "0", "0", "0"],
     ]
     assert all((entry / file).stat().st_size for file in FILES)
 

@@ -10,6 +10,7 @@ import pytest
 from prunebench import labels as judging
 from prunebench.artefacts import Subset
 from prunebench.errors import PrunebenchError
+from prunebench.executors.local import Engine
 from prunebench.figures import drawings, histograms, lines, maps, sources, style
 from prunebench.forecast import learnt
 from prunebench.leaderboard import Page, boards
@@ -312,7 +313,7 @@ def test_classes_needs_no_rows_where_labels_are_stored(matrix):
     chosen = matrix("elfs_pixels", changes={"temi.epochs": 1, "temi.heads": 1})
     (drawing,) = drawings.classes(chosen, "")
     assert "prunebench labels --make" in str(drawing.error)
-    assert not make_labels(chosen, learnt(chosen), workers=0)
+    assert not make_labels(chosen, learnt(chosen), Engine(workers=0))
     (drawing,) = drawings.classes(chosen, "")
     (group,) = judging.judged(chosen)
     (ax,) = drawing.figure.axes

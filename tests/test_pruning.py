@@ -271,10 +271,11 @@ def test_what_is_damaged_before_it_is_read_is_made_again(photos, monkeypatch, ki
 @pytest.mark.parametrize("content", ["", "[]", "null", '{"folder": "/elsewhere"}'])
 def test_a_damaged_note_of_a_list_is_no_note(photos, store, content):
     pruned = photos.prune(budget=20)
-    assert pruning.remembered(pruned.text, store)["folder"] == str(photos.folder)
+    rows = list(zip(pruned.files, pruned.status, strict=True))
+    assert pruning.remembered(rows, store)["folder"] == str(photos.folder)
     (note,) = (store.root / "photos").iterdir()
     note.write_text(content)
-    assert pruning.remembered(pruned.text, store) == {}
+    assert pruning.remembered(rows, store) == {}
 
 
 def test_more_labels_or_other_images_are_another_request(photos):

@@ -258,7 +258,7 @@ def graphs(rounds: int) -> list[Row]:
         shape=(IMAGENET, IMAGENET),
     )
     graph = directed.maximum(directed.T.tocsr())
-    edges, order = (graph.indptr, graph.indices), rng.permutation(IMAGENET)
+    edges = (graph.indptr, graph.indices)
     fading, density = np.exp(-0.1 * graph.data), rng.random(IMAGENET)
     likeness = np.rint(UNIT * (1 - graph.data / 4)).astype(np.int64)
 
@@ -266,7 +266,7 @@ def graphs(rounds: int) -> list[Row]:
         return compiled(densest_first)(*edges, fading, density.copy(), keep)
 
     def facility(keep: int, rng: Rng) -> Array:
-        return compiled(most_gained_first)(*edges, likeness, UNIT, order, keep)
+        return compiled(most_gained_first)(*edges, likeness, UNIT, keep)
 
     rows = []
     for keep in (0, IMAGENET // 10, IMAGENET * 7 // 10):

@@ -16,32 +16,29 @@ METRICS = {"distance": "euclidean", "cosine": "cosine"}
 UNIT = 2**30  # the likeness of an image to itself, in whole numbers
 
 
-def most_gained_first(
-    starts: Array, near: Array, likeness: Array, own: int, order: Array, keep: int
-) -> Array:
+def most_gained_first(starts: Array, near: Array, likeness: Array, own: int, keep: int) -> Array:
     """Pick the image with the largest gain in the sum of likenesses `keep` times: int [keep].
 
     Image u is like near[starts[u] : starts[u + 1]] as much as `likeness`, int64, beside them says, and like
-    itself as much as `own`. Equal gains go to the image that comes first in `order`, int [n].
+    itself as much as `own`. Equal gains go to the first image.
     """
-    n = len(order)
+    n = len(starts) - 1
     best = np.zeros(n, np.int64)  # the likeness of each image to the pick most like it
     chosen = np.empty(keep, np.int64)
     # A gain never grows, so an old one is an upper bound: only what is on top is ever computed anew.
     unseen = np.iinfo(np.int64).min
-    heap = [(unseen, at) for at in range(n)]
+    heap = [(unseen, image) for image in range(n)]
     heapq.heapify(heap)
     looked = np.full(n, -1)
     count = 0
     while count < keep:
-        at = heap[0][1]
-        top = order[at]
+        top = heap[0][1]
         if looked[top] < count:
             gain = max(own - best[top], 0)
             for edge in range(starts[top], starts[top + 1]):
                 gain += max(likeness[edge] - best[near[edge]], 0)
             looked[top] = count
-            heapq.heapreplace(heap, (-gain, at))
+            heapq.heapreplace(heap, (-gain, top))
             continue
         heapq.heappop(heap)
         chosen[count] = top
@@ -63,6 +60,7 @@ class FacilityLocation(Selector):
     """
 
     name: ClassVar[str] = "facility_location"
+    version: ClassVar[int] = 2
     backbone: Backbones = "resnet18_imagenet"
     neighbours: int = 50
     similarity: str = "distance"
@@ -75,9 +73,9 @@ class FacilityLocation(Selector):
     def select(self, embeddings: Array, keep: int, rng: np.random.Generator, device: str) -> Array:
         """Return int [keep], unique indices in 0..n-1, in the order of the picks."""
         metric = METRICS[self.similarity]
-        graph = neighbour_graph(embeddings, self.neighbours, metric=metric, device=device)
+        order = rng.permutation(len(embeddings))  # the graph takes the first of equally near neighbours
+        graph = neighbour_graph(embeddings[order], self.neighbours, metric=metric, device=device)
         longest = 1.0 if self.similarity == "cosine" else graph.data.max(initial=SMALLEST)
         # In whole numbers sums are exact, whatever their order: the halves of a pair tie, and the seed says.
         likeness = np.rint(np.maximum(1 - graph.data / longest, 0) * UNIT).astype(np.int64)
-        order = rng.permutation(len(embeddings))
-        return compiled(most_gained_first)(graph.indptr, graph.indices, likeness, UNIT, order, keep)
+        return order[compiled(most_gained_first)(graph.indptr, graph.indices, likeness, UNIT, keep)]
