@@ -310,6 +310,12 @@ def _finite(run: _Run) -> None:
     require(wrong == 0, "the number of values that are not finite", wrong, "0")
 
 
+def _distinct(run: _Run) -> None:
+    """Scores that are all the same order nothing. In a run that may happen, and the row says so."""
+    different = len(np.unique(run.result))
+    require(different > 1, "the number of different scores", different, "more than one")
+
+
 def _labels(run: _Run) -> None:
     wrong = np.setdiff1d(run.result, np.arange(-1, len(CLASSES)))
     require(not len(wrong), "label", wrong[:3].tolist(), f"-1..{len(CLASSES) - 1}")
@@ -328,7 +334,12 @@ def _unique(run: _Run) -> None:
 RULES: dict[str, dict[str, Callable[[_Run], None]]] = {
     "backbone": {"dtype": _floating, "one row per image": _matrix, "finite": _finite},
     "labeler": {"dtype": _integer, "one label per image": _vector, "labels in range": _labels},
-    "scorer": {"dtype": _floating, "one score per image": _vector, "finite": _finite},
+    "scorer": {
+        "dtype": _floating,
+        "one score per image": _vector,
+        "finite": _finite,
+        "tells images apart": _distinct,
+    },
     "selector": {"dtype": _integer, "exact size": _vector, "unique": _unique, "indices in range": _indices},
 }
 

@@ -36,8 +36,8 @@ def remember(chosen: Suite, folder: Path) -> str | None:
     if before == title:
         return None
     return (
-        f"{near(path.parent)} has rows of another suite {chosen.name!r}, titled {before!r}: they share a page "
-        f"with those of {title!r}; another name of the file or another --results keeps them apart"
+        f"{near(path.parent)} has rows of another suite {chosen.name!r}, titled {before!r}: they share a "
+        f"page with those of {title!r}; another name of the file or another --results keeps them apart"
     )
 
 

@@ -74,6 +74,7 @@ def test_the_checks_of_a_scorer():
         ("dtype", None),
         ("one score per image", None),
         ("finite", None),
+        ("tells images apart", None),
         ("same seed, same result", None),
         ("order of the images", None),
         ("incomplete labels", None),
