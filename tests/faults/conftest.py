@@ -64,7 +64,8 @@ def pytest_runtest_makereport(item, call):
 
 def pytest_sessionfinish(session):
     if session.config.getoption("--write-reliability", default=False):
-        PAGE.write_text(page(session.config.stash[OUTCOMES]), encoding="utf-8")
+        before = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(page(session.config.stash[OUTCOMES], before), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

@@ -90,10 +90,14 @@ class Outcome:
         )
 
 
-def page(outcomes: dict[int, Outcome]) -> str:
-    """Return the page of a run: what no machine changes first, then times, then where and when."""
-    rows = [outcomes.get(number, Outcome()).row(number) for number in FAULTS]
-    lines = [HEADER, tuple("---" for _ in HEADER), *rows]
+def page(outcomes: dict[int, Outcome], before: str = "") -> str:
+    """Return the page of a run: what no machine changes first, then times, then where and when.
+
+    before: the page there was. Faults that this run did not touch keep their row.
+    """
+    kept = {number: tuple(row.values()) for number, row in rows(before).items() if number not in outcomes}
+    table_rows = [kept.get(number) or outcomes.get(number, Outcome()).row(number) for number in FAULTS]
+    lines = [HEADER, tuple("---" for _ in HEADER), *table_rows]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     versions = ", ".join(
         [f"Python {platform.python_version()}", *(f"{n} {version(n)}" for n in ("prunebench", "torch"))]
@@ -113,6 +117,7 @@ Every row and every stored array has to be what an undisturbed run makes. Times 
 
 Made by `{COMMAND}` on {made}, with {versions}.
 The machine: {platform.system()} {platform.machine()}, {os.cpu_count()} cores.
+A run of some of the tests replaces the rows of their faults.
 The tests are in [tests/faults](../tests/faults); nothing here is written by hand.
 """
 

@@ -46,6 +46,8 @@ def test_a_row_holds_what_passed_tests_counted():
         *("0", "2", "pass", "61", "status 1.2 s"),
     )
     assert written[2]["verdict"] == "failed: test_two"
+    later = rows(page({2: Outcome({"SIGKILL": [kills]})}, page({1: outcome})))
+    assert later[1] == written[1] and later[2]["verdict"] == "pass"
     assert written[3]["verdict"] == "not run"
 
 
