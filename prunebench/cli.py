@@ -13,7 +13,7 @@ import typer
 
 from prunebench import suite as suites
 from prunebench import terminal
-from prunebench.choosing import folder
+from prunebench.choosing import folder, pick_device
 from prunebench.commands.claims import claims
 from prunebench.commands.export import export
 from prunebench.commands.figures import figures
@@ -104,18 +104,19 @@ def run(
     stage_timeout: StageTimeoutOption = None,
 ) -> None:
     """Run cells, print a line for each and the leaderboard. The same command again resumes."""
+    from prunebench import listing
     from prunebench.executors.local import Engine
     from prunebench.forecast import learnt
     from prunebench.pages import remember
     from prunebench.running import get_ready, run_matrix
 
+    if not any((suite, methods, datasets, ratios, seeds, recipe, tuning)):
+        for line in listing.overview(load(), folder("data", data), pick_device(device)):
+            echo(line)
+        return
     matrix = build_matrix(
         suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data, tuning, on_bad
     )
-    if not any((suite, methods, datasets, ratios, seeds, recipe, tuning)):
-        print_plan(matrix, each=False)
-        echo("\nNothing was run. Choose with --suite, --methods, --datasets, ..., or say --methods all.")
-        return
     if not (suite or datasets):
         raise PrunebenchError(
             "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "

@@ -14,7 +14,8 @@ from prunebench import suite
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.escaping import plain
 from prunebench.executors.local import default_workers
-from prunebench.parts import Dataset, Method, Part
+from prunebench.identity import map_parts
+from prunebench.parts import Dataset, Method, Part, View
 from prunebench.registry import Plugin, Registry
 
 Rows = tuple[list[str], list[list[object]]]
@@ -81,6 +82,48 @@ def _found(dataset: Dataset, data: Path) -> str:
         return str(dataset.files(data)[0].parent)
     except (DataAbsentError, PrunebenchError):
         return "absent"
+
+
+# What to type first, and what for.
+FIRST_COMMANDS = {
+    "prunebench run --suite quickstart": "real images to a leaderboard, in minutes",
+    "prunebench run --methods semi_dual,random --datasets digits --ratios 50,90": "cells of your choice",
+    "prunebench run --methods dual --datasets folder:PATH@64": "your own images, PATH/{train,test}/CLASS/*",
+    "prunebench plan --suite small_all": "what a suite would compute, and how long it takes",
+    "prunebench list methods": "also datasets, suites, scorers, ...",
+    "prunebench doctor": "what can run here, and what to install for the rest",
+}
+
+
+def overview(registry: Registry, data: Path, device: str) -> Iterator[str]:
+    """Yield in a few lines what can run on this machine as it is, and what to type."""
+    values = [item for item in registry.found["datasets"].values() if not isinstance(item, type)]
+    own = [item for item in values if not isinstance(item, View)]
+    there = [item.name for item in own if _found(item, data) != "absent"]
+    methods = registry.found["methods"].values()
+    ready = [method for method in methods if _ready(method, registry)]
+    yield "Nothing was run: say what to run. What is here:"
+    yield f"  datasets  {len(there)} of {len(own)}, beside their views: {', '.join(there)}"
+    yield f"  methods   {len(ready)} of {len(methods)}; the others need files of weights"
+    yield f"  device    {device}"
+    yield "What to type:"
+    for command, purpose in FIRST_COMMANDS.items():
+        yield f"  {command}  # {purpose}"
+
+
+def _ready(method: Method, registry: Registry) -> bool:
+    """Whether all files are here that the parts of a method read, and those that they hold."""
+
+    def visit(part: Part) -> Part:
+        part.ready()
+        return part
+
+    try:
+        for part in method.parts.values():
+            map_parts(registry.resolve_backbones(part), visit)
+    except PrunebenchError:
+        return False
+    return True
 
 
 def doctor(registry: Registry, data: Path, store: Path) -> Iterator[str]:

@@ -10,7 +10,6 @@ import typer
 
 from prunebench import suite as suites
 from prunebench.choosing import choose
-from prunebench.choosing import pick_device as pick_device
 from prunebench.errors import PrunebenchError
 from prunebench.files import absolute, home
 from prunebench.suite import Filters

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from prunebench import cli as command_line
-from prunebench import jobs, matrix, running, suite
+from prunebench import jobs, matrix
 from prunebench.parts import Method, Scorer, Selector
 
 
@@ -69,17 +69,14 @@ def test_version(cli):
 # Running
 
 
-def test_without_a_filter_run_only_plans(cli, toy, suite_file, tmp_path, monkeypatch):
-    suite_file(name="standard.toml")
-    monkeypatch.setattr(suite, "shipped", lambda: tmp_path)
-    monkeypatch.setattr(suite, "recipe_table", lambda: {})
-    monkeypatch.setattr(running, "run_matrix", None)
-    told = cli("run")
-    assert told.code == 0
-    assert "4 cells: 0 stages stored, 14 to make, " in told.out
-    assert told.out.endswith(
-        "Nothing was run. Choose with --suite, --methods, --datasets, ..., or say --methods all.\n"
-    )
+def test_without_a_choice_run_says_what_is_here_and_what_to_type(process, tmp_path):
+    told = process("run")
+    lines = told.out.splitlines()
+    assert (told.code, told.err) == (0, "")
+    assert lines[0] == "Nothing was run: say what to run. What is here:"
+    assert ": digits, " in lines[1] and "of 5" in lines[2]
+    assert "  prunebench run --suite quickstart  # real images to a leaderboard, in minutes" in lines
+    assert len(lines) <= 15
     assert not (tmp_path / "leaderboard").exists()
 
 
