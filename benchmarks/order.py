@@ -21,7 +21,7 @@ from prunebench import results
 from prunebench.results import Result
 from prunebench.statistics import summarise
 
-BASES = ("digits", "fashion_mnist_small")
+BASES = ("digits", "fashion_mnist_tiny")
 ORDERS = {"as shipped": "", "by class": "_by_class", "shuffled": "_shuffled"}
 HEADER = ["method", *ORDERS, "widest gap", "p"]
 SIGNIFICANT = 0.05

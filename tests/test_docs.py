@@ -50,7 +50,7 @@ def test_every_part_and_method_is_documented(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for (kind, n) in load().owners if kind == "datasets"])
 def test_every_dataset_is_documented(name: str) -> None:
-    base, view = re.fullmatch(r"(.*?)((?:_lt|_c|_c_fixed)?)", name).groups()  # type: ignore[union-attr]
+    base, view = re.fullmatch(r"(.*?)((?:_lt|_c|_c_fixed|_by_class|_shuffled)?)", name).groups()  # type: ignore[union-attr]
     assert f"`{base}" in DOCS["datasets.md"]
     assert not view or f"`NAME{view}`" in DOCS["datasets.md"]
 

@@ -30,8 +30,8 @@ def register_datasets() -> list[Dataset | type[Dataset]]:
     found: list[Dataset | type[Dataset]] = [Folder, Photos]
     for base in (Digits(), fashion_mnist, small):
         found += [base, LongTailed(name=f"{base.name}_lt", base=base, factor=0.1), *_corrupted(base)]
-    for base in (Digits(), small):
-        found += _reordered(base)
+    tiny = Reduced(name="fashion_mnist_tiny", base=fashion_mnist, images=2000, side=14, deviation=(0.3299,))
+    found += [*_reordered(Digits()), tiny, *_reordered(tiny)]
     cifar100, tiny_imagenet = Cifar100(), TinyImageNet()
     found += [
         Cifar10(),
