@@ -105,7 +105,9 @@ def toy_place(undisturbed, tmp_path):
 
 @pytest.fixture
 def heard():
-    """Let children hear Ctrl-C even where these tests run in the background, which is deaf to it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let children hear signals even where these tests run in the background or under nohup, deaf to some."""
+    deaf = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in deaf.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
