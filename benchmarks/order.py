@@ -1,16 +1,15 @@
-"""Does a result depend on the order of the images? The table of docs/order.md.
+"""Does a result depend on the order of the images? Writes the tables of docs/order.md.
 
     prunebench run --suite order
     python benchmarks/order.py
 
 Reads the rows of the suite `order`: each method on the same images as shipped, sorted by class and
-shuffled. p is that of one-way analysis of variance over the three orders, corrected for the number of
-methods by Holm's rule. A method that measures the position of an image has a small one.
+shuffled. p is that of one-way analysis of variance over the three orders. Corrected for the number of
+methods by Holm's rule, it is small for a method that measures the position of an image.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +22,9 @@ from prunebench.statistics import summarise
 
 BASES = ("digits", "fashion_mnist_tiny")
 ORDERS = {"as shipped": "", "by class": "_by_class", "shuffled": "_shuffled"}
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "order.md"
+MARKER = "<!-- what follows is made by: python benchmarks/order.py -->"
 HEADER = ["method", *ORDERS, "widest gap", "p"]
 SIGNIFICANT = 0.05
 
@@ -40,14 +42,18 @@ def tables(rows: Iterable[Result]) -> Iterator[str]:
         if not methods:
             continue
         groups = {method: [accuracies[method][name] for name in names] for method in methods}
-        adjusted = dict(zip(methods, holm([f_oneway(*groups[m]).pvalue for m in methods]), strict=True))
+        p_values = [f_oneway(*groups[method]).pvalue for method in methods]
         body = [
-            [titles[method], *_cells(groups[method]), f"{adjusted[method]:.2f}"] for method in sorted(methods)
+            [titles[method], *_cells(groups[method]), f"{p:.3f}"]
+            for method, p in sorted(zip(methods, p_values, strict=True))
         ]
-        dependent = [titles[method] for method in methods if adjusted[method] < SIGNIFICANT]
-        verdict = f"below {SIGNIFICANT}: {', '.join(dependent) or 'none'}"
+        corrected = zip(methods, holm(p_values), strict=True)
+        dependent = [titles[method] for method, p in corrected if p < SIGNIFICANT]
         yield f"### {base}\n\n{tabulate(body, HEADER, tablefmt='github', disable_numparse=True)}\n"
-        yield f"{len(methods)} methods. p {verdict}; the smallest is {min(adjusted.values()):.2f}.\n"
+        yield (
+            f"Of {len(methods)} methods, corrected p is below {SIGNIFICANT} for: "
+            f"{', '.join(dependent) or 'none'}. The smallest p is {min(p_values):.3f}.\n"
+        )
 
 
 def _cells(groups: Sequence[Sequence[float]]) -> list[str]:
@@ -67,12 +73,16 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def filled(text: str) -> str:
+    """Return the page with the tables of the committed rows."""
+    rows, _complaints = results.read(ROOT / "leaderboard", "order")
+    head, _, _ = text.partition(MARKER)
+    return head + MARKER + "\n\n" + "\n".join(tables(rows))
+
+
 def main() -> None:
-    """Print the tables."""
-    folder = Path(__file__).parent.parent / "leaderboard"
-    rows, complaints = results.read(folder, "order")
-    sys.stderr.writelines(f"{complaint}\n" for complaint in complaints)
-    print("\n".join(tables(rows)))
+    """Write the tables into their page."""
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
