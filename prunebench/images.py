@@ -99,7 +99,9 @@ class Images:
         """Return the images of `index` alone, in its order; what is not in memory stays where it is."""
         if len(index) == len(self) and np.array_equal(index, np.arange(len(self))):
             return self
-        taken = self.array[index] if _in_memory(self.array) else Chosen(self.array, np.asarray(index))
+        # What another device takes needs no second copy in the memory of the host.
+        copied = self.device == "cpu" and _in_memory(self.array)
+        taken = self.array[index] if copied else Chosen(self.array, np.asarray(index))
         return Images(taken, mean=self.mean, std=self.std, device=self.device)
 
     def __getitem__(self, index: slice | Array | torch.Tensor) -> torch.Tensor:
@@ -120,6 +122,13 @@ class Images:
         if batch.device.type == torch.device(self.device).type:
             return batch
         return batch.pin_memory().to(self.device, non_blocking=True)  # while the device computes
+
+    @property
+    def resident(self) -> bool:
+        """Whether a batch is taken on the device itself, without a wait; known after the first one."""
+        import torch
+
+        return isinstance(self._source, torch.Tensor) and self._source.device.type == self.device
 
     def _settled(self) -> torch.Tensor | Elsewhere:
         """Return what batches are taken from: all images on the device, if they fit, or where they are."""

@@ -23,8 +23,10 @@ from prunebench.artefacts import Array, Dynamics
 from prunebench.augment import augment, centre, normalise
 from prunebench.errors import DivergedError, PrunebenchError
 from prunebench.images import Images
+from prunebench.isolation import warn
 from prunebench.networks import Network, array
 from prunebench.parts import Checkpoint, Progress, Recipe
+from prunebench.replay import WARM, Replay
 from prunebench.seeds import torch_generator
 
 Tensor = torch.Tensor
@@ -113,7 +115,9 @@ def _trained(
     while not run.done:
         run.epoch(progress)
         if test and pictures and (run.done or run.epochs % recipe.evaluate_every == 0):
-            predictions = classify(run.network, pictures, device=device, side=recipe.side)
+            predictions = classify(
+                run.network, pictures, device=device, side=recipe.side, precision=recipe.precision
+            )
             run.history.append((run.epochs, 100 * float((predictions == test[1]).mean())))
         if checkpoint and not run.done and time.monotonic() - saved >= CHECKPOINT_SECONDS:
             checkpoint.save(run.state())
@@ -175,9 +179,12 @@ def predict(
     return logits.softmax(1).cpu().numpy()
 
 
-def classify(network: Network, images: Images, *, device: str, side: int | None = None) -> Array:
+def classify(
+    network: Network, images: Images, *, device: str, side: int | None = None, precision: str = "fp32"
+) -> Array:
     """Return the most probable class in eval mode, of the middle `side` pixels: int64 [n]."""
-    return _map(network, network, images.to(device), side, 512, None).argmax(1).cpu().numpy()
+    with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+        return _map(network, network, images.to(device), side, 512, None).argmax(1).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -236,8 +243,12 @@ class _Run:
         record: bool,
     ) -> None:
         _check(labels[index], recipe, classes, images.device)
-        self.images, self.recipe, self.device = images, recipe, images.device
-        self.index = torch.tensor(index, device=self.device)
+        self.recipe, self.device = recipe, images.device
+        # What a device holds are the images that it trains on, and no others.
+        self.images = images if self.device == "cpu" else images.take(index)
+        self.total, self.index = len(images), index
+        places = index if self.images is images else np.arange(len(index))
+        self.places = torch.tensor(places, device=self.device)
         self.labels = torch.tensor(labels[index], dtype=torch.int64, device=self.device)
         self.bounds = list(pairwise(batch_bounds(len(index), recipe.batch)))
         self.rates = learning_rates(recipe, recipe.iterations or recipe.epochs * len(self.bounds)).tolist()
@@ -258,6 +269,9 @@ class _Run:
         self.squares = list(map(torch.zeros_like, self.parameters if recipe.optimizer == "adam" else []))
         complete = len(self.rates) // len(self.bounds)
         self.recorder = _Recorder(complete, len(index), classes, self.device) if record else None
+        self.replay: Replay | None = None
+        self.warm = 0  # steps that could have been recorded, made since there is nothing recorded
+        self.recordable = self.device != "cpu" and recipe.optimizer == "sgd"
 
     @property
     def done(self) -> bool:
@@ -272,6 +286,8 @@ class _Run:
         """Train for one epoch, or until the last step."""
         frozen = self.recipe.statistics_epochs
         self.network.train(frozen is None or self.epochs < frozen)
+        if self.epochs == frozen:
+            self.replay, self.warm = None, 0
         order = torch.randperm(len(self.index), generator=self.generator, device=self.device)
         losses = torch.zeros(len(self.bounds), device=self.device)
         begin = self.step
@@ -287,15 +303,39 @@ class _Run:
 
     def advance(self, order: Tensor) -> Tensor:
         """Make one step on the images at these places of the index; return the loss before it."""
-        batch = augment(self.images[self.index[order]], self.recipe, self.generator)
+        rate = self.rates[self.step]
+        whole = len(order) == self.recipe.batch
+        if whole and self.recordable and not self.replay:
+            self.record(order)
+        loss = self.replay(order, rate) if self.replay and whole else self.make(order, rate)
+        self.step += 1
+        return loss
+
+    def record(self, order: Tensor) -> None:
+        """Record the step as a CUDA graph, once it would be the same from now on."""
+        first = self.recorder is not None and self.recorder.epoch == 0  # its steps record less
+        if first or self.warm < WARM or not self.images.resident:
+            self.warm += 1
+            return
+        state = self.generator.get_state()
+        try:
+            self.replay = Replay(self.make, order, self.generator)
+        except RuntimeError as error:
+            self.recordable = False
+            self.generator = torch.Generator(self.device)
+            self.generator.set_state(state)
+            warn(f"the training steps are not one CUDA graph, but slower: {' '.join(str(error).split())}")
+
+    def make(self, order: Tensor, rate: float | Tensor) -> Tensor:
+        """Make one step with this learning rate, launching each kernel; return the loss before it."""
+        batch = augment(self.images[self.places[order]], self.recipe, self.generator)
         for parameter in self.parameters:
             parameter.grad = None
         losses = [
             self.collect(order[start:stop], batch[start:stop], (stop - start) / len(order))
             for start, stop in pairwise(batch_bounds(len(order), self.micro_batch))
         ]
-        self.descend(self.rates[self.step])
-        self.step += 1
+        self.descend(rate)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def collect(self, order: Tensor, batch: Tensor, share: float) -> Tensor:
@@ -312,7 +352,7 @@ class _Run:
         return loss.detach()
 
     @torch.no_grad()
-    def descend(self, rate: float) -> None:
+    def descend(self, rate: float | Tensor) -> None:
         """Change the weights by one step of SGD or Adam."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         common: dict[str, Any] = {"lr": rate, "weight_decay": self.recipe.weight_decay, "maximize": False}
@@ -346,7 +386,7 @@ class _Run:
         """Return copies of all that a resumed training needs, flat."""
         state: dict[str, Any] = {"step": self.step, "history": self.history}
         state["generator"] = self.generator.get_state()
-        state |= {f"network/{name}": array for name, array in networks.state(self.network).items()}
+        state |= {f"network/{name}": weight for name, weight in networks.state(self.network).items()}
         state |= {f"momentum/{place}": array(momentum) for place, momentum in enumerate(self.momenta)}
         state |= {f"square/{place}": array(square) for place, square in enumerate(self.squares)}
         return state | (self.recorder.state() if self.recorder else {})
@@ -371,8 +411,8 @@ class _Run:
             return None
         self.recorder.series.setflags(write=False)  # so that the artefact need not copy it
         series = dict(zip(Dynamics.series, self.recorder.series, strict=True))
-        index, weights = self.index.cpu().numpy(), networks.state(self.network)
-        return Dynamics(images=len(self.images), index=index, weights=weights, **series)
+        weights = networks.state(self.network)
+        return Dynamics(images=self.total, index=self.index, weights=weights, **series)
 
 
 def _check(labels: Array, recipe: Recipe, classes: int, device: str) -> None:

@@ -16,7 +16,7 @@ LAYERS = re.findall(
     """
     errors escaping signals terminal files tables leases artefacts isolation trial parts code identity
     hookspecs seeds sampling store registry images photos
-    randaugment augment multicrop wide_resnet networks training neighbours quality
+    randaugment augment multicrop wide_resnet networks replay training neighbours quality
     shipped published tuning suite stages making jobs schedule executors results statistics matrix
     forecast display running planning leaderboard comparison claims pages labels figures listing conformance
     choosing pruning previewing evaluating exporting api options commands cli __main__

@@ -401,6 +401,49 @@ def test_a_gpu_agrees_with_the_cpu_at_first() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("network", ["cnn", "resnet8"])
+def test_recorded_steps_are_those_that_are_launched_one_by_one(monkeypatch, network, precision) -> None:
+    recipe = Recipe(
+        network=network, epochs=6, batch=16, lr=0.01, crop=1, flip=True, evaluate_every=2, precision=precision
+    )
+    options = {"device": "cuda", "record": True, "test": blobs(seed=1)}
+    recorded = run(recipe, **options)
+    monkeypatch.setattr(training, "WARM", 10**9)
+    launched = run(recipe, **options)
+    # The same batches and views; sums on a GPU come in any order.
+    margin = recorded.dynamics.margin - launched.dynamics.margin
+    assert np.abs(margin[:2]).mean() < 0.02
+    assert recorded.history[-1][1] == pytest.approx(launched.history[-1][1], abs=10)
+
+
+@pytest.mark.gpu
+def test_a_recorded_training_resumes(monkeypatch) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    checkpoint = MemoryCheckpoint()
+    recipe = Recipe(network="cnn", epochs=6, batch=16, lr=0.01, flip=True)
+    whole = run(recipe, device="cuda", record=True, checkpoint=checkpoint)
+    assert checkpoint.load()["step"] == 5 * 5
+    again = run(recipe, device="cuda", record=True, checkpoint=checkpoint)
+    np.testing.assert_allclose(again.dynamics.margin[:5], whole.dynamics.margin[:5])
+    assert np.abs(again.dynamics.margin[5] - whole.dynamics.margin[5]).mean() < 0.02
+
+
+@pytest.mark.gpu
+def test_a_step_that_cannot_be_recorded_is_launched(monkeypatch, capsys) -> None:
+    real = training.augment
+
+    def waiting(batch, *given):
+        float(batch.float().mean())
+        return real(batch, *given)
+
+    monkeypatch.setattr(training, "augment", waiting)
+    trained = run(Recipe(network="cnn", epochs=15, batch=16, lr=0.05), device="cuda", test=blobs(seed=1))
+    assert trained.history[-1][1] > 90
+    assert "not one CUDA graph" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
 def test_a_loss_that_is_not_finite_stops_after_the_epoch_on_a_gpu() -> None:
     with pytest.raises(DivergedError, match="not finite at step"):
         run(Recipe(network="cnn", epochs=4, batch=16, lr=1e30), device="cuda")

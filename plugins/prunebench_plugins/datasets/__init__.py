@@ -6,6 +6,7 @@ from prunebench.hookspecs import hookimpl
 from prunebench.parts import Dataset
 from prunebench_plugins.datasets.caltech101 import Caltech101
 from prunebench_plugins.datasets.cifar import Cifar10, Cifar100
+from prunebench_plugins.datasets.cifar10_jpeg import Cifar10Jpeg
 from prunebench_plugins.datasets.corrupted import Corrupted
 from prunebench_plugins.datasets.digits import Digits
 from prunebench_plugins.datasets.fashion_mnist import FashionMnist
@@ -35,6 +36,7 @@ def register_datasets() -> list[Dataset | type[Dataset]]:
     cifar100, tiny_imagenet = Cifar100(), TinyImageNet()
     found += [
         Cifar10(),
+        Cifar10Jpeg(),
         cifar100,
         LongTailed(name="cifar100_lt", base=cifar100, factor=0.1),
         LongTailed(name="cifar100_lt_001", base=cifar100, factor=0.01),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import lzma
 import os
 import tarfile
 import zipfile
@@ -100,6 +101,34 @@ def zip_tree(path: Path, folder: str) -> Tree:
             return member.read(LARGEST)  # however much a member claims to be
 
     return Tree(path, tuple(name.removeprefix(top) for name in names), read)
+
+
+def tar_tree(path: Path, folder: str) -> Tree:
+    """Return the files in `folder`, at whatever depth of a tar archive it lies, packed in any way or not.
+
+    All are read at once, as such an archive can only be read from its start to its end. Raise PrunebenchError
+    where it is damaged, has no such folder, or holds more than 256 MiB there.
+    """
+    found: dict[str, bytes] = {}
+    left = LARGEST
+    try:
+        with tarfile.open(path, "r:*") as archive:
+            for member in archive:
+                _, inside, name = f"/{member.name}".partition(f"/{folder}/")
+                if not inside or not member.isfile() or any(map(photos.is_clutter, name.split("/"))):
+                    continue
+                left -= member.size
+                if left < 0:
+                    raise PrunebenchError(f"{path} holds more than {LARGEST} bytes in {folder}")
+                found[f"{folder}/{name}"] = archive.extractfile(member).read()  # type: ignore[union-attr]
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        reason = " ".join(str(error).split())
+        raise PrunebenchError(
+            f"{path} is not a whole archive: {reason}. Delete it and get it again."
+        ) from None
+    if not found:
+        raise PrunebenchError(f"{path} holds no folder {folder}. Delete it and get it again.")
+    return Tree(path, tuple(found), found.__getitem__)
 
 
 def text_lines(content: bytes) -> list[str]:

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
-import zipfile
-import zlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +12,11 @@ from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts import Dataset
 from prunebench_plugins.datasets.class_names import TINY_IMAGENET
 from prunebench_plugins.datasets.copies import Tree, check_sizes, folder_tree, text_lines, zip_tree
-from prunebench_plugins.datasets.decoders import decoders
+from prunebench_plugins.datasets.jpegs import decoded_as_published
 
 HOME = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 FOLDERS = {"train": "train", "test": "val"}  # those of the images in test/ have no labels
 SIDE = 64
-TOGETHER = 250  # images that a thread decodes in one go
-SHOWN = 5  # of the images that are not what they should be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +78,7 @@ class TinyImageNet(Dataset):
         where = f"{tree.place / FOLDERS[split]}"
         per_class = self.train_per_class if split == "train" else self.test_per_class
         check_sizes(labels, self.classes, per_class, where)
-        return _decoded(tree.read, list(found.values()), where), labels
+        return decoded_as_published(tree.read, list(found.values()), SIDE, where), labels
 
     def names(self, root: Path) -> tuple[str, ...]:
         """Return WNID/FILE of each training image, whatever lies between the two; raise as `load`."""
@@ -147,43 +139,3 @@ def _annotations(tree: Tree) -> dict[str, str]:
         raise PrunebenchError(f"{tree.place / name} is missing, without which val/images has no labels.")
     lines = (line.split() for line in text_lines(tree.read(name)))
     return {words[0]: words[1] for words in lines if len(words) > 1}
-
-
-def _decoded(read: Callable[[str], bytes], names: list[str], where: str) -> Array:
-    """Return the named JPEG images: uint8 [n, 3, 64, 64]; raise PrunebenchError that lists the bad ones."""
-    images = np.empty((len(names), 3, SIDE, SIDE), dtype=np.uint8)
-
-    def decode(start: int) -> list[str]:
-        bad = []
-        with decoders():
-            for i, name in enumerate(names[start : start + TOGETHER], start):
-                if reason := _read_into(images[i], read, name):
-                    bad.append(f"{name} ({reason})")
-        return bad
-
-    # Threads gain as much as the decoder works outside the interpreter's lock; a handful is enough.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        bad = [line for lines in threads.map(decode, range(0, len(names), TOGETHER)) for line in lines]
-    if bad:
-        more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-        raise PrunebenchError(
-            f"{len(bad)} of the {len(names)} images in {where} are not JPEG images of {SIDE} x {SIDE} "
-            f"pixels: {', '.join(bad[:SHOWN])}{more}. Get them again."
-        )
-    return images
-
-
-def _read_into(image: Array, read: Callable[[str], bytes], name: str) -> str:
-    """Fill uint8 [3, 64, 64] with a picture; return "", or why that could not be done."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(read(name)), formats=("JPEG",)) as opened:
-            if opened.size != (SIDE, SIDE):
-                return "{} x {} pixels".format(*opened.size)
-            image[:] = np.asarray(opened.convert("RGB")).transpose(2, 0, 1)
-    except (OSError, SyntaxError, ValueError, RuntimeError, EOFError, Image.DecompressionBombError):
-        return "not readable"
-    except (zipfile.BadZipFile, zlib.error):
-        return "not readable"
-    return ""

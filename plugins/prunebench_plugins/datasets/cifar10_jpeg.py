@@ -1,0 +1,122 @@
+"""CIFAR-10 as JPEG files in one folder per class, as public collections of images have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prunebench.artefacts import Array
+from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.parts import Dataset
+from prunebench_plugins.datasets.class_names import CIFAR10
+from prunebench_plugins.datasets.copies import Tree, check_sizes, folder_tree, tar_tree
+from prunebench_plugins.datasets.jpegs import decoded_as_published
+
+SIDE = 32
+FOLDERS = ("cifar10_jpeg", "CIFAR-10-images", "CIFAR-10-images-master")
+ARCHIVES = tuple(f"cifar10_jpeg.{kind}" for kind in ("tar.xz", "tar.gz", "tar"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar10Jpeg(Dataset):
+    """CIFAR-10 re-encoded as JPEG: the same images, labels and splits, but not quite the same pixels.
+
+    50,000 training and 10,000 test images, colour, 32 x 32 pixels, ten classes of equal size; ordered by
+    class, then file name. It is no dataset of the paper: rows of it are never compared with rows of cifar10.
+    train_per_class and test_per_class: how many images each class has; the defaults hold for the whole.
+    Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+    """
+
+    name: str = "cifar10_jpeg"
+    train_per_class: int = 5000
+    test_per_class: int = 1000
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The ten classes of CIFAR-10, which are sorted as published."""
+        return CIFAR10
+
+    @property
+    def resolution(self) -> int:
+        """32 pixels."""
+        return SIDE
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean of CIFAR-10's training split."""
+        return 0.4914, 0.4822, 0.4465
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation of CIFAR-10's training split."""
+        return 0.2470, 0.2435, 0.2616
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """Recipes for cifar10 hold for it too."""
+        return self.name, "cifar10"
+
+    def files(self, root: Path) -> list[Path]:
+        """Return all images of the first folder that has train/ and test/, or else the archive.
+
+        The folder is called cifar10_jpeg or CIFAR-10-images and lies in root, or in a folder of that name;
+        the archive is cifar10_jpeg.tar, also as .tar.xz or .tar.gz. Raise DataAbsentError where there is
+        neither.
+        """
+        place = self._place(root)
+        if place.is_file():
+            return [place]
+        return [place / name for name in sorted(folder_tree(place, ("train", "test")).names)]
+
+    def load(self, root: Path, split: str) -> tuple[Array, Array]:
+        """Return images, uint8 [n, 3, 32, 32], and labels, int64 [n], of "train" or "test".
+
+        Raise PrunebenchError where images are missing, cannot be read or have another size.
+        """
+        tree = self._tree(root, split)
+        names = _images(tree, split)
+        classes = [name.split("/")[1] for name in names]
+        where = f"{tree.place / split}"
+        if strange := {*classes} - {*self.classes}:
+            raise PrunebenchError(
+                f"{where} has a class {min(strange)!r}, which CIFAR-10 does not have. Get it again."
+            )
+        labels = np.array([self.classes.index(name) for name in classes], dtype=np.int64)
+        per_class = self.train_per_class if split == "train" else self.test_per_class
+        check_sizes(labels, self.classes, per_class, where)
+        return decoded_as_published(tree.read, names, SIDE, where), labels
+
+    def names(self, root: Path) -> tuple[str, ...]:
+        """Return CLASS/FILE of each training image; raise as `load`."""
+        return tuple(name.partition("/")[2] for name in _images(self._tree(root, "train"), "train"))
+
+    def _tree(self, root: Path, split: str) -> Tree:
+        place = self._place(root)
+        return tar_tree(place, split) if place.is_file() else folder_tree(place, [split])
+
+    def _place(self, root: Path) -> Path:
+        """Return the folder that holds train/ and test/, or the archive."""
+        for folder in self._folders(root):
+            if (folder / "train").is_dir() and (folder / "test").is_dir():
+                return folder
+        for archive in (folder / name for folder in (root, root / self.name) for name in ARCHIVES):
+            if archive.is_file():
+                return archive
+        raise DataAbsentError(
+            f"{self.name} is not on this machine: put a folder {self.name} with train/CLASS/*.jpg and "
+            f"test/CLASS/*.jpg, or {ARCHIVES[0]} with that, into {root}; for the original, see cifar10"
+        )
+
+    def _folders(self, root: Path) -> Iterator[Path]:
+        for name in FOLDERS:
+            yield root / name
+            yield from (root / name / inner for inner in FOLDERS)
+
+
+def _images(tree: Tree, split: str) -> list[str]:
+    """Return SPLIT/CLASS/FILE of each image, sorted: the classes of CIFAR-10 are."""
+    names = (name for name in tree.names if name.startswith(f"{split}/") and name.count("/") == 2)
+    return sorted(name for name in names if name.lower().endswith((".jpg", ".jpeg")))
