@@ -20,11 +20,13 @@ import numpy as np
 from scipy.stats import spearmanr
 from tabulate import tabulate
 
-from prunebench import registry, seeds, suite, training
-from prunebench.conformance import MemoryCheckpoint
-from prunebench.images import Images
-from prunebench.parts import Scorer
-from prunebench.sampling import draw_labels
+from prunebench.nn import training
+from prunebench.parts import registry, seeds
+from prunebench.parts.base import Scorer
+from prunebench.parts.conformance import MemoryCheckpoint
+from prunebench.parts.images import Images
+from prunebench.parts.sampling import draw_labels
+from prunebench.suites import suite
 from prunebench_plugins.scorers.dual import Dual
 from prunebench_plugins.scorers.dyn_unc import DynUnc
 from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation

@@ -16,9 +16,8 @@ from pathlib import Path
 from scipy.stats import f_oneway
 from tabulate import tabulate
 
-from prunebench import results
-from prunebench.results import Result
-from prunebench.statistics import summarise
+from prunebench.results.rows import Result, read
+from prunebench.results.statistics import summarise
 
 BASES = ("digits", "fashion_mnist_tiny")
 ORDERS = {"as shipped": "", "by class": "_by_class", "shuffled": "_shuffled"}
@@ -75,7 +74,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 def filled(text: str) -> str:
     """Return the page with the tables of the committed rows."""
-    rows, _complaints = results.read(ROOT / "leaderboard", "order")
+    rows, _complaints = read(ROOT / "leaderboard", "order")
     head, _, _ = text.partition(MARKER)
     return head + MARKER + "\n\n" + "\n".join(tables(rows))
 

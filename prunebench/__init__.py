@@ -5,17 +5,14 @@ The public names are loaded when they are first used, so that importing pruneben
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # see `prunebench.signals`
+TYPE_CHECKING = False  # see `prunebench.system.signals`
 if TYPE_CHECKING:
     from typing import Any
 
     from prunebench.api import CellsFailedError, load_subset, run
-    from prunebench.artefacts import Accuracy, Dynamics, Embeddings, Labels, Scores, Subset
     from prunebench.errors import PrunebenchError
-    from prunebench.evaluating import evaluate
-    from prunebench.hookspecs import hookimpl
-    from prunebench.images import Images
-    from prunebench.parts import (
+    from prunebench.parts.artefacts import Accuracy, Dynamics, Embeddings, Labels, Scores, Subset
+    from prunebench.parts.base import (
         Backbone,
         Dataset,
         Grid,
@@ -27,8 +24,11 @@ if TYPE_CHECKING:
         Selector,
         View,
     )
-    from prunebench.pruning import draw, prune
-    from prunebench.results import Result
+    from prunebench.parts.hookspecs import hookimpl
+    from prunebench.parts.images import Images
+    from prunebench.photos.evaluate import evaluate
+    from prunebench.photos.prune import draw, prune
+    from prunebench.results.rows import Result
 
 __all__ = [
     "Accuracy",
@@ -59,7 +59,10 @@ __all__ = [
     "run",
 ]
 
-_MODULES = ("artefacts", "errors", "hookspecs", "images", "parts", "results", "api", "pruning", "evaluating")
+_MODULES = (
+    *("errors", "parts.artefacts", "parts.base", "parts.images", "parts.hookspecs"),
+    *("results.rows", "photos.prune", "photos.evaluate", "api"),
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prunebench import signals
+from prunebench.system import signals
 
 TYPE_CHECKING = False  # see `signals`
 if TYPE_CHECKING:
@@ -13,13 +13,13 @@ def main() -> NoReturn:
     """Run the command line."""
     signals.listen()
 
-    from prunebench import terminal
+    from prunebench.system import terminal
 
     terminal.run(_command)
 
 
 def _command() -> None:
-    from prunebench.cli import app
+    from prunebench.cli.main import app
 
     signals.state["phase"] = signals.WORKING  # up to here there is nothing to be stopped in good order
     app(prog_name="prunebench")

@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from prunebench import exporting, making
-from prunebench import suite as suites
-from prunebench.artefacts import Array
-from prunebench.choosing import Place, choose, choose_one, command, folder
 from prunebench.errors import PrunebenchError
-from prunebench.executors.local import Engine
-from prunebench.files import absolute
-from prunebench.forecast import learnt
-from prunebench.images import Images
-from prunebench.pages import remember
-from prunebench.parts import Dataset, require
-from prunebench.registry import load
-from prunebench.results import Result
-from prunebench.running import get_ready, run_matrix
-from prunebench.stages import dataset_key
-from prunebench.store import Store
-from prunebench.suite import Filters
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Dataset, require
+from prunebench.parts.images import Images
+from prunebench.parts.registry import load
+from prunebench.pipeline import making
+from prunebench.pipeline.executors.local import Engine
+from prunebench.pipeline.forecast import learnt
+from prunebench.pipeline.stages import dataset_key
+from prunebench.pipeline.store import Store
+from prunebench.results.rows import Result
+from prunebench.runs.export import kept_by, read
+from prunebench.runs.pages import remember
+from prunebench.runs.run import get_ready, run_matrix
+from prunebench.runs.select import Place, choose, choose_one, command, folder
+from prunebench.suites import suite as suites
+from prunebench.suites.suite import Filters
+from prunebench.system.files import absolute
 
 if TYPE_CHECKING:
     import torch
@@ -132,7 +133,7 @@ def load_subset(
         filters = _filters(method, dataset, ratio, [seed], recipe, tuning, changes)
         matrix = choose_one(suite, filters, store=store, data=data)
         matrix.fetch()
-        kept = exporting.kept_by(matrix, command(suite, filters, store=store, data=data))
+        kept = kept_by(matrix, command(suite, filters, store=store, data=data))
         where, index = (kept.cell.dataset, kept.data, kept.row.dataset_hash), kept.index
     pictures = TrainingImages(where, transform)
     return loading.Subset(cast("loading.Dataset[tuple[Any, int]]", pictures), index.tolist())
@@ -176,7 +177,7 @@ def _from_file(
     path: Path, dataset: str | None, suite: str | Path, store: Store, data: Path
 ) -> tuple[Source, Array]:
     """Return where the images of a dataset are, and which of them a file lists; raise unless it fits."""
-    index, manifest = exporting.read(path)
+    index, manifest = read(path)
     if dataset is None and manifest is not None and manifest.dataset in load().found["datasets"]:
         dataset = manifest.dataset
     if dataset is None:

@@ -17,15 +17,17 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from prunebench import cli as command_line
-from prunebench import making, registry, suite
+from prunebench.cli import main as command_line
 from prunebench.errors import DataAbsentError
-from prunebench.executors.local import InlineExecutor
-from prunebench.hookspecs import hookimpl
-from prunebench.matrix import Matrix
-from prunebench.parts import Dataset, Method
-from prunebench.results import Result
-from prunebench.store import Store
+from prunebench.parts import registry
+from prunebench.parts.base import Dataset, Method
+from prunebench.parts.hookspecs import hookimpl
+from prunebench.pipeline import making
+from prunebench.pipeline.executors.local import InlineExecutor
+from prunebench.pipeline.matrix import Matrix
+from prunebench.pipeline.store import Store
+from prunebench.results.rows import Result
+from prunebench.suites import suite
 
 # The environment
 

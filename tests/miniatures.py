@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from prunebench import suite
-from prunebench.parts import Backbone, Dataset, View
-from prunebench.registry import load
+from prunebench.parts.base import Backbone, Dataset, View
+from prunebench.parts.registry import load
+from prunebench.suites import suite
 from tests.plugins import (
     test_caltech101,
     test_cifar,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from prunebench import claims
+from prunebench.paper import claims
 
 PAGE = Path(__file__).parent.parent / "docs" / "paper.md"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from prunebench import leaderboard
-from prunebench.pages import page_of
-from prunebench.registry import load
+from prunebench.parts.registry import load
+from prunebench.results import leaderboard
+from prunebench.runs.pages import page_of
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -19,12 +19,13 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 import prunebench
-from prunebench import api, jobs
+from prunebench import api
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.images import Images
-from prunebench.parts import Method, Selector
-from prunebench.results import read
-from prunebench.store import Store
+from prunebench.parts.base import Method, Selector
+from prunebench.parts.images import Images
+from prunebench.pipeline import jobs
+from prunebench.pipeline.store import Store
+from prunebench.results.rows import read
 from tests.photo_folders import write_photos
 from tests.readme_blocks import ROOT
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from prunebench import hookspecs, suite
-from prunebench.cli import app
-from prunebench.parts import VOCABULARY, Recipe
-from prunebench.registry import load
+from prunebench.cli.main import app
+from prunebench.parts import hookspecs
+from prunebench.parts.base import VOCABULARY, Recipe
+from prunebench.parts.registry import load
+from prunebench.suites import suite
 from tests.readme_blocks import BLOCKS, METHODS, README, ROOT, filled
 
 # README.md is that of the repository: it comes last.

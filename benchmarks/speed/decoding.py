@@ -37,10 +37,10 @@ from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from prunebench.augment import augment, normalise
 from prunebench.errors import PrunebenchError
-from prunebench.images import Images
-from prunebench.parts import Recipe
+from prunebench.nn.augment import augment, normalise
+from prunebench.parts.base import Recipe
+from prunebench.parts.images import Images
 from prunebench_plugins.datasets import decoding
 from prunebench_plugins.datasets.copies import folder_tree
 from prunebench_plugins.datasets.fashion_mnist import FashionMnist

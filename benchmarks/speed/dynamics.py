@@ -24,7 +24,7 @@ import torch
 from tabulate import tabulate
 from torch.nn import functional
 
-from prunebench.artefacts import Array, Dynamics
+from prunebench.parts.artefacts import Array, Dynamics
 from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.scorers.dual import Dual
 from prunebench_plugins.scorers.dyn_unc import DynUnc

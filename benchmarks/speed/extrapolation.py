@@ -29,8 +29,8 @@ from scipy.stats import spearmanr
 from tabulate import tabulate
 from torch.nn import functional
 
-from prunebench.artefacts import Dynamics
-from prunebench.neighbours import nearest
+from prunebench.nn.neighbours import nearest
+from prunebench.parts.artefacts import Dynamics
 from prunebench_plugins.scorers import graph
 from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
 

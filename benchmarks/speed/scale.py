@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from prunebench.artefacts import Accuracy, Artefact, Dynamics, Labels, Scores, Subset
-from prunebench.choosing import choose
-from prunebench.stages import Stage
-from prunebench.store import Store, canonical, pack
-from prunebench.suite import Filters
+from prunebench.parts.artefacts import Accuracy, Artefact, Dynamics, Labels, Scores, Subset
+from prunebench.pipeline.stages import Stage
+from prunebench.pipeline.store import Store, canonical, pack
+from prunebench.runs.select import choose
+from prunebench.suites.suite import Filters
 
 METHODS = ("random", "el2n_supervised")
 RATIOS = (30, 50, 70, 80, 90)
@@ -76,7 +76,7 @@ def fill(store: Store, stages: list[Stage]) -> None:
 def seconds(*words: str) -> float:
     """Return the CPU seconds of a command in a process of its own."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "prunebench.cli", *words], stdout=subprocess.DEVNULL, check=True)
+    subprocess.run([sys.executable, "-m", "prunebench", *words], stdout=subprocess.DEVNULL, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

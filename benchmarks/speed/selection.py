@@ -33,8 +33,8 @@ from sklearn.cluster import KMeans
 from sklearn.neighbors import NearestNeighbors
 from tabulate import tabulate
 
-from prunebench.artefacts import Array, Dynamics
-from prunebench.neighbours import kmeans, nearest
+from prunebench.nn.neighbours import kmeans, nearest
+from prunebench.parts.artefacts import Array, Dynamics
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.d2 import compiled, densest_first
 from prunebench_plugins.selectors.facility_location import UNIT, most_gained_first

@@ -28,8 +28,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from prunebench import Images, Recipe, networks, training
-from prunebench.registry import load
+from prunebench import Images, Recipe
+from prunebench.nn import networks, training
+from prunebench.parts.registry import load
 
 LIMIT = 12_800  # images of an epoch: enough for the rate, little enough to wait for
 

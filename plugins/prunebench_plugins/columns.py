@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from prunebench import tables
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.parts import require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import require
+from prunebench.system import tables
 
 SUFFIXES = (".npy", ".csv", ".pt")
 

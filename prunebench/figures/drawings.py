@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prunebench import labels, results
-from prunebench import suite as suites
 from prunebench.errors import PrunebenchError
-from prunebench.executors.local import Engine
 from prunebench.figures import histograms, lines, maps, sources, style
-from prunebench.files import near
-from prunebench.forecast import learnt
-from prunebench.leaderboard import Board, Page, boards
-from prunebench.making import load_split
-from prunebench.matrix import Matrix
-from prunebench.pages import page_of, suite_of
-from prunebench.parts import Dataset
-from prunebench.registry import load
-from prunebench.running import make_stages
-from prunebench.stages import Stage
-from prunebench.store import Store
+from prunebench.parts.base import Dataset
+from prunebench.parts.registry import load
+from prunebench.pipeline.executors.local import Engine
+from prunebench.pipeline.forecast import learnt
+from prunebench.pipeline.making import load_split
+from prunebench.pipeline.matrix import Matrix
+from prunebench.pipeline.stages import Stage
+from prunebench.pipeline.store import Store
+from prunebench.results import rows as results
+from prunebench.results.leaderboard import Board, Page, boards
+from prunebench.runs import label_report
+from prunebench.runs.pages import page_of, suite_of
+from prunebench.runs.run import make_stages
+from prunebench.suites import suite as suites
+from prunebench.system.files import near
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,7 +105,7 @@ def _dataset(page: Page, name: str, folder: Path) -> Dataset | None:
 
 def classes(matrix: Matrix, note: str) -> Iterator[Drawing]:
     """Yield the figure `classes` of each dataset of a matrix, from stored qualities of labels."""
-    judged = labels.judged(matrix)
+    judged = label_report.judged(matrix)
     for cell in {cell.dataset.name: cell for cell in matrix.cells}.values():
         name = cell.dataset.name
         groups = [group for group in judged if group.dataset == name]

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
 from prunebench.figures import style
-from prunebench.labels import Judged
-from prunebench.leaderboard import Board
-from prunebench.results import Result
+from prunebench.parts.artefacts import Array
+from prunebench.results.leaderboard import Board
+from prunebench.results.rows import Result
+from prunebench.runs.label_report import Judged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

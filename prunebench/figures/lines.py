@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
 from prunebench.figures import style
-from prunebench.leaderboard import GROUPS, Board, at, label_usage
-from prunebench.results import Result
-from prunebench.statistics import summarise
+from prunebench.parts.artefacts import Array
+from prunebench.results.leaderboard import GROUPS, Board, at, label_usage
+from prunebench.results.rows import Result
+from prunebench.results.statistics import summarise
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prunebench import seeds
-from prunebench.artefacts import Array
 from prunebench.figures import style
+from prunebench.parts import seeds
+from prunebench.parts.artefacts import Array
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prunebench.artefacts import Array, Embeddings, Labels, Subset
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.figures.histograms import bought
 from prunebench.figures.lines import Share, family, tail
-from prunebench.leaderboard import Board, Page
-from prunebench.making import load_split
-from prunebench.matrix import Matrix
-from prunebench.parts import Dataset
-from prunebench.results import Result
-from prunebench.stages import Stage
-from prunebench.store import Store
+from prunebench.parts.artefacts import Array, Embeddings, Labels, Subset
+from prunebench.parts.base import Dataset
+from prunebench.pipeline.making import load_split
+from prunebench.pipeline.matrix import Matrix
+from prunebench.pipeline.stages import Stage
+from prunebench.pipeline.store import Store
+from prunebench.results.leaderboard import Board, Page
+from prunebench.results.rows import Result
 
 if TYPE_CHECKING:
-    from prunebench.images import Images
+    from prunebench.parts.images import Images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +185,7 @@ def features(source: Source, matrix: Matrix, index: Array) -> Array | None:
     given = matrix.store.read(stage.key, Labels)
     if given.network is None:
         return None
-    from prunebench import networks, training
+    from prunebench.nn import networks, training
 
     side = stage.identity.get("side")  # of what the labeler's network sees
     images: Images = load_split(stage.dataset, matrix.data, "train")[0].take(index)

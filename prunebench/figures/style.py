@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunebench.files import replace_file
-from prunebench.leaderboard import DEMONSTRATION
-from prunebench.results import Result
+from prunebench.results.leaderboard import DEMONSTRATION
+from prunebench.results.rows import Result
+from prunebench.system.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -10,8 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from prunebench.artefacts import Accuracy, Artefact, Labels, Scores, Subset
-from prunebench.store import SCHEMA, Store, key
+from prunebench.parts.artefacts import Accuracy, Artefact, Labels, Scores, Subset
+from prunebench.pipeline.store import SCHEMA, Store, key
 from tests.faults.toys import put
 
 STORES = Path(__file__).parent / "stores"

@@ -10,10 +10,10 @@ import signal
 
 import pytest
 
-from prunebench import results
-from prunebench.artefacts import Scores
 from prunebench.errors import MissingArtefactError
-from prunebench.store import SCHEMA, Store
+from prunebench.parts.artefacts import Scores
+from prunebench.pipeline.store import SCHEMA, Store
+from prunebench.results.rows import line, path_of, read, suites
 from tests.faults.injected import sitecustomize as injected
 from tests.faults.make_store import KINDS, STORES, plain
 from tests.faults.toys import MINI, SMALL, add, differing, finished, put, summary, wait_until
@@ -186,7 +186,7 @@ def journal(row, tmp_path):
     rows = [row(seed=seed) for seed in range(3)]
     for one in rows:
         add(tmp_path, one)
-    return rows, results.path_of(tmp_path, rows[0])
+    return rows, path_of(tmp_path, rows[0])
 
 
 @fault(6, "a row cut at every byte")
@@ -197,10 +197,10 @@ def test_a_torn_row_is_the_only_one_that_is_lost(journal, tmp_path, count):
     for size in range(last + 1, len(content) - 1):
         path.write_bytes(content[:size])
         count.times += 1
-        found, complaints = results.read(tmp_path, "toys")
+        found, complaints = read(tmp_path, "toys")
         assert (found, len(complaints)) == (rows[:2], 1)
     assert add(tmp_path, rows[2])
-    assert results.read(tmp_path, "toys") == (rows, [])
+    assert read(tmp_path, "toys") == (rows, [])
 
 
 @fault(6, "one bit of a row changed")
@@ -212,7 +212,7 @@ def test_a_changed_row_is_noticed(journal, tmp_path, count):
         changed[rng.randrange(content.index(b"\n"))] ^= 1 << rng.randrange(8)
         path.write_bytes(changed)
         count.times += 1
-        found, _complaints = results.read(tmp_path, "toys")
+        found, _complaints = read(tmp_path, "toys")
         count.lost += found not in (rows, rows[1:])
     assert count.lost == 0
 
@@ -243,7 +243,7 @@ def test_a_store_is_read_or_set_aside(folder, tmp_path, count):
 
 @fault(23, "an artefact that says it is of another version")
 def test_an_artefact_of_another_version_is_not_read_as_ours(store, monkeypatch, count):
-    monkeypatch.setattr("prunebench.store.SCHEMA", SCHEMA + 1)
+    monkeypatch.setattr("prunebench.pipeline.store.SCHEMA", SCHEMA + 1)
     put(store, "ab" * 32, Scores(values=[1.0]), {"kind": "scores"})
     monkeypatch.undo()
     count.times += 1
@@ -251,10 +251,10 @@ def test_an_artefact_of_another_version_is_not_read_as_ours(store, monkeypatch, 
         store.read("ab" * 32, Scores)
 
 
-@pytest.mark.parametrize("suite", list(results.suites(ROOT / "leaderboard")))
+@pytest.mark.parametrize("suite", list(suites(ROOT / "leaderboard")))
 @fault(23, "a row that was committed here")
 def test_rows_that_were_committed_stay_readable(count, suite):
-    rows, complaints = results.read(ROOT / "leaderboard", suite)
+    rows, complaints = read(ROOT / "leaderboard", suite)
     count.times += len(rows)
     assert rows and complaints == []
 
@@ -262,11 +262,11 @@ def test_rows_that_were_committed_stay_readable(count, suite):
 @fault(23, "a row with a field of a later version")
 def test_a_row_of_a_later_version_is_told_and_kept(row, tmp_path, count):
     add(tmp_path, row(seed=0))
-    path = results.path_of(tmp_path, row())
-    later = results.line({**row(seed=0).model_dump(), "later": 1})
+    path = path_of(tmp_path, row())
+    later = line({**row(seed=0).model_dump(), "later": 1})
     path.write_bytes(later)
     count.times += 1
-    rows, complaints = results.read(tmp_path, "toys")
+    rows, complaints = read(tmp_path, "toys")
     assert rows == [] and len(complaints) == 1
     add(tmp_path, row(seed=1))
     assert path.read_bytes().startswith(later)

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from prunebench import Labeler, Method, Scorer, Selector, making, registry, schedule
+from prunebench import Labeler, Method, Scorer, Selector
 from prunebench.errors import PrunebenchError
-from prunebench.executors.local import InlineExecutor
-from prunebench.sampling import share
+from prunebench.parts import registry
+from prunebench.parts.sampling import share
+from prunebench.pipeline import making, schedule
+from prunebench.pipeline.executors.local import InlineExecutor
 from prunebench_plugins.selectors.random import Random
 from tests.conftest import Toy
 from tests.miniatures import PARTS
@@ -47,7 +49,7 @@ AT_WORK = ["the fingerprint"]
 
 def free(part):
     """Whether a part needs no download."""
-    from prunebench.identity import map_parts
+    from prunebench.parts.identity import map_parts
 
     lacking = []
 

@@ -17,10 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
-from prunebench import Method, results
-from prunebench.artefacts import Scores
+from prunebench import Method
 from prunebench.errors import MissingArtefactError, PrunebenchError
-from prunebench.registry import Registry
+from prunebench.parts.artefacts import Scores
+from prunebench.parts.registry import Registry
+from prunebench.results.rows import read
 from prunebench_plugins.columns import read_array, read_csv
 from prunebench_plugins.datasets.archives import download, unpack
 from prunebench_plugins.datasets.pickles import unpickle
@@ -265,7 +266,7 @@ def test_rows_of_any_method_are_found_again(row, tmp_path, count):
     for one in rows:
         add(tmp_path, one)
         count.times += 1
-    found, complaints = results.read(tmp_path, "toys")
+    found, complaints = read(tmp_path, "toys")
     assert complaints == []
     assert sorted(one.method for one in found) == sorted(variants)
     top = tmp_path / "results" / "toys" / "toy"

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from prunebench import Method, stages
-from prunebench.parts import Recipe
+from prunebench import Method
+from prunebench.parts.base import Recipe
+from prunebench.pipeline import stages
 from prunebench_plugins.labelers.propagate import Propagate
 from prunebench_plugins.scorers.dual import Dual
 from prunebench_plugins.selectors.beta import Beta

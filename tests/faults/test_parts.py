@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from prunebench import Method, Scorer
-from prunebench.conformance import check
+from prunebench.parts.conformance import check
 from prunebench_plugins.selectors.top import Top
 from tests.faults.toys import MINI, SMALLER, differing
 

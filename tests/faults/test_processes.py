@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from prunebench.running import interruptible
+from prunebench.runs.run import interruptible
 from tests.faults.toys import INTERRUPTED, SMALL, TOY, differing, finished, send, wait_until
 
 fault = pytest.mark.fault
@@ -165,8 +165,11 @@ def test_a_second_ctrl_c_ends_it_in_one_line_too(small, spawn, count):
 @pytest.mark.parametrize(
     ("name", "module"),
     [
-        *[("SIGINT", name) for name in ("typer", "pydantic", "prunebench.suite", "prunebench.running")],
-        *[("SIGTERM", "prunebench.registry"), ("SIGHUP", "prunebench.matrix")],
+        *[
+            ("SIGINT", name)
+            for name in ("typer", "pydantic", "prunebench.suites.suite", "prunebench.runs.run")
+        ],
+        *[("SIGTERM", "prunebench.parts.registry"), ("SIGHUP", "prunebench.pipeline.matrix")],
     ],
 )
 @fault(3, "a signal while modules are imported")

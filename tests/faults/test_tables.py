@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-from prunebench import results
-from prunebench.artefacts import Accuracy, Subset
-from prunebench.claims import Cell, judged
-from prunebench.evaluating import Comparison
+from prunebench.paper.claims import Cell, judged
+from prunebench.parts.artefacts import Accuracy, Subset
+from prunebench.photos.evaluate import Comparison
+from prunebench.results.rows import path_of, read
 from tests.faults.toys import Place, add
 
 fault = pytest.mark.fault
@@ -90,7 +90,7 @@ def test_a_page_shows_the_worst_rows_for_what_they_are(cli, row, suite_file, tmp
     for one in rows:
         add(folder, one)
         count.times += 1
-    torn = results.path_of(folder, rows[0])
+    torn = path_of(folder, rows[0])
     torn.write_bytes(torn.read_bytes() + b'{"suite": "to')
     (folder / "results" / "stray").mkdir()
     suite = {"title": HOSTILE, "note": HOSTILE, "datasets": ["toy"], "methods": ["random"], "recipe": "tiny"}
@@ -125,9 +125,9 @@ GENEROUS = 3  # a slow machine is none of our faults
 @pytest.fixture
 def many(tmp_path, monkeypatch):
     """Twenty thousand cells with all stages stored, of which nothing was computed."""
-    from prunebench import suite
-    from prunebench.matrix import Matrix
-    from prunebench.registry import load
+    from prunebench.parts.registry import load
+    from prunebench.pipeline.matrix import Matrix
+    from prunebench.suites import suite
 
     path = tmp_path / "many.toml"
     path.write_text(MANY)
@@ -189,5 +189,5 @@ def test_twenty_thousand_cells_take_seconds(many, count):
     assert seconds["status"] < 2 * GENEROUS
     assert seconds["plan"] < 5 * GENEROUS
     assert per_cell < 0.05
-    rows, complaints = results.read(many.folder, "many")
+    rows, complaints = read(many.folder, "many")
     assert (len(rows), complaints) == (CELLS, [])

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prunebench import results
-from prunebench.artefacts import Artefact
-from prunebench.store import Store
+from prunebench.parts.artefacts import Artefact
+from prunebench.pipeline.store import Store
+from prunebench.results.rows import Journal, Result, read
 
 INJECTED = Path(__file__).parent / "injected"
 TOY = """
@@ -125,7 +125,7 @@ class Place:
 
 def summary(place: Place) -> dict[str, dict[str, object]]:
     """Return all that two runs have to agree in: the values of rows, and the hash of every payload."""
-    rows, complaints = results.read(place.folder, place.suite.stem)
+    rows, complaints = read(place.folder, place.suite.stem)
     assert complaints == []
     cells = {f"{r.method} {r.dataset} {r.ratio} {r.seed}": r.model_dump(exclude=OWN) for r in rows}
     assert len(cells) == len(rows), "a cell has two rows"
@@ -149,9 +149,9 @@ def differing(place: Place, other: Place) -> list[str]:
     ]
 
 
-def add(folder: Path, row: results.Result) -> bool:
+def add(folder: Path, row: Result) -> bool:
     """Put a row on record."""
-    return results.Journal(folder).append(row)
+    return Journal(folder).append(row)
 
 
 def put(store: Store, key: str, artefact: Artefact, manifest: Mapping[str, Any]) -> None:

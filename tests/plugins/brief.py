@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts import Part
-from prunebench.registry import load
+from prunebench.parts.base import Part
+from prunebench.parts.registry import load
 from prunebench_plugins.backbones.efficientnet import EfficientnetLite0
 from prunebench_plugins.backbones.swav import Swav
 from prunebench_plugins.labelers.fixmatch import FixMatch

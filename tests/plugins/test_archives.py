@@ -19,8 +19,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from prunebench import leases
 from prunebench.errors import PrunebenchError
+from prunebench.system import leases
 from prunebench_plugins.datasets import archives
 from prunebench_plugins.datasets.archives import Archive, download, unpack
 

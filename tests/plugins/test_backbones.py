@@ -21,9 +21,9 @@ import pytest
 import torch
 from PIL import Image
 
-from prunebench.conformance import conform
 from prunebench.errors import PrunebenchError
-from prunebench.images import Images
+from prunebench.parts.conformance import conform
+from prunebench.parts.images import Images
 from prunebench_plugins.backbones import clip, dino, efficientnet, pretrained, resnets
 from prunebench_plugins.backbones.pretrained import prepare
 

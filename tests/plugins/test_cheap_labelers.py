@@ -5,8 +5,8 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from prunebench.conformance import conform
 from prunebench.errors import PrunebenchError
+from prunebench.parts.conformance import conform
 from prunebench_plugins.labelers import probe
 from prunebench_plugins.labelers.probe import Probe
 from prunebench_plugins.labelers.propagate import Propagate, normalised, spread

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.sampling import draw_labels
-from prunebench.seeds import stream
-from prunebench.stages import dataset_key
+from prunebench.parts.sampling import draw_labels
+from prunebench.parts.seeds import stream
+from prunebench.pipeline.stages import dataset_key
 from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.cifar import Cifar10, Cifar100
 from prunebench_plugins.datasets.corrupted import CORRUPTIONS, corruption_of

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import kneighbors_graph
 
-from prunebench.conformance import conform
 from prunebench.errors import PrunebenchError
+from prunebench.parts.conformance import conform
 from prunebench_plugins.selectors.d2 import D2, SMALLEST, compiled, densest_first, neighbour_graph
 from prunebench_plugins.selectors.top import Top
 

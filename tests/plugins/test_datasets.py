@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunebench import stages
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.parts import Dataset
-from prunebench.stages import _content_hash, dataset_key
+from prunebench.parts.base import Dataset
+from prunebench.pipeline import stages
+from prunebench.pipeline.stages import _content_hash, dataset_key
 from prunebench_plugins.datasets import fashion_mnist, register_datasets
 from prunebench_plugins.datasets.corrupted import Corrupted
 from prunebench_plugins.datasets.decoding import Undecoded

@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 from PIL import GifImagePlugin, Image, ImageFile, ImageOps, PngImagePlugin
 
-from prunebench import leases
 from prunebench.errors import PrunebenchError
+from prunebench.system import leases
 from prunebench_plugins.datasets import blocks, decoders, decoding, pixel_cache, squares
 from prunebench_plugins.datasets.copies import Tree, zip_tree
 from prunebench_plugins.datasets.decoding import Undecoded, check_apart, decoded

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from prunebench import conformance, training
-from prunebench.artefacts import Dynamics
-from prunebench.conformance import conform, synthetic_problem
 from prunebench.errors import PrunebenchError
-from prunebench.images import Images
-from prunebench.parts import Recipe, reads_proxy
-from prunebench.training import embed, predict, train
+from prunebench.nn import training
+from prunebench.nn.training import embed, predict, train
+from prunebench.parts import conformance
+from prunebench.parts.artefacts import Dynamics
+from prunebench.parts.base import Recipe, reads_proxy
+from prunebench.parts.conformance import conform, synthetic_problem
+from prunebench.parts.images import Images
 from prunebench_plugins.scorers import entropy, windows
 from prunebench_plugins.scorers.correctness import Correctness
 from prunebench_plugins.scorers.dual import Dual

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from prunebench.conformance import conform
 from prunebench.errors import PrunebenchError
+from prunebench.parts.conformance import conform
 from prunebench_plugins.selectors.d2 import compiled
 from prunebench_plugins.selectors.facility_location import FacilityLocation, most_gained_first
 

@@ -11,15 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from prunebench import making, tables
-from prunebench.artefacts import Labels, Scores, Subset
-from prunebench.conformance import check, conform
 from prunebench.errors import PrunebenchError
-from prunebench.identity import identity
-from prunebench.images import Images
-from prunebench.parts import Method
-from prunebench.registry import load
-from prunebench.stages import dataset_key
+from prunebench.parts.artefacts import Labels, Scores, Subset
+from prunebench.parts.base import Method
+from prunebench.parts.conformance import check, conform
+from prunebench.parts.identity import identity
+from prunebench.parts.images import Images
+from prunebench.parts.registry import load
+from prunebench.pipeline import making
+from prunebench.pipeline.stages import dataset_key
+from prunebench.system import tables
 from prunebench_plugins.labelers import file as labelers
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.scorers import file as scorers

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from prunebench import Images, PrunebenchError, networks, training
-from prunebench.conformance import MemoryCheckpoint, conform
+from prunebench import Images, PrunebenchError
+from prunebench.nn import networks, training
+from prunebench.parts.conformance import MemoryCheckpoint, conform
 from prunebench_plugins.labelers import semi_supervised
 from prunebench_plugins.labelers.fixmatch import FixMatch
 from prunebench_plugins.labelers.semi_supervised import FixedThreshold

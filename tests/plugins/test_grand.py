@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from prunebench import training
-from prunebench.augment import normalise
-from prunebench.conformance import CLASSES, MemoryCheckpoint, conform, synthetic_problem
 from prunebench.errors import PrunebenchError
-from prunebench.images import Images
-from prunebench.parts import Recipe
-from prunebench.training import train
+from prunebench.nn import training
+from prunebench.nn.augment import normalise
+from prunebench.nn.training import train
+from prunebench.parts.base import Recipe
+from prunebench.parts.conformance import CLASSES, MemoryCheckpoint, conform, synthetic_problem
+from prunebench.parts.images import Images
 from prunebench_plugins.scorers import grand
 from prunebench_plugins.scorers.grand import Grand, gradient_norms
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from prunebench.conformance import conform
 from prunebench.errors import PrunebenchError
+from prunebench.parts.conformance import conform
 from prunebench_plugins.selectors import herding
 from prunebench_plugins.selectors.herding import Herding
 

@@ -14,9 +14,9 @@ from PIL import Image
 from scipy.io import savemat
 
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.sampling import draw_labels
-from prunebench.seeds import stream
-from prunebench.stages import dataset_key
+from prunebench.parts.sampling import draw_labels
+from prunebench.parts.seeds import stream
+from prunebench.pipeline.stages import dataset_key
 from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.class_names import TINY_IMAGENET
 from prunebench_plugins.datasets.imagenet1k import ImageNet1k

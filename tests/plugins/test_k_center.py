@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from prunebench.conformance import conform
 from prunebench.errors import PrunebenchError
+from prunebench.parts.conformance import conform
 from prunebench_plugins.selectors import k_center
 from prunebench_plugins.selectors.k_center import KCenter, farthest_first
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from prunebench.conformance import conform
 from prunebench.errors import PrunebenchError
-from prunebench.sampling import kept
+from prunebench.parts.conformance import conform
+from prunebench.parts.sampling import kept
 from prunebench_plugins.scorers.moderate import Moderate, centre_distances
 from prunebench_plugins.selectors.top import Top
 

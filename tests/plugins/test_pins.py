@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prunebench.artefacts import Labels
-from prunebench.conformance import synthetic_problem
+from prunebench.parts.artefacts import Labels
+from prunebench.parts.conformance import synthetic_problem
 from tests.plugins.brief import BRIEF, READY, brief
 
 PINS = Path(__file__).parent / "pins.json"

@@ -5,8 +5,8 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.preprocessing import StandardScaler, normalize
 
-from prunebench.conformance import conform
 from prunebench.errors import PrunebenchError
+from prunebench.parts.conformance import conform
 from prunebench_plugins.scorers.prototypicality import Prototypicality, normalised
 
 # Two clusters whose centres are (0, 1) and (10, 3).

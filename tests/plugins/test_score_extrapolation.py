@@ -11,15 +11,15 @@ from scipy.stats import spearmanr
 from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 from torch.nn import functional
 
-from prunebench import networks, training
-from prunebench.artefacts import Dynamics, Scores
-from prunebench.augment import normalise
-from prunebench.conformance import MemoryCheckpoint, conform
 from prunebench.errors import DivergedError, PrunebenchError
-from prunebench.images import Images
-from prunebench.parts import Method, Recipe, Scorer
-from prunebench.sampling import share
-from prunebench.seeds import torch_generator
+from prunebench.nn import networks, training
+from prunebench.nn.augment import normalise
+from prunebench.parts.artefacts import Dynamics, Scores
+from prunebench.parts.base import Method, Recipe, Scorer
+from prunebench.parts.conformance import MemoryCheckpoint, conform
+from prunebench.parts.images import Images
+from prunebench.parts.sampling import share
+from prunebench.parts.seeds import torch_generator
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.labelers.withheld import Withheld
 from prunebench_plugins.methods import register_methods

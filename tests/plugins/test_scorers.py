@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prunebench.artefacts import Dynamics
 from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Dynamics
 from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.scorers.dual import Dual
 from prunebench_plugins.scorers.el2n import El2n

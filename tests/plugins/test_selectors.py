@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from prunebench.artefacts import Dynamics
 from prunebench.errors import PrunebenchError
-from prunebench.images import Images
-from prunebench.parts import STANDARD_RATIOS, Method, Recipe
-from prunebench.sampling import apportion, kept
-from prunebench.tuning import searches
+from prunebench.parts.artefacts import Dynamics
+from prunebench.parts.base import STANDARD_RATIOS, Method, Recipe
+from prunebench.parts.images import Images
+from prunebench.parts.sampling import apportion, kept
+from prunebench.suites.tuning import searches
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.selectors.beta import Beta

@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from prunebench import Images, PrunebenchError, networks, randaugment
-from prunebench.augment import normalise
-from prunebench.conformance import MemoryCheckpoint
+from prunebench import Images, PrunebenchError
 from prunebench.errors import DivergedError
+from prunebench.nn import networks, randaugment
+from prunebench.nn.augment import normalise
+from prunebench.parts.conformance import MemoryCheckpoint
 from prunebench_plugins.labelers import semi_supervised
 from prunebench_plugins.labelers.fixmatch import FixMatch
 from prunebench_plugins.labelers.semi_supervised import (

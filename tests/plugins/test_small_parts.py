@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from prunebench.errors import PrunebenchError
-from prunebench.images import Images
-from prunebench.sampling import kept, share
+from prunebench.parts.images import Images
+from prunebench.parts.sampling import kept, share
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.labelers.none import NoLabeler

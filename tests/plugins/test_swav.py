@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from prunebench import Images, PrunebenchError, networks, training
-from prunebench.conformance import MemoryCheckpoint, conform
+from prunebench import Images, PrunebenchError
 from prunebench.errors import DivergedError
-from prunebench.identity import construct
-from prunebench.neighbours import nearest
+from prunebench.nn import networks, training
+from prunebench.nn.neighbours import nearest
+from prunebench.parts.conformance import MemoryCheckpoint, conform
+from prunebench.parts.identity import construct
 from prunebench_plugins.backbones import swav_training
 from prunebench_plugins.backbones.swav import Swav
 from prunebench_plugins.backbones.swav_training import larc, learning_rates, sinkhorn, swapped_loss

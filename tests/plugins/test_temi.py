@@ -7,9 +7,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from prunebench.conformance import MemoryCheckpoint, conform
 from prunebench.errors import DivergedError, PrunebenchError
-from prunebench.neighbours import kmeans
+from prunebench.nn.neighbours import kmeans
+from prunebench.parts.conformance import MemoryCheckpoint, conform
 from prunebench_plugins.labelers import temi_heads
 from prunebench_plugins.labelers.temi import Temi
 

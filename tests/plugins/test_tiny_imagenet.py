@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.stages import dataset_key
-from prunebench.store import Store
+from prunebench.pipeline.stages import dataset_key
+from prunebench.pipeline.store import Store
 from prunebench_plugins.datasets import corrupted, register_datasets
 from prunebench_plugins.datasets.class_names import TINY_IMAGENET
 from prunebench_plugins.datasets.corrupted import Corrupted, corruption_of

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from prunebench.conformance import MemoryCheckpoint, conform
 from prunebench.errors import PrunebenchError
+from prunebench.parts.conformance import MemoryCheckpoint, conform
 from prunebench_plugins.scorers import zcore_rounds
 from prunebench_plugins.scorers.zcore import Zcore
 from prunebench_plugins.scorers.zcore_rounds import Rounds

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from prunebench.conformance import conform
 from prunebench.errors import PrunebenchError
-from prunebench.identity import construct
-from prunebench.images import Images
-from prunebench.registry import load
+from prunebench.parts.conformance import conform
+from prunebench.parts.identity import construct
+from prunebench.parts.images import Images
+from prunebench.parts.registry import load
 from prunebench_plugins.backbones import clip
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.backbones.pretrained import prepare

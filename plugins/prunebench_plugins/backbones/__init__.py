@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from prunebench.hookspecs import hookimpl
-from prunebench.parts import Backbone
+from prunebench.parts.base import Backbone
+from prunebench.parts.hookspecs import hookimpl
 from prunebench_plugins.backbones.clip import ClipVitb32, ClipVitl14
 from prunebench_plugins.backbones.dino import Dinov2Vitb14, DinoVitb16, DinoVits16
 from prunebench_plugins.backbones.efficientnet import EfficientnetLite0

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
-from prunebench.artefacts import Array
-from prunebench.parts import Pretraining
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Pretraining
 from prunebench_plugins.backbones.pretrained import BATCH, PretrainedBackbone
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
-from prunebench.images import Images
-from prunebench.parts import Backbone, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Backbone, require
+from prunebench.parts.images import Images
 
 
 @dataclass(frozen=True, kw_only=True)

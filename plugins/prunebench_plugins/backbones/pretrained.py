@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
-from prunebench.images import Images
-from prunebench.parts import Backbone, Progress, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Backbone, Progress, require
+from prunebench.parts.images import Images
 
 if TYPE_CHECKING:
     import torch
@@ -140,7 +140,7 @@ def prepare(batch: torch.Tensor, side: int, mean: tuple[float, ...], std: tuple[
     """
     from torch.nn import functional
 
-    from prunebench.augment import normalise
+    from prunebench.nn.augment import normalise
 
     pictures = batch.float()
     if (resolution := batch.shape[-1]) != side:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from prunebench.parts import Pretraining
+from prunebench.parts.base import Pretraining
 from prunebench_plugins.backbones.pretrained import IMAGENET_IMAGES, PretrainedBackbone
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
-from prunebench.images import Images
-from prunebench.parts import Backbone, Checkpoint, Progress, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Backbone, Checkpoint, Progress, require
+from prunebench.parts.images import Images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Swav(Backbone):
 
     crops: groups (how many, side, least area, largest area); side as a share of what the recipe's
     networks see, areas as shares of the image. Clusters are assigned to the first two crops of the
-    first group and predicted from all others. flip, jitter, blur: see `prunebench.multicrop.Crops`.
+    first group and predicted from all others. flip, jitter, blur: see `prunebench.nn.multicrop.Crops`.
     hidden, projection: units of the projection, whose output lies on the unit sphere. prototypes: how
     many clusters; None = three per class. temperature: of the prediction. epsilon, sinkhorn_iterations:
     entropy and length of the assignment. queue: projections of earlier images that take part in it,
@@ -95,7 +95,7 @@ class Swav(Backbone):
         `classes` is only counted. Raise PrunebenchError for what cannot be trained, such as bf16 on a
         CPU; DivergedError for a loss that is not finite.
         """
-        from prunebench import training
+        from prunebench.nn import training
         from prunebench_plugins.backbones import swav_training
 
         prototypes = self.prototypes or 3 * len(classes)

@@ -16,16 +16,16 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.sgd import sgd
 
-from prunebench import networks
-from prunebench.artefacts import Array
-from prunebench.augment import normalise
 from prunebench.errors import DivergedError, PrunebenchError
-from prunebench.images import Images
-from prunebench.multicrop import Crops, multicrop
-from prunebench.networks import Network
-from prunebench.parts import Checkpoint, Progress, require
-from prunebench.seeds import torch_generator
-from prunebench.training import CHECKPOINT_SECONDS
+from prunebench.nn import networks
+from prunebench.nn.augment import normalise
+from prunebench.nn.multicrop import Crops, multicrop
+from prunebench.nn.networks import Network
+from prunebench.nn.training import CHECKPOINT_SECONDS
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Checkpoint, Progress, require
+from prunebench.parts.images import Images
+from prunebench.parts.seeds import torch_generator
 from prunebench_plugins.backbones.swav import Swav
 
 Tensor = torch.Tensor

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from prunebench.hookspecs import hookimpl
-from prunebench.parts import Dataset
+from prunebench.parts.base import Dataset
+from prunebench.parts.hookspecs import hookimpl
 from prunebench_plugins.datasets.caltech101 import Caltech101
 from prunebench_plugins.datasets.cifar import Cifar10, Cifar100
 from prunebench_plugins.datasets.cifar10_jpeg import Cifar10Jpeg

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 from prunebench.errors import PrunebenchError
-from prunebench.leases import lease
+from prunebench.system.leases import lease
 from prunebench_plugins.datasets.copies import GZIP, ZIP, check_file, damaged
 
 BLOCK = 2**20  # bytes read at a time

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.artefacts import Array
+from prunebench.parts.artefacts import Array
 from prunebench_plugins.datasets import squares
 from prunebench_plugins.datasets.copies import Tree
 from prunebench_plugins.datasets.decoders import decoders

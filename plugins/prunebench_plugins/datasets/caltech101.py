@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench import photos
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Array
+from prunebench.photos.folder import is_clutter
 from prunebench_plugins.datasets.archives import Archive
 from prunebench_plugins.datasets.copies import Tree, check_spread, folder_tree
 from prunebench_plugins.datasets.photo_classes import CALTECH101
@@ -87,7 +87,7 @@ class Caltech101(PhotoDataset):
     def _tree(self, root: Path) -> Tree:
         place = self.place(root)
         names = (path.name for path in place.iterdir() if path.is_dir())
-        folders = [name for name in names if not photos.is_clutter(name)]
+        folders = [name for name in names if not is_clutter(name)]
         tree = folder_tree(place, {*folders} - {CLUTTER})
         return Tree(place, tuple(name for name in tree.names if _is_image(name)), tree.read)
 

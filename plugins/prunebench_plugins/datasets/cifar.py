@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.parts import Dataset
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Dataset
 from prunebench_plugins.datasets.class_names import CIFAR10, CIFAR100
 from prunebench_plugins.datasets.copies import check_digest, check_sizes, read_tar
 from prunebench_plugins.datasets.pickles import PickledArray, text, unpickle

@@ -19,9 +19,9 @@ from typing import Literal
 
 import numpy as np
 
-from prunebench import photos
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Array
+from prunebench.photos.folder import is_clutter
 
 GZIP, ZIP = b"\x1f\x8b", b"PK"
 ALGORITHMS = {32: "md5", 64: "sha256"}  # by the length of the digest, in hex digits
@@ -70,7 +70,7 @@ def _below(top: Path, folder: str, depth: int) -> Iterator[str]:
     with os.scandir(top / folder) as entries:  # which asks the disk about no single file, as Path does
         for entry in entries:
             name = f"{folder}/{entry.name}"
-            if photos.is_clutter(entry.name):
+            if is_clutter(entry.name):
                 continue
             if entry.is_file():
                 yield name
@@ -94,7 +94,7 @@ def zip_tree(path: Path, folder: str) -> Tree:
         raise PrunebenchError(f"{path} holds no folder {folder}. Delete it and get it again.")
     top = f"{min(prefixes, key=len)}/"[1:]
     names = [n for n in archive.namelist() if n.startswith(f"{top}{folder}/") and not n.endswith("/")]
-    names = [n for n in names if not any(map(photos.is_clutter, n.removeprefix(top).split("/")))]
+    names = [n for n in names if not any(map(is_clutter, n.removeprefix(top).split("/")))]
 
     def read(name: str) -> bytes:
         with archive.open(top + name) as member:
@@ -115,7 +115,7 @@ def tar_tree(path: Path, folder: str) -> Tree:
         with tarfile.open(path, "r:*") as archive:
             for member in archive:
                 _, inside, name = f"/{member.name}".partition(f"/{folder}/")
-                if not inside or not member.isfile() or any(map(photos.is_clutter, name.split("/"))):
+                if not inside or not member.isfile() or any(map(is_clutter, name.split("/"))):
                     continue
                 left -= member.size
                 if left < 0:

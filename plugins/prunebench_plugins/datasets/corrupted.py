@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from prunebench.artefacts import Array
-from prunebench.parts import View, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import View, require
 from prunebench_plugins.datasets import corruptions
 
 CORRUPTIONS = ("clean", "motion_blur", "fog", "low_resolution", "rectangle", "noise")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prunebench.artefacts import Array
+from prunebench.parts.artefacts import Array
 
 UNIT = 32  # the motion kernel is interpolated in steps of 1/32 of a pixel
 FRACTION = 2**22  # the unit of Pillow's integer resampling weights

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
-from prunebench.parts import require
-from prunebench.photos import some
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import require
+from prunebench.photos.folder import some
 from prunebench_plugins.datasets.blocks import Found, blocks
 from prunebench_plugins.datasets.copies import Tree
 from prunebench_plugins.datasets.pixel_cache import Work

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import DataAbsentError
-from prunebench.parts import Dataset
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Dataset
 from prunebench_plugins.datasets.draws import draw_stratified
 
 TRAIN = 1347  # three quarters of the 1797 images

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from prunebench.artefacts import Array
-from prunebench.sampling import apportion, rank_within
+from prunebench.parts.artefacts import Array
+from prunebench.parts.sampling import apportion, rank_within
 
 
 def draw_per_class(labels: Array, quotas: Array) -> Array:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.parts import Dataset
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Dataset
 from prunebench_plugins.datasets.idx import read_idx
 
 FILES = (

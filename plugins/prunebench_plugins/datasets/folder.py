@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench import photos
-from prunebench.artefacts import Array
 from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.parts.artefacts import Array
+from prunebench.photos.folder import is_clutter, is_photo
 from prunebench_plugins.datasets.copies import Tree
 from prunebench_plugins.datasets.decoding import Decoded, check_apart, decoded
 from prunebench_plugins.datasets.square_photos import SquarePhotos
@@ -81,7 +81,7 @@ class Folder(SquarePhotos):
         if not (top / split).is_dir():
             raise DataAbsentError(f"the folder {top} has no {split}/; {layout}")
         names = (path.name for path in (top / split).iterdir() if path.is_dir())
-        classes = sorted(name for name in names if not photos.is_clutter(name))
+        classes = sorted(name for name in names if not is_clutter(name))
         if not classes:
             raise DataAbsentError(f"{top / split} has no folder per class; {layout}")
         return tuple(classes)
@@ -101,4 +101,4 @@ class Folder(SquarePhotos):
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and photos.is_photo(str(path))
+    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and is_photo(str(path))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Array
 
 GZIP = b"\x1f\x8b"
 UNSIGNED_BYTE = 8

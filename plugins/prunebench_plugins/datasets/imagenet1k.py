@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench import tables
 from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.system import tables
 from prunebench_plugins.datasets.copies import check_sizes, check_spread, folder_tree, read_tar
 from prunebench_plugins.datasets.imagenet_classes import IMAGENET
 from prunebench_plugins.datasets.photo_dataset import PhotoDataset, Split

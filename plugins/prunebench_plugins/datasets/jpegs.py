@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Array
 from prunebench_plugins.datasets.decoders import decoders
 
 TOGETHER = 250  # images that a thread decodes in one go

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from prunebench.artefacts import Array
 from prunebench.errors import DataAbsentError
+from prunebench.parts.artefacts import Array
 from prunebench_plugins.datasets.archives import Archive, download, unpack
 from prunebench_plugins.datasets.copies import Tree
 from prunebench_plugins.datasets.decoding import Decoded, decoded

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from prunebench import photos, seeds
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
-from prunebench.images import Images
-from prunebench.parts import require
-from prunebench.sampling import share
+from prunebench.parts import seeds
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import require
+from prunebench.parts.images import Images
+from prunebench.parts.sampling import share
+from prunebench.photos.folder import class_names, labels_of, read_labels, scan
 from prunebench_plugins.datasets.copies import Tree
 from prunebench_plugins.datasets.decoding import Decoded, decoded
 from prunebench_plugins.datasets.square_photos import SquarePhotos
@@ -69,7 +70,7 @@ class Photos(SquarePhotos):
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes of the labels, sorted, then stand-ins up to `count`."""
-        return photos.class_names(self._table, photos.read_labels(self._table), self.count)
+        return class_names(self._table, read_labels(self._table), self.count)
 
     @property
     def lineage(self) -> tuple[str, ...]:
@@ -82,9 +83,9 @@ class Photos(SquarePhotos):
         return {"quick": QUICK}
 
     def files(self, root: Path) -> list[Path]:
-        """Return the images and the .csv of labels. Raise as `prunebench.photos` does."""
+        """Return the images and the .csv of labels. Raise as `prunebench.photos.folder` does."""
         top = self._top
-        return [self._table, *(top / name for name in photos.scan(top, self.on_bad))]
+        return [self._table, *(top / name for name in scan(top, self.on_bad))]
 
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3, side, side], and labels, int64 [n], of "train" or "test".
@@ -94,7 +95,7 @@ class Photos(SquarePhotos):
         """
         if split == "test" and not self.holdout:
             return np.empty((0, 3, self.side, self.side), np.uint8), np.empty(0, np.int64)
-        names = photos.scan(self._top, self.on_bad)
+        names = scan(self._top, self.on_bad)
         found = self._decoded(names, root)
         labels = self._labels([names[place] for place in found.kept])
         if not self.holdout:
@@ -106,7 +107,7 @@ class Photos(SquarePhotos):
 
     def names(self, root: Path) -> tuple[str, ...]:
         """Return the paths of the training images below the folder."""
-        names = photos.scan(self._top, self.on_bad)
+        names = scan(self._top, self.on_bad)
         if self.on_bad == "skip":  # else an image that cannot be read is an error, and all are there
             names = [names[place] for place in self._decoded(names, root).kept]
         if not self.holdout:
@@ -132,9 +133,9 @@ class Photos(SquarePhotos):
 
     def _labels(self, names: Sequence[str]) -> Array:
         """Return the label of each image, int64 [n], -1 where none is known."""
-        known = photos.labels_of(self._table, photos.scan(self._top, self.on_bad), self._top)
+        known = labels_of(self._table, scan(self._top, self.on_bad), self._top)
         # Of the same look at the file, which somebody may be editing.
-        classes = photos.class_names(self._table, known, self.count)
+        classes = class_names(self._table, known, self.count)
         number = {name: place for place, name in enumerate(classes)}
         return np.array([number[known[name]] if name in known else -1 for name in names], np.int64)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.artefacts import Array
+from prunebench.parts.artefacts import Array
 
 
 def unpickle(content: bytes) -> dict[str, Any]:

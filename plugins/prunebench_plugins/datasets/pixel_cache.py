@@ -4,7 +4,7 @@ DATA/decoded/KEY/pixels       uint8 [m, 3, side, side], in the order of the name
 DATA/decoded/KEY/facts.json   checksums of the pixels, which files were bad or odd, and a checksum of itself
 DATA/decoded/KEY/bad.txt      the bad files for people to read; odd.txt likewise
 DATA/decoded/KEY.part/        the same being made, with a journal from which it is resumed
-DATA/decoded/KEY.TOKEN        who makes it at the moment: see `prunebench.leases`
+DATA/decoded/KEY.TOKEN        who makes it at the moment: see `prunebench.system.leases`
 DATA/decoded/KEY.bad.txt      of photos that are not kept here: which were bad
 
 All of it may be deleted while nothing runs. Pixels whose size or times are not as they were left are read
@@ -27,11 +27,11 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import BusyError, PrunebenchError
-from prunebench.files import replace_file, writing
-from prunebench.leases import Lease, lease
-from prunebench.store import sealed, unsealed
+from prunebench.parts.artefacts import Array
+from prunebench.pipeline.store import sealed, unsealed
+from prunebench.system.files import replace_file, writing
+from prunebench.system.leases import Lease, lease
 from prunebench_plugins.datasets.blocks import Found, bar, blocks
 from prunebench_plugins.datasets.copies import Tree
 

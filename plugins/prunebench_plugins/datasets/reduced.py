@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from prunebench.artefacts import Array
-from prunebench.parts import View, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import View, require
 from prunebench_plugins.datasets.draws import draw_stratified
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prunebench.artefacts import Array
-from prunebench.parts import View, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import View, require
 
 
 @dataclass(frozen=True, kw_only=True)

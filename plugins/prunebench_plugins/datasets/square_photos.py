@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prunebench.parts import Dataset, require
+from prunebench.parts.base import Dataset, require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prunebench.artefacts import Array
+from prunebench.parts.artefacts import Array
 from prunebench_plugins.datasets.decoders import ROOM
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.parts import require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import require
 from prunebench_plugins.datasets.archives import Archive
 from prunebench_plugins.datasets.copies import (
     Tree,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from prunebench.hookspecs import hookimpl
-from prunebench.parts import Labeler
+from prunebench.parts.base import Labeler
+from prunebench.parts.hookspecs import hookimpl
 from prunebench_plugins.labelers.file import File
 from prunebench_plugins.labelers.fixmatch import FixMatch
 from prunebench_plugins.labelers.ground_truth import GroundTruth

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array, Labels
-from prunebench.images import Images
-from prunebench.parts import Checkpoint, Labeler, Progress, require
+from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.base import Checkpoint, Labeler, Progress, require
+from prunebench.parts.images import Images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class FixMatch(Labeler):
         nothing is unlabelled, for bf16 on a CPU, and for a `side` above that of the images; DivergedError
         for a loss that is not finite.
         """
-        from prunebench import networks, training
+        from prunebench.nn import networks, training
         from prunebench_plugins.labelers.semi_supervised import FixedThreshold, train
 
         network = train(

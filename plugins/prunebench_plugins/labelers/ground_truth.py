@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prunebench.artefacts import Array
-from prunebench.parts import Labeler
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Labeler
 
 
 @dataclass(frozen=True, kw_only=True)

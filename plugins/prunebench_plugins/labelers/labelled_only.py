@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array, Labels
 from prunebench.errors import PrunebenchError
-from prunebench.images import Images
-from prunebench.parts import Checkpoint, Labeler, Progress
+from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.base import Checkpoint, Labeler, Progress
+from prunebench.parts.images import Images
 from prunebench_plugins.labelers.fixmatch import FixMatch
 
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array, Labels
 from prunebench.errors import PrunebenchError
-from prunebench.parts import Backbones, Labeler, require
+from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.base import Backbones, Labeler, require
 
 MAX_ITERATIONS = 1000
 CHUNK = 65_536  # images predicted at once

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array, Labels
 from prunebench.errors import PrunebenchError
-from prunebench.parts import Backbones, Labeler, require
+from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.base import Backbones, Labeler, require
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -47,7 +47,7 @@ class Propagate(Labeler):
         The confidence is the share of the label in all that reached the image. Raise PrunebenchError
         where nothing was paid for, and where there are not more images than `neighbours`.
         """
-        from prunebench.neighbours import nearest
+        from prunebench.nn.neighbours import nearest
 
         paid = known >= 0
         if not paid.any():

@@ -18,16 +18,16 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.sgd import sgd
 
-from prunebench import networks
-from prunebench.artefacts import Array
-from prunebench.augment import crop, flip, normalise, random_resized_crop
 from prunebench.errors import DivergedError, PrunebenchError
-from prunebench.images import Images
-from prunebench.networks import Network
-from prunebench.parts import Checkpoint, Progress
-from prunebench.randaugment import randaugment
-from prunebench.seeds import torch_generator
-from prunebench.training import CHECKPOINT_SECONDS
+from prunebench.nn import networks
+from prunebench.nn.augment import crop, flip, normalise, random_resized_crop
+from prunebench.nn.networks import Network
+from prunebench.nn.randaugment import randaugment
+from prunebench.nn.training import CHECKPOINT_SECONDS
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Checkpoint, Progress
+from prunebench.parts.images import Images
+from prunebench.parts.seeds import torch_generator
 from prunebench_plugins.labelers.fixmatch import FixMatch
 
 Tensor = torch.Tensor

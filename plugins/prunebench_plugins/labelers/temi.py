@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array, Labels
-from prunebench.parts import Backbones, Checkpoint, Labeler, Progress, require
+from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.base import Backbones, Checkpoint, Labeler, Progress, require
 
 
 @dataclass(frozen=True, kw_only=True)

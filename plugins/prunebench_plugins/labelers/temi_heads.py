@@ -15,12 +15,12 @@ import torch
 from torch.nn import functional
 from torch.optim.adamw import adamw
 
-from prunebench.artefacts import Array
 from prunebench.errors import DivergedError
-from prunebench.neighbours import nearest
-from prunebench.parts import Checkpoint, Progress
-from prunebench.seeds import torch_generator
-from prunebench.training import CHECKPOINT_SECONDS
+from prunebench.nn.neighbours import nearest
+from prunebench.nn.training import CHECKPOINT_SECONDS
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Checkpoint, Progress
+from prunebench.parts.seeds import torch_generator
 from prunebench_plugins.labelers.temi import Temi
 
 Tensor = torch.Tensor

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
-from prunebench.parts import Labeler, require
-from prunebench.sampling import draw_labels
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Labeler, require
+from prunebench.parts.sampling import draw_labels
 
 
 @dataclass(frozen=True, kw_only=True)

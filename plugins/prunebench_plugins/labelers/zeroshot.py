@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array, Labels
 from prunebench.errors import PrunebenchError
-from prunebench.parts import PROXY, Backbones, Labeler, require
+from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.base import PROXY, Backbones, Labeler, require
 from prunebench_plugins.backbones.clip import Clip
 
 SCALE = 100.0  # of cosines in the softmax: where CLIP's training caps it, and where it ended

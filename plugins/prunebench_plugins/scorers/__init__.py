@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from prunebench.hookspecs import hookimpl
-from prunebench.parts import Scorer
+from prunebench.parts.base import Scorer
+from prunebench.parts.hookspecs import hookimpl
 from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.scorers.correctness import Correctness
 from prunebench_plugins.scorers.dual import Dual

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array, Dynamics
-from prunebench.parts import Scorer, require
+from prunebench.parts.artefacts import Array, Dynamics
+from prunebench.parts.base import Scorer, require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prunebench.artefacts import Array, Dynamics
-from prunebench.parts import Scorer, require
+from prunebench.parts.artefacts import Array, Dynamics
+from prunebench.parts.base import Scorer, require
 from prunebench_plugins.scorers.epochs import recorded
 from prunebench_plugins.scorers.windows import over_windows
 

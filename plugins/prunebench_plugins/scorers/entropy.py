@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array, Dynamics
 from prunebench.errors import PrunebenchError
-from prunebench.parts import PROXY, Backbones, Scorer, require
+from prunebench.parts.artefacts import Array, Dynamics
+from prunebench.parts.base import PROXY, Backbones, Scorer, require
 
 ROWS = 8192  # images whose logits are held at a time
 

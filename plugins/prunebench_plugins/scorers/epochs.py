@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Array
 
 
 def recorded(series: Array, start: int, stop: int, field: str) -> Array:

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
-from prunebench.images import Images
-from prunebench.parts import Scorer, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Scorer, require
+from prunebench.parts.images import Images
 from prunebench_plugins.columns import FromFile, numbers, there
 
 

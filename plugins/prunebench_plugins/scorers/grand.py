@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
-from prunebench.images import Images
-from prunebench.parts import Checkpoint, Progress, Recipe, Scorer, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Checkpoint, Progress, Recipe, Scorer, require
+from prunebench.parts.images import Images
 
 if TYPE_CHECKING:
     import torch
 
-    from prunebench.networks import Network
+    from prunebench.nn.networks import Network
 
 BATCH = 512  # images per look at a trained network
 
@@ -52,9 +52,9 @@ class Grand(Scorer):
     ) -> Array:
         """Return float64 [n], 0 or more; images without a label, which have no gradient, get the mean.
 
-        Raise PrunebenchError where no image has a label, and what `prunebench.training.train` raises.
+        Raise PrunebenchError where no image has a label, and what `prunebench.nn.training.train` raises.
         """
-        from prunebench.training import train
+        from prunebench.nn.training import train
 
         index = np.flatnonzero(labels >= 0)
         if not len(index):
@@ -92,7 +92,7 @@ def gradient_norms(
     """
     import torch
 
-    from prunebench.augment import centre, normalise
+    from prunebench.nn.augment import centre, normalise
 
     def norms(chosen: Array) -> torch.Tensor:
         seen = normalise(centre(images[chosen], side), images.mean, images.std)

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, diags_array, eye_array
 
-from prunebench.artefacts import Array
 from prunebench.errors import DivergedError
-from prunebench.neighbours import CHUNK_BYTES
-from prunebench.parts import Progress
-from prunebench.sampling import share
-from prunebench.seeds import torch_generator
+from prunebench.nn.neighbours import CHUNK_BYTES
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Progress
+from prunebench.parts.sampling import share
+from prunebench.parts.seeds import torch_generator
 from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
 
 with warnings.catch_warnings():

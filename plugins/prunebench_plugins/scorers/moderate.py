@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
-from prunebench.parts import PROXY, Backbones, Scorer, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import PROXY, Backbones, Scorer, require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
-from prunebench.parts import Backbones, Scorer, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Backbones, Scorer, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Prototypicality(Scorer):
 
         Raise PrunebenchError where there are fewer images than clusters.
         """
-        from prunebench.neighbours import kmeans
+        from prunebench.nn.neighbours import kmeans
 
         clusters = self.clusters or len(classes)
         found = kmeans(

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from prunebench.artefacts import Array, Dynamics
-from prunebench.augment import augment, normalise
-from prunebench.images import Images
-from prunebench.networks import Network
-from prunebench.parts import Recipe
-from prunebench.seeds import torch_generator
-from prunebench.training import train
+from prunebench.nn.augment import augment, normalise
+from prunebench.nn.networks import Network
+from prunebench.nn.training import train
+from prunebench.parts.artefacts import Array, Dynamics
+from prunebench.parts.base import Recipe
+from prunebench.parts.images import Images
+from prunebench.parts.seeds import torch_generator
 from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
 
 BATCH = 512  # images per look at the trained network

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array, Dynamics
 from prunebench.errors import PrunebenchError
-from prunebench.parts import PROXY, Backbones, Scorer, require
+from prunebench.parts.artefacts import Array, Dynamics
+from prunebench.parts.base import PROXY, Backbones, Scorer, require
 from prunebench_plugins.scorers.dual import Dual
 
 NEIGHBOURS = {"gnn": 10, "knn": 20, "knn_weighted": 20}
@@ -184,7 +184,7 @@ class ScoreExtrapolation(Scorer):
             )
         features = self._features(embeddings, inputs)
 
-        from prunebench.neighbours import nearest
+        from prunebench.nn.neighbours import nearest
         from prunebench_plugins.scorers import graph
 
         placed = graph.unit(embeddings) if self.metric == "cosine" else embeddings

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prunebench.artefacts import Array
+from prunebench.parts.artefacts import Array
 
 # Numbers in each array at hand: 128 KiB, so that all of them stay in the cache of a core, and in the heap,
 # where larger arrays would be mapped, and their pages cleared, anew for every operation.

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
-from prunebench.parts import Backbones, Checkpoint, Progress, Scorer, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Backbones, Checkpoint, Progress, Scorer, require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,10 @@ import numba
 import numpy as np
 import torch
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
-from prunebench.parts import Checkpoint, Progress
-from prunebench.training import CHECKPOINT_SECONDS
+from prunebench.nn.training import CHECKPOINT_SECONDS
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Checkpoint, Progress
 from prunebench_plugins.scorers.zcore import Zcore
 
 Tensor = torch.Tensor

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from prunebench.hookspecs import hookimpl
-from prunebench.parts import Selector
+from prunebench.parts.base import Selector
+from prunebench.parts.hookspecs import hookimpl
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.cutoff import Cutoff
 from prunebench_plugins.selectors.d2 import D2

@@ -7,9 +7,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from prunebench.artefacts import Array, Dynamics
 from prunebench.errors import PrunebenchError
-from prunebench.parts import Grid, Selector, require
+from prunebench.parts.artefacts import Array, Dynamics
+from prunebench.parts.base import Grid, Selector, require
 from prunebench_plugins.scorers.dual import EPOCHS
 from prunebench_plugins.scorers.epochs import recorded
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
+from prunebench.parts.artefacts import Array
 from prunebench_plugins.selectors.hard_cutoff import HardCutoff
 
 

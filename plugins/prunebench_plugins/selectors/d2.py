@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
-from prunebench.parts import Backbones, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Backbones, require
 from prunebench_plugins.selectors.hard_cutoff import HardCutoff
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def neighbour_graph(embeddings: Array, k: int, *, metric: str, device: str) -> c
     """
     from scipy.sparse import csr_array
 
-    from prunebench.neighbours import nearest
+    from prunebench.nn.neighbours import nearest
 
     n, k = len(embeddings), min(k, len(embeddings) - 1)
     if k < 1:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
-from prunebench.images import Images
-from prunebench.parts import Selector, require
-from prunebench.sampling import kept
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Selector, require
+from prunebench.parts.images import Images
+from prunebench.parts.sampling import kept
 from prunebench_plugins.columns import FromFile, there
 
 

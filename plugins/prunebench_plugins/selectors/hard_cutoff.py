@@ -8,10 +8,10 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
-from prunebench.parts import Grid, Selector, require
-from prunebench.sampling import share
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Grid, Selector, require
+from prunebench.parts.sampling import share
 from prunebench_plugins.selectors.top import hardest_first
 
 # Every tenth up to the share pruned, for each ratio anew (SemiPrune, appendix A.3).

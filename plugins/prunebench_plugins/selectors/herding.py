@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
-from prunebench.parts import Backbones, Progress, Selector, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Backbones, Progress, Selector, require
 
 if TYPE_CHECKING:
     import torch

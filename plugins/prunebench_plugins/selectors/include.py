@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from prunebench.artefacts import Array
 from prunebench.errors import PrunebenchError
-from prunebench.images import sliced
-from prunebench.parts import Selector, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Selector, require
+from prunebench.parts.images import sliced
 from prunebench_plugins.selectors.random import Random
 
 

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
-from prunebench.images import Images
-from prunebench.parts import Selector, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Selector, require
+from prunebench.parts.images import Images
 
 
 @dataclass(frozen=True, kw_only=True)

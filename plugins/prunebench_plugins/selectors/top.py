@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.artefacts import Array
-from prunebench.parts import Selector
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Selector
 
 
 def hardest_first(scores: Array, rng: np.random.Generator) -> Array:

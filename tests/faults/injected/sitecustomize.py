@@ -124,7 +124,7 @@ def main():
     if "FAULT_LOG" in said and any("worker" in word for word in sys.orig_argv):
         note("worker", os.getpid())
     if "FAULT_LOG" in said or "FAULT_SLOW" in said:
-        sys.meta_path.insert(0, Import("prunebench.making", after=note_makers))
+        sys.meta_path.insert(0, Import("prunebench.pipeline.making", after=note_makers))
     if "FAULT_CLOCK" in said:
         shift_clock(float(said["FAULT_CLOCK"]))
     if "FAULT_FLOCK" in said:

@@ -1,0 +1,55 @@
+"""The command that writes the subset of a finished cell to a file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from prunebench.cli.options import (
+    DataOption,
+    RecipeOption,
+    SetOption,
+    StoreOption,
+    SuiteOption,
+    TuningOption,
+    parsed,
+)
+from prunebench.runs.export import kept_by, write
+from prunebench.runs.select import choose_one, command
+from prunebench.suites.suite import Filters
+from prunebench.system.terminal import echo
+
+
+def export(
+    method: Annotated[str, typer.Option("--method", help="The method that chose the images.")],
+    dataset: Annotated[str, typer.Option("--dataset", help="The dataset, or folder:PATH@PIXELS.")],
+    ratio: Annotated[int, typer.Option("--ratio", min=0, max=99, help="Percent pruned.")],
+    output: Annotated[
+        str, typer.Option("--output", help="A .npy, .csv or .json file, or FOLDER/ for links to the images.")
+    ],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the cell.")] = 0,
+    suite: SuiteOption = None,
+    recipe: RecipeOption = None,
+    tuning: TuningOption = None,
+    changes: SetOption = None,
+    store: StoreOption = None,
+    data: DataOption = None,
+) -> None:
+    """Write which images a finished cell keeps."""
+    filters = Filters(
+        methods=[method],
+        datasets=[dataset],
+        ratios=[ratio],
+        seeds=[seed],
+        recipe=recipe,
+        tuning=tuning,
+        changes=parsed(changes),
+    )
+    matrix = choose_one(suite, filters, store=store, data=data)
+    kept = kept_by(matrix, command(suite, filters, store=store, data=data))
+    written = write(kept, output)
+    echo(
+        f"{'wrote' if written else 'up to date:'} {output}: {len(kept.index)} of {kept.row.images} images of "
+        f"{kept.row.dataset}, {kept.row.labels_total} labels in all"
+    )

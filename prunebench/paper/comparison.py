@@ -1,0 +1,282 @@
+"""Published numbers beside ours: per line, how far apart, and whether chance would do. Pure: no clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from prunebench.paper import published
+from prunebench.paper.published import (
+    Line,
+    PublishedAblation,
+    PublishedAccuracy,
+    PublishedBudget,
+    PublishedQuality,
+)
+from prunebench.results.leaderboard import GAP, Board, Table, at, by_seed
+from prunebench.results.rows import Result
+from prunebench.results.statistics import summarise
+
+RUNS = (1, 5)  # of how many runs a published number may be the mean; the paper does not say
+ACCURACIES = (PublishedAccuracy, PublishedBudget, PublishedAblation)
+QUALITY = {"ACC": "accuracy", "ACC_parenthesised": "balanced", "NMI": "nmi", "ARI": "ari"}
+METRICS = {"ACC": "labelled right", "ACC_parenthesised": "balanced (in parentheses)"}
+COST_STAGE = {"elfs_swav": "embeddings", "semi_aum": "labels"}  # which one trains on the dataset
+CHANCE = (
+    "Inside: the published number is where a further mean of m runs of ours would be in 95 % of cases, "
+    "mean ± t s sqrt(1/n + 1/m), for m = 1 and for m = 5, since the paper does not say of how many runs its "
+    "numbers are means. By chance alone one cell in twenty is outside."
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A published percentage and ours, one value per seed. last: accuracies of the last epoch, per seed.
+
+    ours: for an accuracy that of the best epoch on the test split, an oracle, since theirs is one.
+    """
+
+    line: Line
+    theirs: float
+    ours: tuple[float, ...]
+    last: tuple[float, ...] = ()
+
+    @property
+    def difference(self) -> float:
+        """Our mean minus the published number."""
+        return summarise(self.ours).mean - self.theirs
+
+    def interval(self, runs: int) -> tuple[float, float] | None:
+        """Where a mean of `runs` further runs of ours would lie with 95 % probability; None from one seed."""
+        return prediction_interval(self.ours, runs)
+
+    def inside(self, runs: int) -> bool | None:
+        """Whether the published number lies in that interval; None where there is none."""
+        found = self.interval(runs)
+        return None if found is None else found[0] <= self.theirs <= found[1]
+
+    @property
+    def verdict(self) -> str:
+        """The same for all of `RUNS`, in words; the more runs, the narrower."""
+        found = [self.inside(runs) for runs in RUNS]
+        if None in found:
+            return "no interval"
+        return "inside" if all(found) else "outside" if not any(found) else f"outside for m = {RUNS[-1]}"
+
+
+def prediction_interval(values: Sequence[float], runs: int) -> tuple[float, float] | None:
+    """Return the 95 % interval for one further mean of `runs` values drawn as these were; None from one."""
+    return _interval(values, 0.95, 1 / len(values) + 1 / runs)
+
+
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Return the t interval of the mean of these values at a confidence level; None from a single value."""
+    return _interval(values, level, 1 / len(values))
+
+
+def _interval(values: Sequence[float], level: float, variance: float) -> tuple[float, float] | None:
+    found = summarise(values)
+    if found.spread is None:
+        return None
+    from scipy.special import stdtrit  # the quantile of t, without the seconds that scipy.stats takes
+
+    half = float(stdtrit(found.count - 1, (1 + level) / 2)) * found.spread * math.sqrt(variance)
+    return found.mean - half, found.mean + half
+
+
+def compare(rows: Iterable[Result], lines: Iterable[Line]) -> list[Compared]:
+    """Return every line of percentages of which there are rows, beside these.
+
+    rows: of one recipe, tuning, repeats and protocol, as on a `Board`.
+    """
+    rows = list(rows)
+    return [one for line in lines if (one := _compared(line, _rows_of(line, rows))) is not None]
+
+
+def _rows_of(line: Line, rows: Iterable[Result]) -> dict[int, Result]:
+    """Return the rows of the cell that a line is about, by seed."""
+    _, dataset, method, ratio = published.key(line)
+    found = (row for row in rows if (row.dataset, row.method) == (dataset, method))
+    return by_seed(found) if ratio is None else at(found, ratio)
+
+
+def _compared(line: Line, rows: Mapping[int, Result]) -> Compared | None:
+    if isinstance(line, PublishedQuality):
+        judged = [row.quality for row in once(rows) if row.quality]
+        values = tuple(quality(found, line.metric) for found in judged)
+        return Compared(line, line.percent, values) if values else None
+    if not isinstance(line, ACCURACIES) or not rows:
+        return None
+    best = tuple(row.best_accuracy for row in rows.values())
+    return Compared(line, line.percent, best, tuple(row.accuracy for row in rows.values()))
+
+
+def once(rows: Mapping[int, Result]) -> list[Result]:
+    """Return a row for each labeler that was trained: the first where all seeds share one."""
+    found = [rows[seed] for seed in sorted(rows)]
+    return found[:1] if found and found[0].repeats == "training" else found
+
+
+def quality(found: Mapping[str, float], metric: str) -> float:
+    """Return a metric of the paper's from the quality of our labels; clusters are matched with classes."""
+    return found["hungarian"] if metric == "ACC" and "accuracy" not in found else found[QUALITY[metric]]
+
+
+def tables(board: Board) -> list[Table]:
+    """Return the published numbers beside those of a board: accuracy, labels, cutoffs, cost."""
+    makers = (accuracy_table, quality_table, cutoff_table, cost_table)
+    return [table for maker in makers if (table := maker(board)) is not None]
+
+
+def _lines(board: Board) -> list[Line]:
+    """Return the lines of accuracies for a board: its suite's own, or else those of tables 2 to 5."""
+    every = [line for line in published.lines() if isinstance(line, ACCURACIES)]
+    own = [line for line in every if published.key(line).suite == board.page.suite]
+    return [line for line in own or published.accuracies() if line.dataset == board.rows[0].dataset]
+
+
+def accuracy_table(board: Board) -> Table | None:
+    """Published accuracies, ours of the best and of the last epoch, by method and ratio."""
+    found = {published.key(one.line): one for one in compare(board.rows, _lines(board))}
+    if not found:
+        return None
+    ratios = sorted({key.ratio for key in found if key.ratio is not None})
+    titles = {rows[0].method: rows[0].title for rows in board.methods(reference=False)}
+    footnotes = Footnotes([one.line for one in found.values()])
+    body = []
+    suite, dataset, *_ = next(iter(found))
+    for method in [name for name in titles if any(key.method == name for key in found)]:
+        cells = [found.get(published.Key(suite, dataset, method, ratio)) for ratio in ratios]
+        shared = footnotes.shared([one.line for one in cells if one])
+        body += [
+            [titles[method], f"published{shared}", *(_theirs(one, footnotes) for one in cells)],
+            ["", "ours, best epoch (oracle)", *(str(summarise(one.ours)) if one else GAP for one in cells)],
+            ["", "ours − published", *(_apart(one) for one in cells)],
+            ["", "ours, last epoch", *(str(summarise(one.last)) if one else GAP for one in cells)],
+        ]
+    header = ["method", "", *(f"{ratio} % pruned" for ratio in ratios)]
+    return Table(
+        "Published beside ours", header, body, [*_explained(board, list(found.values())), *footnotes.texts]
+    )
+
+
+def _theirs(one: Compared | None, footnotes: Footnotes) -> str:
+    if one is None:
+        return GAP
+    digits = 2 if isinstance(one.line, PublishedBudget) else 1  # as printed
+    return f"{one.theirs:.{digits}f}{footnotes.own(one.line)}"
+
+
+def _apart(one: Compared | None) -> str:
+    return f"{round(one.difference, 1) + 0.0:+.1f}, {one.verdict}" if one else GAP  # no negative zero
+
+
+def _explained(board: Board, found: Sequence[Compared]) -> list[str]:
+    """Return what a table of comparisons says below: what is compared, chance, and how many are inside."""
+    inside = {runs: sum(one.inside(runs) is True for one in found) for runs in RUNS}
+    alone = sum(one.inside(1) is None for one in found)
+    counts = [f"{count} of {len(found)} cells inside for m = {runs}" for runs, count in inside.items()]
+    counts += [f"{alone} from a single seed, without an interval"] if alone else []
+    notes = [
+        "SemiPrune's own numbers, in percent, with our mean ± standard deviation over seeds. "
+        "The difference is to our best epoch on the test split, since theirs is one; our last epoch ranks.",
+        f"{CHANCE} Here: {', '.join(counts)}.",
+    ]
+    if board.rows[0].recipe != "paper":
+        notes.append(
+            f"Recipe {board.rows[0].recipe} is not the paper's training: the numbers need not agree."
+        )
+    if board.rows[0].repeats == "training":
+        notes.append("Our seeds repeat selection and training only: a whole new pipeline would spread wider.")
+    return notes
+
+
+class Footnotes:
+    """The remarks on some lines of a table, numbered, and those on all of them, which need no number."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        """Find the remarks on `lines`, all that a table shows."""
+        found = [(note.text, [line for line in lines if note.concerns(line)]) for note in published.notes()]
+        self.general = [text for text, on in found if lines and len(on) == len(lines)]
+        self.numbered = [(text, on) for text, on in found if 0 < len(on) < len(lines)]
+        self._shared: set[tuple[int, int]] = set()
+
+    @property
+    def texts(self) -> list[str]:
+        """The remarks as lines below a table."""
+        return [*self.general, *(f"[{n}] {text}" for n, (text, _) in enumerate(self.numbered, 1))]
+
+    def shared(self, lines: Sequence[Line]) -> str:
+        """Return the marks of the remarks on all of `lines`, which then are not marked one by one."""
+        marks = []
+        for number, (_, on) in enumerate(self.numbered, 1):
+            if all(line in on for line in lines):
+                marks.append(number)
+                self._shared |= {(number, id(line)) for line in lines}
+        return "".join(f" [{number}]" for number in marks)
+
+    def own(self, line: Line) -> str:
+        """Return the marks of the remarks on one line, without those already shown for many."""
+        marks = [n for n, (_, on) in enumerate(self.numbered, 1) if line in on]
+        return "".join(f" [{n}]" for n in marks if (n, id(line)) not in self._shared)
+
+
+def quality_table(board: Board) -> Table | None:
+    """Published qualities of pseudo-labels beside ours, on all training images."""
+    found = compare(board.rows, published.qualities())
+    footnotes = Footnotes([one.line for one in found])
+    merged: dict[tuple[str, ...], list[str]] = {}  # what both tables print is shown once
+    for one in found:
+        assert isinstance(one.line, PublishedQuality)
+        numbers = (_theirs(one, footnotes), str(summarise(one.ours)), _apart(one))
+        where = merged.setdefault(
+            (one.line.labeler, METRICS.get(one.line.metric, one.line.metric), *numbers), []
+        )
+        where.append({"table1": "table 1", "appendixB": "appendix B.1"}[one.line.table])
+    body = [[*what, ", ".join(where)] for what, where in merged.items()]
+    header = ["labeler", "in percent", "published", "ours", "ours − published", "published in"]
+    notes = ["Clusters count as right after the best one-to-one matching with classes.", CHANCE]
+    return (
+        Table("Published pseudo-labels beside ours", header, body, notes + footnotes.texts) if body else None
+    )
+
+
+def cutoff_table(board: Board) -> Table | None:
+    """Published cutoffs of Semi-AUM beside those that our search chose."""
+    lines = [line for line in published.cutoffs() if line.dataset == board.rows[0].dataset]
+    rows = [row for row in board.rows if "cutoff" in row.tuned and row.tuning != "published"]
+    chosen = {line: _rows_of(line, rows) for line in lines}
+    if not any(chosen.values()):
+        return None
+    ratios = sorted({line.ratio for line in lines})
+    body = []
+    for reading in dict.fromkeys(line.reading for line in lines):
+        by_ratio = {line.ratio: f"{line.cutoff:g}" for line in lines if line.reading == reading}
+        body.append([reading.replace("_", " "), *(by_ratio.get(ratio, GAP) for ratio in ratios)])
+    ours = {line.ratio: found for line, found in chosen.items()}
+    values = [sorted({row.tuned["cutoff"] for row in ours.get(ratio, {}).values()}) for ratio in ratios]
+    body.append(["ours, chosen", *(", ".join(f"{v:g}" for v in found) or GAP for found in values)])
+    header = ["share cut at the hard end", *(f"{ratio} % pruned" for ratio in ratios)]
+    notes = [f"Ours were chosen on {rows[0].tuned_on}.", *Footnotes(lines).texts]
+    return Table("Published cutoffs beside ours", header, body, notes)
+
+
+def cost_table(board: Board) -> Table | None:
+    """Published hours of training on the dataset for its pseudo-labels, beside ours."""
+    lines = [line for line in published.costs() if line.dataset == board.rows[0].dataset]
+    footnotes, body = Footnotes(lines), []
+    for line in lines:
+        stage = COST_STAGE[published.key(line).method]
+        seconds = [row.seconds[stage] for row in once(_rows_of(line, board.rows)) if stage in row.seconds]
+        if seconds:
+            theirs = f"{line.gpu_hours:g}{footnotes.own(line)}"
+            body.append([line.labeler, line.backbone, f"{line.epochs}", theirs, _hours(seconds)])
+    devices = ", ".join(sorted({row.device_name for row in board.rows}))
+    header = ["labeler", "published network", "published epochs", "published GPU-hours", "our hours"]
+    notes = [f"Published on RTX A6000 GPUs, ours on {devices}, one at a time.", *footnotes.texts]
+    return Table("Published cost beside ours", header, body, notes) if body else None
+
+
+def _hours(seconds: Sequence[float]) -> str:
+    return f"{summarise(seconds).mean / 3600:.3g}"

@@ -1,0 +1,1 @@
+"""All that a plugin author reads: the contract, its data, and how plugins are found."""

@@ -1,0 +1,420 @@
+"""The contract, as checks that any part can be put through: `prunebench check NAME`, or `conform(part)`.
+
+The part is run on a small synthetic problem, on exactly the inputs it names. The contract is all that
+counts here: whether a part is any good is for a suite to say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Array, Dynamics, Labels
+from prunebench.parts.base import Labeler, Part, Recipe, Scorer, Selector, require
+from prunebench.parts.identity import identity
+from prunebench.parts.images import Images, sliced
+from prunebench.parts.sampling import draw_labels, kept
+from prunebench.results.statistics import told_apart
+from prunebench.system.isolation import at_work, isolated
+
+CLASSES = ("a", "b", "c", "d")
+RATIO = 70  # of every check that needs only one
+FINGERPRINT = "0" * 64
+RUNS = (2, 4, 8)  # in each order: more only where fewer tell the orders apart
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check and what came of it. error: None, or why it failed, in one line."""
+
+    name: str
+    error: str | None
+
+
+class MemoryCheckpoint:
+    """A `Checkpoint` that keeps the last state in memory, arrays and tensors as NumPy copies."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] | None = None
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the last saved state, or None."""
+        return self.state
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the saved state."""
+        plain = {n: v.detach().cpu().numpy() if hasattr(v, "detach") else v for n, v in state.items()}
+        self.state = {n: v.copy() if isinstance(v, np.ndarray) else v for n, v in plain.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a part may ask for, n images long. Slicing it slices everything."""
+
+    images: Images
+    truth: Array
+    embeddings: Array
+    labels: Array
+    dynamics: Dynamics
+    scores: Array
+    names: Array
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def __getitem__(self, index: Array) -> Problem:
+        sliced = {entry.name: getattr(self, entry.name)[index] for entry in fields(self)[1:]}
+        return Problem(images=self.images.take(index), **sliced)
+
+    def without_labels(self, index: Array) -> Problem:
+        """Return the problem with the labels of `index` unknown, so that no network saw these images."""
+        labels = self.labels.copy()
+        labels[index] = -1
+        seen = np.flatnonzero(labels >= 0)
+        series = {name: getattr(self.dynamics, name)[:, seen] for name in Dynamics.series}
+        return replace(self, labels=labels, dynamics=replace(self.dynamics, index=seen, **series))
+
+    def tied(self) -> Problem:
+        """Return the problem with coarse numbers, every second image a copy of the one before."""
+        twins = np.arange(len(self)) // 2 * 2
+        series = {name: (4 * getattr(self.dynamics, name)[:, twins]).round() / 4 for name in Dynamics.series}
+        return replace(
+            self,
+            images=self.images.take(twins),
+            truth=self.truth[twins],
+            embeddings=(2 * self.embeddings[twins]).round() / 2,
+            labels=self.labels[twins],
+            dynamics=replace(self.dynamics, **series),
+            scores=self.scores[twins].round(),
+        )
+
+    def inputs(self, part: Part, *, keep: int | None = None, seed: int = 0) -> dict[str, Any]:
+        """Return what `part` asks for, optional inputs too, ready to be passed to its method.
+
+        keep: for a selector, by default as at a ratio of 70. As many labels are known as a labeler's
+        annotation says, or, to anything else, as images are kept. seed: of `rng`.
+        """
+        keep = kept(len(self), RATIO) if keep is None else keep
+        share = part.annotation if isinstance(part, Labeler) else keep / len(self)
+        known = np.full(len(self), -1)
+        paid = draw_labels(self.truth, share, "uniform", np.random.default_rng(1))
+        known[paid] = self.truth[paid]
+        known.setflags(write=False)
+        everything = {entry.name: getattr(self, entry.name) for entry in fields(self)} | {
+            "names": tuple(self.names.tolist()),
+            "fingerprint": FINGERPRINT,
+            "classes": CLASSES,
+            "recipe": Recipe(network="cnn", epochs=2, batch=32),
+            "side": None,
+            "rng": np.random.default_rng(seed),
+            "device": "cpu",
+            "progress": lambda done, total: None,
+            "checkpoint": MemoryCheckpoint(),
+            "known": known,
+            "keep": keep,
+        }
+        return {name: everything[name] for name in part.needs()}
+
+    def digest(self) -> str:
+        """Return a hash of every array in the problem."""
+        arrays = [getattr(self.dynamics, name) for name in Dynamics.series]
+        arrays += [self.images.array, self.embeddings, self.labels, self.scores]
+        return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+
+def synthetic_problem() -> Problem:
+    """Return a problem of 120 images, 3 x 8 x 8, in four classes of 30, a tenth of them mislabelled.
+
+    The images are called 000.png, 001.png, ... It has 40 epochs of dynamics, in which one image is settled
+    at probability 1 from the start and one at 0, 16-dimensional embeddings, and scores with ties and of both
+    signs. Arrays are read-only.
+    """
+    rng = np.random.default_rng(0)
+    truth = rng.permutation(np.arange(120) % len(CLASSES))
+    labels = np.where(rng.random(120) < 0.1, rng.integers(len(CLASSES), size=120), truth)
+    pixels = 60 * truth[:, None, None, None] + rng.integers(60, size=(120, 3, 8, 8))
+    problem = Problem(
+        images=Images(pixels.astype(np.uint8), mean=(0.4,) * 3, std=(0.25,) * 3),
+        truth=truth,
+        embeddings=(np.eye(len(CLASSES), 16)[truth] + rng.normal(0, 0.3, (120, 16))).astype(np.float32),
+        labels=labels,
+        dynamics=_dynamics(labels, rng),
+        scores=rng.normal(size=120).round(1),
+        names=np.array([f"{place:03}.png" for place in range(120)]),
+    )
+    for array in (problem.truth, problem.embeddings, problem.labels, problem.scores):
+        array.setflags(write=False)
+    return problem
+
+
+def _dynamics(labels: Array, rng: np.random.Generator, epochs: int = 40) -> Dynamics:
+    """Simulate a network whose logit of the label grows at another pace for every image."""
+    images = np.arange(len(labels))
+    pace = rng.gamma(2, 0.1, len(labels))
+    pace[:2] = 1000, -1000
+    logits = rng.normal(size=(epochs, len(labels), len(CLASSES)))
+    logits[:, images, labels] += np.arange(1, epochs + 1)[:, None] * pace
+    p = np.exp(logits - logits.max(axis=2, keepdims=True))
+    p /= p.sum(axis=2, keepdims=True)
+    log_p = np.log(p + 1e-8)
+    other = np.arange(len(CLASSES)) != labels[:, None]
+    return Dynamics(
+        images=len(labels),
+        index=images,
+        label_probability=p[:, images, labels],
+        other_probability=np.where(other, p, 0).max(axis=2),
+        error_norm=np.sqrt((np.where(other, p, 0) ** 2).sum(axis=2) + np.where(other, p, 0).sum(axis=2) ** 2),
+        entropy=-(p * log_p).sum(axis=2),
+        divergence=np.abs(p * np.diff(log_p, axis=0, prepend=log_p[:1])).sum(axis=2),
+        logit_margin=logits[:, images, labels] - np.where(other, logits, -np.inf).max(axis=2),
+        feature_norm=rng.gamma(5, 1, (epochs, len(labels))),
+        # The last layer of a network whose penultimate features are the embeddings of the problem.
+        weights={
+            "head.weight": np.eye(len(CLASSES), 16, dtype=np.float32),
+            "head.bias": np.zeros(len(CLASSES), np.float32),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One call of a part: where it stands, on how many images, which lengths are right, its result."""
+
+    where: str
+    images: int
+    lengths: tuple[int, ...]
+    result: Array
+
+
+def check(part: Part) -> list[Check]:
+    """Put a backbone, labeler, scorer or selector through the contract; a part that raises fails a check.
+
+    The part is run on `synthetic_problem()`; a selector at every ratio that its `at` accepts.
+    """
+    named = _attempt("identity is JSON", lambda: json.dumps(identity(part), allow_nan=False))
+    problem = synthetic_problem()
+    before = problem.digest()
+    try:
+        with isolated(f"{part.kind} {part.name!r}") as settings:
+            runs = _runs(part, problem)
+    except Exception as error:
+        return [named, Check("runs", _reason(error))]
+    changed = None if problem.digest() == before else "an input was changed"
+    shared = f"changed {', '.join(settings)}" if settings else None
+    attempts: dict[str, Callable[[], object]] = {
+        name: partial(_apply, rule, runs) for name, rule in RULES[part.kind].items()
+    }
+    attempts["same seed, same result"] = lambda: _check_repeat(part, problem, runs)
+    if isinstance(part, Selector):
+        attempts["one class at a time"] = lambda: _check_classes(part, problem)
+    if isinstance(part, Scorer | Selector) and "fingerprint" not in part.needs():
+        attempts["order of the images"] = lambda: _check_order(part, problem)
+    if isinstance(part, Scorer | Selector) and {"labels", "dynamics"} & set(part.needs()):
+        attempts["incomplete labels"] = lambda: _check_incomplete(part, problem)
+    checks = [_attempt(name, action) for name, action in attempts.items()]
+    untouched = [Check("inputs untouched", changed), Check("settings untouched", shared)]
+    return [named, Check("runs", None), *untouched, *checks]
+
+
+def conform(part: Part) -> None:
+    """Raise AssertionError naming every check that `part` fails; for the tests of a plugin."""
+    failed = [f"{found.name}: {found.error}" for found in check(part) if found.error]
+    if failed:
+        raise AssertionError(f"{part.kind} {part.name!r} breaks the contract\n  " + "\n  ".join(failed))
+
+
+def _attempt(name: str, action: Callable[[], object]) -> Check:
+    try:
+        with isolated("the check"):  # so that each run finds the settings that stages rest on
+            action()
+    except Exception as error:
+        return Check(name, _reason(error))
+    return Check(name, None)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def _call(part: Part, problem: Problem, keep: int | None = None) -> Array:
+    inputs = problem.inputs(part, keep=keep)
+    with at_work(f"{part.kind} {part.name!r}"):
+        result = getattr(part, part.method)(**inputs)
+    return np.asarray(result.values if isinstance(result, Labels) else result)
+
+
+def _runs(part: Part, problem: Problem) -> list[_Run]:
+    """Run a part once, and a selector at every ratio that it accepts."""
+    n = len(problem)
+    if not isinstance(part, Selector):
+        return [_Run("", n, (n,), _call(part, problem))]
+    return [_select(settled, problem, ratio) for ratio, settled in _settled(part).items()]
+
+
+def _settled(part: Selector) -> dict[int, Selector]:
+    """Return the selector as it stands at each ratio; raise the refusal where it accepts none."""
+    settled: dict[int, Selector] = {}
+    refusal: PrunebenchError | None = None
+    for ratio in range(100):
+        try:
+            settled[ratio] = part.at(ratio)
+        except PrunebenchError as error:
+            refusal = error
+    if refusal and not settled:
+        raise refusal
+    return settled
+
+
+def _select(part: Selector, problem: Problem, ratio: int, where: str = "") -> _Run:
+    keep = kept(len(problem), ratio)
+    where = f"{where}ratio {ratio}: "
+    return _Run(where, len(problem), (keep,), _call(part, problem, keep))
+
+
+def _apply(rule: Callable[[_Run], None], runs: Iterable[_Run]) -> None:
+    for run in runs:
+        try:
+            rule(run)
+        except PrunebenchError as error:
+            raise PrunebenchError(f"{run.where}{error}") from None
+
+
+def _floating(run: _Run) -> None:
+    require(run.result.dtype.kind == "f", "dtype", str(run.result.dtype), "a floating one")
+
+
+def _integer(run: _Run) -> None:
+    require(run.result.dtype.kind in "iu", "dtype", str(run.result.dtype), "an integer one")
+
+
+def _vector(run: _Run) -> None:
+    allowed = [(length,) for length in run.lengths]
+    require(run.result.shape in allowed, "shape", run.result.shape, " or ".join(map(str, allowed)))
+
+
+def _matrix(run: _Run) -> None:
+    right = run.result.ndim == 2 and len(run.result) == run.images and run.result.size > 0
+    require(right, "shape", run.result.shape, f"({run.images}, d)")
+
+
+def _finite(run: _Run) -> None:
+    wrong = int((~np.isfinite(run.result)).sum())
+    require(wrong == 0, "the number of values that are not finite", wrong, "0")
+
+
+def _distinct(run: _Run) -> None:
+    """Scores that are all the same order nothing. In a run that may happen, and the row says so."""
+    different = len(np.unique(run.result))
+    require(different > 1, "the number of different scores", different, "more than one")
+
+
+def _labels(run: _Run) -> None:
+    wrong = np.setdiff1d(run.result, np.arange(-1, len(CLASSES)))
+    require(not len(wrong), "label", wrong[:3].tolist(), f"-1..{len(CLASSES) - 1}")
+
+
+def _indices(run: _Run) -> None:
+    wrong = np.setdiff1d(run.result, np.arange(run.images))
+    require(not len(wrong), "index", wrong[:3].tolist(), f"0..{run.images - 1}")
+
+
+def _unique(run: _Run) -> None:
+    unique = len(np.unique(run.result))
+    require(unique == run.result.size, "number of unique indices", unique, f"{run.result.size}")
+
+
+RULES: dict[str, dict[str, Callable[[_Run], None]]] = {
+    "backbone": {"dtype": _floating, "one row per image": _matrix, "finite": _finite},
+    "labeler": {"dtype": _integer, "one label per image": _vector, "labels in range": _labels},
+    "scorer": {
+        "dtype": _floating,
+        "one score per image": _vector,
+        "finite": _finite,
+        "tells images apart": _distinct,
+    },
+    "selector": {"dtype": _integer, "exact size": _vector, "unique": _unique, "indices in range": _indices},
+}
+
+
+def _check_repeat(part: Part, problem: Problem, runs: Iterable[_Run]) -> None:
+    for run, again in zip(runs, _runs(part, problem), strict=True):
+        if not np.array_equal(run.result, again.result, equal_nan=run.result.dtype.kind == "f"):
+            raise PrunebenchError(f"{run.where}two runs with the same seed differ; draw from `rng` only")
+
+
+def _obey(part: Part, runs: Iterable[_Run]) -> None:
+    runs = list(runs)
+    for rule in RULES[part.kind].values():
+        _apply(rule, runs)
+
+
+def _check_classes(part: Selector, problem: Problem) -> None:
+    """Select from the images of each class alone, and from those of a class with a single image."""
+    settled = _settled(part)
+    ratio = min(settled, key=lambda offered: abs(offered - RATIO))
+    groups = {f"class {name}": np.flatnonzero(problem.labels == c) for c, name in enumerate(CLASSES)}
+    groups["a class of one image"] = np.array([len(problem) - 1])
+    for where, members in groups.items():
+        for offered in {ratio, min(settled)}:
+            _obey(part, [_select(settled[offered], problem[members], offered, f"{where}, ")])
+
+
+def _check_incomplete(part: Scorer | Selector, problem: Problem) -> None:
+    """Run without the labels of a third of the images; to refuse in one line is fine."""
+    incomplete = problem.without_labels(np.arange(0, len(problem), 3))
+    try:
+        if isinstance(part, Selector):
+            runs = _runs(part, incomplete)
+        else:
+            lengths = (len(problem), len(incomplete.dynamics.index))
+            runs = [_Run("", len(problem), lengths, _call(part, incomplete))]
+    except PrunebenchError:
+        return
+    _obey(part, runs)
+
+
+def _check_order(part: Scorer | Selector, problem: Problem) -> None:
+    """Run on the same images in another order, many of them equal: the result has to follow the images.
+
+    It does exactly, but for rounding, where nothing is drawn, and in distribution elsewhere.
+    """
+    if isinstance(part, Selector):
+        settled = _settled(part)
+        part = settled[min(settled, key=lambda offered: abs(offered - RATIO))]
+    runs = RUNS if "rng" in part.needs() else (1,)
+    if all(_depends_on_order(part, problem.tied(), count) for count in runs):
+        raise PrunebenchError(
+            "the result depends on where an image stands in the dataset; treat all places alike, and break "
+            "ties by `rng`"
+        )
+
+
+def _depends_on_order(part: Scorer | Selector, problem: Problem, runs: int) -> bool:
+    """Whether so many runs in one order and as many in another, with other seeds, are told apart."""
+    order = np.arange(len(problem))
+    other = np.random.default_rng(2).permutation(order)
+    before = np.array([_by_image(part, problem, order, seed) for seed in range(runs)])
+    after = np.array([_by_image(part, problem, other, runs + seed) for seed in range(runs)])
+    if runs > 1:
+        return told_apart(before, after)
+    return not np.allclose(before, after, rtol=0, atol=1e-5 * np.ptp(before))
+
+
+def _by_image(part: Scorer | Selector, problem: Problem, order: Array, seed: int) -> Array:
+    """Return each image's score, or 1 where it is kept, when the images are shown in an order: float [n]."""
+    inputs = sliced(problem.inputs(part, seed=seed), order)
+    result = np.asarray(getattr(part, part.method)(**inputs))
+    values = np.zeros(len(problem))
+    if isinstance(part, Scorer):
+        values[order] = result
+    else:
+        values[order[result]] = 1
+    return values

@@ -1,0 +1,43 @@
+"""The six hooks of a plugin. Each takes no arguments and returns a list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from prunebench.parts.base import Backbone, Dataset, Labeler, Method, Scorer, Selector
+
+hookspec = pluggy.HookspecMarker("prunebench")
+hookimpl = pluggy.HookimplMarker("prunebench")
+
+
+@hookspec
+def register_datasets() -> list[Dataset | type[Dataset]]:  # type: ignore[empty-body]
+    """Return dataset values, or a dataset class that takes a path (used as NAME:PATH@RESOLUTION)."""
+
+
+@hookspec
+def register_backbones() -> list[type[Backbone]]:  # type: ignore[empty-body]
+    """Return the classes that turn images into embeddings."""
+
+
+@hookspec
+def register_labelers() -> list[type[Labeler]]:  # type: ignore[empty-body]
+    """Return the classes that give each training image a label."""
+
+
+@hookspec
+def register_scorers() -> list[type[Scorer]]:  # type: ignore[empty-body]
+    """Return the classes that give each training image one number, higher = harder."""
+
+
+@hookspec
+def register_selectors() -> list[type[Selector]]:  # type: ignore[empty-body]
+    """Return the classes that turn scores into a subset."""
+
+
+@hookspec
+def register_methods() -> list[Method]:  # type: ignore[empty-body]
+    """Return the named methods: a labeler, a scorer and a selector each."""

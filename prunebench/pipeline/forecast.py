@@ -1,0 +1,115 @@
+"""How long stages will take: learnt from the manifests of stages like them, else from a short probe."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from prunebench.errors import MissingArtefactError
+from prunebench.parts.base import Recipe
+from prunebench.parts.identity import construct
+from prunebench.pipeline.making import load_split
+from prunebench.pipeline.matrix import Matrix
+from prunebench.pipeline.stages import Stage
+
+INSTANT = ("known", "quality", "candidate", "choice", "subset")  # stages that need no forecast
+ENOUGH = 50  # stages of a kind whose times a forecast rests on
+OVERHEAD = 0.15  # of a full training: what a final training costs beside its share of the images
+
+
+@dataclass
+class Forecast:
+    """Seconds per unit of work, by kind of stage, what it runs and the dataset."""
+
+    seen: dict[tuple[str, str, str], tuple[float, float]] = field(default_factory=dict)
+
+    def learn(self, stage: Stage, seconds: float) -> None:
+        """Take in how long a stage took."""
+        spent, work = self.seen.get(_like(stage), (0.0, 0.0))
+        self.seen[_like(stage)] = (spent + seconds, work + _work(stage))
+
+    def estimate(self, stages: Iterable[Stage]) -> tuple[float, int]:
+        """Return the seconds that stages will take on one worker, and how many of them cannot be told."""
+        total, unknown = 0.0, 0
+        for stage in stages:
+            if _like(stage) in self.seen:
+                spent, work = self.seen[_like(stage)]
+                total += spent / work * _work(stage)
+            else:
+                unknown += stage.kind not in INSTANT
+        return total, unknown
+
+
+def _like(stage: Stage) -> tuple[str, str, str]:
+    return stage.kind, stage.title, stage.dataset.name
+
+
+def _work(stage: Stage) -> float:
+    """Return the work of a stage in trainings on all images; so many steps are as many on fewer."""
+    shrinks = stage.kind in ("accuracy", "validation") and not stage.identity.get("recipe", {}).get(
+        "iterations"
+    )
+    return OVERHEAD + (100 - (stage.ratio or 0)) / 100 if shrinks else 1.0
+
+
+def _some(stages: list[Stage]) -> list[Stage]:
+    """Return `ENOUGH` of the stages or fewer, from all over, so that every ratio counts."""
+    return stages[:: math.ceil(len(stages) / ENOUGH)]
+
+
+def learnt(matrix: Matrix) -> Forecast:
+    """Learn from what is stored of a matrix and was made on its device, of each kind from some of it."""
+    forecast = Forecast()
+    alike: dict[tuple[str, str, str], list[Stage]] = {}
+    for stage in matrix.graph.stages.values():
+        if stage.key in matrix.store:
+            alike.setdefault(_like(stage), []).append(stage)
+    for stage in itertools.chain.from_iterable(map(_some, alike.values())):
+        with suppress(MissingArtefactError):  # set aside, so it counts as missing from now on
+            manifest = matrix.store.manifest(stage.key)
+            if manifest["device"] == matrix.device:
+                forecast.learn(stage, manifest["seconds"])
+    return forecast
+
+
+def probe(matrix: Matrix, forecast: Forecast, stages: Iterable[Stage]) -> None:
+    """Time a few steps of each kind of training that nothing is known about, where its data is there."""
+    unknown = {
+        _like(stage): stage
+        for stage in stages
+        if stage.kind in ("dynamics", "validation", "accuracy")
+        and "recipe" in stage.identity
+        and "proxy_backbone" not in stage.identity["recipe"]
+        and _like(stage) not in forecast.seen
+        and not stage.root.startswith("absent:")
+    }
+    if not unknown:
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a worker computes
+    for stage in unknown.values():
+        forecast.learn(stage, _probed(matrix, stage) * _work(stage))
+    torch.set_num_threads(threads)
+
+
+def _probed(matrix: Matrix, stage: Stage) -> float:
+    """Return the seconds of a training on all images, from a few steps."""
+    from prunebench.nn import training
+
+    images = load_split(stage.dataset, matrix.data, "train")[0]
+    recipe = construct(Recipe, stage.identity["recipe"], "recipe")
+    per_image = training.seconds_per_image(
+        recipe,
+        channels=images.channels,
+        resolution=images.resolution,
+        classes=len(stage.dataset.classes),
+        device=matrix.device,
+    )
+    return per_image * (
+        recipe.iterations * recipe.batch if recipe.iterations else recipe.epochs * len(images)
+    )

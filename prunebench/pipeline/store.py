@@ -1,0 +1,299 @@
+"""The artefact store: key(stage, identity, inputs) -> artefact on disk. Atomic, leased, verified.
+
+STORE/ab/cdef.../payload.safetensors     the arrays
+STORE/ab/cdef.../manifest.json           identity, input keys, sha256 of the payload, cost, versions
+STORE/making/KEY.TOKEN                   an entry being written; renamed into place when complete
+STORE/checkpoints/KEY                    where a long stage resumes: a sha256, then safetensors
+STORE/failures/KEY.json                  the last failure of a stage; never reused, gone on success
+STORE/quarantine/                        entries whose payload or manifest did not match its sha256
+STORE/leases/KEY.TOKEN                   who makes an artefact at the moment: see `prunebench.system.leases`
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from prunebench.errors import BusyError, MissingArtefactError
+from prunebench.parts.artefacts import Array, Artefact
+from prunebench.system import leases
+from prunebench.system.files import replace_file, writing
+from prunebench.system.leases import Lease
+
+SCHEMA = 2
+DIGEST = hashlib.sha256().digest_size
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+A = TypeVar("A", bound=Artefact)
+
+
+def canonical(value: Any) -> str:
+    """Return the one JSON spelling of `value` that keys are made from."""
+    return _ENCODER.encode(value)
+
+
+def key(stage: str, version: int, identity: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Return the sha256 key of a stage's output: known before anything runs.
+
+    identity is all that decides the output beside its inputs; inputs maps their names to their keys.
+    """
+    return key_of(stage, version, canonical(identity), canonical(inputs))
+
+
+def key_of(stage: str, version: int, identity: str, inputs: str) -> str:
+    """Return what `key` does, from identity and inputs in their canonical spelling."""
+    return _sha256(f'["{stage}",{version},{identity},{inputs}]'.encode())
+
+
+class Store:
+    """Artefacts on disk, under `root`, by key."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: str) -> Path:
+        """Return the folder of an entry, whether it exists or not."""
+        return self.root / key[:2] / key[2:]
+
+    def __contains__(self, key: str) -> bool:
+        """Whether an entry has all its files; whether they are whole is seen when they are read."""
+        # Asked of every stage of a plan, where making a Path takes five times as long as looking.
+        folder = f"{self.root}/{key[:2]}/{key[2:]}"
+        return os.path.isfile(f"{folder}/manifest.json") and os.path.isfile(f"{folder}/payload.safetensors")  # noqa: PTH113
+
+    @contextmanager
+    def lease(self, key: str, making: str) -> Iterator[Lease]:
+        """Hold the lease of a key while its artefact is made; raise BusyError where another has it."""
+        lease = leases.take(self.claimed(key), making)
+        if lease is None:
+            raise BusyError(key)
+        with lease:
+            yield lease
+
+    def claimed(self, key: str) -> Path:
+        """Return the path whose lease is that of a key."""
+        return self.root / "leases" / key
+
+    def being_made(self) -> set[str]:
+        """Return the keys whose lease some process holds at the moment."""
+        return {claim.name for claim in leases.claims(self.root / "leases") if not claim.dead()}
+
+    def manifest(self, key: str) -> dict[str, Any]:
+        """Return the manifest of an entry; raise MissingArtefactError where it is gone or damaged.
+
+        So it is where it is of another schema, and where its payload is gone or has another size. The
+        content of a payload is read by `read`.
+        """
+        entry = unsealed(self.path(key) / "manifest.json")
+        with suppress(OSError):
+            size = (self.path(key) / "payload.safetensors").stat().st_size
+            if entry and (entry["schema"], entry["bytes"]) == (SCHEMA, size):
+                return entry
+        self.quarantine(key)
+        raise MissingArtefactError(key)
+
+    def verify(self, key: str) -> bool:
+        """Whether the entry is there and matches its sha256; a bad entry is set aside."""
+        if key not in self:
+            return False
+        try:
+            self._verified_payload(key)
+        except MissingArtefactError:
+            return False
+        return True
+
+    def read(self, key: str, artefact: type[A]) -> A:
+        """Return a stored artefact, verified; raise MissingArtefactError where it is gone or damaged."""
+        return artefact.from_arrays(*unpack(self._verified_payload(key)))
+
+    def _verified_payload(self, key: str) -> bytes:
+        manifest = self.manifest(key)
+        try:
+            payload = (self.path(key) / "payload.safetensors").read_bytes()
+        except OSError:
+            payload = b""
+        if _sha256(payload) != manifest["sha256"]:
+            self.quarantine(key)
+            raise MissingArtefactError(key)
+        return payload
+
+    def quarantine(self, key: str) -> None:
+        """Move an entry out of the way, for a person to look at; the next run makes it again."""
+        if self.path(key).exists():
+            aside = self.root / "quarantine" / f"{key[:16]}-{uuid.uuid4().hex[:16]}"
+            with writing(aside), suppress(FileNotFoundError):  # another process was first
+                aside.parent.mkdir(parents=True, exist_ok=True)
+                self.path(key).replace(aside)
+
+    def write(self, key: str, artefact: Artefact, manifest: Mapping[str, Any]) -> None:
+        """Store an artefact under `key`, whole or not at all. The caller holds the key's lease.
+
+        manifest: what is worth knowing of how it was made; the payload's sha256, and the manifest's own
+        (`check`), are added here. An entry that another process stored meanwhile stays.
+        """
+        payload = pack(*artefact.arrays())
+        entry = {**manifest, "schema": SCHEMA, "sha256": _sha256(payload), "bytes": len(payload)}
+        self._clear(key)
+        making = self.root / "making" / f"{key}.{uuid.uuid4().hex}"
+        with writing(making):
+            making.mkdir(parents=True)
+            (making / "payload.safetensors").write_bytes(payload)
+            (making / "manifest.json").write_bytes(sealed(entry))
+            self.path(key).parent.mkdir(parents=True, exist_ok=True)
+            self._place(key, making)
+        self.checkpoint(key).discard()
+        (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
+
+    def _place(self, key: str, made: Path) -> None:
+        """Rename a complete entry into place. A folder never replaces one with files, so the first stays."""
+        while key not in self:
+            self.quarantine(key)  # what is there has lost a file
+            try:
+                made.replace(self.path(key))
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            else:
+                return
+        shutil.rmtree(made, ignore_errors=True)
+
+    def remove(self, key: str) -> None:
+        """Forget an entry and what a half-made one left."""
+        shutil.rmtree(self.path(key), ignore_errors=True)
+        self.sweep({key})
+        self.checkpoint(key).discard()
+
+    def sweep(self, keys: Collection[str]) -> None:
+        """Clear away what killed processes left half-written for these keys. Checkpoints stay."""
+        for claim in leases.claims(self.root / "leases"):
+            if claim.name in keys and claim.dead():
+                claim.clear()
+        left = {path.name[:64] for path in (self.root / "making").glob("*")}
+        left |= {path.name[1:65] for path in (self.root / "checkpoints").glob(".*")}
+        for key in left.intersection(keys) - self.being_made():
+            self._clear(key)
+
+    def _clear(self, key: str) -> None:
+        for stray in (self.root / "making").glob("*"):
+            if stray.name.startswith(key):
+                shutil.rmtree(stray, ignore_errors=True)
+        for stray in (self.root / "checkpoints").glob(".*"):
+            if stray.name.startswith(f".{key}"):
+                stray.unlink(missing_ok=True)
+
+    def fail(self, key: str, failure: Mapping[str, Any]) -> None:
+        """Record why a stage failed, for `status`. A failure is never taken for a result."""
+        replace_file(self.root / "failures" / f"{key}.json", sealed(failure))
+
+    def failure(self, key: str) -> dict[str, Any] | None:
+        """Return the last failure of a stage that has not succeeded since, or None."""
+        return unsealed(self.root / "failures" / f"{key}.json")
+
+    def begun(self) -> set[str]:
+        """Return the keys whose making left a checkpoint."""
+        with suppress(FileNotFoundError):
+            return set(os.listdir(self.root / "checkpoints"))  # noqa: PTH208 - names are all that is needed
+        return set()
+
+    def checkpoint(self, key: str) -> FileCheckpoint:
+        """Return the checkpoint of the stage that makes `key`."""
+        return FileCheckpoint(self.root / "checkpoints" / key, canonical([SCHEMA, key, versions()]))
+
+
+class FileCheckpoint:
+    """A checkpoint in one file: arrays and tensors as tensors, the rest as JSON in the header.
+
+    owner: what wrote it, down to the versions of the libraries. It goes into the checksum, so that a
+    checkpoint of anything else is as good as damaged.
+    """
+
+    def __init__(self, path: Path, owner: str) -> None:
+        self.path, self.owner = path, owner
+
+    def load(self) -> dict[str, Any] | None:
+        """Return the saved state with its arrays as NumPy arrays; None where there is none to trust.
+
+        One that is damaged or of another owner is deleted.
+        """
+        try:
+            content = self.path.read_bytes()
+        except OSError:
+            return None
+        check, body = content[:DIGEST], content[DIGEST:]
+        if check != self._check(body):
+            self.discard()
+            return None
+        arrays, values = unpack(body)
+        return arrays | values
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the saved state, atomically."""
+        # A torch tensor is known by its `detach`, so that the store never imports torch.
+        plain = {n: v.detach().cpu().numpy() if hasattr(v, "detach") else v for n, v in state.items()}
+        arrays = {name: value for name, value in plain.items() if isinstance(value, np.ndarray)}
+        body = pack(arrays, {n: v for n, v in plain.items() if n not in arrays})
+        replace_file(self.path, self._check(body) + body)
+
+    def discard(self) -> None:
+        """Delete the saved state."""
+        self.path.unlink(missing_ok=True)
+
+    def _check(self, body: bytes) -> bytes:
+        digest = hashlib.sha256(self.owner.encode())
+        digest.update(body)
+        return digest.digest()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions that a result may depend on."""
+    return {"python": platform.python_version()} | {p: version(p) for p in ("prunebench", "torch", "numpy")}
+
+
+def sealed(entry: Mapping[str, Any]) -> bytes:
+    """Return a JSON object as a file keeps it, with a checksum of its own: the field `check`."""
+    check = _sha256(canonical(entry).encode())
+    return json.dumps({**entry, "check": check}, indent=1).encode()
+
+
+def unsealed(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object in a file that `sealed` made; None where it is gone or damaged."""
+    try:
+        entry = json.loads(path.read_bytes())
+        if isinstance(entry, dict) and entry.pop("check", None) == _sha256(canonical(entry).encode()):
+            return entry
+    except (OSError, ValueError, RecursionError):
+        pass
+    return None
+
+
+def pack(arrays: Mapping[str, Array], values: Mapping[str, Any]) -> bytes:
+    """Return one safetensors file: the arrays as tensors, the JSON values in its header."""
+    from safetensors.numpy import save
+
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    return save(contiguous, metadata={"values": canonical(values)})
+
+
+def unpack(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the arrays and values that `pack` put into a file."""
+    from safetensors.numpy import load
+
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return load(content), json.loads(header["__metadata__"]["values"])
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,1 @@
+"""Rows, and what is said of them."""

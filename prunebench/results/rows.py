@@ -1,0 +1,345 @@
+"""Result rows: one per finished cell, appended to DIR/results/SUITE/DATASET/METHOD.jsonl, and read back.
+
+Each line carries a checksum, so that a torn or changed one is noticed and never taken for a result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from prunebench.errors import PrunebenchError
+from prunebench.pipeline.store import canonical
+from prunebench.system.files import replace_file, writing
+from prunebench.system.leases import lease
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESERVED = re.compile(r'[<>:"/\\|?*%\x00-\x1f]')  # in names of files, somewhere
+LONGEST_NAME = 200  # bytes of a file name; most systems take 255
+OPTION = "--results"  # what chooses where rows are
+BOM = b"\xef\xbb\xbf"  # some editors put it before the first line
+GPU_TOLERANCE = 0.3  # percentage points within which two GPU runs of one cell agree
+Said = tuple[float, str] | str  # accuracy and device, or why there is none
+Index = dict[tuple[Any, ...], list[Said]]  # what the rows of each cell say
+Stamp = tuple[int, int, int] | None  # size, time and number of a file, None where there is none
+
+
+class Record(BaseModel):
+    """What became of one cell, finished or failed: what it is, whatever that was."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    suite: str
+    method: str
+    title: str
+    reference: bool = False
+    beside: str | None = None
+    method_key: str
+    dataset: str
+    dataset_hash: str
+    recipe: str
+    repeats: str
+    tuning: str
+    changes: dict[str, Any] = {}
+    ratio: int = Field(ge=0, le=99)
+    seed: int = Field(ge=0)
+    annotation: float
+    protocol_version: int
+
+    @property
+    def cell(self) -> tuple[Any, ...]:
+        """What this is a result of: rows of one cell must agree."""
+        return (
+            self.suite,
+            self.method,
+            self.method_key,
+            self.dataset,
+            self.dataset_hash,
+            self.ratio,
+            self.seed,
+        )
+
+    @property
+    def said(self) -> Said:
+        """What becomes of the cell, as far as records of one cell are compared."""
+        raise NotImplementedError
+
+
+class Failure(Record):
+    """A cell that could not be finished, and why; of no account once the cell has a row."""
+
+    failed: str
+
+    @property
+    def said(self) -> Said:
+        """Why it failed."""
+        return self.failed
+
+
+class Result(Record):
+    """One finished cell. Accuracies are percentages on the clean test split, of the last epoch.
+
+    constant_scores: whether the scorer gave every image the same score, which is no order at all.
+    changes: those of --set that concern this method or the recipe; what others were changed by is not here.
+    tuned_on: what the values in `tuned` were chosen by, in `trials` trainings (0 where they were printed).
+    labels_selection: true labels handed out before the selection; labels_training: images kept, 0 where
+    the network that is tested did not train on true labels; labels_total: their union, which is what the
+    subset cost in labels. quality, labels_per_class: of guessed labels, as
+    `prunebench.pipeline.label_quality.measure` says; empty where nothing was guessed. seconds: by stage, as
+    if this cell had been run alone; gpu_seconds: the part of them spent on a GPU. micro_batch: the fewest
+    images that a training of this cell saw at once because the device lacked memory for the recipe's batch,
+    so that BatchNorm worked on fewer; None: none did. Keys name artefacts in the store that made the row.
+    """
+
+    tuned_on: str = "nothing"
+    tuned: dict[str, float] = {}
+    trials: int = 0
+    accuracy: float = Field(ge=0, le=100)
+    best_accuracy: float = Field(ge=0, le=100, description="oracle: the best epoch on the test split")
+    balanced_accuracy: float = Field(ge=0, le=100)
+    worst_decile_recall: float = Field(ge=0, le=100)
+    images: int
+    kept: int
+    kept_per_class: list[int]
+    lost_classes: int
+    constant_scores: bool = False
+    label_draw: str | None
+    labels_selection: int
+    labels_training: int
+    labels_total: int
+    labeler: str | None = None
+    quality: dict[str, float] = {}
+    labels_per_class: list[int] = []
+    pretraining: list[str] = []
+    seconds: dict[str, float]
+    gpu_seconds: dict[str, float]
+    micro_batch: int | None = None
+    device: str
+    device_name: str
+    subset_key: str
+    accuracy_key: str
+    versions: dict[str, str]
+    commit: str | None
+    date: str
+    supersedes: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The name by which a correction supersedes this row."""
+        return hashlib.sha256(canonical(self.model_dump()).encode()).hexdigest()[:12]
+
+    @property
+    def said(self) -> Said:
+        """What rows of one cell must agree on: the accuracy, and the device it depends on."""
+        return self.accuracy, self.device
+
+    def agrees(self, other: Result) -> bool:
+        """Whether two rows of one cell say the same: exactly on a CPU, within 0.3 points with a GPU."""
+        return _agree(self.said, other.said)
+
+
+def _agree(one: Said, other: Said) -> bool:
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
+    tolerance = GPU_TOLERANCE if "cuda" in (one[1], other[1]) else 0.0
+    return abs(one[0] - other[0]) <= tolerance
+
+
+def path_of(folder: Path, row: Record) -> Path:
+    """Return the file that holds the rows of one method on one dataset."""
+    return rows_path(folder, row.suite, row.dataset, row.method)
+
+
+def rows_path(folder: Path, suite: str, dataset: str, method: str) -> Path:
+    """Return the file of rows of a method on a dataset; long names are cut, and told apart by a hash."""
+    return folder / "results" / suite / _file_name(dataset) / f"{_file_name(method)}.jsonl"
+
+
+def _file_name(name: str) -> str:
+    # A variant is named after its values, which may hold what some disks do not take.
+    safe = RESERVED.sub(lambda letter: f"%{ord(letter[0]):02X}", name)
+    if len(safe.encode()) <= LONGEST_NAME:
+        return safe
+    digest = hashlib.sha256(safe.encode()).hexdigest()[:12]
+    return f"{safe.encode()[:LONGEST_NAME].decode(errors='ignore')}-{digest}"
+
+
+class Journal:
+    """Adds rows to the files under a folder, one process at a time.
+
+    It remembers what the files hold, as long as no other process changes them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files: dict[Path, tuple[Stamp, Index]] = {}
+
+    def append(self, row: Record) -> bool:
+        """Add a row or a failure; return whether it was added.
+
+        A row is not where its cell has one that agrees, a failure where it has a row or failed so before.
+        Damaged lines of its file are set aside in a file beside it. Raise PrunebenchError where the row
+        cannot be written.
+        """
+        path = path_of(self.folder, row)
+        with writing(path, OPTION):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with lease(self.folder / "results" / ".rows", "adding a row", OPTION):
+                index = self._index(path)
+                if any(_settles(said, row) for said in index.get(row.cell, [])):
+                    return False
+                with path.open("ab") as file:
+                    file.write(line(row.model_dump()))
+                    file.flush()
+                    os.fsync(file.fileno())
+                index.setdefault(row.cell, []).append(row.said)
+                self._files[path] = _stamp(path), index
+        return True
+
+    def _index(self, path: Path) -> Index:
+        """Return what a file says of each cell, once it holds whole lines alone. The caller has the lease."""
+        if path not in self._files or self._files[path][0] != _stamp(path):
+            lines = read_file(path)
+            if lines.damaged:
+                with path.with_name(f"{path.name}.damaged").open("ab") as file:
+                    file.writelines(lines.damaged)
+            if lines.damaged or lines.unended:
+                replace_file(path, b"".join(lines.good), OPTION)
+            index: Index = {}
+            for row in (*lines.rows, *lines.failures):
+                index.setdefault(row.cell, []).append(row.said)
+            self._files[path] = _stamp(path), index
+        return self._files[path][1]
+
+
+def _settles(said: Said, record: Record) -> bool:
+    """Whether what is on record of a cell makes another record of it needless."""
+    finished = not isinstance(said, str)
+    return (finished and isinstance(record, Failure)) or _agree(said, record.said)
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def line(values: dict[str, Any]) -> bytes:
+    """Return the values of a row as the line of a file, with their checksum."""
+    return (json.dumps({**values, "check": _check(values)}, sort_keys=True) + "\n").encode()
+
+
+def _check(values: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical(values).encode()).hexdigest()[:16]
+
+
+@dataclass
+class Lines:
+    """The lines of a file of rows, each with its end.
+
+    good: those whose checksum fits. rows, failures: what they say, `newer` of them excepted, which this
+    version cannot read. damaged: all others. unended: whether the last line lacked its end.
+    """
+
+    rows: list[Result] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    good: list[bytes] = field(default_factory=list)
+    newer: int = 0
+    damaged: list[bytes] = field(default_factory=list)
+    unended: bool = False
+
+
+def read_file(path: Path) -> Lines:
+    """Return the lines of a file of rows; none where it does not exist."""
+    content = _content(path)
+    lines = Lines(unended=content[-1:] not in (b"", b"\n"))
+    for text in content.removeprefix(BOM).splitlines():  # of bytes: at line feeds and carriage returns alone
+        if not text.strip():
+            continue
+        values = _checked(text)
+        (lines.damaged if values is None else lines.good).append(text + b"\n")
+        try:
+            if values and "failed" in values:
+                lines.failures.append(Failure.model_validate(values))
+            elif values:
+                lines.rows.append(Result.model_validate(values))
+        except ValidationError:
+            lines.newer += 1
+    return lines
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise PrunebenchError(
+            f"cannot read {path}: {error.strerror}; mend it or name another {OPTION}"
+        ) from None
+
+
+def _checked(text: bytes) -> dict[str, Any] | None:
+    """Return the values of a line, or None unless they are those it was written with."""
+    try:
+        values = json.loads(text.decode())
+        return values if values.pop("check") == _check(values) else None
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def read(folder: Path, suite: str) -> tuple[list[Result], list[str]]:
+    """Return all rows of a suite that no later row supersedes, and a line for each file with other lines."""
+    found = read_all(folder, suite)
+    return found.rows, found.complaints
+
+
+@dataclass
+class Records:
+    """All that is on record of a suite: rows, failures of cells without one, and what cannot be read."""
+
+    rows: list[Result] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+
+def read_all(folder: Path, suite: str) -> Records:
+    """Return what is on record of a suite, without rows that a later one supersedes."""
+    found = Records()
+    for path in sorted((folder / "results" / suite).glob("*/*.jsonl")):
+        lines, name = read_file(path), path.relative_to(folder)
+        found.rows += lines.rows
+        found.failures += lines.failures
+        if damaged := len(lines.damaged):
+            found.complaints.append(f"{name}: {damaged} damaged line(s) left out; run their cells again")
+        if lines.newer:
+            found.complaints.append(f"{name}: {lines.newer} row(s) of a newer version of prunebench left out")
+    if superseded := {row.supersedes for row in found.rows} - {None}:
+        found.rows = [row for row in found.rows if row.id not in superseded]
+    finished = {row.cell for row in found.rows}
+    found.failures = [failure for failure in found.failures if failure.cell not in finished]
+    return found
+
+
+def suites(folder: Path) -> Iterator[str]:
+    """Yield the names of the suites that have results in `folder`."""
+    yield from sorted({path.parent.parent.name for path in (folder / "results").glob("*/*/*.jsonl")})
+
+
+def frame(folder: Path, suite: str) -> pd.DataFrame:
+    """Return the rows of a suite as a pandas DataFrame, one column per field."""
+    import pandas as pd
+
+    return pd.DataFrame([row.model_dump() for row in read(folder, suite)[0]])

@@ -1,0 +1,115 @@
+"""From the rows of a suite on disk, and the suite as it is today, to the page that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from prunebench.errors import PrunebenchError
+from prunebench.paper import comparison
+from prunebench.parts.registry import load
+from prunebench.results.leaderboard import Page, markdown
+from prunebench.results.rows import read_all
+from prunebench.suites import suite
+from prunebench.suites.suite import Suite, SuiteFile
+from prunebench.system.files import near, replace_file
+
+
+def remember(chosen: Suite, folder: Path) -> str | None:
+    """Keep a suite that is not shipped beside its rows, so that its page can always be made again.
+
+    Return a line where rows of a suite of that name and another title are there already. Raise
+    PrunebenchError where the suite cannot be written, or its page.
+    """
+    page = page_path(chosen.name, folder)
+    if page.is_dir():
+        raise PrunebenchError(f"cannot write the page {near(page)}: it is a folder; choose another --results")
+    if suite.is_shipped(chosen.path):
+        return None
+    path, title = _remembered(chosen.name, folder), chosen.file.title
+    try:
+        before = suite_of(chosen.name, folder).file.title
+    except PrunebenchError:  # there is none, or none that can be read
+        before = title
+    content = chosen.file.model_dump_json(indent=1, exclude_unset=True) + "\n"
+    replace_file(path, content.encode(), "--results")
+    if before == title:
+        return None
+    return (
+        f"{near(path.parent)} has rows of another suite {chosen.name!r}, titled {before!r}: they share a "
+        f"page with those of {title!r}; another name of the file or another --results keeps them apart"
+    )
+
+
+def _remembered(name: str, folder: Path) -> Path:
+    return folder / "results" / name / "suite.json"
+
+
+def page_path(name: str, folder: Path) -> Path:
+    """Return where the page of suite `name` is."""
+    return folder / f"{name}.md"
+
+
+def suite_of(name: str, folder: Path) -> Suite:
+    """Return the suite whose rows are in `folder`: the one kept beside them, or else the shipped one.
+
+    Raise PrunebenchError where there is neither, or the one kept there cannot be read.
+    """
+    path = _remembered(name, folder)
+    if not path.exists():
+        return suite.read(name)
+    try:
+        return Suite(name, SuiteFile.model_validate_json(path.read_bytes()), path)
+    except (OSError, ValidationError):
+        raise PrunebenchError(
+            f"{near(path)}, which says what suite {name!r} is, is damaged; delete it and run the suite again"
+        ) from None
+
+
+def made(names: Iterable[str], folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the pages of suites as markdown, and of those that have none why not, both by name."""
+    pages, without = {}, {}
+    for name in names:
+        try:
+            pages[name] = markdown(page_of(name, folder))
+        except PrunebenchError as error:
+            without[name] = str(error)
+    return pages, without
+
+
+def page_of(name: str, folder: Path) -> Page:
+    """Return the page of suite `name` from its rows under `folder`.
+
+    Raise PrunebenchError where there is neither a shipped suite of that name nor one beside the rows.
+    """
+    found = read_all(folder, name)
+    chosen = suite_of(name, folder)
+    file = chosen.file
+    return Page(
+        suite=name,
+        title=file.title,
+        note=file.note,
+        ratios=file.ratios,
+        seeds=suite.seed_list(file.seeds),
+        rows=sorted(
+            found.rows,
+            key=lambda row: (
+                _place(row.dataset, file.datasets),
+                _place(row.method, [*file.methods, *file.references]),
+                row.ratio,
+                row.seed,
+            ),
+        ),
+        failures=found.failures,
+        current=suite.current_keys([*found.rows, *found.failures], chosen, load()),
+        titles=load().titles(),
+        complaints=found.complaints,
+        published=comparison.tables,
+    )
+
+
+def _place(name: str, order: list[str]) -> tuple[int, str]:
+    """Return where a name stands: as the suite lists it, those it does not list last, by name."""
+    return (order.index(name) if name in order else len(order), name)

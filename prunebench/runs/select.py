@@ -1,0 +1,140 @@
+"""The cells that a user chooses, and the places they are made in: what commands and Python API share."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prunebench.errors import PrunebenchError, unknown
+from prunebench.parts.registry import anchored, load
+from prunebench.pipeline.matrix import Matrix
+from prunebench.pipeline.store import Store
+from prunebench.suites import suite as suites
+from prunebench.suites.suite import MATCHED, Filters
+from prunebench.system.files import absolute
+
+Place = str | Path | None
+
+
+def folder(name: str, given: Place = None) -> Path:
+    """Return the folder "store" or "data": as given, or as the environment says, or in the user's cache.
+
+    Raise PrunebenchError where it is to be in the cache of a user who has no home.
+    """
+    if chosen := given or os.environ.get(f"PRUNEBENCH_{name.upper()}"):
+        return absolute(chosen)
+    try:
+        cache = absolute(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    except PrunebenchError:
+        raise PrunebenchError(
+            "this user has no home folder for a cache; choose folders with --store and --data"
+        ) from None
+    return cache / "prunebench" / name
+
+
+def pick_device(name: str) -> str:
+    """Return "cpu" or "cuda"; raise PrunebenchError for a device that is not there."""
+    if name == "cpu":
+        return name
+    if name not in ("auto", "cuda"):
+        raise unknown("device", name, ["auto", "cpu", "cuda"], "prunebench doctor")
+    # A driver leaves these behind; without one there is no need to import torch to know.
+    if not (Path("/proc/driver/nvidia").exists() or Path("/dev/nvidiactl").exists() or os.name == "nt"):
+        there = False
+    else:
+        import torch
+
+        there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise PrunebenchError(
+            "--device cuda: this machine has no CUDA device; use --device cpu, see prunebench doctor"
+        )
+    return "cuda" if there else "cpu"
+
+
+def choose(
+    suite: Place, filters: Filters, *, device: str = "auto", store: Place = None, data: Place = None
+) -> Matrix:
+    """Return the matrix of the cells that `filters` choose from a suite, a name or the path of a .toml file.
+
+    Raise PrunebenchError where they choose none.
+    """
+    chosen = suites.read(str(suite or "standard"))
+    cells = suites.cells(chosen, filters, load())
+    if not cells:
+        raise PrunebenchError(
+            "these options choose no cell; --seeds counts from 1, and a suite needs methods and datasets"
+        )
+    wanted = filters.datasets or chosen.file.datasets
+    specs = {
+        load().dataset(spec).name: anchored(spec)
+        for spec in (suites.dataset_spec(chosen, name, filters.on_bad) for name in wanted)
+    }
+    return Matrix(
+        cells,
+        Store(folder("store", store)),
+        folder("data", data),
+        pick_device(device),
+        datasets=specs,
+    )
+
+
+def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Place = None) -> Matrix:
+    """Return the matrix of one cell: that of the one method, dataset, ratio and seed in `filters`.
+
+    Raise PrunebenchError where there is no such cell, or where the method keeps its images at another
+    ratio. Nothing is to be computed, so no device is looked for.
+    """
+    matrix = choose(suite, _beside(filters), device="cpu", store=store, data=data)
+    (method,), (ratio,) = filters.methods or ("",), filters.ratios or (0,)
+    matched = method.startswith(MATCHED)
+    cells = [cell for cell in matrix.cells if (cell.method.beside is not None) == matched]
+    if len(cells) != 1:
+        raise PrunebenchError(
+            f"{method!r} chooses {len(cells)} cells, expected one: name one method, such as random or "
+            f"{MATCHED}{{semi_aum}}"
+        )
+    if cells[0].ratio != ratio:
+        raise PrunebenchError(
+            f"{method} has one ratio only, {cells[0].ratio}; ask for that one instead of {ratio}"
+        )
+    return replace(matrix, cells=cells)
+
+
+def _beside(filters: Filters) -> Filters:
+    """Return filters by which a suite makes the method: a matched Random comes with the one beside it."""
+    found = re.fullmatch(rf"{MATCHED}\{{(.+)\}}", (filters.methods or ("",))[0])
+    return replace(filters, methods=[found[1], MATCHED]) if found else filters
+
+
+def command(suite: Place, filters: Filters, *, store: Place = None, data: Place = None) -> str:
+    """Return the command that runs the cells of `filters`, as a shell reads it."""
+    filters = _beside(filters)
+    options = {
+        "suite": [str(suite)] if suite else [],
+        "methods": filters.methods or [],
+        "datasets": filters.datasets or [],
+        "ratios": filters.ratios or [],
+        "seeds": [*filters.seeds, ""] if filters.seeds else [],  # with a comma even one is a list
+        "recipe": [filters.recipe] if filters.recipe else [],
+        "tuning": [filters.tuning] if filters.tuning else [],
+    }
+    words = [
+        word for name, given in options.items() if given for word in (f"--{name}", ",".join(map(str, given)))
+    ]
+    for path, value in filters.changes.items():
+        words += ["--set", f"{path}={_spelled(path, value)}"]
+    for name, place in {"store": store, "data": data}.items():
+        words += [f"--{name}", str(place)] if place else []
+    return f"prunebench run {shlex.join(words)}"
+
+
+def _spelled(path: str, value: Any) -> str:
+    """Return the text that `--set PATH=` reads as this value."""
+    plain = value if isinstance(value, str) else json.dumps(value)
+    return plain if suites.parse_change(f"{path}={plain}")[1] == value else json.dumps(value)

@@ -1,0 +1,1 @@
+"""What to run: suite files, recipes and tuning rules -> cells."""

@@ -1,0 +1,346 @@
+"""The command line: what is printed where, and with which exit code."""
+
+import json
+import resource
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from prunebench.cli import main as command_line
+from prunebench.parts.base import Method, Scorer, Selector
+from prunebench.pipeline import jobs, matrix
+
+
+@pytest.fixture
+def run(cli, toy, suite_file):
+    """run("--ratios 30") runs the toy suite in this process, or a filtered part of it."""
+    path = suite_file()
+    return lambda options="": cli(f"run --suite {path} --workers 0 {options}")
+
+
+def cells(out):
+    """Return the lines of finished cells, without their place."""
+    return [line.split(None, 1)[1] for line in out.splitlines() if " %  seed " in line]
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("list scores", "no list named 'scores'. Did you mean 'scorers'? See: prunebench list --help"),
+        ("check aumm", "no part named 'aumm'. Did you mean 'aum'? See: prunebench list scorers"),
+        ("run --suite quickstrat", "no suite named 'quickstrat'. Did you mean 'quickstart'? See: prunebench"),
+        ("plan --methods duel", "no method named 'duel'. Did you mean 'dual'? See: prunebench list methods"),
+        ("plan --datasets digit", "no dataset named 'digit'. Did you mean 'digits'? See: prunebench list"),
+        ("plan --ratios 30,100", "--ratios '30,100': expected whole numbers from 0 to 99, with commas"),
+        ("plan --ratios ten", "--ratios 'ten': expected whole numbers from 0 to 99, with commas"),
+        ("plan --seeds 0", "these options choose no cell; --seeds counts from 1, and a suite needs methods"),
+        ("plan --set dual", "--set 'dual': write it as PART.field=value or recipe.field=value"),
+        ("plan --device gpu", "no device named 'gpu'. Did you mean 'cpu'? See: prunebench doctor"),
+        ("leaderboard", "no results under leaderboard/results; run something first, or name --results DIR"),
+        (
+            "run --methods random",
+            "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
+            "See: prunebench list datasets",
+        ),
+        ("run --suite quickstart --executor ray", "no executor named 'ray'. Known: local"),
+        ("run --methods random --datasets digits --fresh aum", "no part in the chosen cells named 'aum'."),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(cli, line, message):
+    told = cli(line)
+    assert told.code == 2
+    assert told.out == ""
+    assert told.err.startswith(f"Error: {message}") and told.err.count("\n") == 1
+
+
+def test_a_traceback_only_where_it_was_asked_for(cli):
+    assert "Traceback" in cli("--traceback list scores").err
+
+
+def test_version(cli):
+    assert cli("--version").out == "prunebench 0.1.0\n"
+
+
+# Running
+
+
+def test_without_a_choice_run_says_what_is_here_and_what_to_type(process, tmp_path):
+    told = process("run")
+    lines = told.out.splitlines()
+    assert (told.code, told.err) == (0, "")
+    assert lines[0] == "Nothing was run: say what to run. What is here:"
+    assert ": digits, " in lines[1] and "of 5" in lines[2]
+    assert "  prunebench run --suite quickstart  # real images to a leaderboard, in minutes" in lines
+    assert len(lines) <= 15
+    assert not (tmp_path / "leaderboard").exists()
+
+
+def test_run_prints_a_line_per_cell_and_the_table(run, tmp_path):
+    told = run()
+    assert (told.code, told.err) == (0, "")
+    assert [line.split()[:6] for line in cells(told.out)] == [
+        ["toy", method, "50", "%", "seed", seed] for method in ("random", "el2n_supervised") for seed in "01"
+    ]
+    assert told.out.endswith("The whole page: leaderboard/toys.md\n")
+    assert "EL2N (all labels)  all labels" in told.out
+    page = (tmp_path / "leaderboard" / "toys.md").read_text()
+    assert "| EL2N (all labels) | all labels " in page
+    rows = (tmp_path / "leaderboard" / "results" / "toys" / "toy" / "random.jsonl").read_text().splitlines()
+    assert [json.loads(row)["seed"] for row in rows] == [0, 1]
+
+
+def test_a_second_run_makes_nothing_and_says_the_same(run, tmp_path, monkeypatch):
+    first = run()
+    page = (tmp_path / "leaderboard" / "toys.md").read_bytes()
+    monkeypatch.setattr(jobs, "run", None)
+    again = run()
+    assert again.code == 0
+    accuracies = [{line.rpartition(" %")[0] for line in cells(told.out)} for told in (first, again)]
+    assert accuracies[0] == accuracies[1]
+    assert all(line.endswith("stored") for line in cells(again.out))
+    assert (tmp_path / "leaderboard" / "toys.md").read_bytes() == page
+
+
+def test_another_ratio_trains_only_what_it_keeps(run, cli, suite_file):
+    run()
+    path = suite_file()
+    told = cli(f"plan --suite {path} --ratios 50,70")
+    assert told.out.splitlines()[-1].startswith("8 cells: 14 stages stored, 8 to make, ")
+
+
+def test_fresh_makes_a_part_anew_with_what_follows(run):
+    run()
+    told = run("--fresh el2n")
+    assert [line.endswith("stored") for line in sorted(cells(told.out))] == [False, False, True, True]
+
+
+def test_a_changed_suite_leaves_old_rows_stale(cli, toy, suite_file):
+    path = suite_file(more='[method.mine]\nselector = {part = "random", stream = 2}\n')
+    cli(f"run --suite {path} --workers 0 --methods mine")
+    suite_file(more='[method.mine]\nselector = {part = "random", stream = 3}\n')
+    told = cli(f"run --suite {path} --workers 0 --methods random")
+    assert "stale: 2 row(s) of mine on toy were made with other settings and are left out" in told.out
+
+
+def test_a_failed_cell_is_told_and_the_others_are_done(run, offer, tmp_path):
+    @dataclass(frozen=True, kw_only=True)
+    class Moody(Selector):
+        name = "moody"
+
+        def select(self, images, keep):
+            raise ValueError("not today")
+
+    offer(Moody, Method("moody", title="Moody", selector=Moody()))
+    told = run("--methods random,moody --seeds 1")
+    assert told.code == 1
+    assert told.err == "failed: moody toy 50% seed 0: ValueError: not today\n"
+    assert [line.split()[1] for line in cells(told.out)] == ["random"]
+    page = (tmp_path / "leaderboard" / "toys.md").read_text()
+    (line,) = (line for line in page.splitlines() if line.startswith("| Moody "))
+    assert [cell.strip() for cell in line.split("|")] == ["", "Moody", "no labels", "·", ""]
+    assert "- failed: 1 cell(s) of moody on toy: ValueError: not today" in page
+
+
+@pytest.mark.parametrize("line", ["run", "plan"])
+def test_ctrl_c_before_anything_runs(cli, toy, suite_file, monkeypatch, line):
+    def interrupt(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(matrix, "dataset_key", interrupt)
+    told = cli(f"{line} --suite {suite_file()}")
+    assert (told.code, told.out) == (130, "")
+    assert "Traceback" not in told.err
+
+
+def test_a_run_of_which_nothing_comes_is_told_too(run):
+    told = run("--methods random --set recipe.network=cmm")
+    assert told.code == 1
+    failure = "random{recipe.network=cmm} toy 50% seed 0: no network named 'cmm'."
+    assert told.err.startswith(f"failed: {failure}")
+
+
+def test_absent_data_is_one_line_and_a_plan_all_the_same(run, cli, tmp_path, suite_file):
+    (tmp_path / "data" / "toy.npy").unlink()
+    told = run()
+    assert (told.code, told.err) == (2, f"Error: toy is not in {tmp_path / 'data'}: write toy.npy.\n")
+    told = cli(f"plan --suite {suite_file()}")
+    assert told.code == 0
+    assert told.out.startswith(f"absent: toy is not in {tmp_path / 'data'}: write toy.npy. Nothing stored ")
+    assert "4 cells: 0 stages stored, 14 to make, ? of computation" in told.out
+
+
+def test_a_variant_has_a_file_of_its_own(run, tmp_path):
+    run("--methods el2n_supervised --seeds 1 --set el2n.stop=2")
+    folder = tmp_path / "leaderboard" / "results" / "toys" / "toy"
+    assert [path.name for path in folder.iterdir()] == ["el2n_supervised{el2n.stop=2}.jsonl"]
+
+
+def test_status_counts(run, cli, suite_file):
+    run("--seeds 1")
+    told = cli(f"status --suite {suite_file()}")
+    assert [line.split() for line in told.out.splitlines()] == [
+        ["dataset", "method", "done", "running", "interrupted", "failed", "left"],
+        ["toy", "random", "1", "0", "0", "0", "1"],
+        ["toy", "el2n_supervised", "1", "0", "0", "0", "1"],
+    ]
+
+
+def test_a_store_that_cannot_be_written_is_one_line(cli, toy, suite_file, tmp_path):
+    (tmp_path / "file").write_text("")
+    told = cli(f"run --suite {suite_file()} --workers 0 --store {tmp_path}/file/store")
+    assert told.code == 2
+    assert told.err.startswith(f"Error: cannot write {tmp_path}/file/store/")
+
+
+# Pages
+
+
+def test_leaderboard_check_fails_after_an_edit(run, cli, tmp_path):
+    """A suite of one's own is kept beside its rows, so its file need not be named again."""
+    run()
+    check = "leaderboard --check"
+    assert cli(check).out == "up to date: leaderboard/toys.md\n"
+    (tmp_path / "leaderboard" / "toys.md").write_text("mine is better")
+    told = cli(check)
+    assert told.code == 2
+    assert told.err == (
+        "Error: not up to date: leaderboard/toys.md; run: prunebench leaderboard --results leaderboard\n"
+    )
+    cli("leaderboard")
+    assert cli(check).code == 0
+
+
+# Lists
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("scorers", "aum prunebench Area under the margin"),
+        ("selectors", "random prunebench Keep images uniformly at random, without replacement. stream=0"),
+        ("methods", "random prunebench 0% random Random"),
+        ("datasets", "digits prunebench 10 8 "),
+        ("suites", "quickstart Quickstart: scikit-learn's digits digits"),
+        ("plugins", "prunebench 0.1.0 scorers prunebench_plugins.scorers ok"),
+    ],
+)
+def test_lists(cli, what, line):
+    assert any(" ".join(row.split()).startswith(line.strip()) for row in cli(f"list {what}").out.splitlines())
+
+
+def test_a_list_names_broken_plugins_on_stderr(cli, install):
+    install("sick", "import nothing_of_this_name")
+    told = cli("list scorers")
+    assert told.code == 0 and "aum" in told.out
+    assert told.err == "broken plugin sick 1.0: ModuleNotFoundError: No module named 'nothing_of_this_name'\n"
+
+
+def test_check_passes_and_fails(cli, offer):
+    @dataclass(frozen=True, kw_only=True)
+    class Careless(Scorer):
+        name = "careless"
+
+        def score(self, labels):
+            return labels[:-1] / 1
+
+    offer(Careless)
+    assert cli("check aum").code == 0
+    told = cli("check careless")
+    assert told.code == 1
+    assert "FAILED  one score per image: shape is (119,), expected (120,)" in told.out
+
+
+def test_doctor_names_what_is_absent(cli, toy, tmp_path):
+    (tmp_path / "data" / "toy.npy").unlink()
+    told = cli("doctor")
+    assert told.code == 0
+    assert f"  toy: absent. toy is not in {tmp_path / 'data'}: write toy.npy.\n" in told.out
+
+
+# What is never loaded
+
+HEAVY = ["torch", "torchvision", "sklearn", "scipy", "pandas"]
+
+
+def test_no_stage_of_this_very_process_can_be_stopped(cli):
+    line = "run --suite quickstart --methods random --ratios 90 --seeds 1 --workers 0 --stage-timeout"
+    assert cli(f"{line} 60").err.endswith(
+        "Error: --stage-timeout stops worker processes, and --workers 0 has none; use --workers 1 or more\n"
+    )
+    assert cli(f"{line} -1").err.endswith("Error: --stage-timeout -1: expected seconds, above 0\n")
+
+
+def test_list_and_a_warm_run_load_nothing_heavy_and_are_quick(process, tmp_path):
+    run = "run --suite quickstart --methods random --ratios 90 --seeds 1 --set recipe.epochs=1 --workers 0"
+    assert process(run).code == 0
+    for line, limit in (("list scorers", 1), (run, 3)):
+        script = f"""
+import sys
+sys.argv = ["prunebench", *{line.split()}]
+from prunebench.cli.main import app
+try:
+    app()
+except SystemExit as end:
+    assert not end.code
+print("loaded:", [name for name in {HEAVY} if name in sys.modules])
+"""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
+        assert told.stdout.splitlines()[-1] == "loaded: []", told.stderr
+        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 3 * limit  # CPU seconds
+
+
+def test_importing_any_module_loads_nothing_heavy():
+    """Save networks and their training, which parts and stages import when they run."""
+    script = f"""
+import importlib, pkgutil, sys
+import prunebench
+for module in pkgutil.walk_packages(prunebench.__path__, "prunebench."):
+    if not module.name.startswith("prunebench.nn."):
+        importlib.import_module(module.name)
+        assert not (found := [name for name in {HEAVY} if name in sys.modules]), (module.name, found)
+importlib.import_module("prunebench.parts.registry").load()
+assert not (found := [name for name in {HEAVY} if name in sys.modules]), found
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+
+
+def test_a_variant_hides_neither_its_base_nor_other_methods(cli, toy, suite_file):
+    run = f"run --suite {suite_file()} --methods random,el2n_supervised --seeds 1 --workers 0"
+    variant = cli(f"{run} --set el2n.stop=2").out
+    both = cli(run).out
+    assert "stale" not in variant + both
+    assert [line.split("  ")[0] for line in both.splitlines() if line.startswith(("Random", "EL2N"))] == [
+        "Random",
+        "EL2N (all labels)",
+        "EL2N (all labels){el2n.stop=2}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
+        (OSError(5, "Input/output error", "/x"), "OSError: [Errno 5] Input/output error: '/x'"),
+        (RecursionError("maximum\ndepth"), "RecursionError: maximum depth"),
+        (MemoryError(), "MemoryError"),
+        (GeneratorExit(), "GeneratorExit"),
+    ],
+)
+def test_an_unexpected_error_is_one_line_that_asks_for_a_report(cli, monkeypatch, problem, said):
+    def fail():
+        raise problem
+
+    monkeypatch.setattr(command_line, "load", fail)
+    told = cli("list scorers")
+    assert (told.code, told.out) == (1, "")
+    assert told.err == (
+        f"Error: {said}. This is a bug; report it with what prunebench --traceback shows of it.\n"
+    )
+    assert f", in fail\n    raise problem\n{said.split(':')[0]}" in cli("--traceback list scorers").err

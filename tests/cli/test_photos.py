@@ -1,0 +1,301 @@
+"""draw, prune and evaluate on the command line, and the page that shows them."""
+
+import csv
+import re
+import shlex
+from types import SimpleNamespace
+
+import pytest
+
+from prunebench.cli import photos as commands
+from prunebench.photos.prune import draw
+from prunebench.pipeline import making
+from tests.photo_folders import listing, write_labels, write_photos
+from tests.photos.test_evaluate import comparison
+from tests.readme_blocks import ROOT
+
+SMALL = "--side 8 --device cpu --workers 0"
+QUICK = f"--method probe_aum --backbone pixels --set recipe.epochs=3 {SMALL}"
+PRUNE = f"prune photos --known labels.csv --output kept.csv {QUICK}"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """60 photos in photos/, 12 labels in labels.csv and all in all.csv, where `cli` runs."""
+    truth = write_photos(tmp_path / "photos")
+    write_labels(tmp_path / "labels.csv", dict(list(truth.items())[::5]))
+    write_labels(tmp_path / "all.csv", truth)
+    yield SimpleNamespace(folder=tmp_path / "photos", truth=truth)
+    making.load_split.cache_clear()
+
+
+# draw
+
+
+def test_draw_writes_a_table_to_fill_in(cli, photos, tmp_path):
+    before = listing(photos.folder)
+    told = cli("draw photos --labels 5 --output to_label.csv")
+    assert (told.code, told.err) == (0, "")
+    assert told.out == "wrote to_label.csv: 5 images to label; fill in the column label\n"
+    lines = (tmp_path / "to_label.csv").read_text().splitlines()
+    chosen = draw(photos.folder, 5, data=tmp_path / "data")
+    assert lines == ["file,label", *(f"{name}," for name in chosen)]
+    assert listing(photos.folder) == before
+
+
+def test_draw_says_the_same_twice_and_writes_over_nothing(cli, photos, tmp_path):
+    line = "draw photos --labels 5 --output to_label.csv"
+    cli(line)
+    assert cli(line).out.startswith("to_label.csv says so already: 5 images")
+    filled = (tmp_path / "to_label.csv").read_text().replace(",\n", ",cat\n")
+    (tmp_path / "to_label.csv").write_text(filled)
+    told = cli(line)
+    assert told.code == 2
+    assert told.err.startswith("Error: to_label.csv exists and holds something else, which may be your work")
+    assert (tmp_path / "to_label.csv").read_text() == filled
+    assert cli("draw photos --labels 5 --seed 1 --output other.csv").code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("draw photo --labels 5 --output a.csv", "there is no folder photo"),
+        ("draw photos --labels 61 --output a.csv", "--labels is 61, expected 1 to 60, the images there are"),
+        (
+            "draw photos --labels 5 --output photos/a.csv",
+            "--output photos/a.csv lies in photos, where nothing",
+        ),
+        (
+            "draw photos --labels 5 --output no/a.csv",
+            "cannot write no/a.csv: No such file or directory; choose",
+        ),
+        (f"{PRUNE} --budget 12", "12 labels are paid for and these images are kept, so of 12 to keep none"),
+        (PRUNE, "say how much to keep: either --budget LABELS or --ratio PERCENT"),
+        (
+            f"{PRUNE.replace('labels.csv', 'l.csv')} --budget 20",
+            "cannot read l.csv: No such file or directory",
+        ),
+        (f"{PRUNE} --budget 20 --data photos/data", "--data photos/data lies in photos, where nothing is"),
+        ("evaluate kept.csv --labels all.csv", "cannot read kept.csv: No such file or directory"),
+    ],
+)
+def test_a_mistake_is_one_line(cli, photos, line, message):
+    before = listing(photos.folder)
+    told = cli(line)
+    assert (told.code, told.out) == (2, "")
+    assert told.err.startswith(f"Error: {message}") and told.err.count("\n") == 1
+    assert listing(photos.folder) == before
+
+
+# prune
+
+
+def test_without_yes_prune_says_what_it_would_cost_and_ends(cli, photos, tmp_path):
+    told = cli(f"{PRUNE} --budget 20")
+    assert (told.code, told.err) == (1, "")  # nothing was made, which a script has to notice
+    lines = [re.sub(" {2,}", "  ", line) for line in told.out.splitlines()]
+    assert lines[:6] == [
+        "images  60 in photos",
+        "classes  3: bird 3, cat 5, dog 4",
+        "labels paid  12, all kept",
+        "labels to buy  8, which makes 20 in all",
+        "to drop  40 images",
+        "method  Probe-AUM+Cutoff, paid kept{recipe.epochs=3} on pixels",
+    ]
+    assert re.fullmatch(
+        r"hours  \S+ on cpu, one worker, and what cannot be told before: labels of probe", lines[6]
+    )
+    assert re.fullmatch(r"disk  \S+ GB of \S+ GB free", lines[7])
+    assert lines[8:] == ["", "Nothing was made. The same command with --yes goes on."]
+    assert not (tmp_path / "kept.csv").exists() and not (tmp_path / "store").exists()
+
+
+def test_with_yes_prune_writes_a_line_for_each_image(cli, photos, tmp_path):
+    before = listing(photos.folder)
+    told = cli(f"{PRUNE} --budget 20 --yes")
+    assert (told.code, told.err) == (0, "")
+    assert told.out.endswith("\nwrote kept.csv: 12 keep_labelled, 8 to_label, 40 drop\n")
+    with (tmp_path / "kept.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == sorted(photos.truth)
+    assert sum(row["status"] != "drop" for row in rows) == 20
+    assert listing(photos.folder) == before
+
+
+def test_prune_again_needs_no_yes_and_makes_nothing(cli, photos, monkeypatch):
+    cli(f"{PRUNE} --budget 20 --yes")
+    monkeypatch.setattr(making, "MAKERS", {})
+    told = cli(f"{PRUNE} --budget 20")
+    assert "hours          0, all is stored" in told.out
+    assert told.out.endswith("kept.csv says so already: 12 keep_labelled, 8 to_label, 40 drop\n")
+
+
+def test_on_a_terminal_a_person_is_asked(cli, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "_asked", lambda: True)
+    assert cli(f"{PRUNE} --budget 20").out.endswith("12 keep_labelled, 8 to_label, 40 drop\n")
+
+
+def test_warnings_go_to_stderr(cli, photos, tmp_path):
+    with (tmp_path / "labels.csv").open("a") as file:
+        file.write(f"{next(n for n in photos.truth if n not in (tmp_path / 'labels.csv').read_text())},eel\n")
+    told = cli(f"{PRUNE} --budget 20 --classes 6")
+    assert told.err == (
+        "warning: 1 class(es) with a single label: eel\n"
+        "warning: 2 class(es) without a label, which nothing can recognise\n"
+    )
+
+
+def test_images_that_are_left_out_are_counted(cli, photos):
+    (photos.folder / max(photos.truth)).write_bytes(b"")
+    assert cli(f"{PRUNE} --budget 20 --yes").err.startswith("Error: 1 of the 60 images in ")
+    told = cli(f"{PRUNE} --budget 20 --yes --on-bad skip")
+    assert told.out.endswith("wrote kept.csv: 12 keep_labelled, 8 to_label, 39 drop\n")
+    assert told.err == "warning: 1 image(s) cannot be read and are left out\n"
+
+
+def test_images_that_appear_meanwhile_are_not_among_those_left_out(cli, photos, monkeypatch):
+    show = commands._show_pruned
+
+    def then_added(*given):
+        show(*given)
+        (photos.folder / "new.png").write_bytes(b"")
+
+    monkeypatch.setattr(commands, "_show_pruned", then_added)
+    assert cli(f"{PRUNE} --budget 20 --yes").err == ""
+
+
+@pytest.mark.parametrize("line", [f"{PRUNE} --budget 20 --yes", "draw photos --labels 5 --output kept.csv"])
+def test_an_output_that_cannot_be_written_is_told_before_all_work(cli, photos, tmp_path, monkeypatch, line):
+    monkeypatch.setattr("prunebench.photos.prune.draw", None)
+    monkeypatch.setattr("prunebench.photos.estimate.preview", None)
+    told = cli(line.replace("kept.csv", "no/kept.csv"))
+    assert (told.code, told.out) == (2, "")
+    assert told.err == (
+        "Error: cannot write no/kept.csv: No such file or directory; choose another --output\n"
+    )
+    (tmp_path / "kept.csv").mkdir()
+    assert cli(line).err == "Error: --output kept.csv is a folder; name a .csv in it\n"
+
+
+def test_an_output_that_is_there_is_told_with_the_costs(cli, photos, tmp_path):
+    (tmp_path / "kept.csv").write_text("mine\n")
+    warning = "warning: kept.csv exists; what says something else is not written over it\n"
+    assert cli(f"{PRUNE} --budget 20").err == warning
+    told = cli(f"{PRUNE} --budget 20 --yes")
+    assert told.code == 2 and told.err.startswith(f"{warning}Error: kept.csv exists and holds something else")
+    assert (tmp_path / "kept.csv").read_text() == "mine\n"
+    told = cli(f"{PRUNE.replace('kept.csv', 'mine.csv')} --budget 20")
+    assert (told.code, told.err) == (0, "")  # what was made was not lost
+
+
+def test_ctrl_c_says_how_to_go_on(cli, photos, monkeypatch):
+    def interrupt(_bench):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(making.MAKERS, "dynamics", interrupt)
+    told = cli(f"{PRUNE} --budget 20 --yes")
+    assert (told.code, told.err) == (130, "Interrupted. The same command goes on from here.\n")
+
+
+def test_a_disk_that_is_too_full_is_told_before(cli, photos, monkeypatch):
+    monkeypatch.setattr("prunebench.photos.estimate.free", lambda _place: 1000)
+    told = cli(f"{PRUNE} --budget 20 --yes")
+    assert told.code == 2
+    assert re.match(r"Error: \S+ GB are needed and 1e-06 GB are free; choose another --store", told.err)
+
+
+# evaluate
+
+
+def test_evaluate_shows_both_and_what_may_be_said(cli, photos, tmp_path):
+    cli(f"{PRUNE} --budget 20 --method random --yes")
+    told = cli("evaluate kept.csv --labels all.csv --holdout 0.2 --seeds 2 --device cpu --workers 0")
+    assert (told.code, told.err) == (0, "")
+    lines = told.out.splitlines()
+    assert lines[0] == f"60 of 60 images in {photos.folder} have a label, 20 are kept"
+    assert re.match(r"tested on 12 that are held out, trained on 1\d( to 1\d)?; Random has about ", lines[1])
+    assert lines[3].split() == ["kept", "Random", "difference"]
+    assert [line[:11] for line in lines[4:7]] == ["accuracy, %", "seed 0     ", "seed 1     "]
+    assert "95 % interval of the difference: " in lines[8]
+    assert lines[9] in (
+        "Nothing is decided: the interval holds 0.",
+        "On these photos Random did better.",
+        "On these photos the kept photos did better.",
+    )
+
+
+def test_ten_seeds_are_shown_in_eighty_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("prunebench.runs.display.sys.stdout.isatty", lambda: True)
+    commands._show_comparison(comparison([70.0 + seed for seed in range(10)], [71.0] * 10))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-4:-2] == ["seed 9       79.0        71.0        8.0", ""]
+    assert max(len(line) for line in lines[3:]) < 80
+
+
+@pytest.mark.parametrize(
+    "line", [f"{PRUNE} --known all.csv --budget 20", "evaluate kept.csv --labels all.csv --labels b.csv"]
+)
+def test_labels_that_are_given_twice_are_refused(cli, photos, line):
+    told = cli(line)
+    assert (told.code, told.out) == (2, "")
+    assert re.match(r"Error: --(known|labels) is given 2 times; put all labels into one .csv\n$", told.err)
+
+
+def test_what_is_not_read_is_told_by_every_command(cli, photos, tmp_path):
+    (photos.folder / "phone.heic").touch()
+    said = "warning: passed over, as they are not read: 1 .heic\n"
+    assert cli("draw photos --labels 5 --output to_label.csv").err == said
+    assert cli(f"{PRUNE} --budget 20 --method random --yes").err == said
+    line = "evaluate kept.csv --labels all.csv --holdout 0.2 --seeds 1 --device cpu --workers 0"
+    assert cli(line).err == said
+
+
+def test_evaluate_says_where_the_comparison_is_not_fair(cli, photos, tmp_path):
+    cli(f"{PRUNE} --budget 20 --yes")
+    kept = [
+        row.split(",")[0] for row in (tmp_path / "kept.csv").read_text().splitlines() if ",drop," not in row
+    ]
+    others = [name for name in photos.truth if name not in kept][:20]
+    write_labels(tmp_path / "all.csv", {name: photos.truth[name] for name in sorted([*kept[1:], *others])})
+    told = cli("evaluate kept.csv --labels all.csv --holdout 0.2 --seeds 1 --device cpu --workers 0")
+    assert told.out.splitlines()[1].startswith("Random is drawn from labelled images: unless those beside")
+    assert told.out.endswith("One seed decides nothing.\n")
+
+
+# The page
+
+
+def commands_of(page):
+    """Return the commands a page shows, in order, without the comments at their ends."""
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("prunebench ")]
+
+
+def test_the_commands_of_the_page_run_in_order(cli, tmp_path):
+    """200,000 photos there are 400 here, and every other number goes with it."""
+    truth = write_photos(tmp_path / "photos", 400)
+    write_labels(tmp_path / "all.csv", truth)
+    before = listing(tmp_path / "photos")
+    shown = commands_of("photos.md")
+    assert [words[0] for words in shown] == ["draw", "prune", "prune", "evaluate"]
+    told = []
+    for words in shown:
+        line = " ".join(
+            f"{int(word) // 500}" if word.isdigit() and int(word) > 1000 else word for word in words
+        )
+        extra = {"draw": "", "prune": f"--backbone pixels {SMALL}", "evaluate": "--device cpu --workers 0"}[
+            words[0]
+        ]
+        told.append(cli(f"{line} {extra}"))
+        costs_alone = words[0] == "prune" and "--yes" not in words
+        assert told[-1].code == int(costs_alone), told[-1].err
+        if words[0] == "draw":  # and now a person labels
+            drawn = [row.split(",")[0] for row in (tmp_path / "to_label.csv").read_text().splitlines()[1:]]
+            assert len(drawn) == 40
+            write_labels(tmp_path / "to_label.csv", {name: truth[name] for name in drawn})
+    assert told[1].out.endswith("The same command with --yes goes on.\n")
+    assert told[2].out.endswith("wrote kept.csv: 40 keep_labelled, 40 to_label, 320 drop\n")
+    assert "tested on 40 that are held out" in told[3].out
+    assert listing(tmp_path / "photos") == before

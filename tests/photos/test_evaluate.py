@@ -1,0 +1,247 @@
+"""The kept photos against as many drawn at random: tested on photos that neither was trained on."""
+
+import csv
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pandas
+import pytest
+
+from prunebench.errors import PrunebenchError
+from prunebench.nn import training
+from prunebench.photos.evaluate import Comparison
+from prunebench.photos.evaluate import evaluate as evaluating
+from prunebench.photos.folder import scan
+from prunebench.photos.prune import BUY, DROP, KEPT, load, prune
+from prunebench.pipeline import making
+from prunebench.system import tables
+from tests.photo_folders import listing, write_labels, write_photos
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """60 photos, all labels, and what prune kept: 20 of them."""
+    folder, made = tmp_path / "photos", {"store": tmp_path / "store", "data": tmp_path / "data"}
+    truth = write_photos(folder)
+    known = write_labels(tmp_path / "labels.csv", dict(list(truth.items())[::5]))
+    kept, every = tmp_path / "kept.csv", write_labels(tmp_path / "all.csv", truth)
+    made |= {"device": "cpu", "workers": 0}
+    pruned = prune(folder, known, budget=20, method="random", side=8, **made)
+    pruned.to_csv(kept)
+
+    def evaluate(kept=kept, labels=every, **options):
+        return evaluating(kept, labels, **({"holdout": 0.2} | made | options))
+
+    yield SimpleNamespace(
+        folder=folder, truth=truth, every=every, kept=kept, pruned=pruned, evaluate=evaluate
+    )
+    making.load_split.cache_clear()
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """What each training saw: the images trained on and tested on, and their labels."""
+    seen, train = [], training.train
+
+    def spied(images, labels, recipe, *, index, test, **more):
+        pictures = {
+            image.tobytes(): labels[place] for place, image in zip(index, images.array[index], strict=True)
+        }
+        tested = {image.tobytes(): label for image, label in zip(test[0].array, test[1], strict=True)}
+        seen.append((pictures, tested, recipe.batch))
+        return train(images, labels, recipe, index=index, test=test, **more)
+
+    monkeypatch.setattr(training, "train", spied)
+    return seen
+
+
+def test_both_train_on_as_many_images_none_of_which_is_held_out(photos, trained):
+    found = photos.evaluate(seeds=3)
+    assert len(trained) == 6
+    for (ours, tested, batch), (random, same, other) in zip(trained[::2], trained[1::2], strict=True):
+        assert len(ours) == len(random) and ours.keys() != random.keys() and batch == other
+        assert tested == same and len(tested) == 12
+        assert not tested.keys() & (ours.keys() | random.keys())
+        assert min(*ours.values(), *random.values()) >= 0
+    assert len({frozenset(tested) for _, tested, _ in trained}) == 3  # each seed holds out others
+    assert found.trained == tuple(len(ours) for ours, _, _ in trained[::2])
+    assert (found.images, found.labelled, found.kept, found.tested) == (60, 60, 20, 12)
+
+
+def test_what_is_trained_on_is_what_was_kept_with_its_true_labels(photos, trained, tmp_path):
+    photos.evaluate(seeds=1)
+    dataset = load().dataset(
+        {"family": "photos", "name": "p", "path": str(photos.folder), "side": 8, "known": str(photos.every)}
+    )
+    images, labels = dataset.load(tmp_path, "train")
+    truth = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
+    names = dict(zip((image.tobytes() for image in images), dataset.names(tmp_path), strict=True))
+    kept = {*photos.pruned.chosen(KEPT, BUY)}
+    (ours, tested, _), (random, _, _) = trained
+    assert {names[image] for image in ours} == kept - {names[image] for image in tested}
+    assert all(truth[image] == label for image, label in (ours | random | tested).items())
+
+
+def test_a_second_call_trains_nothing_and_says_the_same(photos, monkeypatch):
+    first = photos.evaluate(seeds=2)
+    monkeypatch.setattr(training, "train", None)
+    assert photos.evaluate(seeds=2) == first
+    assert photos.evaluate(seeds=1).ours == first.ours[:1]
+
+
+def test_the_folder_is_left_as_it_was(photos):
+    before = listing(photos.folder)
+    photos.evaluate(seeds=1)
+    assert listing(photos.folder) == before
+
+
+@pytest.mark.parametrize(("place", "told"), [("store", True), ("data", True), ("data", False)])
+def test_nothing_is_kept_in_the_folder(photos, place, told):
+    before = listing(photos.folder)
+    options = {"folder": photos.folder, "side": 8} if told else {}
+    with pytest.raises(PrunebenchError, match=rf"--{place} .* lies in .*photos, where nothing is written"):
+        photos.evaluate(**{place: photos.folder / "deep"}, **options)
+    assert listing(photos.folder) == before
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_labels_that_are_edited_meanwhile_are_told_and_nothing_is_kept(photos, monkeypatch, seed):
+    other = {"store": photos.folder.parent / "other", "folder": photos.folder, "side": 8}
+    wanted, train, count = photos.evaluate(seeds=2, **other), training.train, []
+    swapped = {"bird": "dog", "dog": "bird", "cat": "cat"}
+
+    def edited(*arguments, **options):
+        count.append(1)
+        if len(count) == 2 * seed + 1:
+            write_labels(photos.every, {name: swapped[label] for name, label in photos.truth.items()})
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(training, "train", edited)
+    with pytest.raises(PrunebenchError, match=r"^the labels or the photos changed meanwhile; run it again$"):
+        photos.evaluate(seeds=2)
+    assert len(count) == 4
+    write_labels(photos.every, photos.truth)
+    assert photos.evaluate(seeds=2) == wanted
+
+
+def test_only_images_with_a_label_take_part(photos, trained, tmp_path):
+    kept = photos.pruned.chosen(KEPT, BUY)
+    some = {name: photos.truth[name] for name in sorted([*kept, *photos.pruned.chosen("drop")[:20]])}
+    found = photos.evaluate(labels=write_labels(tmp_path / "some.csv", some), seeds=1)
+    assert (found.images, found.labelled, found.tested) == (60, 40, 8)
+    assert len({*trained[0][0], *trained[1][0], *trained[0][1]}) <= 40
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda table: table.to_csv(index=False),
+        lambda table: table.assign(confidence=1.0)[["status", "file"]].to_csv(sep=";"),
+        lambda table: table.sort_values("status").to_csv(lineterminator="\r\n"),
+        lambda table: table.rename(columns=str.upper).to_csv(index=False, quoting=csv.QUOTE_ALL),
+    ],
+)
+def test_a_list_that_another_program_saved_is_the_same_list(photos, monkeypatch, save):
+    """Its side was 8 pixels; at another one other networks would be compared, in silence."""
+    wanted = photos.evaluate(seeds=1)
+    monkeypatch.setattr(training, "train", None)
+    photos.kept.write_bytes(save(pandas.read_csv(photos.kept)).encode())
+    assert photos.evaluate(seeds=1) == wanted
+
+
+def test_a_list_of_other_files_has_to_be_told_folder_and_side(photos):
+    wanted = photos.evaluate(seeds=1)
+    drop = photos.pruned.chosen(DROP)[0]
+    lines = photos.kept.read_text().splitlines(keepends=True)
+    photos.kept.write_text("".join(line for line in lines if not line.startswith(drop)))
+    with pytest.raises(PrunebenchError, match=r"lists other files than .*: --folder FOLDER --side SIDE$"):
+        photos.evaluate()
+    with pytest.raises(PrunebenchError, match=r"say what they were pruned with: --side SIDE$"):
+        photos.evaluate(folder=photos.folder)
+    assert photos.evaluate(folder=photos.folder, side=8, seeds=1) == wanted
+
+
+def test_names_and_labels_that_a_spreadsheet_would_run_come_through(tmp_path):
+    """=, + and -, a carriage return, quotes: from the known labels to the comparison."""
+    folder, made = tmp_path / "photos", {"store": tmp_path / "store", "data": tmp_path / "data"}
+    for name in write_photos(folder):
+        path = folder / name
+        path.rename(path.with_name("=+-@'"[int(path.stem) % 5] + path.stem + '\r"x",' + path.suffix))
+    names = scan(folder)
+    labels = {name: ("=cat()", "-1+1", "@dog")[int(re.findall(r"\d+", name)[-1]) % 3] for name in names}
+    for table, chosen in (("known", names[::5]), ("all", names)):
+        text = tables.written(["file", "label"], [(name, labels[name]) for name in chosen])
+        (tmp_path / f"{table}.csv").write_bytes(text.encode())
+    made |= {"device": "cpu", "workers": 0}
+    pruned = prune(folder, tmp_path / "known.csv", budget=20, method="random", side=8, **made)
+    pruned.to_csv(tmp_path / "kept.csv")
+    found = evaluating(tmp_path / "kept.csv", tmp_path / "all.csv", holdout=0.2, seeds=1, **made)
+    assert (found.images, found.labelled, found.kept) == (60, 60, 20)
+    assert set(pruned.pseudo_labels) == {"", *labels.values()}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"holdout": 0.0}, r"--holdout is 0.0, expected between 0 and 1"),
+        ({"holdout": 0.001}, r"a holdout of 0.001 of 60 labelled images leaves too few to test on"),
+        ({"holdout": 0.98}, r"a holdout of 0.98 of 60 labelled images leaves too few|are left to train on"),
+        ({"seeds": 0}, r"--seeds is 0, expected 1 or more"),
+        ({"recipe": "quik"}, r"no recipe named 'quik'"),
+    ],
+)
+def test_a_wrong_request_is_one_line(photos, options, message):
+    with pytest.raises(PrunebenchError, match=message) as told:
+        photos.evaluate(**options)
+    assert "\n" not in str(told.value)
+
+
+def test_labels_that_are_too_few_are_told(photos, tmp_path):
+    kept = photos.pruned.chosen(KEPT, BUY)
+    ours = {name: photos.truth[name] for name in kept}
+    with pytest.raises(PrunebenchError, match=r"has labels of the kept images alone, so there are no others"):
+        photos.evaluate(labels=write_labels(tmp_path / "ours.csv", ours))
+    lacking = {name: label for name, label in photos.truth.items() if name not in kept[:7]}
+    with pytest.raises(PrunebenchError) as told:
+        photos.evaluate(labels=write_labels(tmp_path / "lacking.csv", lacking))
+    assert f"lacks the labels of 7 of 20 kept images: {', '.join(kept[:5])}, ..." in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,state\n", r"needs one column 'status'"),
+        ("file,status\n000.jpg,kept\n", r"has the status 'kept'; known: keep_labelled, to_label, drop"),
+        ("file,status\n000.jpg,drop\n", r"keeps no file"),
+        ("file,status\n000.jpg,to_label\n000.jpg,to_label\n", r"lists a file twice"),
+        ("file,status\n1.png,to_label\n", r"lists 1 file\(s\) that are no images in .*: 1.png"),
+    ],
+)
+def test_a_wrong_list_is_one_line(photos, tmp_path, text, message):
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(PrunebenchError, match=message):
+        photos.evaluate(kept=tmp_path / "list.csv", folder=photos.folder, side=8)
+
+
+def comparison(ours, random):
+    counts = {
+        "images": 9,
+        "labelled": 9,
+        "kept": 3,
+        "trained": (2,) * len(ours),
+        "tested": 1,
+        "in_common": 30.0,
+    }
+    return Comparison(folder="f", ours=tuple(ours), random=tuple(random), **counts)
+
+
+def test_nothing_is_decided_where_the_interval_holds_0():
+    found = comparison([80.0, 82.0, 84.0], [79.0, 80.0, 83.0])
+    assert found.differences == [1.0, 2.0, 1.0]
+    # 4/3 and a standard deviation of 0.577; Student's t with two degrees of freedom is 4.303.
+    np.testing.assert_allclose(found.interval, (4 / 3 - 1.4342, 4 / 3 + 1.4342), atol=1e-4)
+    assert found.verdict == "Nothing is decided: the interval holds 0."
+    assert comparison([80.0], [70.0]).verdict == "One seed decides nothing."
+    assert comparison([80.0, 81.0], [70.0, 71.1]).verdict == "On these photos the kept photos did better."
+    assert comparison([70.0, 71.1], [80.0, 81.0]).verdict == "On these photos Random did better."

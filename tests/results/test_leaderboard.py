@@ -1,0 +1,336 @@
+"""Rows to tables: what is averaged, what is marked, and what is never done with a missing cell."""
+
+import pytest
+
+from prunebench.parts.registry import load
+from prunebench.results import leaderboard
+from prunebench.results.leaderboard import Page, accuracy_table, boards, equal_labels_table, markdown
+from prunebench.results.rows import Failure, Record
+from prunebench.results.statistics import summarise
+
+
+@pytest.fixture
+def page(row):
+    """page((method, ratio, seed, accuracy, {...}), ...) is a page with these rows and seeds 0 and 1."""
+
+    def made(*cells, **fields):
+        rows = [
+            row(method=method, ratio=ratio, seed=seed, accuracy=accuracy, **dict(*more))
+            for method, ratio, seed, accuracy, *more in cells
+        ]
+        ordinary = {"suite": "toys", "title": "Toys", "note": "", "ratios": [30, 50], "seeds": [0, 1]}
+        return Page(**ordinary | {"rows": rows} | fields)
+
+    return made
+
+
+def body(page, maker=accuracy_table):
+    (board,) = boards(page)
+    return maker(board).body
+
+
+BOTH = [("near", 50, 0, 90.0), ("near", 50, 1, 92.0), ("random", 50, 0, 80.0), ("random", 50, 1, 80.0)]
+FULL = {"annotation": 1.0, "labels_selection": 64, "labels_total": 64}
+FEW = {"annotation": 0.1, "labels_selection": 6, "labels_total": 35}
+
+
+# Numbers
+
+
+def failure(row, **values):
+    known = row(**values).model_dump()
+    return Failure(**{name: known[name] for name in Record.model_fields}, failed="diverged at step 3")
+
+
+def test_a_method_that_failed_is_a_hole_and_never_absent(page, row):
+    few, full = ({"method": name, "annotation": share} for name, share in (("semi", 0.1), ("dual", 1.0)))
+    failures = [failure(row, **full, seed=0), failure(row, **full, seed=1), failure(row, **few)]
+    found = page(*BOTH, ("semi", 50, 0, 70.0, FEW), failures=failures)
+    assert body(found)[2:] == [
+        ["Semi", "few labels", "·", "70.0 (1 of 2 seeds)"],  # what it has speaks for itself
+        ["Dual", "all labels", "·", "·"],
+    ]
+    assert leaderboard.remarks(found) == [
+        "failed: 2 cell(s) of dual on toy: diverged at step 3",
+        "failed: 1 cell(s) of semi on toy: diverged at step 3",
+    ]
+
+
+def test_a_failure_of_other_settings_leaves_no_hole(page, row):
+    current = {("dual", "toy", "tiny", "default"): "other"}
+    found = page(*BOTH, failures=[failure(row, method="dual")], current=current)
+    assert len(body(found)) == 2 and leaderboard.remarks(found) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "text"), [([80.0], "80.0"), ([80.0, 82.0], "81.0 ± 1.4"), ([80.0] * 5, "80.0 ± 0.0")]
+)
+def test_mean_and_sample_standard_deviation(values, text):
+    assert str(summarise(values)) == text
+
+
+def test_a_missing_cell_is_a_gap_and_never_averaged(page):
+    """MTEB once averaged what there was: a method that skipped the hard cells led the board."""
+    assert body(page(*BOTH)) == [
+        ["Near", "no labels", "·", "**91.0 ± 1.4**"],
+        ["Random", "no labels", "·", "<u>80.0 ± 0.0</u>"],
+    ]
+
+
+def test_a_partly_seeded_cell_shows_its_number_and_has_no_mark(page):
+    assert body(page(*BOTH[1:])) == [
+        ["Near", "no labels", "·", "92.0 (1 of 2 seeds)"],
+        ["Random", "no labels", "·", "80.0 ± 0.0"],  # and nothing complete to be compared with
+    ]
+
+
+def test_best_and_second_are_among_methods_without_all_labels(page):
+    full = [("dual", 50, seed, 99.0, FULL) for seed in (0, 1)]
+    assert body(page(*full, *BOTH)) == [
+        ["Near", "no labels", "·", "**91.0 ± 1.4**"],
+        ["Random", "no labels", "·", "<u>80.0 ± 0.0</u>"],
+        ["Dual", "all labels", "·", "99.0 ± 0.0"],
+    ]
+
+
+def test_a_draw_that_reads_every_label_is_told_below_the_table(page):
+    draws = {"even": "class_balanced", "spread": "stratified", "plain": "uniform", "other": "given"}
+    rows = [(name, 50, 0, 70.0, FEW | {"label_draw": draw}) for name, draw in draws.items()]
+    (board,) = boards(page(*rows))
+    assert [note for note in accuracy_table(board).notes if "draw" in note] == [
+        "Even buys some labels, but their draw (class_balanced) reads every label.",
+        "Spread buys some labels, but their draw (stratified) reads every label.",
+    ]
+
+
+def test_methods_are_grouped_by_the_labels_they_buy(page):
+    few = [("semi", 50, seed, 70.0, FEW) for seed in (0, 1)]
+    full = [("dual", 50, seed, 99.0, FULL) for seed in (0, 1)]
+    assert [line[:2] for line in body(page(*full, *few, *BOTH))] == [
+        ["Near", "no labels"],
+        ["Random", "no labels"],
+        ["Semi", "few labels"],
+        ["Dual", "all labels"],
+    ]
+
+
+def test_references_are_shown_and_never_ranked(page):
+    twin = [("random_twin", r, s, 99.0, {"reference": True}) for r in (30, 50) for s in (0, 1)]
+    assert body(page(*BOTH, *twin))[-1] == ["*Random_Twin*", "reference", "99.0 ± 0.0", "99.0 ± 0.0"]
+    assert body(page(*BOTH, *twin))[0][-1] == "**91.0 ± 1.4**"
+
+
+def test_the_difference_to_random_is_paired_by_seed(page):
+    cells = [("near", 50, 0, 90.0), ("near", 50, 1, 93.0), ("random", 50, 0, 80.0), ("random", 50, 1, 84.0)]
+    assert body(page(*cells), leaderboard.difference_table) == [["Near", "·", "+9.5 ± 0.7"]]
+    assert body(page(*cells[:3]), leaderboard.difference_table) == [["Near", "·", "+10.0 (1 of 2 seeds)"]]
+
+
+def test_a_method_whose_scores_order_nothing_says_so(page):
+    """With `top` such a method is Random under another name."""
+    (board,) = boards(page(("near", 50, 0, 90.0, {"constant_scores": True}), *BOTH[1:]))
+    assert accuracy_table(board).notes[1:] == [
+        "Near: in 1 of 2 cells every image had the same score, which orders none."
+    ]
+
+
+# Labels
+
+
+def test_a_method_that_pays_stands_beside_random_with_as_many_labels(page):
+    matched = {"reference": True, "beside": "semi", "kept": 35}
+    cells = [
+        *(("semi", 50, seed, 82.0, FEW) for seed in (0, 1)),
+        *(("random_matched{semi}", 50, seed, 85.0, matched) for seed in (0, 1)),
+        *BOTH,
+    ]
+    assert body(page(*cells), equal_labels_table) == [
+        ["Semi", "labels in all", "·", "35"],
+        ["", "accuracy", "·", "82.0 ± 0.0"],
+        ["", "Random, as many labels", "·", "85.0 ± 0.0"],
+    ]
+    assert "Random_Matched{Semi}" not in str(body(page(*cells)))  # nowhere but there
+
+
+def test_who_bought_every_label_stands_beside_all_images(page):
+    full = {"reference": True, "kept": 64}
+    cells = [("dual", 50, 0, 90.0, FULL), ("full", 0, 0, 97.0, full), ("full", 0, 1, 97.0, full)]
+    last = body(page(*cells), equal_labels_table)[-1]
+    assert last == ["", "Random, as many labels", "97.0 ± 0.0", "97.0 ± 0.0"]
+
+
+# What may share a table
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"recipe": "paper"},
+        {"repeats": "training"},
+        {"tuning": "search"},
+        {"protocol_version": 2},
+        {"dataset_hash": "e" * 64},
+        {"dataset": "toy_lt"},
+    ],
+)
+def test_protocols_never_share_a_table(page, other):
+    found = boards(page(*BOTH, ("near", 50, 0, 10.0, other), ("near", 50, 1, 10.0, other)))
+    assert [len(board.rows) for board in found] == [4, 2] or [len(board.rows) for board in found] == [2, 4]
+
+
+def test_stale_rows_are_left_out_and_said_so(page):
+    old = ("near", 50, 0, 10.0, {"method_key": "old"})
+    found = page(
+        old, *BOTH[1:], current={(name, "toy", "tiny", "default"): "k" for name in ("near", "random")}
+    )
+    assert body(found)[0] == ["Near", "no labels", "·", "92.0 (1 of 2 seeds)"]
+    assert leaderboard.stale_lines(found) == [
+        "stale: 1 row(s) of near on toy were made with other settings and are left out"
+    ]
+
+
+def test_rows_that_disagree_are_flagged(page):
+    found = page(*BOTH, ("near", 50, 0, 91.0))
+    (line,) = leaderboard.conflicts(found)
+    assert line.startswith("near on toy at 50, seed 0: rows disagree: 90.00 (2026-01-01T00:00:00Z, ")
+    assert line in markdown(found)
+    assert body(found)[0][3] == "**91.0 ± 1.4 (rows disagree)**"
+
+
+# Pages
+
+
+def test_a_page(page):
+    full = [
+        ("full", 0, seed, 97.0, {"reference": True, "kept": 64, "title": "All images"}) for seed in (0, 1)
+    ]
+    assert (
+        markdown(page(*BOTH, *full, ratios=[50], note="Demonstration.", complaints=["a complaint"]))
+        == """\
+# Toys
+
+> Demonstration.
+
+Made by `prunebench leaderboard` from the rows in `results/toys/`; do not edit.
+
+## toy, recipe tiny
+
+64 training images. Repeats: each seed repeats everything: label draw, labeler, proxy, scores, selection, \
+training. Tuning: default. Protocol 1, dataset dddddddddddd.
+
+### Accuracy
+
+| method   | labels to select   | 50 % pruned       |
+|----------|--------------------|-------------------|
+| Near     | no labels          | **91.0 ± 1.4**    |
+| Random   | no labels          | <u>80.0 ± 0.0</u> |
+
+Test accuracy in percent, last epoch, mean ± standard deviation over 2 seeds. Bold: best, underlined: \
+second, among complete cells of methods without all labels. · marks a cell without a result; \
+references are never ranked.
+
+### Reference points
+
+| reference   | images kept   | accuracy   | balanced   | worst tenth of classes   |
+|-------------|---------------|------------|------------|--------------------------|
+| All images  | 64 of 64      | 97.0 ± 0.0 | 79.0 ± 0.0 | 70.0 ± 0.0               |
+
+### Difference to Random
+
+| method   | 50 % pruned   |
+|----------|---------------|
+| Near     | +11.0 ± 1.4   |
+
+Percentage points, mean ± standard deviation of the differences of runs with the same seed.
+
+### Cost
+
+| method   | labels to select   | seconds to select   | seconds to train at 50   | classes lost   |
+|----------|--------------------|---------------------|--------------------------|----------------|
+| Near     | 0                  | 0.5                 | 2.0                      | 0              |
+| Random   | 0                  | 0.5                 | 2.0                      | 0              |
+
+Mean seconds of computation on x86_64 (cpu). Classes lost: those with no image kept, mean over seeds.
+
+## Remarks
+
+- a complaint
+"""
+    )
+
+
+def test_a_page_on_a_terminal_has_no_marks(page):
+    text = leaderboard.text(page(*BOTH, ratios=[50]), only=lambda table: table.title == "Accuracy")
+    assert "91.0 ± 1.4" in text and "**" not in text and "<u>" not in text
+
+
+def test_a_page_does_not_depend_on_the_order_of_its_rows(page):
+    near, near_again, *random = BOTH
+    assert markdown(page(*BOTH)) == markdown(page(near_again, near, *random))
+
+
+# Tuning
+
+
+def test_tuned_values_and_the_regret_of_the_search(page):
+    """Two rules are two boards; the search's shows what the oracle's choice gains, by seed."""
+    common = {"annotation": 0.1, "trials": 10, "tuned": {"cutoff": 0.2}}
+    search, oracle = common | {"tuning": "search"}, common | {"tuning": "oracle_test"}
+    both = page(
+        ("near", 50, 0, 80.0, search),
+        ("near", 50, 1, 80.0, search),
+        ("near", 50, 0, 81.0, oracle),
+        ("near", 50, 1, 84.0, oracle),
+    )
+    searched, judged = boards(both)
+    assert searched.heading == "toy, recipe tiny, tuning search"
+    assert leaderboard.tuned_table(searched).body == [["Near", "cutoff", "10", "·", "0.2"]]
+    assert leaderboard.regret_table(searched).body == [["Near", "·", "+2.5 ± 2.1"]]
+    assert leaderboard.regret_table(judged) is None
+
+
+def test_rows_of_another_rule_are_not_stale(page):
+    """Each rule has a key of its own."""
+    search = {"tuning": "search", "method_key": "s"}
+    current = {("near", "toy", "tiny", "default"): "k", ("near", "toy", "tiny", "search"): "s"}
+    both = page(("near", 50, 0, 80.0), ("near", 50, 1, 80.0, search), current=current)
+    assert [row.tuning for board in boards(both) for row in board.rows] == ["default", "search"]
+
+
+def test_labels_of_one_pipeline_are_counted_once(page):
+    """Where all seeds share a labeler there is no spread to show."""
+    shared = {"repeats": "training", "labeler": "probe", "quality": {"unlabelled_nmi": 50.0}}
+    found = page(("near", 50, 0, 80.0, shared), ("near", 50, 1, 80.0, shared))
+    assert body(found, leaderboard.labels_table)[0][5] == "50.0"
+
+
+def test_a_heading_says_what_a_dataset_is_where_its_name_does_not(page):
+    """Names such as cifar100_c suggest a benchmark that they are not."""
+    what = "30 % of training images corrupted (Moderate-DS)"
+    titled = page(("near", 50, 0, 80.0, {}), titles={"toy": what})
+    assert boards(titled)[0].heading == f"toy: {what}, recipe tiny"
+    titles = load().titles()
+    assert (titles["cifar100_c"], titles["tiny_imagenet_c_fixed"]) == (what, f"{what}, mended")
+    assert not {"cifar100", "digits", "food101"} & {*titles}
+
+
+HOSTILE = "<script>|`x`\n## Injected\x1b[31m"
+
+
+def test_words_of_strangers_are_text_on_a_page(page):
+    odd = {"title": HOSTILE, "pretraining": [HOSTILE], "labeler": HOSTILE, "quality": {"nmi": 1.0}}
+    found = page(
+        ("near", 50, 0, 90.0, odd),
+        ("near", 50, 1, 90.0, odd),
+        *BOTH[2:],
+        title=HOSTILE,
+        note=HOSTILE,
+        titles={"toy": HOSTILE},
+        complaints=[HOSTILE],
+    )
+    made = markdown(found)
+    assert "\x1b" not in made and "\x1b" not in leaderboard.text(found)
+    assert not [line for line in made.splitlines() if line.startswith("## Injected")]
+    assert made.count("<script>") == made.count(r"\<script>") == 10
+    columns = [line.replace(r"\|", "").count("|") - 1 for line in made.splitlines() if line.startswith("|")]
+    assert columns == [4] * 4 + [3] * 3 + [8] * 3 + [5] * 4

@@ -1,0 +1,95 @@
+"""From rows on disk to pages: what is beside them, whatever state it is in."""
+
+from pathlib import Path
+
+import pytest
+
+from prunebench.errors import PrunebenchError
+from prunebench.results.rows import Journal
+from prunebench.runs.pages import remember, suite_of
+from prunebench.suites import suite
+
+FILE = '{"title": "Toys", "datasets": ["digits"], "methods": ["random"], "recipe": "tiny"}'
+
+
+@pytest.fixture
+def results(row, tmp_path):
+    """A folder with a row of the suite `toys`, and the suite beside it."""
+    folder = tmp_path / "leaderboard"
+    Journal(folder).append(row(dataset="digits"))
+    (folder / "results" / "toys" / "suite.json").write_text(FILE)
+    return folder
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", FILE.encode()[:40]])
+def test_a_damaged_suite_is_one_line_that_names_the_file(cli, results, content):
+    path = results / "results" / "toys" / "suite.json"
+    path.write_bytes(content)
+    found = cli("leaderboard")
+    assert (found.code, found.err) == (
+        1,
+        "no page of toys: leaderboard/results/toys/suite.json, which says what suite 'toys' is, is damaged; "
+        "delete it and run the suite again\n",
+    )
+
+
+def test_running_the_suite_mends_it(results, suite_file):
+    (results / "results" / "toys" / "suite.json").write_text("{")
+    remember(suite.read(suite_file()), results)
+    assert suite_of("toys", results).file.title == "Toys"
+
+
+def test_what_is_no_suite_keeps_no_page_from_being_made(cli, results, row):
+    (results / "results" / "stray.txt").write_text("a file")
+    (results / "results" / "empty" / "digits").mkdir(parents=True)
+    (results / "results" / "toys" / "digits" / "notes.txt").write_text("a file")
+    (results / "results" / "toys" / "folder.jsonl").mkdir()
+    assert cli("leaderboard").out == "wrote leaderboard/toys.md\n"
+    assert cli("leaderboard --check").code == 0
+
+
+def test_rows_of_a_suite_that_nobody_knows_are_told_after_all_other_pages(cli, results, row):
+    Journal(results).append(row(suite="another", dataset="digits"))
+    found = cli("leaderboard")
+    assert (found.code, found.out) == (1, "wrote leaderboard/toys.md\n")
+    assert found.err.startswith("no page of another: no suite named 'another'.")
+
+
+def test_a_page_that_is_a_folder_is_told_before_the_work(cli, toy, suite_file, tmp_path):
+    (tmp_path / "leaderboard" / "toys.md").mkdir(parents=True)
+    found = cli(f"run --suite {suite_file()} --workers 0")
+    assert (found.code, found.out) == (2, "")
+    assert found.err == (
+        "Error: cannot write the page leaderboard/toys.md: it is a folder; choose another --results\n"
+    )
+
+
+def test_two_suites_of_one_name_are_told_that_they_share_a_page(cli, toy, suite_file, tmp_path):
+    text = Path(suite_file()).read_text()
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.toml").write_text(text.replace('"Toys"', f'"{folder.title()}"'))
+    first, second, again = (
+        cli(f"run --suite {path}/same.toml --methods random --seeds 1 --workers 0").err
+        for path in ("one", "two", "two")
+    )
+    assert (first, again) == ("", "")
+    assert second == (
+        "leaderboard/results/same has rows of another suite 'same', titled 'One': they share a page with "
+        "those of 'Two'; another name of the file or another --results keeps them apart\n"
+    )
+
+
+def test_a_suite_of_ones_own_is_not_called_as_a_shipped_one(suite_file):
+    with pytest.raises(PrunebenchError) as error:
+        suite.read(suite_file(name="quickstart.toml"))
+    assert str(error.value).endswith(
+        "quickstart.toml: 'quickstart' is a shipped suite, and results are filed by name; rename the file"
+    )
+
+
+def test_a_shipped_suite_may_be_named_by_its_path(tmp_path):
+    path = suite.shipped() / "quickstart.toml"
+    assert suite.read(str(path)).file == suite.read("quickstart").file
+    assert remember(suite.read(str(path)), tmp_path) is None
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,163 @@
+"""Recipes whose networks see a part of larger images, or whose final networks train longer: in all stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from prunebench import PrunebenchError
+from prunebench.nn import training
+from prunebench.nn.networks import build, restore
+from prunebench.parts.artefacts import Accuracy, Dynamics, Embeddings, Labels
+from prunebench.parts.base import Labeler, Method
+from prunebench.parts.conformance import MemoryCheckpoint, synthetic_problem
+from prunebench.parts.images import Images
+from prunebench_plugins.backbones import swav_training
+from prunebench_plugins.backbones.swav import Swav
+from prunebench_plugins.labelers.fixmatch import FixMatch
+from prunebench_plugins.labelers.ground_truth import GroundTruth
+from prunebench_plugins.labelers.labelled_only import LabelledOnly
+from prunebench_plugins.labelers.temi import Temi
+from prunebench_plugins.scorers.aum import Aum
+from prunebench_plugins.scorers.grand import Grand, gradient_norms
+from prunebench_plugins.scorers.moderate import Moderate
+from prunebench_plugins.selectors.known import Known
+from prunebench_plugins.selectors.top import Top
+
+TINY = FixMatch(annotation=0.25, network="cnn", iterations=12, batch=8, mu=2, lr=0.05, bn_momentum=0.1)
+SWAV = Swav(network="cnn", hidden=16, projection=8, epochs=2, batch=16, warmup_epochs=1, blur=0.0)
+SEMI = Method("semi", title="S", labeler=TINY, scorer=Aum(), selector=Top())
+OWN = Method("own", title="O", labeler=TINY, selector=Known(), ratio=75, final="labeler")
+PROXY = Method("near", title="N", labeler=GroundTruth(), scorer=Moderate(), selector=Top())
+GRAND = Method("pull", title="G", labeler=GroundTruth(), scorer=Grand(runs=1, epochs=1), selector=Top())
+ALONE = Method("alone", title="A", labeler=LabelledOnly(fixmatch=TINY), scorer=Aum(), selector=Top())
+TEMI = Temi(backbone=SWAV, heads=2, hidden=8, bottleneck=8, epochs=2, warmup_epochs=1, batch=32, neighbours=5)
+ELFS = Method("elfs", title="E", labeler=TEMI, scorer=Aum(), selector=Top())
+METHODS = (SEMI, OWN, PROXY, GRAND, ALONE, ELFS)
+SEEN = {"recipe.side": 6, "recipe.resized_crop": [0.5, 1.0]}
+
+
+def middle(images: Images) -> Images:
+    """Return the middle 6 x 6 of images of 8 x 8."""
+    return Images(images.array[:, :, 1:7, 1:7], mean=images.mean, std=images.std)
+
+
+def keys(matrix: Any, method: Method, **changes: Any) -> dict[str, str]:
+    found = matrix(method, changes={f"recipe.{name}": value for name, value in changes.items()})
+    return {stage.kind: stage.key for stage in found.graph.stages.values()}
+
+
+def changed(matrix: Any, method: Method, **changes: Any) -> set[str]:
+    before, after = keys(matrix, method), keys(matrix, method, **changes)
+    return {kind for kind in before if before[kind] != after[kind]}
+
+
+def test_every_kind_of_stage_is_made_at_a_side(matrix, make) -> None:
+    made = make(matrix(*METHODS, changes=SEEN))
+    assert made.failures == {}
+    assert {row.method.partition("{")[0] for row in made.rows} == {method.name for method in METHODS}
+
+
+def test_what_reads_images_through_a_network_depends_on_the_side(matrix) -> None:
+    everything = {"labels", "quality", "dynamics", "scores", "subset", "accuracy"}
+    assert changed(matrix, SEMI, side=6) == everything
+    assert changed(matrix, SEMI, resized_crop=[0.5, 1.0]) == everything - {"labels", "quality"}
+    assert changed(matrix, SEMI, epochs=5) == everything - {"labels", "quality"}
+    assert "embeddings" in changed(matrix, ELFS, side=6) - changed(matrix, ELFS, epochs=5)
+
+
+def test_without_a_side_no_key_knows_of_it(matrix) -> None:
+    for method in METHODS:
+        for stage in matrix(method).graph.stages.values():
+            assert "side" not in stage.identity
+            assert not {"side", "resized_crop", "final_iterations"} & {*stage.identity.get("recipe", {})}
+
+
+def test_final_networks_alone_depend_on_their_number_of_steps(matrix, make, store) -> None:
+    assert changed(matrix, SEMI, final_iterations=7) == {"accuracy"}
+    found = matrix(SEMI, changes={"recipe.final_iterations": 7})
+    titles = {stage.kind: stage.title for stage in found.graph.stages.values()}
+    assert (titles["dynamics"], titles["accuracy"]) == ("cnn, 4 epochs", "cnn, 7 steps")
+    make(found)
+    accuracy = store.read(found.graph.targets[found.cells[0]].key, Accuracy)
+    assert accuracy.history[-1][0] == 4, "32 images in batches of 16: two steps an epoch"
+
+
+def test_a_side_above_that_of_the_images_is_one_line_before_anything_runs(matrix) -> None:
+    with pytest.raises(PrunebenchError, match=r"recipe\.side is 9, but the images have 8 pixels; set recipe"):
+        matrix(SEMI, changes={"recipe.side": 9})
+
+
+def test_fixmatch_labels_what_its_network_sees_in_the_middle(matrix, make, store) -> None:
+    found = matrix(SEMI, OWN, changes=SEEN)
+    made = {stage.kind: stage for stage in make(found).stages}
+    labels, truth = store.read(made["labels"].key, Labels), np.arange(96) % 4
+    pixels = np.load(found.data / "toy.npy")
+    network = build("cnn", channels=1, classes=4, resolution=6, generator_seed=0)
+    restore(network, labels.weights)
+    shown = middle(Images(pixels, mean=(0.5,), std=(0.25,)))
+    guessed = training.predict(network, shown, device="cpu")
+    unpaid = ~labels.paid
+    assert labels.values[unpaid].tolist() == guessed[:64].argmax(1)[unpaid].tolist()
+    tested = next(stage for cell, stage in found.graph.targets.items() if cell.method.final == "labeler")
+    accuracy = store.read(tested.key, Accuracy)
+    assert accuracy.predictions.tolist() == guessed[64:].argmax(1).tolist()
+    assert accuracy.accuracy == 100 * (guessed[64:].argmax(1) == truth[64:]).mean()
+
+
+def test_embeddings_of_the_proxy_network_are_those_of_the_middle(matrix, make, store) -> None:
+    found = matrix(PROXY, changes=SEEN)
+    made = {stage.kind: stage for stage in make(found).stages}
+    network = build("cnn", channels=1, classes=4, resolution=6, generator_seed=0)
+    restore(network, store.read(made["dynamics"].key, Dynamics).weights)
+    shown = middle(Images(np.load(found.data / "toy.npy")[:64], mean=(0.5,), std=(0.25,)))
+    expected = training.embed(network, shown, device="cpu")
+    np.testing.assert_array_equal(store.read(made["embeddings"].key, Embeddings).values, expected)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asks(Labeler):
+    name = "asks"
+
+    def label(self, images, side):
+        assert side in (None, 6)
+        return np.zeros(len(images), int) + (side or 0) // 2
+
+
+def test_a_part_may_ask_for_the_side(matrix, make, offer, store) -> None:
+    offer(Asks)
+    method = Method("m", title="M", labeler=Asks(), scorer=Aum(), selector=Top())
+    for changes, label in ((None, 0), (SEEN, 3)):
+        stages = make(matrix(method, changes=changes)).stages
+        labels = next(stage for stage in stages if stage.kind == "labels")
+        assert set(store.read(labels.key, Labels).values) == {label}
+
+
+def test_a_proxy_on_embeddings_has_no_side(matrix, make) -> None:
+    assert make(matrix(PROXY, changes=SEEN | {"recipe.proxy_backbone": "pixels"})).failures == {}
+
+
+def test_gradients_are_those_of_the_middle() -> None:
+    problem = synthetic_problem()
+    network = build("cnn", channels=3, classes=4, resolution=6, generator_seed=0)
+    index = np.arange(120)
+    found = gradient_norms(network, problem.images, problem.labels, index, 6)
+    expected = gradient_norms(network, middle(problem.images), problem.labels, index)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_crops_of_swav_are_shares_of_what_is_seen_and_its_features_those_of_the_middle() -> None:
+    images = synthetic_problem().images
+    options: dict[str, Any] = {"device": "cpu", "progress": lambda done, total: None}
+    ours = SWAV.embed(
+        images, ("a", "b"), np.random.default_rng(0), "cpu", options["progress"], MemoryCheckpoint(), 6
+    )
+    network = swav_training.train(
+        images, 6, SWAV, rng=np.random.default_rng(0), checkpoint=MemoryCheckpoint(), side=6, **options
+    )
+    np.testing.assert_array_equal(ours, training.embed(network, middle(images), device="cpu"))
+    run = swav_training._Run(images, 6, SWAV, np.random.default_rng(0), 6)
+    assert run.groups(images[:16])[0].shape == (32, 3, 6, 6)
