@@ -29,7 +29,7 @@ from prunebench.parts.sampling import draw_labels
 from prunebench.suites import suite
 from prunebench_plugins.scorers.dual import Dual
 from prunebench_plugins.scorers.dyn_unc import DynUnc
-from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
+from prunebench_plugins.scorers.score_extrapolation.part import ScoreExtrapolation
 
 SCORERS: dict[str, Scorer] = {"dual": Dual(), "dyn_unc": DynUnc()}
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -272,7 +272,7 @@ def test_a_process_of_a_loader_is_told_where_the_images_are(cell, toy, tmp_path)
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_photos_that_are_mapped_or_decoded_anew_go_to_other_processes(tmp_path, monkeypatch, cache):
-    monkeypatch.setattr("prunebench_plugins.datasets.decoding.SMALL", 0)
+    monkeypatch.setattr("prunebench_plugins.datasets.io.decoding.SMALL", 0)
     for place in ("train/a", "train/b", "test/a"):
         write_photos(tmp_path / "photos" / place, 12)
     np.save(tmp_path / "kept.npy", [0, 2, 5])

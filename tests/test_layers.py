@@ -56,7 +56,7 @@ def test_the_core_can_be_surveyed_at_a_glance():
     assert len([path for path in CORE.iterdir() if path.name not in ("__pycache__", "benchmarks")]) <= 16
 
 
-@pytest.mark.parametrize("package", [CORE], ids=["core"])
+@pytest.mark.parametrize("package", [CORE, PLUGINS], ids=["core", "plugins"])
 def test_no_modules_import_one_another_in_a_circle(package):
     """Nor for type hints alone."""
     trees = modules(package)

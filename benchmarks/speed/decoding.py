@@ -41,9 +41,9 @@ from prunebench.errors import PrunebenchError
 from prunebench.nn.augment import augment, normalise
 from prunebench.parts.base import Recipe
 from prunebench.parts.images import Images
-from prunebench_plugins.datasets import decoding
-from prunebench_plugins.datasets.copies import folder_tree
 from prunebench_plugins.datasets.fashion_mnist import FashionMnist
+from prunebench_plugins.datasets.io import decoding
+from prunebench_plugins.datasets.io.copies import folder_tree
 
 WIDTH, HEIGHT, BATCH, CORES = 500, 375, 128, 2
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

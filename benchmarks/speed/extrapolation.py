@@ -31,8 +31,8 @@ from torch.nn import functional
 
 from prunebench.nn.neighbours import nearest
 from prunebench.parts.artefacts import Dynamics
-from prunebench_plugins.scorers import graph
-from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
+from prunebench_plugins.scorers.score_extrapolation import graph
+from prunebench_plugins.scorers.score_extrapolation.part import ScoreExtrapolation
 
 WIDTH, LATENT, CLUSTERS = 512, 16, 100
 EPOCHS, BATCH, LOOK = 35, 128, 1024

@@ -26,8 +26,8 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 import numpy as np
 from tabulate import tabulate
 
-from prunebench_plugins.scorers import zcore_rounds
-from prunebench_plugins.scorers.zcore import Zcore
+from prunebench_plugins.scorers.zcore import loop
+from prunebench_plugins.scorers.zcore.part import Zcore
 
 WIDTH, CLUSTERS = 1280, 100
 PUBLISHED = Zcore()
@@ -45,7 +45,7 @@ def clusters(images: int) -> np.ndarray:
     return embeddings
 
 
-def plain(embeddings: np.ndarray, rounds: zcore_rounds.Rounds) -> np.ndarray:
+def plain(embeddings: np.ndarray, rounds: loop.Rounds) -> np.ndarray:
     """Play rounds one by one, and sort all distances in each."""
     scores = np.zeros(len(embeddings))
     for chosen, point in zip(rounds.dimensions, rounds.points, strict=True):
@@ -62,7 +62,7 @@ def plain(embeddings: np.ndarray, rounds: zcore_rounds.Rounds) -> np.ndarray:
     return scores
 
 
-def plain_draws(space: zcore_rounds.Space, rounds: int) -> zcore_rounds.Rounds:
+def plain_draws(space: loop.Space, rounds: int) -> loop.Rounds:
     """Draw the dimensions and the point of each round by themselves."""
     rng = np.random.default_rng(0)
     dimensions = np.empty((rounds, PUBLISHED.sample_dim), np.int64)
@@ -72,27 +72,27 @@ def plain_draws(space: zcore_rounds.Space, rounds: int) -> zcore_rounds.Rounds:
         sides = (side[chosen] for side in (space.lowest, space.median, space.highest))
         dimensions[turn], points[turn] = chosen, rng.triangular(*sides)
     tickets = np.zeros(rounds, np.int64)  # the plain loop takes the first of equally near images
-    return zcore_rounds.Rounds(dimensions=dimensions, points=points, tickets=tickets)
+    return loop.Rounds(dimensions=dimensions, points=points, tickets=tickets)
 
 
-def ours(space: zcore_rounds.Space, rounds: zcore_rounds.Rounds, threads: int) -> np.ndarray:
+def ours(space: loop.Space, rounds: loop.Rounds, threads: int) -> np.ndarray:
     """Play rounds as the scorer does."""
     neighbours = min(PUBLISHED.neighbours, space.columns.shape[1] - 1)
-    gained = zcore_rounds.on_cpu(space.columns, rounds, neighbours, PUBLISHED.exponent, threads)
+    gained = loop.on_cpu(space.columns, rounds, neighbours, PUBLISHED.exponent, threads)
     return gained[space.places]
 
 
-def surveyed(embeddings: np.ndarray) -> zcore_rounds.Space:
+def surveyed(embeddings: np.ndarray) -> loop.Space:
     """Store the embeddings as the scorer does."""
-    return zcore_rounds.survey(embeddings, PUBLISHED.sample_dim, np.random.default_rng(0))
+    return loop.survey(embeddings, PUBLISHED.sample_dim, np.random.default_rng(0))
 
 
-def own_draws(space: zcore_rounds.Space, rounds: int) -> zcore_rounds.Rounds:
+def own_draws(space: loop.Space, rounds: int) -> loop.Rounds:
     """Draw as the scorer does, all rounds at once."""
-    return zcore_rounds.draw(space, rounds, PUBLISHED.sample_dim, np.random.default_rng(0))
+    return loop.draw(space, rounds, PUBLISHED.sample_dim, np.random.default_rng(0))
 
 
-def floor(space: zcore_rounds.Space, dimensions: np.ndarray) -> None:
+def floor(space: loop.Space, dimensions: np.ndarray) -> None:
     """Read the two columns of every round twice: a dot product does nothing but read."""
     for first, second in dimensions:
         for _ in range(2):
@@ -111,7 +111,7 @@ def compare(images: int, rounds: int, turns: int, threads: int) -> list[list[str
     embeddings = clusters(images)
     cpu, _ = timed(lambda: surveyed(embeddings))
     space = surveyed(embeddings)
-    draws, block = own_draws(space, rounds), zcore_rounds.BLOCK
+    draws, block = own_draws(space, rounds), loop.BLOCK
     compiling, _ = timed(lambda: ours(space, own_draws(space, 1), 1))
     off = np.abs(plain(embeddings, draws) - ours(space, draws, threads)).max()
     once = f"by column {cpu:.2f} CPU s, compiling {compiling:.2f} CPU s"

@@ -7,13 +7,13 @@ from typing import Any
 
 from prunebench.parts.base import Labeler, Method, Scorer, Selector
 from prunebench.parts.hookspecs import hookimpl
-from prunebench_plugins.labelers.fixmatch import FixMatch
+from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.labelers.labelled_only import LabelledOnly
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.labelers.probe import Probe
 from prunebench_plugins.labelers.propagate import Propagate
-from prunebench_plugins.labelers.temi import Temi
+from prunebench_plugins.labelers.temi.part import Temi
 from prunebench_plugins.labelers.withheld import Withheld
 from prunebench_plugins.labelers.zeroshot import Zeroshot
 from prunebench_plugins.scorers.aum import Aum
@@ -26,9 +26,9 @@ from prunebench_plugins.scorers.forgetting import Forgetting
 from prunebench_plugins.scorers.grand import Grand
 from prunebench_plugins.scorers.moderate import Moderate
 from prunebench_plugins.scorers.prototypicality import Prototypicality
-from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
+from prunebench_plugins.scorers.score_extrapolation.part import ScoreExtrapolation
 from prunebench_plugins.scorers.tdds import Tdds
-from prunebench_plugins.scorers.zcore import Zcore
+from prunebench_plugins.scorers.zcore.part import Zcore
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.cutoff import Cutoff
 from prunebench_plugins.selectors.d2 import D2

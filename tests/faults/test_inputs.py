@@ -23,8 +23,8 @@ from prunebench.parts.artefacts import Scores
 from prunebench.parts.registry import Registry
 from prunebench.results.rows import read
 from prunebench_plugins.columns import read_array, read_csv
-from prunebench_plugins.datasets.archives import download, unpack
-from prunebench_plugins.datasets.pickles import unpickle
+from prunebench_plugins.datasets.io.archives import download, unpack
+from prunebench_plugins.datasets.io.pickles import unpickle
 from prunebench_plugins.selectors.random import Random
 from tests.faults.toys import add, put
 from tests.photo_folders import write_labels, write_photos

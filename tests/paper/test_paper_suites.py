@@ -12,7 +12,7 @@ from prunebench.parts.sampling import draw_labels
 from prunebench.pipeline.stages import Graph
 from prunebench.suites import suite
 from prunebench.suites.suite import Filters
-from prunebench_plugins.datasets.long_tailed import long_tail
+from prunebench_plugins.datasets.views.long_tailed import long_tail
 
 SUITES = sorted({*published.SUITES.values(), "label_budget"})
 UNPRINTED = {

@@ -14,7 +14,7 @@ from prunebench.photos import prune as pruning
 from prunebench.pipeline.stages import dataset_key
 from prunebench.pipeline.store import Store
 from prunebench.system.files import write_new
-from prunebench_plugins.datasets import decoding
+from prunebench_plugins.datasets.io import decoding
 from tests.photo_folders import listing, write_labels, write_photos
 
 

@@ -11,8 +11,8 @@ from prunebench.parts import registry
 from prunebench.pipeline import making
 from prunebench.pipeline.stages import dataset_key
 from prunebench.results.rows import read
-from prunebench_plugins.datasets import decoding
 from prunebench_plugins.datasets.folder import Folder
+from prunebench_plugins.datasets.io import decoding
 
 FEW = "--methods random --ratios 50 --seeds 1 --recipe tiny --set recipe.epochs=1 --workers 0"
 

@@ -18,7 +18,7 @@ from prunebench.photos.estimate import free, preview
 from prunebench.photos.prune import BUY, DROP, KEPT
 from prunebench.pipeline import jobs, making
 from prunebench.pipeline.stages import Graph
-from prunebench_plugins.datasets import decoding
+from prunebench_plugins.datasets.io import decoding
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.labelers.probe import Probe
 from prunebench_plugins.scorers.aum import Aum

@@ -6,12 +6,12 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.base import Part
 from prunebench.parts.registry import load
 from prunebench_plugins.backbones.efficientnet import EfficientnetLite0
-from prunebench_plugins.backbones.swav import Swav
-from prunebench_plugins.labelers.fixmatch import FixMatch
+from prunebench_plugins.backbones.swav.part import Swav
+from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.labelled_only import LabelledOnly
-from prunebench_plugins.labelers.temi import Temi
+from prunebench_plugins.labelers.temi.part import Temi
 from prunebench_plugins.scorers.grand import Grand
-from prunebench_plugins.scorers.zcore import Zcore
+from prunebench_plugins.scorers.zcore.part import Zcore
 
 FIXMATCH = FixMatch(network="cnn", iterations=10, batch=8, mu=2, ema_warmup=True, bn_momentum=0.1)
 BRIEF = {

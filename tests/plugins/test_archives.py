@@ -21,8 +21,8 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.system import leases
-from prunebench_plugins.datasets import archives
-from prunebench_plugins.datasets.archives import Archive, download, unpack
+from prunebench_plugins.datasets.io import archives
+from prunebench_plugins.datasets.io.archives import Archive, download, unpack
 
 PHOTOS = Archive(name="photos.tar.gz", folder="photos", members=6, size=2**16)
 FILES = {"photos/cat/1.jpg": b"one", "photos/cat/2.jpg": b"two", "photos/list.txt": b""}
@@ -237,7 +237,7 @@ def test_an_interruption_leaves_nothing(data, monkeypatch):
 KILLED = """
 import os, sys
 from pathlib import Path
-from prunebench_plugins.datasets import archives
+from prunebench_plugins.datasets.io import archives
 
 def full(source, target, size):
     target.write(source.read())

@@ -21,8 +21,8 @@ from prunebench.parts.seeds import stream
 from prunebench.pipeline.stages import dataset_key
 from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.cifar import Cifar10, Cifar100
-from prunebench_plugins.datasets.corrupted import CORRUPTIONS, corruption_of
-from prunebench_plugins.datasets.pickles import PickledArray, unpickle
+from prunebench_plugins.datasets.io.pickles import PickledArray, unpickle
+from prunebench_plugins.datasets.views.corrupted import CORRUPTIONS, corruption_of
 
 VIEWS = {d.name: d for d in register_datasets() if not isinstance(d, type)}
 TEN = Cifar10(train_per_class=2, test_per_class=1, verify=False)

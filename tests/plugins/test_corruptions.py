@@ -8,9 +8,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from prunebench.errors import PrunebenchError
-from prunebench_plugins.datasets import corruptions
-from prunebench_plugins.datasets.corrupted import CORRUPTIONS, Corrupted, corruption_of
 from prunebench_plugins.datasets.digits import Digits
+from prunebench_plugins.datasets.views import corruptions
+from prunebench_plugins.datasets.views.corrupted import CORRUPTIONS, Corrupted, corruption_of
 
 
 def pictures(n, channels, side):

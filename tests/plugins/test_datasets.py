@@ -18,15 +18,15 @@ from prunebench.parts.base import Dataset
 from prunebench.pipeline import stages
 from prunebench.pipeline.stages import _content_hash, dataset_key
 from prunebench_plugins.datasets import fashion_mnist, register_datasets
-from prunebench_plugins.datasets.corrupted import Corrupted
-from prunebench_plugins.datasets.decoding import Undecoded
 from prunebench_plugins.datasets.digits import Digits
 from prunebench_plugins.datasets.fashion_mnist import FILES, FashionMnist
 from prunebench_plugins.datasets.folder import Folder
-from prunebench_plugins.datasets.idx import read_idx
-from prunebench_plugins.datasets.long_tailed import LongTailed, long_tail
-from prunebench_plugins.datasets.reduced import Reduced, average_blocks
-from prunebench_plugins.datasets.reordered import Reordered
+from prunebench_plugins.datasets.io.decoding import Undecoded
+from prunebench_plugins.datasets.io.idx import read_idx
+from prunebench_plugins.datasets.views.corrupted import Corrupted
+from prunebench_plugins.datasets.views.long_tailed import LongTailed, long_tail
+from prunebench_plugins.datasets.views.reduced import Reduced, average_blocks
+from prunebench_plugins.datasets.views.reordered import Reordered
 
 ABSENT = Path("/nowhere")
 VALUES = {d.name: d for d in register_datasets() if isinstance(d, Dataset)}

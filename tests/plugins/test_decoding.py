@@ -24,9 +24,9 @@ from PIL import GifImagePlugin, Image, ImageFile, ImageOps, PngImagePlugin
 
 from prunebench.errors import PrunebenchError
 from prunebench.system import leases
-from prunebench_plugins.datasets import blocks, decoders, decoding, pixel_cache, squares
-from prunebench_plugins.datasets.copies import Tree, zip_tree
-from prunebench_plugins.datasets.decoding import Undecoded, check_apart, decoded
+from prunebench_plugins.datasets.io import blocks, decoders, decoding, pixel_cache, squares
+from prunebench_plugins.datasets.io.copies import Tree, zip_tree
+from prunebench_plugins.datasets.io.decoding import Undecoded, check_apart, decoded
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(256, size=(20, 30, 3), dtype=np.uint8)
@@ -526,8 +526,8 @@ def test_what_a_crash_may_leave_is_not_trusted(album, harm) -> None:
 SCRIPT = """
 import os, signal, sys, time
 from pathlib import Path
-from prunebench_plugins.datasets import blocks, decoding, pixel_cache
-from prunebench_plugins.datasets.copies import Tree
+from prunebench_plugins.datasets.io import blocks, decoding, pixel_cache
+from prunebench_plugins.datasets.io.copies import Tree
 
 place, data, log, stop = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 decoding.SMALL, blocks.TOGETHER, blocks.THREADS, pixel_cache.LOST = 0, 2, 1, 1

@@ -9,9 +9,9 @@ import torch
 from prunebench import Images, PrunebenchError
 from prunebench.nn import networks, training
 from prunebench.parts.conformance import MemoryCheckpoint, conform
-from prunebench_plugins.labelers import semi_supervised
-from prunebench_plugins.labelers.fixmatch import FixMatch
-from prunebench_plugins.labelers.semi_supervised import FixedThreshold
+from prunebench_plugins.labelers.fixmatch import loop
+from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold
+from prunebench_plugins.labelers.fixmatch.part import FixMatch
 
 FAST = {
     "network": "cnn",
@@ -124,7 +124,7 @@ def test_two_runs_are_equal() -> None:
 
 
 def test_a_resumed_training_equals_an_undisturbed_one(monkeypatch) -> None:
-    monkeypatch.setattr(semi_supervised, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     checkpoint = MemoryCheckpoint()
 
     def stop(done: int, total: int) -> None:

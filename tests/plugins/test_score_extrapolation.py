@@ -23,10 +23,10 @@ from prunebench.parts.seeds import torch_generator
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.labelers.withheld import Withheld
 from prunebench_plugins.methods import register_methods
-from prunebench_plugins.scorers import graph, published_training
 from prunebench_plugins.scorers.dual import Dual
 from prunebench_plugins.scorers.dyn_unc import DynUnc
-from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
+from prunebench_plugins.scorers.score_extrapolation import graph, loop
+from prunebench_plugins.scorers.score_extrapolation.part import ScoreExtrapolation
 from prunebench_plugins.selectors.top import Top
 
 CLASSES = ("a", "b", "c")
@@ -463,7 +463,7 @@ def published_inputs(images=48, recipe=None):
 
 def test_the_published_settings_reach_the_training():
     recipe = Recipe(network="cnn", epochs=60, iterations=9, batch=128, warmup=0.2, crop=1, side=6)
-    assert published_training.published(recipe, PUBLISHED) == Recipe(
+    assert loop.published(recipe, PUBLISHED) == Recipe(
         **{"network": "cnn", "epochs": 50, "iterations": None, "batch": 256, "shrink_batch": True},
         **{"optimizer": "adam", "lr": 1e-3, "final_lr": 1e-3, "warmup": 0.0, "weight_decay": 0.0},
         **{"statistics_epochs": 1, "crop": 1, "side": 6},
@@ -477,7 +477,7 @@ def test_the_network_is_trained_as_by_the_published_loop():
     """
     given = published_inputs()
     part = replace(PUBLISHED, training_epochs=4, training_lr=0.01)
-    dynamics, embeddings = published_training.record(settings=part, **given)
+    dynamics, embeddings = loop.record(settings=part, **given)
     assert dynamics.index.tolist() == list(range(0, 48, 3))
     seed = int(np.random.default_rng(0).integers(2**63))
     network = networks.build("cnn", channels=1, classes=2, resolution=8, generator_seed=seed)
@@ -501,8 +501,8 @@ def test_embeddings_are_of_augmented_images():
     recipe = Recipe(network="cnn", epochs=1, crop=2)
     given = published_inputs(recipe=recipe)
     part = replace(PUBLISHED, training_epochs=1)
-    _dynamics, shifted = published_training.record(settings=part, **given)
-    _dynamics, plain = published_training.record(settings=part, **published_inputs())
+    _dynamics, shifted = loop.record(settings=part, **given)
+    _dynamics, plain = loop.record(settings=part, **published_inputs())
     assert shifted.shape == plain.shape and not np.allclose(shifted, plain)
 
 

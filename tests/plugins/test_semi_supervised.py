@@ -17,9 +17,8 @@ from prunebench.errors import DivergedError
 from prunebench.nn import networks, randaugment
 from prunebench.nn.augment import normalise
 from prunebench.parts.conformance import MemoryCheckpoint
-from prunebench_plugins.labelers import semi_supervised
-from prunebench_plugins.labelers.fixmatch import FixMatch
-from prunebench_plugins.labelers.semi_supervised import (
+from prunebench_plugins.labelers.fixmatch import loop
+from prunebench_plugins.labelers.fixmatch.loop import (
     FixedThreshold,
     average_decay,
     consistency,
@@ -28,6 +27,7 @@ from prunebench_plugins.labelers.semi_supervised import (
     learning_rate,
     shuffled,
 )
+from prunebench_plugins.labelers.fixmatch.part import FixMatch
 
 LN2 = math.log(2)
 PAID = 10  # of 70 images, one in seven
@@ -46,11 +46,11 @@ def bought(n: int = 70) -> np.ndarray:
 
 def begun(
     images: Images | None = None, known: np.ndarray | None = None, rule: Any = None, **changes: Any
-) -> semi_supervised._Run:
+) -> loop._Run:
     settings = FixMatch(**TINY | changes)
     rule = rule or FixedThreshold(settings.threshold)
     known = bought() if known is None else known
-    return semi_supervised._Run(images or noise(), known, 3, settings, rule, np.random.default_rng(0))
+    return loop._Run(images or noise(), known, 3, settings, rule, np.random.default_rng(0))
 
 
 def train(rule: Any = None, *, known: np.ndarray | None = None, **changes: Any) -> networks.Network:
@@ -60,7 +60,7 @@ def train(rule: Any = None, *, known: np.ndarray | None = None, **changes: Any) 
     rule = rule or FixedThreshold(settings.threshold)
     known = bought() if known is None else known
     rng = np.random.default_rng(0)
-    return semi_supervised.train(noise(), known, 3, settings, rule, rng=rng, device="cpu", **options)
+    return loop.train(noise(), known, 3, settings, rule, rng=rng, device="cpu", **options)
 
 
 def seeded() -> torch.Generator:
@@ -246,7 +246,7 @@ def test_gradients_do_not_add_up_over_steps(monkeypatch: pytest.MonkeyPatch) -> 
     run.network = nn.ParameterList([loss])  # type: ignore[assignment]
     monkeypatch.setattr(run, "loss", lambda place: 3 * loss)
     monkeypatch.setattr(run, "descend", lambda rate: sizes.append(loss.grad.item()))
-    monkeypatch.setattr(semi_supervised, "follow", lambda *given: None)
+    monkeypatch.setattr(loop, "follow", lambda *given: None)
     for _ in range(3):
         run.advance()
     assert sizes == [3, 3, 3]
@@ -448,18 +448,18 @@ def test_views_of_a_part_are_mirrored_too(only_cutout: None) -> None:
     assert set(views.diff().flatten().tolist()) == {1, -1}
 
 
-def part(images: Images, **changes: Any) -> semi_supervised._Run:
+def part(images: Images, **changes: Any) -> loop._Run:
     """Begin a training that sees 32 pixels of images."""
     settings = FixMatch(**TINY | changes)
     known, rng = bought(len(images)), np.random.default_rng(0)
-    return semi_supervised._Run(images, known, 3, settings, FixedThreshold(0.6), rng, 32)
+    return loop._Run(images, known, 3, settings, FixedThreshold(0.6), rng, 32)
 
 
 def test_all_of_an_image_is_what_no_side_means() -> None:
     images, options = noise(), {"device": "cpu", "progress": lambda done, total: None}
     settings = FixMatch(**TINY)
     ours, theirs = (
-        semi_supervised.train(
+        loop.train(
             *(images, bought(), 3, settings, FixedThreshold(0.6)),
             **{"rng": np.random.default_rng(0), "checkpoint": MemoryCheckpoint(), "side": side} | options,
         )
@@ -471,11 +471,11 @@ def test_all_of_an_image_is_what_no_side_means() -> None:
 
 @pytest.mark.parametrize("weight_u", [1.0, 0.0])
 def test_a_training_on_a_part_resumes_as_if_undisturbed(weight_u: float, monkeypatch) -> None:
-    monkeypatch.setattr(semi_supervised, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     settings = FixMatch(**TINY | {"weight_u": weight_u})
 
     def trained(checkpoint: MemoryCheckpoint, progress: Any) -> networks.Network:
-        return semi_supervised.train(
+        return loop.train(
             *(noise(side=12), bought(), 3, settings, FixedThreshold(0.6)),
             rng=np.random.default_rng(0),
             device="cpu",
@@ -498,7 +498,7 @@ def test_a_training_on_a_part_resumes_as_if_undisturbed(weight_u: float, monkeyp
 
 def test_more_than_there_is_cannot_be_seen() -> None:
     with pytest.raises(PrunebenchError) as error:
-        semi_supervised.train(
+        loop.train(
             *(noise(), bought(), 3, FixMatch(**TINY), FixedThreshold(0.6)),
             rng=np.random.default_rng(0),
             device="cpu",
@@ -520,7 +520,7 @@ def test_views_are_normalised() -> None:
 # BatchNorm
 
 
-def statistics(run: semi_supervised._Run) -> tuple[torch.Tensor, torch.Tensor, int]:
+def statistics(run: loop._Run) -> tuple[torch.Tensor, torch.Tensor, int]:
     norm = next(layer for layer in run.network.modules() if isinstance(layer, nn.BatchNorm2d))
     assert norm.running_mean is not None and norm.num_batches_tracked is not None
     return norm.running_mean, next(run.network.parameters()).detach(), int(norm.num_batches_tracked)
@@ -581,7 +581,7 @@ def killed_after(steps: int, checkpoint: MemoryCheckpoint, rule: Any, **changes:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(semi_supervised, "CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
         train(rule, checkpoint=checkpoint, progress=progress, **changes)
 
 
@@ -622,7 +622,7 @@ def test_checkpoints_wait_for_their_time_and_none_is_taken_after_the_last_step(
     monkeypatch.setattr(checkpoint, "save", lambda state: steps.append(state["step"]))
     train(checkpoint=checkpoint)
     assert steps == []
-    monkeypatch.setattr(semi_supervised, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     train(checkpoint=checkpoint)
     assert steps == list(range(1, 12))
 

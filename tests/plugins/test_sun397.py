@@ -163,7 +163,7 @@ def test_the_partitions_have_different_keys(tmp_path, store, published, lists):
 
 
 def test_files_that_are_no_jpeg_are_read_and_told_of(tmp_path, published, lists):
-    from prunebench_plugins.datasets.decoding import decoded
+    from prunebench_plugins.datasets.io.decoding import decoded
 
     write(tmp_path / "SUN397", published)
     write(tmp_path, lists)

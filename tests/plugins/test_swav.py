@@ -19,9 +19,9 @@ from prunebench.nn import networks, training
 from prunebench.nn.neighbours import nearest
 from prunebench.parts.conformance import MemoryCheckpoint, conform
 from prunebench.parts.identity import construct
-from prunebench_plugins.backbones import swav_training
-from prunebench_plugins.backbones.swav import Swav
-from prunebench_plugins.backbones.swav_training import larc, learning_rates, sinkhorn, swapped_loss
+from prunebench_plugins.backbones.swav import loop
+from prunebench_plugins.backbones.swav.loop import larc, learning_rates, sinkhorn, swapped_loss
+from prunebench_plugins.backbones.swav.part import Swav
 from prunebench_plugins.datasets.digits import Digits
 
 TINY: dict[str, Any] = {
@@ -53,9 +53,9 @@ def embed(images: Images | None = None, *, device: str = "cpu", seed: int = 0, *
     return part.embed(images or noise(), ("a", "b"), rng, device=device, **options)
 
 
-def begun(**changes: Any) -> swav_training._Run:
+def begun(**changes: Any) -> loop._Run:
     settings = Swav(**(TINY | changes))
-    return swav_training._Run(noise(), settings.prototypes or 6, settings, np.random.default_rng(0))
+    return loop._Run(noise(), settings.prototypes or 6, settings, np.random.default_rng(0))
 
 
 def cosines(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -312,7 +312,7 @@ def test_embeddings_are_the_features_of_the_network_not_the_projections() -> Non
 def test_the_network_comes_back_ready_to_use() -> None:
     options: dict[str, Any] = {"progress": lambda done, total: None, "checkpoint": MemoryCheckpoint()}
     rng = np.random.default_rng(0)
-    network = swav_training.train(noise(), 6, Swav(**TINY), rng=rng, device="cpu", **options)
+    network = loop.train(noise(), 6, Swav(**TINY), rng=rng, device="cpu", **options)
     assert not network.training
 
 
@@ -329,7 +329,7 @@ def test_other_seeds_differ_and_global_random_state_does_not_matter() -> None:
 
 @pytest.mark.parametrize("stop_at", [1, 4, 6, 11])
 def test_a_resumed_training_equals_an_undisturbed_one(stop_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swav_training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     checkpoint, steps = MemoryCheckpoint(), []
 
     def stop(done: int, total: int) -> None:
@@ -347,14 +347,14 @@ def test_a_resumed_training_equals_an_undisturbed_one(stop_at: int, monkeypatch:
 
 def test_colour_images_and_three_prototypes_per_class() -> None:
     widths: list[int] = []
-    original = swav_training.train
+    original = loop.train
 
     def spy(images: Images, prototypes: int, *rest: Any, **options: Any) -> networks.Network:
         widths.append(prototypes)
         return original(images, prototypes, *rest, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(swav_training, "train", spy)
+        patch.setattr(loop, "train", spy)
         assert np.isfinite(embed(noise(20, channels=3), prototypes=None)).all()
     assert widths == [6], "of two classes"
 
@@ -390,9 +390,9 @@ def test_a_loss_that_is_not_finite_stops_at_its_step() -> None:
 def test_the_step_of_the_loss_is_named_on_a_cpu_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """After four steps of warm-up to 6, the sixth has 3 (1 + cos(pi / 8))."""
     run = begun()
-    loss = swav_training.swapped_loss
+    loss = loop.swapped_loss
     monkeypatch.setattr(
-        swav_training, "swapped_loss", lambda *given: loss(*given) * (math.nan if run.step == 5 else 1)
+        loop, "swapped_loss", lambda *given: loss(*given) * (math.nan if run.step == 5 else 1)
     )
     for _ in range(5):
         run.advance()
@@ -430,12 +430,13 @@ def test_images_of_two_channels_are_refused() -> None:
 
 
 def test_importing_the_part_loads_no_heavy_library() -> None:
-    code = "import prunebench_plugins.backbones.swav, sys; assert not {'torch', 'sklearn'} & set(sys.modules)"
+    part = "prunebench_plugins.backbones.swav.part"
+    code = f"import {part}, sys; assert not {{'torch', 'sklearn'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_training_does_not_wait_for_the_compiler_to_load() -> None:
-    code = "import prunebench_plugins.backbones.swav_training, sys; assert 'torch._dynamo' not in sys.modules"
+    code = "import prunebench_plugins.backbones.swav.loop, sys; assert 'torch._dynamo' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

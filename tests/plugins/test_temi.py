@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 from prunebench.errors import DivergedError, PrunebenchError
 from prunebench.nn.neighbours import kmeans
 from prunebench.parts.conformance import MemoryCheckpoint, conform
-from prunebench_plugins.labelers import temi_heads
-from prunebench_plugins.labelers.temi import Temi
+from prunebench_plugins.labelers.temi import loop
+from prunebench_plugins.labelers.temi.part import Temi
 
 SMALL = {"heads": 4, "hidden": 64, "bottleneck": 32, "batch": 256, "warmup_epochs": 5}
 FAST = {"lr": 3e-3, "momentum": 0.98}  # for hundreds of steps rather than thousands
@@ -43,7 +43,7 @@ def matched(clusters, truth):
 def a_run(n=40, classes=3, **fields):
     settings = Temi(**{"heads": 2, "hidden": 5, "bottleneck": 4, "neighbours": 3, "batch": 20} | fields)
     embeddings = np.random.default_rng(0).normal(size=(n, 6))
-    return temi_heads._Run(embeddings, classes, settings, np.random.default_rng(0), "cpu")
+    return loop._Run(embeddings, classes, settings, np.random.default_rng(0), "cpu")
 
 
 # The loss
@@ -62,16 +62,16 @@ def test_loss_equals_its_definition_in_plain_loops():
             for s, t in ((b, a), (a, b)):
                 ratio = sum((p[h, s, k] * q[h, t, k]) ** beta / prior[h, k] for k in range(classes))
                 expected[h] += weight * -ratio.log() / (2 * images)
-    torch.testing.assert_close(temi_heads.loss(p.log(), q.log(), prior, beta), expected)
+    torch.testing.assert_close(loop.loss(p.log(), q.log(), prior, beta), expected)
 
 
 def test_loss_of_one_image_by_hand():
     """Two views, sure of the same of two clusters, which are 1/4 and 3/4 of all."""
     sure = torch.tensor([[[1.0, 0], [1, 0]]]).log()
-    (loss,) = temi_heads.loss(sure, sure, torch.tensor([[0.25, 0.75]]), 0.6)
+    (loss,) = loop.loss(sure, sure, torch.tensor([[0.25, 0.75]]), 0.6)
     assert loss.item() == pytest.approx(-math.log(4))
     unsure = torch.full((1, 2, 2), 0.5).log()
-    (loss,) = temi_heads.loss(unsure, unsure, torch.tensor([[0.5, 0.5]]), 1.0)
+    (loss,) = loop.loss(unsure, unsure, torch.tensor([[0.5, 0.5]]), 1.0)
     assert loss.item() == pytest.approx(0), "both clusters are as likely as chance has it"
 
 
@@ -79,16 +79,16 @@ def test_heads_share_the_weight_of_an_image_and_nothing_else():
     generator = torch.Generator().manual_seed(0)
     p, q = (torch.randn(3, 8, 5, generator=generator).log_softmax(2) for _ in "pq")
     prior = torch.full((3, 5), 0.2)
-    losses = temi_heads.loss(p, q, prior, 0.6)
-    other_student = temi_heads.loss(torch.cat((p[:2], p[:1])), q, prior, 0.6)
-    other_teacher = temi_heads.loss(p, torch.cat((q[:2], q[:1])), prior, 0.6)
+    losses = loop.loss(p, q, prior, 0.6)
+    other_student = loop.loss(torch.cat((p[:2], p[:1])), q, prior, 0.6)
+    other_teacher = loop.loss(p, torch.cat((q[:2], q[:1])), prior, 0.6)
     assert other_student[:2].tolist() == losses[:2].tolist()
     assert (other_teacher[:2] != losses[:2]).all()
 
 
 def test_loss_of_a_vanishing_probability_has_a_gradient():
     student = torch.tensor([[[0.0, -200.0], [-200.0, 0.0]]], requires_grad=True)
-    losses = temi_heads.loss(student, torch.zeros(1, 2, 2), torch.full((1, 2), 0.5), 0.6)
+    losses = loop.loss(student, torch.zeros(1, 2, 2), torch.full((1, 2), 0.5), 0.6)
     (gradient,) = torch.autograd.grad(losses.sum(), student)
     assert gradient.isfinite().all() and losses.isfinite().all()
 
@@ -96,9 +96,9 @@ def test_loss_of_a_vanishing_probability_has_a_gradient():
 def test_stacked_heads_are_the_heads():
     run = a_run()
     x = run.inputs[:7]
-    both = temi_heads.logits(run.student, x)
+    both = loop.logits(run.student, x)
     for head in (0, 1):
-        alone = {name: tensor[0] for name, tensor in temi_heads.one_head(run.student, head, 5).items()}
+        alone = {name: tensor[0] for name, tensor in loop.one_head(run.student, head, 5).items()}
         first = run.student["first"][:, 5 * head : 5 * head + 5]
         hidden = torch.nn.functional.gelu(x @ first)
         features = torch.nn.functional.normalize(hidden @ alone["second"] + alone["second_bias"])
@@ -124,14 +124,14 @@ def test_heads_begin_small_with_unit_gain_and_the_teacher_as_the_student():
 
 def views_of(run, monkeypatch):
     """Return what will be the embeddings that the teacher is shown, step by step."""
-    seen, plain = [], temi_heads.logits
+    seen, plain = [], loop.logits
 
     def spy(heads, x):
         if heads is run.teacher:
             seen.append(x)
         return plain(heads, x)
 
-    monkeypatch.setattr(temi_heads, "logits", spy)
+    monkeypatch.setattr(loop, "logits", spy)
     return seen
 
 
@@ -142,7 +142,7 @@ def rows(embeddings, views):
 
 def test_an_image_is_never_its_own_neighbour_not_even_among_equals():
     embeddings = np.repeat(np.random.default_rng(0).normal(size=(10, 6)), 4, axis=0)
-    near = temi_heads._Run(embeddings, 3, Temi(neighbours=3), np.random.default_rng(0), "cpu").near
+    near = loop._Run(embeddings, 3, Temi(neighbours=3), np.random.default_rng(0), "cpu").near
     own = torch.arange(40)[:, None]
     assert not (near == own).any()
     assert (near // 4 == own // 4).all(), "the three others of the same four"
@@ -151,7 +151,7 @@ def test_an_image_is_never_its_own_neighbour_not_even_among_equals():
 def test_neighbours_are_found_by_cosine():
     """At any distance: the even images point one way, the odd ones another."""
     embeddings = np.array([[10.0**place, 0] if place % 2 == 0 else [0, 10.0**place] for place in range(8)])
-    near = temi_heads._Run(embeddings, 2, Temi(neighbours=3), np.random.default_rng(0), "cpu").near
+    near = loop._Run(embeddings, 2, Temi(neighbours=3), np.random.default_rng(0), "cpu").near
     assert (near % 2 == torch.arange(8)[:, None] % 2).all()
 
 
@@ -179,7 +179,7 @@ def test_an_epoch_shows_whole_batches_of_different_images(monkeypatch):
 
 def test_the_rate_rises_to_its_share_of_the_batch_and_stays(monkeypatch):
     run, rates = a_run(warmup_epochs=2, lr=0.256), []
-    monkeypatch.setattr(temi_heads, "adamw", lambda *given, lr, **options: rates.append(lr))
+    monkeypatch.setattr(loop, "adamw", lambda *given, lr, **options: rates.append(lr))
     gradients = {"first": torch.zeros_like(run.student["first"])}
     for step in range(6):
         run.descend(gradients, step)
@@ -221,10 +221,10 @@ def test_a_step_descends_the_mean_loss_of_the_heads(monkeypatch):
     run.advance(torch.arange(20), 0)
 
     leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in run.student.items()}
-    p = (temi_heads.logits(leaves, seen[0]) / 0.2).log_softmax(2)
-    q = (temi_heads.logits(teacher, seen[0]) / 0.2).log_softmax(2)
+    p = (loop.logits(leaves, seen[0]) / 0.2).log_softmax(2)
+    q = (loop.logits(teacher, seen[0]) / 0.2).log_softmax(2)
     prior = 0.9 / 3 + 0.1 * q.exp().mean(1)
-    losses = temi_heads.loss(p, q, prior, 0.6)
+    losses = loop.loss(p, q, prior, 0.6)
     torch.testing.assert_close(run.losses, losses.detach())
     expected = torch.autograd.grad(losses.sum() / 3, list(leaves.values()))
     torch.testing.assert_close(given[0], dict(zip(leaves, expected, strict=True)))
@@ -232,8 +232,8 @@ def test_a_step_descends_the_mean_loss_of_the_heads(monkeypatch):
 
 def test_the_prior_is_updated_before_it_is_used(monkeypatch):
     run, seen = a_run(), []
-    plain = temi_heads.loss
-    monkeypatch.setattr(temi_heads, "loss", lambda *given: seen.append(given) or plain(*given))
+    plain = loop.loss
+    monkeypatch.setattr(loop, "loss", lambda *given: seen.append(given) or plain(*given))
     run.advance(torch.arange(20), 0)
     _student, teacher, prior, _beta = seen[0]
     torch.testing.assert_close(prior, 0.9 / 3 + 0.1 * teacher.exp().mean(1))
@@ -289,7 +289,7 @@ def test_a_batch_is_no_larger_than_the_images():
 
 def test_the_head_of_least_loss_names_the_clusters():
     run = a_run()
-    by_head = temi_heads.logits(run.teacher, run.inputs).argmax(2)
+    by_head = loop.logits(run.teacher, run.inputs).argmax(2)
     for head, losses in ((0, [1.0, 2.0]), (1, [2.0, 1.0])):
         run.losses = torch.tensor(losses)
         assert run.labels()[0].tolist() == by_head[head].tolist()
@@ -297,8 +297,8 @@ def test_the_head_of_least_loss_names_the_clusters():
 
 def test_the_loss_of_a_head_is_its_mean_over_the_steps_of_the_latest_epoch(monkeypatch):
     run, losses = a_run(warmup_epochs=0), []
-    plain = temi_heads.loss
-    monkeypatch.setattr(temi_heads, "loss", lambda *given: losses.append(plain(*given)) or losses[-1])
+    plain = loop.loss
+    monkeypatch.setattr(loop, "loss", lambda *given: losses.append(plain(*given)) or losses[-1])
     for _ in range(3):
         run.train_epoch()
     assert len(losses) == 6
@@ -319,9 +319,9 @@ def test_clusters_are_those_of_the_teacher_not_of_the_student():
 
 def test_a_confidence_is_the_probability_of_the_cluster(monkeypatch):
     run = a_run(temperature=0.2)
-    monkeypatch.setattr(temi_heads, "LABEL_BATCH", 7)
+    monkeypatch.setattr(loop, "LABEL_BATCH", 7)
     clusters, confidences = run.labels()
-    outputs = temi_heads.logits(run.teacher, run.inputs)[int(run.losses.argmin())].numpy()
+    outputs = loop.logits(run.teacher, run.inputs)[int(run.losses.argmin())].numpy()
     powers = np.exp(outputs / 0.2)
     probability = powers / powers.sum(axis=1, keepdims=True)
     assert clusters.tolist() == outputs.argmax(axis=1).tolist()
@@ -351,7 +351,7 @@ def test_at_least_as_good_as_kmeans_on_digits():
 
 
 def test_a_resumed_training_equals_an_undisturbed_one(monkeypatch):
-    monkeypatch.setattr(temi_heads, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     embeddings, _truth = blobs(200)
     part = Temi(**SMALL | {"batch": 64}, **FAST, epochs=6)
     whole = cluster(part, embeddings)
@@ -372,14 +372,14 @@ def test_a_resumed_training_equals_an_undisturbed_one(monkeypatch):
 def test_standardised_embeddings_may_have_any_scale():
     embeddings, _truth = blobs(100)
     part = Temi(**SMALL, **FAST, epochs=3, standardise=True)
-    inputs = temi_heads._Run(100 + 50 * embeddings, 10, part, np.random.default_rng(0), "cpu").inputs
+    inputs = loop._Run(100 + 50 * embeddings, 10, part, np.random.default_rng(0), "cpu").inputs
     torch.testing.assert_close(inputs.mean(0), torch.zeros(32), atol=1e-4, rtol=0)
     torch.testing.assert_close(inputs.std(0, correction=0), torch.ones(32))
 
 
 def test_embeddings_are_taken_as_they_are_unless_told_otherwise():
     embeddings, _truth = blobs(100)
-    run = temi_heads._Run(100 + 50 * embeddings, 10, Temi(**SMALL), np.random.default_rng(0), "cpu")
+    run = loop._Run(100 + 50 * embeddings, 10, Temi(**SMALL), np.random.default_rng(0), "cpu")
     np.testing.assert_array_equal(run.inputs, 100 + 50 * embeddings)
 
 

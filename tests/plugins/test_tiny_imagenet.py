@@ -14,10 +14,11 @@ from PIL import Image, ImageFile
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.pipeline.stages import dataset_key
 from prunebench.pipeline.store import Store
-from prunebench_plugins.datasets import corrupted, register_datasets
+from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.class_names import TINY_IMAGENET
-from prunebench_plugins.datasets.corrupted import Corrupted, corruption_of
 from prunebench_plugins.datasets.tiny_imagenet import TinyImageNet
+from prunebench_plugins.datasets.views import corrupted
+from prunebench_plugins.datasets.views.corrupted import Corrupted, corruption_of
 
 VALUES = {d.name: d for d in register_datasets() if not isinstance(d, type)}
 WNIDS = list(TINY_IMAGENET)

@@ -11,9 +11,9 @@ from scipy import stats
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.conformance import MemoryCheckpoint, conform
-from prunebench_plugins.scorers import zcore_rounds
-from prunebench_plugins.scorers.zcore import Zcore
-from prunebench_plugins.scorers.zcore_rounds import Rounds
+from prunebench_plugins.scorers.zcore import loop
+from prunebench_plugins.scorers.zcore.loop import Rounds
+from prunebench_plugins.scorers.zcore.part import Zcore
 
 FOUR = np.array([[0, 0], [1, 0], [0, 2], [4, 4]], np.float32)
 
@@ -24,11 +24,11 @@ def score(part, embeddings, *, seed=0, progress=lambda done, total: None, checkp
 
 
 def compiled(embeddings, rounds, *settings, **options):
-    return zcore_rounds.on_cpu(np.ascontiguousarray(embeddings.T), rounds, *settings, **options)
+    return loop.on_cpu(np.ascontiguousarray(embeddings.T), rounds, *settings, **options)
 
 
 def batched(embeddings, rounds, *settings):
-    return zcore_rounds.batched(torch.from_numpy(np.ascontiguousarray(embeddings.T)), rounds, *settings)
+    return loop.batched(torch.from_numpy(np.ascontiguousarray(embeddings.T)), rounds, *settings)
 
 
 both = pytest.mark.parametrize("play", [compiled, batched])
@@ -62,8 +62,8 @@ def naive(embeddings, rounds, neighbours, exponent):
 
 
 def drawn(embeddings, rounds, sample_dim=2):
-    space = zcore_rounds.survey(embeddings, sample_dim, np.random.default_rng(0))
-    return zcore_rounds.draw(space, rounds, sample_dim, np.random.default_rng(5))
+    space = loop.survey(embeddings, sample_dim, np.random.default_rng(0))
+    return loop.draw(space, rounds, sample_dim, np.random.default_rng(5))
 
 
 def normal(n, d, levels=None):
@@ -198,7 +198,7 @@ def test_batches_change_nothing(monkeypatch):
     embeddings = normal(50, 6)
     draws = drawn(embeddings, 100)
     whole = batched(embeddings, draws, 30, 4.0)
-    monkeypatch.setattr(zcore_rounds, "DEVICE_BYTES", 32 * 50 * 7)
+    monkeypatch.setattr(loop, "DEVICE_BYTES", 32 * 50 * 7)
     np.testing.assert_allclose(batched(embeddings, draws, 30, 4.0), whole, atol=1e-12)
 
 
@@ -207,7 +207,7 @@ def test_a_gpu_plays_the_same_rounds():
     embeddings = normal(2000, 6, 20)
     draws = drawn(embeddings, 500)
     columns = torch.from_numpy(np.ascontiguousarray(embeddings.T)).to("cuda")
-    scores = zcore_rounds.batched(columns, draws, 100, 4.0)
+    scores = loop.batched(columns, draws, 100, 4.0)
     np.testing.assert_allclose(scores, compiled(embeddings, draws, 100, 4.0), atol=1e-9)
 
 
@@ -249,10 +249,10 @@ def test_a_dimension_whose_median_is_its_lowest_value_can_be_drawn_from():
 
 
 def test_every_block_of_rounds_has_a_stream_of_its_own(monkeypatch):
-    monkeypatch.setattr(zcore_rounds, "BLOCK", 50)
+    monkeypatch.setattr(loop, "BLOCK", 50)
     blocks = []
-    draw = zcore_rounds.draw
-    monkeypatch.setattr(zcore_rounds, "draw", lambda *args: blocks.append(draw(*args)) or blocks[-1])
+    draw = loop.draw
+    monkeypatch.setattr(loop, "draw", lambda *args: blocks.append(draw(*args)) or blocks[-1])
     score(Zcore(rounds=120), normal(40, 6))
     assert [len(block) for block in blocks] == [50, 50, 20]
     assert len(np.unique(np.concatenate([block.points for block in blocks]))) == 240
@@ -265,8 +265,8 @@ def test_scores_are_the_sums_of_the_rounds_scaled():
     embeddings = normal(80, 6)
     rng = np.random.default_rng(3)
     seed = int(rng.integers(2**63))
-    space = zcore_rounds.survey(embeddings, 2, np.random.default_rng(seed))
-    draws = zcore_rounds.draw(space, 700, 2, np.random.default_rng([seed, 0]))
+    space = loop.survey(embeddings, 2, np.random.default_rng(seed))
+    draws = loop.draw(space, 700, 2, np.random.default_rng([seed, 0]))
     for jitter, noise in ((False, 0), (True, rng.random(80))):
         sums = naive(space.columns.T, draws, 25, 3.0)[space.places] + noise
         part = Zcore(rounds=700, neighbours=25, exponent=3.0, jitter=jitter)
@@ -298,8 +298,8 @@ def test_equal_seeds_score_equally():
 
 @pytest.mark.parametrize("stop_at", [64, 192, 256])
 def test_a_resumed_computation_equals_an_undisturbed_one(stop_at, monkeypatch):
-    monkeypatch.setattr(zcore_rounds, "BLOCK", 64)
-    monkeypatch.setattr(zcore_rounds, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "BLOCK", 64)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     part, embeddings, checkpoint = Zcore(rounds=300, neighbours=20), normal(50, 6), MemoryCheckpoint()
 
     def stop(done, total):
@@ -320,7 +320,7 @@ def test_a_resumed_computation_equals_an_undisturbed_one(stop_at, monkeypatch):
 
 
 def test_what_is_complete_is_not_saved(monkeypatch):
-    monkeypatch.setattr(zcore_rounds, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     checkpoint = MemoryCheckpoint()
     score(Zcore(rounds=10), normal(20, 4), checkpoint=checkpoint)
     assert checkpoint.load() is None
@@ -344,7 +344,7 @@ def test_too_few_images_to_compare_score_zero(images):
 
 
 def test_equal_scores_are_all_zero(monkeypatch):
-    monkeypatch.setattr(zcore_rounds, "play", lambda embeddings, *_, **__: np.full(len(embeddings), -2.0))
+    monkeypatch.setattr(loop, "play", lambda embeddings, *_, **__: np.full(len(embeddings), -2.0))
     assert score(Zcore(jitter=False), normal(5, 3)).tolist() == [0] * 5
 
 
@@ -404,5 +404,7 @@ def test_the_defaults_are_the_published_ones():
 
 
 def test_nothing_is_compiled_before_it_is_needed():
-    code = "import sys, prunebench_plugins.scorers.zcore; assert not {'numba', 'torch'} & set(sys.modules)"
+    code = (
+        "import sys, prunebench_plugins.scorers.zcore.part; assert not {'numba', 'torch'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -15,7 +15,7 @@ from prunebench.parts.identity import identity
 from prunebench.parts.registry import load
 from prunebench.runs.label_report import details, histogram, judged, overview
 from prunebench_plugins.backbones.resnets import Resnet18Imagenet
-from prunebench_plugins.labelers.fixmatch import FixMatch
+from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.labelled_only import LabelledOnly
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.scorers.aum import Aum

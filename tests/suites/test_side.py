@@ -15,12 +15,12 @@ from prunebench.parts.artefacts import Accuracy, Dynamics, Embeddings, Labels
 from prunebench.parts.base import Labeler, Method
 from prunebench.parts.conformance import MemoryCheckpoint, synthetic_problem
 from prunebench.parts.images import Images
-from prunebench_plugins.backbones import swav_training
-from prunebench_plugins.backbones.swav import Swav
-from prunebench_plugins.labelers.fixmatch import FixMatch
+from prunebench_plugins.backbones.swav import loop
+from prunebench_plugins.backbones.swav.part import Swav
+from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.labelers.labelled_only import LabelledOnly
-from prunebench_plugins.labelers.temi import Temi
+from prunebench_plugins.labelers.temi.part import Temi
 from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.scorers.grand import Grand, gradient_norms
 from prunebench_plugins.scorers.moderate import Moderate
@@ -155,9 +155,9 @@ def test_crops_of_swav_are_shares_of_what_is_seen_and_its_features_those_of_the_
     ours = SWAV.embed(
         images, ("a", "b"), np.random.default_rng(0), "cpu", options["progress"], MemoryCheckpoint(), 6
     )
-    network = swav_training.train(
+    network = loop.train(
         images, 6, SWAV, rng=np.random.default_rng(0), checkpoint=MemoryCheckpoint(), side=6, **options
     )
     np.testing.assert_array_equal(ours, training.embed(network, middle(images), device="cpu"))
-    run = swav_training._Run(images, 6, SWAV, np.random.default_rng(0), 6)
+    run = loop._Run(images, 6, SWAV, np.random.default_rng(0), 6)
     assert run.groups(images[:16])[0].shape == (32, 3, 6, 6)

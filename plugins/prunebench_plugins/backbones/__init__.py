@@ -9,7 +9,7 @@ from prunebench_plugins.backbones.dino import Dinov2Vitb14, DinoVitb16, DinoVits
 from prunebench_plugins.backbones.efficientnet import EfficientnetLite0
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.backbones.resnets import Resnet18Imagenet, SwavRn50
-from prunebench_plugins.backbones.swav import Swav
+from prunebench_plugins.backbones.swav.part import Swav
 
 
 @hookimpl

@@ -7,18 +7,18 @@ from prunebench.parts.hookspecs import hookimpl
 from prunebench_plugins.datasets.caltech101 import Caltech101
 from prunebench_plugins.datasets.cifar import Cifar10, Cifar100
 from prunebench_plugins.datasets.cifar10_jpeg import Cifar10Jpeg
-from prunebench_plugins.datasets.corrupted import Corrupted
 from prunebench_plugins.datasets.digits import Digits
 from prunebench_plugins.datasets.fashion_mnist import FashionMnist
 from prunebench_plugins.datasets.folder import Folder
 from prunebench_plugins.datasets.food101 import Food101
 from prunebench_plugins.datasets.imagenet1k import ImageNet1k
-from prunebench_plugins.datasets.long_tailed import LongTailed
 from prunebench_plugins.datasets.photos import Photos
-from prunebench_plugins.datasets.reduced import Reduced
-from prunebench_plugins.datasets.reordered import Reordered
 from prunebench_plugins.datasets.sun397 import Sun397
 from prunebench_plugins.datasets.tiny_imagenet import TinyImageNet
+from prunebench_plugins.datasets.views.corrupted import Corrupted
+from prunebench_plugins.datasets.views.long_tailed import LongTailed
+from prunebench_plugins.datasets.views.reduced import Reduced
+from prunebench_plugins.datasets.views.reordered import Reordered
 
 
 @hookimpl

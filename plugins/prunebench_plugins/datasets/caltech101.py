@@ -12,10 +12,10 @@ import numpy as np
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.photos.folder import is_clutter
-from prunebench_plugins.datasets.archives import Archive
-from prunebench_plugins.datasets.copies import Tree, check_spread, folder_tree
+from prunebench_plugins.datasets.io.archives import Archive
+from prunebench_plugins.datasets.io.copies import Tree, check_spread, folder_tree
+from prunebench_plugins.datasets.io.photo_dataset import PhotoDataset, Split
 from prunebench_plugins.datasets.photo_classes import CALTECH101
-from prunebench_plugins.datasets.photo_dataset import PhotoDataset, Split
 
 HOME = "https://data.caltech.edu/records/mzrjq-6wc02"
 FOLDER = "101_ObjectCategories"

@@ -13,8 +13,8 @@ from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Dataset
 from prunebench_plugins.datasets.class_names import CIFAR10, CIFAR100
-from prunebench_plugins.datasets.copies import check_digest, check_sizes, read_tar
-from prunebench_plugins.datasets.pickles import PickledArray, text, unpickle
+from prunebench_plugins.datasets.io.copies import check_digest, check_sizes, read_tar
+from prunebench_plugins.datasets.io.pickles import PickledArray, text, unpickle
 
 PIXELS = 3 * 32 * 32
 HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"

@@ -12,8 +12,8 @@ from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Dataset
 from prunebench_plugins.datasets.class_names import CIFAR10
-from prunebench_plugins.datasets.copies import Tree, check_sizes, folder_tree, tar_tree
-from prunebench_plugins.datasets.jpegs import decoded_as_published
+from prunebench_plugins.datasets.io.copies import Tree, check_sizes, folder_tree, tar_tree
+from prunebench_plugins.datasets.io.jpegs import decoded_as_published
 
 SIDE = 32
 FOLDERS = ("cifar10_jpeg", "CIFAR-10-images", "CIFAR-10-images-master")

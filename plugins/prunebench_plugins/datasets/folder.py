@@ -12,10 +12,10 @@ import numpy as np
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.photos.folder import is_clutter, is_photo
-from prunebench_plugins.datasets.copies import Tree
-from prunebench_plugins.datasets.decoding import Decoded, check_apart, decoded
-from prunebench_plugins.datasets.square_photos import SquarePhotos
-from prunebench_plugins.datasets.squares import FORMATS
+from prunebench_plugins.datasets.io.copies import Tree
+from prunebench_plugins.datasets.io.decoding import Decoded, check_apart, decoded
+from prunebench_plugins.datasets.io.square_photos import SquarePhotos
+from prunebench_plugins.datasets.io.squares import FORMATS
 
 SUFFIXES = frozenset(FORMATS)
 

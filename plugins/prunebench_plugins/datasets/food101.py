@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.errors import PrunebenchError
-from prunebench_plugins.datasets.archives import Archive
-from prunebench_plugins.datasets.copies import check_sizes, check_there, folder_tree, text_lines
+from prunebench_plugins.datasets.io.archives import Archive
+from prunebench_plugins.datasets.io.copies import check_sizes, check_there, folder_tree, text_lines
+from prunebench_plugins.datasets.io.photo_dataset import PhotoDataset, Split
 from prunebench_plugins.datasets.photo_classes import FOOD101
-from prunebench_plugins.datasets.photo_dataset import PhotoDataset, Split
 
 HOME = "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz"
 LISTS = {"train": "meta/train.txt", "test": "meta/test.txt"}

@@ -14,9 +14,9 @@ import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.system import tables
-from prunebench_plugins.datasets.copies import check_sizes, check_spread, folder_tree, read_tar
 from prunebench_plugins.datasets.imagenet_classes import IMAGENET
-from prunebench_plugins.datasets.photo_dataset import PhotoDataset, Split
+from prunebench_plugins.datasets.io.copies import check_sizes, check_spread, folder_tree, read_tar
+from prunebench_plugins.datasets.io.photo_dataset import PhotoDataset, Split
 
 FOLDERS = {"train": "train", "test": "val"}  # those of the images in test/ were never published
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"

@@ -16,9 +16,9 @@ from prunebench.parts.base import require
 from prunebench.parts.images import Images
 from prunebench.parts.sampling import share
 from prunebench.photos.folder import class_names, labels_of, read_labels, scan
-from prunebench_plugins.datasets.copies import Tree
-from prunebench_plugins.datasets.decoding import Decoded, decoded
-from prunebench_plugins.datasets.square_photos import SquarePhotos
+from prunebench_plugins.datasets.io.copies import Tree
+from prunebench_plugins.datasets.io.decoding import Decoded, decoded
+from prunebench_plugins.datasets.io.square_photos import SquarePhotos
 
 # What a proxy sees are embeddings, so that an epoch takes seconds; a CNN of 24,000 parameters is tested.
 # EfficientNet-Lite0 comes inside a Python package; it sees more at 128 pixels than at the 64 that are stored.

@@ -11,8 +11,9 @@ import numpy as np
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import require
-from prunebench_plugins.datasets.archives import Archive
-from prunebench_plugins.datasets.copies import (
+from prunebench_plugins.datasets.draws import draw_stratified
+from prunebench_plugins.datasets.io.archives import Archive
+from prunebench_plugins.datasets.io.copies import (
     Tree,
     check_digest,
     check_spread,
@@ -20,9 +21,8 @@ from prunebench_plugins.datasets.copies import (
     folder_tree,
     text_lines,
 )
-from prunebench_plugins.datasets.draws import draw_stratified
+from prunebench_plugins.datasets.io.photo_dataset import PhotoDataset, Split
 from prunebench_plugins.datasets.photo_classes import SUN397
-from prunebench_plugins.datasets.photo_dataset import PhotoDataset, Split
 
 # Each with its SHA256 in tensorflow-datasets 1.3 to 4.9.
 LISTS = {

@@ -11,8 +11,8 @@ from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Dataset
 from prunebench_plugins.datasets.class_names import TINY_IMAGENET
-from prunebench_plugins.datasets.copies import Tree, check_sizes, folder_tree, text_lines, zip_tree
-from prunebench_plugins.datasets.jpegs import decoded_as_published
+from prunebench_plugins.datasets.io.copies import Tree, check_sizes, folder_tree, text_lines, zip_tree
+from prunebench_plugins.datasets.io.jpegs import decoded_as_published
 
 HOME = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 FOLDERS = {"train": "train", "test": "val"}  # those of the images in test/ have no labels

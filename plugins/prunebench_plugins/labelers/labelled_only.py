@@ -11,7 +11,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array, Labels
 from prunebench.parts.base import Checkpoint, Labeler, Progress
 from prunebench.parts.images import Images
-from prunebench_plugins.labelers.fixmatch import FixMatch
+from prunebench_plugins.labelers.fixmatch.part import FixMatch
 
 
 @dataclass(frozen=True, kw_only=True)

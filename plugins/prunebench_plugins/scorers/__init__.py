@@ -15,9 +15,9 @@ from prunebench_plugins.scorers.forgetting import Forgetting
 from prunebench_plugins.scorers.grand import Grand
 from prunebench_plugins.scorers.moderate import Moderate
 from prunebench_plugins.scorers.prototypicality import Prototypicality
-from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
+from prunebench_plugins.scorers.score_extrapolation.part import ScoreExtrapolation
 from prunebench_plugins.scorers.tdds import Tdds
-from prunebench_plugins.scorers.zcore import Zcore
+from prunebench_plugins.scorers.zcore.part import Zcore
 
 
 @hookimpl

@@ -1,25 +1,15 @@
-"""SwAV: an encoder trained from scratch, without labels, on the very images that are to be pruned."""
+"""The fields of SwAV, which its training reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-import numpy as np
-
-from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Backbone, Checkpoint, Progress, require
-from prunebench.parts.images import Images
+from prunebench.parts.base import Backbone, require
 
 
 @dataclass(frozen=True, kw_only=True)
-class Swav(Backbone):
-    """The pooled features of a network that learned to tell one crop's cluster from another crop.
-
-    Source: Caron et al. 2020, "Unsupervised Learning of Visual Features by Contrasting Cluster
-    Assignments", the self-encoder of ELFS and SemiPrune (appendix A.2). Trained on the target images
-    only: `pretraining` is None. The defaults are those of its published adaptation to CIFAR; the
-    documentation has those for large images.
+class SwavSettings(Backbone):
+    """How SwAV trains.
 
     crops: groups (how many, side, least area, largest area); side as a share of what the recipe's
     networks see, areas as shares of the image. Clusters are assigned to the first two crops of the
@@ -33,7 +23,6 @@ class Swav(Backbone):
     `trust` is that of LARC, which scales it for each layer. freeze_steps: so long the prototypes rest.
     """
 
-    name: ClassVar[str] = "swav"
     network: str = "resnet50_cifar"
     crops: tuple[tuple[int, float, float, float], ...] = ((2, 1.0, 0.08, 1.0),)
     flip: bool = True
@@ -79,34 +68,3 @@ class Swav(Backbone):
         )
         known = self.precision in ("fp32", "bf16")
         require(known, "swav.precision", self.precision, "'fp32' or 'bf16'")
-
-    def embed(
-        self,
-        images: Images,
-        classes: tuple[str, ...],
-        rng: np.random.Generator,
-        device: str,
-        progress: Progress,
-        checkpoint: Checkpoint,
-        side: int | None = None,
-    ) -> Array:
-        """Return the trained network's features in eval mode, not its projections: float32 [n, d].
-
-        `classes` is only counted. Raise PrunebenchError for what cannot be trained, such as bf16 on a
-        CPU; DivergedError for a loss that is not finite.
-        """
-        from prunebench.nn import training
-        from prunebench_plugins.backbones import swav_training
-
-        prototypes = self.prototypes or 3 * len(classes)
-        network = swav_training.train(
-            images,
-            prototypes,
-            self,
-            rng=rng,
-            device=device,
-            progress=progress,
-            checkpoint=checkpoint,
-            side=side,
-        )
-        return training.embed(network, images, device=device, side=side)

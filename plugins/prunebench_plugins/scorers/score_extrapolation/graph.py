@@ -23,7 +23,7 @@ from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Progress
 from prunebench.parts.sampling import share
 from prunebench.parts.seeds import torch_generator
-from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
+from prunebench_plugins.scorers.score_extrapolation.settings import ScoreExtrapolationSettings
 
 with warnings.catch_warnings():
     # On import it compiles a pooling layer, of no concern here, in a way that torch calls outdated.
@@ -191,7 +191,7 @@ class Lessons:
     x: Tensor
     nodes: Array
     wanted: Tensor
-    settings: ScoreExtrapolation
+    settings: ScoreExtrapolationSettings
 
     @property
     def depth(self) -> int:
@@ -236,7 +236,7 @@ def learn(
     weights: Array,
     seeds: Array,
     scores: Array,
-    settings: ScoreExtrapolation,
+    settings: ScoreExtrapolationSettings,
     *,
     rng: np.random.Generator,
     device: str,

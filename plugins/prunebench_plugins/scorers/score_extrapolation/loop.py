@@ -15,12 +15,12 @@ from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.base import Recipe
 from prunebench.parts.images import Images
 from prunebench.parts.seeds import torch_generator
-from prunebench_plugins.scorers.score_extrapolation import ScoreExtrapolation
+from prunebench_plugins.scorers.score_extrapolation.settings import ScoreExtrapolationSettings
 
 BATCH = 512  # images per look at the trained network
 
 
-def published(recipe: Recipe, settings: ScoreExtrapolation) -> Recipe:
+def published(recipe: Recipe, settings: ScoreExtrapolationSettings) -> Recipe:
     """Return the recipe with the published optimizer, rate, batch and length; network and crops stay.
 
     No warm-up and no weight decay: the published configuration has one that is not passed on. That code
@@ -45,7 +45,7 @@ def record(
     images: Images,
     labels: Array,
     classes: tuple[str, ...],
-    settings: ScoreExtrapolation,
+    settings: ScoreExtrapolationSettings,
     *,
     recipe: Recipe,
     rng: np.random.Generator,

@@ -26,7 +26,7 @@ from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress, require
 from prunebench.parts.images import Images
 from prunebench.parts.seeds import torch_generator
-from prunebench_plugins.backbones.swav import Swav
+from prunebench_plugins.backbones.swav.settings import SwavSettings
 
 Tensor = torch.Tensor
 ASSIGNED = 2  # crops of an image that are assigned to clusters: the first ones
@@ -36,7 +36,7 @@ LARC_EPS = 1e-8
 def train(
     images: Images,
     prototypes: int,
-    settings: Swav,
+    settings: SwavSettings,
     *,
     rng: np.random.Generator,
     device: str,
@@ -70,7 +70,7 @@ class Model(nn.Module):
     The head of the network is the first layer of the projection. Weights depend on `seed` alone.
     """
 
-    def __init__(self, network: Network, settings: Swav, prototypes: int, seed: int) -> None:
+    def __init__(self, network: Network, settings: SwavSettings, prototypes: int, seed: int) -> None:
         super().__init__()
         self.network = network
         with torch.random.fork_rng(devices=[]):
@@ -132,7 +132,7 @@ def larc(parameters: list[Tensor], gradients: list[Tensor], trust: float, weight
     torch._foreach_mul_(gradients, list(scale.unbind()))
 
 
-def learning_rates(settings: Swav, per_epoch: int) -> Array:
+def learning_rates(settings: SwavSettings, per_epoch: int) -> Array:
     """Return the learning rate of each step: float64 [epochs * per_epoch]."""
     rising = settings.warmup_epochs * per_epoch
     falling = (settings.epochs - settings.warmup_epochs) * per_epoch
@@ -148,7 +148,7 @@ class _Run:
         self,
         images: Images,
         prototypes: int,
-        settings: Swav,
+        settings: SwavSettings,
         rng: np.random.Generator,
         side: int | None = None,
     ) -> None:
@@ -274,7 +274,7 @@ class _Run:
             momentum.copy_(torch.tensor(state[f"momentum/{place}"]))
 
 
-def crop_groups(settings: Swav, resolution: int) -> list[Crops]:
+def crop_groups(settings: SwavSettings, resolution: int) -> list[Crops]:
     """Return the groups of crops for networks that see `resolution` pixels."""
     return [
         Crops(
@@ -290,7 +290,7 @@ def crop_groups(settings: Swav, resolution: int) -> list[Crops]:
     ]
 
 
-def _check(images: Images, settings: Swav, device: str) -> None:
+def _check(images: Images, settings: SwavSettings, device: str) -> None:
     """Raise PrunebenchError unless this can be trained."""
     require(images.channels in (1, 3), "swav: channels of the images", images.channels, "1 or 3")
     require(len(images) > 1, "swav: the number of images", len(images), "2 or more")

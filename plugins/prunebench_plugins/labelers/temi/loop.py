@@ -21,7 +21,7 @@ from prunebench.nn.training import CHECKPOINT_SECONDS
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.seeds import torch_generator
-from prunebench_plugins.labelers.temi import Temi
+from prunebench_plugins.labelers.temi.settings import TemiSettings
 
 Tensor = torch.Tensor
 Heads = dict[str, Tensor]
@@ -35,7 +35,7 @@ LAST = ("direction", "gain")
 def cluster(
     embeddings: Array,
     classes: int,
-    settings: Temi,
+    settings: TemiSettings,
     *,
     rng: np.random.Generator,
     device: str,
@@ -56,7 +56,9 @@ def cluster(
     return run.labels()
 
 
-def make_heads(inputs: int, classes: int, settings: Temi, generator: torch.Generator, device: str) -> Heads:
+def make_heads(
+    inputs: int, classes: int, settings: TemiSettings, generator: torch.Generator, device: str
+) -> Heads:
     """Draw the stacked parameters of the heads: weights [inputs, heads * hidden] first, then [heads, ...]."""
     heads, hidden, bottleneck = settings.heads, settings.hidden, settings.bottleneck
 
@@ -102,7 +104,7 @@ class _Run:
     """A training under way: all that its next epoch depends on."""
 
     def __init__(
-        self, embeddings: Array, classes: int, settings: Temi, rng: np.random.Generator, device: str
+        self, embeddings: Array, classes: int, settings: TemiSettings, rng: np.random.Generator, device: str
     ) -> None:
         self.settings, self.device = settings, device
         near, _distances = nearest(embeddings, settings.neighbours, device=device)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prunebench.parts.artefacts import Array
-from prunebench_plugins.datasets.decoders import ROOM
+from prunebench_plugins.datasets.io.decoders import ROOM
 
 if TYPE_CHECKING:
     from PIL.Image import Image

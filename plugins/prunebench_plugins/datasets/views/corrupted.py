@@ -11,7 +11,7 @@ import numpy as np
 
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import View, require
-from prunebench_plugins.datasets import corruptions
+from prunebench_plugins.datasets.views import corruptions
 
 CORRUPTIONS = ("clean", "motion_blur", "fog", "low_resolution", "rectangle", "noise")
 PERCENT = 6  # of the training images, for each of the five

@@ -28,7 +28,7 @@ from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.images import Images
 from prunebench.parts.seeds import torch_generator
-from prunebench_plugins.labelers.fixmatch import FixMatch
+from prunebench_plugins.labelers.fixmatch.settings import FixMatchSettings
 
 Tensor = torch.Tensor
 STRONG_AREA = (0.08, 1.0)  # shares of the image that a strong view of part of it may show
@@ -56,7 +56,7 @@ def train(
     images: Images,
     known: Array,
     classes: int,
-    settings: FixMatch,
+    settings: FixMatchSettings,
     rule: FixedThreshold,
     *,
     rng: np.random.Generator,
@@ -136,7 +136,7 @@ class _Run:
         images: Images,
         known: Array,
         classes: int,
-        settings: FixMatch,
+        settings: FixMatchSettings,
         rule: FixedThreshold,
         rng: np.random.Generator,
         side: int | None = None,
@@ -298,7 +298,7 @@ class _Run:
         return {"network": self.network, "average": self.average, "rule": self.rule}
 
 
-def _check(images: Images, known: Array, settings: FixMatch, device: str, side: int | None) -> None:
+def _check(images: Images, known: Array, settings: FixMatchSettings, device: str, side: int | None) -> None:
     """Raise PrunebenchError unless this can be trained."""
     name, paid = settings.name, int((known >= 0).sum())
     if side is not None and side > images.resolution:

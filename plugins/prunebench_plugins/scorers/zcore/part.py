@@ -8,11 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Backbones, Checkpoint, Progress, Scorer, require
+from prunebench.parts.base import Checkpoint, Progress
+from prunebench_plugins.scorers.zcore.settings import ZcoreSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Zcore(Scorer):
+class Zcore(ZcoreSettings):
     """Coverage minus redundancy, summed over many random subspaces of the embeddings.
 
     In each of `rounds` rounds a point is drawn in `sample_dim` dimensions of the embeddings. The image
@@ -24,17 +25,6 @@ class Zcore(Scorer):
 
     name: ClassVar[str] = "zcore"
     version: ClassVar[int] = 2
-    backbone: Backbones = ("clip_vitl14", "resnet18_imagenet")
-    rounds: int = 1_000_000
-    sample_dim: int = 2
-    neighbours: int = 1000
-    exponent: float = 4.0
-    jitter: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("rounds", "sample_dim", "neighbours"):
-            require(getattr(self, name) > 0, f"zcore.{name}", getattr(self, name), "above 0")
-        require(self.exponent >= 0, "zcore.exponent", self.exponent, "0 or more")
 
     def score(
         self,
@@ -49,12 +39,12 @@ class Zcore(Scorer):
         A single image scores 0. Raise PrunebenchError where fewer than `sample_dim` dimensions vary, and
         for embeddings that are not finite.
         """
-        from prunebench_plugins.scorers import zcore_rounds
+        from prunebench_plugins.scorers.zcore import loop
 
         seed = int(rng.integers(2**63))
         sums = rng.random(len(embeddings)) if self.jitter else np.zeros(len(embeddings))
         if len(embeddings) > 1:
-            sums += zcore_rounds.play(
+            sums += loop.play(
                 embeddings, self, seed=seed, device=device, progress=progress, checkpoint=checkpoint
             )
         sums -= sums.min(initial=np.inf)

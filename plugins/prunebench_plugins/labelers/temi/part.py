@@ -8,11 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.parts.artefacts import Array, Labels
-from prunebench.parts.base import Backbones, Checkpoint, Labeler, Progress, require
+from prunebench.parts.base import Checkpoint, Progress
+from prunebench_plugins.labelers.temi.settings import TemiSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Temi(Labeler):
+class Temi(TemiSettings):
     """One cluster per class, found by heads that must agree on an image and on its neighbours.
 
     Source: Adaloglou et al. 2023, "Exploring the Limits of Deep Image Clustering using Pretrained
@@ -23,35 +24,9 @@ class Temi(Labeler):
     `beta` is the exponent of the loss. AdamW with `weight_decay`; the learning rate is `lr` per 256
     images, reached after `warmup_epochs`, and constant from there on; the last layer rests for
     `freeze_epochs`. The head with the least mean loss in the last epoch gives the labels.
-
-    standardise: shift and scale each coordinate of the embeddings to mean 0 and variance 1 first.
     """
 
     name: ClassVar[str] = "temi"
-    backbone: Backbones = "dino_vitb16"
-    heads: int = 50
-    neighbours: int = 50
-    hidden: int = 512
-    bottleneck: int = 256
-    epochs: int = 200
-    warmup_epochs: int = 20
-    freeze_epochs: int = 1
-    batch: int = 1024
-    lr: float = 1e-4
-    weight_decay: float = 1e-4
-    momentum: float = 0.996
-    temperature: float = 0.1
-    beta: float = 0.6
-    standardise: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.annotation == 0, "temi.annotation", self.annotation, "0: clustering reads no label")
-        for name in ("heads", "neighbours", "hidden", "bottleneck", "epochs", "batch"):
-            require(getattr(self, name) > 0, f"temi.{name}", getattr(self, name), "above 0")
-        for name in ("lr", "temperature", "beta"):
-            require(getattr(self, name) > 0, f"temi.{name}", getattr(self, name), "above 0")
-        require(0 <= self.momentum <= 1, "temi.momentum", self.momentum, "in 0..1")
 
     def label(
         self,
@@ -67,9 +42,9 @@ class Temi(Labeler):
         Raise PrunebenchError where there are not more images than `neighbours`, DivergedError for a
         loss that is not finite.
         """
-        from prunebench_plugins.labelers import temi_heads
+        from prunebench_plugins.labelers.temi import loop
 
-        clusters, confidences = temi_heads.cluster(
+        clusters, confidences = loop.cluster(
             embeddings, len(classes), self, rng=rng, device=device, progress=progress, checkpoint=checkpoint
         )
         paid = np.zeros(len(embeddings), bool)

@@ -13,9 +13,9 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import require
 from prunebench.photos.folder import some
-from prunebench_plugins.datasets.blocks import Found, blocks
-from prunebench_plugins.datasets.copies import Tree
-from prunebench_plugins.datasets.pixel_cache import Work
+from prunebench_plugins.datasets.io.blocks import Found, blocks
+from prunebench_plugins.datasets.io.copies import Tree
+from prunebench_plugins.datasets.io.pixel_cache import Work
 
 SMALL = 64 * 2**20  # bytes of files, and of pixels, below which photos are decoded into memory
 SHOWN = 5  # of the bad files

@@ -23,7 +23,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.nn.training import CHECKPOINT_SECONDS
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress
-from prunebench_plugins.scorers.zcore import Zcore
+from prunebench_plugins.scorers.zcore.settings import ZcoreSettings
 
 Tensor = torch.Tensor
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -71,7 +71,13 @@ class Rounds:
 
 
 def play(
-    embeddings: Array, settings: Zcore, *, seed: int, device: str, progress: Progress, checkpoint: Checkpoint
+    embeddings: Array,
+    settings: ZcoreSettings,
+    *,
+    seed: int,
+    device: str,
+    progress: Progress,
+    checkpoint: Checkpoint,
 ) -> Array:
     """Play all rounds on embeddings [n, d], n >= 2: float64 [n], what each image gained less what it lost.
 

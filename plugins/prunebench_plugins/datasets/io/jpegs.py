@@ -13,7 +13,7 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array
-from prunebench_plugins.datasets.decoders import decoders
+from prunebench_plugins.datasets.io.decoders import decoders
 
 TOGETHER = 250  # images that a thread decodes in one go
 SHOWN = 5  # of the images that are not what they should be

@@ -32,8 +32,8 @@ from prunebench.parts.artefacts import Array
 from prunebench.pipeline.store import sealed, unsealed
 from prunebench.system.files import replace_file, writing
 from prunebench.system.leases import Lease, lease
-from prunebench_plugins.datasets.blocks import Found, bar, blocks
-from prunebench_plugins.datasets.copies import Tree
+from prunebench_plugins.datasets.io.blocks import Found, bar, blocks
+from prunebench_plugins.datasets.io.copies import Tree
 
 VERSION = 1  # bump when the pixels of the same file change
 LOST = 32 * 2**20  # bytes of pixels between two lines of the journal: about what a kill loses

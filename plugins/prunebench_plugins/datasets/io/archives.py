@@ -20,7 +20,7 @@ from typing import IO
 
 from prunebench.errors import PrunebenchError
 from prunebench.system.leases import lease
-from prunebench_plugins.datasets.copies import GZIP, ZIP, check_file, damaged
+from prunebench_plugins.datasets.io.copies import GZIP, ZIP, check_file, damaged
 
 BLOCK = 2**20  # bytes read at a time
 # A zip archive may also be encrypted, or packed in a way that Python does not know: the last two.

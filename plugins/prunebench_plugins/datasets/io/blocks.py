@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from prunebench.parts.artefacts import Array
-from prunebench_plugins.datasets import squares
-from prunebench_plugins.datasets.copies import Tree
-from prunebench_plugins.datasets.decoders import decoders
+from prunebench_plugins.datasets.io import squares
+from prunebench_plugins.datasets.io.copies import Tree
+from prunebench_plugins.datasets.io.decoders import decoders
 
 TOGETHER = 64  # photos that a thread decodes in one go
 THREADS = 16  # at most

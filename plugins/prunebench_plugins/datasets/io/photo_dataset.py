@@ -9,10 +9,10 @@ from typing import ClassVar
 
 from prunebench.errors import DataAbsentError
 from prunebench.parts.artefacts import Array
-from prunebench_plugins.datasets.archives import Archive, download, unpack
-from prunebench_plugins.datasets.copies import Tree
-from prunebench_plugins.datasets.decoding import Decoded, decoded
-from prunebench_plugins.datasets.square_photos import SquarePhotos
+from prunebench_plugins.datasets.io.archives import Archive, download, unpack
+from prunebench_plugins.datasets.io.copies import Tree
+from prunebench_plugins.datasets.io.decoding import Decoded, decoded
+from prunebench_plugins.datasets.io.square_photos import SquarePhotos
 
 
 @dataclass(frozen=True, eq=False)

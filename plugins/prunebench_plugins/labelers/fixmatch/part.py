@@ -8,12 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.parts.artefacts import Array, Labels
-from prunebench.parts.base import Checkpoint, Labeler, Progress, require
+from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.images import Images
+from prunebench_plugins.labelers.fixmatch.settings import FixMatchSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixMatch(Labeler):
+class FixMatch(FixMatchSettings):
     """A network trained from scratch on its paid labels and, where it is sure, on its own guesses.
 
     Source: Sohn et al. 2020, "FixMatch", with the constants of the USB code base (Wang et al. 2022),
@@ -23,47 +24,9 @@ class FixMatch(Labeler):
     with `weight_u` in the loss; at 0, unlabelled images are not looked at. SGD with Nesterov momentum;
     the learning rate falls from `lr` as cos(7/16 pi t). The labels are those of the exponential moving
     average of the weights.
-
-    iterations: steps, instead of `epochs`. include_labelled: the paid images are also among the
-    unlabelled ones. joint: all views of a step pass the network as one batch, hence share the
-    statistics of BatchNorm; without, the weak views pass alone and need no gradient, which is faster.
-    flip: half of the views are mirrored. ema: how much of the moving average stays at a step. ema_warmup:
-    less of it stays at first, min(ema, (1 + t) / (10 + t)) at step t, from 0; without, as in USB, the average
-    holds ema ** t of the initial weights, which is 5 % after 3000 steps of 0.999. bn_momentum: how fast
-    BatchNorm forgets; None = as the network has it. A wide ResNet remembers a thousand steps: too much for
-    a training of a few thousand.
     """
 
     name: ClassVar[str] = "fixmatch"
-    annotation: float = 0.1
-    network: str = "wrn_28_2"
-    epochs: int = 100
-    iterations: int | None = None
-    batch: int = 64
-    mu: int = 7
-    threshold: float = 0.95
-    weight_u: float = 1.0
-    lr: float = 0.03
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    ema: float = 0.999
-    ema_warmup: bool = False
-    bn_momentum: float | None = None
-    precision: str = "fp32"
-    include_labelled: bool = True
-    joint: bool = True
-    flip: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("epochs", "batch", "mu", "lr"):
-            require(getattr(self, name) > 0, f"{self.name}.{name}", getattr(self, name), "above 0")
-        positive = self.iterations is None or self.iterations > 0
-        require(positive, f"{self.name}.iterations", self.iterations, "above 0")
-        for name in ("threshold", "momentum", "ema"):
-            require(0 <= getattr(self, name) <= 1, f"{self.name}.{name}", getattr(self, name), "in 0..1")
-        known = self.precision in ("fp32", "bf16")
-        require(known, f"{self.name}.precision", self.precision, "'fp32' or 'bf16'")
 
     def label(
         self,
@@ -83,7 +46,7 @@ class FixMatch(Labeler):
         for a loss that is not finite.
         """
         from prunebench.nn import networks, training
-        from prunebench_plugins.labelers.semi_supervised import FixedThreshold, train
+        from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold, train
 
         network = train(
             images,

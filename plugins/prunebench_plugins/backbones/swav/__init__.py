@@ -1,0 +1,1 @@
+"""SwAV: the backbone, and its training."""

@@ -1,0 +1,1 @@
+"""Files with images: found as people have them, unpacked, decoded, and kept decoded."""

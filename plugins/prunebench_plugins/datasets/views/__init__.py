@@ -1,0 +1,1 @@
+"""Datasets made from others by changing their training split."""

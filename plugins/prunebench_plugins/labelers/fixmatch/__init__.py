@@ -1,0 +1,1 @@
+"""FixMatch: the labeler, and its training."""

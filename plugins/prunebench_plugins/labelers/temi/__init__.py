@@ -1,0 +1,1 @@
+"""TEMI: the labeler, and the training of its heads."""

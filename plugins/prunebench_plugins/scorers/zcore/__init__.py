@@ -1,0 +1,1 @@
+"""ZCore: the scorer, and its rounds."""
