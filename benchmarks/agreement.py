@@ -26,7 +26,7 @@ from prunebench.parts.base import Scorer
 from prunebench.parts.conformance import MemoryCheckpoint
 from prunebench.parts.images import Images
 from prunebench.parts.sampling import draw_labels
-from prunebench.suites import suite
+from prunebench.suites import recipes
 from prunebench_plugins.scorers.dual import Dual
 from prunebench_plugins.scorers.dyn_unc import DynUnc
 from prunebench_plugins.scorers.score_extrapolation.part import ScoreExtrapolation
@@ -51,7 +51,7 @@ def agreements(name: str, seed: int, scorers: list[str]) -> dict[tuple[str, str]
     array, truth = dataset.load(Path("data"), "train")
     truth = np.asarray(truth, int)
     images = Images(array, mean=dataset.mean, std=dataset.std)
-    recipe, _ = suite.recipe_for("tiny", dataset)
+    recipe, _ = recipes.recipe_for("tiny", dataset)
     index = draw_labels(truth, 0.1, "uniform", seeds.stream("known", seed))
     labels = np.full(len(truth), -1)
     labels[index] = truth[index]

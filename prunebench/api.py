@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Dataset, require
+from prunebench.parts.base import Dataset
 from prunebench.parts.images import Images
 from prunebench.parts.registry import load
 from prunebench.pipeline import making
@@ -28,8 +28,8 @@ from prunebench.runs.export import kept_by, read
 from prunebench.runs.pages import remember
 from prunebench.runs.run import get_ready, run_matrix
 from prunebench.runs.select import Place, choose, choose_one, command, folder
-from prunebench.suites import suite as suites
-from prunebench.suites.suite import Filters
+from prunebench.suites import resolve, schema
+from prunebench.suites.cells import Filters
 from prunebench.system.files import absolute
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def run(
     pages = None if results is None else absolute(results)
     get_ready(matrix, pages)
     making.load_split.cache_clear()  # files may have changed since this process read them
-    if pages is not None and (told := remember(suites.read(str(suite)), pages)):
+    if pages is not None and (told := remember(schema.read(str(suite)), pages)):
         warnings.warn(told, stacklevel=2)
     with redirect_stdout(sys.stderr):
         failures = run_matrix(matrix, learnt(matrix), pages, Engine(workers=workers))
@@ -183,7 +183,7 @@ def _from_file(
     if dataset is None:
         of = f" is of {manifest.dataset}, which is not registered here" if manifest else " names no dataset"
         raise PrunebenchError(f"{path}{of}: say dataset='NAME', or dataset='folder:PATH@PIXELS'")
-    found = load().dataset(suites.dataset_spec(suites.read(str(suite)), dataset))
+    found = load().dataset(resolve.dataset_spec(schema.read(str(suite)), dataset))
     found.fetch(data)
     fingerprint = dataset_key(found, data, store)
     if manifest is not None and manifest.fingerprint != fingerprint:

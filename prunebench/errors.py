@@ -43,3 +43,9 @@ def unknown(kind: str, name: str, known: Iterable[str], see: str) -> PrunebenchE
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known) or 'none'}."
     return PrunebenchError(f"no {kind} named {name!r}. {hint} See: {see}")
+
+
+def require(holds: bool, name: str, value: object, expected: str) -> None:
+    """Raise a one-line error about the field `name` unless its value is as expected."""
+    if not holds:
+        raise PrunebenchError(f"{name} is {value!r}, expected {expected}")

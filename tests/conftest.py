@@ -27,7 +27,8 @@ from prunebench.pipeline.executors.local import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
 from prunebench.results.rows import Result
-from prunebench.suites import suite
+from prunebench.suites import resolve, schema
+from prunebench.suites.cells import Filters
 
 # The environment
 
@@ -164,9 +165,9 @@ def matrix(toy, tmp_path, store):
         known.found["methods"] |= named
         names = [*named, *(method for method in methods if isinstance(method, str))]
         keys = {"datasets": ["toy"], "recipe": "tiny"} | keys
-        file = suite.SuiteFile(title="T", methods=names, ratios=list(ratios), seeds=list(seeds), **keys)
-        chosen = suite.Suite("toys", file, tmp_path / "toys.toml")
-        cells = suite.cells(chosen, suite.Filters(changes=changes or {}), known)
+        file = schema.SuiteFile(title="T", methods=names, ratios=list(ratios), seeds=list(seeds), **keys)
+        chosen = schema.Suite("toys", file, tmp_path / "toys.toml")
+        cells = resolve.cells(chosen, Filters(changes=changes or {}), known)
         return Matrix(cells, store, tmp_path / "data", device)
 
     return made

@@ -18,7 +18,7 @@ import pytest
 
 from prunebench.parts.base import Backbone, Dataset, View
 from prunebench.parts.registry import load
-from prunebench.suites import suite
+from prunebench.suites import recipes as real
 from tests.plugins import (
     test_caltech101,
     test_cifar,
@@ -120,7 +120,7 @@ def stand_in(backbone: type[Backbone]) -> type[Backbone]:
 
 def recipes() -> Mapping[str, Any]:
     """Return the paper's recipes, shortened."""
-    paper = suite.recipe_table()["paper"]
+    paper = real.recipe_table()["paper"]
     return {"paper": {name: _shortened(table, SEEN.get(name, 14)) for name, table in paper.items()}}
 
 
@@ -134,7 +134,7 @@ def _shortened(table: Mapping[str, Any], side: int) -> dict[str, Any]:
 def install(patch: pytest.MonkeyPatch) -> None:
     """Put miniatures, stand-ins and shortened recipes where the real ones are, until the patch is undone."""
     short = recipes()
-    patch.setattr(suite, "recipe_table", lambda: short)
+    patch.setattr(real, "recipe_table", lambda: short)
     found = load().found
     views = {
         name: replace(dataset, base=DATASETS[dataset.base.name])

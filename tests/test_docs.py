@@ -12,7 +12,7 @@ from prunebench.cli.main import app
 from prunebench.parts import hookspecs
 from prunebench.parts.base import VOCABULARY, Recipe
 from prunebench.parts.registry import load
-from prunebench.suites import suite
+from prunebench.suites import recipes, schema
 from tests.readme_blocks import BLOCKS, METHODS, README, ROOT, filled
 
 # README.md is that of the repository: it comes last.
@@ -56,7 +56,7 @@ def test_every_dataset_is_documented(name: str) -> None:
     assert not view or f"`NAME{view}`" in DOCS["datasets.md"]
 
 
-@pytest.mark.parametrize("key", suite.SuiteFile.model_fields)
+@pytest.mark.parametrize("key", schema.SuiteFile.model_fields)
 def test_every_key_of_a_suite_file_is_documented(key: str) -> None:
     assert f"`{key}`" in DOCS["suites.md"] or f"`[{key}.NAME]`" in DOCS["suites.md"]
 
@@ -66,7 +66,7 @@ def test_every_field_of_a_recipe_is_documented(field: str) -> None:
     assert re.search(rf"^\| [^|]*`{field}`", DOCS["suites.md"], flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", suite.recipe_table())
+@pytest.mark.parametrize("name", recipes.recipe_table())
 def test_every_recipe_is_documented(name: str) -> None:
     assert f"| `{name}` |" in DOCS["suites.md"]
 

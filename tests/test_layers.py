@@ -42,7 +42,7 @@ def folder(name):
     return rest.partition(".")[0] if package == "prunebench" and rest else None
 
 
-TO_SPLIT = ("prunebench.parts.conformance", "prunebench.suites.suite", "prunebench.pipeline.matrix")
+TO_SPLIT = ("prunebench.parts.conformance", "prunebench.suites.resolve", "prunebench.pipeline.matrix")
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in TO_SPLIT])

@@ -17,9 +17,10 @@ from tabulate import tabulate
 
 from prunebench.parts.artefacts import Accuracy, Artefact, Dynamics, Labels, Scores, Subset
 from prunebench.pipeline.stages import Stage
-from prunebench.pipeline.store import Store, canonical, pack
+from prunebench.pipeline.store import Store, pack
 from prunebench.runs.select import choose
-from prunebench.suites.suite import Filters
+from prunebench.suites.cells import Filters
+from prunebench.system.sealed_json import canonical
 
 METHODS = ("random", "el2n_supervised")
 RATIOS = (30, 50, 70, 80, 90)

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, unknown
+from prunebench.errors import PrunebenchError, require, unknown
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import require
 from prunebench.system import tables
 
 SUFFIXES = (".npy", ".csv", ".pt")

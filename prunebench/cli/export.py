@@ -17,7 +17,7 @@ from prunebench.cli.options import (
 )
 from prunebench.runs.export import kept_by, write
 from prunebench.runs.select import choose_one, command
-from prunebench.suites.suite import Filters
+from prunebench.suites.cells import Filters
 from prunebench.system.terminal import echo
 
 

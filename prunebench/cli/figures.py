@@ -30,7 +30,7 @@ from prunebench.errors import PrunebenchError, unknown
 from prunebench.pipeline.store import Store
 from prunebench.results.rows import read
 from prunebench.runs.select import folder
-from prunebench.suites import suite as suites
+from prunebench.suites import schema
 from prunebench.system.files import near
 from prunebench.system.terminal import echo
 
@@ -63,7 +63,7 @@ def figures(
     known = Path(suite or "standard").stem
     if name == "embeddings" or (name == "classes" and not read(results, known)[0]):
         matrix = build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data)
-        note = suites.read(suite or "standard").file.note
+        note = schema.read(suite or "standard").file.note
         found = (
             drawings.classes(matrix, note)
             if name == "classes"

@@ -36,7 +36,7 @@ from prunebench.cli.photos import draw, evaluate, prune
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts.registry import KINDS, load
 from prunebench.runs.select import folder, pick_device
-from prunebench.suites import suite as suites
+from prunebench.suites import resolve, schema
 from prunebench.system import terminal
 from prunebench.system.files import near, replace_file
 from prunebench.system.terminal import echo
@@ -124,7 +124,7 @@ def run(
         )
     get_ready(matrix, results)
     remake(matrix, fresh or [])
-    if told := remember(suites.read(suite or "standard"), results):
+    if told := remember(schema.read(suite or "standard"), results):
         echo(told, err=True)
     engine = Engine(name=executor, workers=workers, stage_timeout=stage_timeout)
     failures = run_matrix(matrix, learnt(matrix), results, engine)
@@ -366,7 +366,7 @@ def check(
     from prunebench.parts.identity import change
 
     kind, _, part = part.rpartition(":")
-    given = dict(map(suites.parse_change, changes or []))
+    given = dict(map(resolve.parse_change, changes or []))
     if strange := [path for path in given if path.partition(".")[0] != part]:
         raise PrunebenchError(f"--set {strange[0]}: only {part} is checked; write --set {part}.FIELD=VALUE")
     fields = {path.partition(".")[2]: value for path, value in given.items()}

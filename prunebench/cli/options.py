@@ -10,8 +10,8 @@ import typer
 
 from prunebench.errors import PrunebenchError
 from prunebench.runs.select import choose
-from prunebench.suites import suite as suites
-from prunebench.suites.suite import Filters
+from prunebench.suites import resolve, schema
+from prunebench.suites.cells import Filters
 from prunebench.system.files import absolute, home
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def numbers(option: str, text: str | None, limit: int) -> list[int] | None:
 
 def listed(option: str, text: str | None) -> list[int] | None:
     """Return the numbers of --seeds: a single one is a count, unless a comma follows it."""
-    found = numbers(option, text, suites.SEEDS)
+    found = numbers(option, text, schema.SEEDS)
     return list(range(found[0])) if found and text and "," not in text else found
 
 
@@ -125,4 +125,4 @@ def build_matrix(
 
 def parsed(changes: list[str] | None) -> dict[str, Any]:
     """Return the values that --set gives, by path."""
-    return dict(map(suites.parse_change, changes or []))
+    return dict(map(resolve.parse_change, changes or []))

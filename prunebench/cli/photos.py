@@ -18,7 +18,7 @@ from prunebench.cli.options import (
     file_option,
 )
 from prunebench.errors import PrunebenchError
-from prunebench.suites import suite as suites
+from prunebench.suites import resolve
 from prunebench.system.files import home, write_new
 from prunebench.system.terminal import echo
 
@@ -109,7 +109,7 @@ def prune(
         side=side,
         seed=seed,
         on_bad=on_bad,
-        changes=dict(map(suites.parse_change, changes or [])),
+        changes=dict(map(resolve.parse_change, changes or [])),
     )
     place = pruning.Workplace.at(store, data, device)
     found = preview(request, place)

@@ -22,7 +22,7 @@ from prunebench.results.leaderboard import Board, Page, boards
 from prunebench.runs import label_report
 from prunebench.runs.pages import page_of, suite_of
 from prunebench.runs.run import make_stages
-from prunebench.suites import suite as suites
+from prunebench.suites import resolve
 from prunebench.system.files import near
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _of_board(name: str, board: Board, places: Places) -> Figure:
 def _dataset(page: Page, name: str, folder: Path) -> Dataset | None:
     """Return a dataset by name, or None for one whose plugin is not installed here."""
     try:
-        return load().dataset(suites.dataset_spec(suite_of(page.suite, folder), name))
+        return load().dataset(resolve.dataset_spec(suite_of(page.suite, folder), name))
     except PrunebenchError:
         return None
 

@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from prunebench.errors import PrunebenchError
 from prunebench.paper import published
-from prunebench.paper.comparison import COST_STAGE, mean_interval, once, quality
+from prunebench.paper.comparison import COST_STAGE, once, quality
 from prunebench.parts.base import STANDARD_RATIOS
 from prunebench.results.leaderboard import by_seed
 from prunebench.results.rows import Result
-from prunebench.results.statistics import summarise
+from prunebench.results.statistics import mean_interval, summarise
+from prunebench.suites.resolve import MATCHED
 from prunebench.suites.resources import read_toml, shipped
-from prunebench.suites.suite import MATCHED
 
 MEASURE = {"labels": "ACC", "cost": "hours"}  # every other kind is about accuracy
 ANNOTATION = {"none": 0.0, "few": 0.1, "full": 1.0}  # of the paper's tables

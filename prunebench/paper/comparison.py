@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from prunebench.paper.published import (
 )
 from prunebench.results.leaderboard import GAP, Board, Table, at, by_seed
 from prunebench.results.rows import Result
-from prunebench.results.statistics import summarise
+from prunebench.results.statistics import prediction_interval, summarise
 
 RUNS = (1, 5)  # of how many runs a published number may be the mean; the paper does not say
 ACCURACIES = (PublishedAccuracy, PublishedBudget, PublishedAblation)
@@ -63,26 +62,6 @@ class Compared:
         if None in found:
             return "no interval"
         return "inside" if all(found) else "outside" if not any(found) else f"outside for m = {RUNS[-1]}"
-
-
-def prediction_interval(values: Sequence[float], runs: int) -> tuple[float, float] | None:
-    """Return the 95 % interval for one further mean of `runs` values drawn as these were; None from one."""
-    return _interval(values, 0.95, 1 / len(values) + 1 / runs)
-
-
-def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """Return the t interval of the mean of these values at a confidence level; None from a single value."""
-    return _interval(values, level, 1 / len(values))
-
-
-def _interval(values: Sequence[float], level: float, variance: float) -> tuple[float, float] | None:
-    found = summarise(values)
-    if found.spread is None:
-        return None
-    from scipy.special import stdtrit  # the quantile of t, without the seconds that scipy.stats takes
-
-    half = float(stdtrit(found.count - 1, (1 + level) / 2)) * found.spread * math.sqrt(variance)
-    return found.mean - half, found.mean + half
 
 
 def compare(rows: Iterable[Result], lines: Iterable[Line]) -> list[Compared]:

@@ -31,7 +31,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
 from prunebench.system.isolation import check_not_at_work, isolated
 
@@ -158,12 +158,6 @@ class Recipe:
         """Return this recipe with the batch of a run in which `ratio` percent are pruned."""
         divisor = 1 if not self.shrink_batch or ratio < 80 else 2 if ratio < 90 else 4
         return replace(self, batch=max(1, self.batch // divisor), shrink_batch=False)
-
-
-def require(holds: bool, name: str, value: object, expected: str) -> None:
-    """Raise a one-line error about the field `name` unless its value is as expected."""
-    if not holds:
-        raise PrunebenchError(f"{name} is {value!r}, expected {expected}")
 
 
 @dataclass(frozen=True, kw_only=True)

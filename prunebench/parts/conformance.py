@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array, Dynamics, Labels
-from prunebench.parts.base import Labeler, Part, Recipe, Scorer, Selector, require
+from prunebench.parts.base import Labeler, Part, Recipe, Scorer, Selector
 from prunebench.parts.identity import identity
 from prunebench.parts.images import Images, sliced
+from prunebench.parts.permutation import told_apart
 from prunebench.parts.sampling import draw_labels, kept
-from prunebench.results.statistics import told_apart
 from prunebench.system.isolation import at_work, isolated
 
 CLASSES = ("a", "b", "c", "d")

@@ -22,7 +22,7 @@ from prunebench.photos.prune import Request, Work, Workplace
 from prunebench.pipeline import schedule
 from prunebench.pipeline.forecast import INSTANT
 from prunebench.pipeline.stages import Stage
-from prunebench.suites.suite import Cell
+from prunebench.suites.cells import Cell
 
 PROBED = (8, 40)  # images; what the larger number takes longer is the time of the difference
 SEEN = {"images", "device", "progress"}  # a backbone that asks for no more can be timed on noise

@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
-from prunebench.paper.comparison import mean_interval
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Accuracy
-from prunebench.parts.base import Dataset, Method, require
+from prunebench.parts.base import Dataset, Method
 from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
 from prunebench.photos.prune import BUY, COLUMNS, DROP, KEPT, Workplace, make_all, remembered
 from prunebench.pipeline import schedule, store
 from prunebench.pipeline.stages import Graph, Stage, dataset_key
-from prunebench.results.statistics import Summary, summarise
+from prunebench.results.statistics import Summary, mean_interval, summarise
 from prunebench.runs.select import Place
-from prunebench.suites.suite import Cell, Filters, Resolver, Suite, SuiteFile
+from prunebench.suites.cells import Cell, Filters
+from prunebench.suites.resolve import Resolver
+from prunebench.suites.schema import Suite, SuiteFile
 from prunebench.system import tables
 from prunebench.system.files import replace_file
 

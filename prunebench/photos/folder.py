@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.errors import DataAbsentError, PrunebenchError, require
 from prunebench.parts import seeds
-from prunebench.parts.base import require
 from prunebench.system import tables
 from prunebench.system.files import beside_of, near, writing
 

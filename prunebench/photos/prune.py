@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, unknown
+from prunebench.errors import PrunebenchError, require, unknown
 from prunebench.parts.artefacts import Array, Labels, Scores, Subset
-from prunebench.parts.base import PROXY, Backbone, Dataset, Method, Part, require
+from prunebench.parts.base import PROXY, Backbone, Dataset, Method, Part
 from prunebench.parts.identity import change, map_parts
 from prunebench.parts.registry import load
 from prunebench.parts.sampling import kept
@@ -35,13 +35,16 @@ from prunebench.pipeline.forecast import learnt
 from prunebench.pipeline.making import load_split
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stages import Graph, Stage, dataset_key
-from prunebench.pipeline.store import Store, canonical, sealed, unsealed
+from prunebench.pipeline.store import Store
 from prunebench.runs import select
 from prunebench.runs.run import make_stages
 from prunebench.runs.select import Place, pick_device
-from prunebench.suites.suite import Cell, Filters, Resolver, Suite, SuiteFile
+from prunebench.suites.cells import Cell, Filters
+from prunebench.suites.resolve import Resolver
+from prunebench.suites.schema import Suite, SuiteFile
 from prunebench.system import tables
 from prunebench.system.files import replace_file, write_new
+from prunebench.system.sealed_json import canonical, sealed, unsealed
 
 KEPT, BUY, DROP = "keep_labelled", "to_label", "drop"
 COLUMNS = ("file", "status", "pseudo_label", "confidence", "score")

@@ -19,7 +19,7 @@ from prunebench.pipeline import schedule
 from prunebench.pipeline.stages import Graph, Job, Stage, dataset_key
 from prunebench.pipeline.store import Store
 from prunebench.results.rows import Failure, Result
-from prunebench.suites.suite import PROTOCOL, Cell
+from prunebench.suites.cells import PROTOCOL, Cell
 from prunebench.suites.tuning import SEARCHED
 
 
@@ -247,8 +247,8 @@ class Matrix:
         if choices:
             values = {name.partition("/")[2]: stage.key for name, stage in choices.items()}
             return SEARCHED[cell.tuning], {n: self.store.read(k, Choice).value for n, k in values.items()}
-        if cell.cutoff is not None:
-            return "the paper, perhaps on the test split", {"cutoff": cell.cutoff}
+        if cell.published:
+            return "the paper, perhaps on the test split", cell.published
         return "nothing", {}
 
     def _labels(self, cell: Cell, subset: Subset) -> tuple[int, int]:

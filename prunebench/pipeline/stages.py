@@ -36,8 +36,9 @@ from prunebench.parts.registry import load
 from prunebench.parts.sampling import READ_ALL
 from prunebench.pipeline import store
 from prunebench.pipeline.store import Store
-from prunebench.suites.suite import Cell
+from prunebench.suites.cells import Cell
 from prunebench.suites.tuning import HELD_OUT, Search, settled
+from prunebench.system import sealed_json
 from prunebench.system.files import replace_file
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ VERSIONS = {
 
 
 def _spell(value: Any) -> str:
-    return store.canonical(placeless(value))
+    return sealed_json.canonical(placeless(value))
 
 
 def _object(fields: Mapping[str, str]) -> str:
@@ -436,7 +437,7 @@ def dataset_key(dataset: Dataset, data: Path, memory: Store, *, look: bool = Tru
     except (DataAbsentError, FileNotFoundError):
         return f"absent:{dataset.name}"
     path = memory.root / "datasets" / f"{stamp}.json"
-    note = store.unsealed(path)
+    note = sealed_json.unsealed(path)
     if note is not None and note.get("stamp") == stamp:
         return str(note["content"])
     if not look:
@@ -444,7 +445,7 @@ def dataset_key(dataset: Dataset, data: Path, memory: Store, *, look: bool = Tru
     content = _content_hash(dataset, data)
     if _stamp(dataset, data) != stamp:
         raise PrunebenchError(f"files of dataset {dataset.name} changed while they were read; run it again")
-    replace_file(path, store.sealed({"stamp": stamp, "content": content}))
+    replace_file(path, sealed_json.sealed({"stamp": stamp, "content": content}))
     return content
 
 
@@ -464,7 +465,7 @@ def _stamp(dataset: Dataset, data: Path) -> str:
         "fields": {entry.name: getattr(dataset, entry.name) for entry in fields(dataset)},
         "files": files,
     }
-    return hashlib.sha256(store.canonical(stamp).encode()).hexdigest()
+    return hashlib.sha256(sealed_json.canonical(stamp).encode()).hexdigest()
 
 
 def _facts(path: Path) -> tuple[str, int, int]:
@@ -478,12 +479,12 @@ def _facts(path: Path) -> tuple[str, int, int]:
 
 def _content_hash(dataset: Dataset, data: Path) -> str:
     """Hash the class names, every image and label of both splits, and the names of images that have some."""
-    digest = hashlib.sha256(store.canonical(list(dataset.classes)).encode())
+    digest = hashlib.sha256(sealed_json.canonical(list(dataset.classes)).encode())
     if names := dataset.names(data):
-        digest.update(store.canonical(list(names)).encode())
+        digest.update(sealed_json.canonical(list(names)).encode())
     for split in ("train", "test"):
         for array in dataset.load(data, split):
-            digest.update(store.canonical([list(array.shape), str(array.dtype)]).encode())
+            digest.update(sealed_json.canonical([list(array.shape), str(array.dtype)]).encode())
             for start in range(0, len(array), TOGETHER):  # so that no memory map is read at once
                 digest.update(np.ascontiguousarray(array[start : start + TOGETHER]).data)
     return digest.hexdigest()

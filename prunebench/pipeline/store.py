@@ -32,16 +32,11 @@ from prunebench.parts.artefacts import Array, Artefact
 from prunebench.system import leases
 from prunebench.system.files import replace_file, writing
 from prunebench.system.leases import Lease
+from prunebench.system.sealed_json import canonical, sealed, unsealed
 
 SCHEMA = 2
 DIGEST = hashlib.sha256().digest_size
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 A = TypeVar("A", bound=Artefact)
-
-
-def canonical(value: Any) -> str:
-    """Return the one JSON spelling of `value` that keys are made from."""
-    return _ENCODER.encode(value)
 
 
 def key(stage: str, version: int, identity: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
@@ -260,23 +255,6 @@ class FileCheckpoint:
 def versions() -> dict[str, str]:
     """Return the versions that a result may depend on."""
     return {"python": platform.python_version()} | {p: version(p) for p in ("prunebench", "torch", "numpy")}
-
-
-def sealed(entry: Mapping[str, Any]) -> bytes:
-    """Return a JSON object as a file keeps it, with a checksum of its own: the field `check`."""
-    check = _sha256(canonical(entry).encode())
-    return json.dumps({**entry, "check": check}, indent=1).encode()
-
-
-def unsealed(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in a file that `sealed` made; None where it is gone or damaged."""
-    try:
-        entry = json.loads(path.read_bytes())
-        if isinstance(entry, dict) and entry.pop("check", None) == _sha256(canonical(entry).encode()):
-            return entry
-    except (OSError, ValueError, RecursionError):
-        pass
-    return None
 
 
 def pack(arrays: Mapping[str, Array], values: Mapping[str, Any]) -> bytes:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prunebench.errors import PrunebenchError
-from prunebench.pipeline.store import canonical
 from prunebench.system.files import replace_file, writing
 from prunebench.system.leases import lease
+from prunebench.system.sealed_json import canonical
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,17 +1,10 @@
-"""What a table says about several seeds: mean, spread and how many; whether two groups of runs differ."""
+"""What a table says about several seeds: mean, spread and how many; where further runs would lie."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
-
-import numpy as np
-
-from prunebench.parts.artefacts import Array
-
-ROUNDING = 1e-4  # of the spread of a run's values: a smaller difference is none
 
 
 @dataclass(frozen=True)
@@ -35,23 +28,21 @@ def summarise(values: Sequence[float]) -> Summary:
     return Summary(mean, math.sqrt(variance), len(values))
 
 
-def told_apart(first: Array, second: Array) -> bool:
-    """Whether two groups of runs, both float [r, n], differ more than any other halves of all 2 r runs do.
-
-    An exact permutation test of the means: of runs that are all drawn alike it says so once in as many times
-    as 2 r runs have halves, whatever they are like and however their n values hang together. What it finds
-    is a difference about as large as the spread of the runs.
-    """
-    runs = len(first)
-    together = np.concatenate([first, second])
-    together = together - together.mean(axis=0)
-    products = together @ together.T
-    signs = np.array([np.isin(range(2 * runs), (0, *rest)) * 2.0 - 1 for rest in _halves(runs)])
-    apart = np.einsum("hi,ij,hj->h", signs, products, signs)  # the given halves are the first
-    smallest = (ROUNDING * runs) ** 2 * first.shape[1] * max(first.var(), second.var())
-    return bool(apart[0] > smallest and (apart[0] > apart[1:] * (1 + 1e-9)).all())
+def prediction_interval(values: Sequence[float], runs: int) -> tuple[float, float] | None:
+    """Return the 95 % interval for one further mean of `runs` values drawn as these were; None from one."""
+    return _interval(values, 0.95, 1 / len(values) + 1 / runs)
 
 
-def _halves(runs: int) -> combinations[tuple[int, ...]]:
-    """Return what goes with run 0 in each way to halve twice so many runs; the first is 1..runs - 1."""
-    return combinations(range(1, 2 * runs), runs - 1)
+def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Return the t interval of the mean of these values at a confidence level; None from a single value."""
+    return _interval(values, level, 1 / len(values))
+
+
+def _interval(values: Sequence[float], level: float, variance: float) -> tuple[float, float] | None:
+    found = summarise(values)
+    if found.spread is None:
+        return None
+    from scipy.special import stdtrit  # the quantile of t, without the seconds that scipy.stats takes
+
+    half = float(stdtrit(found.count - 1, (1 + level) / 2)) * found.spread * math.sqrt(variance)
+    return found.mean - half, found.mean + half

@@ -14,7 +14,7 @@ from prunebench.system.terminal import echo
 if TYPE_CHECKING:
     from prunebench.pipeline.forecast import Forecast
     from prunebench.results.rows import Result
-    from prunebench.suites.suite import Cell
+    from prunebench.suites.cells import Cell
 
 
 def duration(seconds: float | None) -> str:

@@ -21,7 +21,7 @@ from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.parts.artefacts import Array, Scores, Subset
 from prunebench.pipeline.matrix import Matrix
 from prunebench.results.rows import Result
-from prunebench.suites.suite import Cell
+from prunebench.suites.cells import Cell
 from prunebench.system import tables
 from prunebench.system.files import beside_of, write_new, writing
 

@@ -11,9 +11,9 @@ from prunebench.parts.artefacts import Quality
 from prunebench.parts.identity import placeless
 from prunebench.pipeline.matrix import Matrix, title
 from prunebench.pipeline.stages import Stage
-from prunebench.pipeline.store import canonical
 from prunebench.results.leaderboard import GAP, QUALITY_HEADER, quality_cells
 from prunebench.results.statistics import summarise
+from prunebench.system.sealed_json import canonical
 
 MOST_CLASSES = 20  # whose images are counted one by one
 

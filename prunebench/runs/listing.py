@@ -15,7 +15,7 @@ from prunebench.parts.base import Dataset, Method, Part, View
 from prunebench.parts.identity import map_parts
 from prunebench.parts.registry import Plugin, Registry
 from prunebench.pipeline.executors.local import default_workers
-from prunebench.suites import suite
+from prunebench.suites import schema
 from prunebench.system.escaping import plain
 
 Rows = tuple[list[str], list[list[object]]]
@@ -30,7 +30,7 @@ def rows(what: str, registry: Registry, data: Callable[[], Path]) -> Rows:
         header = ["plugin", "version", "entry point", "module", "state"]
         return header, [[p.distribution, p.release, p.entry, p.module, _state(p)] for p in registry.plugins]
     if what == "suites":
-        found = [suite.read(name) for name in suite.names()]
+        found = [schema.read(name) for name in schema.names()]
         return ["suite", "title", "datasets"], [
             [s.name, s.file.title, ", ".join(s.file.datasets)] for s in found
         ]

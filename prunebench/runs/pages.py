@@ -9,11 +9,13 @@ from pydantic import ValidationError
 
 from prunebench.errors import PrunebenchError
 from prunebench.paper import comparison
-from prunebench.parts.registry import load
+from prunebench.parts.registry import Registry, load
 from prunebench.results.leaderboard import Page, markdown
-from prunebench.results.rows import read_all
-from prunebench.suites import suite
-from prunebench.suites.suite import Suite, SuiteFile
+from prunebench.results.rows import Record, read_all
+from prunebench.suites import schema
+from prunebench.suites.cells import Filters
+from prunebench.suites.resolve import MATCHED, cells
+from prunebench.suites.schema import Suite, SuiteFile
 from prunebench.system.files import near, replace_file
 
 
@@ -26,7 +28,7 @@ def remember(chosen: Suite, folder: Path) -> str | None:
     page = page_path(chosen.name, folder)
     if page.is_dir():
         raise PrunebenchError(f"cannot write the page {near(page)}: it is a folder; choose another --results")
-    if suite.is_shipped(chosen.path):
+    if schema.is_shipped(chosen.path):
         return None
     path, title = _remembered(chosen.name, folder), chosen.file.title
     try:
@@ -59,7 +61,7 @@ def suite_of(name: str, folder: Path) -> Suite:
     """
     path = _remembered(name, folder)
     if not path.exists():
-        return suite.read(name)
+        return schema.read(name)
     try:
         return Suite(name, SuiteFile.model_validate_json(path.read_bytes()), path)
     except (OSError, ValidationError):
@@ -92,7 +94,7 @@ def page_of(name: str, folder: Path) -> Page:
         title=file.title,
         note=file.note,
         ratios=file.ratios,
-        seeds=suite.seed_list(file.seeds),
+        seeds=schema.seed_list(file.seeds),
         rows=sorted(
             found.rows,
             key=lambda row: (
@@ -103,7 +105,7 @@ def page_of(name: str, folder: Path) -> Page:
             ),
         ),
         failures=found.failures,
-        current=suite.current_keys([*found.rows, *found.failures], chosen, load()),
+        current=current_keys([*found.rows, *found.failures], chosen, load()),
         titles=load().titles(),
         complaints=found.complaints,
         published=comparison.tables,
@@ -113,3 +115,34 @@ def page_of(name: str, folder: Path) -> Page:
 def _place(name: str, order: list[str]) -> tuple[int, str]:
     """Return where a name stands: as the suite lists it, those it does not list last, by name."""
     return (order.index(name) if name in order else len(order), name)
+
+
+def current_keys(
+    rows: Iterable[Record], suite: Suite, registry: Registry
+) -> dict[tuple[str, str, str, str], str | None]:
+    """Return the method_key that follows from a suite today, by (method, dataset, recipe, tuning) of rows.
+
+    A method that cannot be made any more has the key "gone", so that its rows show as stale.
+    """
+    found: dict[tuple[str, str, str, str], str | None] = {}
+    for row in rows:
+        place = (row.method, row.dataset, row.recipe, row.tuning)
+        if place in found or row.dataset not in {*registry.found["datasets"], *suite.file.dataset}:
+            continue  # a folder of the user's: its recipe cannot be told from here
+        base = row.method.partition("{")[0] if row.changes else row.method
+        wanted = [(row.beside or "").partition("{")[0], MATCHED] if row.beside else [base]
+        filters = Filters(
+            methods=wanted,
+            datasets=[row.dataset],
+            ratios=[row.ratio],
+            seeds=[0],
+            recipe=row.recipe,
+            tuning=row.tuning,
+            changes=row.changes,
+        )
+        try:
+            made = {cell.method.name: cell.method_key for cell in cells(suite, filters, registry)}
+            found[place] = made.get(row.method, "gone")
+        except PrunebenchError:
+            found[place] = "gone"
+    return found

@@ -16,7 +16,7 @@ from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stages import Stage
 from prunebench.results.rows import Journal, Result
 from prunebench.runs.display import Live, cell_line
-from prunebench.suites.suite import Cell
+from prunebench.suites.cells import Cell
 from prunebench.system.files import check_folder
 from prunebench.system.signals import interruptible
 

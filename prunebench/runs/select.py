@@ -14,8 +14,9 @@ from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts.registry import anchored, load
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
-from prunebench.suites import suite as suites
-from prunebench.suites.suite import MATCHED, Filters
+from prunebench.suites import resolve, schema
+from prunebench.suites.cells import Filters
+from prunebench.suites.resolve import MATCHED
 from prunebench.system.files import absolute
 
 Place = str | Path | None
@@ -64,8 +65,8 @@ def choose(
 
     Raise PrunebenchError where they choose none.
     """
-    chosen = suites.read(str(suite or "standard"))
-    cells = suites.cells(chosen, filters, load())
+    chosen = schema.read(str(suite or "standard"))
+    cells = resolve.cells(chosen, filters, load())
     if not cells:
         raise PrunebenchError(
             "these options choose no cell; --seeds counts from 1, and a suite needs methods and datasets"
@@ -73,7 +74,7 @@ def choose(
     wanted = filters.datasets or chosen.file.datasets
     specs = {
         load().dataset(spec).name: anchored(spec)
-        for spec in (suites.dataset_spec(chosen, name, filters.on_bad) for name in wanted)
+        for spec in (resolve.dataset_spec(chosen, name, filters.on_bad) for name in wanted)
     }
     return Matrix(
         cells,
@@ -137,4 +138,4 @@ def command(suite: Place, filters: Filters, *, store: Place = None, data: Place 
 def _spelled(path: str, value: Any) -> str:
     """Return the text that `--set PATH=` reads as this value."""
     plain = value if isinstance(value, str) else json.dumps(value)
-    return plain if suites.parse_change(f"{path}={plain}")[1] == value else json.dumps(value)
+    return plain if resolve.parse_change(f"{path}={plain}")[1] == value else json.dumps(value)

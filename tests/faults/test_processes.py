@@ -167,7 +167,7 @@ def test_a_second_ctrl_c_ends_it_in_one_line_too(small, spawn, count):
     [
         *[
             ("SIGINT", name)
-            for name in ("typer", "pydantic", "prunebench.suites.suite", "prunebench.runs.run")
+            for name in ("typer", "pydantic", "prunebench.suites.resolve", "prunebench.runs.run")
         ],
         *[("SIGTERM", "prunebench.parts.registry"), ("SIGHUP", "prunebench.pipeline.matrix")],
     ],

@@ -127,12 +127,13 @@ def many(tmp_path, monkeypatch):
     """Twenty thousand cells with all stages stored, of which nothing was computed."""
     from prunebench.parts.registry import load
     from prunebench.pipeline.matrix import Matrix
-    from prunebench.suites import suite
+    from prunebench.suites import resolve, schema
+    from prunebench.suites.cells import Filters
 
     path = tmp_path / "many.toml"
     path.write_text(MANY)
     place = Place(tmp_path / "many", path)
-    cells = suite.cells(suite.read(str(path)), suite.Filters(changes={"recipe.epochs": 2}), load())
+    cells = resolve.cells(schema.read(str(path)), Filters(changes={"recipe.epochs": 2}), load())
     assert len(cells) == CELLS
     found = Matrix(cells, place.store, tmp_path / "data", "cpu")
     subset = Subset(images=4, index=[0, 1])

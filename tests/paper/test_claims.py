@@ -13,7 +13,7 @@ from prunebench.paper import claims, published
 from prunebench.paper.claims import Claim, Point, examine, groups, judged, measured, printed
 from prunebench.parts.registry import load
 from prunebench.results.rows import Journal
-from prunebench.suites.suite import read
+from prunebench.suites.schema import read
 from tests.paper_blocks import PAGE, filled
 
 FILE = claims.claims()

@@ -29,7 +29,8 @@ from prunebench.pipeline.store import Store
 from prunebench.results.leaderboard import markdown
 from prunebench.results.rows import Journal
 from prunebench.runs import pages
-from prunebench.suites import suite
+from prunebench.suites import resolve, schema
+from prunebench.suites.cells import Filters
 from tests import miniatures
 
 QUICK = "same_budget"
@@ -91,7 +92,7 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         miniatures.install(patch)
         patch.setattr(
-            suite, "names", list
+            schema, "names", list
         )  # by the shipped names, that users must not take, numbers are found
         yield once
     making.load_split.cache_clear()
@@ -99,12 +100,12 @@ def finished(tmp_path_factory):
 
 def run(name, top, store):
     """Run a suite of this name that extends the shipped one, as the command does."""
-    own = suite.read(name).file.ratios
+    own = schema.read(name).file.ratios
     ratios = sorted({own[0], 80} & {*own})
     path = top / f"{name}.toml"
     path.write_text(f'extends = "{name}"\nratios = {ratios}\nseeds = 1\nlabel_draw = "uniform"\n{GRIDS}')
-    chosen = suite.read(str(path))
-    matrix = Matrix(suite.cells(chosen, suite.Filters(), registry.load()), store, top / "data", "cpu")
+    chosen = schema.read(str(path))
+    matrix = Matrix(resolve.cells(chosen, Filters(), registry.load()), store, top / "data", "cpu")
     matrix.check_device()
     matrix.fetch()
     needed = matrix.missing()
@@ -159,7 +160,7 @@ def tables(page):
 def test_every_cell_has_a_row(name, finished):
     ran = finished(name)
     assert ran.failures == {}
-    shipped = suite.read(name).file
+    shipped = schema.read(name).file
     cells = {(d, m, r) for d in shipped.datasets for m in shipped.methods for r in ran.file.ratios}
     assert {(row.dataset, row.method, row.ratio) for row in ran.rows} == cells
     assert len(ran.rows) == len(cells)

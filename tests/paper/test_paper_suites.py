@@ -10,8 +10,8 @@ from prunebench.paper.published import Key
 from prunebench.parts import registry, seeds
 from prunebench.parts.sampling import draw_labels
 from prunebench.pipeline.stages import Graph
-from prunebench.suites import suite
-from prunebench.suites.suite import Filters
+from prunebench.suites import resolve, schema
+from prunebench.suites.cells import Filters
 from prunebench_plugins.datasets.views.long_tailed import long_tail
 
 SUITES = sorted({*published.SUITES.values(), "label_budget"})
@@ -23,7 +23,7 @@ UNPRINTED = {
 
 def planned(name):
     """Return the graph of a suite with no data present."""
-    cells = suite.cells(suite.read(name), Filters(), registry.load())
+    cells = resolve.cells(schema.read(name), Filters(), registry.load())
     return Graph(cells, {cell.dataset.name: f"absent:{cell.dataset.name}" for cell in cells})
 
 
@@ -84,8 +84,8 @@ def test_a_reason_is_given_only_where_nothing_is_printed():
 
 
 def test_the_standard_table_on_cifar100_shares_what_can_be_shared():
-    chosen = suite.read("paper_standard")
-    cells = suite.cells(chosen, Filters(datasets=["cifar100"]), registry.load())
+    chosen = schema.read("paper_standard")
+    cells = resolve.cells(chosen, Filters(datasets=["cifar100"]), registry.load())
     graph = Graph(cells, {"cifar100": "absent:cifar100"})
     stages = list(graph.stages.values())
     kinds = Counter(stage.kind for stage in stages)
@@ -104,13 +104,13 @@ def test_the_standard_table_on_cifar100_shares_what_can_be_shared():
 
 @pytest.mark.parametrize("name", SUITES)
 def test_suites_of_the_paper_repeat_what_the_paper_repeats(name):
-    file = suite.read(name).file
+    file = schema.read(name).file
     assert (file.recipe, file.repeats, file.references) == ("paper", "training", [])
 
 
 def labelers(name, **filters):
     """Return the labelers of a suite that buy some of the labels and not all."""
-    cells = suite.cells(suite.read(name), Filters(**filters), registry.load())
+    cells = resolve.cells(schema.read(name), Filters(**filters), registry.load())
     found = {cell.method.labeler for cell in cells if cell.method.labeler}
     return {labeler for labeler in found if 0 < labeler.annotation < 1}
 
@@ -137,7 +137,7 @@ def test_on_the_longest_tail_no_class_is_without_a_label_as_a_uniform_draw_leave
 
 
 def test_score_extrapolation_and_fixmatch_buy_the_same_labels():
-    cells = suite.cells(suite.read("paper_standard"), Filters(datasets=["cifar100"]), registry.load())
+    cells = resolve.cells(schema.read("paper_standard"), Filters(datasets=["cifar100"]), registry.load())
     graph = Graph(cells, {"cifar100": "absent:cifar100"})
     draws = [stage for stage in graph.stages.values() if stage.kind == "known" and "seed" in stage.identity]
     assert [stage.title for stage in draws] == ["10% of the labels, class_balanced, which reads every label"]
@@ -145,9 +145,9 @@ def test_score_extrapolation_and_fixmatch_buy_the_same_labels():
 
 def test_another_draw_is_a_variant_with_a_row_of_its_own():
     wanted = Filters(datasets=["cifar100"], methods=["semi_aum"], changes={"fixmatch.sampling": "uniform"})
-    (cell, *_) = suite.cells(suite.read("paper_standard"), wanted, registry.load())
-    (own, *_) = suite.cells(
-        suite.read("paper_standard"), Filters(datasets=["cifar100"], methods=["semi_aum"]), registry.load()
+    (cell, *_) = resolve.cells(schema.read("paper_standard"), wanted, registry.load())
+    (own, *_) = resolve.cells(
+        schema.read("paper_standard"), Filters(datasets=["cifar100"], methods=["semi_aum"]), registry.load()
     )
     assert cell.method.name == "semi_aum{fixmatch.sampling=uniform}"
     assert cell.method_key != own.method_key

@@ -12,12 +12,13 @@ from scipy import stats
 from prunebench.errors import PrunebenchError
 from prunebench.paper import comparison, published
 from prunebench.parts.registry import load
-from prunebench.results import leaderboard
+from prunebench.results import leaderboard, statistics
 from prunebench.results.leaderboard import Page, boards
 from prunebench.results.statistics import summarise
-from prunebench.suites import suite
+from prunebench.suites import schema
+from prunebench.suites.resources import shipped
 
-FOLDER = suite.shipped() / "published"
+FOLDER = shipped() / "published"
 KEYS = {line: published.key(line) for line in published.lines()}
 
 
@@ -106,7 +107,7 @@ def test_every_published_dataset_is_one_of_ours(name):
 
 @pytest.mark.parametrize(("name", "method"), sorted({(key.suite, key.method) for key in KEYS.values()}))
 def test_every_published_method_is_one_of_ours_or_of_its_suite(name, method):
-    assert method in {*load().found["methods"], *suite.read(name).file.method}
+    assert method in {*load().found["methods"], *schema.read(name).file.method}
 
 
 def test_a_line_leads_to_one_cell():
@@ -160,9 +161,9 @@ def test_the_contradictions_are_footnoted():
 
 def test_the_prediction_interval_is_that_of_the_formula():
     """By hand: n = 3, s = 1, t(2, 97.5 %) = 4.3027; sqrt(1/3 + 1) and sqrt(1/3 + 1/5)."""
-    assert comparison.prediction_interval([79, 80, 81], 1) == pytest.approx((75.0318, 84.9682), abs=1e-3)
-    assert comparison.prediction_interval([79, 80, 81], 5) == pytest.approx((76.8577, 83.1423), abs=1e-3)
-    assert comparison.prediction_interval([80], 1) is None
+    assert statistics.prediction_interval([79, 80, 81], 1) == pytest.approx((75.0318, 84.9682), abs=1e-3)
+    assert statistics.prediction_interval([79, 80, 81], 5) == pytest.approx((76.8577, 83.1423), abs=1e-3)
+    assert statistics.prediction_interval([80], 1) is None
 
 
 @pytest.mark.parametrize("runs", [1, 5, 40])
@@ -170,9 +171,9 @@ def test_the_intervals_agree_with_scipys_distribution(runs):
     values = [61.2, 60.4, 63.0, 61.9, 60.0]
     spread = stats.tstd(values) * math.sqrt(1 / 5 + 1 / runs)
     expected = stats.t.interval(0.95, 4, loc=summarise(values).mean, scale=spread)
-    assert comparison.prediction_interval(values, runs) == pytest.approx(expected)
+    assert statistics.prediction_interval(values, runs) == pytest.approx(expected)
     expected = stats.t.interval(0.99, 4, loc=summarise(values).mean, scale=stats.sem(values))
-    assert comparison.mean_interval(values, 0.99) == pytest.approx(expected)
+    assert statistics.mean_interval(values, 0.99) == pytest.approx(expected)
 
 
 # Beside ours

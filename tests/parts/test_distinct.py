@@ -15,7 +15,7 @@ from prunebench.parts.base import Dataset
 from prunebench.pipeline import making, schedule
 from prunebench.pipeline.executors.local import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
-from prunebench.suites import suite
+from prunebench.suites import schema
 
 # Methods that are one method under two names, on purpose.
 ALIASES: set[frozenset[str]] = set()
@@ -104,7 +104,7 @@ def ready(matrix: Matrix) -> bool:
 
 
 def test_small_all_lists_every_method_that_needs_no_download(runnable):
-    assert sorted(suite.read("small_all").file.methods) == sorted(runnable)
+    assert sorted(schema.read("small_all").file.methods) == sorted(runnable)
 
 
 def test_every_method_keeps_images_of_its_own(subsets):

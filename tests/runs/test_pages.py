@@ -7,7 +7,8 @@ import pytest
 from prunebench.errors import PrunebenchError
 from prunebench.results.rows import Journal
 from prunebench.runs.pages import remember, suite_of
-from prunebench.suites import suite
+from prunebench.suites import schema
+from prunebench.suites.resources import shipped
 
 FILE = '{"title": "Toys", "datasets": ["digits"], "methods": ["random"], "recipe": "tiny"}'
 
@@ -35,7 +36,7 @@ def test_a_damaged_suite_is_one_line_that_names_the_file(cli, results, content):
 
 def test_running_the_suite_mends_it(results, suite_file):
     (results / "results" / "toys" / "suite.json").write_text("{")
-    remember(suite.read(suite_file()), results)
+    remember(schema.read(suite_file()), results)
     assert suite_of("toys", results).file.title == "Toys"
 
 
@@ -82,14 +83,14 @@ def test_two_suites_of_one_name_are_told_that_they_share_a_page(cli, toy, suite_
 
 def test_a_suite_of_ones_own_is_not_called_as_a_shipped_one(suite_file):
     with pytest.raises(PrunebenchError) as error:
-        suite.read(suite_file(name="quickstart.toml"))
+        schema.read(suite_file(name="quickstart.toml"))
     assert str(error.value).endswith(
         "quickstart.toml: 'quickstart' is a shipped suite, and results are filed by name; rename the file"
     )
 
 
 def test_a_shipped_suite_may_be_named_by_its_path(tmp_path):
-    path = suite.shipped() / "quickstart.toml"
-    assert suite.read(str(path)).file == suite.read("quickstart").file
-    assert remember(suite.read(str(path)), tmp_path) is None
+    path = shipped() / "quickstart.toml"
+    assert schema.read(str(path)).file == schema.read("quickstart").file
+    assert remember(schema.read(str(path)), tmp_path) is None
     assert not (tmp_path / "results").exists()

@@ -11,10 +11,11 @@ from prunebench.nn.networks import names
 from prunebench.parts.base import Recipe
 from prunebench.parts.identity import construct
 from prunebench.parts.registry import load
-from prunebench.suites import suite
+from prunebench.suites import recipes
+from prunebench.suites.resources import shipped
 
-TABLES = [(name, dataset) for name, tables in suite.recipe_table().items() for dataset in tables]
-PAPER = suite.recipe_table()["paper"]
+TABLES = [(name, dataset) for name, tables in recipes.recipe_table().items() for dataset in tables]
+PAPER = recipes.recipe_table()["paper"]
 # Training images, the published splits; of caltech101 and sun397 the chosen ones.
 IMAGES = {
     "food101": 75_750,
@@ -29,19 +30,19 @@ def table(dataset: str, part: str, name: str = "paper") -> Any:
     """Return a part with the fields that a recipe gives it."""
     registry = load()
     kind = next(kind for kind, known in registry.owners if known == part and kind != "methods")
-    given = {"part": part} | suite.recipe_table()[name][dataset].get(part, {})
+    given = {"part": part} | recipes.recipe_table()[name][dataset].get(part, {})
     return registry.part(kind.removesuffix("s"), given)
 
 
 def recipe(dataset: str, name: str = "paper") -> Recipe:
-    own = {k: v for k, v in suite.recipe_table()[name][dataset].items() if not isinstance(v, dict)}
+    own = {k: v for k, v in recipes.recipe_table()[name][dataset].items() if not isinstance(v, dict)}
     return construct(Recipe, own, f"recipe {name} for {dataset}")
 
 
 @pytest.mark.parametrize(("name", "dataset"), TABLES)
 def test_every_table_makes_a_recipe_and_parts(name: str, dataset: str) -> None:
     assert recipe(dataset, name).network in names()
-    for part, given in suite.recipe_table()[name][dataset].items():
+    for part, given in recipes.recipe_table()[name][dataset].items():
         if isinstance(given, dict):
             assert table(dataset, part, name).name == part
             assert given.get("network", "cnn") in names()
@@ -95,7 +96,7 @@ def test_fixmatch_trains_as_in_table_7(dataset: str, expected: tuple) -> None:
 
 
 def test_swav_trains_as_long_as_the_published_one() -> None:
-    with (suite.shipped() / "published" / "labeler_cost_a6000.csv").open() as file:
+    with (shipped() / "published" / "labeler_cost_a6000.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["labeler"] == "swav"]
     assert len(rows) == 5
     for row in rows:

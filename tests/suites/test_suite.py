@@ -9,8 +9,11 @@ from prunebench.cli.options import numbers, split
 from prunebench.errors import PrunebenchError
 from prunebench.parts import registry
 from prunebench.parts.base import Dataset, Method, Recipe, Scorer
-from prunebench.suites import suite
-from prunebench.suites.suite import Filters, Suite, SuiteFile, parse_change
+from prunebench.runs import pages
+from prunebench.suites import recipes, resolve, schema
+from prunebench.suites.cells import Filters
+from prunebench.suites.resolve import parse_change
+from prunebench.suites.schema import Suite, SuiteFile
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.scorers.dual import Dual
@@ -38,7 +41,7 @@ def cells(suite_file):
     """cells(text, methods=..., ...) reads a suite and returns its cells under these filters."""
 
     def found(text=BASE, **filters):
-        return suite.cells(suite.read(suite_file(text)), Filters(**filters), registry.load())
+        return resolve.cells(schema.read(suite_file(text)), Filters(**filters), registry.load())
 
     return found
 
@@ -89,11 +92,11 @@ def test_the_cells_of_a_suite_in_the_order_of_its_lists(cells):
 def test_a_mistake_is_named_with_its_key_and_file(suite_file, line, message):
     key = line.partition(" ")[0]
     others = "\n".join(row for row in BASE.splitlines() if not row.startswith(f"{key} "))
-    assert refusal(suite.read, suite_file(f"{others}\n{line}\n")).startswith(message)
+    assert refusal(schema.read, suite_file(f"{others}\n{line}\n")).startswith(message)
 
 
 def test_a_file_that_is_not_toml_is_named_with_the_line(suite_file):
-    assert "toys.toml: Expected '=' after a key" in refusal(suite.read, suite_file("title\n"))
+    assert "toys.toml: Expected '=' after a key" in refusal(schema.read, suite_file("title\n"))
 
 
 @pytest.mark.parametrize(
@@ -105,19 +108,19 @@ def test_a_file_that_is_not_toml_is_named_with_the_line(suite_file):
     ids=["digits", "brackets"],
 )
 def test_what_is_too_much_to_hold_is_one_line(suite_file, value, reason):
-    assert refusal(suite.read, suite_file(f"seeds = {value}\n")).endswith(f"toys.toml: {reason}")
+    assert refusal(schema.read, suite_file(f"seeds = {value}\n")).endswith(f"toys.toml: {reason}")
     assert refusal(parse_change, f"recipe.epochs={value}") == f"--set recipe.epochs: {reason}"
 
 
 def test_a_byte_order_mark_is_passed_over(suite_file):
-    assert suite.read(suite_file(f"\ufeff{BASE}")).file.title == "Mine"
+    assert schema.read(suite_file(f"\ufeff{BASE}")).file.title == "Mine"
 
 
 def test_an_unknown_suite_is_answered_with_what_exists():
-    assert refusal(suite.read, "quickstat") == (
+    assert refusal(schema.read, "quickstat") == (
         "no suite named 'quickstat'. Did you mean 'quickstart'? See: prunebench list suites"
     )
-    assert refusal(suite.read, "mine.toml") == (
+    assert refusal(schema.read, "mine.toml") == (
         "suite file mine.toml does not exist. Shipped suites: cost, label_budget, order, paper_corruption, "
         "paper_domain, paper_long_tailed, paper_standard, pseudo_labels, quickstart, same_budget, "
         "scorer_ablation, small, small_all, small_scorers, small_tuned, standard"
@@ -125,25 +128,25 @@ def test_an_unknown_suite_is_answered_with_what_exists():
 
 
 def test_extends_takes_what_it_does_not_say_from_another(suite_file):
-    file = suite.read(suite_file('extends = "quickstart"\nratios = [50]\n')).file
+    file = schema.read(suite_file('extends = "quickstart"\nratios = [50]\n')).file
     assert (file.datasets, file.ratios, file.seeds) == (["digits"], [50], 3)
 
 
 def test_extends_another_file_beside_it(suite_file):
     suite_file(BASE, "base.toml")
-    assert suite.read(suite_file('extends = "base.toml"\nseeds = 7\n')).file.seeds == 7
+    assert schema.read(suite_file('extends = "base.toml"\nseeds = 7\n')).file.seeds == 7
 
 
 def test_suites_that_extend_each_other_are_refused(suite_file):
     suite_file('extends = "toys.toml"\n', "other.toml")
     path = suite_file('extends = "other.toml"\n')
-    assert refusal(suite.read, path) == "toys.toml extends itself: toys.toml -> other.toml -> toys.toml"
-    assert refusal(suite.read, suite_file('extends = "toys.toml"\n')).startswith("toys.toml extends itself")
+    assert refusal(schema.read, path) == "toys.toml extends itself: toys.toml -> other.toml -> toys.toml"
+    assert refusal(schema.read, suite_file('extends = "toys.toml"\n')).startswith("toys.toml extends itself")
 
 
-@pytest.mark.parametrize("name", suite.names())
+@pytest.mark.parametrize("name", schema.names())
 def test_every_shipped_suite_makes_its_cells(name):
-    assert suite.cells(suite.read(name), Filters(), registry.load())
+    assert resolve.cells(schema.read(name), Filters(), registry.load())
 
 
 # Filters
@@ -248,23 +251,23 @@ class Birds(Dataset):
 
 
 def test_a_recipe_without_the_dataset_names_those_that_have_it():
-    assert refusal(suite.recipe_for, "tiny", Birds()) == (
+    assert refusal(recipes.recipe_for, "tiny", Birds()) == (
         "recipe 'tiny' has no entry for dataset 'birds'. Recipes that have: none; see docs/suites.md"
     )
 
 
 def test_a_recipe_is_that_of_the_nearest_ancestor(monkeypatch):
     entry = {"network": "cnn", "epochs": 3}
-    monkeypatch.setattr(suite, "recipe_table", lambda: {"tiny": {"birds": entry}, "paper": {}})
-    assert suite.recipe_for("tiny", Birds()) == (Recipe(network="cnn", epochs=3), {})
-    assert refusal(suite.recipe_for, "paper", Birds()) == (
+    monkeypatch.setattr(recipes, "recipe_table", lambda: {"tiny": {"birds": entry}, "paper": {}})
+    assert recipes.recipe_for("tiny", Birds()) == (Recipe(network="cnn", epochs=3), {})
+    assert refusal(recipes.recipe_for, "paper", Birds()) == (
         "recipe 'paper' has no entry for dataset 'birds'. Recipes that have: tiny"
     )
 
 
 def test_a_recipe_fills_in_only_the_fields_at_their_default(monkeypatch):
     entry = {"network": "cnn", "epochs": 3, "dual": {"window": 2, "epochs": 3}}
-    monkeypatch.setattr(suite, "recipe_table", lambda: {"tiny": {"digits": entry}})
+    monkeypatch.setattr(recipes, "recipe_table", lambda: {"tiny": {"digits": entry}})
     file = SuiteFile(
         title="T",
         datasets=["digits"],
@@ -275,7 +278,7 @@ def test_a_recipe_fills_in_only_the_fields_at_their_default(monkeypatch):
             "short": {"labeler": "ground_truth", "scorer": {"part": "dual", "window": 3}, "selector": "beta"},
         },
     )
-    found = suite.cells(Suite("s", file, None), Filters(changes={"dual.exponent": 2.0}), registry.load())
+    found = resolve.cells(Suite("s", file, None), Filters(changes={"dual.exponent": 2.0}), registry.load())
     scorers = {cell.method.name.partition("{")[0]: cell.method.scorer for cell in found}
     assert scorers == {
         "plain": Dual(window=2, epochs=3, exponent=2.0),
@@ -461,9 +464,9 @@ def test_commas_inside_a_variants_name_do_not_part_names():
 
 def current(suite_file, *methods, references=(), **changes):
     """Return for each method of a run whether its row still follows from the suite, and its changes."""
-    chosen, known = suite.read(suite_file(BASE)), registry.load()
+    chosen, known = schema.read(suite_file(BASE)), registry.load()
     filters = Filters(methods=[*methods, *references], ratios=[90], seeds=[0], changes=changes["changes"])
-    found = suite.cells(chosen, filters, known)
+    found = resolve.cells(chosen, filters, known)
     rows = [
         SimpleNamespace(
             method=cell.method.name,
@@ -476,7 +479,7 @@ def current(suite_file, *methods, references=(), **changes):
         )
         for cell in found
     ]
-    keys = suite.current_keys(rows, chosen, known)
+    keys = pages.current_keys(rows, chosen, known)
     stale = [
         row.method for row, cell in zip(rows, found, strict=True) if keys[_place(row)] != cell.method_key
     ]

@@ -13,8 +13,10 @@ from prunebench.parts.artefacts import Choice, Labels, Subset, Validation
 from prunebench.parts.base import Grid, Labeler, Method, Recipe, Selector
 from prunebench.parts.sampling import kept
 from prunebench.pipeline import making
-from prunebench.suites import suite, tuning
-from prunebench.suites.suite import Filters, SuiteFile
+from prunebench.suites import resolve, schema, tuning
+from prunebench.suites.cells import Filters
+from prunebench.suites.resources import shipped
+from prunebench.suites.schema import SuiteFile
 from prunebench.suites.tuning import searches
 
 RECIPE = Recipe(network="cnn", epochs=200)
@@ -235,8 +237,8 @@ def test_tuned_selectors_that_go_by_class_go_by_the_labels_of_the_pool(matrix, m
 def test_the_default_rule_keeps_its_keys_and_rules_have_their_own():
     def key(**changes):
         file = SuiteFile(title="T", datasets=["digits"], methods=["semi_aum"], recipe="tiny", **changes)
-        chosen = suite.Suite("t", file, suite.shipped())
-        return suite.cells(chosen, Filters(), registry.load())[0].method_key
+        chosen = schema.Suite("t", file, shipped())
+        return resolve.cells(chosen, Filters(), registry.load())[0].method_key
 
     assert key() == key(tuning="default")
     assert len({key(), key(tuning="search"), key(tuning="oracle_test"), key(tuning="published")}) == 4
@@ -246,10 +248,10 @@ def test_the_default_rule_keeps_its_keys_and_rules_have_their_own():
 
 
 def test_a_filter_names_the_rule_and_a_wrong_one_is_one_line():
-    chosen = suite.read("quickstart")
-    assert suite.cells(chosen, Filters(tuning="search"), registry.load())[0].tuning == "search"
+    chosen = schema.read("quickstart")
+    assert resolve.cells(chosen, Filters(tuning="search"), registry.load())[0].tuning == "search"
     with pytest.raises(PrunebenchError, match=r"no tuning rule named 'serch'. Did you mean 'search'"):
-        suite.cells(chosen, Filters(tuning="serch"), registry.load())
+        resolve.cells(chosen, Filters(tuning="serch"), registry.load())
 
 
 # What the paper printed
@@ -265,7 +267,7 @@ def printed(name, dataset="cifar100"):
         ratios=list(RATIOS),
         seeds=1,
     )
-    return suite.cells(suite.Suite("t", file, suite.shipped()), Filters(), registry.load())
+    return resolve.cells(schema.Suite("t", file, shipped()), Filters(), registry.load())
 
 
 def test_published_cutoffs_are_those_of_table_9():
@@ -275,7 +277,7 @@ def test_published_cutoffs_are_those_of_table_9():
 
 
 def test_nothing_is_printed_for_other_methods():
-    assert {cell.cutoff for cell in printed("semi_dual")} == {None}
+    assert [cell.published for cell in printed("semi_dual")] == [{}] * 5
     assert [cell.selector.cutoff for cell in printed("elfs_dino")] == [0.1, 0.2, 0.4, 0.5, 0.7]
 
 
@@ -288,8 +290,8 @@ def test_a_variant_keeps_the_printed_cutoffs_unless_it_sets_its_own():
         file = SuiteFile(
             title="T", datasets=["cifar10"], methods=["semi_aum"], recipe="paper", tuning="published", seeds=1
         )
-        chosen = suite.Suite("t", file, suite.shipped())
-        return [c.selector.cutoff for c in suite.cells(chosen, Filters(changes=changes), registry.load())]
+        chosen = schema.Suite("t", file, shipped())
+        return [c.selector.cutoff for c in resolve.cells(chosen, Filters(changes=changes), registry.load())]
 
     assert variant(**{"recipe.epochs": 100}) == variant() == [0.0, 0.0, 0.1, 0.2, 0.4]
     assert variant(**{"cutoff.cutoff": 0.3}) == [0.3] * 5
@@ -297,18 +299,19 @@ def test_a_variant_keeps_the_printed_cutoffs_unless_it_sets_its_own():
 
 def test_other_printed_cutoffs_are_another_method_key():
     cell = printed("semi_aum")[0]
-    assert cell.method_key != replace(cell, printed=((30, 0.2),)).method_key
+    (one,) = cell.printed
+    assert cell.method_key != replace(cell, printed=(replace(one, values=((30, 0.2),)),)).method_key
 
 
 # What is set by hand, and what a recipe sets
 
 
 def test_a_field_that_is_set_by_hand_is_not_searched():
-    chosen = suite.read("small_tuned")
+    chosen = schema.read("small_tuned")
 
     def fields_of(**changes):
         filters = Filters(methods=["semi_dual"], changes=changes)
-        return [search.grid.field for search in suite.cells(chosen, filters, registry.load())[0].searches]
+        return [search.grid.field for search in resolve.cells(chosen, filters, registry.load())[0].searches]
 
     assert fields_of() == ["epochs", "c_d"]
     assert fields_of(**{"beta.c_d": 5.0}) == ["epochs"]
@@ -327,13 +330,13 @@ def test_so_is_one_in_a_suites_own_method():
             "mine": {"labeler": "fixmatch", "scorer": "aum", "selector": {"part": "cutoff", "cutoff": 0.1}}
         },
     )
-    cells = suite.cells(suite.Suite("t", file, suite.shipped()), Filters(), registry.load())
+    cells = resolve.cells(schema.Suite("t", file, shipped()), Filters(), registry.load())
     assert cells[0].searches == ()
 
 
 def test_what_a_recipe_sets_is_tried_too():
-    chosen = suite.read("paper_standard")
-    cells = suite.cells(chosen, Filters(methods=["dual"], datasets=["imagenet1k"]), registry.load())
+    chosen = schema.read("paper_standard")
+    cells = resolve.cells(chosen, Filters(methods=["dual"], datasets=["imagenet1k"]), registry.load())
     assert cells[0].searches[1].grid.values == (3.0, 4.0, 5.0, 6.0, 11.0)
 
 
@@ -351,7 +354,7 @@ def test_grids_of_something_unknown_are_one_line():
         title="T", datasets=["digits"], methods=["semi_aum"], recipe="tiny", grids={"cuttoff": {"cutoff": {}}}
     )
     with pytest.raises(PrunebenchError, match="Did you mean 'cutoff'"):
-        suite.cells(suite.Suite("t", file, suite.shipped()), Filters(), registry.load())
+        resolve.cells(schema.Suite("t", file, shipped()), Filters(), registry.load())
 
 
 # Few labels

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Backbone, Progress, require
+from prunebench.parts.base import Backbone, Progress
 from prunebench.parts.images import Images
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts import seeds
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import require
 from prunebench.parts.images import Images
 from prunebench.parts.sampling import share
 from prunebench.photos.folder import class_names, labels_of, read_labels, scan

@@ -8,9 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.errors import DataAbsentError, PrunebenchError, require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import require
 from prunebench_plugins.datasets.draws import draw_stratified
 from prunebench_plugins.datasets.io.archives import Archive
 from prunebench_plugins.datasets.io.copies import (

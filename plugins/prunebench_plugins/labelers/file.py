@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, unknown
+from prunebench.errors import PrunebenchError, require, unknown
 from prunebench.parts.artefacts import Array, Labels
-from prunebench.parts.base import Labeler, require
+from prunebench.parts.base import Labeler
 from prunebench_plugins.columns import FromFile, there, whole_numbers
 
 

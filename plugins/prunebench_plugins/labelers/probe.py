@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array, Labels
-from prunebench.parts.base import Backbones, Labeler, require
+from prunebench.parts.base import Backbones, Labeler
 
 MAX_ITERATIONS = 1000
 CHUNK = 65_536  # images predicted at once

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array, Labels
-from prunebench.parts.base import Backbones, Labeler, require
+from prunebench.parts.base import Backbones, Labeler
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array, Labels
-from prunebench.parts.base import PROXY, Backbones, Labeler, require
+from prunebench.parts.base import PROXY, Backbones, Labeler
 from prunebench_plugins.backbones.clip import Clip
 
 SCALE = 100.0  # of cosines in the softmax: where CLIP's training caps it, and where it ended

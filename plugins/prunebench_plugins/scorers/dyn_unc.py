@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from prunebench.errors import require
 from prunebench.parts.artefacts import Array, Dynamics
-from prunebench.parts.base import Scorer, require
+from prunebench.parts.base import Scorer
 from prunebench_plugins.scorers.epochs import recorded
 from prunebench_plugins.scorers.windows import over_windows
 

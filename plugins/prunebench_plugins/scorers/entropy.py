@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array, Dynamics
-from prunebench.parts.base import PROXY, Backbones, Scorer, require
+from prunebench.parts.base import PROXY, Backbones, Scorer
 
 ROWS = 8192  # images whose logits are held at a time
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Scorer, require
+from prunebench.parts.base import Scorer
 from prunebench.parts.images import Images
 from prunebench_plugins.columns import FromFile, numbers, there
 

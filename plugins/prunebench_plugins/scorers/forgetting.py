@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from prunebench.errors import require
 from prunebench.parts.artefacts import Array, Dynamics
-from prunebench.parts.base import Scorer, require
+from prunebench.parts.base import Scorer
 
 
 @dataclass(frozen=True, kw_only=True)

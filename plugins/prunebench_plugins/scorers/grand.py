@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Checkpoint, Progress, Recipe, Scorer, require
+from prunebench.parts.base import Checkpoint, Progress, Recipe, Scorer
 from prunebench.parts.images import Images
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import PROXY, Backbones, Scorer, require
+from prunebench.parts.base import PROXY, Backbones, Scorer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from prunebench.errors import require
 from prunebench.parts.artefacts import Array, Dynamics
-from prunebench.parts.base import Scorer, require
+from prunebench.parts.base import Scorer
 from prunebench_plugins.scorers.epochs import recorded
 from prunebench_plugins.scorers.windows import over_windows
 

@@ -7,9 +7,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array, Dynamics
-from prunebench.parts.base import Grid, Selector, require
+from prunebench.parts.base import Grid, Selector
 from prunebench_plugins.scorers.dual import EPOCHS
 from prunebench_plugins.scorers.epochs import recorded
 

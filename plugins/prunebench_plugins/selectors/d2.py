@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from prunebench.errors import require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Backbones, require
+from prunebench.parts.base import Backbones
 from prunebench_plugins.selectors.hard_cutoff import HardCutoff
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from prunebench.errors import require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Backbones, Selector, require
+from prunebench.parts.base import Backbones, Selector
 from prunebench_plugins.selectors.d2 import SMALLEST, compiled, neighbour_graph
 
 METRICS = {"distance": "euclidean", "cosine": "cosine"}

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Selector, require
+from prunebench.parts.base import Selector
 from prunebench.parts.images import Images
 from prunebench.parts.sampling import kept
 from prunebench_plugins.columns import FromFile, there

@@ -8,9 +8,9 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Grid, Selector, require
+from prunebench.parts.base import Grid, Selector
 from prunebench.parts.sampling import share
 from prunebench_plugins.selectors.top import hardest_first
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from prunebench.errors import require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Backbones, Progress, Selector, require
+from prunebench.parts.base import Backbones, Progress, Selector
 
 if TYPE_CHECKING:
     import torch

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Selector, require
+from prunebench.parts.base import Selector
 from prunebench.parts.images import sliced
 from prunebench_plugins.selectors.random import Random
 

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from prunebench.errors import require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Selector, require
+from prunebench.parts.base import Selector
 from prunebench.parts.images import Images
 
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from prunebench.errors import require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import require
 from prunebench.parts.sampling import rank_within
 from prunebench_plugins.selectors.hard_cutoff import HardCutoff
 

@@ -16,14 +16,14 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.sgd import sgd
 
-from prunebench.errors import DivergedError, PrunebenchError
+from prunebench.errors import DivergedError, PrunebenchError, require
 from prunebench.nn import networks
 from prunebench.nn.augment import normalise
 from prunebench.nn.multicrop import Crops, multicrop
 from prunebench.nn.networks import Network
 from prunebench.nn.training import CHECKPOINT_SECONDS
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Checkpoint, Progress, require
+from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.images import Images
 from prunebench.parts.seeds import torch_generator
 from prunebench_plugins.backbones.swav.settings import SwavSettings

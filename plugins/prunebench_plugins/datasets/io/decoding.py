@@ -9,9 +9,8 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import require
 from prunebench.photos.folder import some
 from prunebench_plugins.datasets.io.blocks import Found, blocks
 from prunebench_plugins.datasets.io.copies import Tree

@@ -29,9 +29,9 @@ import numpy as np
 
 from prunebench.errors import BusyError, PrunebenchError
 from prunebench.parts.artefacts import Array
-from prunebench.pipeline.store import sealed, unsealed
 from prunebench.system.files import replace_file, writing
 from prunebench.system.leases import Lease, lease
+from prunebench.system.sealed_json import sealed, unsealed
 from prunebench_plugins.datasets.io.blocks import Found, bar, blocks
 from prunebench_plugins.datasets.io.copies import Tree
 

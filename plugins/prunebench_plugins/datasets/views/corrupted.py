@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from prunebench.errors import require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import View, require
+from prunebench.parts.base import View
 from prunebench_plugins.datasets.views import corruptions
 
 CORRUPTIONS = ("clean", "motion_blur", "fog", "low_resolution", "rectangle", "noise")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prunebench.errors import require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import View, require
+from prunebench.parts.base import View
 from prunebench.parts.sampling import share
 from prunebench_plugins.datasets.draws import draw_per_class
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from prunebench.errors import require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import View, require
+from prunebench.parts.base import View
 from prunebench_plugins.datasets.draws import draw_stratified
 
 

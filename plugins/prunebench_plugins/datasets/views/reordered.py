@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prunebench.errors import require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import View, require
+from prunebench.parts.base import View
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prunebench.parts.base import Labeler, require
+from prunebench.errors import require
+from prunebench.parts.base import Labeler
 
 
 @dataclass(frozen=True, kw_only=True)

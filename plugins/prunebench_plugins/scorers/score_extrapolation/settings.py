@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from prunebench.parts.base import PROXY, Backbones, Scorer, require
+from prunebench.errors import require
+from prunebench.parts.base import PROXY, Backbones, Scorer
 from prunebench_plugins.scorers.dual import Dual
 
 NEIGHBOURS = {"gnn": 10, "knn": 20, "knn_weighted": 20}  # by the field `via`, where `neighbours` is unset

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prunebench.parts.base import Backbones, Scorer, require
+from prunebench.errors import require
+from prunebench.parts.base import Backbones, Scorer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from prunebench.results.statistics import told_apart
+from prunebench.parts.permutation import told_apart
 
 
 def runs(seed, count, images=50):

@@ -1,0 +1,43 @@
+"""The recipes file: how networks are trained on each dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+from prunebench.errors import PrunebenchError, unknown
+from prunebench.parts.base import Dataset, Recipe
+from prunebench.parts.identity import construct
+from prunebench.suites.resources import read_toml, shipped
+
+T = TypeVar("T")
+
+
+@cache
+def recipe_table() -> dict[str, dict[str, dict[str, Any]]]:
+    """Return benchmarks/recipes.toml: recipe name -> dataset -> fields and part tables."""
+    return read_toml(shipped() / "recipes.toml")["recipe"]  # type: ignore[no-any-return]
+
+
+def recipe_for(name: str, dataset: Dataset) -> tuple[Recipe, dict[str, dict[str, Any]]]:
+    """Return the recipe `name` for a dataset, and the fields it gives to parts, by part name."""
+    table = recipe_table()
+    listed = table.get(name, {})
+    if name not in table and name not in dataset.recipes:
+        raise unknown("recipe", name, {*table, *dataset.recipes}, "benchmarks/recipes.toml")
+    entry = by_lineage(listed, dataset) or dataset.recipes.get(name)
+    if entry is None:
+        having = [other for other in table if by_lineage(table[other], dataset)] + list(dataset.recipes)
+        raise PrunebenchError(
+            f"recipe {name!r} has no entry for dataset {dataset.name!r}. "
+            f"Recipes that have: {', '.join(sorted(having)) or 'none; see docs/suites.md'}"
+        )
+    own = {key: value for key, value in entry.items() if not isinstance(value, Mapping)}
+    parts = {key: dict(value) for key, value in entry.items() if isinstance(value, Mapping)}
+    return construct(Recipe, own, f"recipe {name} for {dataset.name}"), parts
+
+
+def by_lineage(table: Mapping[str, T], dataset: Dataset) -> T | None:
+    """Return the entry of a dataset: its own, or else that of the nearest one it derives from."""
+    return next((table[name] for name in dataset.lineage if name in table), None)
