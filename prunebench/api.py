@@ -23,6 +23,7 @@ from prunebench.pipeline.executors.local import Engine
 from prunebench.pipeline.forecast import learnt
 from prunebench.pipeline.stages import dataset_key
 from prunebench.pipeline.store import Store
+from prunebench.results import record
 from prunebench.results.rows import Result
 from prunebench.runs.export import kept_by, read
 from prunebench.runs.pages import remember
@@ -90,7 +91,7 @@ def run(
         warnings.warn(told, stacklevel=2)
     with redirect_stdout(sys.stderr):
         failures = run_matrix(matrix, learnt(matrix), pages, Engine(workers=workers))
-    rows = [matrix.row(cell) for cell in matrix.cells if cell.name not in failures]
+    rows = [record.row(matrix, cell) for cell in matrix.cells if cell.name not in failures]
     if failures:
         raise CellsFailedError(failures, rows)
     return rows

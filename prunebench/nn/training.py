@@ -268,7 +268,7 @@ class _Run:
         self.momenta = list(map(torch.zeros_like, self.parameters))
         self.squares = list(map(torch.zeros_like, self.parameters if recipe.optimizer == "adam" else []))
         complete = len(self.rates) // len(self.bounds)
-        self.recorder = _Recorder(complete, len(index), classes, self.device) if record else None
+        self.recorder = Recorder(complete, len(index), classes, self.device) if record else None
         self.replay: Replay | None = None
         self.warm = 0  # steps that could have been recorded, made since there is nothing recorded
         self.recordable = self.device != "cpu" and recipe.optimizer == "sgd"
@@ -431,7 +431,7 @@ def _check(labels: Array, recipe: Recipe, classes: int, device: str) -> None:
         raise PrunebenchError("precision 'bf16' needs a CUDA device; on a CPU use precision 'fp32'")
 
 
-class _Recorder:
+class Recorder:
     """Collects the dynamics: one small tensor per epoch on the device, the series in host memory."""
 
     def __init__(self, epochs: int, images: int, classes: int, device: str) -> None:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.parts.artefacts import Array, Scores, Subset
 from prunebench.pipeline.matrix import Matrix
+from prunebench.results import record
 from prunebench.results.rows import Result
 from prunebench.suites.cells import Cell
 from prunebench.system import tables
@@ -108,7 +109,7 @@ def kept_by(matrix: Matrix, command: str) -> Kept:
         cell.dataset.files(matrix.data)
     subset = target.inputs["subset"]
     try:
-        row, index = matrix.row(cell), matrix.store.read(subset.key, Subset).index
+        row, index = record.row(matrix, cell), matrix.store.read(subset.key, Subset).index
         scores = (
             matrix.store.read(subset.inputs["scores"].key, Scores).values
             if "scores" in subset.inputs

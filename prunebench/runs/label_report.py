@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from prunebench.errors import MissingArtefactError
 from prunebench.parts.artefacts import Quality
 from prunebench.parts.identity import placeless
-from prunebench.pipeline.matrix import Matrix, title
+from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stages import Stage
 from prunebench.results.leaderboard import GAP, QUALITY_HEADER, quality_cells
+from prunebench.results.record import title
 from prunebench.results.statistics import summarise
 from prunebench.system.sealed_json import canonical
 

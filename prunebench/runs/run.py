@@ -14,7 +14,8 @@ from prunebench.pipeline.executors.local import Engine
 from prunebench.pipeline.forecast import Forecast
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stages import Stage
-from prunebench.results.rows import Journal, Result
+from prunebench.results import record
+from prunebench.results.rows import Journal
 from prunebench.runs.display import Live, cell_line
 from prunebench.suites.cells import Cell
 from prunebench.system.files import check_folder
@@ -48,8 +49,9 @@ def run_matrix(
         place = 0
         journal = Journal(folder) if folder is not None else None
 
-        def cell_done(cell: Cell, row: Result) -> None:
+        def cell_done(cell: Cell) -> None:
             nonlocal place
+            row = record.row(matrix, cell)
             place += 1
             if journal is not None:
                 journal.append(row)
@@ -59,7 +61,7 @@ def run_matrix(
     why = {cell: explained(error) for cell, error in failures.items()}
     if journal is not None:
         for cell, reason in why.items():
-            journal.append(matrix.failure(cell, reason))
+            journal.append(record.failure(matrix, cell, reason))
     return {cell.name: reason for cell, reason in why.items()}
 
 

@@ -26,6 +26,7 @@ from prunebench.pipeline import making
 from prunebench.pipeline.executors.local import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
+from prunebench.results import record
 from prunebench.results.leaderboard import markdown
 from prunebench.results.rows import Journal
 from prunebench.runs import pages
@@ -114,7 +115,7 @@ def run(name, top, store):
         InlineExecutor(lambda *_progress: None),
         needed,
         lambda _stage: None,
-        lambda _cell, row: Journal(top / "leaderboard").append(row),
+        lambda cell: Journal(top / "leaderboard").append(record.row(matrix, cell)),
     )
     pages.remember(chosen, top / "leaderboard")
     page = pages.page_of(name, top / "leaderboard")

@@ -14,6 +14,7 @@ from prunebench.pipeline.executors.local import Engine, InlineExecutor
 from prunebench.pipeline.forecast import learnt
 from prunebench.pipeline.schedule import REPAIRS
 from prunebench.pipeline.stages import VERSIONS, dataset_key
+from prunebench.results import record
 from prunebench.runs import planning
 from prunebench.runs.run import run_matrix
 
@@ -71,7 +72,7 @@ def whole(matrix, offer, store, kept):
 def outcome(matrix):
     """Return the row of the one cell, and what is stored, but for times."""
     (cell,) = matrix.cells
-    row = matrix.row(cell)
+    row = record.row(matrix, cell)
     stored = {key: matrix.store.manifest(key)["sha256"] for key in matrix.graph.stages}
     return row.model_copy(update={"seconds": dict.fromkeys(row.seconds, 0.0), "date": ""}), stored
 

@@ -150,7 +150,7 @@ def noted(logits, labels):
     """Return the dynamics of these logits, [epochs, n, classes], as the training loop records them."""
     import torch
 
-    recorder = training._Recorder(len(logits), len(labels), logits.shape[2], "cpu")
+    recorder = training.Recorder(len(logits), len(labels), logits.shape[2], "cpu")
     for epoch in torch.tensor(logits, dtype=torch.float32):
         recorder.note(torch.arange(len(labels)), torch.tensor(labels), epoch, torch.ones(len(labels), 2))
         recorder.close()

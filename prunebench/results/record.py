@@ -1,0 +1,184 @@
+"""A finished cell -> its row: accuracy, the label ledger, and what each stage cost. From the store alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from prunebench.parts.artefacts import Accuracy, Choice, Labels, Quality, Scores, Subset
+from prunebench.parts.base import Backbone, Labeler, Part
+from prunebench.parts.identity import map_parts
+from prunebench.pipeline.matrix import Matrix
+from prunebench.pipeline.stages import Stage
+from prunebench.results.rows import Failure, Result
+from prunebench.suites.cells import PROTOCOL, Cell
+from prunebench.suites.tuning import SEARCHED
+
+
+def row(matrix: Matrix, cell: Cell) -> Result:
+    """Turn a finished cell into its row, from the store alone.
+
+    Raise MissingArtefactError where something of its lineage is gone or damaged.
+    """
+    target = matrix.graph.targets[cell]
+    accuracy = matrix.store.read(target.key, Accuracy)
+    manifest = matrix.store.manifest(target.key)
+    subset_stage = target.inputs["subset"]
+    subset = matrix.store.read(subset_stage.key, Subset)
+    selection, total = _labels(matrix, cell, subset)
+    seconds, gpu_seconds = _seconds(matrix, target)
+    labeler = cell.method.labeler
+    judged = matrix.graph.qualities[cell]
+    quality = matrix.store.read(judged.key, Quality) if judged else None
+    tuned_on, tuned = _tuned(matrix, cell)
+    return Result(
+        **_record(matrix, cell),
+        tuned_on=tuned_on,
+        tuned=tuned,
+        trials=sum(stage.kind == "validation" for stage in target.ancestors()) if tuned else 0,
+        accuracy=accuracy.accuracy,
+        best_accuracy=accuracy.best_accuracy,
+        balanced_accuracy=accuracy.balanced_accuracy,
+        worst_decile_recall=accuracy.worst_decile_recall,
+        images=subset.images,
+        kept=len(subset),
+        kept_per_class=accuracy.kept_per_class,
+        lost_classes=accuracy.kept_per_class.count(0),
+        constant_scores=_constant_scores(matrix, subset_stage),
+        label_draw=labeler.sampling if labeler and 0 < labeler.annotation < 1 else None,
+        labels_selection=selection,
+        labels_training=len(subset) if cell.method.final == "truth" else 0,
+        labels_total=total,
+        labeler=title(labeler) if labeler else None,
+        quality=quality.metrics if quality else {},
+        labels_per_class=quality.labels_per_class if quality else [],
+        pretraining=pretraining(cell.method.parts.values()),
+        seconds=seconds,
+        gpu_seconds=gpu_seconds,
+        micro_batch=_micro_batch(matrix, target),
+        device=manifest["device"],
+        device_name=manifest["device_name"],
+        subset_key=subset_stage.key,
+        accuracy_key=target.key,
+        versions=manifest["versions"],
+        commit=manifest["commit"],
+        date=manifest["made"],
+    )
+
+
+def failure(matrix: Matrix, cell: Cell, why: str) -> Failure:
+    """Return what is on record of a cell that failed."""
+    return Failure(**_record(matrix, cell), failed=why)
+
+
+def _record(matrix: Matrix, cell: Cell) -> dict[str, Any]:
+    """Return what a cell is, as every record of it tells."""
+    method, beside = cell.method, cell.method.beside
+    return {
+        "suite": cell.suite,
+        "method": method.name,
+        "title": method.title,
+        "reference": method.reference,
+        "beside": beside.name if beside else None,
+        "method_key": cell.method_key,
+        "dataset": cell.dataset.name,
+        "dataset_hash": matrix.graph.roots[cell.dataset.name],
+        "recipe": cell.recipe_name,
+        "repeats": cell.repeats,
+        "tuning": cell.tuning,
+        "changes": dict(cell.changes),
+        "ratio": cell.ratio,
+        "seed": cell.seed,
+        "annotation": method.annotation,
+        "protocol_version": PROTOCOL,
+    }
+
+
+def _constant_scores(matrix: Matrix, subset: Stage) -> bool:
+    """Whether a selection was made by scores that are all the same."""
+    scores = subset.inputs.get("scores")
+    return scores is not None and bool(np.ptp(matrix.store.read(scores.key, Scores).values) == 0)
+
+
+def _tuned(matrix: Matrix, cell: Cell) -> tuple[str, dict[str, float]]:
+    """Return what the tuned fields of a cell were chosen by, and their values."""
+    choices = matrix.graph.choices(cell)
+    if choices:
+        values = {name.partition("/")[2]: stage.key for name, stage in choices.items()}
+        return SEARCHED[cell.tuning], {n: matrix.store.read(k, Choice).value for n, k in values.items()}
+    if cell.published:
+        return "the paper, perhaps on the test split", cell.published
+    return "nothing", {}
+
+
+def _labels(matrix: Matrix, cell: Cell, subset: Subset) -> tuple[int, int]:
+    """Return how many true labels were handed out before the selection, and with the kept ones in all.
+
+    What is not trained with true labels asks for none of the kept ones.
+    """
+    if cell.method.annotation == 0:
+        return 0, len(subset) if cell.method.final == "truth" else 0
+    if cell.method.annotation == 1:
+        return subset.images, subset.images
+    draw = matrix.graph.draws[cell]
+    assert draw is not None
+    paid = matrix.store.read(draw.key, Labels).paid.copy()
+    handed_out = int(paid.sum())
+    if cell.method.final == "truth":
+        paid[subset.index] = True
+    return handed_out, int(paid.sum())
+
+
+def _micro_batch(matrix: Matrix, target: Stage) -> int | None:
+    """Return the fewest images that a training of a cell saw at once for lack of memory, if any did."""
+    stored = [stage.key for stage in target.ancestors(searching=False) if stage.key in matrix.store]
+    sizes = [matrix.store.manifest(key).get("micro_batch") for key in stored]
+    return min((size for size in sizes if size is not None), default=None)
+
+
+def _seconds(matrix: Matrix, target: Stage) -> tuple[dict[str, float], dict[str, float]]:
+    """Sum the seconds of a cell's stages by kind, as if it had been run alone: all, and on a GPU.
+
+    What a search made and the cell itself does not need counts as "search", whatever it is.
+    """
+    seconds: dict[str, float] = {}
+    gpu: dict[str, float] = {}
+    own = {stage.key for stage in target.ancestors(searching=False)}
+    for stage in target.ancestors():
+        kind = stage.kind if stage.key in own else "search"
+        manifest = matrix.store.manifest(stage.key)
+        for table in (seconds, gpu) if manifest["device"] == "cuda" else (seconds,):
+            table[kind] = round(table.get(kind, 0.0) + manifest["seconds"], 4)
+    return seconds, gpu
+
+
+def title(labeler: Labeler) -> str:
+    """Name a labeler together with the backbones it looks at, or its file: temi on pixels."""
+    path = getattr(labeler, "path", None)
+    found = [path.name] if isinstance(path, Path) else []
+
+    def visit(part: Part) -> Part:
+        if isinstance(part, Backbone):
+            found.append(part.name)
+        return part
+
+    map_parts(labeler, visit)
+    return f"{labeler.name} on {' + '.join(found)}" if found else labeler.name
+
+
+def pretraining(parts: Iterable[Part]) -> list[str]:
+    """Say for each backbone in `parts` what it saw before."""
+    found: list[str] = []
+
+    def visit(part: Part) -> Part:
+        if isinstance(part, Backbone) and part.pretraining is not None:
+            seen = part.pretraining
+            found.append(f"{part.name}: {seen.images} images, labels {seen.labels}, {seen.source}")
+        return part
+
+    for part in parts:
+        map_parts(part, visit)
+    return found
