@@ -26,6 +26,7 @@ from prunebench.pipeline import making
 from prunebench.pipeline.executors.local import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
+from prunebench.results import record
 from prunebench.results.rows import Result
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters
@@ -180,7 +181,9 @@ def make():
     def made(matrix):
         stages, rows = [], []
         executor = InlineExecutor(lambda *_progress: None)
-        failures = matrix.run(executor, matrix.missing(), stages.append, lambda _cell, row: rows.append(row))
+        failures = matrix.run(
+            executor, matrix.missing(), stages.append, lambda cell: rows.append(record.row(matrix, cell))
+        )
         messages = {cell.name: str(error) for cell, error in failures.items()}
         return SimpleNamespace(stages=stages, rows=rows, failures=messages)
 

@@ -277,7 +277,7 @@ def test_photos_that_are_mapped_or_decoded_anew_go_to_other_processes(tmp_path, 
         write_photos(tmp_path / "photos" / place, 12)
     np.save(tmp_path / "kept.npy", [0, 2, 5])
     family = {"family": "folder", "path": str(tmp_path / "photos"), "side": 8, "cache": cache}
-    monkeypatch.setattr(api.suites, "dataset_spec", lambda *_: family)
+    monkeypatch.setattr(api.resolve, "dataset_spec", lambda *_: family)
     subset = prunebench.load_subset(tmp_path / "kept.npy", dataset="photos")
     kind = "memmap" if cache else "Undecoded"
     assert type(subset.dataset.images.array).__name__ == kind

@@ -128,7 +128,7 @@ def test_so_is_what_is_damaged_as_soon_as_it_is_made(whole, file, harm):
             HARMS[harm](whole.store.path(stage.key) / file)
 
     executor = InlineExecutor(lambda *_progress: None)
-    failures = whole.run(executor, whole.missing(), damage, lambda _cell, row: rows.append(row))
+    failures = whole.run(executor, whole.missing(), damage, lambda cell: rows.append(record.row(whole, cell)))
     assert (failures, len(rows), len(harmed)) == ({}, 1, len(whole.graph.stages))
     assert outcome(whole) == before
 
@@ -143,7 +143,7 @@ def test_what_vanishes_again_and_again_fails_its_cell_in_the_end(whole):
 
     whole.store.remove(target.key)
     executor = InlineExecutor(lambda *_progress: None)
-    failures = whole.run(executor, whole.missing(), damage, None)
+    failures = whole.run(executor, whole.missing(), damage, lambda cell: record.row(whole, cell))
     assert str(failures[cell]) == (
         f"artefact {target.key[:12]} is gone or damaged, however often it is made; "
         f"find out what else changes {whole.store.root}"
