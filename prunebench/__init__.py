@@ -12,20 +12,12 @@ if TYPE_CHECKING:
     from prunebench.api import CellsFailedError, load_subset, run
     from prunebench.errors import PrunebenchError
     from prunebench.parts.artefacts import Accuracy, Dynamics, Embeddings, Labels, Scores, Subset
-    from prunebench.parts.base import (
-        Backbone,
-        Dataset,
-        Grid,
-        Labeler,
-        Method,
-        Pretraining,
-        Recipe,
-        Scorer,
-        Selector,
-        View,
-    )
+    from prunebench.parts.base import Backbone, Grid, Labeler, Pretraining, Scorer, Selector
+    from prunebench.parts.dataset import Dataset, View
     from prunebench.parts.hookspecs import hookimpl
     from prunebench.parts.images import Images
+    from prunebench.parts.method import Method
+    from prunebench.parts.recipe import Recipe
     from prunebench.photos.evaluate import evaluate
     from prunebench.photos.prune import draw, prune
     from prunebench.results.rows import Result
@@ -60,7 +52,8 @@ __all__ = [
 ]
 
 _MODULES = (
-    *("errors", "parts.artefacts", "parts.base", "parts.images", "parts.hookspecs"),
+    *("errors", "parts.artefacts", "parts.images", "parts.recipe", "parts.base", "parts.dataset"),
+    *("parts.method", "parts.hookspecs"),
     *("results.rows", "photos.prune", "photos.evaluate", "api"),
 )
 

@@ -15,20 +15,21 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Dataset
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.images import Images
 from prunebench.parts.registry import load
 from prunebench.pipeline import making
+from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.executors.local import Engine
 from prunebench.pipeline.forecast import learnt
-from prunebench.pipeline.stages import dataset_key
 from prunebench.pipeline.store import Store
 from prunebench.results import record
 from prunebench.results.rows import Result
 from prunebench.runs.export import kept_by, read
 from prunebench.runs.pages import remember
+from prunebench.runs.places import Place, folder
 from prunebench.runs.run import get_ready, run_matrix
-from prunebench.runs.select import Place, choose, choose_one, command, folder
+from prunebench.runs.select import choose, choose_one, command
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters
 from prunebench.system.files import absolute

@@ -20,8 +20,9 @@ import pytest
 from prunebench.cli import main as command_line
 from prunebench.errors import DataAbsentError
 from prunebench.parts import registry
-from prunebench.parts.base import Dataset, Method
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.hookspecs import hookimpl
+from prunebench.parts.method import Method
 from prunebench.pipeline import making
 from prunebench.pipeline.executors.local import InlineExecutor
 from prunebench.pipeline.matrix import Matrix

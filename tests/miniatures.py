@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from prunebench.parts.base import Backbone, Dataset, View
+from prunebench.parts.base import Backbone
+from prunebench.parts.dataset import Dataset, View
 from prunebench.parts.registry import load
 from prunebench.suites import recipes as real
 from tests.plugins import (

@@ -9,7 +9,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 from prunebench.parts.registry import load
-from prunebench.results import leaderboard
+from prunebench.results import tables
+from prunebench.results.board import boards
 from prunebench.runs.pages import page_of
 
 ROOT = Path(__file__).parent.parent
@@ -22,9 +23,9 @@ SHOWN = ("random", "elfs_pixels", "zcore_pixels", "semi_aum", "semi_dual", "dual
 def quickstart() -> str:
     """Return some lines of the accuracy table of the committed quickstart rows."""
     page = page_of("quickstart", ROOT / "leaderboard")
-    board = leaderboard.boards(page)[0]
+    board = boards(page)[0]
     titles = {load().get("methods", name).title for name in SHOWN}
-    table = leaderboard.accuracy_table(board)
+    table = tables.accuracy_table(board)
     body = [line for line in table.body if line[0] in titles]
     note = f"{board.page.note} {table.notes[0]}"
     return f"{_markdown(body, table.header)}\n\n{note}"

@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader, Subset
 import prunebench
 from prunebench import api
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.parts.base import Method, Selector
+from prunebench.parts.base import Selector
 from prunebench.parts.images import Images
+from prunebench.parts.method import Method
 from prunebench.pipeline import jobs
 from prunebench.pipeline.store import Store
 from prunebench.results.rows import read

@@ -10,7 +10,8 @@ import pytest
 
 from prunebench.cli.main import app
 from prunebench.parts import hookspecs
-from prunebench.parts.base import VOCABULARY, Recipe
+from prunebench.parts.base import VOCABULARY
+from prunebench.parts.recipe import Recipe
 from prunebench.parts.registry import load
 from prunebench.suites import recipes, schema
 from tests.readme_blocks import BLOCKS, METHODS, README, ROOT, filled

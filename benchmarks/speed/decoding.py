@@ -39,8 +39,8 @@ from torchvision.transforms import v2
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn.augment import augment, normalise
-from prunebench.parts.base import Recipe
 from prunebench.parts.images import Images
+from prunebench.parts.recipe import Recipe
 from prunebench_plugins.datasets.fashion_mnist import FashionMnist
 from prunebench_plugins.datasets.io import decoding
 from prunebench_plugins.datasets.io.copies import folder_tree

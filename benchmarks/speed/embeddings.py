@@ -11,8 +11,8 @@ import time
 import numpy as np
 
 from prunebench.nn.training import train
-from prunebench.parts.base import Recipe
 from prunebench.parts.images import Vectors
+from prunebench.parts.recipe import Recipe
 from prunebench.parts.sampling import draw_labels
 from prunebench_plugins.labelers.probe import Probe
 from prunebench_plugins.scorers.aum import Aum

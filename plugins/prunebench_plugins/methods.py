@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from prunebench.parts.base import Labeler, Method, Scorer, Selector
+from prunebench.parts.base import Labeler, Scorer, Selector
 from prunebench.parts.hookspecs import hookimpl
+from prunebench.parts.method import Method
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.labelers.labelled_only import LabelledOnly

@@ -29,7 +29,7 @@ from prunebench.cli.options import (
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.pipeline.store import Store
 from prunebench.results.rows import read
-from prunebench.runs.select import folder
+from prunebench.runs.places import folder
 from prunebench.suites import schema
 from prunebench.system.files import near
 from prunebench.system.terminal import echo

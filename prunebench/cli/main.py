@@ -35,7 +35,7 @@ from prunebench.cli.paper import claims
 from prunebench.cli.photos import draw, evaluate, prune
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts.registry import KINDS, load
-from prunebench.runs.select import folder, pick_device
+from prunebench.runs.places import folder, pick_device
 from prunebench.suites import resolve, schema
 from prunebench.system import terminal
 from prunebench.system.files import near, replace_file
@@ -151,13 +151,13 @@ def remake(matrix: Matrix, parts: list[str]) -> None:
 
 def show_page(name: str, results: Path) -> None:
     """Write the page of a suite and print its accuracy tables."""
-    from prunebench.results import leaderboard
+    from prunebench.results import render
     from prunebench.runs.pages import page_of, page_path
 
     page = page_of(name, results)
     path = page_path(name, results)
-    replace_file(path, leaderboard.markdown(page).encode(), "--results")
-    echo(leaderboard.text(page, only=lambda table: table.title in ("Accuracy", "Reference points")))
+    replace_file(path, render.markdown(page).encode(), "--results")
+    echo(render.text(page, only=lambda table: table.title in ("Accuracy", "Reference points")))
     echo(f"\nThe whole page: {near(path)}")
 
 
@@ -188,12 +188,12 @@ def plan(
 
 def print_plan(matrix: Matrix, each: bool) -> None:
     """Print the stages of a matrix, counted together where they differ in ratio and seed only."""
-    from prunebench.runs import planning
-    from prunebench.runs.display import table
+    from prunebench.runs import plan
+    from prunebench.runs.format import table
 
-    for line in planning.absent(matrix):
+    for line in plan.absent(matrix):
         echo(line)
-    lines = planning.lines(matrix, each)
+    lines = plan.lines(matrix, each)
     header = [
         "dataset",
         "stage",
@@ -211,7 +211,7 @@ def print_plan(matrix: Matrix, each: bool) -> None:
     stored, to_make = sum(line.stored for line in lines), sum(line.to_make for line in lines)
     echo(
         f"\n{len(matrix.cells)} cells: {stored} stages stored, {to_make} to make, "
-        f"{planning.total(lines)} of computation on one {matrix.device} worker"
+        f"{plan.total(lines)} of computation on one {matrix.device} worker"
     )
 
 
@@ -231,14 +231,14 @@ def status(
     data: DataOption = None,
 ) -> None:
     """Show how many of the chosen cells are done, running, interrupted, failed and left."""
-    from prunebench.runs import planning
-    from prunebench.runs.display import table
+    from prunebench.runs import status
+    from prunebench.runs.format import table
 
     matrix = build_matrix(
         suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data, tuning, on_bad
     )
-    rows, failures = planning.status(matrix)
-    echo(table(rows, ["dataset", "method", *planning.SHOWN]))
+    rows, failures = status.status(matrix)
+    echo(table(rows, ["dataset", "method", *status.SHOWN]))
     for line in failures:
         echo(line)
 
@@ -265,7 +265,7 @@ def labels(
     from prunebench.pipeline.executors.local import Engine
     from prunebench.pipeline.forecast import learnt
     from prunebench.runs import label_report as judging
-    from prunebench.runs.display import table
+    from prunebench.runs.format import table
     from prunebench.runs.run import get_ready, make_labels
 
     matrix = build_matrix(
@@ -303,7 +303,7 @@ def list_(
 ) -> None:
     """List what is installed."""
     from prunebench.runs import listing
-    from prunebench.runs.display import table
+    from prunebench.runs.format import table
 
     if what not in (*KINDS, "suites", "plugins"):
         raise unknown("list", what, [*KINDS, "suites", "plugins"], "prunebench list --help")
@@ -396,9 +396,9 @@ def check(
 @app.command()
 def doctor(data: DataOption = None, store: StoreOption = None) -> None:
     """Show what can run here, and what to install for the rest."""
-    from prunebench.runs import listing
+    from prunebench.runs import doctor
 
-    for line in listing.doctor(load(), folder("data", data), folder("store", store)):
+    for line in doctor.doctor(load(), folder("data", data), folder("store", store)):
         echo(line)
 
 

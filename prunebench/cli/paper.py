@@ -14,7 +14,7 @@ def claims(suite: SuiteOption = None, results: ResultsOption = Path("leaderboard
     """Show what the SemiPrune paper claims, and what its numbers and ours say about it."""
     from prunebench.paper import claims as paper
     from prunebench.results.rows import suites
-    from prunebench.runs.display import table
+    from prunebench.runs.format import table
     from prunebench.runs.pages import page_of
 
     names = [Path(suite).stem] if suite else list(suites(results))

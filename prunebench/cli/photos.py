@@ -200,7 +200,7 @@ def _asked() -> bool:
 def _show_preview(found: Preview, folder: Path, place: Workplace) -> None:
     from prunebench.photos.estimate import free
     from prunebench.photos.folder import some
-    from prunebench.runs.display import table
+    from prunebench.runs.format import table
 
     seen = [f"{some([name])} {count:,}" for name, count in found.classes.items()]
     shown = ", ".join(seen[:10]) + (", ..." if len(seen) > 10 else "")
@@ -241,7 +241,7 @@ def _show_pruned(pruned: Pruned, output: Path) -> None:
 
 def _show_comparison(found: Comparison) -> None:
     from prunebench.results.statistics import summarise
-    from prunebench.runs.display import table
+    from prunebench.runs.format import table
 
     echo(
         f"{found.labelled:,} of {found.images:,} images in {found.folder} have a label, "

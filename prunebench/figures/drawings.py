@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from prunebench.errors import PrunebenchError
 from prunebench.figures import histograms, lines, maps, sources, style
-from prunebench.parts.base import Dataset
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.registry import load
 from prunebench.pipeline.executors.local import Engine
 from prunebench.pipeline.forecast import learnt
@@ -18,7 +18,7 @@ from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stages import Stage
 from prunebench.pipeline.store import Store
 from prunebench.results import rows as results
-from prunebench.results.leaderboard import Board, Page, boards
+from prunebench.results.board import Board, Page, boards
 from prunebench.runs import label_report
 from prunebench.runs.pages import page_of, suite_of
 from prunebench.runs.run import make_stages

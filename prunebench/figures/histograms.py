@@ -11,7 +11,7 @@ import numpy as np
 from prunebench.errors import PrunebenchError
 from prunebench.figures import style
 from prunebench.parts.artefacts import Array
-from prunebench.results.leaderboard import Board
+from prunebench.results.board import Board
 from prunebench.results.rows import Result
 from prunebench.runs.label_report import Judged
 

@@ -12,7 +12,7 @@ import numpy as np
 from prunebench.errors import PrunebenchError
 from prunebench.figures import style
 from prunebench.parts.artefacts import Array
-from prunebench.results.leaderboard import GROUPS, Board, at, label_usage
+from prunebench.results.board import GROUPS, Board, at, label_usage
 from prunebench.results.rows import Result
 from prunebench.results.statistics import summarise
 

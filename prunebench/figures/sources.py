@@ -13,12 +13,12 @@ from prunebench.errors import PrunebenchError, unknown
 from prunebench.figures.histograms import bought
 from prunebench.figures.lines import Share, family, tail
 from prunebench.parts.artefacts import Array, Embeddings, Labels, Subset
-from prunebench.parts.base import Dataset
+from prunebench.parts.dataset import Dataset
 from prunebench.pipeline.making import load_split
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stages import Stage
 from prunebench.pipeline.store import Store
-from prunebench.results.leaderboard import Board, Page
+from prunebench.results.board import Board, Page
 from prunebench.results.rows import Result
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from prunebench.errors import PrunebenchError
 
 if TYPE_CHECKING:
-    from prunebench.parts.base import Recipe
+    from prunebench.parts.recipe import Recipe
 
 Tensor = torch.Tensor
 Boxes = tuple[Tensor, Tensor, Tensor, Tensor]  # top, left, height and width, each int64 [b]

@@ -19,7 +19,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.paper import published
 from prunebench.paper.comparison import COST_STAGE, once, quality
 from prunebench.parts.base import STANDARD_RATIOS
-from prunebench.results.leaderboard import by_seed
+from prunebench.results.board import by_seed
 from prunebench.results.rows import Result
 from prunebench.results.statistics import mean_interval, summarise
 from prunebench.suites.resolve import MATCHED

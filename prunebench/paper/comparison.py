@@ -13,7 +13,7 @@ from prunebench.paper.published import (
     PublishedBudget,
     PublishedQuality,
 )
-from prunebench.results.leaderboard import GAP, Board, Table, at, by_seed
+from prunebench.results.board import GAP, Board, Table, at, by_seed
 from prunebench.results.rows import Result
 from prunebench.results.statistics import prediction_interval, summarise
 

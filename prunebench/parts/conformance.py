@@ -17,10 +17,11 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array, Dynamics, Labels
-from prunebench.parts.base import Labeler, Part, Recipe, Scorer, Selector
+from prunebench.parts.base import Labeler, Part, Scorer, Selector
 from prunebench.parts.identity import identity
 from prunebench.parts.images import Images, sliced
 from prunebench.parts.permutation import told_apart
+from prunebench.parts.recipe import Recipe
 from prunebench.parts.sampling import draw_labels, kept
 from prunebench.system.isolation import at_work, isolated
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from prunebench.parts.base import Backbone, Dataset, Labeler, Method, Scorer, Selector
+    from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
+    from prunebench.parts.dataset import Dataset
+    from prunebench.parts.method import Method
 
 hookspec = pluggy.HookspecMarker("prunebench")
 hookimpl = pluggy.HookimplMarker("prunebench")

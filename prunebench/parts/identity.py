@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.parts.base import Backbone, Dataset, Part
+from prunebench.parts.base import Backbone, Part
 from prunebench.parts.code import code_hash, helpers
+from prunebench.parts.dataset import Dataset
 
 OWN_PACKAGES = ("prunebench", "prunebench_plugins")
 T = TypeVar("T")

@@ -21,18 +21,10 @@ import pluggy
 
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts import hookspecs
-from prunebench.parts.base import (
-    PROXY,
-    Backbone,
-    Dataset,
-    Labeler,
-    Method,
-    Part,
-    Scorer,
-    Selector,
-    check_class,
-)
+from prunebench.parts.base import PROXY, Backbone, Labeler, Part, Scorer, Selector, check_class
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import construct, map_parts
+from prunebench.parts.method import Method
 from prunebench.parts.trial import SURVIVED, survive
 from prunebench.system.isolation import isolated, warn
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from prunebench.parts.base import Backbone, Part, Recipe
+from prunebench.parts.base import Backbone, Part
 from prunebench.parts.identity import construct, map_parts
 from prunebench.parts.images import Images
+from prunebench.parts.recipe import Recipe
 from prunebench.parts.registry import load
 from prunebench.photos.prune import Request, Work, Workplace
 from prunebench.pipeline import schedule

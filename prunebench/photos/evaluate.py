@@ -11,14 +11,16 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Accuracy
-from prunebench.parts.base import Dataset, Method
+from prunebench.parts.dataset import Dataset
+from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
 from prunebench.photos.prune import BUY, COLUMNS, DROP, KEPT, Workplace, make_all, remembered
 from prunebench.pipeline import schedule, store
-from prunebench.pipeline.stages import Graph, Stage, dataset_key
+from prunebench.pipeline.dataset_keys import dataset_key
+from prunebench.pipeline.stages import Graph, Stage
 from prunebench.results.statistics import Summary, mean_interval, summarise
-from prunebench.runs.select import Place
+from prunebench.runs.places import Place
 from prunebench.suites.cells import Cell, Filters
 from prunebench.suites.resolve import Resolver
 from prunebench.suites.schema import Suite, SuiteFile

@@ -14,8 +14,10 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError, require, unknown
 from prunebench.parts.artefacts import Array, Labels, Scores, Subset
-from prunebench.parts.base import PROXY, Backbone, Dataset, Method, Part
+from prunebench.parts.base import PROXY, Backbone, Part
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import change, map_parts
+from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.parts.sampling import kept
 from prunebench.photos.folder import (
@@ -30,15 +32,16 @@ from prunebench.photos.folder import (
     survey,
 )
 from prunebench.pipeline import schedule
+from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.executors.local import Engine
 from prunebench.pipeline.forecast import learnt
 from prunebench.pipeline.making import load_split
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stages import Graph, Stage, dataset_key
+from prunebench.pipeline.stages import Graph, Stage
 from prunebench.pipeline.store import Store
-from prunebench.runs import select
+from prunebench.runs import places
+from prunebench.runs.places import Place, pick_device
 from prunebench.runs.run import make_stages
-from prunebench.runs.select import Place, pick_device
 from prunebench.suites.cells import Cell, Filters
 from prunebench.suites.resolve import Resolver
 from prunebench.suites.schema import Suite, SuiteFile
@@ -60,7 +63,7 @@ def draw(
     through. Only what is drawn is opened. What cannot be read is an error, or with on_bad="skip" passed
     over. Raise PrunebenchError for that, and for more labels than images.
     """
-    top, root = Path(folder).expanduser(), select.folder("data", data)
+    top, root = Path(folder).expanduser(), places.folder("data", data)
     _check_on_bad(on_bad)
     names = scan(top, on_bad)
     check_count("--labels", labels, len(names))
@@ -147,8 +150,8 @@ class Workplace:
     def at(cls, store: Place = None, data: Place = None, device: str = "auto") -> Workplace:
         """Return these places, or those of the environment and the user's cache."""
         return cls(
-            store=Store(select.folder("store", store)),
-            data=select.folder("data", data),
+            store=Store(places.folder("store", store)),
+            data=places.folder("data", data),
             device=pick_device(device),
         )
 

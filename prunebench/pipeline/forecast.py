@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from prunebench.errors import MissingArtefactError
-from prunebench.parts.base import Recipe
 from prunebench.parts.identity import construct
+from prunebench.parts.recipe import Recipe
 from prunebench.pipeline.making import load_split
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stages import Stage

@@ -30,9 +30,11 @@ from prunebench.parts.artefacts import (
     Subset,
     Validation,
 )
-from prunebench.parts.base import Dataset, Labeler, Part, Progress, Recipe, Selector
+from prunebench.parts.base import Labeler, Part, Progress, Selector
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import construct, identity
 from prunebench.parts.images import Handed, Images, Vectors, checksums, sliced
+from prunebench.parts.recipe import Recipe
 from prunebench.parts.sampling import apportion, draw_labels, kept, share
 from prunebench.pipeline.stages import Job
 from prunebench.pipeline.store import Store

@@ -11,7 +11,8 @@ from typing import Any
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.parts.registry import load
 from prunebench.pipeline import schedule
-from prunebench.pipeline.stages import Graph, Job, Stage, dataset_key
+from prunebench.pipeline.dataset_keys import dataset_key
+from prunebench.pipeline.stages import Graph, Job, Stage
 from prunebench.pipeline.store import Store
 from prunebench.suites.cells import Cell
 

@@ -11,9 +11,10 @@ from prunebench.parts.artefacts import Quality
 from prunebench.parts.identity import placeless
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stages import Stage
-from prunebench.results.leaderboard import GAP, QUALITY_HEADER, quality_cells
+from prunebench.results.board import GAP
 from prunebench.results.record import title
 from prunebench.results.statistics import summarise
+from prunebench.results.tables import QUALITY_HEADER, quality_cells
 from prunebench.system.sealed_json import canonical
 
 MOST_CLASSES = 20  # whose images are counted one by one

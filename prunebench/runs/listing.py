@@ -1,22 +1,20 @@
-"""What is installed and what can run here: the lines of `list` and `doctor`."""
+"""What is installed: the lines of `list`, and what can run here in a few lines."""
 
 from __future__ import annotations
 
 import inspect
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.parts.base import Dataset, Method, Part, View
+from prunebench.parts.base import Part
+from prunebench.parts.dataset import Dataset, View
 from prunebench.parts.identity import map_parts
+from prunebench.parts.method import Method
 from prunebench.parts.registry import Plugin, Registry
-from prunebench.pipeline.executors.local import default_workers
 from prunebench.suites import schema
-from prunebench.system.escaping import plain
 
 Rows = tuple[list[str], list[list[object]]]
 
@@ -124,32 +122,3 @@ def _ready(method: Method, registry: Registry) -> bool:
     except PrunebenchError:
         return False
     return True
-
-
-def doctor(registry: Registry, data: Path, store: Path) -> Iterator[str]:
-    """Yield what this machine has, and what to do about what it lacks."""
-    import torch
-
-    yield f"prunebench {version('prunebench')}, torch {torch.__version__}, numpy {version('numpy')}"
-    if torch.cuda.is_available():
-        yield f"device: cuda ({torch.cuda.get_device_name()})"
-    else:
-        yield "device: cpu (no CUDA device found)"
-    yield f"workers on the CPU: {default_workers('cpu')}, one thread each"
-    yield f"store: {store} ({_space(store)})"
-    yield f"data: {data}"
-    for name, item in sorted(registry.found["datasets"].items()):
-        if not isinstance(item, type):
-            try:
-                yield f"  {name}: {item.files(data)[0].parent}"
-            except DataAbsentError as error:
-                yield f"  {name}: absent. {error}"
-    for plugin in registry.plugins:
-        if plugin.error:
-            told = f"{plugin.distribution} {plugin.release} ({plugin.module}): {plugin.error}"
-            yield f"broken plugin {plain(told)}"
-
-
-def _space(folder: Path) -> str:
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    return f"{shutil.disk_usage(existing).free / 2**30:.0f} GiB free"

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from prunebench.errors import PrunebenchError
 from prunebench.paper import comparison
 from prunebench.parts.registry import Registry, load
-from prunebench.results.leaderboard import Page, markdown
+from prunebench.results.board import Page
+from prunebench.results.render import markdown
 from prunebench.results.rows import Record, read_all
 from prunebench.suites import schema
 from prunebench.suites.cells import Filters

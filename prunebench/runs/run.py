@@ -16,7 +16,7 @@ from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stages import Stage
 from prunebench.results import record
 from prunebench.results.rows import Journal
-from prunebench.runs.display import Live, cell_line
+from prunebench.runs.progress import Live, cell_line
 from prunebench.suites.cells import Cell
 from prunebench.system.files import check_folder
 from prunebench.system.signals import interruptible

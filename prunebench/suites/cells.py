@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from prunebench.parts.base import Backbone, Dataset, Method, Recipe, Selector
+from prunebench.parts.base import Backbone, Selector
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import identity, placeless
+from prunebench.parts.method import Method
+from prunebench.parts.recipe import Recipe
 from prunebench.suites.printed import Printed
 from prunebench.suites.tuning import SEARCHED, Search, settled
 from prunebench.system.sealed_json import canonical

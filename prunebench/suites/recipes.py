@@ -7,8 +7,9 @@ from functools import cache
 from typing import Any, TypeVar
 
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.parts.base import Dataset, Recipe
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import construct
+from prunebench.parts.recipe import Recipe
 from prunebench.suites.resources import read_toml, shipped
 
 T = TypeVar("T")

@@ -9,8 +9,11 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.parts.base import Backbone, Dataset, Labeler, Method, Part, Recipe
+from prunebench.parts.base import Backbone, Labeler, Part
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import at_defaults, change, construct, map_parts
+from prunebench.parts.method import Method
+from prunebench.parts.recipe import Recipe
 from prunebench.parts.registry import Registry
 from prunebench.suites.cells import Cell, Filters
 from prunebench.suites.printed import Printed, printed

@@ -15,8 +15,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.parts.base import Grid, Method, Part, Recipe, Scorer, Selector
+from prunebench.parts.base import Grid, Part, Scorer, Selector
 from prunebench.parts.identity import change, construct, map_parts
+from prunebench.parts.method import Method
+from prunebench.parts.recipe import Recipe
 
 RULES = ("default", "search", "published", "oracle_test")
 SEARCHED = {

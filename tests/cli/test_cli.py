@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from prunebench.cli import main as command_line
-from prunebench.parts.base import Method, Scorer, Selector
+from prunebench.parts.base import Scorer, Selector
+from prunebench.parts.method import Method
 from prunebench.pipeline import jobs, matrix
 
 

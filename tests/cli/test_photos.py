@@ -226,7 +226,7 @@ def test_evaluate_shows_both_and_what_may_be_said(cli, photos, tmp_path):
 
 def test_ten_seeds_are_shown_in_eighty_columns(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr("prunebench.runs.display.sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("prunebench.runs.progress.sys.stdout.isatty", lambda: True)
     commands._show_comparison(comparison([70.0 + seed for seed in range(10)], [71.0] * 10))
     lines = capsys.readouterr().out.splitlines()
     assert lines[-4:-2] == ["seed 9       79.0        71.0        8.0", ""]

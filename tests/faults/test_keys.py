@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from prunebench import Method
-from prunebench.parts.base import Recipe
+from prunebench.parts.recipe import Recipe
 from prunebench.pipeline import stages
 from prunebench_plugins.labelers.propagate import Propagate
 from prunebench_plugins.scorers.dual import Dual

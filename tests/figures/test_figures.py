@@ -10,12 +10,12 @@ import pytest
 from prunebench.errors import PrunebenchError
 from prunebench.figures import drawings, histograms, lines, maps, sources, style
 from prunebench.parts.artefacts import Subset
-from prunebench.parts.base import View
+from prunebench.parts.dataset import View
 from prunebench.parts.registry import load
 from prunebench.pipeline.executors.local import Engine
 from prunebench.pipeline.forecast import learnt
 from prunebench.pipeline.making import load_split
-from prunebench.results.leaderboard import Page, boards
+from prunebench.results.board import Page, boards
 from prunebench.results.rows import Journal
 from prunebench.runs import label_report as judging
 from prunebench.runs.run import make_labels

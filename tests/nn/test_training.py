@@ -15,6 +15,7 @@ import torch
 from prunebench import Images, PrunebenchError, Recipe
 from prunebench.errors import DivergedError
 from prunebench.nn import networks, training
+from prunebench.nn.recorder import Recorder
 from prunebench.parts.artefacts import Dynamics
 from prunebench.parts.conformance import MemoryCheckpoint
 
@@ -100,7 +101,7 @@ def test_the_error_of_an_easy_image_is_not_rounded_away() -> None:
     others = np.where(np.arange(5) != labels[:, None], exact, 0)
     expected = np.hypot(others.sum(1), np.linalg.norm(others, axis=1))
 
-    recorder = training.Recorder(1, 400, 5, "cpu")
+    recorder = Recorder(1, 400, 5, "cpu")
     everyone, ones = torch.arange(400), torch.ones(400, 1)
     recorder.note(everyone, torch.tensor(labels), torch.tensor(logits, dtype=torch.float32), ones)
     recorder.close()

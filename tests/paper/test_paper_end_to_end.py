@@ -27,7 +27,7 @@ from prunebench.pipeline.executors.local import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
 from prunebench.results import record
-from prunebench.results.leaderboard import markdown
+from prunebench.results.render import markdown
 from prunebench.results.rows import Journal
 from prunebench.runs import pages
 from prunebench.suites import resolve, schema

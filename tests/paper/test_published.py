@@ -12,8 +12,8 @@ from scipy import stats
 from prunebench.errors import PrunebenchError
 from prunebench.paper import comparison, published
 from prunebench.parts.registry import load
-from prunebench.results import leaderboard, statistics
-from prunebench.results.leaderboard import Page, boards
+from prunebench.results import statistics
+from prunebench.results.board import Page, Table, boards
 from prunebench.results.statistics import summarise
 from prunebench.suites import schema
 from prunebench.suites.resources import shipped
@@ -306,4 +306,4 @@ def test_a_board_gets_all_its_tables(board):
         "Published beside ours",
         "Published pseudo-labels beside ours",
     ]
-    assert all(isinstance(table, leaderboard.Table) for table in tables)
+    assert all(isinstance(table, Table) for table in tables)

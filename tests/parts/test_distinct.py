@@ -11,7 +11,7 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Subset
-from prunebench.parts.base import Dataset
+from prunebench.parts.dataset import Dataset
 from prunebench.pipeline import making, schedule
 from prunebench.pipeline.executors.local import InlineExecutor
 from prunebench.pipeline.matrix import Matrix

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import pytest
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts.base import Backbone, Labeler, Method, Recipe, Scorer, Selector
+from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
 from prunebench.parts.identity import at_defaults, construct, identity, map_parts
+from prunebench.parts.method import Method
+from prunebench.parts.recipe import Recipe
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.scorers.aum import Aum

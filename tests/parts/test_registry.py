@@ -8,8 +8,10 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts import hookspecs, registry, trial
-from prunebench.parts.base import Backbone, Dataset, Labeler, Method, Scorer, Selector
+from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import identity
+from prunebench.parts.method import Method
 from prunebench.system import isolation
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.scorers.aum import Aum

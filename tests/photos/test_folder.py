@@ -11,7 +11,7 @@ from prunebench.parts.images import Chosen
 from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
 from prunebench.photos import prune as pruning
-from prunebench.pipeline.stages import dataset_key
+from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.store import Store
 from prunebench.system.files import write_new
 from prunebench_plugins.datasets.io import decoding

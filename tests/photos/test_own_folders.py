@@ -9,7 +9,7 @@ from PIL import Image
 
 from prunebench.parts import registry
 from prunebench.pipeline import making
-from prunebench.pipeline.stages import dataset_key
+from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.results.rows import read
 from prunebench_plugins.datasets.folder import Folder
 from prunebench_plugins.datasets.io import decoding

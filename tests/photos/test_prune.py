@@ -11,7 +11,7 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import training
-from prunebench.parts.base import Method
+from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.photos import prune as pruning
 from prunebench.photos.estimate import free, preview

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 
 from prunebench.parts import registry
-from prunebench.parts.base import Grid, Method, Selector
+from prunebench.parts.base import Grid, Selector
+from prunebench.parts.method import Method
+from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.executors.local import Engine, InlineExecutor
 from prunebench.pipeline.forecast import learnt
 from prunebench.pipeline.schedule import REPAIRS
-from prunebench.pipeline.stages import VERSIONS, dataset_key
+from prunebench.pipeline.stages import VERSIONS
 from prunebench.results import record
-from prunebench.runs import planning
+from prunebench.runs import status
 from prunebench.runs.run import run_matrix
 
 READ = {"known", "quality", "choice", "scores", "subset", "accuracy"}  # payloads that a row is made from
@@ -93,12 +95,12 @@ def test_a_damaged_file_of_any_kind_of_stage_is_mended(whole, file, harm):
         stage = next(stage for stage in whole.graph.stages.values() if stage.kind == kind)
         HARMS[harm](whole.store.path(stage.key) / file)
         if harm == "gone" and file == "payload.safetensors":
-            assert planning.status(whole)[0] == [["toy", "all", 0, 0, 0, 0, 1]]
+            assert status.status(whole)[0] == [["toy", "all", 0, 0, 0, 0, 1]]
         assert rerun(whole) == before, kind
         unread = harm == "flipped" and file == "payload.safetensors" and kind not in READ
         assert whole.store.verify(stage.key) != unread, kind
     assert rerun(whole) == before
-    assert planning.status(whole)[0] == [["toy", "all", 1, 0, 0, 0, 0]]
+    assert status.status(whole)[0] == [["toy", "all", 1, 0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -11,7 +11,8 @@ import torch
 from prunebench.errors import PrunebenchError
 from prunebench.nn import training
 from prunebench.parts.artefacts import Dynamics, Labels, Scores, Subset
-from prunebench.parts.base import Backbone, Labeler, Method, Scorer, Selector
+from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
+from prunebench.parts.method import Method
 from prunebench.pipeline import jobs, making
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.labelers.none import NoLabeler

@@ -10,8 +10,10 @@ import torch
 from prunebench.nn import training
 from prunebench.nn.augment import normalise
 from prunebench.parts.artefacts import Dynamics, Embeddings
-from prunebench.parts.base import Method, Recipe, Scorer
+from prunebench.parts.base import Scorer
 from prunebench.parts.images import Vectors
+from prunebench.parts.method import Method
+from prunebench.parts.recipe import Recipe
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.selectors.top import Top

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts.base import Backbone, Labeler, Method, Scorer, Selector, View
+from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
+from prunebench.parts.dataset import View
 from prunebench.parts.identity import placeless
+from prunebench.parts.method import Method
 from prunebench.pipeline import stages
+from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stages import dataset_key
 from prunebench.pipeline.store import Store
 from prunebench.pipeline.store import key as store_key
 from prunebench_plugins.backbones.pixels import Pixels

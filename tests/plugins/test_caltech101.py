@@ -16,7 +16,7 @@ from PIL import Image
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.sampling import draw_labels
 from prunebench.parts.seeds import stream
-from prunebench.pipeline.stages import dataset_key
+from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.caltech101 import Caltech101, one_in_five
 from tests.plugins.test_archives import below

@@ -18,7 +18,7 @@ import pytest
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.sampling import draw_labels
 from prunebench.parts.seeds import stream
-from prunebench.pipeline.stages import dataset_key
+from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.cifar import Cifar10, Cifar100
 from prunebench_plugins.datasets.io.pickles import PickledArray, unpickle

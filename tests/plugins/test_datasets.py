@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.parts.base import Dataset
-from prunebench.pipeline import stages
-from prunebench.pipeline.stages import _content_hash, dataset_key
+from prunebench.parts.dataset import Dataset
+from prunebench.pipeline import dataset_keys
+from prunebench.pipeline.dataset_keys import _content_hash, dataset_key
 from prunebench_plugins.datasets import fashion_mnist, register_datasets
 from prunebench_plugins.datasets.digits import Digits
 from prunebench_plugins.datasets.fashion_mnist import FILES, FashionMnist
@@ -381,14 +381,14 @@ def test_a_folder_may_leave_out_what_cannot_be_read(photos, store):
 
 
 def test_a_folder_without_a_cache_is_the_same_dataset(photos, store, monkeypatch):
-    monkeypatch.setattr(stages, "TOGETHER", 2)
+    monkeypatch.setattr(dataset_keys, "TOGETHER", 2)
     write_image(photos / "train/ant/a.png", colour=(90, 0, 0))
     kept = Folder(path=str(photos), side=2)
     lazy = replace(kept, cache=False)
     assert isinstance(lazy.load(ABSENT, "train")[0], Undecoded)
     keys = [dataset_key(folder, photos.parent / "data", store) for folder in (kept, lazy)]
     assert keys[0] == keys[1]
-    monkeypatch.setattr(stages, "TOGETHER", 1000)
+    monkeypatch.setattr(dataset_keys, "TOGETHER", 1000)
     assert _content_hash(kept, photos.parent / "data") == keys[0]
 
 

@@ -6,13 +6,14 @@ import pytest
 from scipy import special, stats
 
 from prunebench.errors import PrunebenchError
-from prunebench.nn import training
+from prunebench.nn.recorder import Recorder
 from prunebench.nn.training import embed, predict, train
 from prunebench.parts import conformance
 from prunebench.parts.artefacts import Dynamics
-from prunebench.parts.base import Recipe, reads_proxy
+from prunebench.parts.base import reads_proxy
 from prunebench.parts.conformance import conform, synthetic_problem
 from prunebench.parts.images import Images
+from prunebench.parts.recipe import Recipe
 from prunebench_plugins.scorers import entropy, windows
 from prunebench_plugins.scorers.correctness import Correctness
 from prunebench_plugins.scorers.dual import Dual
@@ -150,7 +151,7 @@ def noted(logits, labels):
     """Return the dynamics of these logits, [epochs, n, classes], as the training loop records them."""
     import torch
 
-    recorder = training.Recorder(len(logits), len(labels), logits.shape[2], "cpu")
+    recorder = Recorder(len(logits), len(labels), logits.shape[2], "cpu")
     for epoch in torch.tensor(logits, dtype=torch.float32):
         recorder.note(torch.arange(len(labels)), torch.tensor(labels), epoch, torch.ones(len(labels), 2))
         recorder.close()

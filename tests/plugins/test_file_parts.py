@@ -13,13 +13,13 @@ from PIL import Image
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Labels, Scores, Subset
-from prunebench.parts.base import Method
 from prunebench.parts.conformance import check, conform
 from prunebench.parts.identity import identity
 from prunebench.parts.images import Images
+from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.pipeline import making
-from prunebench.pipeline.stages import dataset_key
+from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.system import tables
 from prunebench_plugins.labelers import file as labelers
 from prunebench_plugins.labelers.none import NoLabeler

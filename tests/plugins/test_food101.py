@@ -19,7 +19,7 @@ from PIL import Image
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.sampling import draw_labels
 from prunebench.parts.seeds import stream
-from prunebench.pipeline.stages import dataset_key
+from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.food101 import Food101
 from tests.plugins.test_archives import below

@@ -16,7 +16,7 @@ from scipy.io import savemat
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.sampling import draw_labels
 from prunebench.parts.seeds import stream
-from prunebench.pipeline.stages import dataset_key
+from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.class_names import TINY_IMAGENET
 from prunebench_plugins.datasets.imagenet1k import ImageNet1k

@@ -15,9 +15,11 @@ from prunebench.errors import DivergedError, PrunebenchError
 from prunebench.nn import networks, training
 from prunebench.nn.augment import normalise
 from prunebench.parts.artefacts import Dynamics, Scores
-from prunebench.parts.base import Method, Recipe, Scorer
+from prunebench.parts.base import Scorer
 from prunebench.parts.conformance import MemoryCheckpoint, conform
 from prunebench.parts.images import Images
+from prunebench.parts.method import Method
+from prunebench.parts.recipe import Recipe
 from prunebench.parts.sampling import share
 from prunebench.parts.seeds import torch_generator
 from prunebench_plugins.labelers.none import NoLabeler

@@ -6,8 +6,10 @@ from scipy import stats
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Dynamics
-from prunebench.parts.base import STANDARD_RATIOS, Method, Recipe
+from prunebench.parts.base import STANDARD_RATIOS
 from prunebench.parts.images import Images
+from prunebench.parts.method import Method
+from prunebench.parts.recipe import Recipe
 from prunebench.parts.sampling import apportion, kept
 from prunebench.suites.tuning import searches
 from prunebench_plugins.labelers.ground_truth import GroundTruth

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.pipeline.stages import dataset_key
+from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.store import Store
 from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.class_names import TINY_IMAGENET

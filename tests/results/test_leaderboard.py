@@ -3,10 +3,12 @@
 import pytest
 
 from prunebench.parts.registry import load
-from prunebench.results import leaderboard
-from prunebench.results.leaderboard import Page, accuracy_table, boards, equal_labels_table, markdown
+from prunebench.results import render, tables
+from prunebench.results.board import Page, boards
+from prunebench.results.render import markdown
 from prunebench.results.rows import Failure, Record
 from prunebench.results.statistics import summarise
+from prunebench.results.tables import accuracy_table, equal_labels_table
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def test_a_method_that_failed_is_a_hole_and_never_absent(page, row):
         ["Semi", "few labels", "·", "70.0 (1 of 2 seeds)"],  # what it has speaks for itself
         ["Dual", "all labels", "·", "·"],
     ]
-    assert leaderboard.remarks(found) == [
+    assert render.remarks(found) == [
         "failed: 2 cell(s) of dual on toy: diverged at step 3",
         "failed: 1 cell(s) of semi on toy: diverged at step 3",
     ]
@@ -59,7 +61,7 @@ def test_a_method_that_failed_is_a_hole_and_never_absent(page, row):
 def test_a_failure_of_other_settings_leaves_no_hole(page, row):
     current = {("dual", "toy", "tiny", "default"): "other"}
     found = page(*BOTH, failures=[failure(row, method="dual")], current=current)
-    assert len(body(found)) == 2 and leaderboard.remarks(found) == []
+    assert len(body(found)) == 2 and render.remarks(found) == []
 
 
 @pytest.mark.parametrize(
@@ -122,8 +124,8 @@ def test_references_are_shown_and_never_ranked(page):
 
 def test_the_difference_to_random_is_paired_by_seed(page):
     cells = [("near", 50, 0, 90.0), ("near", 50, 1, 93.0), ("random", 50, 0, 80.0), ("random", 50, 1, 84.0)]
-    assert body(page(*cells), leaderboard.difference_table) == [["Near", "·", "+9.5 ± 0.7"]]
-    assert body(page(*cells[:3]), leaderboard.difference_table) == [["Near", "·", "+10.0 (1 of 2 seeds)"]]
+    assert body(page(*cells), tables.difference_table) == [["Near", "·", "+9.5 ± 0.7"]]
+    assert body(page(*cells[:3]), tables.difference_table) == [["Near", "·", "+10.0 (1 of 2 seeds)"]]
 
 
 def test_a_method_whose_scores_order_nothing_says_so(page):
@@ -184,14 +186,14 @@ def test_stale_rows_are_left_out_and_said_so(page):
         old, *BOTH[1:], current={(name, "toy", "tiny", "default"): "k" for name in ("near", "random")}
     )
     assert body(found)[0] == ["Near", "no labels", "·", "92.0 (1 of 2 seeds)"]
-    assert leaderboard.stale_lines(found) == [
+    assert render.stale_lines(found) == [
         "stale: 1 row(s) of near on toy were made with other settings and are left out"
     ]
 
 
 def test_rows_that_disagree_are_flagged(page):
     found = page(*BOTH, ("near", 50, 0, 91.0))
-    (line,) = leaderboard.conflicts(found)
+    (line,) = render.conflicts(found)
     assert line.startswith("near on toy at 50, seed 0: rows disagree: 90.00 (2026-01-01T00:00:00Z, ")
     assert line in markdown(found)
     assert body(found)[0][3] == "**91.0 ± 1.4 (rows disagree)**"
@@ -260,7 +262,7 @@ Mean seconds of computation on x86_64 (cpu). Classes lost: those with no image k
 
 
 def test_a_page_on_a_terminal_has_no_marks(page):
-    text = leaderboard.text(page(*BOTH, ratios=[50]), only=lambda table: table.title == "Accuracy")
+    text = render.text(page(*BOTH, ratios=[50]), only=lambda table: table.title == "Accuracy")
     assert "91.0 ± 1.4" in text and "**" not in text and "<u>" not in text
 
 
@@ -284,9 +286,9 @@ def test_tuned_values_and_the_regret_of_the_search(page):
     )
     searched, judged = boards(both)
     assert searched.heading == "toy, recipe tiny, tuning search"
-    assert leaderboard.tuned_table(searched).body == [["Near", "cutoff", "10", "·", "0.2"]]
-    assert leaderboard.regret_table(searched).body == [["Near", "·", "+2.5 ± 2.1"]]
-    assert leaderboard.regret_table(judged) is None
+    assert tables.tuned_table(searched).body == [["Near", "cutoff", "10", "·", "0.2"]]
+    assert tables.regret_table(searched).body == [["Near", "·", "+2.5 ± 2.1"]]
+    assert tables.regret_table(judged) is None
 
 
 def test_rows_of_another_rule_are_not_stale(page):
@@ -301,7 +303,7 @@ def test_labels_of_one_pipeline_are_counted_once(page):
     """Where all seeds share a labeler there is no spread to show."""
     shared = {"repeats": "training", "labeler": "probe", "quality": {"unlabelled_nmi": 50.0}}
     found = page(("near", 50, 0, 80.0, shared), ("near", 50, 1, 80.0, shared))
-    assert body(found, leaderboard.labels_table)[0][5] == "50.0"
+    assert body(found, tables.labels_table)[0][5] == "50.0"
 
 
 def test_a_heading_says_what_a_dataset_is_where_its_name_does_not(page):
@@ -329,7 +331,7 @@ def test_words_of_strangers_are_text_on_a_page(page):
         complaints=[HOSTILE],
     )
     made = markdown(found)
-    assert "\x1b" not in made and "\x1b" not in leaderboard.text(found)
+    assert "\x1b" not in made and "\x1b" not in render.text(found)
     assert not [line for line in made.splitlines() if line.startswith("## Injected")]
     assert made.count("<script>") == made.count(r"\<script>") == 10
     columns = [line.replace(r"\|", "").count("|") - 1 for line in made.splitlines() if line.startswith("|")]

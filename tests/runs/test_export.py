@@ -18,8 +18,9 @@ from PIL import Image
 from prunebench.cli.options import listed
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Scores, Subset
-from prunebench.parts.base import Dataset, Method
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.images import Images
+from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.pipeline.store import Store
 from prunebench.results.rows import read

@@ -10,8 +10,9 @@ import pytest
 from prunebench.errors import PrunebenchError
 from prunebench.nn import networks
 from prunebench.parts.artefacts import Labels
-from prunebench.parts.base import Backbone, Labeler, Method
+from prunebench.parts.base import Backbone, Labeler
 from prunebench.parts.identity import identity
+from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.runs.label_report import details, histogram, judged, overview
 from prunebench_plugins.backbones.resnets import Resnet18Imagenet

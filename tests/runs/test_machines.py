@@ -15,7 +15,7 @@ import pytest
 import prunebench
 from prunebench import PrunebenchError
 from prunebench.pipeline import jobs
-from prunebench.runs.select import folder
+from prunebench.runs.places import folder
 from prunebench.system import files
 
 HERE = Path(prunebench.__file__).parent.parent

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from prunebench.nn.networks import names
-from prunebench.parts.base import Recipe
 from prunebench.parts.identity import construct
+from prunebench.parts.recipe import Recipe
 from prunebench.parts.registry import load
 from prunebench.suites import recipes
 from prunebench.suites.resources import shipped

@@ -8,7 +8,10 @@ import pytest
 from prunebench.cli.options import numbers, split
 from prunebench.errors import PrunebenchError
 from prunebench.parts import registry
-from prunebench.parts.base import Dataset, Method, Recipe, Scorer
+from prunebench.parts.base import Scorer
+from prunebench.parts.dataset import Dataset
+from prunebench.parts.method import Method
+from prunebench.parts.recipe import Recipe
 from prunebench.runs import pages
 from prunebench.suites import recipes, resolve, schema
 from prunebench.suites.cells import Filters

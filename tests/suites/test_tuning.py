@@ -10,7 +10,9 @@ import pytest
 from prunebench.errors import PrunebenchError
 from prunebench.parts import registry
 from prunebench.parts.artefacts import Choice, Labels, Subset, Validation
-from prunebench.parts.base import Grid, Labeler, Method, Recipe, Selector
+from prunebench.parts.base import Grid, Labeler, Selector
+from prunebench.parts.method import Method
+from prunebench.parts.recipe import Recipe
 from prunebench.parts.sampling import kept
 from prunebench.pipeline import making
 from prunebench.suites import resolve, schema, tuning

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prunebench.runs.display import table
+from prunebench.runs.format import table
 from prunebench.system.escaping import markdown, plain
 
 ESC = "\x1b"

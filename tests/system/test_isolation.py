@@ -16,7 +16,8 @@ from PIL import Image, ImageFile
 
 from prunebench import PrunebenchError
 from prunebench.parts import conformance, registry
-from prunebench.parts.base import Backbone, Labeler, Method, Scorer, Selector
+from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
+from prunebench.parts.method import Method
 from prunebench.pipeline.store import Store
 from prunebench.system import isolation
 from prunebench.system.isolation import check_not_at_work, isolated, python

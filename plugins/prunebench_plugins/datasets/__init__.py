@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prunebench.parts.base import Dataset
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.hookspecs import hookimpl
 from prunebench_plugins.datasets.caltech101 import Caltech101
 from prunebench_plugins.datasets.cifar import Cifar10, Cifar100

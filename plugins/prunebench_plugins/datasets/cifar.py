@@ -11,7 +11,7 @@ import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Dataset
+from prunebench.parts.dataset import Dataset
 from prunebench_plugins.datasets.class_names import CIFAR10, CIFAR100
 from prunebench_plugins.datasets.io.copies import check_digest, check_sizes, read_tar
 from prunebench_plugins.datasets.io.pickles import PickledArray, text, unpickle

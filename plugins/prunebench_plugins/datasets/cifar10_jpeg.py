@@ -10,7 +10,7 @@ import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Dataset
+from prunebench.parts.dataset import Dataset
 from prunebench_plugins.datasets.class_names import CIFAR10
 from prunebench_plugins.datasets.io.copies import Tree, check_sizes, folder_tree, tar_tree
 from prunebench_plugins.datasets.io.jpegs import decoded_as_published

@@ -10,7 +10,7 @@ import numpy as np
 
 from prunebench.errors import DataAbsentError
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Dataset
+from prunebench.parts.dataset import Dataset
 from prunebench_plugins.datasets.draws import draw_stratified
 
 TRAIN = 1347  # three quarters of the 1797 images

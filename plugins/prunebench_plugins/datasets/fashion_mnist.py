@@ -9,7 +9,7 @@ import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Dataset
+from prunebench.parts.dataset import Dataset
 from prunebench_plugins.datasets.io.idx import read_idx
 
 FILES = (

@@ -10,8 +10,9 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Checkpoint, Progress, Recipe, Scorer
+from prunebench.parts.base import Checkpoint, Progress, Scorer
 from prunebench.parts.images import Images
+from prunebench.parts.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch

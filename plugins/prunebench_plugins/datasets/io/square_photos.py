@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prunebench.errors import require
-from prunebench.parts.base import Dataset
+from prunebench.parts.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

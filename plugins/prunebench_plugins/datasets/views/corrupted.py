@@ -11,7 +11,7 @@ import numpy as np
 
 from prunebench.errors import require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import View
+from prunebench.parts.dataset import View
 from prunebench_plugins.datasets.views import corruptions
 
 CORRUPTIONS = ("clean", "motion_blur", "fog", "low_resolution", "rectangle", "noise")

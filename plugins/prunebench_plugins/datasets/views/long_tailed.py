@@ -8,7 +8,7 @@ import numpy as np
 
 from prunebench.errors import require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import View
+from prunebench.parts.dataset import View
 from prunebench.parts.sampling import share
 from prunebench_plugins.datasets.draws import draw_per_class
 

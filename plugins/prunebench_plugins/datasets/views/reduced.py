@@ -9,7 +9,7 @@ import numpy as np
 
 from prunebench.errors import require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import View
+from prunebench.parts.dataset import View
 from prunebench_plugins.datasets.draws import draw_stratified
 
 

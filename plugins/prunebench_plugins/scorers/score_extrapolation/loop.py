@@ -12,8 +12,8 @@ from prunebench.nn.augment import augment, normalise
 from prunebench.nn.networks import Network
 from prunebench.nn.training import train
 from prunebench.parts.artefacts import Array, Dynamics
-from prunebench.parts.base import Recipe
 from prunebench.parts.images import Images
+from prunebench.parts.recipe import Recipe
 from prunebench.parts.seeds import torch_generator
 from prunebench_plugins.scorers.score_extrapolation.settings import ScoreExtrapolationSettings
 

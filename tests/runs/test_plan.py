@@ -5,19 +5,20 @@ from dataclasses import dataclass
 import pytest
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts.base import Method, Selector
+from prunebench.parts.base import Selector
+from prunebench.parts.method import Method
 from prunebench.pipeline import forecast
-from prunebench.runs import planning
-from prunebench.runs.display import duration
+from prunebench.runs import plan, status
+from prunebench.runs.format import duration
 from prunebench_plugins.selectors.random import Random
 
 
-def plan(matrix, each=False):
-    return [(line.kind, line.stored, line.to_make, line.methods) for line in planning.lines(matrix, each)]
+def planned(matrix, each=False):
+    return [(line.kind, line.stored, line.to_make, line.methods) for line in plan.lines(matrix, each)]
 
 
 def test_stages_that_differ_in_ratio_and_seed_are_one_line(matrix):
-    assert plan(matrix("random", "el2n_supervised", ratios=[30, 50], seeds=[0, 1])) == [
+    assert planned(matrix("random", "el2n_supervised", ratios=[30, 50], seeds=[0, 1])) == [
         ("known", 0, 1, ["el2n_supervised"]),
         ("labels", 0, 1, ["el2n_supervised"]),
         ("dynamics", 0, 2, ["el2n_supervised"]),
@@ -29,13 +30,13 @@ def test_stages_that_differ_in_ratio_and_seed_are_one_line(matrix):
 
 
 def test_each_stage_may_have_its_line(matrix):
-    lines = planning.lines(matrix("random", ratios=[30], seeds=[0, 1]), each=True)
+    lines = plan.lines(matrix("random", ratios=[30], seeds=[0, 1]), each=True)
     assert [line.columns(each=True)[3:5] for line in lines] == [[30, 0], [30, 1]] * 2
 
 
 def test_a_plan_tells_what_is_stored(matrix, make):
     make(matrix("el2n_supervised"))
-    assert plan(matrix("el2n_supervised", ratios=[50, 70])) == [
+    assert planned(matrix("el2n_supervised", ratios=[50, 70])) == [
         ("known", 1, 0, ["el2n_supervised"]),
         ("labels", 1, 0, ["el2n_supervised"]),
         ("dynamics", 1, 0, ["el2n_supervised"]),
@@ -60,17 +61,17 @@ def test_what_nothing_is_known_about_is_counted(matrix):
 
 
 def test_an_unknown_training_is_probed(matrix):
-    lines = {line.kind: line for line in planning.lines(matrix("random"), each=False)}
+    lines = {line.kind: line for line in plan.lines(matrix("random"), each=False)}
     assert 0 < lines["accuracy"].seconds < 60
 
 
 def test_absent_data_is_planned_without_a_time(matrix, tmp_path):
     (tmp_path / "data" / "toy.npy").unlink()
     absent = matrix("random")
-    lines = planning.lines(absent, each=False)
+    lines = plan.lines(absent, each=False)
     assert [(line.kind, line.to_make) for line in lines] == [("subset", 1), ("accuracy", 1)]
-    assert planning.total(lines) == "?"
-    assert planning.absent(absent) == [
+    assert plan.total(lines) == "?"
+    assert plan.absent(absent) == [
         f"absent: toy is not in {tmp_path / 'data'}: write toy.npy. "
         "Nothing stored can match it, so all of it counts as to make."
     ]
@@ -88,7 +89,7 @@ def test_status_counts_cells(matrix, make, offer):
     both = ("random", Method("moody", title="M", selector=Moody()))
     make(matrix("random"))
     make(matrix(both[1]))
-    rows, failures = planning.status(matrix(*both, seeds=[0, 1]))
+    rows, failures = status.status(matrix(*both, seeds=[0, 1]))
     assert sorted(rows) == [["toy", "moody", 0, 0, 0, 2, 0], ["toy", "random", 1, 0, 0, 0, 1]]
     assert failures == ["failed: toy subset moody: ValueError: not today"]
 
@@ -98,17 +99,17 @@ def test_status_sees_what_is_running(matrix):
     (target,) = one.graph.targets.values()
     for stage in (target, target.inputs["subset"]):
         with one.store.lease(stage.key, stage.kind):
-            assert planning.status(one)[0] == [["toy", "random", 0, 1, 0, 0, 0]]
-    assert planning.status(one)[0] == [["toy", "random", 0, 0, 0, 0, 1]]
+            assert status.status(one)[0] == [["toy", "random", 0, 1, 0, 0, 0]]
+    assert status.status(one)[0] == [["toy", "random", 0, 0, 0, 0, 1]]
 
 
 def test_status_sees_what_was_interrupted_in_the_middle_of_a_stage(matrix):
     one = matrix("random")
     (target,) = one.graph.targets.values()
     one.store.checkpoint(target.key).save({"step": 3})
-    assert planning.status(one)[0] == [["toy", "random", 0, 0, 1, 0, 0]]
+    assert status.status(one)[0] == [["toy", "random", 0, 0, 1, 0, 0]]
     with one.store.lease(target.key, "accuracy"):
-        assert planning.status(one)[0] == [["toy", "random", 0, 1, 0, 0, 0]]
+        assert status.status(one)[0] == [["toy", "random", 0, 1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,140 @@
+"""What may share a table: the rows of a suite, and those of one dataset under one protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from prunebench.results.rows import Failure, Record, Result
+from prunebench.results.statistics import summarise
+
+GAP = "·"  # a cell without a result; never averaged over
+GROUPS = {"none": "no labels", "few": "few labels", "full": "all labels"}
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page is made from: its suite's words, its rows, and what a complete table would hold.
+
+    failures: of cells that have no row. current: the method_key that follows from the suite today, by
+    (method, dataset, recipe, tuning), or None where that cannot be told; rows of another key are stale.
+    titles: of datasets, by name, where these are not their names. published: what makes the tables of
+    numbers that papers print, beside those of a board.
+    """
+
+    suite: str
+    title: str
+    note: str
+    ratios: Sequence[int]
+    seeds: Sequence[int]
+    rows: Sequence[Result]
+    failures: Sequence[Failure] = ()
+    current: Mapping[tuple[str, str, str, str], str | None] = field(default_factory=dict)
+    complaints: Sequence[str] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+    published: Callable[[Board], Sequence[Table]] = lambda board: ()
+
+    @cached_property
+    def disputed(self) -> set[tuple[object, ...]]:
+        """The cells whose rows do not agree; tables flag them, and remarks show all their values."""
+        found: dict[tuple[object, ...], Result] = {}
+        return {row.cell for row in self.rows if not found.setdefault(row.cell, row).agrees(row)}
+
+    def stale(self, row: Record) -> bool:
+        """Whether a row was made with other settings than the suite has today."""
+        expected = self.current.get((row.method, row.dataset, row.recipe, row.tuning))
+        return expected is not None and expected != row.method_key
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table of strings, with lines of explanation below. Cells may hold ** and <u> marks."""
+
+    title: str
+    header: list[str]
+    body: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Board:
+    """The rows of one dataset under one recipe, repeats, tuning and protocol: what may share a table."""
+
+    page: Page
+    rows: list[Result]
+
+    @property
+    def heading(self) -> str:
+        """Dataset and protocol, as a heading."""
+        row = self.rows[0]
+        tuning = "" if row.tuning == "default" else f", tuning {row.tuning}"
+        title = self.page.titles.get(row.dataset)
+        return f"{row.dataset}{f': {title}' if title else ''}, recipe {row.recipe}{tuning}"
+
+    def methods(self, reference: bool) -> list[list[Result]]:
+        """Return the rows of each method, in order of first appearance; references or the others."""
+        found: dict[str, list[Result]] = {}
+        for row in self.rows:
+            if row.reference == reference:
+                found.setdefault(row.method, []).append(row)
+        return list(found.values())
+
+    def failed(self) -> list[Failure]:
+        """Return a failure of each method, references excepted, of which no cell has a row here."""
+        own, there = _shared(self.rows[0]), {row.method for row in self.rows}
+        failures = (one for one in self.page.failures if not (one.reference or self.page.stale(one)))
+        found = {one.method: one for one in failures if _shared(one) == own and one.method not in there}
+        return list(found.values())
+
+    @property
+    def ratios(self) -> list[int]:
+        """The ratios of the columns: the suite's, and any other that methods were run at."""
+        extra = {row.ratio for row in self.rows if not row.reference}
+        return sorted({*self.page.ratios, *extra})
+
+
+def _shared(row: Record) -> tuple[str | int, ...]:
+    return row.dataset, row.recipe, row.repeats, row.tuning, row.protocol_version, row.dataset_hash
+
+
+def boards(page: Page) -> list[Board]:
+    """Split the rows that are not stale into boards, in the order in which they first appear."""
+    found: dict[tuple[str | int, ...], list[Result]] = {}
+    for row in page.rows:
+        if not page.stale(row):
+            found.setdefault(_shared(row), []).append(row)
+    return [Board(page, rows) for rows in found.values()]
+
+
+def label_usage(row: Record) -> str:
+    """Return the group a method is shown in: none, few or full, by the labels bought before selection."""
+    return "none" if row.annotation == 0 else "full" if row.annotation == 1 else "few"
+
+
+def by_seed(rows: Iterable[Result]) -> dict[int, Result]:
+    """Return one row per seed, the first; `conflicts` tells where there are others that disagree."""
+    found: dict[int, Result] = {}
+    for row in rows:
+        found.setdefault(row.seed, row)
+    return found
+
+
+def at(rows: Iterable[Result], ratio: int) -> dict[int, Result]:
+    """Return the rows of one ratio, by seed."""
+    return by_seed(row for row in rows if row.ratio == ratio)
+
+
+def complete(rows: Mapping[int, Result], page: Page) -> bool:
+    """Whether every seed of the suite is there."""
+    return set(page.seeds) <= set(rows)
+
+
+def show(rows: Mapping[int, Result], page: Page, value: Callable[[Result], float]) -> str:
+    """Spell a cell: mean ± standard deviation, with the number of seeds where some are missing."""
+    if not rows:
+        return GAP
+    text = str(summarise([value(row) for row in rows.values()]))
+    if any(row.cell in page.disputed for row in rows.values()):
+        text += " (rows disagree)"
+    return text if complete(rows, page) else f"{text} ({len(rows)} of {len(page.seeds)} seeds)"

@@ -1,0 +1,32 @@
+"""How a terminal shows durations and tables."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+
+from prunebench.system.escaping import plain
+
+
+def duration(seconds: float | None) -> str:
+    """Spell a duration: 8 s, 3 min, 2.5 h, 4 d; ? where it is not known."""
+    if seconds is None:
+        return "?"
+    for limit, unit, size in ((99, "s", 1), (99 * 60, "min", 60), (72 * 3600, "h", 3600)):
+        if seconds < limit:
+            value = seconds / size
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"
+
+
+def table(rows: Iterable[Sequence[object]], header: Sequence[str]) -> str:
+    """Return aligned columns, the last one cut to the width of the terminal."""
+    from tabulate import tabulate
+
+    cells = [[plain(str(cell)) for cell in row] for row in rows]
+    text = tabulate(cells, [*map(plain, header)], tablefmt="plain", disable_numparse=True)
+    if not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(line if len(line) <= width else f"{line[: width - 1]}…" for line in text.splitlines())
