@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from prunebench.paper import claims
+from prunebench.paper import claims, points
 
 PAGE = Path(__file__).parent.parent / "docs" / "paper.md"
 
@@ -16,7 +16,7 @@ def outcomes() -> str:
     """Return what the paper's numbers say about its sentences, and where they say otherwise."""
     rows, remarks = [], []
     for name, claim in claims.claims().claim.items():
-        found = claims.examine(claim, claims.printed())
+        found = claims.examine(claim, points.printed())
         rows.append([f"`{name}`", claim.sentence, claim.section, f"**{found.verdict}**", found.scale])
         if claim.where == "every" and found.against:
             cells = ", ".join(f"{cell.place}: {found.spell(cell.mean)}" for cell in found.against)

@@ -12,7 +12,9 @@ from prunebench.system.terminal import echo
 
 def claims(suite: SuiteOption = None, results: ResultsOption = Path("leaderboard")) -> None:
     """Show what the SemiPrune paper claims, and what its numbers and ours say about it."""
-    from prunebench.paper import claims as paper
+    from prunebench.paper.claims import claims as claim_file
+    from prunebench.paper.claims import examine
+    from prunebench.paper.points import groups, measured, printed
     from prunebench.results.rows import suites
     from prunebench.runs.format import table
     from prunebench.runs.pages import page_of
@@ -23,8 +25,8 @@ def claims(suite: SuiteOption = None, results: ResultsOption = Path("leaderboard
             f"no rows of suite {names[0]!r} under {near(results)}/results; "
             "run it first, or name --results DIR"
         )
-    file, printed = paper.claims(), paper.printed()
-    theirs = {name: paper.examine(claim, printed) for name, claim in file.claim.items()}
+    file = claim_file()
+    theirs = {name: examine(claim, printed()) for name, claim in file.claim.items()}
     for name, claim in file.claim.items():
         echo(f"{name}: {claim.sentence} ({claim.section})")
     shown = {name: f"{found.verdict}: {found.scale}" for name, found in theirs.items()}
@@ -37,9 +39,9 @@ def claims(suite: SuiteOption = None, results: ResultsOption = Path("leaderboard
         current = [row for row in page.rows if not page.stale(row) and row.tuning != "oracle_test"]
         if not current:
             echo(f"\nsuite {name}: no rows of its present settings")
-        for title, group in paper.groups(current).items():
-            points = paper.measured(group)
-            found = {key: paper.examine(claim, points, file.stand_in) for key, claim in file.claim.items()}
+        for title, group in groups(current).items():
+            points = measured(group)
+            found = {key: examine(claim, points, file.stand_in) for key, claim in file.claim.items()}
             echo(f"\nsuite {name}, {title}: {', '.join(dict.fromkeys(row.dataset for row in group))}\n")
             lines = [
                 (key, theirs[key].verdict, ours.verdict, ours.scale, "; ".join(ours.remarks))

@@ -25,7 +25,8 @@ from prunebench.system.terminal import echo
 if TYPE_CHECKING:
     from prunebench.photos.estimate import Preview
     from prunebench.photos.evaluate import Comparison
-    from prunebench.photos.prune import Pruned, Workplace
+    from prunebench.photos.prune import Pruned
+    from prunebench.photos.request import Workplace
 
 FolderArgument = Annotated[
     Path, typer.Argument(parser=home, help="Your images, at whatever depth. Nothing is written in it.")
@@ -92,12 +93,13 @@ def prune(
 ) -> None:
     """Choose which images are worth a label, where a few have one. First shows what it costs."""
     from prunebench.photos import folder as photos
-    from prunebench.photos import prune as pruning
     from prunebench.photos.estimate import preview
+    from prunebench.photos.prune import make
+    from prunebench.photos.request import Request, Workplace
 
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
-    request = pruning.Request(
+    request = Request(
         folder=folder,
         known=_one("--known", known),
         budget=budget,
@@ -111,7 +113,7 @@ def prune(
         on_bad=on_bad,
         changes=dict(map(resolve.parse_change, changes or [])),
     )
-    place = pruning.Workplace.at(store, data, device)
+    place = Workplace.at(store, data, device)
     found = preview(request, place)
     _show_preview(found, folder, place)
     if output.exists() and not found.stored:
@@ -119,7 +121,7 @@ def prune(
     if not (yes or found.stored) and not _asked():
         echo("\nNothing was made. The same command with --yes goes on.")
         raise typer.Exit(1)
-    pruned = pruning.make(request, place, 1 if workers is None else workers)
+    pruned = make(request, place, 1 if workers is None else workers)
     _show_pruned(pruned, output)
     if pruned.left_out:
         echo(f"warning: {pruned.left_out:,} image(s) cannot be read and are left out", err=True)

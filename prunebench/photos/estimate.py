@@ -19,7 +19,7 @@ from prunebench.parts.identity import construct, map_parts
 from prunebench.parts.images import Images
 from prunebench.parts.recipe import Recipe
 from prunebench.parts.registry import load
-from prunebench.photos.prune import Request, Work, Workplace
+from prunebench.photos.request import Request, Work, Workplace
 from prunebench.pipeline import schedule
 from prunebench.pipeline.forecast import INSTANT
 from prunebench.pipeline.stages import Stage

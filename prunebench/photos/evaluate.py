@@ -15,7 +15,8 @@ from prunebench.parts.dataset import Dataset
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
-from prunebench.photos.prune import BUY, COLUMNS, DROP, KEPT, Workplace, make_all, remembered
+from prunebench.photos.prune import BUY, COLUMNS, DROP, KEPT, make_all, remembered
+from prunebench.photos.request import Workplace
 from prunebench.pipeline import schedule, store
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.stages import Graph, Stage

@@ -19,8 +19,8 @@ class Page:
 
     failures: of cells that have no row. current: the method_key that follows from the suite today, by
     (method, dataset, recipe, tuning), or None where that cannot be told; rows of another key are stale.
-    titles: of datasets, by name, where these are not their names. published: what makes the tables of
-    numbers that papers print, beside those of a board.
+    titles: of datasets, by name, where these are not their names. providers: what makes further tables of a
+    board, such as the numbers that a paper prints beside ours.
     """
 
     suite: str
@@ -33,7 +33,7 @@ class Page:
     current: Mapping[tuple[str, str, str, str], str | None] = field(default_factory=dict)
     complaints: Sequence[str] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
-    published: Callable[[Board], Sequence[Table]] = lambda board: ()
+    providers: Sequence[Callable[[Board], Sequence[Table]]] = ()
 
     @cached_property
     def disputed(self) -> set[tuple[object, ...]]:

@@ -289,4 +289,4 @@ def tables(board: Board) -> list[Table]:
         cost_table,
     )
     own = [table for maker in makers if (table := maker(board)) is not None]
-    return [*own, *board.page.published(board)]
+    return [*own, *(table for provide in board.page.providers for table in provide(board))]

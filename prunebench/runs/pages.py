@@ -19,6 +19,8 @@ from prunebench.suites.resolve import MATCHED, cells
 from prunebench.suites.schema import Suite, SuiteFile
 from prunebench.system.files import near, replace_file
 
+PROVIDERS = (comparison.tables,)  # of tables beside those that follow from rows alone
+
 
 def remember(chosen: Suite, folder: Path) -> str | None:
     """Keep a suite that is not shipped beside its rows, so that its page can always be made again.
@@ -109,7 +111,7 @@ def page_of(name: str, folder: Path) -> Page:
         current=current_keys([*found.rows, *found.failures], chosen, load()),
         titles=load().titles(),
         complaints=found.complaints,
-        published=comparison.tables,
+        providers=PROVIDERS,
     )
 
 

@@ -10,7 +10,8 @@ from scipy import stats
 
 from prunebench.errors import PrunebenchError
 from prunebench.paper import claims, published
-from prunebench.paper.claims import Claim, Point, examine, groups, judged, measured, printed
+from prunebench.paper.claims import Claim, examine, judged
+from prunebench.paper.points import Point, groups, measured, printed
 from prunebench.parts.registry import load
 from prunebench.results.rows import Journal
 from prunebench.suites.schema import read

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from prunebench.paper import claims, comparison, published
+from prunebench.paper.points import groups, measured
 from prunebench.paper.published import (
     PublishedAblation,
     PublishedAccuracy,
@@ -254,9 +255,7 @@ def test_figures_are_drawn_of_its_rows(name, figure, dataset, finished, cli, tmp
 
 @pytest.mark.slow
 def test_every_claim_finds_its_numbers_in_some_suite(finished):
-    of_groups = [
-        claims.measured(rows) for name in SUITES for rows in claims.groups(finished(name).rows).values()
-    ]
+    of_groups = [measured(rows) for name in SUITES for rows in groups(finished(name).rows).values()]
     file = claims.claims()
     silent = {
         name
