@@ -23,8 +23,8 @@ from tabulate import tabulate
 from prunebench.nn import training
 from prunebench.parts import registry, seeds
 from prunebench.parts.base import Scorer
-from prunebench.parts.conformance import MemoryCheckpoint
 from prunebench.parts.images import Images
+from prunebench.parts.problem import MemoryCheckpoint
 from prunebench.parts.sampling import draw_labels
 from prunebench.suites import recipes
 from prunebench_plugins.scorers.dual import Dual

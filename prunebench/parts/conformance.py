@@ -6,28 +6,23 @@ counts here: whether a part is any good is for a suite to say.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from prunebench.errors import PrunebenchError, require
-from prunebench.parts.artefacts import Array, Dynamics, Labels
-from prunebench.parts.base import Labeler, Part, Scorer, Selector
+from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.base import Part, Scorer, Selector
 from prunebench.parts.identity import identity
-from prunebench.parts.images import Images, sliced
+from prunebench.parts.images import sliced
 from prunebench.parts.permutation import told_apart
-from prunebench.parts.recipe import Recipe
-from prunebench.parts.sampling import draw_labels, kept
+from prunebench.parts.problem import CLASSES, RATIO, Problem, synthetic_problem
+from prunebench.parts.sampling import kept
 from prunebench.system.isolation import at_work, isolated
 
-CLASSES = ("a", "b", "c", "d")
-RATIO = 70  # of every check that needs only one
-FINGERPRINT = "0" * 64
 RUNS = (2, 4, 8)  # in each order: more only where fewer tell the orders apart
 
 
@@ -37,151 +32,6 @@ class Check:
 
     name: str
     error: str | None
-
-
-class MemoryCheckpoint:
-    """A `Checkpoint` that keeps the last state in memory, arrays and tensors as NumPy copies."""
-
-    def __init__(self) -> None:
-        self.state: dict[str, Any] | None = None
-
-    def load(self) -> dict[str, Any] | None:
-        """Return the last saved state, or None."""
-        return self.state
-
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the saved state."""
-        plain = {n: v.detach().cpu().numpy() if hasattr(v, "detach") else v for n, v in state.items()}
-        self.state = {n: v.copy() if isinstance(v, np.ndarray) else v for n, v in plain.items()}
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """What a part may ask for, n images long. Slicing it slices everything."""
-
-    images: Images
-    truth: Array
-    embeddings: Array
-    labels: Array
-    dynamics: Dynamics
-    scores: Array
-    names: Array
-
-    def __len__(self) -> int:
-        return len(self.truth)
-
-    def __getitem__(self, index: Array) -> Problem:
-        sliced = {entry.name: getattr(self, entry.name)[index] for entry in fields(self)[1:]}
-        return Problem(images=self.images.take(index), **sliced)
-
-    def without_labels(self, index: Array) -> Problem:
-        """Return the problem with the labels of `index` unknown, so that no network saw these images."""
-        labels = self.labels.copy()
-        labels[index] = -1
-        seen = np.flatnonzero(labels >= 0)
-        series = {name: getattr(self.dynamics, name)[:, seen] for name in Dynamics.series}
-        return replace(self, labels=labels, dynamics=replace(self.dynamics, index=seen, **series))
-
-    def tied(self) -> Problem:
-        """Return the problem with coarse numbers, every second image a copy of the one before."""
-        twins = np.arange(len(self)) // 2 * 2
-        series = {name: (4 * getattr(self.dynamics, name)[:, twins]).round() / 4 for name in Dynamics.series}
-        return replace(
-            self,
-            images=self.images.take(twins),
-            truth=self.truth[twins],
-            embeddings=(2 * self.embeddings[twins]).round() / 2,
-            labels=self.labels[twins],
-            dynamics=replace(self.dynamics, **series),
-            scores=self.scores[twins].round(),
-        )
-
-    def inputs(self, part: Part, *, keep: int | None = None, seed: int = 0) -> dict[str, Any]:
-        """Return what `part` asks for, optional inputs too, ready to be passed to its method.
-
-        keep: for a selector, by default as at a ratio of 70. As many labels are known as a labeler's
-        annotation says, or, to anything else, as images are kept. seed: of `rng`.
-        """
-        keep = kept(len(self), RATIO) if keep is None else keep
-        share = part.annotation if isinstance(part, Labeler) else keep / len(self)
-        known = np.full(len(self), -1)
-        paid = draw_labels(self.truth, share, "uniform", np.random.default_rng(1))
-        known[paid] = self.truth[paid]
-        known.setflags(write=False)
-        everything = {entry.name: getattr(self, entry.name) for entry in fields(self)} | {
-            "names": tuple(self.names.tolist()),
-            "fingerprint": FINGERPRINT,
-            "classes": CLASSES,
-            "recipe": Recipe(network="cnn", epochs=2, batch=32),
-            "side": None,
-            "rng": np.random.default_rng(seed),
-            "device": "cpu",
-            "progress": lambda done, total: None,
-            "checkpoint": MemoryCheckpoint(),
-            "known": known,
-            "keep": keep,
-        }
-        return {name: everything[name] for name in part.needs()}
-
-    def digest(self) -> str:
-        """Return a hash of every array in the problem."""
-        arrays = [getattr(self.dynamics, name) for name in Dynamics.series]
-        arrays += [self.images.array, self.embeddings, self.labels, self.scores]
-        return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
-
-
-def synthetic_problem() -> Problem:
-    """Return a problem of 120 images, 3 x 8 x 8, in four classes of 30, a tenth of them mislabelled.
-
-    The images are called 000.png, 001.png, ... It has 40 epochs of dynamics, in which one image is settled
-    at probability 1 from the start and one at 0, 16-dimensional embeddings, and scores with ties and of both
-    signs. Arrays are read-only.
-    """
-    rng = np.random.default_rng(0)
-    truth = rng.permutation(np.arange(120) % len(CLASSES))
-    labels = np.where(rng.random(120) < 0.1, rng.integers(len(CLASSES), size=120), truth)
-    pixels = 60 * truth[:, None, None, None] + rng.integers(60, size=(120, 3, 8, 8))
-    problem = Problem(
-        images=Images(pixels.astype(np.uint8), mean=(0.4,) * 3, std=(0.25,) * 3),
-        truth=truth,
-        embeddings=(np.eye(len(CLASSES), 16)[truth] + rng.normal(0, 0.3, (120, 16))).astype(np.float32),
-        labels=labels,
-        dynamics=_dynamics(labels, rng),
-        scores=rng.normal(size=120).round(1),
-        names=np.array([f"{place:03}.png" for place in range(120)]),
-    )
-    for array in (problem.truth, problem.embeddings, problem.labels, problem.scores):
-        array.setflags(write=False)
-    return problem
-
-
-def _dynamics(labels: Array, rng: np.random.Generator, epochs: int = 40) -> Dynamics:
-    """Simulate a network whose logit of the label grows at another pace for every image."""
-    images = np.arange(len(labels))
-    pace = rng.gamma(2, 0.1, len(labels))
-    pace[:2] = 1000, -1000
-    logits = rng.normal(size=(epochs, len(labels), len(CLASSES)))
-    logits[:, images, labels] += np.arange(1, epochs + 1)[:, None] * pace
-    p = np.exp(logits - logits.max(axis=2, keepdims=True))
-    p /= p.sum(axis=2, keepdims=True)
-    log_p = np.log(p + 1e-8)
-    other = np.arange(len(CLASSES)) != labels[:, None]
-    return Dynamics(
-        images=len(labels),
-        index=images,
-        label_probability=p[:, images, labels],
-        other_probability=np.where(other, p, 0).max(axis=2),
-        error_norm=np.sqrt((np.where(other, p, 0) ** 2).sum(axis=2) + np.where(other, p, 0).sum(axis=2) ** 2),
-        entropy=-(p * log_p).sum(axis=2),
-        divergence=np.abs(p * np.diff(log_p, axis=0, prepend=log_p[:1])).sum(axis=2),
-        logit_margin=logits[:, images, labels] - np.where(other, logits, -np.inf).max(axis=2),
-        feature_norm=rng.gamma(5, 1, (epochs, len(labels))),
-        # The last layer of a network whose penultimate features are the embeddings of the problem.
-        weights={
-            "head.weight": np.eye(len(CLASSES), 16, dtype=np.float32),
-            "head.bias": np.zeros(len(CLASSES), np.float32),
-        },
-    )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from prunebench.cli import main as command_line
 from prunebench.parts.base import Scorer, Selector
 from prunebench.parts.method import Method
 from prunebench.pipeline import jobs, matrix
@@ -338,7 +337,7 @@ def test_an_unexpected_error_is_one_line_that_asks_for_a_report(cli, monkeypatch
     def fail():
         raise problem
 
-    monkeypatch.setattr(command_line, "load", fail)
+    monkeypatch.setattr("prunebench.cli.inspect.load", fail)
     told = cli("list scorers")
     assert (told.code, told.out) == (1, "")
     assert told.err == (

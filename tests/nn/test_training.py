@@ -17,7 +17,7 @@ from prunebench.errors import DivergedError
 from prunebench.nn import networks, training
 from prunebench.nn.recorder import Recorder
 from prunebench.parts.artefacts import Dynamics
-from prunebench.parts.conformance import MemoryCheckpoint
+from prunebench.parts.problem import MemoryCheckpoint
 
 RECIPE = Recipe(network="cnn", epochs=4, batch=16, lr=0.05, crop=1, padding="zero")
 

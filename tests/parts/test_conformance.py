@@ -10,7 +10,8 @@ import torch
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Labels
 from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
-from prunebench.parts.conformance import MemoryCheckpoint, check, conform, synthetic_problem
+from prunebench.parts.conformance import check, conform
+from prunebench.parts.problem import MemoryCheckpoint, synthetic_problem
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.selectors.cutoff import Cutoff
 from prunebench_plugins.selectors.include import Include

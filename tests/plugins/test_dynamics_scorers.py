@@ -8,11 +8,11 @@ from scipy import special, stats
 from prunebench.errors import PrunebenchError
 from prunebench.nn.recorder import Recorder
 from prunebench.nn.training import embed, predict, train
-from prunebench.parts import conformance
 from prunebench.parts.artefacts import Dynamics
 from prunebench.parts.base import reads_proxy
-from prunebench.parts.conformance import conform, synthetic_problem
+from prunebench.parts.conformance import conform
 from prunebench.parts.images import Images
+from prunebench.parts.problem import synthetic_problem
 from prunebench.parts.recipe import Recipe
 from prunebench_plugins.scorers import entropy, windows
 from prunebench_plugins.scorers.correctness import Correctness
@@ -275,7 +275,7 @@ def test_scores_are_float64_one_per_image_seen(scorer):
 def test_entropy_conforms(monkeypatch):
     problem = synthetic_problem()
     problem = replace(problem, dynamics=replace(problem.dynamics, weights=HEAD))
-    monkeypatch.setattr(conformance, "synthetic_problem", lambda: problem)
+    monkeypatch.setattr(problem, "synthetic_problem", lambda: problem)
     conform(Entropy())
 
 

@@ -8,7 +8,8 @@ import torch
 
 from prunebench import Images, PrunebenchError
 from prunebench.nn import networks, training
-from prunebench.parts.conformance import MemoryCheckpoint, conform
+from prunebench.parts.conformance import conform
+from prunebench.parts.problem import MemoryCheckpoint
 from prunebench_plugins.labelers.fixmatch import loop
 from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold
 from prunebench_plugins.labelers.fixmatch.part import FixMatch

@@ -9,8 +9,9 @@ from prunebench.errors import PrunebenchError
 from prunebench.nn import training
 from prunebench.nn.augment import normalise
 from prunebench.nn.training import train
-from prunebench.parts.conformance import CLASSES, MemoryCheckpoint, conform, synthetic_problem
+from prunebench.parts.conformance import conform
 from prunebench.parts.images import Images
+from prunebench.parts.problem import CLASSES, MemoryCheckpoint, synthetic_problem
 from prunebench.parts.recipe import Recipe
 from prunebench_plugins.scorers import grand
 from prunebench_plugins.scorers.grand import Grand, gradient_norms

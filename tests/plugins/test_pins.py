@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from prunebench.parts.artefacts import Labels
-from prunebench.parts.conformance import synthetic_problem
+from prunebench.parts.problem import synthetic_problem
 from tests.plugins.brief import BRIEF, READY, brief
 
 PINS = Path(__file__).parent / "pins.json"

@@ -16,9 +16,10 @@ from prunebench.nn import networks, training
 from prunebench.nn.augment import normalise
 from prunebench.parts.artefacts import Dynamics, Scores
 from prunebench.parts.base import Scorer
-from prunebench.parts.conformance import MemoryCheckpoint, conform
+from prunebench.parts.conformance import conform
 from prunebench.parts.images import Images
 from prunebench.parts.method import Method
+from prunebench.parts.problem import MemoryCheckpoint
 from prunebench.parts.recipe import Recipe
 from prunebench.parts.sampling import share
 from prunebench.parts.seeds import torch_generator

@@ -16,7 +16,7 @@ from prunebench import Images, PrunebenchError
 from prunebench.errors import DivergedError
 from prunebench.nn import networks, randaugment
 from prunebench.nn.augment import normalise
-from prunebench.parts.conformance import MemoryCheckpoint
+from prunebench.parts.problem import MemoryCheckpoint
 from prunebench_plugins.labelers.fixmatch import loop
 from prunebench_plugins.labelers.fixmatch.loop import (
     FixedThreshold,

@@ -17,8 +17,9 @@ from prunebench import Images, PrunebenchError
 from prunebench.errors import DivergedError
 from prunebench.nn import networks, training
 from prunebench.nn.neighbours import nearest
-from prunebench.parts.conformance import MemoryCheckpoint, conform
+from prunebench.parts.conformance import conform
 from prunebench.parts.identity import construct
+from prunebench.parts.problem import MemoryCheckpoint
 from prunebench_plugins.backbones.swav import loop
 from prunebench_plugins.backbones.swav.loop import larc, learning_rates, sinkhorn, swapped_loss
 from prunebench_plugins.backbones.swav.part import Swav

@@ -9,7 +9,8 @@ from sklearn.datasets import load_digits
 
 from prunebench.errors import DivergedError, PrunebenchError
 from prunebench.nn.neighbours import kmeans
-from prunebench.parts.conformance import MemoryCheckpoint, conform
+from prunebench.parts.conformance import conform
+from prunebench.parts.problem import MemoryCheckpoint
 from prunebench_plugins.labelers.temi import loop
 from prunebench_plugins.labelers.temi.part import Temi
 

@@ -10,7 +10,8 @@ import torch
 from scipy import stats
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts.conformance import MemoryCheckpoint, conform
+from prunebench.parts.conformance import conform
+from prunebench.parts.problem import MemoryCheckpoint
 from prunebench_plugins.scorers.zcore import loop
 from prunebench_plugins.scorers.zcore.loop import Rounds
 from prunebench_plugins.scorers.zcore.part import Zcore

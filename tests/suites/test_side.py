@@ -13,9 +13,9 @@ from prunebench.nn import training
 from prunebench.nn.networks import build, restore
 from prunebench.parts.artefacts import Accuracy, Dynamics, Embeddings, Labels
 from prunebench.parts.base import Labeler
-from prunebench.parts.conformance import MemoryCheckpoint, synthetic_problem
 from prunebench.parts.images import Images
 from prunebench.parts.method import Method
+from prunebench.parts.problem import MemoryCheckpoint, synthetic_problem
 from prunebench_plugins.backbones.swav import loop
 from prunebench_plugins.backbones.swav.part import Swav
 from prunebench_plugins.labelers.fixmatch.part import FixMatch

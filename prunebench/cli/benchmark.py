@@ -1,0 +1,282 @@
+"""The commands of the benchmark: from cells to the leaderboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prunebench.cli.options import (
+    DataOption,
+    DatasetsOption,
+    DeviceOption,
+    MethodsOption,
+    OnBadOption,
+    RatiosOption,
+    RecipeOption,
+    ResultsOption,
+    SeedsOption,
+    SetOption,
+    StageTimeoutOption,
+    StoreOption,
+    SuiteOption,
+    TuningOption,
+    WorkersOption,
+    build_matrix,
+)
+from prunebench.errors import PrunebenchError, unknown
+from prunebench.parts.registry import load
+from prunebench.runs.places import folder, pick_device
+from prunebench.suites import schema
+from prunebench.system.files import near, replace_file
+from prunebench.system.terminal import echo
+
+if TYPE_CHECKING:
+    from prunebench.pipeline.matrix import Matrix
+
+
+def run(
+    suite: SuiteOption = None,
+    methods: MethodsOption = None,
+    datasets: DatasetsOption = None,
+    ratios: RatiosOption = None,
+    seeds: SeedsOption = None,
+    recipe: RecipeOption = None,
+    tuning: TuningOption = None,
+    on_bad: OnBadOption = None,
+    changes: SetOption = None,
+    device: DeviceOption = "auto",
+    store: StoreOption = None,
+    data: DataOption = None,
+    results: ResultsOption = Path("leaderboard"),
+    executor: Annotated[str, typer.Option("--executor", help="What runs the stages: local.")] = "local",
+    workers: WorkersOption = None,
+    fresh: Annotated[
+        list[str] | None, typer.Option("--fresh", help="PART whose stages are made again.")
+    ] = None,
+    stage_timeout: StageTimeoutOption = None,
+) -> None:
+    """Run cells, print a line for each and the leaderboard. The same command again resumes."""
+    from prunebench.pipeline.executors.local import Engine
+    from prunebench.pipeline.forecast import learnt
+    from prunebench.runs import listing
+    from prunebench.runs.pages import remember
+    from prunebench.runs.run import get_ready, run_matrix
+
+    if not any((suite, methods, datasets, ratios, seeds, recipe, tuning)):
+        for line in listing.overview(load(), folder("data", data), pick_device(device)):
+            echo(line)
+        return
+    matrix = build_matrix(
+        suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data, tuning, on_bad
+    )
+    if not (suite or datasets):
+        raise PrunebenchError(
+            "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
+            "See: prunebench list datasets"
+        )
+    get_ready(matrix, results)
+    remake(matrix, fresh or [])
+    if told := remember(schema.read(suite or "standard"), results):
+        echo(told, err=True)
+    engine = Engine(name=executor, workers=workers, stage_timeout=stage_timeout)
+    failures = run_matrix(matrix, learnt(matrix), results, engine)
+    echo()
+    show_page(matrix.cells[0].suite, results)
+    for title, message in failures.items():
+        echo(f"failed: {title}: {message}", err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+def remake(matrix: Matrix, parts: list[str]) -> None:
+    """Forget what is stored of the stages that run one of these parts, and of all that follows from them."""
+    known = {
+        stage.identity["part"]["part"] for stage in matrix.graph.stages.values() if "part" in stage.identity
+    }
+    for part in parts:
+        if part not in known:
+            raise unknown("part in the chosen cells", part, known, "prunebench plan")
+    for stage in matrix.graph.stages.values():
+        if any(s.identity.get("part", {}).get("part") in parts for s in stage.ancestors()):
+            matrix.store.remove(stage.key)
+
+
+def show_page(name: str, results: Path) -> None:
+    """Write the page of a suite and print its accuracy tables."""
+    from prunebench.results import render
+    from prunebench.runs.pages import page_of, page_path
+
+    page = page_of(name, results)
+    path = page_path(name, results)
+    replace_file(path, render.markdown(page).encode(), "--results")
+    echo(render.text(page, only=lambda table: table.title in ("Accuracy", "Reference points")))
+    echo(f"\nThe whole page: {near(path)}")
+
+
+def plan(
+    suite: SuiteOption = None,
+    methods: MethodsOption = None,
+    datasets: DatasetsOption = None,
+    ratios: RatiosOption = None,
+    seeds: SeedsOption = None,
+    recipe: RecipeOption = None,
+    tuning: TuningOption = None,
+    on_bad: OnBadOption = None,
+    changes: SetOption = None,
+    device: DeviceOption = "auto",
+    store: StoreOption = None,
+    data: DataOption = None,
+    each: Annotated[bool, typer.Option("--each", help="One line per stage, with its key.")] = False,
+) -> None:
+    """Show every stage of the chosen cells: stored or to make, for which methods, how long it will take."""
+    print_plan(
+        build_matrix(
+            suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data, tuning, on_bad
+        ),
+        each,
+    )
+
+
+def print_plan(matrix: Matrix, each: bool) -> None:
+    """Print the stages of a matrix, counted together where they differ in ratio and seed only."""
+    from prunebench.runs import plan
+    from prunebench.runs.format import table
+
+    for line in plan.absent(matrix):
+        echo(line)
+    lines = plan.lines(matrix, each)
+    header = [
+        "dataset",
+        "stage",
+        "what",
+        *(["ratio", "seed", "key"] if each else []),
+        "stored",
+        "to make",
+        "time",
+        "methods",
+    ]
+    echo(table([line.columns(each) for line in lines], header))
+    known = {name: root[:12] for name, root in matrix.graph.roots.items() if not root.startswith("absent:")}
+    if known:
+        echo("\nfingerprint of " + ", ".join(f"{name}: {digits}" for name, digits in known.items()))
+    stored, to_make = sum(line.stored for line in lines), sum(line.to_make for line in lines)
+    echo(
+        f"\n{len(matrix.cells)} cells: {stored} stages stored, {to_make} to make, "
+        f"{plan.total(lines)} of computation on one {matrix.device} worker"
+    )
+
+
+def status(
+    suite: SuiteOption = None,
+    methods: MethodsOption = None,
+    datasets: DatasetsOption = None,
+    ratios: RatiosOption = None,
+    seeds: SeedsOption = None,
+    recipe: RecipeOption = None,
+    tuning: TuningOption = None,
+    on_bad: OnBadOption = None,
+    changes: SetOption = None,
+    device: DeviceOption = "auto",
+    store: StoreOption = None,
+    data: DataOption = None,
+) -> None:
+    """Show how many of the chosen cells are done, running, interrupted, failed and left."""
+    from prunebench.runs import status
+    from prunebench.runs.format import table
+
+    matrix = build_matrix(
+        suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data, tuning, on_bad
+    )
+    rows, failures = status.status(matrix)
+    echo(table(rows, ["dataset", "method", *status.SHOWN]))
+    for line in failures:
+        echo(line)
+
+
+def labels(
+    suite: SuiteOption = None,
+    methods: MethodsOption = None,
+    datasets: DatasetsOption = None,
+    seeds: SeedsOption = None,
+    recipe: RecipeOption = None,
+    tuning: TuningOption = None,
+    on_bad: OnBadOption = None,
+    changes: SetOption = None,
+    device: DeviceOption = "auto",
+    store: StoreOption = None,
+    data: DataOption = None,
+    make: Annotated[
+        bool, typer.Option("--make", help="First make the labels that are missing, and nothing else.")
+    ] = False,
+    workers: WorkersOption = None,
+) -> None:
+    """Show how good the pseudo-labels of the chosen methods are, labelers by datasets, from the store."""
+    from prunebench.pipeline.executors.local import Engine
+    from prunebench.pipeline.forecast import learnt
+    from prunebench.runs import label_report as judging
+    from prunebench.runs.format import table
+    from prunebench.runs.run import get_ready, make_labels
+
+    matrix = build_matrix(
+        suite, methods, datasets, None, seeds, recipe, changes, device, store, data, tuning, on_bad
+    )
+    failures: dict[str, str] = {}
+    if make:
+        get_ready(matrix)
+        failures = make_labels(matrix, learnt(matrix), Engine(workers=workers))
+    groups = judging.judged(matrix)
+    if not groups:
+        raise PrunebenchError("no labeler of these methods guesses a label. See: prunebench list methods")
+    header, rows = judging.overview(groups)
+    echo("All images labelled right, in percent; clusters after the best one-to-one matching")
+    echo(table(rows, header))
+    for dataset in dict.fromkeys(group.dataset for group in groups):
+        header, rows = judging.details(groups, dataset)
+        echo(f"\n{dataset}, the images whose label was not paid for, in percent")
+        echo(table(rows, header))
+        header, rows = judging.histogram(groups, dataset)
+        echo("\n" + table(rows, header) if rows else "\nNothing stored; make it with --make.")
+    for name, message in failures.items():
+        echo(f"failed: {name}: {message}", err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+def leaderboard(
+    results: ResultsOption = Path("leaderboard"),
+    suite: SuiteOption = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; fail where a page is not up to date.")
+    ] = False,
+) -> None:
+    """Make the markdown page of every suite that has results."""
+    from prunebench.results.rows import suites
+    from prunebench.runs import pages
+
+    names = [Path(suite).stem] if suite else list(suites(results))
+    if not names:
+        raise PrunebenchError(
+            f"no results under {near(results)}/results; run something first, or name --results DIR"
+        )
+    outdated = []
+    made, without = pages.made(names, results)
+    for name, page in made.items():
+        path = pages.page_path(name, results)
+        if check:
+            if not path.is_file() or path.read_bytes() != page.encode():
+                outdated.append(str(near(path)))
+        else:
+            replace_file(path, page.encode(), "--results")
+            echo(f"wrote {near(path)}")
+    for name, why in without.items():
+        echo(f"no page of {name}: {why}", err=True)
+    if outdated:
+        raise PrunebenchError(
+            f"not up to date: {', '.join(outdated)}; run: prunebench leaderboard --results {near(results)}"
+        )
+    if check and made:
+        echo(f"up to date: {', '.join(str(near(pages.page_path(name, results))) for name in made)}")
+    if without:
+        raise typer.Exit(1)
