@@ -1,6 +1,7 @@
 """The shape of the core: imports point one way, strangers stay strangers, nothing stored is ever code."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -15,6 +16,7 @@ FOLDERS = (
     *("errors", "system", "parts", "nn", "suites", "pipeline", "results", "paper"),
     *("runs", "figures", "photos", "api", "cli", "__main__"),
 )
+MAP = CORE.parent / "docs" / "architecture.md"
 
 
 def modules(package):
@@ -36,6 +38,14 @@ def imported(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def arrows(trees):
+    """Return the modules among these that each of them imports, by name: as a whole, or a name in them."""
+    return {
+        name: {module for found in imported(tree) for module in (found, found.rpartition(".")[0])} & {*trees}
+        for name, tree in trees.items()
+    }
+
+
 def folder(name):
     """Return the folder of prunebench.FOLDER..., or None for anything else."""
     package, _, rest = name.partition(".")
@@ -53,15 +63,29 @@ def test_the_core_can_be_surveyed_at_a_glance():
     assert len([path for path in CORE.iterdir() if path.name not in ("__pycache__", "benchmarks")]) <= 16
 
 
+def mapped():
+    """Yield the full names of the modules in the order in which the map of the core lists them."""
+    folder = ""
+    for line in re.findall(r"^\| (.*?) \|", MAP.read_text(encoding="utf-8"), re.MULTILINE):
+        for name in re.findall(r"`([\w/]+)`", line):
+            if line.startswith("**"):
+                folder = name.replace("/", ".")
+            else:
+                top = name in ("errors", "api", "__main__")
+                yield f"prunebench.{'' if top else folder}{name.replace('/', '.')}"
+
+
+def test_the_map_lists_every_module_below_those_that_it_imports():
+    order = [*mapped()]
+    assert sorted(order) == sorted(MODULES)
+    for name, above in arrows(MODULES).items():
+        assert above <= {*order[: order.index(name)]}, name
+
+
 @pytest.mark.parametrize("package", [CORE, PLUGINS], ids=["core", "plugins"])
 def test_no_modules_import_one_another_in_a_circle(package):
     """Nor for type hints alone."""
-    trees = modules(package)
-    arrows = {
-        name: {module for found in imported(tree) for module in (found, found.rpartition(".")[0])} & {*trees}
-        for name, tree in trees.items()
-    }
-    TopologicalSorter({name: above - {name} for name, above in arrows.items()}).prepare()
+    TopologicalSorter(arrows(modules(package))).prepare()
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -6,11 +6,7 @@ from typing import Annotated
 
 import typer
 
-from prunebench.cli.options import (
-    DataOption,
-    SetOption,
-    StoreOption,
-)
+from prunebench.cli.options import DataOption, SetOption, StoreOption
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts.registry import KINDS, load
 from prunebench.runs.places import folder

@@ -14,12 +14,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array, Labels, Scores, Subset
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.registry import load
-from prunebench.photos.folder import (
-    check_count,
-    check_outside,
-    ordered,
-    scan,
-)
+from prunebench.photos.folder import check_count, check_outside, ordered, scan
 from prunebench.photos.request import Request, Work, Workplace, check_on_bad, construct_request
 from prunebench.pipeline import schedule
 from prunebench.pipeline.dataset_keys import dataset_key

@@ -16,15 +16,7 @@ from prunebench.parts.identity import change, map_parts
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.parts.sampling import kept
-from prunebench.photos.folder import (
-    check_count,
-    check_outside,
-    doubts,
-    labels_of,
-    listed,
-    some,
-    survey,
-)
+from prunebench.photos.folder import check_count, check_outside, doubts, labels_of, listed, some, survey
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stages import Graph, Stage
