@@ -66,9 +66,9 @@ class Cell:
         """The method's selector with the fields that depend on the ratio filled in."""
         selector = self.method.selector
         for one in self.printed:
-            if one.search.grid.field in self.published:
-                name, parts = one.search.grid.field, one.search.parts
-                selector = settled(selector, name, parts, self.published[name])  # type: ignore[assignment]
+            name = one.search.grid.field
+            if (value := self.published.get(name)) is not None:
+                selector = settled(selector, name, one.search.parts, value)  # type: ignore[assignment]
         return selector.at(self.ratio)
 
     @property

@@ -275,7 +275,7 @@ def test_scores_are_float64_one_per_image_seen(scorer):
 def test_entropy_conforms(monkeypatch):
     problem = synthetic_problem()
     problem = replace(problem, dynamics=replace(problem.dynamics, weights=HEAD))
-    monkeypatch.setattr(problem, "synthetic_problem", lambda: problem)
+    monkeypatch.setattr("prunebench.parts.conformance.synthetic_problem", lambda: problem)
     conform(Entropy())
 
 
