@@ -271,6 +271,7 @@ LAZY = [
     "multicrop",
     "wide_resnet",
     "networks",
+    "replay",
     "training",
     "neighbours",
 ]  # used when needed

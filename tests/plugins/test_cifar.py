@@ -521,6 +521,7 @@ def test_registered():
     found = {name: type(d).__name__ for name, d in VIEWS.items() if name.startswith("cifar")}
     assert found == {
         "cifar10": "Cifar10",
+        "cifar10_jpeg": "Cifar10Jpeg",
         "cifar100": "Cifar100",
         "cifar100_lt": "LongTailed",
         "cifar100_lt_001": "LongTailed",
