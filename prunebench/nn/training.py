@@ -229,6 +229,11 @@ def seconds_per_image(recipe: Recipe, *, channels: int, resolution: int, classes
     return (time.perf_counter() - begin) / ((run.step - 1) * recipe.batch)
 
 
+def recordable(device: str, recipe: Recipe) -> bool:
+    """Whether the steps of a training can be recorded as a CUDA graph."""
+    return device != "cpu" and recipe.optimizer == "sgd"
+
+
 class _Run:
     """A training under way: all that its next step depends on, and what it has recorded."""
 
@@ -272,7 +277,7 @@ class _Run:
         self.recorder = Recorder(complete, len(index), classes, self.device) if record else None
         self.replay: Replay | None = None
         self.warm = 0  # steps that could have been recorded, made since there is nothing recorded
-        self.recordable = self.device != "cpu" and recipe.optimizer == "sgd"
+        self.recordable = recordable(self.device, recipe)
 
     @property
     def done(self) -> bool:

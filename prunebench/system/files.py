@@ -122,14 +122,10 @@ def near(path: Path) -> Path:
 def check_folder(folder: Path, option: str) -> None:
     """Raise PrunebenchError where files cannot be written in a folder that is there or to be made.
 
-    So it is where a lock in it is somebody else's. Nothing is left behind. `option` chooses the folder.
+    Nothing is left behind. `option` chooses the folder.
     """
     with writing(folder, option):
         there = next(path for path in (folder, *folder.parents) if path.exists())
         beside = beside_of(there / "check")
         beside.touch()  # a disk that is not to be written says so to whoever tries
         beside.unlink()
-    lock = folder / ".lock"
-    with writing(lock, option):
-        if lock.exists():
-            lock.open("ab").close()

@@ -521,13 +521,14 @@ def test_registered():
     found = {name: type(d).__name__ for name, d in VIEWS.items() if name.startswith("cifar")}
     assert found == {
         "cifar10": "Cifar10",
+        "cifar10_jpeg": "Cifar10Jpeg",
         "cifar100": "Cifar100",
         "cifar100_lt": "LongTailed",
         "cifar100_lt_001": "LongTailed",
         "cifar100_c": "Corrupted",
         "cifar100_c_fixed": "Corrupted",
     }
-    for name in found.keys() - {"cifar10", "cifar100"}:
+    for name in found.keys() - {"cifar10", "cifar10_jpeg", "cifar100"}:
         assert VIEWS[name].lineage == (name, "cifar100")
         assert VIEWS[name].base == Cifar100()
 

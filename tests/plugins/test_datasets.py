@@ -86,7 +86,15 @@ def test_registered():
     ] + [
         *("digits_by_class", "digits_shuffled"),
         *("fashion_mnist_tiny", "fashion_mnist_tiny_by_class", "fashion_mnist_tiny_shuffled"),
-        *("cifar10", "cifar100", "cifar100_lt", "cifar100_lt_001", "cifar100_c", "cifar100_c_fixed"),
+        *(
+            "cifar10",
+            "cifar10_jpeg",
+            "cifar100",
+            "cifar100_lt",
+            "cifar100_lt_001",
+            "cifar100_c",
+            "cifar100_c_fixed",
+        ),
         *("tiny_imagenet", "tiny_imagenet_c", "tiny_imagenet_c_fixed"),
         *("food101", "sun397", "sun397_seeded", "caltech101", "imagenet1k"),
     ]
