@@ -18,7 +18,7 @@ from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.images import Images
 from prunebench.parts.registry import load
-from prunebench.pipeline import making
+from prunebench.pipeline import context
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.executors.local import Engine
 from prunebench.pipeline.forecast import learnt
@@ -87,7 +87,7 @@ def run(
     matrix = choose(suite, filters, device=device, store=store, data=data)
     pages = None if results is None else absolute(results)
     get_ready(matrix, pages)
-    making.load_split.cache_clear()  # files may have changed since this process read them
+    context.load_split.cache_clear()  # files may have changed since this process read them
     if pages is not None and (told := remember(schema.read(str(suite)), pages)):
         warnings.warn(told, stacklevel=2)
     with redirect_stdout(sys.stderr):

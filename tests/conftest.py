@@ -23,7 +23,7 @@ from prunebench.parts import registry
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.hookspecs import hookimpl
 from prunebench.parts.method import Method
-from prunebench.pipeline import making
+from prunebench.pipeline import context
 from prunebench.pipeline.executors.local import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
@@ -92,7 +92,7 @@ def toy(tmp_path, offer):
     np.save(tmp_path / "data" / "toy.npy", (100 * bright + noise).astype(np.uint8))
     offer(Toy(), owner="toys")
     yield Toy()
-    making.load_split.cache_clear()
+    context.load_split.cache_clear()
 
 
 # Plugins

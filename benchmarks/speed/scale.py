@@ -16,8 +16,8 @@ import numpy as np
 from tabulate import tabulate
 
 from prunebench.parts.artefacts import Accuracy, Artefact, Dynamics, Labels, Scores, Subset
-from prunebench.pipeline.stages import Stage
-from prunebench.pipeline.store import Store, pack
+from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.store import SCHEMA, Store, packed
 from prunebench.runs.select import choose
 from prunebench.suites.cells import Filters
 from prunebench.system.sealed_json import canonical
@@ -30,7 +30,7 @@ IMAGES = 1437  # of digits; here they only set the size of what is read
 def artefacts() -> dict[str, Artefact]:
     """Return one artefact of each kind that these methods make."""
     some, every = np.zeros((2, 1), np.float32), np.arange(IMAGES)
-    labels = Labels(values=every % 10, paid=np.ones(IMAGES, bool))
+    labels = Labels(values=every % 10, annotated=np.ones(IMAGES, bool))
     return {
         "known": labels,
         "labels": labels,
@@ -51,7 +51,7 @@ def artefacts() -> dict[str, Artefact]:
 
 def fill(store: Store, stages: list[Stage]) -> None:
     """Write an entry for every stage, as `Store.write` does but without its locks."""
-    payloads = {kind: pack(*artefact.arrays()) for kind, artefact in artefacts().items()}
+    payloads = {kind: packed([artefact]) for kind, artefact in artefacts().items()}
     common = {"seconds": 1.0, "peak_bytes": 1, "device": "cpu", "device_name": "made up", "commit": None}
     for stage in stages:
         payload = payloads[stage.kind]
@@ -60,10 +60,10 @@ def fill(store: Store, stages: list[Stage]) -> None:
             "kind": stage.kind,
             "title": stage.title,
             "identity": stage.identity,
-            "inputs": {name: upstream.key for name, upstream in stage.inputs.items()},
+            "inputs": [[given.name, given.of, given.source.key] for given in stage.inputs],
             "versions": {"python": "3", "prunebench": "0", "torch": "2", "numpy": "2"},
             "made": "2026-01-01T00:00:00Z",
-            "schema": 1,
+            "schema": SCHEMA,
             "sha256": hashlib.sha256(payload).hexdigest(),
             "bytes": len(payload),
         }

@@ -11,11 +11,11 @@ from prunebench.errors import PrunebenchError
 from prunebench.figures import histograms, lines, maps, sources, style
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.registry import load
+from prunebench.pipeline.context import load_split
 from prunebench.pipeline.executors.local import Engine
 from prunebench.pipeline.forecast import learnt
-from prunebench.pipeline.making import load_split
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stages import Stage
+from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.store import Store
 from prunebench.results import rows as results
 from prunebench.results.board import Board, Page, boards

@@ -12,11 +12,13 @@ import numpy as np
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.figures.histograms import bought
 from prunebench.figures.lines import Share, family, tail
-from prunebench.parts.artefacts import Array, Embeddings, Labels, Subset
+from prunebench.parts.artefacts import Array, Embeddings, Subset, Weights
 from prunebench.parts.dataset import Dataset
-from prunebench.pipeline.making import load_split
+from prunebench.pipeline.context import load_split
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stages import Stage
+from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
+from prunebench.pipeline.stages.labels import LabelerLabels
+from prunebench.pipeline.stages.proxy_embeddings import ProxyEmbeddings
 from prunebench.pipeline.store import Store
 from prunebench.results.board import Board, Page
 from prunebench.results.rows import Result
@@ -154,7 +156,7 @@ class Source:
     """Where embeddings come from: a stage of embeddings, or one of labels whose network has features."""
 
     title: str
-    stage: Stage
+    stage: BackboneEmbeddings | ProxyEmbeddings | LabelerLabels
 
 
 def sources(matrix: Matrix) -> dict[str, list[Source]]:
@@ -167,11 +169,11 @@ def sources(matrix: Matrix) -> dict[str, list[Source]]:
             continue
         labeler = cell.method.labeler
         for stage in target.ancestors():
-            if stage.kind == "embeddings":
-                named = "part" in stage.identity
-                title = stage.identity["part"]["part"] if named else f"proxy network of {cell.method.title}"
-                own.setdefault(stage.key, Source(title, stage))
-            elif stage.kind == "labels" and labeler is not None and "images" in labeler.needs():
+            if isinstance(stage, BackboneEmbeddings):
+                own.setdefault(stage.key, Source(stage.part["part"], stage))
+            elif isinstance(stage, ProxyEmbeddings):
+                own.setdefault(stage.key, Source(f"proxy network of {cell.method.title}", stage))
+            elif isinstance(stage, LabelerLabels) and labeler is not None and "images" in labeler.needs():
                 title = f"{labeler.name}, {bought(labeler.annotation)}"
                 own.setdefault(stage.key, Source(title, stage))
     return {name: list(own.values()) for name, own in found.items()}
@@ -180,14 +182,14 @@ def sources(matrix: Matrix) -> dict[str, list[Source]]:
 def features(source: Source, matrix: Matrix, index: Array) -> Array | None:
     """Return the embeddings of some images: float32 [m, d]; None for a labeler that kept no network."""
     stage = source.stage
-    if stage.kind == "embeddings":
+    if not isinstance(stage, LabelerLabels):
         return matrix.store.read(stage.key, Embeddings).values[index]
-    given = matrix.store.read(stage.key, Labels)
-    if given.network is None:
+    if not matrix.store.has(stage.key, Weights):
         return None
+    given = matrix.store.read(stage.key, Weights)
     from prunebench.nn import networks, training
 
-    side = stage.identity.get("side")  # of what the labeler's network sees
+    side = stage.side  # of what the labeler's network sees
     images: Images = load_split(stage.dataset, matrix.data, "train")[0].take(index)
     network = networks.build(
         given.network,
@@ -196,5 +198,5 @@ def features(source: Source, matrix: Matrix, index: Array) -> Array | None:
         resolution=images.resolution if side is None else side,
         generator_seed=0,
     )
-    networks.restore(network, given.weights)
+    networks.restore(network, given.values)
     return training.embed(network.to(matrix.device), images, device=matrix.device, side=side)

@@ -412,13 +412,12 @@ class _Run:
             self.recorder.restore(state)
 
     def dynamics(self) -> Dynamics | None:
-        """Return what was recorded, with the network's weights."""
+        """Return what was recorded."""
         if self.recorder is None:
             return None
         self.recorder.series.setflags(write=False)  # so that the artefact need not copy it
         series = dict(zip(Dynamics.series, self.recorder.series, strict=True))
-        weights = networks.state(self.network)
-        return Dynamics(images=self.total, index=self.index, weights=weights, **series)
+        return Dynamics(images=self.total, index=self.index, **series)
 
 
 def _check(labels: Array, recipe: Recipe, classes: int, device: str) -> None:

@@ -61,17 +61,17 @@ class Artefact:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Labels(Artefact):
-    """One label per training image.
+class PseudoLabels(Artefact):
+    """What a labeler says of each training image.
 
-    values: int [n], -1 = unknown. paid: bool [n], true where the true label was bought.
+    values: int [n], -1 = unknown.
     space: "class" where value c means class c, "cluster" where the numbers carry no names.
-    confidences: float [n] in 0..1, or None. network: where a network of `prunebench.nn.networks` made the
-    labels, its name, and weights its parameters and buffers by name, so that it can be tested itself.
+    confidences: float [n] in 0..1, or None.
+    network: the name of the network of `prunebench.nn.networks` that made the labels, if one did.
+    weights: its parameters and buffers by name, so that it can be tested itself.
     """
 
     values: Array
-    paid: Array
     space: str = "class"
     confidences: Array | None = None
     network: str | None = None
@@ -79,11 +79,35 @@ class Labels(Artefact):
 
     def __post_init__(self) -> None:
         self._freeze("values", np.int64, 1)
-        self._freeze("paid", np.bool_, 1)
-        if self.paid.shape != self.values.shape:
-            raise PrunebenchError(f"Labels: {len(self.values)} values but {len(self.paid)} paid flags")
         if self.space not in ("class", "cluster"):
-            raise PrunebenchError(f"Labels.space is {self.space!r}, expected 'class' or 'cluster'")
+            raise PrunebenchError(f"{type(self).__name__}.space is {self.space!r}, not 'class' or 'cluster'")
+        if self.confidences is not None:
+            self._freeze("confidences", np.float32, 1)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Labels(Artefact):
+    """One label per training image, and the ledger of those that were annotated. Made by the core alone.
+
+    values, space, confidences: as in `PseudoLabels`.
+    annotated: bool [n], whether the true label was handed out.
+    """
+
+    values: Array
+    annotated: Array
+    space: str = "class"
+    confidences: Array | None = None
+
+    def __post_init__(self) -> None:
+        self._freeze("values", np.int64, 1)
+        self._freeze("annotated", np.bool_, 1)
+        if self.annotated.shape != self.values.shape:
+            raise PrunebenchError(
+                f"Labels: {len(self.values)} values but {len(self.annotated)} in the ledger"
+            )
         if self.confidences is not None:
             self._freeze("confidences", np.float32, 1)
 
@@ -92,7 +116,16 @@ class Labels(Artefact):
 
     def __getitem__(self, index: Array) -> Labels:
         confidences = None if self.confidences is None else self.confidences[index]
-        return replace(self, values=self.values[index], paid=self.paid[index], confidences=confidences)
+        annotated = self.annotated[index]
+        return replace(self, values=self.values[index], annotated=annotated, confidences=confidences)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Weights(Artefact):
+    """A trained network. network: its name. values: its parameters and buffers, by name."""
+
+    network: str
+    values: dict[str, Array] = field(metadata={"arrays": True})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -137,7 +170,6 @@ class Dynamics(Artefact):
     norm of p - onehot(y), accurate where p[y] rounds to 1; entropy in nats; divergence, the sum over c of
     |p log(p / p of the epoch before)| (0 in the first epoch; TDDS, eq. 5); logit_margin, the logit of y
     minus the largest other logit; feature_norm, the Euclidean norm of the penultimate features.
-    weights: the final network's parameters and buffers, by name.
     """
 
     images: int
@@ -149,7 +181,6 @@ class Dynamics(Artefact):
     divergence: Array
     logit_margin: Array
     feature_norm: Array
-    weights: dict[str, Array] = field(default_factory=dict, metadata={"arrays": True})
 
     series: ClassVar[tuple[str, ...]] = (
         "label_probability",

@@ -18,6 +18,7 @@ known       int [n], the true labels that were paid for, -1 elsewhere
 embeddings  float32 [n, d], of the part's `backbone` field
 labels      int [n], what the labeler said, -1 = unknown
 dynamics    a `Dynamics`, recorded while a proxy network trained on the labels
+weights     the `Weights` of that network in the end
 scores      float64 [n], higher = harder
 keep        how many images to keep
 """
@@ -39,8 +40,8 @@ COMMON = (
 VOCABULARY = {
     "backbone": COMMON,
     "labeler": (*COMMON, "known", "embeddings"),
-    "scorer": (*COMMON, "embeddings", "labels", "dynamics", "known"),
-    "selector": (*COMMON, "embeddings", "labels", "dynamics", "scores", "keep", "known"),
+    "scorer": (*COMMON, "embeddings", "labels", "dynamics", "weights", "known"),
+    "selector": (*COMMON, "embeddings", "labels", "dynamics", "weights", "scores", "keep", "known"),
 }
 PROXY = "proxy"  # the backbone name that means: the network trained on the labels
 STANDARD_RATIOS = (30, 50, 70, 80, 90)  # percent pruned, of the papers' tables
@@ -194,7 +195,9 @@ def reads_proxy(part: Part) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Labeler(Part):
-    """Gives each training image a label: `label(...)` returns int [n] or `Labels`.
+    """Gives each training image a label: `label(...)` returns int [n] or `PseudoLabels`.
+
+    Which labels were bought is for the core to say: a labeler that returns `Labels`, which tell, is refused.
 
     annotation: the share of the true labels it buys, in 0..1, handed to it as `known`.
     sampling: how the bought labels are drawn: "uniform", or "class_balanced" or "stratified", which

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from prunebench.errors import PrunebenchError, require
-from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.artefacts import Array, Labels, PseudoLabels
 from prunebench.parts.base import Part, Scorer, Selector
 from prunebench.parts.identity import identity
 from prunebench.parts.images import sliced
@@ -99,7 +99,9 @@ def _call(part: Part, problem: Problem, keep: int | None = None) -> Array:
     inputs = problem.inputs(part, keep=keep)
     with at_work(f"{part.kind} {part.name!r}"):
         result = getattr(part, part.method)(**inputs)
-    return np.asarray(result.values if isinstance(result, Labels) else result)
+    if isinstance(result, Labels):
+        raise PrunebenchError("returned Labels, whose `annotated` is not its to say; return PseudoLabels")
+    return np.asarray(result.values if isinstance(result, PseudoLabels) else result)
 
 
 def _runs(part: Part, problem: Problem) -> list[_Run]:

@@ -36,7 +36,7 @@ class Method:
             raise PrunebenchError(f"method {self.name!r}: final {self.final!r} needs a labeler")
         supplied = {*COMMON, "embeddings", "keep"}
         if self.labeler:
-            supplied |= {"labels", "dynamics", "known"}
+            supplied |= {"labels", "dynamics", "weights", "known"}
         if self.scorer:
             supplied.add("scores")
         for part in (self.scorer, self.selector):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.parts.artefacts import Array, Dynamics
+from prunebench.parts.artefacts import Array, Dynamics, Weights
 from prunebench.parts.base import Labeler, Part
 from prunebench.parts.images import Images
 from prunebench.parts.recipe import Recipe
@@ -34,6 +34,16 @@ class MemoryCheckpoint:
         """Replace the saved state."""
         plain = {n: v.detach().cpu().numpy() if hasattr(v, "detach") else v for n, v in state.items()}
         self.state = {n: v.copy() if isinstance(v, np.ndarray) else v for n, v in plain.items()}
+
+
+# The last layer of a network whose penultimate features are the embeddings of the problem.
+WEIGHTS = Weights(
+    network="cnn",
+    values={
+        "head.weight": np.eye(len(CLASSES), 16, dtype=np.float32),
+        "head.bias": np.zeros(len(CLASSES), np.float32),
+    },
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +110,7 @@ class Problem:
             "progress": lambda done, total: None,
             "checkpoint": MemoryCheckpoint(),
             "known": known,
+            "weights": WEIGHTS,
             "keep": keep,
         }
         return {name: everything[name] for name in part.needs()}
@@ -157,9 +168,4 @@ def _dynamics(labels: Array, rng: np.random.Generator, epochs: int = 40) -> Dyna
         divergence=np.abs(p * np.diff(log_p, axis=0, prepend=log_p[:1])).sum(axis=2),
         logit_margin=logits[:, images, labels] - np.where(other, logits, -np.inf).max(axis=2),
         feature_norm=rng.gamma(5, 1, (epochs, len(labels))),
-        # The last layer of a network whose penultimate features are the embeddings of the problem.
-        weights={
-            "head.weight": np.eye(len(CLASSES), 16, dtype=np.float32),
-            "head.bias": np.zeros(len(CLASSES), np.float32),
-        },
     )

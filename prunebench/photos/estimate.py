@@ -21,8 +21,10 @@ from prunebench.parts.recipe import Recipe
 from prunebench.parts.registry import load
 from prunebench.photos.request import Request, Work, Workplace
 from prunebench.pipeline import schedule
-from prunebench.pipeline.forecast import INSTANT
-from prunebench.pipeline.stages import Stage
+from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
+from prunebench.pipeline.stages.proxy import Proxy
+from prunebench.pipeline.stages.scores import ScorerScores
 from prunebench.suites.cells import Cell
 
 PROBED = (8, 40)  # images; what the larger number takes longer is the time of the difference
@@ -114,27 +116,27 @@ class _Cost:
         torch.set_num_threads(threads)
 
     def _add(self, stage: Stage) -> None:
-        if stage.kind == "embeddings" and "part" in stage.identity:
+        if isinstance(stage, BackboneEmbeddings):
             seconds, width = self._embedding(stage)
             self.seconds += seconds * self.images
             self.disk += width * 4 * self.images
             if not width:
                 self.untold.append(f"embeddings of {_named(stage)}")
-        elif stage.kind == "dynamics":
+        elif isinstance(stage, Proxy):
             self._add_training(stage)
-        elif stage.kind == "scores" and {*load().rebuild(stage.identity["part"]).needs()} <= QUICKLY:
+        elif isinstance(stage, ScorerScores) and {*load().rebuild(stage.part).needs()} <= QUICKLY:
             pass
-        elif stage.kind not in INSTANT:
+        elif not stage.instant:
             self.untold.append(f"{stage.kind} of {_named(stage)}")
 
-    def _add_training(self, stage: Stage) -> None:
+    def _add_training(self, stage: Proxy) -> None:
         from prunebench.nn import training
 
-        recipe = construct(Recipe, stage.identity["recipe"], "recipe")
+        recipe = construct(Recipe, stage.recipe, "recipe")
         shape = {"channels": 3, "resolution": self.work.request.side}
-        if "embeddings/0" in stage.inputs:
+        if isinstance(seen := stage.source("seen"), BackboneEmbeddings):
             recipe = recipe.on_vectors()
-            width = self._embedding(stage.inputs["embeddings/0"])[1]
+            width = self._embedding(seen)[1]
             shape = {"channels": width, "resolution": 1}
         if not shape["channels"]:
             self.untold.append(f"dynamics of {_named(stage)}")
@@ -146,10 +148,10 @@ class _Cost:
         self.seconds += each * passes
         self.disk += 7 * 4 * recipe.epochs * self.images
 
-    def _embedding(self, stage: Stage) -> tuple[float, int]:
+    def _embedding(self, stage: BackboneEmbeddings) -> tuple[float, int]:
         """Return the seconds and the width of one embedding; 0 and 0 where only a whole run could tell."""
         if stage.key not in self.embedded:
-            self.embedded[stage.key] = self._timed(load().rebuild(stage.identity["part"]))
+            self.embedded[stage.key] = self._timed(load().rebuild(stage.part))
         return self.embedded[stage.key]
 
     def _timed(self, part: Part) -> tuple[float, int]:

@@ -19,7 +19,8 @@ from prunebench.photos.prune import BUY, COLUMNS, DROP, KEPT, make_all, remember
 from prunebench.photos.request import Workplace
 from prunebench.pipeline import schedule, store
 from prunebench.pipeline.dataset_keys import dataset_key
-from prunebench.pipeline.stages import Graph, Stage
+from prunebench.pipeline.graph import Graph
+from prunebench.pipeline.stage import Stage
 from prunebench.results.statistics import Summary, mean_interval, summarise
 from prunebench.runs.places import Place
 from prunebench.suites.cells import Cell, Filters

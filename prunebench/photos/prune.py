@@ -17,12 +17,12 @@ from prunebench.parts.registry import load
 from prunebench.photos.folder import check_count, check_outside, ordered, scan
 from prunebench.photos.request import Request, Work, Workplace, check_on_bad, construct_request
 from prunebench.pipeline import schedule
+from prunebench.pipeline.context import load_split
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.executors.local import Engine
 from prunebench.pipeline.forecast import learnt
-from prunebench.pipeline.making import load_split
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stages import Stage
+from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.store import Store
 from prunebench.runs import places
 from prunebench.runs.places import Place

@@ -18,8 +18,9 @@ from prunebench.parts.registry import load
 from prunebench.parts.sampling import kept
 from prunebench.photos.folder import check_count, check_outside, doubts, labels_of, listed, some, survey
 from prunebench.pipeline.dataset_keys import dataset_key
+from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stages import Graph, Stage
+from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.store import Store
 from prunebench.runs import places
 from prunebench.runs.places import Place, pick_device

@@ -11,13 +11,11 @@ from dataclasses import dataclass, field
 from prunebench.errors import MissingArtefactError
 from prunebench.parts.identity import construct
 from prunebench.parts.recipe import Recipe
-from prunebench.pipeline.making import load_split
+from prunebench.pipeline.context import load_split
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stages import Stage
+from prunebench.pipeline.stage import Stage
 
-INSTANT = ("known", "quality", "candidate", "choice", "subset")  # stages that need no forecast
 ENOUGH = 50  # stages of a kind whose times a forecast rests on
-OVERHEAD = 0.15  # of a full training: what a final training costs beside its share of the images
 
 
 @dataclass
@@ -29,7 +27,7 @@ class Forecast:
     def learn(self, stage: Stage, seconds: float) -> None:
         """Take in how long a stage took."""
         spent, work = self.seen.get(_like(stage), (0.0, 0.0))
-        self.seen[_like(stage)] = (spent + seconds, work + _work(stage))
+        self.seen[_like(stage)] = (spent + seconds, work + stage.work)
 
     def estimate(self, stages: Iterable[Stage]) -> tuple[float, int]:
         """Return the seconds that stages will take on one worker, and how many of them cannot be told."""
@@ -37,22 +35,14 @@ class Forecast:
         for stage in stages:
             if _like(stage) in self.seen:
                 spent, work = self.seen[_like(stage)]
-                total += spent / work * _work(stage)
+                total += spent / work * stage.work
             else:
-                unknown += stage.kind not in INSTANT
+                unknown += not stage.instant
         return total, unknown
 
 
 def _like(stage: Stage) -> tuple[str, str, str]:
     return stage.kind, stage.title, stage.dataset.name
-
-
-def _work(stage: Stage) -> float:
-    """Return the work of a stage in trainings on all images; so many steps are as many on fewer."""
-    shrinks = stage.kind in ("accuracy", "validation") and not stage.identity.get("recipe", {}).get(
-        "iterations"
-    )
-    return OVERHEAD + (100 - (stage.ratio or 0)) / 100 if shrinks else 1.0
 
 
 def _some(stages: list[Stage]) -> list[Stage]:
@@ -80,9 +70,7 @@ def probe(matrix: Matrix, forecast: Forecast, stages: Iterable[Stage]) -> None:
     unknown = {
         _like(stage): stage
         for stage in stages
-        if stage.kind in ("dynamics", "validation", "accuracy")
-        and "recipe" in stage.identity
-        and "proxy_backbone" not in stage.identity["recipe"]
+        if stage.training is not None
         and _like(stage) not in forecast.seen
         and not stage.root.startswith("absent:")
     }
@@ -93,7 +81,7 @@ def probe(matrix: Matrix, forecast: Forecast, stages: Iterable[Stage]) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a worker computes
     for stage in unknown.values():
-        forecast.learn(stage, _probed(matrix, stage) * _work(stage))
+        forecast.learn(stage, _probed(matrix, stage) * stage.work)
     torch.set_num_threads(threads)
 
 
@@ -102,7 +90,7 @@ def _probed(matrix: Matrix, stage: Stage) -> float:
     from prunebench.nn import training
 
     images = load_split(stage.dataset, matrix.data, "train")[0]
-    recipe = construct(Recipe, stage.identity["recipe"], "recipe")
+    recipe = construct(Recipe, stage.training or {}, "recipe")
     per_image = training.seconds_per_image(
         recipe,
         channels=images.channels,

@@ -16,8 +16,9 @@ from prunebench.errors import BusyError, MissingArtefactError, PrunebenchError
 from prunebench.parts import registry
 from prunebench.parts.artefacts import Artefact
 from prunebench.parts.base import Progress
-from prunebench.pipeline.making import MAKERS, Bench
-from prunebench.pipeline.stages import Job
+from prunebench.pipeline.context import Context
+from prunebench.pipeline.job import Job
+from prunebench.pipeline.stages import STAGES
 from prunebench.pipeline.store import Store, versions
 from prunebench.system.isolation import isolated
 from prunebench.system.leases import Lease
@@ -47,8 +48,8 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
         begun()
         started = time.perf_counter()
         memory = _PeakMemory(job.device)
-        bench = Bench(job, store, _while_held(lease, job.key, progress))
-        artefact = _made(bench, lease)
+        context = Context(job, store, _while_held(lease, job.key, progress))
+        artefacts = _made(job, context, lease)
         manifest = {
             "kind": job.kind,
             "title": job.title,
@@ -56,14 +57,14 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
             "inputs": job.inputs,
             "seconds": round(time.perf_counter() - started, 4),
             "peak_bytes": memory.peak(),
-            "micro_batch": bench.micro_batch,
+            "micro_batch": context.micro_batch,
             "device": job.device,
             "device_name": device_name(job.device),
             "versions": versions(),
             "commit": commit(),
             "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        store.write(job.key, artefact, manifest)
+        store.write(job.key, artefacts, manifest)
 
 
 def _while_held(lease: Lease, key: str, progress: Progress) -> Progress:
@@ -77,22 +78,22 @@ def _while_held(lease: Lease, key: str, progress: Progress) -> Progress:
     return progressed
 
 
-def _made(bench: Bench, lease: Lease) -> Artefact:
-    """Make an artefact, and drop it where the lease is lost meanwhile: raise BusyError."""
-    job = bench.job
+def _made(job: Job, context: Context, lease: Lease) -> tuple[Artefact, ...]:
+    """Make what a stage makes, and drop it where the lease is lost meanwhile: raise BusyError."""
+    kind = next(kind for kind in STAGES if kind.kind == job.kind)
     try:
         with isolated(who(job)):
-            artefact = MAKERS[job.kind](bench)
+            artefacts = kind.of_job(job, context.dataset).compute(context)
     except (BusyError, MissingArtefactError):
         raise
     except Exception as error:
         if not lease.held():
             raise BusyError(job.key) from error
-        bench.store.fail(job.key, {"title": job.title, "kind": job.kind, **failure(error)})
+        context.store.fail(job.key, {"title": job.title, "kind": job.kind, **failure(error)})
         raise
     if not lease.held():
         raise BusyError(job.key)
-    return artefact
+    return artefacts
 
 
 def failure(error: BaseException) -> dict[str, Any]:

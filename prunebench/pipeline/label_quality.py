@@ -42,7 +42,7 @@ def measure(labels: Labels, truth: Array, classes: int) -> Quality:
     (clusters after renaming). confidence: mean, where the labeler gives one.
     """
     found, named = _on(labels, truth, classes)
-    unpaid = np.flatnonzero(~labels.paid)
+    unpaid = np.flatnonzero(~labels.annotated)
     if 0 < len(unpaid) < len(truth):
         part, _ = _on(labels[unpaid], truth[unpaid], classes)
         found |= {f"unlabelled_{name}": value for name, value in part.items()}

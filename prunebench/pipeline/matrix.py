@@ -12,7 +12,9 @@ from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.parts.registry import load
 from prunebench.pipeline import schedule
 from prunebench.pipeline.dataset_keys import dataset_key
-from prunebench.pipeline.stages import Graph, Job, Stage
+from prunebench.pipeline.graph import Graph
+from prunebench.pipeline.job import Job
+from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.store import Store
 from prunebench.suites.cells import Cell
 
@@ -65,7 +67,7 @@ class Matrix:
             key=stage.key,
             title=stage.title,
             identity=stage.identity,
-            inputs={name: upstream.key for name, upstream in stage.inputs.items()},
+            inputs=[[given.name, given.of, given.source.key] for given in stage.inputs],
             dataset=self.datasets.get(stage.dataset.name, stage.dataset.name),
             data=str(self.data),
             store=str(self.store.root),

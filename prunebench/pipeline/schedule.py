@@ -18,7 +18,8 @@ from graphlib import TopologicalSorter
 from typing import Protocol, TypeVar
 
 from prunebench.errors import BusyError, MissingArtefactError
-from prunebench.pipeline.stages import Job, Stage
+from prunebench.pipeline.job import Job
+from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.store import Store
 from prunebench.system.leases import Watch
 
@@ -56,7 +57,7 @@ def missing(targets: Iterable[Stage], store: Store) -> dict[str, Stage]:
     def visit(stage: Stage, stored: bool) -> None:
         if stage.key in needed or stored:
             return
-        for upstream in stage.inputs.values():
+        for upstream in stage.sources:
             visit(upstream, upstream.key in store)
         needed[stage.key] = stage
 
@@ -113,7 +114,7 @@ class _Walk:
 
     def __post_init__(self) -> None:
         inputs = {
-            key: [upstream.key for upstream in stage.inputs.values() if upstream.key in self.needed]
+            key: [upstream.key for upstream in stage.sources if upstream.key in self.needed]
             for key, stage in self.needed.items()
         }
         self.graph = TopologicalSorter(inputs)
@@ -170,7 +171,7 @@ class _Walk:
 
     def repairable(self, stage: Stage, damaged: str) -> bool:
         """Whether what a stage found damaged is an input of it, and that not time after time."""
-        return self.repairs[stage.key] < REPAIRS and damaged in {s.key for s in stage.inputs.values()}
+        return self.repairs[stage.key] < REPAIRS and damaged in {upstream.key for upstream in stage.sources}
 
     def repair(self, stage: Stage, damaged: str) -> None:
         """Have a damaged input of a stage made again, and the stage wait for it."""
@@ -178,7 +179,7 @@ class _Walk:
         self.waiting.setdefault(damaged, []).append(stage)
         under_way = {*self.elsewhere, *(running.key for running in self.running.values())}
         if damaged not in under_way:
-            self.submit(next(upstream for upstream in stage.inputs.values() if upstream.key == damaged))
+            self.submit(next(upstream for upstream in stage.sources if upstream.key == damaged))
 
     def done(self, stage: Stage) -> None:
         """Go on with what waited for a stage."""

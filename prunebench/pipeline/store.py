@@ -1,6 +1,6 @@
 """The artefact store: key(stage, identity, inputs) -> artefact on disk. Atomic, leased, verified.
 
-STORE/ab/cdef.../payload.safetensors     the arrays
+STORE/ab/cdef.../payload.safetensors     what a stage made: one artefact or several
 STORE/ab/cdef.../manifest.json           identity, input keys, sha256 of the payload, cost, versions
 STORE/making/KEY.TOKEN                   an entry being written; renamed into place when complete
 STORE/checkpoints/KEY                    where a long stage resumes: a sha256, then safetensors
@@ -18,7 +18,7 @@ import os
 import platform
 import shutil
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
@@ -34,8 +34,14 @@ from prunebench.system.files import replace_file, writing
 from prunebench.system.leases import Lease
 from prunebench.system.sealed_json import canonical, sealed, unsealed
 
-SCHEMA = 2
+SCHEMA = 3
+MAPPED = 2**20  # bytes from which on a payload is mapped into memory rather than read
 DIGEST = hashlib.sha256().digest_size
+# What safetensors calls the types of NumPy.
+DTYPES = {"BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64}
+DTYPES |= {"U16": np.uint16, "U32": np.uint32, "U64": np.uint64}
+DTYPES |= {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+_HASHED: set[tuple[object, ...]] = set()  # files that this process found to match their sha256
 A = TypeVar("A", bound=Artefact)
 
 
@@ -104,25 +110,41 @@ class Store:
         if key not in self:
             return False
         try:
-            self._verified_payload(key)
+            self._payload(key)
         except MissingArtefactError:
             return False
         return True
 
-    def read(self, key: str, artefact: type[A]) -> A:
-        """Return a stored artefact, verified; raise MissingArtefactError where it is gone or damaged."""
-        return artefact.from_arrays(*unpack(self._verified_payload(key)))
+    def has(self, key: str, artefact: type[Artefact]) -> bool:
+        """Whether an entry holds an artefact of this class; raise as `manifest`."""
+        return _name(artefact) in unpack(self._payload(key))[1]
 
-    def _verified_payload(self, key: str) -> bytes:
-        manifest = self.manifest(key)
+    def read(self, key: str, artefact: type[A]) -> A:
+        """Return a stored artefact, verified; raise MissingArtefactError where it is gone or damaged.
+
+        A large payload is mapped into memory: what is not touched is not read.
+        """
+        arrays, values = unpack(self._payload(key))
+        prefix = f"{_name(artefact)}/"
+        own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+        return artefact.from_arrays(own, values[_name(artefact)])
+
+    def _payload(self, key: str) -> Array:
+        """Return a payload, verified: uint8 [bytes]. A process hashes it once, while it stays the same."""
+        sha256, path = self.manifest(key)["sha256"], self.path(key) / "payload.safetensors"
         try:
-            payload = (self.path(key) / "payload.safetensors").read_bytes()
-        except OSError:
-            payload = b""
-        if _sha256(payload) != manifest["sha256"]:
-            self.quarantine(key)
-            raise MissingArtefactError(key)
-        return payload
+            facts = path.stat()
+            content = (
+                np.memmap(path, np.uint8, "r") if facts.st_size >= MAPPED else np.fromfile(path, np.uint8)
+            )
+            seen = (str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns, sha256)
+            if seen in _HASHED or hashlib.sha256(content.data).hexdigest() == sha256:
+                _HASHED.add(seen)
+                return content
+        except (OSError, ValueError):  # gone, or empty
+            pass
+        self.quarantine(key)
+        raise MissingArtefactError(key)
 
     def quarantine(self, key: str) -> None:
         """Move an entry out of the way, for a person to look at; the next run makes it again."""
@@ -132,13 +154,13 @@ class Store:
                 aside.parent.mkdir(parents=True, exist_ok=True)
                 self.path(key).replace(aside)
 
-    def write(self, key: str, artefact: Artefact, manifest: Mapping[str, Any]) -> None:
-        """Store an artefact under `key`, whole or not at all. The caller holds the key's lease.
+    def write(self, key: str, artefacts: Sequence[Artefact], manifest: Mapping[str, Any]) -> None:
+        """Store artefacts, each of another class, whole or not at all. The caller holds the lease of the key.
 
-        manifest: what is worth knowing of how it was made; the payload's sha256, and the manifest's own
+        manifest: what is worth knowing of how they were made; the payload's sha256, and the manifest's own
         (`check`), are added here. An entry that another process stored meanwhile stays.
         """
-        payload = pack(*artefact.arrays())
+        payload = packed(artefacts)
         entry = {**manifest, "schema": SCHEMA, "sha256": _sha256(payload), "bytes": len(payload)}
         self._clear(key)
         making = self.root / "making" / f"{key}.{uuid.uuid4().hex}"
@@ -230,8 +252,8 @@ class FileCheckpoint:
         if check != self._check(body):
             self.discard()
             return None
-        arrays, values = unpack(body)
-        return arrays | values
+        arrays, values = unpack(np.frombuffer(body, np.uint8))
+        return {name: array.copy() for name, array in arrays.items()} | values
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state, atomically."""
@@ -265,12 +287,35 @@ def pack(arrays: Mapping[str, Array], values: Mapping[str, Any]) -> bytes:
     return save(contiguous, metadata={"values": canonical(values)})
 
 
-def unpack(content: bytes) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Return the arrays and values that `pack` put into a file."""
-    from safetensors.numpy import load
+def unpack(content: Array) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the arrays and values that `pack` put into a file, given as uint8 [bytes]; nothing is copied."""
+    length = int.from_bytes(content[:8].tobytes(), "little")
+    header = json.loads(content[8 : 8 + length].tobytes())
+    values = json.loads(header.pop("__metadata__")["values"])
+    body = content[8 + length :]
+    return {name: _array(body, **facts) for name, facts in header.items()}, values
 
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return load(content), json.loads(header["__metadata__"]["values"])
+
+def _array(body: Array, dtype: str, shape: list[int], data_offsets: tuple[int, int]) -> Array:
+    """Return one tensor of a safetensors file."""
+    start, stop = data_offsets
+    array: Array = body[start:stop].view(DTYPES[dtype]).reshape(shape)
+    return array
+
+
+def packed(artefacts: Iterable[Artefact]) -> bytes:
+    """Return artefacts as one file, the arrays of each under its name."""
+    arrays: dict[str, Array] = {}
+    values: dict[str, Any] = {}
+    for artefact in artefacts:
+        name = _name(type(artefact))
+        own, values[name] = artefact.arrays()
+        arrays |= {f"{name}/{inner}": array for inner, array in own.items()}
+    return pack(arrays, values)
+
+
+def _name(artefact: type[Artefact]) -> str:
+    return artefact.__name__.lower()
 
 
 def _sha256(content: bytes) -> str:

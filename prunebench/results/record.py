@@ -12,7 +12,7 @@ from prunebench.parts.artefacts import Accuracy, Choice, Labels, Quality, Scores
 from prunebench.parts.base import Backbone, Labeler, Part
 from prunebench.parts.identity import map_parts
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stages import Stage
+from prunebench.pipeline.stage import Stage
 from prunebench.results.rows import Failure, Result
 from prunebench.suites.cells import PROTOCOL, Cell
 from prunebench.suites.tuning import SEARCHED
@@ -26,7 +26,8 @@ def row(matrix: Matrix, cell: Cell) -> Result:
     target = matrix.graph.targets[cell]
     accuracy = matrix.store.read(target.key, Accuracy)
     manifest = matrix.store.manifest(target.key)
-    subset_stage = target.inputs["subset"]
+    subset_stage = target.source("subset")
+    assert isinstance(subset_stage, Stage)
     subset = matrix.store.read(subset_stage.key, Subset)
     selection, total = _labels(matrix, cell, subset)
     seconds, gpu_seconds = _seconds(matrix, target)
@@ -99,7 +100,7 @@ def _record(matrix: Matrix, cell: Cell) -> dict[str, Any]:
 
 def _constant_scores(matrix: Matrix, subset: Stage) -> bool:
     """Whether a selection was made by scores that are all the same."""
-    scores = subset.inputs.get("scores")
+    scores = subset.source("scores")
     return scores is not None and bool(np.ptp(matrix.store.read(scores.key, Scores).values) == 0)
 
 
@@ -107,8 +108,8 @@ def _tuned(matrix: Matrix, cell: Cell) -> tuple[str, dict[str, float]]:
     """Return what the tuned fields of a cell were chosen by, and their values."""
     choices = matrix.graph.choices(cell)
     if choices:
-        values = {name.partition("/")[2]: stage.key for name, stage in choices.items()}
-        return SEARCHED[cell.tuning], {n: matrix.store.read(k, Choice).value for n, k in values.items()}
+        values = {field: matrix.store.read(stage.key, Choice).value for field, stage in choices.items()}
+        return SEARCHED[cell.tuning], values
     if cell.published:
         return "the paper, perhaps on the test split", cell.published
     return "nothing", {}
@@ -123,13 +124,13 @@ def _labels(matrix: Matrix, cell: Cell, subset: Subset) -> tuple[int, int]:
         return 0, len(subset) if cell.method.final == "truth" else 0
     if cell.method.annotation == 1:
         return subset.images, subset.images
-    draw = matrix.graph.draws[cell]
-    assert draw is not None
-    paid = matrix.store.read(draw.key, Labels).paid.copy()
-    handed_out = int(paid.sum())
+    annotated = np.zeros(subset.images, np.bool_)
+    for draw in matrix.graph.draws[cell]:
+        annotated |= matrix.store.read(draw.key, Labels).annotated
+    handed_out = int(annotated.sum())
     if cell.method.final == "truth":
-        paid[subset.index] = True
-    return handed_out, int(paid.sum())
+        annotated[subset.index] = True
+    return handed_out, int(annotated.sum())
 
 
 def _micro_batch(matrix: Matrix, target: Stage) -> int | None:

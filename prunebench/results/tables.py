@@ -10,6 +10,7 @@ from prunebench.results.rows import Result
 from prunebench.results.statistics import Summary, summarise
 
 QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty classes"]
+TESTED = ("accuracy", "labeler_accuracy")  # stages that come after the selection
 
 
 def accuracy_table(board: Board) -> Table:
@@ -260,7 +261,7 @@ def cost_table(board: Board) -> Table:
 
 
 def _selection_seconds(row: Result) -> float:
-    return sum(seconds for stage, seconds in row.seconds.items() if stage != "accuracy")
+    return sum(seconds for stage, seconds in row.seconds.items() if stage not in TESTED)
 
 
 def _seconds_at(rows: Sequence[Result], ratio: int) -> str:

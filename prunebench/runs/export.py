@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.parts.artefacts import Array, Scores, Subset
 from prunebench.pipeline.matrix import Matrix
+from prunebench.pipeline.stage import Stage
 from prunebench.results import record
 from prunebench.results.rows import Result
 from prunebench.suites.cells import Cell
@@ -107,14 +108,12 @@ def kept_by(matrix: Matrix, command: str) -> Kept:
     target = matrix.graph.targets[cell]
     if target.root.startswith("absent:"):
         cell.dataset.files(matrix.data)
-    subset = target.inputs["subset"]
+    subset = target.source("subset")
+    assert isinstance(subset, Stage)
     try:
         row, index = record.row(matrix, cell), matrix.store.read(subset.key, Subset).index
-        scores = (
-            matrix.store.read(subset.inputs["scores"].key, Scores).values
-            if "scores" in subset.inputs
-            else None
-        )
+        given = subset.source("scores")
+        scores = matrix.store.read(given.key, Scores).values if given else None
     except MissingArtefactError:
         raise PrunebenchError(f"{cell.name} is not finished; run: {command}") from None
     return Kept(cell, row, index, scores, matrix.data)

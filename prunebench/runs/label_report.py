@@ -10,7 +10,7 @@ from prunebench.errors import MissingArtefactError
 from prunebench.parts.artefacts import Quality
 from prunebench.parts.identity import placeless
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stages import Stage
+from prunebench.pipeline.stage import Stage
 from prunebench.results.board import GAP
 from prunebench.results.record import title
 from prunebench.results.statistics import summarise
@@ -39,7 +39,7 @@ def judged(matrix: Matrix) -> list[Judged]:
         labeler = cell.method.labeler
         if stage is None or labeler is None:
             continue
-        meaning = canonical(placeless(stage.inputs["labels"].identity["part"]))
+        meaning = canonical(placeless(stage.sources[0].identity["part"]))
         group = groups.setdefault(
             (cell.dataset.name, meaning), Judged(title(labeler), cell.dataset.name, labeler.annotation)
         )

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from prunebench.errors import DataAbsentError
 from prunebench.pipeline.forecast import Forecast, learnt, probe
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stages import VERSIONS, Stage, closure
+from prunebench.pipeline.stage import Stage, closure
+from prunebench.pipeline.stages import STAGES
 from prunebench.runs.format import duration
 
 WIDEST = 60  # letters of a title in a plan; --each shows all
@@ -53,7 +54,7 @@ def lines(matrix: Matrix, each: bool) -> list[Line]:
     probe(matrix, forecast, needed.values())
     found: dict[tuple[object, ...], Line] = {}
     datasets = list(dict.fromkeys(cell.dataset.name for cell in matrix.cells))
-    place = {name: number for number, name in enumerate((*datasets, *VERSIONS))}
+    place = {name: number for number, name in enumerate((*datasets, *(kind.kind for kind in STAGES)))}
     for stage in sorted(matrix.graph.stages.values(), key=lambda s: (place[s.dataset.name], place[s.kind])):
         group = (stage.dataset.name, stage.kind, stage.title, *((stage.key,) if each else ()))
         line = found.setdefault(group, Line(stage.dataset.name, stage.kind, stage.title, []))

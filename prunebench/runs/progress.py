@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from prunebench.pipeline.stages import Stage
+from prunebench.pipeline.stage import Stage
 from prunebench.runs.format import duration
 from prunebench.system.escaping import plain
 from prunebench.system.terminal import echo

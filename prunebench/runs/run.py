@@ -13,7 +13,7 @@ from prunebench.pipeline.executors import local
 from prunebench.pipeline.executors.local import Engine
 from prunebench.pipeline.forecast import Forecast
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stages import Stage
+from prunebench.pipeline.stage import Stage
 from prunebench.results import record
 from prunebench.results.rows import Journal
 from prunebench.runs.progress import Live, cell_line
@@ -72,9 +72,7 @@ def make_labels(matrix: Matrix, forecast: Forecast, engine: Engine = ENGINE) -> 
     """
     ends = {stage.key: stage for stage in matrix.graph.qualities.values() if stage is not None}
     failures = make_stages(matrix, ends, forecast, engine)
-    return {
-        f"{ends[key].dataset.name} {ends[key].inputs['labels'].title}": why for key, why in failures.items()
-    }
+    return {f"{ends[key].dataset.name} {ends[key].sources[0].title}": why for key, why in failures.items()}
 
 
 def make_stages(

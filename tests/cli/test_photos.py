@@ -9,7 +9,8 @@ import pytest
 
 from prunebench.cli import photos as commands
 from prunebench.photos.prune import draw
-from prunebench.pipeline import making
+from prunebench.pipeline import context, jobs
+from prunebench.pipeline.stages.proxy import Proxy
 from tests.photo_folders import listing, write_labels, write_photos
 from tests.photos.test_evaluate import comparison
 from tests.readme_blocks import ROOT
@@ -26,7 +27,7 @@ def photos(tmp_path):
     write_labels(tmp_path / "labels.csv", dict(list(truth.items())[::5]))
     write_labels(tmp_path / "all.csv", truth)
     yield SimpleNamespace(folder=tmp_path / "photos", truth=truth)
-    making.load_split.cache_clear()
+    context.load_split.cache_clear()
 
 
 # draw
@@ -124,7 +125,7 @@ def test_with_yes_prune_writes_a_line_for_each_image(cli, photos, tmp_path):
 
 def test_prune_again_needs_no_yes_and_makes_nothing(cli, photos, monkeypatch):
     cli(f"{PRUNE} --budget 20 --yes")
-    monkeypatch.setattr(making, "MAKERS", {})
+    monkeypatch.setattr(jobs, "run", None)
     told = cli(f"{PRUNE} --budget 20")
     assert "hours          0, all is stored" in told.out
     assert told.out.endswith("kept.csv says so already: 12 keep_labelled, 8 to_label, 40 drop\n")
@@ -189,10 +190,10 @@ def test_an_output_that_is_there_is_told_with_the_costs(cli, photos, tmp_path):
 
 
 def test_ctrl_c_says_how_to_go_on(cli, photos, monkeypatch):
-    def interrupt(_bench):
+    def interrupt(_stage, _context):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(making.MAKERS, "dynamics", interrupt)
+    monkeypatch.setattr(Proxy, "compute", interrupt)
     told = cli(f"{PRUNE} --budget 20 --yes")
     assert (told.code, told.err) == (130, "Interrupted. The same command goes on from here.\n")
 

@@ -17,7 +17,7 @@ from tests.faults.toys import put
 STORES = Path(__file__).parent / "stores"
 KINDS: dict[str, type[Artefact]] = {cls.__name__: cls for cls in (Labels, Scores, Subset, Accuracy)}
 WRITTEN = [
-    Labels(values=[0, 1, -1, 2], paid=[True, True, False, False], confidences=[1.0, 1.0, 0.0, 0.5]),
+    Labels(values=[0, 1, -1, 2], annotated=[True, True, False, False], confidences=[1.0, 1.0, 0.0, 0.5]),
     Scores(values=[0.5, -1.0, 2.25, 0.0]),
     Subset(images=4, index=[1, 2]),
     Accuracy(

@@ -108,7 +108,9 @@ def key_of(entry):
 def below(place, key):
     """Return all stored entries that rest on this one."""
     found, rest = [], [key]
-    inputs = {path.parent: json.loads(path.read_text())["inputs"].values() for path in place.manifests()}
+    inputs = {
+        path.parent: [key for *_, key in json.loads(path.read_text())["inputs"]] for path in place.manifests()
+    }
     while rest:
         above = rest.pop()
         for entry in (entry for entry, keys in inputs.items() if above in keys and entry not in found):

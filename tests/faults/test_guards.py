@@ -9,19 +9,23 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from prunebench import Labeler, Method, Scorer, Selector
+from prunebench import Labeler, Labels, Method, Scorer, Selector
 from prunebench.errors import PrunebenchError
 from prunebench.parts import registry
 from prunebench.parts.sampling import share
-from prunebench.pipeline import making, schedule
+from prunebench.pipeline import context, schedule
+from prunebench.pipeline.context import Context
 from prunebench.pipeline.executors.local import InlineExecutor
+from prunebench.pipeline.part_stage import Call
+from prunebench.pipeline.stages import STAGES
 from prunebench_plugins.selectors.random import Random
 from tests.conftest import Toy
 from tests.miniatures import PARTS
 
 fault = pytest.mark.fault
 FREE = ("pixels", "swav", "proxy")  # backbones that need no download
-TRUTH = {"known", "quality", "accuracy"}  # the stages that read true labels
+TESTED = {"accuracy", "labeler_accuracy"}  # the stages that open the test split
+TRUTH = {"known", "given", "quality", *TESTED}  # the stages that read true labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,32 +80,32 @@ def watched(toy, offer, monkeypatch):
     offer(Watched(), owner="watchers")
     told = {"truth": set(), "handed": []}
 
-    def watching(kind, maker):
-        def made(bench):
+    def watching(kind, compute):
+        def made(stage, given):
             AT_WORK.append(kind)
-            making.load_split.cache_clear()
+            context.load_split.cache_clear()
             try:
-                return maker(bench)
+                return compute(stage, given)
             finally:
                 AT_WORK.pop()
 
         return made
 
-    for kind, maker in making.MAKERS.items():
-        monkeypatch.setitem(making.MAKERS, kind, watching(kind, maker))
-    truth, arguments = making.Bench.truth.fget, making.Bench.arguments
+    for stage in STAGES:
+        monkeypatch.setattr(stage, "compute", watching(stage.kind, stage.compute))
+    truth, arguments = Context.truth.fget, Call.arguments
 
-    def read_truth(bench):
-        told["truth"].add(bench.job.kind)
-        return truth(bench)
+    def read_truth(given):
+        told["truth"].add(AT_WORK[-1])
+        return truth(given)
 
-    def hand_out(bench, **more):
-        given = arguments(bench, **more)
+    def hand_out(call, **more):
+        given = arguments(call, **more)
         told["handed"].append(int((np.asarray(given.get("known", [-1])) >= 0).sum()))
         return given
 
-    monkeypatch.setattr(making.Bench, "truth", property(read_truth))
-    monkeypatch.setattr(making.Bench, "arguments", hand_out)
+    monkeypatch.setattr(Context, "truth", property(read_truth))
+    monkeypatch.setattr(Call, "arguments", hand_out)
     SEEN.clear()
     return told
 
@@ -112,7 +116,7 @@ def test_nothing_but_the_accuracy_opens_the_test_split(watched, matrix, make, co
     ran = make(matrix(name, datasets=["watched"]))
     assert ran.failures == {} and len(ran.rows) == 1
     count.times += 1
-    assert {stage for stage, split in SEEN if split == "test"} == {"the fingerprint", "accuracy"}
+    assert {stage for stage, split in SEEN if split == "test"} - {"the fingerprint"} <= TESTED
     assert watched["truth"] <= TRUTH
     assert max(watched["handed"], default=0) == ran.rows[0].labels_selection
 
@@ -167,8 +171,8 @@ def test_a_labeler_sees_the_labels_that_were_paid_for(
     np.testing.assert_array_equal(known[paid], truth[paid])
     assert len(paid) <= share(64, annotation)
     assert looked == [int(truth[place]) if place in paid else -1 for place in places]
-    ledger = found.store.read(labels.inputs["known"].key, making.Labels)
-    np.testing.assert_array_equal(np.flatnonzero(ledger.paid), paid)
+    ledger = found.store.read(labels.source("known").key, Labels)
+    np.testing.assert_array_equal(np.flatnonzero(ledger.annotated), paid)
 
 
 @dataclass(frozen=True, kw_only=True)

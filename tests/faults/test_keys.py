@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+import prunebench.pipeline.stage
 from prunebench import Method
 from prunebench.parts.recipe import Recipe
-from prunebench.pipeline import stages
+from prunebench.pipeline.stages import STAGES
 from prunebench_plugins.labelers.propagate import Propagate
 from prunebench_plugins.scorers.dual import Dual
 from prunebench_plugins.selectors.beta import Beta
@@ -72,14 +73,15 @@ def key(matrix, toy, tmp_path, monkeypatch):
             elif name in ("ratio", "seed"):
                 given[f"{name}s"] = [value]
             elif name == "torch":
-                patch.setattr(stages, "torch_major", lambda: str(value))
+                patch.setattr(prunebench.pipeline.stage, "torch_major", lambda: str(value))
             elif name == "byte":
                 pixels = np.load(file)
                 pixels.reshape(-1)[value] ^= 1
                 np.save(file, pixels)
                 os.utime(file, ns=(value, value))
             elif name.startswith("stage "):
-                patch.setitem(stages.VERSIONS, name.removeprefix("stage "), value)
+                stage = next(stage for stage in STAGES if stage.kind == name.removeprefix("stage "))
+                patch.setattr(stage, "version", value)
             elif name.startswith("version "):
                 patch.setattr(CLASSES[name.removeprefix("version ")], "version", value)
             chosen = matrix(METHOD, *others, changes=changes, **given | more)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from prunebench.runs.run import interruptible
+from prunebench.system.signals import interruptible
 from tests.faults.toys import INTERRUPTED, SMALL, TOY, differing, finished, send, wait_until
 
 fault = pytest.mark.fault

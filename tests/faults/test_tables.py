@@ -163,10 +163,10 @@ def many(tmp_path, monkeypatch):
                 "kind": stage.kind,
                 "title": stage.title,
                 "identity": stage.identity,
-                "inputs": {name: above.key for name, above in stage.inputs.items()},
+                "inputs": [[given.name, given.of, given.source.key] for given in stage.inputs],
                 **made,
             }
-            place.store.write(key, artefact, manifest)
+            place.store.write(key, [artefact], manifest)
     return place
 
 

@@ -157,7 +157,7 @@ def add(folder: Path, row: Result) -> bool:
 def put(store: Store, key: str, artefact: Artefact, manifest: Mapping[str, Any]) -> None:
     """Store an artefact as a stage does."""
     with store.lease(key, "a test"):
-        store.write(key, artefact, manifest)
+        store.write(key, [artefact], manifest)
 
 
 def wait_until(holds, process, seconds=60.0):

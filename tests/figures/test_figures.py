@@ -12,9 +12,9 @@ from prunebench.figures import drawings, histograms, lines, maps, sources, style
 from prunebench.parts.artefacts import Subset
 from prunebench.parts.dataset import View
 from prunebench.parts.registry import load
+from prunebench.pipeline.context import load_split
 from prunebench.pipeline.executors.local import Engine
 from prunebench.pipeline.forecast import learnt
-from prunebench.pipeline.making import load_split
 from prunebench.results.board import Page, boards
 from prunebench.results.rows import Journal
 from prunebench.runs import label_report as judging
@@ -239,7 +239,7 @@ class Spoiled(View):
 
 def test_the_share_of_corrupted_images_is_counted_in_the_stored_subsets(toy, offer, board, store, tmp_path):
     spoiled = Spoiled(name="toy_c", base=toy)
-    store.write("aa" * 32, Subset(images=64, index=[0, 1, 4, 8, 9]), {})
+    store.write("aa" * 32, [Subset(images=64, index=[0, 1, 4, 8, 9])], {})
     key = {"subset_key": "aa" * 32, "dataset": "toy_c", "kept_per_class": [3, 2, 0, 0], "kept": 5}
     rows = board(("random", 30, 0, 80.0, key))
     (share,) = sources.shares(rows, spoiled, tmp_path / "data", store)
@@ -385,15 +385,15 @@ def test_embeddings_makes_what_is_missing_and_nothing_else(matrix):
 
 def test_features_are_those_of_the_labelers_own_network(matrix):
     from prunebench.nn import networks, training
-    from prunebench.parts.artefacts import Labels
+    from prunebench.parts.artefacts import Weights
 
     chosen = matrix("labelled_only_aum", changes=SHORT)
     list(drawings.embeddings(chosen, "", 0))
     ((source,),) = sources.sources(chosen).values()
-    given = chosen.store.read(source.stage.key, Labels)
+    given = chosen.store.read(source.stage.key, Weights)
     images, _ = load_split(source.stage.dataset, chosen.data, "train")
     network = networks.build(given.network, channels=1, classes=4, resolution=8, generator_seed=5)
-    networks.restore(network, given.weights)
+    networks.restore(network, given.values)
     index = np.array([3, 60, 7])
     expected = training.embed(network, images, device="cpu")[index]
     np.testing.assert_allclose(sources.features(source, chosen, index), expected, rtol=1e-5)

@@ -23,7 +23,7 @@ from prunebench.paper.published import (
     PublishedQuality,
 )
 from prunebench.parts import registry
-from prunebench.pipeline import making
+from prunebench.pipeline import context
 from prunebench.pipeline.executors.local import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
@@ -97,7 +97,7 @@ def finished(tmp_path_factory):
             schema, "names", list
         )  # by the shipped names, that users must not take, numbers are found
         yield once
-    making.load_split.cache_clear()
+    context.load_split.cache_clear()
 
 
 def run(name, top, store):

@@ -9,7 +9,7 @@ from prunebench.paper import published
 from prunebench.paper.published import Key
 from prunebench.parts import registry, seeds
 from prunebench.parts.sampling import draw_labels
-from prunebench.pipeline.stages import Graph
+from prunebench.pipeline.graph import Graph
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters
 from prunebench_plugins.datasets.views.long_tailed import long_tail
@@ -60,7 +60,7 @@ def test_every_printed_cutoff_is_a_value_that_a_suite_tunes(graphs):
     for line in published.cutoffs():
         key = published.key(line)
         cells = [c for c in graphs[key.suite].targets if (c.dataset.name, c.method.name, c.ratio) == key[1:]]
-        (choice,) = {graphs[key.suite].choices(cell)["choice/cutoff"].key for cell in cells}
+        (choice,) = {graphs[key.suite].choices(cell)["cutoff"].key for cell in cells}
         assert choice
         (search,) = cells[0].searches
         assert line.cutoff in search.values(cells[0].recipe, line.ratio)

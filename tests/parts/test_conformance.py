@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts.artefacts import Labels
+from prunebench.parts.artefacts import PseudoLabels
 from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
 from prunebench.parts.conformance import check, conform
 from prunebench.parts.problem import MemoryCheckpoint, synthetic_problem
@@ -303,7 +303,7 @@ def test_a_labeler_may_return_labels():
         name = "clusters"
 
         def label(self, known):
-            return Labels(values=np.zeros(len(known), int), paid=known >= 0, space="cluster")
+            return PseudoLabels(values=np.zeros(len(known), int), space="cluster")
 
     conform(Clusters())
 

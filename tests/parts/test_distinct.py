@@ -12,7 +12,7 @@ import pytest
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Subset
 from prunebench.parts.dataset import Dataset
-from prunebench.pipeline import making, schedule
+from prunebench.pipeline import context, schedule
 from prunebench.pipeline.executors.local import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
 from prunebench.suites import schema
@@ -91,7 +91,7 @@ def subsets(runnable, matrix, store):
     )
     assert not outcome.failures, outcome.failures
     yield {name: store.read(stage.key, Subset).index for name, stage in stages.items()}
-    making.load_split.cache_clear()
+    context.load_split.cache_clear()
 
 
 def ready(matrix: Matrix) -> bool:

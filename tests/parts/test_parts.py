@@ -43,7 +43,7 @@ def test_a_part_asking_for_something_else_is_refused_when_its_class_is_made():
     assert str(error.value) == (
         "Peeking.score() asks for ['truth']; a scorer may ask for ['checkpoint', 'classes', 'device', "
         "'dynamics', 'embeddings', 'fingerprint', 'images', 'known', 'labels', 'names', 'progress', "
-        "'recipe', 'rng', 'side']"
+        "'recipe', 'rng', 'side', 'weights']"
     )
 
 

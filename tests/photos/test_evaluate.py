@@ -10,11 +10,12 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import training
+from prunebench.parts.registry import load
 from prunebench.photos.evaluate import Comparison
 from prunebench.photos.evaluate import evaluate as evaluating
 from prunebench.photos.folder import scan
-from prunebench.photos.prune import BUY, DROP, KEPT, load, prune
-from prunebench.pipeline import making
+from prunebench.photos.prune import BUY, DROP, KEPT, prune
+from prunebench.pipeline import context
 from prunebench.system import tables
 from tests.photo_folders import listing, write_labels, write_photos
 
@@ -36,7 +37,7 @@ def photos(tmp_path):
     yield SimpleNamespace(
         folder=folder, truth=truth, every=every, kept=kept, pruned=pruned, evaluate=evaluate
     )
-    making.load_split.cache_clear()
+    context.load_split.cache_clear()
 
 
 @pytest.fixture

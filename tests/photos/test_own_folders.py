@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from prunebench.parts import registry
-from prunebench.pipeline import making
+from prunebench.pipeline import context
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.results.rows import read
 from prunebench_plugins.datasets.folder import Folder
@@ -33,7 +33,7 @@ def write(tmp_path):
         return top
 
     yield written
-    making.load_split.cache_clear()
+    context.load_split.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,11 @@ from prunebench.photos import prune as pruning
 from prunebench.photos.estimate import free, preview
 from prunebench.photos.prune import BUY, DROP, KEPT
 from prunebench.photos.request import Work, Workplace, construct_request, including_paid
-from prunebench.pipeline import jobs, making
+from prunebench.pipeline import context, jobs
 from prunebench.pipeline.dataset_keys import dataset_key
-from prunebench.pipeline.stages import Graph
+from prunebench.pipeline.graph import Graph
+from prunebench.pipeline.stages import STAGES
+from prunebench.pipeline.stages.proxy import Proxy
 from prunebench_plugins.datasets.io import decoding
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.labelers.probe import Probe
@@ -45,7 +47,7 @@ def photos(tmp_path):
         return pruning.prune(folder, table, **(QUICK | made | options))
 
     yield SimpleNamespace(folder=folder, truth=truth, known=known, table=table, prune=prune)
-    making.load_split.cache_clear()
+    context.load_split.cache_clear()
 
 
 def counts(pruned):
@@ -187,9 +189,9 @@ def test_the_ledger_knows_what_was_paid(photos):
     work = Work(request(photos, budget=24), Workplace.at(device="cpu"), look=True)
     assert work.cell.method.annotation == 12 / 60
     assert work.cell.keep == 24 and work.cell.ratio == 60
-    known = next(s for s in work.ends["subset"].ancestors() if s.kind == "known")
-    assert known.identity["sampling"] == "given" and "seed" not in known.identity
-    assert work.ends["subset"].identity["keep"] == 24 and "ratio" not in work.ends["subset"].identity
+    (bought,) = (s for s in work.ends["subset"].ancestors() if s.kind in ("known", "given"))
+    assert bought.kind == "given"
+    assert work.ends["subset"].identity["keep"] == 24 and "pruned" not in work.ends["subset"].identity
 
 
 def test_a_cell_of_a_suite_has_the_key_it_had(matrix):
@@ -204,7 +206,7 @@ def test_a_cell_of_a_suite_has_the_key_it_had(matrix):
             "version": 1,
             "fields": {"per_class": False, "stream": 0},
         },
-        "ratio": 50,
+        "pruned": 50,
         "seed": [0, "subset", 0],
     }
 
@@ -244,10 +246,10 @@ def test_another_budget_makes_the_selection_alone(photos, monkeypatch):
 
 
 def test_what_a_kill_left_is_gone_on_with(photos, monkeypatch):
-    def killed(_bench):
+    def killed(_stage, _context):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(making.MAKERS, "dynamics", killed)
+    monkeypatch.setattr(Proxy, "compute", killed)
     with pytest.raises(KeyboardInterrupt):
         photos.prune(budget=20)
     monkeypatch.undo()
@@ -298,14 +300,15 @@ def test_more_labels_or_other_images_are_another_request(photos):
 
 def edited(photos, monkeypatch, kind, edit):
     """Do `edit` when the first stage of a kind is about to be made."""
-    made = making.MAKERS[kind]
+    stage = next(stage for stage in STAGES if stage.kind == kind)
+    compute = stage.compute
 
-    def editing(bench):
-        monkeypatch.setitem(making.MAKERS, kind, made)
+    def editing(self, given):
+        monkeypatch.setattr(stage, "compute", compute)
         edit()
-        return made(bench)
+        return compute(self, given)
 
-    monkeypatch.setitem(making.MAKERS, kind, editing)
+    monkeypatch.setattr(stage, "compute", editing)
 
 
 def renamed(photos):
@@ -314,7 +317,7 @@ def renamed(photos):
     write_labels(photos.table, renamed)
 
 
-@pytest.mark.parametrize("kind", ["known", "labels", "dynamics", "subset"])
+@pytest.mark.parametrize("kind", ["given", "labels", "dynamics", "subset"])
 def test_labels_that_are_edited_meanwhile_are_told_and_nothing_is_kept(photos, monkeypatch, kind):
     wanted = photos.prune(budget=20, store=photos.folder.parent / "other").text
     edited(photos, monkeypatch, kind, lambda: renamed(photos))

@@ -26,7 +26,7 @@ from prunebench.pipeline.executors.local import (
     _Room,
     executor,
 )
-from prunebench.pipeline.stages import Job
+from prunebench.pipeline.job import Job
 from prunebench.system.isolation import python
 
 ODD = """
@@ -279,7 +279,7 @@ def test_the_inline_executor_reports_failures_alike(job):
 
 
 def test_a_missing_input_is_told_apart(job, store):
-    reader = replace(job("works"), kind="dynamics", inputs={"labels": "0" * 64})
+    reader = replace(job("works"), kind="quality", identity={}, inputs=[["labels", None, "0" * 64]])
     error = InlineExecutor(lambda *_progress: None).submit(reader).exception()
     assert isinstance(error, MissingArtefactError) and error.key == "0" * 64
     assert store.failure(reader.key) is None  # nobody's fault

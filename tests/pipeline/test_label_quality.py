@@ -11,9 +11,9 @@ from prunebench.pipeline.label_quality import confusion, matched, measure
 TRUTH = np.array([0, 0, 0, 1, 1, 2])
 
 
-def labels(values: list[int], paid: list[int] | None = None, **more) -> Labels:
-    flags = np.zeros(len(values), bool) if paid is None else np.array(paid, bool)
-    return Labels(values=np.array(values), paid=flags, **more)
+def labels(values: list[int], annotated: list[int] | None = None, **more) -> Labels:
+    flags = np.zeros(len(values), bool) if annotated is None else np.array(annotated, bool)
+    return Labels(values=np.array(values), annotated=flags, **more)
 
 
 def metrics(given: Labels) -> dict[str, float]:
@@ -49,7 +49,7 @@ def test_one_label_for_all_images() -> None:
 
 
 def test_paid_labels_flatter_so_the_others_are_measured_apart() -> None:
-    found = metrics(labels([0, 0, 0, 2, 2, 1], paid=[1, 1, 1, 0, 0, 0]))
+    found = metrics(labels([0, 0, 0, 2, 2, 1], annotated=[1, 1, 1, 0, 0, 0]))
     assert found["accuracy"] == pytest.approx(50)
     assert found["unlabelled_accuracy"] == 0
 

@@ -1,14 +1,17 @@
 """The loop that makes stages, with an engine that makes them at once, or fails as it is told to."""
 
 from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from prunebench.errors import BusyError, MissingArtefactError
 from prunebench.parts.artefacts import Scores
+from prunebench.pipeline.job import Input
 from prunebench.pipeline.schedule import REPAIRS, mended, missing, walk
-from prunebench.pipeline.stages import Stage
+from prunebench.pipeline.stage import Stage
 
 
 class Engine:
@@ -23,9 +26,9 @@ class Engine:
         try:
             if fault := self.faults.get(stage.identity["name"]):
                 fault()
-            for upstream in stage.inputs.values():
+            for upstream in stage.sources:
                 self.store.read(upstream.key, Scores)
-            self.store.write(stage.key, Scores(values=np.ones(3)), {})
+            self.store.write(stage.key, [Scores(values=np.ones(3))], {})
         except Exception as error:
             future.set_exception(error)
         else:
@@ -33,8 +36,21 @@ class Engine:
         return future
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Named(Stage):
+    """A stage of a test's own: it takes its file alone."""
+
+    kind: ClassVar[str] = "named"
+
+    name: str
+
+    def compute(self, context):
+        return (Scores(values=[len(self.inputs)]),)
+
+
 def stage(name, *inputs):
-    return Stage("scores", {"name": name}, {s.identity["name"]: s for s in inputs}, "root", None, name)
+    given = tuple(Input(source.name, source) for source in inputs)
+    return Named(inputs=given, dataset=None, root="root", title=name, name=name)
 
 
 def damage(store, damaged):
@@ -182,7 +198,7 @@ def test_a_stage_that_another_makes_blocks_no_other(go, chain, store):
 
 def test_what_another_stored_meanwhile_is_not_made_here(go, chain, store):
     def other_stores():
-        store.write(chain["b"].key, Scores(values=np.ones(3)), {})
+        store.write(chain["b"].key, [Scores(values=np.ones(3))], {})
         raise BusyError(chain["b"].key)
 
     finished, calls, _outcome = go(chain["c"], faults={"b": other_stores})
@@ -195,7 +211,7 @@ def test_a_damaged_input_that_another_makes_again_is_waited_for(go, chain, store
     damage(store, chain["b"])
 
     def other_stores():
-        store.write(chain["b"].key, Scores(values=np.ones(3)), {})
+        store.write(chain["b"].key, [Scores(values=np.ones(3))], {})
         raise BusyError(chain["b"].key)
 
     finished, calls, outcome = go(chain["c"], faults={"b": other_stores})

@@ -9,16 +9,23 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+import prunebench.pipeline.stage
 from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Scores
 from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
 from prunebench.parts.dataset import View
 from prunebench.parts.identity import placeless
 from prunebench.parts.method import Method
-from prunebench.pipeline import stages
+from prunebench.pipeline import jobs, schedule, stages
 from prunebench.pipeline.dataset_keys import dataset_key
+from prunebench.pipeline.executors.local import InlineExecutor
+from prunebench.pipeline.job import Input
 from prunebench.pipeline.matrix import Matrix
+from prunebench.pipeline.stage import Stage, torch_major
+from prunebench.pipeline.stages.scores import ScorerScores
 from prunebench.pipeline.store import Store
 from prunebench.pipeline.store import key as store_key
+from prunebench.system.sealed_json import canonical
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.scorers.aum import Aum
@@ -83,9 +90,9 @@ def target(matrix):
 def test_a_key_is_that_of_what_the_stage_is_and_reads(matrix):
     built = matrix(GUESSED, "dual", "random", ratios=[30, 90], seeds=[0, 1], tuning="search").graph.stages
     for key, stage in built.items():
-        inputs = {name: upstream.key for name, upstream in stage.inputs.items()}
-        inputs |= {"dataset": stage.root, "torch": stages.torch_major()}
-        assert key == store_key(stage.kind, stages.VERSIONS[stage.kind], placeless(stage.identity), inputs)
+        inputs = sorted([[given.name, given.of, given.source.key] for given in stage.inputs], key=canonical)
+        given = {"inputs": inputs, "dataset": stage.root, "torch": torch_major()}
+        assert key == store_key(stage.kind, stage.version, placeless(stage.identity), given)
 
 
 def test_keys_do_not_depend_on_what_else_is_run(matrix, offer):
@@ -172,16 +179,16 @@ def test_embeddings_are_an_artefact_of_each_backbone(matrix, offer):
     both = Method("both", title="2", scorer=Near(backbone=(Pixels(), Pixels(components=2))), selector=Top())
     found = matrix(one, both)
     assert count(found)["embeddings"] == 2
-    scores = target(found).inputs["subset"].inputs["scores"]
-    assert list(scores.inputs) == ["embeddings/0"]
+    scores = target(found).source("subset").source("scores")
+    assert [(given.name, given.of) for given in scores.inputs] == [("embeddings", 0)]
 
 
 def test_the_backbone_proxy_is_the_network_of_the_dynamics(matrix, offer):
     offer(Near)
     method = Method("m", title="M", labeler=GroundTruth(), scorer=Near(backbone="proxy"), selector=Top())
     found = matrix(method, "el2n_supervised")
-    embeddings = target(found).inputs["subset"].inputs["scores"].inputs["embeddings/0"]
-    assert list(embeddings.inputs) == ["dynamics"]
+    embeddings = target(found).source("subset").source("scores").source("embeddings")
+    assert [given.name for given in embeddings.inputs] == ["weights"]
     assert count(found)["dynamics"] == 1
 
 
@@ -197,11 +204,11 @@ def test_a_backbone_by_name_is_the_backbone(matrix, offer):
 
 def test_random_matched_waits_for_the_other_methods_subset(matrix):
     found = matrix(GUESSED, references=["random_matched"])
-    subsets = {cell.method.name: stage.inputs["subset"] for cell, stage in found.graph.targets.items()}
+    subsets = {cell.method.name: stage.source("subset") for cell, stage in found.graph.targets.items()}
     matched, other = subsets["random_matched{guessed}"], subsets["guessed"]
-    assert matched.inputs["beside"] is other
-    assert (
-        matched.inputs["known"] is other.inputs["scores"].inputs["dynamics"].inputs["labels"].inputs["known"]
+    assert matched.source("beside") is other
+    assert matched.source("bought") is other.source("scores").source("dynamics").source("labels").source(
+        "known"
     )
 
 
@@ -232,7 +239,7 @@ def test_a_change_makes_anew_what_follows_from_it(matrix, change, changed):
 
 def test_a_new_version_of_a_stage_makes_anew_what_follows(matrix, monkeypatch):
     before = keys(matrix(GUESSED))
-    monkeypatch.setitem(stages.VERSIONS, "scores", 2)
+    monkeypatch.setattr(ScorerScores, "version", 2)
     after = matrix(GUESSED).graph.stages
     assert {stage.kind for key, stage in after.items() if key not in before} == {
         "scores",
@@ -254,12 +261,12 @@ def test_a_new_version_of_a_part_makes_anew_what_follows(matrix, monkeypatch):
 
 def test_the_next_torch_makes_everything_anew_and_its_patches_nothing(matrix, monkeypatch):
     def keys_with(version):
-        monkeypatch.setattr(stages.metadata, "version", lambda _package: version)
-        stages.torch_major.cache_clear()
+        monkeypatch.setattr(prunebench.pipeline.stage.metadata, "version", lambda _package: version)
+        torch_major.cache_clear()
         return keys(matrix(GUESSED))
 
     older, patched, newer = map(keys_with, ("2.15.0", "2.16.1+cu130", "3.0.0"))
-    stages.torch_major.cache_clear()
+    torch_major.cache_clear()
     assert older == patched and not older & newer
 
 
@@ -359,6 +366,35 @@ def test_a_stage_is_named_after_its_part_and_the_fields_that_are_not_at_their_de
         "top",
         "cnn, 4 epochs",
     ]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Halves(Stage):
+    """A stage that nobody else knows: halves scores."""
+
+    kind: ClassVar[str] = "halves"
+
+    by: int = 2
+
+    def compute(self, context):
+        scores = context.read(self.named("scores")[0], Scores)
+        return (Scores(values=scores.values / self.by),)
+
+
+def test_a_new_stage_is_a_class_and_an_entry_in_the_list(matrix, make, store, monkeypatch):
+    monkeypatch.setattr(stages, "STAGES", [*stages.STAGES, Halves])
+    monkeypatch.setattr(jobs, "STAGES", stages.STAGES)
+    found = matrix("el2n_supervised")
+    make(found)
+    (cell,) = found.cells
+    scores = target(found).source("subset").source("scores")
+    halves = found.graph.plan.add(Halves, cell, (Input("scores", scores),), by=4)
+    inline = InlineExecutor(lambda *_progress: None)
+    outcome = schedule.walk({halves.key: halves}, store, inline, found.job, lambda _stage: None)
+    assert outcome.failures == {}
+    read = [store.read(stage.key, Scores).values for stage in (scores, halves)]
+    np.testing.assert_array_equal(read[0], 4 * read[1])
+    assert halves.key != found.graph.plan.add(Halves, cell, (Input("scores", scores),)).key
 
 
 def test_equal_cells_are_one(matrix):

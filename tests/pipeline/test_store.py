@@ -13,8 +13,10 @@ from hypothesis import strategies as some
 
 import prunebench.pipeline.store
 from prunebench.errors import BusyError, MissingArtefactError, PrunebenchError
-from prunebench.parts.artefacts import Dynamics, Labels, Scores
-from prunebench.pipeline import jobs, making, stages
+from prunebench.parts.artefacts import Labels, Scores, Weights
+from prunebench.pipeline import jobs
+from prunebench.pipeline.job import Job
+from prunebench.pipeline.stages.scores import ScorerScores
 from prunebench.pipeline.store import Store, key
 from prunebench.system import leases
 
@@ -70,11 +72,11 @@ def test_a_key_does_not_depend_on_the_order_of_fields(identity):
 
 
 def test_what_was_written_is_read(store):
-    labels = Labels(values=[0, -1, 2], paid=[True, False, False], confidences=[1, 0.5, 0.25])
-    store.write(KEY, labels, {"seconds": 1.5})
+    labels = Labels(values=[0, -1, 2], annotated=[True, False, False], confidences=[1, 0.5, 0.25])
+    store.write(KEY, [labels], {"seconds": 1.5})
     read = store.read(KEY, Labels)
     assert read.values.tolist() == [0, -1, 2]
-    assert read.paid.tolist() == [True, False, False]
+    assert read.annotated.tolist() == [True, False, False]
     assert read.confidences.tolist() == [1, 0.5, 0.25]
     assert read.space == "class"
     assert store.manifest(KEY)["seconds"] == 1.5
@@ -83,10 +85,9 @@ def test_what_was_written_is_read(store):
 
 
 def test_named_arrays_keep_their_shape_a_number_too(store):
-    series = {name: np.zeros((2, 3), np.float32) for name in Dynamics.series}
-    weights = {"bn.count": np.array(7), "head.weight": np.ones((2, 2), np.float32)}
-    store.write(KEY, Dynamics(images=3, index=np.arange(3), weights=weights, **series), {})
-    read = store.read(KEY, Dynamics).weights
+    values = {"bn.count": np.array(7), "head.weight": np.ones((2, 2), np.float32)}
+    store.write(KEY, [Weights(network="cnn", values=values)], {})
+    read = store.read(KEY, Weights).values
     assert read["bn.count"].shape == () and read["bn.count"] == 7
     assert read["head.weight"].tolist() == [[1, 1], [1, 1]]
 
@@ -111,29 +112,29 @@ def flipped(content, place):
 @pytest.mark.parametrize("place", [0, 0.01, 0.1, 0.3, 0.5, 0.8, 0.99])
 @pytest.mark.parametrize("damage", [cut, flipped])
 def test_damage_is_detected_set_aside_and_mended(store, file, damage, place):
-    store.write(KEY, SCORES, {"seconds": 1.5, "device": "cpu"})
+    store.write(KEY, [SCORES], {"seconds": 1.5, "device": "cpu"})
     path = store.path(KEY) / file
     path.write_bytes(damage(path.read_bytes(), place))
     assert not store.verify(KEY)
     with pytest.raises(MissingArtefactError):
         store.read(KEY, Scores)
     assert [entry.name[:16] for entry in (store.root / "quarantine").iterdir()] == [KEY[:16]]
-    store.write(KEY, SCORES, {})
+    store.write(KEY, [SCORES], {})
     assert store.read(KEY, Scores).values.tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("file", ["payload.safetensors", "manifest.json"])
 def test_a_lost_file_is_mended(store, file):
-    store.write(KEY, SCORES, {})
+    store.write(KEY, [SCORES], {})
     (store.path(KEY) / file).unlink()
     assert not store.verify(KEY)
-    store.write(KEY, SCORES, {})
+    store.write(KEY, [SCORES], {})
     assert store.verify(KEY)
 
 
 @pytest.mark.parametrize("harm", [lambda path: path.write_bytes(b""), Path.unlink])
 def test_a_manifest_whose_payload_is_not_as_long_as_it_was_is_not_believed(store, harm):
-    store.write(KEY, SCORES, {})
+    store.write(KEY, [SCORES], {})
     harm(store.path(KEY) / "payload.safetensors")
     with pytest.raises(MissingArtefactError):
         store.manifest(KEY)
@@ -160,11 +161,11 @@ def test_an_interrupted_write_leaves_no_entry(store, monkeypatch, moment):
         patch.setattr(Path, "open", interrupt(Path.open))
         patch.setattr(Path, "replace", interrupt(Path.replace))
         with pytest.raises(KeyboardInterrupt):
-            store.write(KEY, SCORES, {})
+            store.write(KEY, [SCORES], {})
     assert KEY not in store
     store.sweep({KEY})
     assert list((store.root / "making").iterdir()) == []
-    store.write(KEY, SCORES, {})
+    store.write(KEY, [SCORES], {})
     assert store.verify(KEY)
 
 
@@ -178,14 +179,14 @@ def full_disk(monkeypatch):
 @pytest.mark.parametrize(
     "write",
     [
-        lambda store: store.write(KEY, Scores(values=[9.0]), {}),
+        lambda store: store.write(KEY, [Scores(values=[9.0])], {}),
         lambda store: store.checkpoint(KEY).save({"epoch": 9}),
         lambda store: store.fail(KEY, {"message": "again"}),
     ],
     ids=["artefact", "checkpoint", "failure"],
 )
 def test_a_full_disk_is_one_clear_line_and_what_was_there_stays(store, monkeypatch, write):
-    store.write(KEY, SCORES, {})
+    store.write(KEY, [SCORES], {})
     store.checkpoint(KEY).save({"epoch": 3})
     store.fail(KEY, {"message": "first"})
     with monkeypatch.context() as patch:
@@ -215,7 +216,7 @@ def test_a_failure_is_never_a_hit_and_ends_with_success(store):
     store.fail(KEY, {"message": "no"})
     assert KEY not in store
     assert store.failure(KEY) == {"message": "no"}
-    store.write(KEY, SCORES, {})
+    store.write(KEY, [SCORES], {})
     assert store.failure(KEY) is None
 
 
@@ -270,12 +271,12 @@ def test_a_damaged_failure_is_none(store, content):
 
 def test_a_checkpoint_ends_with_its_artefact(store):
     store.checkpoint(KEY).save({"epoch": 3})
-    store.write(KEY, SCORES, {})
+    store.write(KEY, [SCORES], {})
     assert store.checkpoint(KEY).load() is None
 
 
 def test_remove_forgets_an_entry_and_its_checkpoint(store):
-    store.write(KEY, SCORES, {})
+    store.write(KEY, [SCORES], {})
     store.checkpoint(KEY).save({"epoch": 3})
     store.remove(KEY)
     assert KEY not in store
@@ -287,7 +288,8 @@ def test_remove_forgets_an_entry_and_its_checkpoint(store):
 
 @pytest.fixture
 def job(store):
-    return stages.Job("scores", KEY, "dual", {}, {}, "toy", "data", str(store.root), "cpu", "root")
+    identity = {"part": {"kind": "scorer", "part": "dual"}}
+    return Job("scores", KEY, "dual", identity, [], "digits", "data", str(store.root), "cpu", "root")
 
 
 @pytest.fixture
@@ -295,7 +297,7 @@ def make(job, monkeypatch):
     """make(maker) runs the job, whose scores this function makes."""
 
     def made(maker):
-        monkeypatch.setitem(making.MAKERS, "scores", maker)
+        monkeypatch.setattr(ScorerScores, "compute", lambda _stage, context: (maker(context),))
         jobs.run(job, lambda done, total: None)
 
     return made
@@ -345,12 +347,12 @@ def test_who_lost_the_lease_stops_at_the_next_progress(store, make, monkeypatch)
     monkeypatch.setenv("PRUNEBENCH_LEASE", "0.05")
     steps = []
 
-    def maker(bench):
+    def maker(context):
         stack.enter_context(other_takes_over(store))
         for step in range(1000):
             time.sleep(0.01)
             steps.append(step)
-            bench.progress(step, 1000)
+            context.progress(step, 1000)
 
     with contextlib.ExitStack() as stack, pytest.raises(BusyError):
         make(maker)
@@ -358,8 +360,8 @@ def test_who_lost_the_lease_stops_at_the_next_progress(store, make, monkeypatch)
 
 
 def test_the_first_of_two_results_stays(store):
-    store.write(KEY, SCORES, {"seconds": 1})
-    store.write(KEY, Scores(values=[9.0]), {"seconds": 2})
+    store.write(KEY, [SCORES], {"seconds": 1})
+    store.write(KEY, [Scores(values=[9.0])], {"seconds": 2})
     assert store.manifest(KEY)["seconds"] == 1
     assert store.read(KEY, Scores).values.tolist() == [0, 1, 2, 3, 4]
     assert list((store.root / "making").iterdir()) == []

@@ -32,9 +32,8 @@ def propagate(part, embeddings, known, classes=("a", "b")):
 def test_probe_keeps_what_was_paid_for_and_guesses_the_rest():
     labels = Probe().label(GROUPS, ENDS)
     assert labels.values.tolist() == [0, 0, 0, 1, 1, 1]
-    assert labels.paid.tolist() == [True, False, False, False, False, True]
     assert labels.space == "class"
-    assert (labels.confidences[labels.paid] == 1).all() and (labels.confidences[~labels.paid] < 1).all()
+    assert (labels.confidences == 1).tolist() == [True, False, False, False, False, True]
 
 
 def test_probe_keeps_a_paid_label_it_would_not_guess():
@@ -84,7 +83,7 @@ def test_probe_needs_two_classes(known, bought):
 def test_propagate_follows_the_neighbours():
     labels = propagate(Propagate(neighbours=2), GROUPS, ENDS)
     assert labels.values[[0, 5]].tolist() == [0, 1]
-    assert labels.paid.tolist() == [True, False, False, False, False, True]
+    assert labels.confidences[[0, 5]].tolist() == [1, 1]
 
 
 def test_propagate_solves_the_equation_of_zhou_et_al():

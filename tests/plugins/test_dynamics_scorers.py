@@ -1,4 +1,3 @@
-from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -6,13 +5,14 @@ import pytest
 from scipy import special, stats
 
 from prunebench.errors import PrunebenchError
+from prunebench.nn import networks
 from prunebench.nn.recorder import Recorder
 from prunebench.nn.training import embed, predict, train
-from prunebench.parts.artefacts import Dynamics
+from prunebench.parts.artefacts import Dynamics, Weights
 from prunebench.parts.base import reads_proxy
 from prunebench.parts.conformance import conform
 from prunebench.parts.images import Images
-from prunebench.parts.problem import synthetic_problem
+from prunebench.parts.problem import WEIGHTS, synthetic_problem
 from prunebench.parts.recipe import Recipe
 from prunebench_plugins.scorers import entropy, windows
 from prunebench_plugins.scorers.correctness import Correctness
@@ -196,8 +196,6 @@ def test_tdds_says_when_too_few_epochs_were_recorded():
 
 # Entropy
 
-HEAD = {"head.weight": np.eye(4, 16, dtype=np.float32), "head.bias": np.zeros(4, np.float32)}
-
 
 def trained_on(images=40):
     """Return images, and a network trained on most of them that recorded its dynamics."""
@@ -214,7 +212,8 @@ def trained_on(images=40):
 def test_entropy_is_that_of_the_final_network_on_every_plain_image(rows, monkeypatch):
     monkeypatch.setattr(entropy, "ROWS", rows)
     images, trained = trained_on()
-    scores = Entropy().score(trained.dynamics, embed(trained.network, images, device="cpu"))
+    weights = Weights(network="cnn", values=networks.state(trained.network))
+    scores = Entropy().score(weights=weights, embeddings=embed(trained.network, images, device="cpu"))
     expected = stats.entropy(predict(trained.network, images, device="cpu"), axis=1)
     assert scores.dtype == np.float64 and len(scores) == 40
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
@@ -227,23 +226,22 @@ def test_entropy_of_the_last_epoch_is_what_was_recorded_last():
 
 
 def test_entropy_runs_from_zero_to_log_classes():
-    dynamics = replace(watched([0.5]), weights=HEAD)
     embeddings = np.zeros((3, 16), np.float32)
     embeddings[1, 2], embeddings[2, :2] = 1e4, 1e4
-    np.testing.assert_allclose(Entropy().score(dynamics, embeddings), [np.log(4), 0, np.log(2)], atol=1e-12)
+    scores = Entropy().score(weights=WEIGHTS, embeddings=embeddings)
+    np.testing.assert_allclose(scores, [np.log(4), 0, np.log(2)], atol=1e-12)
 
 
 def test_entropy_asks_for_the_proxy_network_only_for_its_final_prediction():
-    assert reads_proxy(Entropy()) and Entropy().needs() == {"dynamics": True, "embeddings": True}
+    assert reads_proxy(Entropy()) and Entropy().needs() == {"weights": True, "embeddings": True}
     assert Entropy(mode="last_epoch").needs() == {"dynamics": True}
 
 
 @pytest.mark.parametrize("weights", [{}, {"head.weight": np.ones((4, 9)), "head.bias": np.ones(4)}])
 def test_entropy_says_when_the_network_is_not_there(weights):
-    with pytest.raises(
-        PrunebenchError, match=r"these dynamics do not hold; set entropy\.mode = 'last_epoch'"
-    ):
-        Entropy().score(replace(watched([0.5]), weights=weights), np.ones((1, 16), np.float32))
+    with pytest.raises(PrunebenchError, match=r"these weights do not hold; set entropy\.mode = 'last_epoch'"):
+        given = Weights(network="cnn", values=weights)
+        Entropy().score(weights=given, embeddings=np.ones((1, 16), np.float32))
 
 
 # Correctness
@@ -272,10 +270,7 @@ def test_scores_are_float64_one_per_image_seen(scorer):
     conform(scorer)
 
 
-def test_entropy_conforms(monkeypatch):
-    problem = synthetic_problem()
-    problem = replace(problem, dynamics=replace(problem.dynamics, weights=HEAD))
-    monkeypatch.setattr("prunebench.parts.conformance.synthetic_problem", lambda: problem)
+def test_entropy_conforms():
     conform(Entropy())
 
 

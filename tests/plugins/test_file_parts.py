@@ -18,7 +18,7 @@ from prunebench.parts.identity import identity
 from prunebench.parts.images import Images
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
-from prunebench.pipeline import making
+from prunebench.pipeline import context
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.system import tables
 from prunebench_plugins.labelers import file as labelers
@@ -517,11 +517,6 @@ def test_clusters_have_no_names(write):
     assert label(write("l.npy", [2, 0, -1, 1]), space="cluster").space == "cluster"
 
 
-def test_paid_is_what_was_bought(write):
-    found = label(write("l.npy", [2, 0, -1, 1]), paid=[1, 3])
-    assert found.paid.tolist() == [False, True, False, True]
-
-
 @pytest.mark.parametrize(
     ("name", "content", "fields", "message"),
     [
@@ -683,8 +678,8 @@ def test_known_and_include_see_the_paid_images_and_no_others(matrix, make, files
     assert made.failures == {}
     keys = {stage.kind: stage.key for stage in made.stages}
     assert store.read(keys["subset"], Subset).index.tolist() == list(range(24, 40))
-    known = store.read(keys["known"], Labels)
-    assert np.flatnonzero(known.paid).tolist() == list(range(24, 40))
+    known = store.read(keys["given"], Labels)
+    assert np.flatnonzero(known.annotated).tolist() == list(range(24, 40))
     assert known.values[24:40].tolist() == [0, 1, 2, 3] * 4
     assert made.rows[0].labels_total == 16
 
@@ -739,7 +734,7 @@ def published(cli, write, suite_file):
     write("paid.npy", np.arange(1347) % 10 == 7)
     path = suite_file(SUITE, name="published.toml")
     yield lambda options="": cli(f"run --suite {path} --workers 0 --set recipe.epochs=1 {options}")
-    making.load_split.cache_clear()
+    context.load_split.cache_clear()
 
 
 def test_published_files_make_rows(published, tmp_path, cli):
@@ -861,4 +856,4 @@ def test_a_table_about_a_folder_of_images_by_name(cli, write, suite_file, tmp_pa
         "t.csv names 'dog/7.png', which is no training image of this dataset (1 such); "
         "its images have names such as 'cat/0.png'\n"
     )
-    making.load_split.cache_clear()
+    context.load_split.cache_clear()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prunebench.parts.artefacts import Labels
+from prunebench.parts.artefacts import PseudoLabels
 from prunebench.parts.problem import synthetic_problem
 from tests.plugins.brief import BRIEF, READY, brief
 
@@ -29,7 +29,7 @@ def pin(kind: str, name: str) -> dict[str, Any]:
     part = brief(kind, name)
     part = part.at(70) if hasattr(part, "at") else part
     result = getattr(part, part.method)(**synthetic_problem().inputs(part))
-    values = np.asarray(result.values if isinstance(result, Labels) else result)
+    values = np.asarray(result.values if isinstance(result, PseudoLabels) else result)
     if name in BRIEF:
         return {
             "version": part.version,

@@ -91,6 +91,11 @@ def test_seed_chooses_the_cell(finished, cli, stored, tmp_path):
     assert found == stored("random", 1)[1].tolist() != stored("random", 0)[1].tolist()
 
 
+def scores_key(store, row):
+    """Return the key of the scores by which a row's images were chosen."""
+    return next(key for name, _of, key in store.manifest(row.subset_key)["inputs"] if name == "scores")
+
+
 def test_csv_says_label_class_and_score(finished, cli, stored, tmp_path, store):
     cli(f"{finished} --method el2n_supervised --output kept.csv")
     row, index = stored("el2n_supervised")
@@ -99,7 +104,7 @@ def test_csv_says_label_class_and_score(finished, cli, stored, tmp_path, store):
     assert [int(row["index"]) for row in rows] == index.tolist()
     assert [int(row["label"]) for row in rows] == (index % 4).tolist()  # as the toy dataset is made
     assert [row["class"] for row in rows] == ["abcd"[place % 4] for place in index]
-    scores = store.manifest(row.subset_key)["inputs"]["scores"]
+    scores = scores_key(store, row)
     assert [float(row["score"]) for row in rows] == store.read(scores, Scores).values[index].tolist()
     # The easiest of what is kept is harder than all that is pruned: these are scores of the right images.
     pruned = np.delete(store.read(scores, Scores).values, index)
@@ -218,7 +223,7 @@ def test_absent_data_is_said(finished, cli, tmp_path):
 @pytest.mark.parametrize("what", ["subset", "scores"])
 def test_a_damaged_artefact_is_told_with_what_makes_it_anew(finished, cli, stored, tmp_path, store, what):
     row, index = stored("el2n_supervised")
-    key = row.subset_key if what == "subset" else store.manifest(row.subset_key)["inputs"]["scores"]
+    key = row.subset_key if what == "subset" else scores_key(store, row)
     (store.path(key) / "payload.safetensors").write_bytes(b"rot")
     export = f"{finished} --method el2n_supervised --output kept.csv"
     told = cli(export)

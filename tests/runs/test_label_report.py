@@ -9,7 +9,7 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import networks
-from prunebench.parts.artefacts import Labels
+from prunebench.parts.artefacts import PseudoLabels, Weights
 from prunebench.parts.base import Backbone, Labeler
 from prunebench.parts.identity import identity
 from prunebench.parts.method import Method
@@ -39,7 +39,7 @@ class Shifted(Labeler):
 
     def label(self, known):
         wrong = (np.arange(64) + 1) % 4
-        return Labels(values=np.where(known >= 0, known, wrong), paid=known >= 0, space=self.space)
+        return PseudoLabels(values=np.where(known >= 0, known, wrong), space=self.space)
 
 
 def method(labeler, name="m", **more):
@@ -188,10 +188,10 @@ def test_a_method_has_a_known_end_and_a_labeler_for_it():
 
 def test_the_kept_network_is_that_of_the_labels(store, matrix, make):
     made = make(matrix(method(FIXMATCH, selector=Random(per_class=True))))
-    labels = store.read(next(s.key for s in made.stages if s.kind == "labels"), Labels)
-    assert labels.network == "cnn"
+    weights = store.read(next(s.key for s in made.stages if s.kind == "labels"), Weights)
+    assert weights.network == "cnn"
     networks.restore(
-        networks.build("cnn", channels=1, classes=4, resolution=8, generator_seed=0), labels.weights
+        networks.build("cnn", channels=1, classes=4, resolution=8, generator_seed=0), weights.values
     )
 
 

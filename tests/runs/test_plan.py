@@ -97,7 +97,7 @@ def test_status_counts_cells(matrix, make, offer):
 def test_status_sees_what_is_running(matrix):
     one = matrix("random")
     (target,) = one.graph.targets.values()
-    for stage in (target, target.inputs["subset"]):
+    for stage in (target, target.source("subset")):
         with one.store.lease(stage.key, stage.kind):
             assert status.status(one)[0] == [["toy", "random", 0, 1, 0, 0, 0]]
     assert status.status(one)[0] == [["toy", "random", 0, 0, 0, 0, 1]]

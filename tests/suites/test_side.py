@@ -11,7 +11,7 @@ import pytest
 from prunebench import PrunebenchError
 from prunebench.nn import training
 from prunebench.nn.networks import build, restore
-from prunebench.parts.artefacts import Accuracy, Dynamics, Embeddings, Labels
+from prunebench.parts.artefacts import Accuracy, Embeddings, Labels, Weights
 from prunebench.parts.base import Labeler
 from prunebench.parts.images import Images
 from prunebench.parts.method import Method
@@ -96,12 +96,13 @@ def test_fixmatch_labels_what_its_network_sees_in_the_middle(matrix, make, store
     found = matrix(SEMI, OWN, changes=SEEN)
     made = {stage.kind: stage for stage in make(found).stages}
     labels, truth = store.read(made["labels"].key, Labels), np.arange(96) % 4
+    weights = store.read(made["labels"].key, Weights)
     pixels = np.load(found.data / "toy.npy")
     network = build("cnn", channels=1, classes=4, resolution=6, generator_seed=0)
-    restore(network, labels.weights)
+    restore(network, weights.values)
     shown = middle(Images(pixels, mean=(0.5,), std=(0.25,)))
     guessed = training.predict(network, shown, device="cpu")
-    unpaid = ~labels.paid
+    unpaid = ~labels.annotated
     assert labels.values[unpaid].tolist() == guessed[:64].argmax(1)[unpaid].tolist()
     tested = next(stage for cell, stage in found.graph.targets.items() if cell.method.final == "labeler")
     accuracy = store.read(tested.key, Accuracy)
@@ -113,10 +114,10 @@ def test_embeddings_of_the_proxy_network_are_those_of_the_middle(matrix, make, s
     found = matrix(PROXY, changes=SEEN)
     made = {stage.kind: stage for stage in make(found).stages}
     network = build("cnn", channels=1, classes=4, resolution=6, generator_seed=0)
-    restore(network, store.read(made["dynamics"].key, Dynamics).weights)
+    restore(network, store.read(made["dynamics"].key, Weights).values)
     shown = middle(Images(np.load(found.data / "toy.npy")[:64], mean=(0.5,), std=(0.25,)))
     expected = training.embed(network, shown, device="cpu")
-    np.testing.assert_array_equal(store.read(made["embeddings"].key, Embeddings).values, expected)
+    np.testing.assert_array_equal(store.read(made["proxy_embeddings"].key, Embeddings).values, expected)
 
 
 @dataclass(frozen=True, kw_only=True)

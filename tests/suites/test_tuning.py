@@ -1,7 +1,6 @@
 """Tuning: what is searched, what a search may see, and what it chooses."""
 
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +13,9 @@ from prunebench.parts.base import Grid, Labeler, Selector
 from prunebench.parts.method import Method
 from prunebench.parts.recipe import Recipe
 from prunebench.parts.sampling import kept
-from prunebench.pipeline import making
+from prunebench.pipeline import context
+from prunebench.pipeline.stages.candidate import held_out
+from prunebench.pipeline.stages.validation import CandidateValidation
 from prunebench.suites import resolve, schema, tuning
 from prunebench.suites.cells import Filters
 from prunebench.suites.resources import shipped
@@ -145,10 +146,10 @@ def test_a_value_for_all_ratios_is_chosen_by_the_mean_over_them(matrix, make, of
     )
     make(made)
     (choice,) = (stage for stage in made.graph.stages.values() if stage.kind == "choice")
-    assert list(choice.inputs) == ["0.0/30", "0.0/50", "0.25/30", "0.25/50"]
-    accuracies = {name: store.read(stage.key, Validation).accuracy for name, stage in choice.inputs.items()}
+    assert [given.of for given in choice.inputs] == [[0.0, 30], [0.0, 50], [0.25, 30], [0.25, 50]]
+    read = {tuple(given.of): store.read(given.source.key, Validation) for given in choice.inputs}
     tried = dict(store.read(choice.key, Choice).tried)
-    assert tried[0.25] == pytest.approx((accuracies["0.25/30"] + accuracies["0.25/50"]) / 2)
+    assert tried[0.25] == pytest.approx((read[0.25, 30].accuracy + read[0.25, 50].accuracy) / 2)
 
 
 def test_a_search_sees_no_true_label_and_no_test_image(matrix, make, shifted, store, monkeypatch):
@@ -165,7 +166,7 @@ def test_a_search_sees_no_true_label_and_no_test_image(matrix, make, shifted, st
     from prunebench.pipeline.executors.local import InlineExecutor
 
     made.graph  # noqa: B018 - the hash of the content reads both splits
-    making.load_split.cache_clear()
+    context.load_split.cache_clear()
     opened.clear()
     inline = InlineExecutor(lambda *_progress: None)
     outcome = schedule.walk(keys, store, inline, made.job, lambda _stage: None)
@@ -206,7 +207,7 @@ def test_the_subset_is_the_one_of_the_chosen_value(matrix, make, shifted, store)
 
 
 def test_of_equal_values_the_first_is_chosen(matrix, make, shifted, store, monkeypatch):
-    monkeypatch.setitem(making.MAKERS, "validation", lambda bench: Validation(accuracy=50.0))
+    monkeypatch.setattr(CandidateValidation, "compute", lambda *_given: (Validation(accuracy=50.0),))
     make(matrix(shifted, ratios=(50,), tuning="search"))
     assert [row.tuned for row in make(matrix(shifted, ratios=(50,), tuning="search")).rows] == [
         {"start": 0.0}
@@ -217,7 +218,7 @@ def test_an_oracle_is_judged_on_the_test_split_with_true_labels(matrix, make, sh
     made = matrix(shifted, ratios=(50,), tuning="oracle_test", changes={"recipe.epochs": 30})
     (row,) = make(made).rows
     (choice,) = (stage for stage in made.graph.stages.values() if stage.kind == "choice")
-    assert [len(store.read(s.inputs["candidate"].key, Subset)) for s in choice.inputs.values()] == [32] * 3
+    assert [len(store.read(s.source("candidate").key, Subset)) for s in choice.sources] == [32] * 3
     assert min(accuracy for _, accuracy in store.read(choice.key, Choice).tried) > 90
     assert row.tuned_on == "the test split"
 
@@ -362,21 +363,20 @@ def test_grids_of_something_unknown_are_one_line():
 # Few labels
 
 
-def held_out_of(values, paid):
+def held_out_of(values, annotated):
     """Return what a search holds out of such labels."""
-    labels = Labels(values=np.array(values), paid=np.array(paid))
-    job = SimpleNamespace(identity={"held_out": 0.1, "split": [0, "split", 0]})
-    return making._held_out(SimpleNamespace(job=job, input=lambda name: labels))
+    labels = Labels(values=np.array(values), annotated=np.array(annotated))
+    return held_out(labels, 0.1, [0, "split", 0])
 
 
 @pytest.mark.parametrize("images", [190, 6941, 19_573, 75_750])
 def test_who_keeps_all_paid_images_still_can_among_those_not_held_out(images):
     """At ratio 90 all that is kept was paid for, to the last image."""
     paid = np.arange(images) < images // 10
-    held_out = held_out_of(np.arange(images) % 7, paid)
-    pool = np.setdiff1d(np.arange(images), held_out)
+    apart = held_out_of(np.arange(images) % 7, paid)
+    pool = np.setdiff1d(np.arange(images), apart)
     assert paid[pool].sum() <= kept(len(pool), 90)
-    assert abs(len(held_out) - images / 10) < 2
+    assert abs(len(apart) - images / 10) < 2
 
 
 def test_a_search_never_becomes_an_oracle_for_lack_of_labels():

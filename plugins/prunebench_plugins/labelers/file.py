@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.errors import PrunebenchError, require, unknown
-from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import Labeler
 from prunebench_plugins.columns import FromFile, there, whole_numbers
 
@@ -67,7 +67,7 @@ class File(FromFile, Labeler):
 
     def label(
         self, names: tuple[str, ...], fingerprint: str, classes: tuple[str, ...], known: Array
-    ) -> Labels:
+    ) -> PseudoLabels:
         """Return the labels as the file has them, and as paid what was bought to make it.
 
         Raise PrunebenchError where the file has not one label for each image, in -1..classes-1.
@@ -89,7 +89,7 @@ class File(FromFile, Labeler):
                 f"the labels of {len(classes)} classes are 0..{len(classes) - 1}, and -1 where unknown"
             )
         space = "cluster" if self.space == "cluster" else "class"
-        return Labels(values=values.astype(np.int64), paid=known >= 0, space=space)
+        return PseudoLabels(values=values.astype(np.int64), space=space)
 
 
 def _classes(path: Path, text: Array, classes: tuple[str, ...]) -> Array:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import Checkpoint, Labeler, Progress
 from prunebench.parts.images import Images
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
@@ -37,7 +37,7 @@ class LabelledOnly(Labeler):
         progress: Progress,
         checkpoint: Checkpoint,
         side: int | None = None,
-    ) -> Labels:
+    ) -> PseudoLabels:
         """Return the paid labels where they were bought, guesses elsewhere, with probabilities and network.
 
         Raise PrunebenchError where nothing was paid, and what `FixMatch.label` raises.

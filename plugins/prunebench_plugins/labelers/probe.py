@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.errors import PrunebenchError, require
-from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import Backbones, Labeler
 
 MAX_ITERATIONS = 1000
@@ -32,7 +32,7 @@ class Probe(Labeler):
         super().__post_init__()
         require(self.C > 0, "probe.C", self.C, "above 0")
 
-    def label(self, embeddings: Array, known: Array) -> Labels:
+    def label(self, embeddings: Array, known: Array) -> PseudoLabels:
         """Return the paid labels where they were bought, guesses elsewhere, with their probabilities.
 
         A class without a paid image is never guessed. Raise PrunebenchError unless the paid images are
@@ -54,4 +54,4 @@ class Probe(Labeler):
                 probability = model.predict_proba(scaled[members])
                 values[members] = model.classes_[probability.argmax(axis=1)]
                 confidences[members] = probability.max(axis=1)
-        return Labels(values=values, paid=paid, confidences=confidences)
+        return PseudoLabels(values=values, confidences=confidences)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from prunebench.errors import PrunebenchError, require
-from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import Backbones, Labeler
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Propagate(Labeler):
         require(0 < self.alpha < 1, "propagate.alpha", self.alpha, "between 0 and 1")
         require(self.exponent > 0, "propagate.exponent", self.exponent, "above 0")
 
-    def label(self, embeddings: Array, classes: tuple[str, ...], known: Array, device: str) -> Labels:
+    def label(self, embeddings: Array, classes: tuple[str, ...], known: Array, device: str) -> PseudoLabels:
         """Return the paid labels where they were bought, guesses elsewhere; -1 where no label reaches.
 
         The confidence is the share of the label in all that reached the image. Raise PrunebenchError
@@ -60,9 +60,7 @@ class Propagate(Labeler):
         total = reached.sum(axis=1)
         values = np.where(total > 0, reached.argmax(axis=1), -1)
         confidences = reached.max(axis=1) / np.where(total > 0, total, 1)
-        return Labels(
-            values=np.where(paid, known, values), paid=paid, confidences=np.where(paid, 1, confidences)
-        )
+        return PseudoLabels(values=np.where(paid, known, values), confidences=np.where(paid, 1, confidences))
 
 
 def normalised(near: Array, weights: Array) -> csr_array:

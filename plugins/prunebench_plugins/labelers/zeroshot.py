@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.errors import PrunebenchError, require
-from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import PROXY, Backbones, Labeler
 from prunebench_plugins.backbones.clip import Clip
 
@@ -46,7 +46,7 @@ class Zeroshot(Labeler):
         if isinstance(self.backbone, Clip):
             self.backbone.ready()
 
-    def label(self, embeddings: Array, classes: tuple[str, ...], device: str) -> Labels:
+    def label(self, embeddings: Array, classes: tuple[str, ...], device: str) -> PseudoLabels:
         """Return the nearest class of each image, none of them paid for.
 
         The confidence is its probability, the softmax over all classes of 100 times the cosine. Raise
@@ -61,7 +61,7 @@ class Zeroshot(Labeler):
             values[members] = logits.argmax(axis=1)
             best = logits.max(axis=1, keepdims=True)
             confidences[members] = 1 / np.exp(logits - best).sum(axis=1)
-        return Labels(values=values, paid=np.zeros(len(values), bool), confidences=confidences)
+        return PseudoLabels(values=values, confidences=confidences)
 
     def describe(self, classes: tuple[str, ...], device: str) -> Array:
         """Return one embedding per class, of length 1: float32 [classes, d]. Errors are `label`'s."""

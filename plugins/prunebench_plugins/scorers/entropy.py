@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.errors import PrunebenchError, require
-from prunebench.parts.artefacts import Array, Dynamics
+from prunebench.parts.artefacts import Array, Dynamics, Weights
 from prunebench.parts.base import PROXY, Backbones, Scorer
 
 ROWS = 8192  # images whose logits are held at a time
@@ -35,23 +35,28 @@ class Entropy(Scorer):
 
     def needs(self) -> dict[str, bool]:
         """Return the inputs: the embeddings of the proxy network only for its final prediction."""
-        return {"dynamics": True} | ({"embeddings": True} if self.mode == "final" else {})
+        return {"weights": True, "embeddings": True} if self.mode == "final" else {"dynamics": True}
 
-    def score(self, dynamics: Dynamics, embeddings: Array | None = None) -> Array:
+    def score(
+        self,
+        dynamics: Dynamics | None = None,
+        weights: Weights | None = None,
+        embeddings: Array | None = None,
+    ) -> Array:
         """Return float64 [n], or [m] with mode "last_epoch", in 0..log(classes).
 
-        The proxy network's last, linear layer is part of the dynamics; applied to its penultimate
-        features, which are its embeddings, it gives the final prediction. Raise PrunebenchError where
-        the dynamics hold no such layer for these embeddings.
+        The proxy network's last, linear layer, applied to its penultimate features, which are its
+        embeddings, gives the final prediction. Raise PrunebenchError where the weights hold no such layer
+        for these embeddings.
         """
-        if self.mode == "last_epoch":
+        if dynamics is not None:
             last: Array = dynamics.entropy[-1].astype(np.float64)
             return last
-        assert embeddings is not None
-        weight, bias = (dynamics.weights.get(f"head.{name}") for name in ("weight", "bias"))
+        assert embeddings is not None and weights is not None
+        weight, bias = (weights.values.get(f"head.{name}") for name in ("weight", "bias"))
         if weight is None or bias is None or weight.shape[1] != embeddings.shape[1]:
             raise PrunebenchError(
-                "entropy needs the last layer of the proxy network, which these dynamics do not hold; "
+                "entropy needs the last layer of the proxy network, which these weights do not hold; "
                 "set entropy.mode = 'last_epoch'"
             )
         starts = range(0, len(embeddings), ROWS)

@@ -23,7 +23,7 @@ from typing import Any
 from prunebench.errors import BusyError, MissingArtefactError, PrunebenchError
 from prunebench.parts import registry
 from prunebench.pipeline import jobs
-from prunebench.pipeline.stages import Job
+from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
 from prunebench.system.isolation import ONE_THREAD, python
 

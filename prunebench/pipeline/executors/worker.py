@@ -63,8 +63,8 @@ def main() -> None:
 
     import torch  # noqa: F401 - so that its settings are those of a stage before the first one begins
 
+    from prunebench.pipeline.job import Job
     from prunebench.pipeline.jobs import failure, run
-    from prunebench.pipeline.stages import Job
 
     channel.answer({"ready": True})
     while True:

@@ -25,24 +25,25 @@ def note(*words):
     os.close(file)
 
 
-def noted(maker):
-    """Return a maker of stages that says when it begins and when it has ended."""
+def noted(compute):
+    """Return a computation that says when it begins and when it has ended."""
 
-    def made(bench):
+    def made(stage, context):
         if "FAULT_LOG" in os.environ:
-            note("begin", bench.job.key, os.getpid())
+            note("begin", context.key, os.getpid())
         time.sleep(float(os.environ.get("FAULT_SLOW", 0)))
-        artefact = maker(bench)
+        artefacts = compute(stage, context)
         if "FAULT_LOG" in os.environ:
-            note("end", bench.job.key, os.getpid())
-        return artefact
+            note("end", context.key, os.getpid())
+        return artefacts
 
     return made
 
 
-def note_makers(making):
-    """Let all makers of stages say when they begin and end."""
-    making.MAKERS.update({kind: noted(maker) for kind, maker in making.MAKERS.items()})
+def note_stages(stages):
+    """Let all stages say when they begin and end."""
+    for stage in stages.STAGES:
+        stage.compute = noted(stage.compute)
 
 
 class Import:
@@ -124,7 +125,7 @@ def main():
     if "FAULT_LOG" in said and any("worker" in word for word in sys.orig_argv):
         note("worker", os.getpid())
     if "FAULT_LOG" in said or "FAULT_SLOW" in said:
-        sys.meta_path.insert(0, Import("prunebench.pipeline.making", after=note_makers))
+        sys.meta_path.insert(0, Import("prunebench.pipeline.stages", after=note_stages))
     if "FAULT_CLOCK" in said:
         shift_clock(float(said["FAULT_CLOCK"]))
     if "FAULT_FLOCK" in said:

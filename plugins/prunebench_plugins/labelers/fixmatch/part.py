@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.images import Images
 from prunebench_plugins.labelers.fixmatch.settings import FixMatchSettings
@@ -38,7 +38,7 @@ class FixMatch(FixMatchSettings):
         progress: Progress,
         checkpoint: Checkpoint,
         side: int | None = None,
-    ) -> Labels:
+    ) -> PseudoLabels:
         """Return the paid labels where they were bought, guesses elsewhere, with probabilities and network.
 
         A class without a paid image is never learned. Raise PrunebenchError where nothing was paid or
@@ -62,9 +62,8 @@ class FixMatch(FixMatchSettings):
         )
         probability = training.predict(network, images, device=device, side=side)
         paid = known >= 0
-        return Labels(
+        return PseudoLabels(
             values=np.where(paid, known, probability.argmax(1)),
-            paid=paid,
             confidences=np.where(paid, 1, probability.max(1)),
             network=self.network,
             weights=networks.state(network),

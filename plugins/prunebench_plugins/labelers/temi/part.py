@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench_plugins.labelers.temi.settings import TemiSettings
 
@@ -36,7 +36,7 @@ class Temi(TemiSettings):
         device: str,
         progress: Progress,
         checkpoint: Checkpoint,
-    ) -> Labels:
+    ) -> PseudoLabels:
         """Return clusters, int [n] in 0..len(classes)-1, some perhaps empty, with their confidences.
 
         Raise PrunebenchError where there are not more images than `neighbours`, DivergedError for a
@@ -47,5 +47,4 @@ class Temi(TemiSettings):
         clusters, confidences = loop.cluster(
             embeddings, len(classes), self, rng=rng, device=device, progress=progress, checkpoint=checkpoint
         )
-        paid = np.zeros(len(embeddings), bool)
-        return Labels(values=clusters, paid=paid, space="cluster", confidences=confidences)
+        return PseudoLabels(values=clusters, space="cluster", confidences=confidences)

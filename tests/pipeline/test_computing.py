@@ -10,10 +10,12 @@ import torch
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import training
-from prunebench.parts.artefacts import Dynamics, Labels, Scores, Subset
+from prunebench.parts import conformance
+from prunebench.parts.artefacts import Dynamics, Labels, PseudoLabels, Scores, Subset
 from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
 from prunebench.parts.method import Method
-from prunebench.pipeline import jobs, making
+from prunebench.pipeline import context, jobs
+from prunebench.pipeline.context import Context
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.scorers.el2n import El2n
@@ -99,7 +101,7 @@ def test_a_selector_returns_exactly_keep_unique_indices(matrix, make, offer, fau
     offer(Faulty)
     failures = make(matrix(Method("m", title="M", selector=Faulty(fault=fault)))).failures
     assert failures == {
-        "m toy 50% seed 0": f"selector 'faulty' of stranger {reason} (toy). This is a bug in test_making."
+        "m toy 50% seed 0": f"selector 'faulty' of stranger {reason} (toy). This is a bug in test_computing."
     }
 
 
@@ -117,7 +119,8 @@ def test_a_scorer_returns_a_finite_number_for_each_image(matrix, make, offer, fa
     offer(Misjudging)
     method = Method("m", title="M", scorer=Misjudging(fault=fault), selector=Top())
     assert make(matrix(method)).failures == {
-        "m toy 50% seed 0": f"scorer 'misjudging' of stranger {reason} (toy). This is a bug in test_making."
+        "m toy 50% seed 0": f"scorer 'misjudging' of stranger {reason} (toy). "
+        "This is a bug in test_computing."
     }
 
 
@@ -137,7 +140,7 @@ def test_a_labeler_returns_a_class_for_each_image(matrix, make, offer, fault, re
     method = Method("m", title="M", labeler=Mislabelling(fault=fault), selector=Random(per_class=True))
     assert make(matrix(method)).failures == {
         "m toy 50% seed 0": f"labeler 'mislabelling' of stranger {reason} (toy). "
-        "This is a bug in test_making."
+        "This is a bug in test_computing."
     }
 
 
@@ -152,7 +155,7 @@ def test_a_backbone_returns_a_finite_vector_for_each_image(matrix, make, offer, 
     offer(Blurred, Near)
     method = Method("m", title="M", scorer=Near(backbone=Blurred(fault=fault)), selector=Top())
     assert make(matrix(method)).failures == {
-        "m toy 50% seed 0": f"backbone 'blurred' of stranger {reason} (toy). This is a bug in test_making."
+        "m toy 50% seed 0": f"backbone 'blurred' of stranger {reason} (toy). This is a bug in test_computing."
     }
 
 
@@ -163,12 +166,12 @@ def test_a_labeler_may_say_more_than_numbers(matrix, make, offer, store):
         annotation: float = 0.5
 
         def label(self, known):
-            return Labels(values=np.maximum(known, 0), paid=known >= 0, confidences=np.full(len(known), 0.5))
+            return PseudoLabels(values=np.maximum(known, 0), confidences=np.full(len(known), 0.5))
 
     offer(Sure)
     made = make(matrix(Method("m", title="M", labeler=Sure(), selector=Random(per_class=True)))).stages
     labels = store.read(next(stage.key for stage in made if stage.kind == "labels"), Labels)
-    assert labels.paid.sum() == 32
+    assert labels.annotated.sum() == 32
     assert labels.confidences.tolist() == [0.5] * 64
 
 
@@ -260,10 +263,11 @@ def test_names_are_asked_for_once(toy, monkeypatch):
         return tuple(f"{i}.png" for i in range(64))
 
     monkeypatch.setattr(type(toy), "names", names)
-    bench = making.Bench(SimpleNamespace(data="."), None, None)
-    monkeypatch.setattr(making.Bench, "dataset", toy)
-    monkeypatch.setattr(making.Bench, "images", range(64))
-    assert bench.names is bench.names and len(bench.names) == 64
+    job = SimpleNamespace(key="", root="", device="cpu", data=".", dataset=None)
+    monkeypatch.setattr(Context, "dataset", toy)
+    monkeypatch.setattr(Context, "images", range(64))
+    given = Context(job, None, None)
+    assert given.names is given.names and len(given.names) == 64
     assert asked == [1]
 
 
@@ -308,7 +312,7 @@ def test_images_that_no_network_saw_get_the_mean_score(matrix, make, offer, stor
     offer(Place)
     method = Method("m", title="M", labeler=NoLabeler(annotation=0.5), scorer=Place(), selector=Top())
     made = {stage.kind: stage.key for stage in make(matrix(method)).stages}
-    bought = np.flatnonzero(store.read(made["known"], Labels).paid)
+    bought = np.flatnonzero(store.read(made["known"], Labels).annotated)
     scores = store.read(made["scores"], Scores).values
     assert scores[bought].tolist() == bought.tolist()
     assert set(np.delete(scores, bought)) == {bought.mean()}
@@ -422,22 +426,52 @@ def test_the_total_is_the_union_of_bought_and_kept(matrix, make, store):
     method = Method("m", title="M", labeler=NoLabeler(annotation=0.25), selector=Random(per_class=True))
     made = make(matrix(method))
     keys = {stage.kind: stage.key for stage in made.stages}
-    bought = set(np.flatnonzero(store.read(keys["known"], Labels).paid))
+    bought = set(np.flatnonzero(store.read(keys["known"], Labels).annotated))
     kept = set(store.read(keys["subset"], Subset).index)
     assert made.rows[0].labels_total == len(bought | kept)
 
 
-def test_a_labeler_cannot_say_it_paid_less(matrix, make, offer):
+@dataclass(frozen=True, kw_only=True)
+class Sly(Labeler):
+    """Says that all of its labels were annotated, or none."""
+
+    name = "sly"
+    annotation: float = 0.25
+    says: bool = True
+
+    def label(self, known):
+        return Labels(values=np.maximum(known, 0), annotated=np.full(len(known), self.says))
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_a_labeler_cannot_say_which_labels_were_annotated(matrix, make, offer, says):
+    offer(Sly)
+    method = Method("m", title="M", labeler=Sly(says=says), selector=Random(per_class=True))
+    assert make(matrix(method)).failures == {
+        "m toy 50% seed 0": "labeler 'sly' of stranger returned Labels, whose `annotated` is not its to say; "
+        "return PseudoLabels (toy). This is a bug in test_computing."
+    }
+
+
+def test_nor_does_check_pass_it(offer):
+    found = {check.name: check.error for check in conformance.check(Sly())}
+    assert any("whose `annotated` is not its to say" in (why or "") for why in found.values())
+
+
+def test_the_ledger_is_what_was_handed_out(matrix, make, offer, store):
     @dataclass(frozen=True, kw_only=True)
-    class Sly(Labeler):
-        name = "sly"
+    class Contrary(Labeler):
+        name = "contrary"
         annotation: float = 0.25
 
         def label(self, known):
-            return Labels(values=np.maximum(known, 0), paid=np.zeros(len(known), bool))
+            return PseudoLabels(values=np.zeros(len(known), int))
 
-    offer(Sly)
-    made = make(matrix(Method("m", title="M", labeler=Sly(), selector=Random(per_class=True))))
+    offer(Contrary)
+    made = make(matrix(Method("m", title="M", labeler=Contrary(), selector=Random(per_class=True))))
+    labels = store.read(next(stage.key for stage in made.stages if stage.kind == "labels"), Labels)
+    known = store.read(next(stage.key for stage in made.stages if stage.kind == "known"), Labels)
+    assert labels.annotated.tolist() == known.annotated.tolist()
     assert made.rows[0].labels_selection == 16
 
 
@@ -462,10 +496,10 @@ def test_labels_bought_elsewhere_are_not_drawn(matrix, make, offer, store):
     made = make(
         matrix(Method("m", title="M", labeler=labeler, selector=Random(per_class=True)), seeds=(0, 1))
     )
-    (draw,) = (stage for stage in made.stages if stage.kind == "known")
+    (draw,) = (stage for stage in made.stages if stage.kind == "given")
     known = store.read(draw.key, Labels)
     assert known.values.tolist() == [-1] * 40 + [0, 1, 2, 3] * 4 + [-1] * 8
-    assert known.paid.tolist() == (known.values >= 0).tolist()
+    assert known.annotated.tolist() == (known.values >= 0).tolist()
     assert [(row.label_draw, row.labels_selection) for row in made.rows] == [("given", 16)] * 2
 
 
@@ -486,7 +520,7 @@ def test_what_was_bought_elsewhere_are_unique_indices(matrix, make, offer, herit
     method = Method("m", title="M", labeler=Heir(heritage=heritage), selector=Random(per_class=True))
     assert make(matrix(method)).failures == {
         "m toy 50% seed 0": "labeler 'heir' of stranger says it bought something else than unique indices in "
-        "0..63 (toy). This is a bug in test_making."
+        "0..63 (toy). This is a bug in test_computing."
     }
 
 
@@ -508,7 +542,7 @@ def test_only_the_last_stage_opens_the_test_split(matrix, make, toy, offer, monk
     monkeypatch.setattr(type(toy), "load", recorded)
     splits = {}
     for stage in needed.values():
-        making.load_split.cache_clear()
+        context.load_split.cache_clear()
         opened.clear()
         jobs.run(made.job(stage), lambda done, total: None)
         splits.setdefault(stage.kind, set()).update(opened)

@@ -1,0 +1,50 @@
+"""The stages of a cell, each in a file of its own, in the order in which they follow one another.
+
+dataset --+--> known, given (labels that are bought) --+
+          +--> embeddings ----------+------------------+---------+
+          |                         v                            v
+          +----------------------> labels --> dynamics -------> scores --> subset --> accuracy
+                                     |             +--> proxy_embeddings ---^
+                                     +--> quality                           labeler_accuracy
+
+Where a suite tunes, a field of a scorer or selector takes its value from a choice:
+
+labels, dynamics, scores --> candidate --> validation --+--> choice --> scores, subset
+                         (a subset with one of the values)
+"""
+
+from __future__ import annotations
+
+from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stages.accuracy import TrainedAccuracy
+from prunebench.pipeline.stages.candidate import Candidate
+from prunebench.pipeline.stages.choice import FieldChoice
+from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
+from prunebench.pipeline.stages.given import Given
+from prunebench.pipeline.stages.known import Known
+from prunebench.pipeline.stages.labeler_accuracy import LabelerAccuracy
+from prunebench.pipeline.stages.labels import LabelerLabels
+from prunebench.pipeline.stages.proxy import Proxy
+from prunebench.pipeline.stages.proxy_embeddings import ProxyEmbeddings
+from prunebench.pipeline.stages.quality import LabelQuality
+from prunebench.pipeline.stages.scores import ScorerScores
+from prunebench.pipeline.stages.subset import SelectorSubset
+from prunebench.pipeline.stages.validation import CandidateValidation
+
+# In the order of plans.
+STAGES: list[type[Stage]] = [
+    Known,
+    Given,
+    BackboneEmbeddings,
+    LabelerLabels,
+    LabelQuality,
+    Proxy,
+    ProxyEmbeddings,
+    ScorerScores,
+    Candidate,
+    CandidateValidation,
+    FieldChoice,
+    SelectorSubset,
+    TrainedAccuracy,
+    LabelerAccuracy,
+]

@@ -1,0 +1,37 @@
+"""Stage: the embeddings of a backbone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.parts.artefacts import Embeddings
+from prunebench.parts.base import Backbone
+from prunebench.pipeline.context import Context
+from prunebench.pipeline.part_stage import Call, PartStage
+from prunebench.pipeline.plan import Plan, upstream_repeat
+from prunebench.suites.cells import Cell
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BackboneEmbeddings(PartStage):
+    """Runs a backbone over the training images."""
+
+    kind: ClassVar[str] = "embeddings"
+
+    @classmethod
+    def of(cls, plan: Plan, cell: Cell, backbone: Backbone) -> BackboneEmbeddings:
+        """Return the embeddings of a backbone."""
+        return cls.planned(plan, cell, backbone, (), upstream_repeat(cell))
+
+    def compute(self, context: Context) -> tuple[Embeddings]:
+        """Return one vector per image. Raise PrunebenchError for anything else."""
+        call, images = Call(self, context), len(context.images)
+        values = np.asarray(call(call.arguments()))
+        if values.ndim != 2 or len(values) != images or not values.shape[1]:
+            raise call.bug(f"returned embeddings of shape {values.shape}, expected [{images}, d]")
+        if not np.isfinite(values).all():
+            raise call.bug("returned embeddings that are not finite")
+        return (Embeddings(values=values),)

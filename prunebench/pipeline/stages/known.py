@@ -1,0 +1,70 @@
+"""Stage: the labels that a labeler buys, drawn at random."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.base import Labeler
+from prunebench.parts.sampling import READ_ALL, draw_labels
+from prunebench.pipeline.context import Context, stream
+from prunebench.pipeline.job import Seed
+from prunebench.pipeline.plan import Plan, seed_of, upstream_repeat
+from prunebench.pipeline.stage import Stage
+from prunebench.suites.cells import Cell
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Known(Stage):
+    """Buys a share of the true labels.
+
+    annotation, sampling: as the labeler has them.
+    seed: of the draw; None where all labels or none are bought.
+    """
+
+    kind: ClassVar[str] = "known"
+    instant: ClassVar[bool] = True
+
+    annotation: float
+    sampling: str
+    seed: Seed | None = None
+
+    @classmethod
+    def planned(cls, plan: Plan, cell: Cell, labeler: Labeler) -> Known:
+        """Return the draw for a labeler; all or none of the labels needs no seed."""
+        drawn = 0 < labeler.annotation < 1
+        title = f"{labeler.annotation:.0%} of the labels, {labeler.sampling}"
+        if drawn and labeler.sampling in READ_ALL:
+            title += ", which reads every label"
+        return plan.add(
+            cls,
+            cell,
+            title=title,
+            annotation=labeler.annotation,
+            sampling=labeler.sampling,
+            seed=seed_of("known", upstream_repeat(cell)) if drawn else None,
+        )
+
+    def compute(self, context: Context) -> tuple[Labels]:
+        """Return the bought labels, and -1 for all other images."""
+        truth = context.truth
+        if self.seed:
+            index = draw_labels(truth, self.annotation, self.sampling, stream(self.seed))
+        else:
+            index = there(truth) if self.annotation else np.arange(0)
+        return (revealed(truth, index),)
+
+
+def there(truth: Array) -> Array:
+    """Return the images whose label anybody knows: of a user's photos these are few."""
+    return np.flatnonzero(truth >= 0)
+
+
+def revealed(truth: Array, index: Array) -> Labels:
+    """Return the true labels of some images, annotated, and -1 for all others."""
+    values = np.full(len(truth), -1)
+    values[index] = truth[index]
+    return Labels(values=values, annotated=values >= 0)

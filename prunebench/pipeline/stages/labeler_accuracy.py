@@ -1,0 +1,45 @@
+"""Stage: what the labeler's own network achieves on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Accuracy, Labels, Subset, Weights
+from prunebench.pipeline.context import Context
+from prunebench.pipeline.job import Input
+from prunebench.pipeline.plan import Plan
+from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stages.accuracy import measured, with_classes
+from prunebench.suites.cells import Cell
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelerAccuracy(Stage):
+    """Tests the network with which the labeler made its labels. side: of what it sees, None: all."""
+
+    kind: ClassVar[str] = "labeler_accuracy"
+
+    side: int | None = None
+
+    @classmethod
+    def of(cls, plan: Plan, cell: Cell, inputs: Sequence[Input]) -> LabelerAccuracy:
+        """Return the test of a cell's labeler."""
+        title = "the labeler's own network"
+        return plan.add(cls, cell, inputs, title=title, ratio=cell.ratio, side=cell.recipe.side)
+
+    def compute(self, context: Context) -> tuple[Accuracy]:
+        """Return its accuracy. Raise PrunebenchError where the labeler kept no network, or has no classes."""
+        from prunebench.nn import training
+
+        given = self.named("labels")[0]
+        with_classes(context.read(given, Labels), "test")
+        weights = context.optional(given, Weights)
+        if weights is None:
+            raise PrunebenchError("the labeler keeps no network of its own, so there is none to test")
+        network = context.network(weights.network, weights.values, context.images, self.side)
+        predictions = training.classify(network, context.test[0], device=context.device, side=self.side)
+        subset = context.read(self.named("subset")[0], Subset)
+        return (measured(context, subset, predictions, ()),)

@@ -1,0 +1,83 @@
+"""Stage: a proxy network trains on the labels, and is watched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Dynamics, Embeddings, Labels, Weights
+from prunebench.parts.identity import construct
+from prunebench.parts.images import Images, Vectors
+from prunebench.parts.recipe import Recipe
+from prunebench.pipeline.context import Context
+from prunebench.pipeline.job import Identity, Input, Seed
+from prunebench.pipeline.plan import Plan, length, seed_of, training_title, upstream_repeat
+from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
+from prunebench.suites.cells import Cell
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Proxy(Stage):
+    """Trains the proxy network on the labelled images, and keeps what it saw and what it became.
+
+    recipe: how it trains. seed: of weights and order.
+    """
+
+    kind: ClassVar[str] = "dynamics"
+    version: ClassVar[int] = 2
+
+    recipe: Identity
+    seed: Seed
+
+    @classmethod
+    def of(cls, plan: Plan, cell: Cell, labels: Input) -> Proxy:
+        """Return the training on some labels."""
+        recipe = plan.proxy(cell.recipe)
+        title = f"mlp on {cell.proxy.name}, {length(recipe)}" if cell.proxy else training_title(recipe)
+        return plan.add(
+            cls,
+            cell,
+            (labels, *seen(plan, cell)),
+            title=title,
+            recipe=plan.recipe(recipe),
+            seed=seed_of("dynamics", upstream_repeat(cell)),
+        )
+
+    @property
+    def training(self) -> Identity | None:
+        """The recipe; None where the network trains on embeddings."""
+        return None if self.named("seen") else self.recipe
+
+    def compute(self, context: Context) -> tuple[Dynamics, Weights]:
+        """Return dynamics and final weights. Raise PrunebenchError where no image has a label."""
+        from prunebench.nn import networks
+
+        labels = context.read(self.named("labels")[0], Labels).values
+        index = np.flatnonzero(labels >= 0)
+        if not len(index):
+            raise PrunebenchError(
+                f"no image of {context.dataset.name} has a label, so no proxy network can train; "
+                "choose a labeler with labels, or a scorer that needs no dynamics"
+            )
+        images, recipe = sight(self, self.recipe, context)
+        trained = context.train(images, labels, recipe, self.seed, index=index, record=True)
+        assert trained.dynamics is not None
+        weights = Weights(network=recipe.network, values=networks.state(trained.network))
+        return trained.dynamics, weights
+
+
+def seen(plan: Plan, cell: Cell) -> tuple[Input, ...]:
+    """Return the embeddings that the proxy network trains on; none where it trains on images."""
+    return (Input("seen", BackboneEmbeddings.of(plan, cell, cell.proxy)),) if cell.proxy else ()
+
+
+def sight(stage: Stage, recipe: Identity, context: Context) -> tuple[Images, Recipe]:
+    """Return what the proxy network sees, and how it trains: on images, or as an MLP on embeddings."""
+    trains = construct(Recipe, recipe, "recipe")
+    if trains.proxy_backbone is None:
+        return context.images, trains
+    return Vectors(context.joined(stage.named("seen"), Embeddings)), trains.on_vectors()

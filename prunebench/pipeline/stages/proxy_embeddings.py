@@ -1,0 +1,65 @@
+"""Stage: the embeddings of the proxy network; and which embeddings a part reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from prunebench.parts.artefacts import Embeddings, Weights
+from prunebench.parts.base import PROXY, Part, reader
+from prunebench.pipeline.context import Context
+from prunebench.pipeline.job import Identity, Input
+from prunebench.pipeline.plan import Plan
+from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
+from prunebench.pipeline.stages.proxy import seen, sight
+from prunebench.suites.cells import Cell
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProxyEmbeddings(Stage):
+    """Runs the trained proxy network over the training images. recipe: by which it trained."""
+
+    kind: ClassVar[str] = "proxy_embeddings"
+
+    recipe: Identity
+
+    @classmethod
+    def of(cls, plan: Plan, cell: Cell, dynamics: Input) -> ProxyEmbeddings:
+        """Return the embeddings of the network that made some dynamics."""
+        inputs = (Input("weights", dynamics.source), *seen(plan, cell))
+        recipe = plan.recipe(plan.proxy(cell.recipe))
+        return plan.add(cls, cell, inputs, title="the proxy network", recipe=recipe)
+
+    def compute(self, context: Context) -> tuple[Embeddings]:
+        """Return the penultimate features."""
+        from prunebench.nn import training
+
+        images, recipe = sight(self, self.recipe, context)
+        weights = context.read(self.named("weights")[0], Weights)
+        network = context.network(weights.network, weights.values, images, recipe.side)
+        values = training.embed(
+            network, images, device=context.device, side=recipe.side, progress=context.progress
+        )
+        return (Embeddings(values=values),)
+
+
+def embeddings_of(plan: Plan, cell: Cell, part: Part, available: Sequence[Input]) -> tuple[Input, ...]:
+    """Return the embeddings that a part reads: those of its backbones, numbered in their order."""
+    if "embeddings" not in plan.needs(part):
+        return ()
+    backbone = reader(part).backbone  # type: ignore[attr-defined]
+    backbones = backbone if isinstance(backbone, tuple) else (backbone,)
+    return tuple(_numbered(plan, cell, backbones, available))
+
+
+def _numbered(
+    plan: Plan, cell: Cell, backbones: Sequence[object], available: Sequence[Input]
+) -> Iterator[Input]:
+    for place, backbone in enumerate(backbones):
+        if backbone == PROXY:
+            dynamics = next(given for given in available if given.name == "dynamics")
+            yield Input("embeddings", ProxyEmbeddings.of(plan, cell, dynamics), place)
+        else:
+            yield Input("embeddings", BackboneEmbeddings.of(plan, cell, backbone), place)  # type: ignore[arg-type]

@@ -1,0 +1,33 @@
+"""Stage: how good guessed labels are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from prunebench.parts.artefacts import Labels, Quality
+from prunebench.pipeline.context import Context
+from prunebench.pipeline.job import Input
+from prunebench.pipeline.plan import Plan
+from prunebench.pipeline.stage import Stage
+from prunebench.suites.cells import Cell
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LabelQuality(Stage):
+    """Compares what the labeler said with the truth. No method reads it."""
+
+    kind: ClassVar[str] = "quality"
+    instant: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, plan: Plan, cell: Cell, labels: Input) -> LabelQuality:
+        """Return the quality of some labels."""
+        return plan.add(cls, cell, (labels,))
+
+    def compute(self, context: Context) -> tuple[Quality]:
+        """Return the measures."""
+        from prunebench.pipeline import label_quality as quality
+
+        labels = context.read(self.named("labels")[0], Labels)
+        return (quality.measure(labels, context.truth, len(context.classes)),)

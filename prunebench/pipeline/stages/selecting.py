@@ -1,0 +1,75 @@
+"""How selectors are asked: for a subset and for a candidate alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Array, Labels
+from prunebench.parts.base import Selector
+from prunebench.parts.images import sliced
+from prunebench.parts.sampling import apportion
+from prunebench.pipeline.part_stage import Call
+
+LENGTHS = (
+    "images",
+    "scores",
+    "embeddings",
+    "labels",
+    "dynamics",
+    "known",
+)  # inputs that tell how many images
+
+
+def select(call: Call, keep: int, pool: Array | None = None) -> Array:
+    """Return `keep` images as a selector chooses them from all, or from `pool`, ascending.
+
+    It is asked once, or once per class. Raise PrunebenchError where it returns anything else.
+    """
+    part = call.part
+    assert isinstance(part, Selector)
+    arguments = call.arguments(keep=keep)
+    if part.per_class:
+        arguments["labels"] = call.one("labels", Labels).values
+    if pool is not None:
+        arguments = sliced(arguments, pool)
+    images = len(call.context.images) if pool is None else len(pool)
+    index = _by_class(call, arguments, keep) if part.per_class else _selected(call, arguments, images)
+    if len(index) != keep or len(np.unique(index)) != keep:
+        raise call.bug(f"returned {len(np.unique(index))} distinct indices, expected {keep}")
+    return np.sort(index if pool is None else pool[index])
+
+
+def _selected(call: Call, arguments: dict[str, Any], images: int) -> Array:
+    # A selector without an input of length n has no other way to know how many images there are.
+    if not any(name in arguments for name in LENGTHS):
+        raise PrunebenchError(f"{call.who} asks for nothing that tells how many images there are")
+    index = np.asarray(call(arguments))
+    if index.ndim != 1 or not _inside(index, images):
+        raise call.bug(f"returned something else than indices in 0..{images - 1}")
+    return index
+
+
+def _inside(index: Array, images: int) -> bool:
+    if not len(index):
+        return True
+    return bool(np.issubdtype(index.dtype, np.integer) and index.min() >= 0 and index.max() < images)
+
+
+def _by_class(call: Call, arguments: dict[str, Any], keep: int) -> Array:
+    labels = arguments["labels"]
+    asked = {name: value for name, value in arguments.items() if name in call.part.needs()}
+    return np.concatenate(list(_per_class(call, asked, labels, keep)))
+
+
+def _per_class(call: Call, arguments: dict[str, Any], labels: Array, keep: int) -> Iterator[Array]:
+    """Yield the chosen indices of each label, `keep` shared by largest remainder; -1 is a class too."""
+    quotas = apportion(keep, np.bincount(labels + 1))
+    for label, quota in enumerate(quotas):
+        members = np.flatnonzero(labels + 1 == label)
+        if len(members):
+            own = sliced(arguments, members) | {"keep": int(quota)}
+            yield members[_selected(call, own, len(members))]

@@ -1,0 +1,75 @@
+"""Stage: the images that are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from prunebench.parts.artefacts import Labels, Subset
+from prunebench.parts.base import Part
+from prunebench.parts.sampling import kept
+from prunebench.pipeline.context import Context
+from prunebench.pipeline.job import Input
+from prunebench.pipeline.part_stage import Call, PartStage
+from prunebench.pipeline.plan import Plan
+from prunebench.pipeline.stages.choice import choices
+from prunebench.pipeline.stages.given import bought
+from prunebench.pipeline.stages.proxy_embeddings import embeddings_of
+from prunebench.pipeline.stages.scores import upstream
+from prunebench.pipeline.stages.selecting import select
+from prunebench.suites.cells import Cell
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SelectorSubset(PartStage):
+    """Asks a selector.
+
+    pruned: percent. keep: how many images exactly. Without either: as many as another method bought labels in
+    all, of which the inputs `beside` and `bought` tell.
+    """
+
+    kind: ClassVar[str] = "subset"
+    instant: ClassVar[bool] = True
+
+    pruned: int | None = None
+    keep: int | None = None
+
+    @classmethod
+    def of(cls, plan: Plan, cell: Cell) -> SelectorSubset:
+        """Return the selection of a cell."""
+        selector = plan.shared(cell, lambda: cell.selector, cell.ratio)
+        if cell.method.beside is not None:
+            return cls._beside(plan, cell, selector)
+        available = upstream(plan, cell, choices(plan, cell))
+        read = (*available, *embeddings_of(plan, cell, selector, available))
+        pruned = cell.ratio if cell.keep is None else None
+        ratio = cell.ratio
+        return cls.planned(plan, cell, selector, read, cell.seed, ratio=ratio, pruned=pruned, keep=cell.keep)
+
+    @classmethod
+    def _beside(cls, plan: Plan, cell: Cell, selector: Part) -> SelectorSubset:
+        """Return the selection of as many images as another method bought labels in all."""
+        method = cell.method.beside
+        assert method is not None and method.labeler is not None
+        other = replace(cell, method=method)
+        read = (
+            Input("beside", cls.of(plan, other)),
+            Input("bought", bought(plan, other, method.labeler)),
+        )
+        also = ("beside", "bought")
+        return cls.planned(plan, cell, selector, read, cell.seed, also=also, ratio=cell.ratio)
+
+    def compute(self, context: Context) -> tuple[Subset]:
+        """Return the kept images."""
+        images = len(context.images)
+        return (Subset(images=images, index=select(Call(self, context), self._size(context, images))),)
+
+    def _size(self, context: Context, images: int) -> int:
+        """Return how many images are kept."""
+        if self.keep is not None:
+            return self.keep
+        if self.pruned is not None:
+            return kept(images, self.pruned)
+        labelled = context.read(self.named("bought")[0], Labels).annotated.copy()
+        labelled[context.read(self.named("beside")[0], Subset).index] = True
+        return int(labelled.sum())
