@@ -20,7 +20,7 @@ from prunebench.parts.images import Images
 from prunebench.parts.registry import load
 from prunebench.pipeline import context
 from prunebench.pipeline.dataset_keys import dataset_key
-from prunebench.pipeline.executors.local import Engine
+from prunebench.pipeline.executors.engine import Engine
 from prunebench.pipeline.forecast import learnt
 from prunebench.pipeline.store import Store
 from prunebench.results import record

@@ -24,7 +24,7 @@ from prunebench.parts.dataset import Dataset
 from prunebench.parts.hookspecs import hookimpl
 from prunebench.parts.method import Method
 from prunebench.pipeline import context
-from prunebench.pipeline.executors.local import InlineExecutor
+from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
 from prunebench.results import record

@@ -58,7 +58,7 @@ def run(
     stage_timeout: StageTimeoutOption = None,
 ) -> None:
     """Run cells, print a line for each and the leaderboard. The same command again resumes."""
-    from prunebench.pipeline.executors.local import Engine
+    from prunebench.pipeline.executors.engine import Engine
     from prunebench.pipeline.forecast import learnt
     from prunebench.runs import listing
     from prunebench.runs.pages import remember
@@ -213,7 +213,7 @@ def labels(
     workers: WorkersOption = None,
 ) -> None:
     """Show how good the pseudo-labels of the chosen methods are, labelers by datasets, from the store."""
-    from prunebench.pipeline.executors.local import Engine
+    from prunebench.pipeline.executors.engine import Engine
     from prunebench.pipeline.forecast import learnt
     from prunebench.runs import label_report as judging
     from prunebench.runs.format import table

@@ -12,7 +12,7 @@ from prunebench.figures import histograms, lines, maps, sources, style
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.registry import load
 from prunebench.pipeline.context import load_split
-from prunebench.pipeline.executors.local import Engine
+from prunebench.pipeline.executors.engine import Engine
 from prunebench.pipeline.forecast import learnt
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage

@@ -19,7 +19,7 @@ from prunebench.photos.request import Request, Work, Workplace, check_on_bad, co
 from prunebench.pipeline import schedule
 from prunebench.pipeline.context import load_split
 from prunebench.pipeline.dataset_keys import dataset_key
-from prunebench.pipeline.executors.local import Engine
+from prunebench.pipeline.executors.engine import Engine
 from prunebench.pipeline.forecast import learnt
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage

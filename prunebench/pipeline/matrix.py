@@ -12,6 +12,7 @@ from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.parts.registry import load
 from prunebench.pipeline import schedule
 from prunebench.pipeline.dataset_keys import dataset_key
+from prunebench.pipeline.executors.engine import Executor
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.stage import Stage
@@ -86,7 +87,7 @@ class Matrix:
 
     def run(
         self,
-        executor: schedule.Executor,
+        executor: Executor,
         needed: dict[str, Stage],
         made: Callable[[Stage], None],
         done: Callable[[Cell], None],
@@ -118,7 +119,7 @@ class Matrix:
         self,
         cells: list[Cell],
         needed: dict[str, Stage],
-        executor: schedule.Executor,
+        executor: Executor,
         made: Callable[[Stage], None],
         done: Callable[[Cell], None],
     ) -> tuple[dict[Cell, Exception], dict[Cell, MissingArtefactError]]:

@@ -15,9 +15,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from prunebench.errors import BusyError, MissingArtefactError
+from prunebench.pipeline.executors.engine import Executor
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.store import Store
@@ -27,13 +28,6 @@ REPAIRS = 3  # how often one stage may find an input damaged before it counts as
 LOOK = 0.2  # seconds between two looks at what other runners make
 
 T = TypeVar("T")
-
-
-class Executor(Protocol):
-    """What the loop needs of an engine."""
-
-    def submit(self, job: Job) -> Future[None]:
-        """Start making a job, now or later."""
 
 
 @dataclass

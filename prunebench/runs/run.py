@@ -9,8 +9,9 @@ from pathlib import Path
 
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.pipeline import schedule
-from prunebench.pipeline.executors import local
-from prunebench.pipeline.executors.local import Engine
+from prunebench.pipeline.executors.engine import Engine, Executor, StageError, WorkerDied
+from prunebench.pipeline.executors.factory import executor
+from prunebench.pipeline.executors.local import default_workers
 from prunebench.pipeline.forecast import Forecast
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
@@ -95,7 +96,7 @@ class _Work:
 
     matrix: Matrix
     needed: dict[str, Stage]
-    executor: local.LocalExecutor | local.InlineExecutor
+    executor: Executor
     live: Live
     made: set[str] = field(default_factory=set)
 
@@ -114,10 +115,10 @@ def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: 
     if needed:
         check_folder(matrix.store.root, "--store")
     matrix.check_parts(needed)
-    most = local.default_workers(matrix.device) if engine.workers is None else engine.workers
+    most = default_workers(matrix.device) if engine.workers is None else engine.workers
     count = min(max(1, len(needed)), most)  # one at least, for what turns out to be damaged
     live = Live(needed.values(), forecast, count)
-    work = _Work(matrix, needed, local.executor(engine, count, live.tell), live)
+    work = _Work(matrix, needed, executor(engine, count, live.tell), live)
     try:
         with interruptible(), live:
             yield work
@@ -128,8 +129,4 @@ def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: 
 
 def explained(error: Exception) -> str:
     """Return one line about a failure, the last of its traceback included where it was not expected."""
-    return (
-        str(error)
-        if isinstance(error, PrunebenchError | local.StageError | local.WorkerDied)
-        else repr(error)
-    )
+    return str(error) if isinstance(error, PrunebenchError | StageError | WorkerDied) else repr(error)

@@ -15,7 +15,7 @@ from prunebench.parts import registry
 from prunebench.parts.sampling import share
 from prunebench.pipeline import context, schedule
 from prunebench.pipeline.context import Context
-from prunebench.pipeline.executors.local import InlineExecutor
+from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.part_stage import Call
 from prunebench.pipeline.stages import STAGES
 from prunebench_plugins.selectors.random import Random

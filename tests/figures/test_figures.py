@@ -13,7 +13,7 @@ from prunebench.parts.artefacts import Subset
 from prunebench.parts.dataset import View
 from prunebench.parts.registry import load
 from prunebench.pipeline.context import load_split
-from prunebench.pipeline.executors.local import Engine
+from prunebench.pipeline.executors.engine import Engine
 from prunebench.pipeline.forecast import learnt
 from prunebench.results.board import Page, boards
 from prunebench.results.rows import Journal

@@ -24,7 +24,7 @@ from prunebench.paper.published import (
 )
 from prunebench.parts import registry
 from prunebench.pipeline import context
-from prunebench.pipeline.executors.local import InlineExecutor
+from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
 from prunebench.results import record

@@ -13,7 +13,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Subset
 from prunebench.parts.dataset import Dataset
 from prunebench.pipeline import context, schedule
-from prunebench.pipeline.executors.local import InlineExecutor
+from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
 from prunebench.suites import schema
 

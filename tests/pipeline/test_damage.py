@@ -12,7 +12,8 @@ from prunebench.parts import registry
 from prunebench.parts.base import Grid, Selector
 from prunebench.parts.method import Method
 from prunebench.pipeline.dataset_keys import dataset_key
-from prunebench.pipeline.executors.local import Engine, InlineExecutor
+from prunebench.pipeline.executors.engine import Engine
+from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.forecast import learnt
 from prunebench.pipeline.schedule import REPAIRS
 from prunebench.pipeline.stages import STAGES

@@ -17,16 +17,13 @@ from prunebench.parts import registry
 from prunebench.parts.artefacts import Scores
 from prunebench.parts.identity import identity
 from prunebench.pipeline.executors import local
-from prunebench.pipeline.executors.local import (
-    Engine,
-    InlineExecutor,
-    LocalExecutor,
-    StageError,
-    WorkerDied,
-    _Room,
-    executor,
-)
+from prunebench.pipeline.executors.engine import Engine, StageError, WorkerDied
+from prunebench.pipeline.executors.factory import EXECUTORS, executor
+from prunebench.pipeline.executors.inline import InlineExecutor
+from prunebench.pipeline.executors.local import LocalExecutor, _Room
+from prunebench.pipeline.forecast import learnt
 from prunebench.pipeline.job import Job
+from prunebench.runs.run import run_matrix
 from prunebench.system.isolation import python
 
 ODD = """
@@ -300,3 +297,32 @@ def test_executors_by_name():
     assert isinstance(executor(Engine(), 0, print), InlineExecutor)
     with pytest.raises(PrunebenchError, match=r"no executor named 'ray'\. Known: local"):
         executor(Engine(name="ray"), 1, print)
+
+
+class Noting:
+    """An executor that nobody else knows: it notes what it is asked for."""
+
+    def __init__(self, tell):
+        self.inline, self.order = InlineExecutor(tell), []
+
+    def submit(self, job):
+        self.order.append(job.kind)
+        return self.inline.submit(job)
+
+    def shutdown(self):
+        self.order.append("the end")
+
+
+def test_a_new_executor_is_a_class_and_an_entry_by_name(matrix, monkeypatch):
+    made = []
+
+    def factory(engine, workers, tell):
+        made.append(Noting(tell))
+        return made[0]
+
+    monkeypatch.setitem(EXECUTORS, "noting", factory)
+    found = matrix("random")
+    assert run_matrix(found, learnt(found), None, Engine(name="noting")) == {}
+    assert made[0].order == ["subset", "accuracy", "the end"]
+    with pytest.raises(PrunebenchError, match=r"no executor named 'notin'\. Did you mean 'noting'\?"):
+        executor(Engine(name="notin"), 1, print)

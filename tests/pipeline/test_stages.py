@@ -18,7 +18,7 @@ from prunebench.parts.identity import placeless
 from prunebench.parts.method import Method
 from prunebench.pipeline import jobs, schedule, stages
 from prunebench.pipeline.dataset_keys import dataset_key
-from prunebench.pipeline.executors.local import InlineExecutor
+from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.job import Input
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage, torch_major

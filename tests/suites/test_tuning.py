@@ -163,7 +163,7 @@ def test_a_search_sees_no_true_label_and_no_test_image(matrix, make, shifted, st
     )
     keys = {key: stage for key, stage in made.missing().items() if stage.kind != "accuracy"}
     from prunebench.pipeline import schedule
-    from prunebench.pipeline.executors.local import InlineExecutor
+    from prunebench.pipeline.executors.inline import InlineExecutor
 
     made.graph  # noqa: B018 - the hash of the content reads both splits
     context.load_split.cache_clear()

@@ -13,51 +13,23 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prunebench.errors import BusyError, MissingArtefactError, PrunebenchError
+from prunebench.errors import PrunebenchError
 from prunebench.parts import registry
 from prunebench.pipeline import jobs
+from prunebench.pipeline.executors.engine import StageError, Tell, WorkerDied, as_error
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
 from prunebench.system.isolation import ONE_THREAD, python
 
 STARTS = 5  # how often in a row a worker may die before it is ready
 OUT_OF_MEMORY = (-9, 137)  # how a process ends that the system killed, which it does for lack of memory
-Tell = Callable[[str, int, int], None]
-
-
-class StageError(Exception):
-    """A stage failed in a worker; the message is for the user, the traceback for an author."""
-
-    def __init__(self, message: str, trace: str = "", memory: bool = False) -> None:
-        super().__init__(message)
-        self.trace, self.memory = trace, memory
-
-
-class WorkerDied(Exception):  # noqa: N818 - it says what happened
-    """A worker process ended without an answer. memory: perhaps for lack of it."""
-
-    def __init__(self, message: str, memory: bool = False) -> None:
-        super().__init__(message)
-        self.memory = memory
-
-
-@dataclass(frozen=True, kw_only=True)
-class Engine:
-    """What runs the stages: an executor by name, with how many workers, and for how long each stage may take.
-
-    workers: 0 is this very process, None one a core or one a GPU. stage_timeout: seconds, None = for ever.
-    """
-
-    name: str = "local"
-    workers: int | None = None
-    stage_timeout: float | None = None
 
 
 def default_workers(device: str) -> int:
@@ -332,50 +304,3 @@ def _bury(process: subprocess.Popen[str]) -> None:
     """Close the pipes of a dead process and wait for it."""
     with suppress(BrokenPipeError), process:  # what it was still being told is lost with it
         pass
-
-
-class InlineExecutor:
-    """Makes each job in this process, on one thread, when it is submitted."""
-
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
-
-    def submit(self, job: Job) -> Future[None]:
-        """Make a job now and return a finished future."""
-        import torch  # noqa: F401 - so that its settings are the user's again afterwards
-
-        future: Future[None] = Future()
-        try:
-            jobs.run(job, lambda done, total: self._tell(job.key, done, total))
-        except Exception as error:
-            future.set_exception(as_error(jobs.failure(error)))
-        else:
-            future.set_result(None)
-        return future
-
-    def shutdown(self) -> None:
-        """Nothing to end."""
-
-
-def as_error(told: dict[str, Any]) -> Exception:
-    """Turn a failure, as `jobs.failure` described it, back into an error."""
-    if told["missing"]:
-        return MissingArtefactError(told["missing"])
-    if told["busy"]:
-        return BusyError(told["busy"])
-    return StageError(told["message"], told["traceback"], told["memory"])
-
-
-def executor(engine: Engine, workers: int, tell: Tell) -> LocalExecutor | InlineExecutor:
-    """Return the executor of an engine with so many workers; 0 of them means this very process."""
-    if engine.name != "local":
-        raise PrunebenchError(f"no executor named {engine.name!r}. Known: local")
-    if engine.stage_timeout is not None and engine.stage_timeout <= 0:
-        raise PrunebenchError(f"--stage-timeout {engine.stage_timeout:g}: expected seconds, above 0")
-    if workers:
-        return LocalExecutor(workers, tell, engine.stage_timeout)
-    if engine.stage_timeout is not None and engine.workers == 0:
-        raise PrunebenchError(
-            "--stage-timeout stops worker processes, and --workers 0 has none; use --workers 1 or more"
-        )
-    return InlineExecutor(tell)

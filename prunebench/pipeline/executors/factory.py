@@ -1,0 +1,35 @@
+"""Executors by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prunebench.errors import PrunebenchError, unknown
+from prunebench.pipeline.executors.engine import Engine, Executor, Tell
+from prunebench.pipeline.executors.inline import InlineExecutor
+from prunebench.pipeline.executors.local import LocalExecutor
+
+Factory = Callable[[Engine, int, Tell], Executor]
+
+
+def local(engine: Engine, workers: int, tell: Tell) -> Executor:
+    """Return worker processes on this machine; 0 of them means this very process."""
+    if workers:
+        return LocalExecutor(workers, tell, engine.stage_timeout)
+    if engine.stage_timeout is not None and engine.workers == 0:
+        raise PrunebenchError(
+            "--stage-timeout stops worker processes, and --workers 0 has none; use --workers 1 or more"
+        )
+    return InlineExecutor(tell)
+
+
+EXECUTORS: dict[str, Factory] = {"local": local}
+
+
+def executor(engine: Engine, workers: int, tell: Tell) -> Executor:
+    """Return the executor of an engine, with so many workers. Raise PrunebenchError where there is none."""
+    if engine.name not in EXECUTORS:
+        raise unknown("executor", engine.name, [*EXECUTORS], "docs/architecture.md")
+    if engine.stage_timeout is not None and engine.stage_timeout <= 0:
+        raise PrunebenchError(f"--stage-timeout {engine.stage_timeout:g}: expected seconds, above 0")
+    return EXECUTORS[engine.name](engine, workers, tell)
