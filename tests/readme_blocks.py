@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tabulate import tabulate
@@ -11,6 +12,8 @@ from tabulate import tabulate
 from prunebench.parts.registry import load
 from prunebench.results import tables
 from prunebench.results.board import boards
+from prunebench.results.render.markdown import grid
+from prunebench.results.spelling import words
 from prunebench.runs.pages import page_of
 
 ROOT = Path(__file__).parent.parent
@@ -26,9 +29,9 @@ def quickstart() -> str:
     board = boards(page)[0]
     titles = {load().get("methods", name).title for name in SHOWN}
     table = tables.accuracy_table(board)
-    body = [line for line in table.body if line[0] in titles]
+    rows = [row for row in table.rows if words(row.cells[0]) in titles]
     note = f"{board.page.note} {table.notes[0]}"
-    return f"{_markdown(body, table.header)}\n\n{note}"
+    return f"{grid(replace(table, rows=rows))}\n\n{note}"
 
 
 def methods() -> str:

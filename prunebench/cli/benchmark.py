@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,7 @@ from prunebench.cli.options import (
 )
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts.registry import load
+from prunebench.results.render.formats import FORMATS
 from prunebench.runs.places import folder, pick_device
 from prunebench.suites import schema
 from prunebench.system.files import near, replace_file
@@ -105,14 +107,15 @@ def remake(matrix: Matrix, parts: list[str]) -> None:
 
 def show_page(name: str, results: Path) -> None:
     """Write the page of a suite and print its accuracy tables."""
-    from prunebench.results import render
+    from prunebench.results.document import document
     from prunebench.runs.pages import page_of, page_path
 
     page = page_of(name, results)
     path = page_path(name, results)
-    replace_file(path, render.markdown(page).encode(), "--results")
-    echo(render.text(page, only=lambda table: table.title in ("Accuracy", "Reference points")))
-    echo(f"\nThe whole page: {near(path)}")
+    replace_file(path, FORMATS["markdown"]([document(page)]).encode(), "--results")
+    short = document(page, only=lambda table: table.title in ("Accuracy", "Reference points"))
+    echo(FORMATS["text"]([short]))
+    echo(f"The whole page: {near(path)}")
 
 
 def plan(
@@ -250,33 +253,54 @@ def leaderboard(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail where a page is not up to date.")
     ] = False,
+    format_name: Annotated[
+        str,
+        typer.Option(
+            "--format", help=f"{', '.join(FORMATS)}: markdown writes pages, the others print their tables."
+        ),
+    ] = "markdown",
 ) -> None:
-    """Make the markdown page of every suite that has results."""
+    """Make the page of every suite that has results, or print what is on it in another format."""
     from prunebench.results.rows import suites
     from prunebench.runs import pages
 
+    if format_name not in FORMATS:
+        raise unknown("format", format_name, FORMATS, "prunebench leaderboard --help")
+    if check and format_name != "markdown":
+        raise PrunebenchError(f"--check is about pages, which are markdown; leave out --format {format_name}")
     names = [Path(suite).stem] if suite else list(suites(results))
     if not names:
         raise PrunebenchError(
             f"no results under {near(results)}/results; run something first, or name --results DIR"
         )
-    outdated = []
     made, without = pages.made(names, results)
-    for name, page in made.items():
-        path = pages.page_path(name, results)
-        if check:
-            if not path.is_file() or path.read_bytes() != page.encode():
-                outdated.append(str(near(path)))
-        else:
-            replace_file(path, page.encode(), "--results")
-            echo(f"wrote {near(path)}")
     for name, why in without.items():
         echo(f"no page of {name}: {why}", err=True)
+    if format_name != "markdown":
+        echo(FORMATS[format_name]([*made.values()]).removesuffix("\n"))
+    elif made:
+        contents = {pages.page_path(name, results): FORMATS["markdown"]([made[name]]) for name in made}
+        (compare if check else write)(contents, results)
+    if without:
+        raise typer.Exit(1)
+
+
+def write(contents: Mapping[Path, str], results: Path) -> None:
+    """Write pages, by their path, and say so."""
+    for path, content in contents.items():
+        replace_file(path, content.encode(), "--results")
+        echo(f"wrote {near(path)}")
+
+
+def compare(contents: Mapping[Path, str], results: Path) -> None:
+    """Raise PrunebenchError where pages that are there are not those that follow from `results`."""
+    outdated = [
+        str(near(path))
+        for path, content in contents.items()
+        if not path.is_file() or path.read_bytes() != content.encode()
+    ]
     if outdated:
         raise PrunebenchError(
             f"not up to date: {', '.join(outdated)}; run: prunebench leaderboard --results {near(results)}"
         )
-    if check and made:
-        echo(f"up to date: {', '.join(str(near(pages.page_path(name, results))) for name in made)}")
-    if without:
-        raise typer.Exit(1)
+    echo(f"up to date: {', '.join(str(near(path)) for path in contents)}")

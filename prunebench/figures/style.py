@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunebench.results.render import DEMONSTRATION
+from prunebench.results.document import DEMONSTRATION
 from prunebench.results.rows import Result
 from prunebench.system.files import replace_file
 

@@ -13,9 +13,21 @@ from prunebench.paper.published import (
     PublishedBudget,
     PublishedQuality,
 )
-from prunebench.results.board import GAP, Board, Table, at, by_seed
+from prunebench.results.board import Board, at, by_seed
+from prunebench.results.cells import (
+    Cell,
+    Difference,
+    Gap,
+    Measured,
+    Number,
+    Row,
+    Table,
+    Text,
+    columns,
+)
 from prunebench.results.rows import Result
 from prunebench.results.statistics import prediction_interval, summarise
+from prunebench.results.tables import alternatives
 
 RUNS = (1, 5)  # of how many runs a published number may be the mean; the paper does not say
 ACCURACIES = (PublishedAccuracy, PublishedBudget, PublishedAblation)
@@ -128,27 +140,31 @@ def accuracy_table(board: Board) -> Table | None:
     for method in [name for name in titles if any(key.method == name for key in found)]:
         cells = [found.get(published.Key(suite, dataset, method, ratio)) for ratio in ratios]
         shared = footnotes.shared([one.line for one in cells if one])
-        body += [
-            [titles[method], f"published{shared}", *(_theirs(one, footnotes) for one in cells)],
-            ["", "ours, best epoch (oracle)", *(str(summarise(one.ours)) if one else GAP for one in cells)],
-            ["", "ours − published", *(_apart(one) for one in cells)],
-            ["", "ours, last epoch", *(str(summarise(one.last)) if one else GAP for one in cells)],
-        ]
-    header = ["method", "", *(f"{ratio} % pruned" for ratio in ratios)]
-    return Table(
-        "Published beside ours", header, body, [*_explained(board, list(found.values())), *footnotes.texts]
-    )
+        theirs = [_theirs(one, footnotes) for one in cells]
+        ours: dict[str, Sequence[Cell]] = {
+            "ours, best epoch (oracle)": [Measured.over(one.ours) if one else Gap() for one in cells],
+            "ours − published": [_apart(one) for one in cells],
+            "ours, last epoch": [Measured.over(one.last) if one else Gap() for one in cells],
+        }
+        body.append(Row([Text(titles[method]), Text("published", footnotes=shared), *theirs]))
+        again = Text(titles[method], again=True)
+        body += [Row([again, Text(name), *line]) for name, line in ours.items()]
+    header = columns("method", "", ratios=ratios)
+    notes = [*_explained(board, list(found.values())), *footnotes.texts]
+    return Table("Published beside ours", header, body, notes, keys=2)
 
 
-def _theirs(one: Compared | None, footnotes: Footnotes) -> str:
+def _theirs(one: Compared | None, footnotes: Footnotes) -> Number | Gap:
     if one is None:
-        return GAP
-    digits = 2 if isinstance(one.line, PublishedBudget) else 1  # as printed
-    return f"{one.theirs:.{digits}f}{footnotes.own(one.line)}"
+        return Gap()
+    decimals = 2 if isinstance(one.line, PublishedBudget) else 1  # as printed
+    return Number(one.theirs, "percent", decimals=decimals, footnotes=footnotes.own(one.line))
 
 
-def _apart(one: Compared | None) -> str:
-    return f"{round(one.difference, 1) + 0.0:+.1f}, {one.verdict}" if one else GAP  # no negative zero
+def _apart(one: Compared | None) -> Difference | Gap:
+    if one is None:
+        return Gap()
+    return Difference(one.difference, None, len(one.ours), verdict=one.verdict)
 
 
 def _explained(board: Board, found: Sequence[Compared]) -> list[str]:
@@ -186,39 +202,36 @@ class Footnotes:
         """The remarks as lines below a table."""
         return [*self.general, *(f"[{n}] {text}" for n, (text, _) in enumerate(self.numbered, 1))]
 
-    def shared(self, lines: Sequence[Line]) -> str:
-        """Return the marks of the remarks on all of `lines`, which then are not marked one by one."""
-        marks = []
-        for number, (_, on) in enumerate(self.numbered, 1):
-            if all(line in on for line in lines):
-                marks.append(number)
-                self._shared |= {(number, id(line)) for line in lines}
-        return "".join(f" [{number}]" for number in marks)
+    def shared(self, lines: Sequence[Line]) -> tuple[int, ...]:
+        """Return the numbers of the remarks on all of `lines`, which then are not marked one by one."""
+        numbers = [
+            number for number, (_, on) in enumerate(self.numbered, 1) if all(line in on for line in lines)
+        ]
+        self._shared |= {(number, id(line)) for number in numbers for line in lines}
+        return tuple(numbers)
 
-    def own(self, line: Line) -> str:
-        """Return the marks of the remarks on one line, without those already shown for many."""
-        marks = [n for n, (_, on) in enumerate(self.numbered, 1) if line in on]
-        return "".join(f" [{n}]" for n in marks if (n, id(line)) not in self._shared)
+    def own(self, line: Line) -> tuple[int, ...]:
+        """Return the numbers of the remarks on one line, without those already shown for many."""
+        numbers = (number for number, (_, on) in enumerate(self.numbered, 1) if line in on)
+        return tuple(number for number in numbers if (number, id(line)) not in self._shared)
 
 
 def quality_table(board: Board) -> Table | None:
     """Published qualities of pseudo-labels beside ours, on all training images."""
     found = compare(board.rows, published.qualities())
     footnotes = Footnotes([one.line for one in found])
-    merged: dict[tuple[str, ...], list[str]] = {}  # what both tables print is shown once
+    merged: dict[tuple[Cell, ...], list[str]] = {}  # what both tables print is shown once
     for one in found:
         assert isinstance(one.line, PublishedQuality)
-        numbers = (_theirs(one, footnotes), str(summarise(one.ours)), _apart(one))
-        where = merged.setdefault(
-            (one.line.labeler, METRICS.get(one.line.metric, one.line.metric), *numbers), []
-        )
+        metric = METRICS.get(one.line.metric, one.line.metric)
+        numbers = (_theirs(one, footnotes), Measured.over(one.ours), _apart(one))
+        where = merged.setdefault((Text(one.line.labeler), Text(metric), *numbers), [])
         where.append({"table1": "table 1", "appendixB": "appendix B.1"}[one.line.table])
-    body = [[*what, ", ".join(where)] for what, where in merged.items()]
-    header = ["labeler", "in percent", "published", "ours", "ours − published", "published in"]
+    body = [Row([*what, Text(", ".join(where))]) for what, where in merged.items()]
+    header = columns("labeler", "in percent", "published", "ours", "ours − published", "published in")
     notes = ["Clusters count as right after the best one-to-one matching with classes.", CHANCE]
-    return (
-        Table("Published pseudo-labels beside ours", header, body, notes + footnotes.texts) if body else None
-    )
+    notes += footnotes.texts
+    return Table("Published pseudo-labels beside ours", header, body, notes, keys=2) if body else None
 
 
 def cutoff_table(board: Board) -> Table | None:
@@ -231,12 +244,13 @@ def cutoff_table(board: Board) -> Table | None:
     ratios = sorted({line.ratio for line in lines})
     body = []
     for reading in dict.fromkeys(line.reading for line in lines):
-        by_ratio = {line.ratio: f"{line.cutoff:g}" for line in lines if line.reading == reading}
-        body.append([reading.replace("_", " "), *(by_ratio.get(ratio, GAP) for ratio in ratios)])
+        printed = {line.ratio: [line.cutoff] for line in lines if line.reading == reading}
+        cells = [alternatives(printed.get(ratio, ())) for ratio in ratios]
+        body.append(Row([Text(reading.replace("_", " ")), *cells]))
     ours = {line.ratio: found for line, found in chosen.items()}
     values = [sorted({row.tuned["cutoff"] for row in ours.get(ratio, {}).values()}) for ratio in ratios]
-    body.append(["ours, chosen", *(", ".join(f"{v:g}" for v in found) or GAP for found in values)])
-    header = ["share cut at the hard end", *(f"{ratio} % pruned" for ratio in ratios)]
+    body.append(Row([Text("ours, chosen"), *map(alternatives, values)]))
+    header = columns("share cut at the hard end", ratios=ratios)
     notes = [f"Ours were chosen on {rows[0].tuned_on}.", *Footnotes(lines).texts]
     return Table("Published cutoffs beside ours", header, body, notes)
 
@@ -249,13 +263,11 @@ def cost_table(board: Board) -> Table | None:
         stage = COST_STAGE[published.key(line).method]
         seconds = [row.seconds[stage] for row in once(_rows_of(line, board.rows)) if stage in row.seconds]
         if seconds:
-            theirs = f"{line.gpu_hours:g}{footnotes.own(line)}"
-            body.append([line.labeler, line.backbone, f"{line.epochs}", theirs, _hours(seconds)])
+            theirs = Number(line.gpu_hours, "GPU-hours", footnotes=footnotes.own(line))
+            ours = Number(summarise(seconds).mean / 3600, "hours")
+            epochs = Number(line.epochs, "epochs")
+            body.append(Row([Text(line.labeler), Text(line.backbone), epochs, theirs, ours]))
     devices = ", ".join(sorted({row.device_name for row in board.rows}))
-    header = ["labeler", "published network", "published epochs", "published GPU-hours", "our hours"]
+    header = columns("labeler", "published network", "published epochs", "published GPU-hours", "our hours")
     notes = [f"Published on RTX A6000 GPUs, ours on {devices}, one at a time.", *footnotes.texts]
     return Table("Published cost beside ours", header, body, notes) if body else None
-
-
-def _hours(seconds: Sequence[float]) -> str:
-    return f"{summarise(seconds).mean / 3600:.3g}"

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from prunebench.results.cells import Gap, Measured, Table
 from prunebench.results.rows import Failure, Record, Result
-from prunebench.results.statistics import summarise
 
-GAP = "·"  # a cell without a result; never averaged over
 GROUPS = {"none": "no labels", "few": "few labels", "full": "all labels"}
 
 
@@ -45,16 +44,6 @@ class Page:
         """Whether a row was made with other settings than the suite has today."""
         expected = self.current.get((row.method, row.dataset, row.recipe, row.tuning))
         return expected is not None and expected != row.method_key
-
-
-@dataclass(frozen=True)
-class Table:
-    """A titled table of strings, with lines of explanation below. Cells may hold ** and <u> marks."""
-
-    title: str
-    header: list[str]
-    body: list[list[str]]
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -130,11 +119,18 @@ def complete(rows: Mapping[int, Result], page: Page) -> bool:
     return set(page.seeds) <= set(rows)
 
 
-def show(rows: Mapping[int, Result], page: Page, value: Callable[[Result], float]) -> str:
-    """Spell a cell: mean ± standard deviation, with the number of seeds where some are missing."""
+def measured(
+    rows: Mapping[int, Result],
+    page: Page,
+    value: Callable[[Result], float],
+    rank: int | None = None,
+) -> Measured | Gap:
+    """Return the cell of rows by seed: the mean of a value of theirs, or a gap where there are none."""
     if not rows:
-        return GAP
-    text = str(summarise([value(row) for row in rows.values()]))
-    if any(row.cell in page.disputed for row in rows.values()):
-        text += " (rows disagree)"
-    return text if complete(rows, page) else f"{text} ({len(rows)} of {len(page.seeds)} seeds)"
+        return Gap()
+    return Measured.over(
+        [value(row) for row in rows.values()],
+        of=None if complete(rows, page) else len(page.seeds),
+        rank=rank,
+        disputed=any(row.cell in page.disputed for row in rows.values()),
+    )

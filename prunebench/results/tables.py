@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prunebench.parts.sampling import READ_ALL
-from prunebench.results.board import GAP, GROUPS, Board, Page, Table, at, by_seed, complete, label_usage, show
-from prunebench.results.rows import Result
-from prunebench.results.statistics import Summary, summarise
+from prunebench.results.board import GROUPS, Board, Page, at, by_seed, complete, label_usage, measured
+from prunebench.results.cells import (
+    Alternatives,
+    Cell,
+    Column,
+    Difference,
+    Gap,
+    Measured,
+    Number,
+    PerRatio,
+    Row,
+    Table,
+    Text,
+    columns,
+)
+from prunebench.results.rows import Record, Result
+from prunebench.results.spelling import GAP
+from prunebench.results.statistics import summarise
 
 QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty classes"]
 TESTED = ("accuracy", "labeler_accuracy")  # stages that come after the selection
@@ -15,27 +30,31 @@ TESTED = ("accuracy", "labeler_accuracy")  # stages that come after the selectio
 
 def accuracy_table(board: Board) -> Table:
     """Test accuracy by method and ratio, grouped by label usage; best bold, second underlined."""
-    page, body = board.page, []
-    marks = {ratio: _marks(board, ratio) for ratio in board.ratios}
-    methods = sorted(
-        board.methods(reference=False), key=lambda rows: list(GROUPS).index(label_usage(rows[0]))
-    )
+    page, ratios = board.page, board.ratios
+    ranks = {ratio: _ranks(board, ratio) for ratio in ratios}
+    methods = sorted(board.methods(reference=False), key=lambda rows: _group(rows[0]))
+    lines: list[tuple[Record, list[Measured | Gap]]] = []
     for rows in methods:
-        cells = []
-        for ratio in board.ratios:
-            text = show(at(rows, ratio), page, lambda row: row.accuracy)
-            cells.append(marks[ratio].get(rows[0].method, "{}").format(text))
-        body.append([rows[0].title, GROUPS[label_usage(rows[0])], *cells])
-    holes = [GAP] * len(board.ratios)
-    body += [[one.title, GROUPS[label_usage(one)], *holes] for one in board.failed()]
-    body.sort(key=lambda line: list(GROUPS.values()).index(line[1]))
+        own = {ratio: ranks[ratio].get(rows[0].method) for ratio in ratios}
+        lines.append((rows[0], [measured(at(rows, r), page, _accuracy, rank) for r, rank in own.items()]))
+    lines += [(one, [Gap()] * len(ratios)) for one in board.failed()]
+    body = [
+        Row([Text(one.title), Text(GROUPS[label_usage(one)]), *cells])
+        for one, cells in sorted(lines, key=lambda line: _group(line[0]))
+    ]
     for rows in board.methods(reference=True):
         if rows[0].beside is None and len({row.ratio for row in rows}) > 1:
-            cells = [show(at(rows, ratio), page, lambda row: row.accuracy) for ratio in board.ratios]
-            body.append([f"*{rows[0].title}*", "reference", *cells])
-    header = ["method", "labels to select", *(f"{ratio} % pruned" for ratio in board.ratios)]
+            cells = [measured(at(rows, ratio), page, _accuracy) for ratio in ratios]
+            body.append(Row([Text(rows[0].title), Text("reference"), *cells], reference=True))
+    header = columns("method", "labels to select", ratios=ratios)
+    return Table("Accuracy", header, body, _accuracy_notes(board, methods), keys=2)
+
+
+def _accuracy_notes(board: Board, methods: Sequence[Sequence[Result]]) -> list[str]:
+    """Return what to know of the methods, by their rows, before accuracies are compared."""
     notes = [
-        f"Test accuracy in percent, last epoch, mean ± standard deviation over {len(page.seeds)} seeds. "
+        "Test accuracy in percent, last epoch, mean ± standard deviation "
+        f"over {len(board.page.seeds)} seeds. "
         "Bold: best, underlined: second, among complete cells of methods without all labels. "
         f"{GAP} marks a cell without a result; references are never ranked."
     ]
@@ -49,7 +68,11 @@ def accuracy_table(board: Board) -> Table:
     notes += filter(None, map(_constant_scores, methods))
     if board.rows[0].tuning == "oracle_test":
         notes.append("Values were chosen with true labels and the test split: nothing here is a result.")
-    return Table("Accuracy", header, body, notes)
+    return notes
+
+
+def _group(row: Record) -> int:
+    return list(GROUPS).index(label_usage(row))
 
 
 def _constant_scores(rows: Sequence[Result]) -> str | None:
@@ -62,15 +85,15 @@ def _constant_scores(rows: Sequence[Result]) -> str | None:
     )
 
 
-def _marks(board: Board, ratio: int) -> dict[str, str]:
-    """Return the marks of the best and second method at a ratio, among those that may have one."""
+def _ranks(board: Board, ratio: int) -> dict[str, int]:
+    """Return which method is best at a ratio, 1, and which second, 2, among those that may be."""
     means: dict[str, float] = {}
     for rows in board.methods(reference=False) if board.rows[0].tuning != "oracle_test" else []:
         found = at(rows, ratio)
         if label_usage(rows[0]) != "full" and found and complete(found, board.page):
             means[rows[0].method] = summarise([row.accuracy for row in found.values()]).mean
     best = sorted(means, key=lambda method: -means[method])[:2]
-    return dict(zip(best, ("**{}**", "<u>{}</u>"), strict=False)) if len(means) > 1 else {}
+    return {method: rank for rank, method in enumerate(best, 1)} if len(means) > 1 else {}
 
 
 def reference_table(board: Board) -> Table | None:
@@ -79,10 +102,10 @@ def reference_table(board: Board) -> Table | None:
     for rows in board.methods(reference=True):
         if len({row.ratio for row in rows}) == 1 and rows[0].beside is None:
             seeds = by_seed(rows)
-            kept = f"{rows[0].kept} of {rows[0].images}"
-            values = (show(seeds, board.page, value) for value in (_accuracy, _balanced, _worst))
-            body.append([rows[0].title, kept, *values])
-    header = ["reference", "images kept", "accuracy", "balanced", "worst tenth of classes"]
+            kept = Number(rows[0].kept, "images", of=rows[0].images)
+            values = (measured(seeds, board.page, value) for value in (_accuracy, _balanced, _worst))
+            body.append(Row([Text(rows[0].title), kept, *values]))
+    header = columns("reference", "images kept", "accuracy", "balanced", "worst tenth of classes")
     return Table("Reference points", header, body) if body else None
 
 
@@ -108,20 +131,18 @@ def difference_table(board: Board) -> Table | None:
     for rows in [*methods, *(r for r in board.methods(reference=True) if r[0].method == "random_twin")]:
         if rows is not random:
             cells = [_difference(at(rows, ratio), at(random, ratio), board.page) for ratio in board.ratios]
-            body.append([rows[0].title, *cells])
-    header = ["method", *(f"{ratio} % pruned" for ratio in board.ratios)]
+            body.append(Row([Text(rows[0].title), *cells]))
+    header = columns("method", ratios=board.ratios)
     notes = ["Percentage points, mean ± standard deviation of the differences of runs with the same seed."]
     return Table("Difference to Random", header, body, notes)
 
 
-def _difference(rows: Mapping[int, Result], random: Mapping[int, Result], page: Page) -> str:
-    pairs = [rows[seed].accuracy - random[seed].accuracy for seed in rows if seed in random]
+def _difference(rows: Mapping[int, Result], other: Mapping[int, Result], page: Page) -> Difference | Gap:
+    """Return by how many points rows are better than others of the same seeds."""
+    pairs = [rows[seed].accuracy - other[seed].accuracy for seed in rows if seed in other]
     if not pairs:
-        return GAP
-    found = summarise(pairs)
-    mean = round(found.mean, 1) + 0.0  # no negative zero
-    text = f"{mean:+.1f}" + ("" if found.spread is None else f" ± {found.spread:.1f}")
-    return text if len(pairs) >= len(page.seeds) else f"{text} ({len(pairs)} of {len(page.seeds)} seeds)"
+        return Gap()
+    return Difference.over(pairs, of=None if len(pairs) >= len(page.seeds) else len(page.seeds))
 
 
 def equal_labels_table(board: Board) -> Table | None:
@@ -134,41 +155,45 @@ def equal_labels_table(board: Board) -> Table | None:
             continue
         # Who bought every label could have trained on every image.
         twin = full if rows[0].annotation == 1 else matched.get(rows[0].method)
-        labels, ours, theirs = [], [], []
+        labels: list[Cell] = []
+        ours, theirs = [], []
         for ratio in board.ratios:
             found = at(rows, ratio)
-            labels.append(_count(found))
-            ours.append(show(found, board.page, _accuracy))
+            labels.append(_mean([row.labels_total for row in found.values()], "labels"))
+            ours.append(measured(found, board.page, _accuracy))
             other = (by_seed(twin) if twin is full else at(twin, ratio)) if twin else {}
-            theirs.append(show(other, board.page, _accuracy))
+            theirs.append(measured(other, board.page, _accuracy))
+        title, again = Text(rows[0].title), Text(rows[0].title, again=True)
         body += [
-            [rows[0].title, "labels in all", *labels],
-            ["", "accuracy", *ours],
-            ["", "Random, as many labels", *theirs],
+            Row([title, Text("labels in all"), *labels]),
+            Row([again, Text("accuracy"), *ours]),
+            Row([again, Text("Random, as many labels"), *theirs]),
         ]
-    header = ["method", "", *(f"{ratio} % pruned" for ratio in board.ratios)]
+    header = columns("method", "", ratios=board.ratios)
     notes = [
         "Labels in all: those bought before the selection together with those of the kept images. "
         "Random spends them all on images to train on, so it trains on more images."
     ]
-    return Table("Equal labels", header, body, notes) if body else None
+    return Table("Equal labels", header, body, notes, keys=2) if body else None
 
 
-def _count(rows: Mapping[int, Result]) -> str:
-    return f"{summarise([row.labels_total for row in rows.values()]).mean:.0f}" if rows else GAP
+def _mean(values: Sequence[float], unit: str) -> Number | Gap:
+    """Return the mean of values whose spread is not shown, or a gap where there are none."""
+    return Number(summarise(values).mean, unit) if values else Gap()
 
 
-def quality_cells(metrics: Sequence[Mapping[str, float]]) -> list[str]:
-    """Spell the quality of labels, one mapping per seed, on the images that were not paid for.
+def quality_cells(metrics: Sequence[Mapping[str, float]]) -> list[Measured | Gap]:
+    """Return the quality of labels, one mapping per seed, on the images that were not paid for.
 
     See `prunebench.pipeline.label_quality.measure`; clusters, whose numbers carry no names, have no share
     that is right as they stand.
     """
-    cells = []
+    cells: list[Measured | Gap] = []
     for name in ("accuracy", "balanced", "hungarian", "nmi", "ari", "empty"):
         values = [found.get(f"unlabelled_{name}", found.get(name)) for found in metrics]
         known = [value for value in values if value is not None]
-        cells.append(str(summarise(known)) if known else GAP)
+        unit = "classes" if name == "empty" else "percent"
+        cells.append(Measured.over(known, unit=unit) if known else Gap())
     return cells
 
 
@@ -179,17 +204,18 @@ def labels_table(board: Board) -> Table | None:
         if row.quality and row.labeler:
             repeat = row.seed if row.repeats == "pipeline" else 0  # else all seeds share one labeler
             found.setdefault((row.labeler, row.annotation), {}).setdefault(repeat, row)
-    body = [
-        [labeler, f"{annotation:.0%}", *quality_cells([row.quality for row in rows.values()])]
-        for (labeler, annotation), rows in found.items()
-    ]
+    body = []
+    for (labeler, annotation), rows in found.items():
+        cells = quality_cells([row.quality for row in rows.values()])
+        body.append(Row([Text(labeler), Number(annotation, "share"), *cells]))
     notes = [
         "On the images whose label was not paid for, in percent: labelled right; mean recall over classes "
         "(clusters after matching); labelled right after the best one-to-one matching of labels with "
         "classes; normalised mutual information; adjusted Rand index. Empty: classes that no such image is "
         "labelled with."
     ]
-    return Table("Pseudo-labels", ["labeler", "labels", *QUALITY_HEADER], body, notes) if body else None
+    header = columns("labeler", "labels", *QUALITY_HEADER)
+    return Table("Pseudo-labels", header, body, notes, keys=2) if body else None
 
 
 def tuned_table(board: Board) -> Table | None:
@@ -199,12 +225,19 @@ def tuned_table(board: Board) -> Table | None:
         for name in dict.fromkeys(name for row in rows for name in row.tuned):
             found = (at(rows, ratio).values() for ratio in board.ratios)
             values = [sorted({row.tuned[name] for row in group if name in row.tuned}) for group in found]
-            shown = [" or ".join(f"{value:g}" for value in group) or GAP for group in values]
-            body.append([rows[0].title, name, str(max(row.trials for row in rows)), *shown])
-    header = ["method", "field", "trials", *(f"{ratio} % pruned" for ratio in board.ratios)]
+            shown = [alternatives(group) for group in values]
+            trials = Number(max(row.trials for row in rows), "trainings")
+            body.append(Row([Text(rows[0].title), Text(name), trials, *shown]))
+    header = columns("method", "field", "trials", ratios=board.ratios)
     judges = sorted({row.tuned_on for row in board.rows if row.tuned})
     notes = [f"Chosen by {' and '.join(judges)}. Trials: trainings of the search behind a cell, at most."]
-    return Table("Tuned values", header, body, notes) if body else None
+    return Table("Tuned values", header, body, notes, keys=2) if body else None
+
+
+def alternatives(values: Iterable[float]) -> Alternatives | Gap:
+    """Return the cell of values that a field was given, each in some run; a gap where there are none."""
+    found = tuple(Number(value, "value") for value in values)
+    return Alternatives(found) if found else Gap()
 
 
 def _setting(row: Result) -> tuple[object, ...]:
@@ -224,8 +257,8 @@ def regret_table(board: Board) -> Table | None:
         other = oracle.get(rows[0].method)
         if other and any(row.tuned for row in rows):
             cells = [_difference(at(other, ratio), at(rows, ratio), board.page) for ratio in board.ratios]
-            body.append([rows[0].title, *cells])
-    header = ["method", *(f"{ratio} % pruned" for ratio in board.ratios)]
+            body.append(Row([Text(rows[0].title), *cells]))
+    header = columns("method", ratios=board.ratios)
     notes = [
         "Percentage points that the same grids give more where the test split chooses, which nobody may "
         "do: mean ± standard deviation of the differences of runs with the same seed."
@@ -237,20 +270,15 @@ def cost_table(board: Board) -> Table:
     """What selection and training cost, per cell, as if each cell had been run alone."""
     body = []
     for rows in board.methods(reference=False):
-        selection = summarise([_selection_seconds(row) for row in rows])
-        training = [_seconds_at(rows, ratio) for ratio in board.ratios]
-        lost = [_lost(at(rows, ratio)) for ratio in board.ratios]
-        labels = summarise([row.labels_selection for row in rows]).mean
-        body.append(
-            [rows[0].title, f"{labels:.0f}", _seconds(selection), " / ".join(training), " / ".join(lost)]
-        )
-    ratios = " / ".join(str(ratio) for ratio in board.ratios)
+        labels = _mean([row.labels_selection for row in rows], "labels")
+        selection = _mean([_selection_seconds(row) for row in rows], "seconds")
+        training = _per_ratio(rows, board.ratios, _training_seconds, "seconds")
+        lost = _per_ratio(rows, board.ratios, _lost_classes, "classes")
+        body.append(Row([Text(rows[0].title), labels, selection, training, lost]))
     header = [
-        "method",
-        "labels to select",
-        "seconds to select",
-        f"seconds to train at {ratios}",
-        "classes lost",
+        *columns("method", "labels to select", "seconds to select"),
+        Column("seconds to train", ratios=tuple(board.ratios)),
+        Column("classes lost"),
     ]
     devices = sorted({f"{row.device_name} ({row.device})" for row in board.rows})
     notes = [
@@ -264,17 +292,19 @@ def _selection_seconds(row: Result) -> float:
     return sum(seconds for stage, seconds in row.seconds.items() if stage not in TESTED)
 
 
-def _seconds_at(rows: Sequence[Result], ratio: int) -> str:
-    found = at(rows, ratio).values()
-    return _seconds(summarise([row.seconds.get("accuracy", 0.0) for row in found])) if found else GAP
+def _training_seconds(row: Result) -> float:
+    return row.seconds.get("accuracy", 0.0)
 
 
-def _seconds(found: Summary) -> str:
-    return f"{found.mean:.1f}" if found.mean < 100 else f"{found.mean:.0f}"
+def _lost_classes(row: Result) -> float:
+    return row.lost_classes
 
 
-def _lost(rows: Mapping[int, Result]) -> str:
-    return f"{summarise([row.lost_classes for row in rows.values()]).mean:g}"[:4] if rows else GAP
+def _per_ratio(
+    rows: Sequence[Result], ratios: Iterable[int], value: Callable[[Result], float], unit: str
+) -> PerRatio:
+    found = {ratio: [value(row) for row in at(rows, ratio).values()] for ratio in ratios}
+    return PerRatio(tuple((ratio, _mean(values, unit)) for ratio, values in found.items()))
 
 
 def tables(board: Board) -> list[Table]:

@@ -11,8 +11,9 @@ from prunebench.parts.artefacts import Quality
 from prunebench.parts.identity import placeless
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
-from prunebench.results.board import GAP
+from prunebench.results.cells import Gap, Measured
 from prunebench.results.record import title
+from prunebench.results.spelling import GAP, spelled
 from prunebench.results.statistics import summarise
 from prunebench.results.tables import QUALITY_HEADER, quality_cells
 from prunebench.system.sealed_json import canonical
@@ -67,12 +68,8 @@ def overview(groups: Sequence[Judged]) -> tuple[list[str], list[list[str]]]:
 def _right(group: Judged) -> str:
     metrics = [quality.metrics for quality in group.found]
     values = [found.get("accuracy", found["hungarian"]) for found in metrics]
-    return _seeds(str(summarise(values)), group) if values else GAP
-
-
-def _seeds(text: str, group: Judged) -> str:
-    done, wanted = len(group.found), len(group.stages)
-    return text if done == wanted else f"{text} ({done} of {wanted} seeds)"
+    wanted = None if len(group.found) == len(group.stages) else len(group.stages)
+    return spelled(Measured.over(values, of=wanted) if values else Gap())
 
 
 def details(groups: Sequence[Judged], dataset: str) -> tuple[list[str], list[list[str]]]:
@@ -81,7 +78,7 @@ def details(groups: Sequence[Judged], dataset: str) -> tuple[list[str], list[lis
     for group in groups:
         if group.dataset == dataset:
             cells = quality_cells([quality.metrics for quality in group.found])
-            rows.append([group.labeler, *cells, ", ".join(group.methods)])
+            rows.append([group.labeler, *map(spelled, cells), ", ".join(group.methods)])
     return ["labeler", *QUALITY_HEADER, "methods"], rows
 
 

@@ -11,7 +11,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.paper import comparison
 from prunebench.parts.registry import Registry, load
 from prunebench.results.board import Page
-from prunebench.results.render import markdown
+from prunebench.results.document import Document, document
 from prunebench.results.rows import Record, read_all
 from prunebench.suites import schema
 from prunebench.suites.cells import Filters
@@ -73,12 +73,13 @@ def suite_of(name: str, folder: Path) -> Suite:
         ) from None
 
 
-def made(names: Iterable[str], folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the pages of suites as markdown, and of those that have none why not, both by name."""
-    pages, without = {}, {}
+def made(names: Iterable[str], folder: Path) -> tuple[dict[str, Document], dict[str, str]]:
+    """Return what the pages of suites say, and of those that have none why not, both by name."""
+    pages: dict[str, Document] = {}
+    without: dict[str, str] = {}
     for name in names:
         try:
-            pages[name] = markdown(page_of(name, folder))
+            pages[name] = document(page_of(name, folder))
         except PrunebenchError as error:
             without[name] = str(error)
     return pages, without

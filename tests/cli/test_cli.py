@@ -11,6 +11,7 @@ import pytest
 from prunebench.parts.base import Scorer, Selector
 from prunebench.parts.method import Method
 from prunebench.pipeline import jobs, matrix
+from prunebench.results.render.formats import FORMATS
 
 
 @pytest.fixture
@@ -213,6 +214,32 @@ def test_leaderboard_check_fails_after_an_edit(run, cli, tmp_path):
     )
     cli("leaderboard")
     assert cli(check).code == 0
+
+
+def test_leaderboard_prints_other_formats_and_writes_nothing(run, cli, tmp_path, monkeypatch):
+    run()
+    page = tmp_path / "leaderboard" / "toys.md"
+    page.write_text("mine")
+    (found,) = json.loads(cli("leaderboard --format json").out)
+    assert (found["suite"], found["sections"][0]["tables"][0]["title"]) == ("toys", "Accuracy")
+    assert cli("leaderboard --format csv").out.startswith("suite,dataset,recipe,")
+    assert "\\toprule" in cli("leaderboard --format latex --suite toys").out
+    monkeypatch.setitem(FORMATS, "titles", lambda documents: f"{[one.title for one in documents]}\n")
+    assert cli("leaderboard --format titles").out == f"{[found['title']]}\n"
+    assert page.read_text() == "mine"
+    assert [path.name for path in page.parent.glob("toys*")] == ["toys.md"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--format cvs", "no format named 'cvs'. Did you mean 'csv'? See: prunebench leaderboard --help"),
+        ("--format csv --check", "--check is about pages, which are markdown; leave out --format csv"),
+    ],
+)
+def test_a_format_that_makes_no_sense_is_refused(cli, options, message):
+    told = cli(f"leaderboard {options}")
+    assert (told.code, told.out, told.err) == (2, "", f"Error: {message}\n")
 
 
 # Lists

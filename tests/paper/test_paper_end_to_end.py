@@ -28,7 +28,8 @@ from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
 from prunebench.results import record
-from prunebench.results.render import markdown
+from prunebench.results.document import document
+from prunebench.results.render.markdown import markdown
 from prunebench.results.rows import Journal
 from prunebench.runs import pages
 from prunebench.suites import resolve, schema
@@ -127,7 +128,7 @@ def run(name, top, store):
         options=f"--data {top / 'data'} --store {store.root} --device cpu",
         failures={cell.name: str(error) for cell, error in failures.items()},
         rows=page.rows,
-        page=markdown(page),
+        page=markdown([document(page)]),
     )
 
 

@@ -3,10 +3,13 @@
 import pytest
 
 from prunebench.parts.registry import load
-from prunebench.results import render, tables
+from prunebench.results import tables
 from prunebench.results.board import Page, boards
-from prunebench.results.render import markdown
+from prunebench.results.document import conflicts, document, remarks, stale_lines
+from prunebench.results.render.formats import FORMATS
+from prunebench.results.render.markdown import MARKS
 from prunebench.results.rows import Failure, Record
+from prunebench.results.spelling import marked, spelled
 from prunebench.results.statistics import summarise
 from prunebench.results.tables import accuracy_table, equal_labels_table
 
@@ -27,8 +30,21 @@ def page(row):
 
 
 def body(page, maker=accuracy_table):
+    """Return the cells of a table as a page in markdown has them."""
     (board,) = boards(page)
-    return maker(board).body
+    return words(maker(board))
+
+
+def words(table):
+    return [marked(row, spelled, MARKS) for row in table.rows]
+
+
+def markdown(page):
+    return FORMATS["markdown"]([document(page)])
+
+
+def text(page, **options):
+    return FORMATS["text"]([document(page, **options)])
 
 
 BOTH = [("near", 50, 0, 90.0), ("near", 50, 1, 92.0), ("random", 50, 0, 80.0), ("random", 50, 1, 80.0)]
@@ -52,7 +68,7 @@ def test_a_method_that_failed_is_a_hole_and_never_absent(page, row):
         ["Semi", "few labels", "·", "70.0 (1 of 2 seeds)"],  # what it has speaks for itself
         ["Dual", "all labels", "·", "·"],
     ]
-    assert render.remarks(found) == [
+    assert remarks(found) == [
         "failed: 2 cell(s) of dual on toy: diverged at step 3",
         "failed: 1 cell(s) of semi on toy: diverged at step 3",
     ]
@@ -61,7 +77,7 @@ def test_a_method_that_failed_is_a_hole_and_never_absent(page, row):
 def test_a_failure_of_other_settings_leaves_no_hole(page, row):
     current = {("dual", "toy", "tiny", "default"): "other"}
     found = page(*BOTH, failures=[failure(row, method="dual")], current=current)
-    assert len(body(found)) == 2 and render.remarks(found) == []
+    assert len(body(found)) == 2 and remarks(found) == []
 
 
 @pytest.mark.parametrize(
@@ -186,14 +202,14 @@ def test_stale_rows_are_left_out_and_said_so(page):
         old, *BOTH[1:], current={(name, "toy", "tiny", "default"): "k" for name in ("near", "random")}
     )
     assert body(found)[0] == ["Near", "no labels", "·", "92.0 (1 of 2 seeds)"]
-    assert render.stale_lines(found) == [
+    assert stale_lines(found) == [
         "stale: 1 row(s) of near on toy were made with other settings and are left out"
     ]
 
 
 def test_rows_that_disagree_are_flagged(page):
     found = page(*BOTH, ("near", 50, 0, 91.0))
-    (line,) = render.conflicts(found)
+    (line,) = conflicts(found)
     assert line.startswith("near on toy at 50, seed 0: rows disagree: 90.00 (2026-01-01T00:00:00Z, ")
     assert line in markdown(found)
     assert body(found)[0][3] == "**91.0 ± 1.4 (rows disagree)**"
@@ -262,8 +278,8 @@ Mean seconds of computation on x86_64 (cpu). Classes lost: those with no image k
 
 
 def test_a_page_on_a_terminal_has_no_marks(page):
-    text = render.text(page(*BOTH, ratios=[50]), only=lambda table: table.title == "Accuracy")
-    assert "91.0 ± 1.4" in text and "**" not in text and "<u>" not in text
+    shown = text(page(*BOTH, ratios=[50]), only=lambda table: table.title == "Accuracy")
+    assert "91.0 ± 1.4" in shown and "**" not in shown and "<u>" not in shown
 
 
 def test_a_page_does_not_depend_on_the_order_of_its_rows(page):
@@ -286,8 +302,8 @@ def test_tuned_values_and_the_regret_of_the_search(page):
     )
     searched, judged = boards(both)
     assert searched.heading == "toy, recipe tiny, tuning search"
-    assert tables.tuned_table(searched).body == [["Near", "cutoff", "10", "·", "0.2"]]
-    assert tables.regret_table(searched).body == [["Near", "·", "+2.5 ± 2.1"]]
+    assert words(tables.tuned_table(searched)) == [["Near", "cutoff", "10", "·", "0.2"]]
+    assert words(tables.regret_table(searched)) == [["Near", "·", "+2.5 ± 2.1"]]
     assert tables.regret_table(judged) is None
 
 
@@ -331,7 +347,7 @@ def test_words_of_strangers_are_text_on_a_page(page):
         complaints=[HOSTILE],
     )
     made = markdown(found)
-    assert "\x1b" not in made and "\x1b" not in render.text(found)
+    assert "\x1b" not in made and "\x1b" not in text(found)
     assert not [line for line in made.splitlines() if line.startswith("## Injected")]
     assert made.count("<script>") == made.count(r"\<script>") == 10
     columns = [line.replace(r"\|", "").count("|") - 1 for line in made.splitlines() if line.startswith("|")]

@@ -3,7 +3,7 @@
 import pytest
 
 from prunebench.runs.format import table
-from prunebench.system.escaping import markdown, plain
+from prunebench.system.escaping import latex, markdown, plain
 
 ESC = "\x1b"
 
@@ -39,6 +39,21 @@ def test_nothing_steers_a_terminal(text, shown):
 )
 def test_nothing_is_markup(text, shown):
     assert markdown(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Semi-AUM, 10 % (ä)", r"Semi-AUM, 10 \% (ä)"),
+        ("90.1 ± 0.5 · −1 × 2", r"90.1 $\pm$ 0.5 $\cdot$ $-$1 $\times$ 2"),
+        (r"\input{x} % a & b_1 #2 $", r"\textbackslash{}input\{x\} \% a \& b\_1 \#2 \$"),
+        ('~^<|>"', r"\textasciitilde{}\textasciicircum{}\textless{}\textbar{}\textgreater{}''"),
+        ("[1] *", "{[}1] {*}"),  # the line above a cell ends in \\\\, which takes both for its own
+        ("a\n\nb", r"a\textbackslash{}n\textbackslash{}nb"),
+    ],
+)
+def test_nothing_is_a_command_of_latex(text, shown):
+    assert latex(text) == shown
 
 
 def test_a_table_on_a_terminal_shows_what_is_in_names():

@@ -1,17 +1,17 @@
-"""The tables of a page as markdown or plain text."""
+"""What a page says, whatever its format: the tables of its boards, and all that is told around them."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from prunebench.results.board import Board, Page, Table, boards
+from prunebench.results.board import Board, Page, boards
+from prunebench.results.cells import Table
 from prunebench.results.rows import Result
 from prunebench.results.tables import tables
-from prunebench.system import escaping
 
-MARKS = re.compile(r"\*\*|</?u>|(?<!\S)\*|\*(?!\S)")  # of best, second and references
+SETTING = ("dataset", "recipe", "repeats", "tuning", "protocol_version", "dataset_hash", "images")
 DEMONSTRATION = "Demonstration. Says nothing about the paper's datasets."
 TUNING = {
     "default": "default",
@@ -19,6 +19,52 @@ TUNING = {
     "published": "published, the cutoffs printed for Semi-AUM, which may have been chosen on the test split",
     "oracle_test": "oracle, each value chosen on the test split: to study the gap, never a result",
 }
+
+
+@dataclass(frozen=True)
+class Section:
+    """The tables of one board. setting: what all its rows share, by the name of the field.
+
+    warning: what to know before any number is read. facts: the setting in words.
+    """
+
+    heading: str
+    setting: Mapping[str, str | int]
+    warning: str | None
+    facts: str
+    tables: Sequence[Table]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A page to be written in some format. Its words may be those of strangers: a format escapes them.
+
+    remarks: a line for whatever keeps rows from the tables, or makes them doubtful.
+    """
+
+    suite: str
+    title: str
+    note: str
+    sections: Sequence[Section]
+    remarks: Sequence[str]
+
+
+def document(page: Page, *, only: Callable[[Table], bool] = lambda table: True) -> Document:
+    """Return what a page says; of the tables, those for which `only` holds."""
+    sections = [_section(board, [*filter(only, tables(board))]) for board in boards(page)]
+    return Document(page.suite, page.title, page.note, sections, remarks(page))
+
+
+def _section(board: Board, shown: Sequence[Table]) -> Section:
+    row = board.rows[0]
+    demonstration = row.recipe == "tiny" and not board.page.note
+    return Section(
+        heading=board.heading,
+        setting={name: getattr(row, name) for name in SETTING},
+        warning=DEMONSTRATION if demonstration else None,
+        facts=facts(row),
+        tables=shown,
+    )
 
 
 def conflicts(page: Page) -> list[str]:
@@ -58,68 +104,20 @@ def stale_lines(page: Page) -> list[str]:
     ]
 
 
-def header_lines(board: Board) -> list[str]:
-    """Return the facts that every row of a board shares."""
-    row = board.rows[0]
+def facts(row: Result) -> str:
+    """Return in words what a row shares with all others of its board."""
     repeats = {
         "pipeline": "each seed repeats everything: label draw, labeler, proxy, scores, selection, training",
         "training": "each seed repeats selection and training only, on the scores of one pipeline",
     }[row.repeats]
     if row.tuning in ("search", "oracle_test") and row.repeats == "pipeline":
         repeats += "; tuned values were chosen once, on the pipeline of seed 0"
-    demonstration = [f"> {DEMONSTRATION}"] if row.recipe == "tiny" and not board.page.note else []
-    return [
-        *demonstration,
+    return (
         f"{row.images} training images. Repeats: {repeats}. Tuning: {TUNING[row.tuning]}. "
-        f"Protocol {row.protocol_version}, dataset {row.dataset_hash[:12]}.",
-    ]
-
-
-def markdown(page: Page) -> str:
-    """Return the page of a suite as markdown."""
-    from tabulate import tabulate
-
-    safe = escaping.markdown
-    blocks = [f"# {safe(page.title)}", *([f"> {safe(page.note)}"] if page.note else [])]
-    blocks.append(
-        f"Made by `prunebench leaderboard` from the rows in `results/{safe(page.suite)}/`; do not edit."
+        f"Protocol {row.protocol_version}, dataset {row.dataset_hash[:12]}."
     )
-    for board in boards(page):
-        blocks += [f"## {safe(board.heading)}", *header_lines(board)]
-        for table in tables(board):
-            body = [[_marked(cell) for cell in row] for row in table.body]
-            blocks += [
-                f"### {table.title}",
-                tabulate(body, table.header, tablefmt="github", disable_numparse=True),
-            ]
-            blocks += map(safe, table.notes)
-    if lines := remarks(page):
-        blocks += ["## Remarks", "\n".join(f"- {safe(line)}" for line in lines)]
-    return "\n\n".join(blocks) + "\n"
-
-
-def _marked(cell: str) -> str:
-    """Escape a cell but for the mark of the second best, which is HTML."""
-    inner = cell.removeprefix("<u>").removesuffix("</u>")
-    return f"<u>{escaping.markdown(inner)}</u>" if cell == f"<u>{inner}</u>" else escaping.markdown(cell)
 
 
 def remarks(page: Page) -> list[str]:
     """Return a line for whatever keeps rows from the tables, or makes them doubtful."""
     return [*conflicts(page), *failure_lines(page), *stale_lines(page), *page.complaints]
-
-
-def text(page: Page, *, only: Callable[[Table], bool] = lambda table: True) -> str:
-    """Return the tables of a page for a terminal."""
-    from tabulate import tabulate
-
-    blocks = [escaping.plain(page.note)] if page.note else []
-    for board in boards(page):
-        blocks.append(escaping.plain(board.heading))
-        for table in filter(only, tables(board)):
-            body = [[escaping.plain(MARKS.sub("", cell)) for cell in row] for row in table.body]
-            blocks.append(
-                f"{table.title}\n" + tabulate(body, table.header, tablefmt="simple", disable_numparse=True)
-            )
-            blocks += map(escaping.plain, table.notes)
-    return "\n\n".join([*blocks, *map(escaping.plain, remarks(page))])

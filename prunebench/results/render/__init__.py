@@ -1,0 +1,1 @@
+"""Formats of the leaderboard: a document of typed tables in, text out."""

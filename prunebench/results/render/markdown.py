@@ -1,0 +1,46 @@
+"""Markdown: the pages of the leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from prunebench.results.cells import Cell, Table
+from prunebench.results.document import Document
+from prunebench.results.spelling import heading, marked, spelled
+from prunebench.system.escaping import markdown as safe
+
+MARKS = {"best": ("**", "**"), "second": ("<u>", "</u>"), "reference": ("*", "*")}
+
+
+def markdown(documents: Sequence[Document]) -> str:
+    """Return documents as pages of markdown, one after another."""
+    return "".join("\n\n".join(_blocks(document)) + "\n" for document in documents)
+
+
+def _blocks(document: Document) -> Iterator[str]:
+    yield f"# {safe(document.title)}"
+    if document.note:
+        yield f"> {safe(document.note)}"
+    yield f"Made by `prunebench leaderboard` from the rows in `results/{safe(document.suite)}/`; do not edit."
+    for section in document.sections:
+        yield f"## {safe(section.heading)}"
+        if section.warning:
+            yield f"> {safe(section.warning)}"
+        yield section.facts
+        for table in section.tables:
+            yield from (f"### {table.title}", grid(table), *map(safe, table.notes))
+    if document.remarks:
+        yield "## Remarks"
+        yield "\n".join(f"- {safe(line)}" for line in document.remarks)
+
+
+def grid(table: Table) -> str:
+    """Return header and rows of a table: best bold, second underlined, references in italics."""
+    from tabulate import tabulate
+
+    body = [marked(row, _words, MARKS) for row in table.rows]
+    return tabulate(body, [*map(heading, table.header)], tablefmt="github", disable_numparse=True)
+
+
+def _words(cell: Cell) -> str:
+    return safe(spelled(cell))
