@@ -16,6 +16,10 @@ import torch
 
 from prunebench import Images, Recipe
 from prunebench.nn import training
+from prunebench.nn.randaugment import randaugment
+from prunebench_plugins.labelers.fixmatch import loop
+from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold
+from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from tests import pretend_gpu
 from tests.faults.test_guards import Watched, methods
 
@@ -104,6 +108,25 @@ def test_a_training_step_never_waits(record, views) -> None:
     run.network.train()
     order = torch.arange(16, device="cuda")
     assert waits_of(lambda: run.advance(order)) == {}
+
+
+@pytest.mark.pretended
+@pytest.mark.parametrize("side", [32, 33])
+def test_randaugment_never_waits(side) -> None:
+    batch = pictures(64, side).to("cuda")[:]
+    generator = torch.Generator("cuda").manual_seed(0)
+    assert waits_of(lambda: randaugment(batch, generator)) == {}
+
+
+@pytest.mark.pretended
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_step_of_fixmatch_never_waits(joint) -> None:
+    known = np.where(np.arange(320) % 4, -1, np.arange(320) % 10)
+    settings = FixMatch(network="resnet8", batch=2, mu=2, epochs=100, joint=joint)
+    rng = np.random.default_rng(0)
+    run = loop._Run(pictures(320, 32).to("cuda"), known, 10, settings, FixedThreshold(0.9), rng)
+    assert run.per_epoch > 3 * STEPS  # an epoch ends with a wait
+    assert waits_of(run.advance) == {}
 
 
 # All that runs on it
