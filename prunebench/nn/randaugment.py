@@ -39,6 +39,8 @@ def apply(batch: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
 
     chosen: int64 [b]. uniform: float64 [b] in 0..1, mapped to the range of the operation.
     """
+    if batch.device.type != "cpu":
+        return apply_without_waiting(batch, chosen, uniform)
     order = chosen.argsort()
     sizes = chosen.bincount(minlength=len(OPERATIONS)).tolist()
     groups = zip(
@@ -46,6 +48,67 @@ def apply(batch: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
     )
     done = [operation(images, low + (high - low) * u) for (operation, low, high), images, u in groups]
     return torch.empty_like(batch).index_copy_(0, order, torch.cat(done))
+
+
+def apply_without_waiting(batch: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
+    """Do what `apply` does, to the pixel, with operations whose number and shapes depend on no value.
+
+    To sort images by their operation, the host has to know how many there are of each, and waits for the
+    device. Here all images pass four operations, three of which change nothing in them: one gather for what
+    moves pixels, one for what is a table of 256 values, Color and Sharpness.
+    """
+    numbers = {name: number for number, name in enumerate(OPERATIONS)}
+    lowest = constant(tuple(low for _, low, _ in OPERATIONS.values()), torch.float64, batch.device)
+    spans = tuple(high - low for _, low, high in OPERATIONS.values())
+    strength = lowest[chosen] + constant(spans, torch.float64, batch.device)[chosen] * uniform
+
+    def by(name: str) -> tuple[Tensor, Tensor]:
+        """Return which images an operation is for, bool [b], and its strengths, the lowest elsewhere."""
+        mine = chosen == numbers[name]
+        return mine, torch.where(mine, strength, OPERATIONS[name][1])
+
+    batch = affine(batch, _moves(batch, by))
+    batch = _tables(batch, by).gather(2, batch.flatten(2).long()).view_as(batch)
+    for operation, name in ((color, "Color"), (sharpness, "Sharpness")):
+        mine, strengths = by(name)
+        batch = torch.where(column(mine), operation(batch, strengths), batch)
+    return batch
+
+
+def _moves(batch: Tensor, by: Callable[[str], tuple[Tensor, Tensor]]) -> Tensor:
+    """Return the matrix of each image: float64 [b, 2, 3]. If no pixel is to move, it moves none."""
+    height, width = batch.shape[2:]
+    matrix = altered(0, 0, torch.ones(len(batch), dtype=torch.float64, device=batch.device))
+    made: dict[str, Callable[[Tensor], Tensor]] = {
+        "Rotate": lambda strength: turned(strength, height, width),
+        "ShearX": lambda strength: altered(0, 1, strength),
+        "ShearY": lambda strength: altered(1, 0, strength),
+        "TranslateX": lambda strength: altered(0, 2, rounded(strength * width)),
+        "TranslateY": lambda strength: altered(1, 2, rounded(strength * height)),
+    }
+    for name, make in made.items():
+        mine, strength = by(name)
+        matrix = torch.where(mine.view(-1, 1, 1), make(strength), matrix)
+    return matrix
+
+
+def _tables(batch: Tensor, by: Callable[[str], tuple[Tensor, Tensor]]) -> Tensor:
+    """Return what each value becomes in each channel: uint8 [b, c, 256]; itself where no table is meant."""
+    values = torch.arange(256, dtype=torch.uint8, device=batch.device).view(1, 1, 256, 1)
+    values = values.expand(*batch.shape[:2], 256, 1)
+    made: dict[str, Callable[[Tensor], Tensor]] = {
+        "AutoContrast": lambda strength: stretched(values, batch),
+        "Brightness": lambda strength: brightness(values, strength),
+        "Contrast": lambda strength: blend(column(mean_grey(batch)), values, strength),
+        "Equalize": lambda strength: equalizing(batch)[..., None],
+        "Posterize": lambda strength: posterize(values, strength),
+        "Solarize": lambda strength: solarize(values, strength),
+    }
+    table = values
+    for name, make in made.items():
+        mine, strength = by(name)
+        table = torch.where(column(mine), make(strength), table)
+    return table.squeeze(3)
 
 
 def cutout(batch: Tensor, side: Tensor, right: Tensor, down: Tensor) -> Tensor:
@@ -68,9 +131,7 @@ def cutout(batch: Tensor, side: Tensor, right: Tensor, down: Tensor) -> Tensor:
 
     square = (covered(height, down)[:, :, None] & covered(width, right)[:, None, :])[:, None]
     colour = CUTOUT_COLOUR if channels == 3 else (CUTOUT_GREY,)
-    return torch.where(
-        square, torch.tensor(colour, dtype=torch.uint8, device=batch.device).view(-1, 1, 1), batch
-    )
+    return torch.where(square, constant(colour, torch.uint8, batch.device).view(-1, 1, 1), batch)
 
 
 def identity(images: Tensor, strength: Tensor) -> Tensor:
@@ -80,22 +141,33 @@ def identity(images: Tensor, strength: Tensor) -> Tensor:
 
 def auto_contrast(images: Tensor, strength: Tensor) -> Tensor:
     """Stretch each channel to 0..255."""
+    return stretched(images, images)
+
+
+def stretched(values: Tensor, images: Tensor) -> Tensor:
+    """Return what uint8 values [k, c, h, w] become when the channels of images are stretched to 0..255."""
     low = images.amin((2, 3), keepdim=True).double()
     span = images.amax((2, 3), keepdim=True) - low
     # Not 255 / span, which torch computes as the rounded 1 / span times 255.
-    scale = span.new_tensor(255) / span.clamp(min=1)
-    return torch.where(span > 0, images * scale + -low * scale, images).to(torch.uint8)
+    scale = torch.full_like(span, 255) / span.clamp(min=1)
+    return torch.where(span > 0, values * scale + -low * scale, values).clamp(0, 255).to(torch.uint8)
 
 
 def equalize(images: Tensor, strength: Tensor) -> Tensor:
     """Give each channel about as many pixels of every value."""
+    table = equalizing(images)
+    return table.gather(2, images.flatten(2).long()).view_as(images)
+
+
+def equalizing(images: Tensor) -> Tensor:
+    """Return what each value becomes where each channel is equalized: uint8 [k, c, 256]."""
     pixels = images.flatten(2).long()
     counts = pixels.new_zeros(*pixels.shape[:2], 256).scatter_add_(2, pixels, torch.ones_like(pixels))
     brightest = counts.gather(2, pixels.amax(2, keepdim=True))
     step = (pixels.shape[2] - brightest) // 255
     below = counts.cumsum(2) - counts
     table = ((below + step // 2) // step.clamp(min=1)).clamp(max=255)
-    return torch.where(step > 0, table.gather(2, pixels), pixels).to(torch.uint8).view_as(images)
+    return torch.where(step > 0, table, torch.arange(256, device=table.device)).to(torch.uint8)
 
 
 def posterize(images: Tensor, strength: Tensor) -> Tensor:
@@ -120,9 +192,13 @@ def color(images: Tensor, strength: Tensor) -> Tensor:
 
 def contrast(images: Tensor, strength: Tensor) -> Tensor:
     """Blend with the mean grey of the image."""
+    return blend(column(mean_grey(images)), images, strength)
+
+
+def mean_grey(images: Tensor) -> Tensor:
+    """Return the mean grey of each image, rounded half up: float32 [k]."""
     grey = luma(images).flatten(1)
-    mean = (grey.sum(1) / grey.shape[1] + 0.5).floor()
-    return blend(column(mean), images, strength)
+    return (grey.sum(1) / grey.shape[1] + 0.5).floor()
 
 
 def sharpness(images: Tensor, strength: Tensor) -> Tensor:
@@ -158,11 +234,16 @@ def translate_y(images: Tensor, strength: Tensor) -> Tensor:
 
 def rotate(images: Tensor, strength: Tensor) -> Tensor:
     """Turn `strength` degrees counter-clockwise about the centre."""
-    angle = strength * -(math.pi / 180)
+    return affine(images, turned(strength, *images.shape[2:]))
+
+
+def turned(degrees: Tensor, height: int, width: int) -> Tensor:
+    """Return the matrix that turns an image about its centre, per image: float64 [k, 2, 3]."""
+    angle = degrees * -(math.pi / 180)
     cos, sin = angle.cos(), angle.sin()
-    y, x = images.shape[2] / 2, images.shape[3] / 2
+    y, x = height / 2, width / 2
     entries = (cos, sin, x - cos * x - sin * y, -sin, cos, y + sin * x - cos * y)
-    return affine(images, torch.stack(entries, 1).view(-1, 2, 3))
+    return torch.stack(entries, 1).view(-1, 2, 3)
 
 
 def affine(images: Tensor, matrix: Tensor) -> Tensor:
@@ -210,8 +291,14 @@ def luma(images: Tensor) -> Tensor:
     """Return the grey of each pixel as Pillow rounds it: [k, 1, h, w], in 0..255."""
     if images.shape[1] == 1:
         return images
-    weights = torch.tensor(LUMA, dtype=torch.int32, device=images.device).view(-1, 1, 1)
+    weights = constant(LUMA, torch.int32, images.device).view(-1, 1, 1)
     return (images * weights).sum(1, keepdim=True) + ONE // 2 >> 16
+
+
+@lru_cache(maxsize=32)
+def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return numbers on a device, copied there once: a copy in each step would wait."""
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def blend(start: Tensor, images: Tensor, share: Tensor) -> Tensor:

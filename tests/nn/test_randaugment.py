@@ -166,3 +166,24 @@ def test_it_follows_its_generator_alone() -> None:
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first.dtype == torch.uint8
+
+
+# Without a wait for the device
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [8, 32, 33])
+def test_each_operation_is_to_the_pixel_what_it_is_among_images_sorted_by_operation(channels, side) -> None:
+    generator = torch.Generator().manual_seed(side + channels)
+    count = 40 * len(OPERATIONS)
+    batch = torch.randint(256, (count, channels, side, side), generator=generator, dtype=torch.uint8)
+    batch[::7] //= 8  # dark, and few values
+    batch[::11] = batch[::11, :, :1, :1]  # of one color
+    chosen = torch.arange(count) % len(OPERATIONS)
+    uniform = torch.rand(count, generator=generator, dtype=torch.float64)
+    uniform[:28], uniform[28:56] = 0, 1
+    expected = apply(batch, chosen, uniform)
+    found = module.apply_without_waiting(batch, chosen, uniform)
+    differs = (found != expected).flatten(1).any(1)
+    names = [list(OPERATIONS)[number] for number in chosen[differs].unique()]
+    assert names == []

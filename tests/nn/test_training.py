@@ -431,7 +431,7 @@ def test_a_recorded_training_resumes(monkeypatch) -> None:
     assert np.abs(again.dynamics.margin[5] - whole.dynamics.margin[5]).mean() < 0.02
 
 
-@pytest.mark.gpu
+@pytest.mark.gpu(real=True)
 def test_a_step_that_cannot_be_recorded_is_launched(monkeypatch, capsys) -> None:
     real = training.augment
 

@@ -1,0 +1,155 @@
+"""The pretended device: what it refuses, which waits it counts, and all that runs on it.
+
+The tests marked `pretended` run in a process that has the device; the last one starts it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from prunebench import Images, Recipe
+from prunebench.nn import training
+from prunebench.nn.randaugment import randaugment
+from prunebench_plugins.labelers.fixmatch import loop
+from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold
+from prunebench_plugins.labelers.fixmatch.part import FixMatch
+from tests import pretend_gpu
+from tests.faults.test_guards import Watched, methods
+
+ROOT = Path(__file__).parent.parent.parent
+STEPS = 5
+
+
+def pictures(n: int, side: int) -> Images:
+    pixels = np.random.default_rng(0).integers(256, size=(n, 3, side, side), dtype=np.uint8)
+    return Images(pixels, mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def waits_of(step) -> dict[str, int]:
+    """Return how often a step waits, by kind, once it is warm."""
+    for _ in range(STEPS):
+        step()
+    with pretend_gpu.counted() as waits:
+        for _ in range(STEPS):
+            step()
+    kinds: dict[str, int] = {}
+    for line, count in waits.items():
+        kind = line.partition(":")[0]
+        kinds[kind] = kinds.get(kind, 0) + count
+    assert all(count % STEPS == 0 for count in kinds.values())
+    return {kind: count // STEPS for kind, count in kinds.items()}
+
+
+# What it refuses
+
+
+@pytest.mark.pretended
+def test_tensors_of_both_devices_do_not_mix() -> None:
+    there, here = torch.ones(3, device="cuda"), torch.ones(3)
+    assert there.device == torch.device("cuda:0") and here.device == torch.device("cpu")
+    with pytest.raises(RuntimeError, match="Expected all tensors to be on the same device"):
+        there + here
+    with pytest.raises(RuntimeError, match="indices should be"):
+        here[torch.tensor([0], device="cuda")]
+    assert (there + 1).is_cuda and (there + torch.tensor(1.0)).is_cuda
+
+
+@pytest.mark.pretended
+def test_a_generator_draws_on_its_own_device_alone() -> None:
+    generator = torch.Generator("cuda").manual_seed(0)
+    assert torch.rand(2, generator=generator, device="cuda").is_cuda
+    with pytest.raises(RuntimeError, match="device type for generator"):
+        torch.rand(2, generator=generator)
+
+
+@pytest.mark.pretended
+def test_its_tensors_are_no_arrays() -> None:
+    there = torch.ones(3, device="cuda")
+    with pytest.raises(TypeError, match="can't convert cuda:0"):
+        there.numpy()
+    with pytest.raises(TypeError, match="can't convert cuda:0"):
+        np.asarray(there)
+    assert there.cpu().numpy().tolist() == [1, 1, 1]
+
+
+# What it counts
+
+
+@pytest.mark.pretended
+def test_reads_copies_and_shapes_that_depend_on_values_are_waits() -> None:
+    there = torch.arange(3, device="cuda")
+    with pretend_gpu.counted() as waits:
+        float(there[0])
+        there.nonzero()
+        there.cpu()
+        torch.ones(2).to("cuda")
+        torch.ones(2).pin_memory().to("cuda", non_blocking=True)
+        there + 1
+    kinds = sorted(line.partition(":")[0] for line in waits.elements())
+    assert kinds == ["__float__", "cpu", "nonzero", "to the device"]
+    assert all("tests/nn/test_pretended_gpu.py" in line for line in waits)
+
+
+@pytest.mark.pretended
+@pytest.mark.parametrize("record", [False, True])
+@pytest.mark.parametrize("views", [{"crop": 4, "flip": True}, {"resized_crop": (0.5, 1.0), "flip": True}])
+def test_a_training_step_never_waits(record, views) -> None:
+    images, labels = pictures(64, 32).to("cuda"), np.arange(64) % 10
+    recipe = Recipe(network="resnet8", epochs=100, batch=16, **views)
+    rng = np.random.default_rng(0)
+    run = training._Run(images, labels, np.arange(64), recipe, classes=10, rng=rng, record=record)
+    run.network.train()
+    order = torch.arange(16, device="cuda")
+    assert waits_of(lambda: run.advance(order)) == {}
+
+
+@pytest.mark.pretended
+@pytest.mark.parametrize("side", [32, 33])
+def test_randaugment_never_waits(side) -> None:
+    batch = pictures(64, side).to("cuda")[:]
+    generator = torch.Generator("cuda").manual_seed(0)
+    assert waits_of(lambda: randaugment(batch, generator)) == {}
+
+
+@pytest.mark.pretended
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_step_of_fixmatch_never_waits(joint) -> None:
+    known = np.where(np.arange(320) % 4, -1, np.arange(320) % 10)
+    settings = FixMatch(network="resnet8", batch=2, mu=2, epochs=100, joint=joint)
+    rng = np.random.default_rng(0)
+    run = loop._Run(pictures(320, 32).to("cuda"), known, 10, settings, FixedThreshold(0.9), rng)
+    assert run.per_epoch > 3 * STEPS  # an epoch ends with a wait
+    assert waits_of(run.advance) == {}
+
+
+# All that runs on it
+
+
+@pytest.mark.pretended
+@pytest.mark.parametrize("name", methods())
+def test_every_method_runs(matrix, make, offer, name) -> None:
+    offer(Watched(), owner="watchers")
+    ran = make(matrix(name, datasets=["watched"], device="cuda"))
+    assert ran.failures == {}
+    assert [(row.method, row.device) for row in ran.rows] == [(name, "cuda")]
+
+
+def pretending(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.pretend_gpu", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_tests_of_a_gpu_pass_on_a_pretended_one() -> None:
+    told = pretending("-m", "gpu or pretended", "tests")
+    assert told.returncode == 0, told.stdout[-3000:]
+    assert "passed" in told.stdout.splitlines()[-1]

@@ -1,0 +1,392 @@
+"""A pretended CUDA device: memory of the host that says it is on cuda:0.
+
+It refuses what CUDA refuses: tensors of both devices in one operation, a generator of the other device,
+NumPy arrays of its tensors. It counts what makes the host wait: values that are read, copies from memory that
+is not pinned, shapes that depend on values. It cannot tell whether CUDA has a kernel, its digits, its speed.
+
+`python -m pytest -p tests.pretend_gpu -m gpu` runs the tests of a GPU on it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+DEVICE = torch.device("cuda:0")
+MEMORY = 80 * 2**30  # bytes
+ROOT = f"{Path(__file__).parent.parent}{os.sep}"
+
+# Operations that CUDA allows between both devices: indices of the host, copies, assignments.
+MIXED = {"__getitem__", "__setitem__", "copy_", "to", "index_put_", "index_put", "__set__", "type_as"}
+# Operations that bring a value to the host.
+READS = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "is_nonzero"}
+# Operations whose result has a shape, or is a truth, that depends on values.
+WAITS = {"nonzero", "bincount", "unique", "unique_consecutive", "masked_select", "equal", "allclose", "histc"}
+INDEXING = {"__getitem__", "__setitem__", "index_put_", "index_put"}
+
+
+class Pretended(torch.Tensor):
+    """A tensor on the pretended device."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Do what the operation does, as CUDA would."""
+        return _do(func, args, kwargs or {})
+
+
+class _Mode(TorchFunctionMode):
+    """Sees all operations, those without a tensor of the device too."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _do(func, args, kwargs or {})
+
+
+class _Reads(TorchDispatchMode):
+    """Sees the values that torch itself reads, as of a tensor without dimensions that is used as an index."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__.startswith("_local_scalar_dense") and not _state.reading:
+            _wait("read within torch")
+        return func(*args, **(kwargs or {}))
+
+
+@dataclass
+class _State:
+    """waits: by kind and line of our code. reading: whether a read was counted already."""
+
+    waits: Counter[str]
+    reading: bool = False
+
+
+_state = _State(Counter())
+
+
+def _wait(kind: str) -> None:
+    """Count a wait of the line of our code that causes it."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(ROOT) and name != __file__ and ".venv" not in name:
+            _state.waits[f"{kind}: {name.removeprefix(ROOT)}:{frame.f_lineno}"] += 1
+            return
+        frame = frame.f_back  # type: ignore[assignment]
+    _state.waits[f"{kind}: elsewhere"] += 1
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Yield the waits that happen meanwhile, by kind and line."""
+    before, _state.waits = _state.waits, Counter()
+    try:
+        with _Reads():
+            yield _state.waits
+    finally:
+        _state.waits = before
+
+
+def _there(value: Any) -> Any:
+    """Return a value with all its tensors on the pretended device."""
+
+    def moved(leaf: Any) -> Any:
+        usual = isinstance(leaf, torch.Tensor) and not isinstance(leaf, Pretended)
+        return leaf.as_subclass(Pretended) if usual and leaf.layout == torch.strided else leaf
+
+    return tree_map(moved, value)
+
+
+def _here(value: Any) -> Any:
+    """Return a value with all its tensors on the host."""
+    return tree_map(lambda x: x.as_subclass(torch.Tensor) if isinstance(x, Pretended) else x, value)
+
+
+def _is_there(device: Any) -> bool:
+    return device is not None and torch.device(device).type == "cuda"
+
+
+@dataclass
+class _Call:
+    """One operation: its name, and the tensors and generators among its arguments."""
+
+    func: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        leaves = tree_flatten((self.args, self.kwargs))[0]
+        self.name: str = getattr(self.func, "__name__", str(self.func))
+        self.first = self.args[0] if self.args else None
+        tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        self.there = [tensor for tensor in tensors if isinstance(tensor, Pretended)]
+        self.here = [t for t in tensors if not isinstance(t, Pretended) and t.layout == torch.strided]
+        self.generators = [leaf for leaf in leaves if isinstance(leaf, torch.Generator)]
+
+    def run(self) -> Any:
+        """Do it on the host."""
+        return self.func(*self.args, **self.kwargs)
+
+
+def _do(func: Any, args: Any, kwargs: Any) -> Any:
+    call = _Call(func, args, kwargs)
+    with torch._C.DisableTorchFunctionSubclass():
+        special = SPECIAL.get(call.name)
+        if special is not None and (
+            call.there or call.name in ("to", "cuda", "tensor", "as_tensor", "pin_memory")
+        ):
+            return special(call)
+        if call.name in ("__get__", "__set__", "manual_seed", "seed"):
+            return call.run()
+        return _usual(call)
+
+
+def _usual(call: _Call) -> Any:
+    """Do an operation that is none of the special ones."""
+    asked = call.kwargs.pop("device", None) if call.kwargs.get("device") is not None else None
+    there = bool(call.there) if asked is None else _is_there(asked)
+    _check_generators(call, there)
+    _check_devices(call)
+    if call.name in INDEXING:
+        _count_indices(call)
+    if call.name == "copy_" and call.there and call.here:
+        _wait("copy_")
+    if call.name in WAITS and call.there:
+        _wait(call.name)
+    if call.name in READS and call.there:
+        return _read(call)
+    made = call.run()
+    if there:
+        return _there(made)
+    return made if asked is None else _here(made)
+
+
+def _read(call: _Call) -> Any:
+    _wait(call.name)
+    _state.reading = True
+    try:
+        return call.run()
+    finally:
+        _state.reading = False
+
+
+def _check_generators(call: _Call, there: bool) -> None:
+    for generator in call.generators:
+        if (generator.device.type == "cuda") != there and call.name not in ("set_state", "get_state"):
+            expected = "cuda" if there else "cpu"
+            raise RuntimeError(
+                f"Expected a {expected!r} device type for generator but found {generator.device.type!r}"
+            )
+
+
+def _check_devices(call: _Call) -> None:
+    """Refuse tensors of both devices; a number of the host may join."""
+    mixing = call.name in MIXED or call.name.startswith("_foreach") or call.name == "load_state_dict"
+    arrays = [tensor for tensor in call.here if tensor.dim()]
+    if call.there and arrays and not mixing:
+        raise RuntimeError(
+            "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu! "
+            f"(in {call.name})"
+        )
+    if call.name in INDEXING and not isinstance(call.first, Pretended) and any(t.dim() for t in call.there):
+        raise RuntimeError(
+            "indices should be either on cpu or on the same device as the indexed tensor (cpu)"
+        )
+
+
+def _count_indices(call: _Call) -> None:
+    """Count the indices that have to be copied to the device, and those that are masks."""
+    if not isinstance(call.first, Pretended):
+        return
+    for index in tree_flatten(call.args[1])[0]:
+        array = isinstance(index, torch.Tensor) and index.dim() > 0
+        if array and not isinstance(index, Pretended):
+            _wait("index of the host")
+        elif array and index.dtype in (torch.bool, torch.uint8):
+            _wait("mask")
+        elif type(index).__name__ == "ndarray":
+            _wait("index of the host")
+
+
+def _attribute(call: _Call) -> Any:
+    answers = {
+        torch.Tensor.device.__get__: DEVICE,  # type: ignore[attr-defined]
+        torch.Tensor.is_cuda.__get__: True,  # type: ignore[attr-defined]
+        torch.Tensor.is_cpu.__get__: False,  # type: ignore[attr-defined]
+    }
+    return answers[call.func] if call.func in answers else _there(call.run())
+
+
+def _no_array(call: _Call) -> Any:
+    raise TypeError(
+        "can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy it to the host."
+    )
+
+
+def _to_host(call: _Call) -> Any:
+    _wait("cpu")
+    return _here(call.run()).clone()
+
+
+def _pinned(call: _Call) -> Any:
+    if isinstance(call.first, Pretended):
+        raise RuntimeError("cannot pin a CUDA tensor, only dense CPU tensors can be pinned")
+    pinned = call.first.clone()  # type: ignore[union-attr]
+    pinned._is_pinned = True
+    return pinned
+
+
+def _moved(call: _Call) -> Any:
+    """`to`, with its many ways to say where, and as what."""
+    tensor, *rest = call.args
+    more = dict(call.kwargs)
+    target = more.pop("device", None)
+    if rest and isinstance(rest[0], str | torch.device):
+        target = rest.pop(0)
+    elif rest and isinstance(rest[0], torch.Tensor):
+        target = DEVICE if isinstance(rest[0], Pretended) else torch.device("cpu")
+    waiting = not more.pop("non_blocking", False)
+    if len(rest) > 1 and isinstance(rest[1], bool):  # as Module.to has it: dtype, non_blocking
+        waiting = not rest.pop(1)
+    was_there = isinstance(tensor, Pretended)
+    if target is None:  # another type or layout alone
+        changed = call.run()
+        return _there(changed) if was_there else changed
+    rest = [entry for entry in rest if entry is not None]
+    changed = call.func(tensor, *rest, **more) if rest or more else tensor
+    if _is_there(target) == was_there:
+        return _there(changed) if was_there else changed
+    if was_there:
+        _wait("to the host")
+        return _here(changed).clone()
+    if waiting or not getattr(tensor, "_is_pinned", False):
+        _wait("to the device")
+    return changed.clone().as_subclass(Pretended) if changed.layout == torch.strided else changed
+
+
+def _made(call: _Call) -> Any:
+    """`torch.tensor` and `as_tensor`."""
+    device = call.kwargs.pop("device", None)
+    if call.there:
+        _wait("to the host")
+    made = _here(call.func(*_here(call.args), **call.kwargs))
+    if not _is_there(device):
+        return made
+    _wait("to the device")
+    return made.as_subclass(Pretended)
+
+
+def _like(call: _Call) -> Any:
+    _wait("to the device")
+    return _there(call.run())
+
+
+def _copied(call: _Call) -> Any:
+    """`deepcopy`, as a module is copied."""
+    tensor: Any = call.first
+    copied = tensor.detach().clone(memory_format=torch.preserve_format).as_subclass(Pretended)
+    copied.requires_grad_(tensor.requires_grad)
+    if getattr(tensor, "_is_param", False):
+        copied._is_param = True
+    call.args[1][id(tensor)] = copied
+    return copied
+
+
+SPECIAL: dict[str, Callable[[_Call], Any]] = {
+    "__get__": _attribute,
+    "numpy": _no_array,
+    "__array__": _no_array,
+    "get_device": lambda call: 0,
+    "cpu": _to_host,
+    "pin_memory": _pinned,
+    "to": _moved,
+    "tensor": _made,
+    "as_tensor": _made,
+    "new_tensor": _like,
+    "__deepcopy__": _copied,
+    "_has_compatible_shallow_copy_type": lambda call: False,
+}
+
+
+class Generator(torch.Generator):
+    """A generator that says on which device it is, and draws on the host."""
+
+    def __new__(cls, device: Any = "cpu") -> Generator:
+        return super().__new__(cls, device="cpu")
+
+    def __init__(self, device: Any = "cpu") -> None:
+        self._where = DEVICE if _is_there(device) else torch.device("cpu")
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        """Where it says it is."""
+        return self._where
+
+
+class Autocast(torch.autocast):
+    """Mixed precision, of the host."""
+
+    def __init__(self, device_type: str, dtype: Any = None, enabled: bool = True, **more: Any) -> None:
+        super().__init__("cpu", dtype=dtype, enabled=enabled, **more)
+
+
+class Replay:
+    """Stands in for a CUDA graph: makes the recorded step anew."""
+
+    def __init__(self, step: Any, order: torch.Tensor, generator: torch.Generator) -> None:
+        self.step, self.order = step, order.clone()
+        self.rate = torch.zeros((), device=DEVICE)
+
+    def __call__(self, order: torch.Tensor, rate: float) -> torch.Tensor:
+        self.order.copy_(order)
+        self.rate.fill_(rate)
+        return self.step(self.order, self.rate)  # type: ignore[no-any-return]
+
+
+def install() -> None:
+    """Let torch of this process have the device, for good."""
+    from torch.optim import optimizer
+
+    from prunebench.nn import training
+
+    torch.Generator = Generator  # type: ignore[misc]
+    torch.autocast = Autocast  # type: ignore[misc]
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    facts = {
+        "is_available": True,
+        "mem_get_info": (MEMORY, MEMORY),
+        "memory_reserved": 0,
+        "memory_allocated": 0,
+        "max_memory_allocated": 1,
+        "reset_peak_memory_stats": None,
+        "empty_cache": None,
+        "get_device_name": "a pretended GPU",
+        "device_count": 1,
+    }
+    for name, answer in facts.items():
+        setattr(torch.cuda, name, lambda *_given, answer=answer: answer)
+    # Both look at the class of what they get.
+    optimizer.Optimizer._accelerator_graph_capture_health_check = lambda self: None
+    training.Replay = Replay  # type: ignore[misc, assignment]
+    _Mode().__enter__()
+
+
+def pytest_configure() -> None:
+    """Install the device before the tests are collected."""
+    install()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests that need a real device."""
+    for item in items:
+        if any(mark.kwargs.get("real") for mark in item.iter_markers("gpu")):
+            item.add_marker(pytest.mark.skip(reason="no pretended device will do"))
