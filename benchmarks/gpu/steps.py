@@ -80,7 +80,7 @@ def ours(batch: int, precision: str, *, recorded: bool, dynamics: bool) -> Calla
     batches = _batches(torch.randperm(COUNT, device="cuda").view(-1, batch))
 
     def step() -> None:
-        run.advance(next(batches))
+        run.learn(next(batches))
 
     return step
 

@@ -1,7 +1,7 @@
-"""THE training loop: proxy and final networks alike, on whole batches, without a data loader.
+"""Supervised training, of proxy and final networks alike: on whole batches, without a data loader.
 
-By default SGD with a cosine learning rate per iteration (SemiPrune, A.1). Everything random comes from one
-generator on the device, whose state a checkpoint keeps: a CPU resumes bit for bit as if undisturbed.
+By default SGD with a cosine learning rate per iteration (SemiPrune, A.1). A CPU resumes bit for bit as if
+undisturbed.
 """
 
 from __future__ import annotations
@@ -15,28 +15,26 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
-from torch.optim.adam import adam
-from torch.optim.sgd import sgd
 
-from prunebench.errors import DivergedError, PrunebenchError
-from prunebench.nn import networks
+from prunebench.errors import PrunebenchError
+from prunebench.nn import loop, networks
 from prunebench.nn.augment import augment, centre, normalise
-from prunebench.nn.networks import Network, array
+from prunebench.nn.networks import Network
+from prunebench.nn.optimizers import Adam, Sgd
 from prunebench.nn.recorder import Recorder
 from prunebench.nn.replay import WARM, Replay
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.images import Images
+from prunebench.parts.precision import autocast, check_precision
 from prunebench.parts.recipe import Recipe
 from prunebench.parts.seeds import torch_generator
 from prunebench.system.isolation import warn
 
 Tensor = torch.Tensor
-CHECKPOINT_SECONDS = 20.0
 PROBE_STEPS = 100
 PROBE_SECONDS = 1.0
 HALVINGS = 3  # of the images that a step sees at once, before lack of memory is an error
-ADAM: dict[str, Any] = {"amsgrad": False, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -86,49 +84,25 @@ def train(
     index = np.arange(len(images)) if index is None else np.sort(index)
     beginning = rng.bit_generator.state
     sizes = [-(-recipe.batch // 2**halvings) for halvings in range(HALVINGS + 1)]
-    for size in (size for size in sizes if size >= min(2, recipe.batch)):
+
+    def trained(size: int) -> Trained:
         rng.bit_generator.state = beginning
         run = _Run(images.to(device), labels, index, recipe, classes=classes, rng=rng, record=record)
         run.micro_batch = size
+        run.test = (test[0].to(device), test[1]) if test else None
+        loop.run(run, progress, checkpoint)
+        return run.trained()
+
+    for size in (size for size in sizes if size >= min(2, recipe.batch)):
         try:
-            return _trained(run, test, progress, checkpoint)
+            return trained(size)
         except torch.OutOfMemoryError:
             pass  # and leave, so that nothing refers to what was held any more
-        del run
         if device != "cpu":
             torch.cuda.empty_cache()
     raise PrunebenchError(
         f"out of memory on {device}, even with {size} of the {recipe.batch} images of a step at a time; "
         "free the device, lower recipe.side, or choose a smaller network or --device cpu"
-    )
-
-
-def _trained(
-    run: _Run, test: tuple[Images, Array] | None, progress: Progress | None, checkpoint: Checkpoint | None
-) -> Trained:
-    """Train to the end, from the checkpoint where there is one."""
-    recipe, device = run.recipe, run.device
-    if checkpoint and (state := checkpoint.load()):
-        run.restore(state)
-    pictures = test[0].to(device) if test else None
-    predictions = None
-    saved = time.monotonic()
-    while not run.done:
-        run.epoch(progress)
-        if test and pictures and (run.done or run.epochs % recipe.evaluate_every == 0):
-            predictions = classify(
-                run.network, pictures, device=device, side=recipe.side, precision=recipe.precision
-            )
-            run.history.append((run.epochs, 100 * float((predictions == test[1]).mean())))
-        if checkpoint and not run.done and time.monotonic() - saved >= CHECKPOINT_SECONDS:
-            checkpoint.save(run.state())
-            saved = time.monotonic()
-    return Trained(
-        network=run.network.eval(),
-        history=run.history,
-        predictions=predictions,
-        dynamics=run.dynamics(),
-        micro_batch=run.micro_batch if run.micro_batch < recipe.batch else None,
     )
 
 
@@ -184,7 +158,7 @@ def classify(
     network: Network, images: Images, *, device: str, side: int | None = None, precision: str = "fp32"
 ) -> Array:
     """Return the most probable class in eval mode, of the middle `side` pixels: int64 [n]."""
-    with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+    with autocast(precision, device):
         return _map(network, network, images.to(device), side, 512, None).argmax(1).cpu().numpy()
 
 
@@ -222,10 +196,10 @@ def seconds_per_image(recipe: Recipe, *, channels: int, resolution: int, classes
     short = replace(recipe, iterations=PROBE_STEPS)
     run = _Run(images, labels, np.arange(count), short, classes=classes, rng=rng, record=False)
     order = torch.arange(recipe.batch, device=device)
-    float(run.advance(order))  # waits for the device
+    float(run.learn(order))  # waits for the device
     begin = time.perf_counter()
-    while not run.done and time.perf_counter() - begin < PROBE_SECONDS:
-        float(run.advance(order))
+    while run.step < run.steps and time.perf_counter() - begin < PROBE_SECONDS:
+        float(run.learn(order))
     return (time.perf_counter() - begin) / ((run.step - 1) * recipe.batch)
 
 
@@ -234,8 +208,10 @@ def recordable(device: str, recipe: Recipe) -> bool:
     return device != "cpu" and recipe.optimizer == "sgd"
 
 
-class _Run:
-    """A training under way: all that its next step depends on, and what it has recorded."""
+class _Run(loop.Loop):
+    """A supervised training under way, and what it has recorded."""
+
+    remedy = "lower recipe.lr or raise recipe.warmup"
 
     def __init__(
         self,
@@ -257,9 +233,12 @@ class _Run:
         self.places = torch.tensor(places, device=self.device)
         self.labels = torch.tensor(labels[index], dtype=torch.int64, device=self.device)
         self.bounds = list(pairwise(batch_bounds(len(index), recipe.batch)))
-        self.rates = learning_rates(recipe, recipe.iterations or recipe.epochs * len(self.bounds)).tolist()
+        self.per_epoch = len(self.bounds)
+        self.steps = recipe.iterations or recipe.epochs * self.per_epoch
+        self.rates: list[float] = learning_rates(recipe, self.steps).tolist()
         self.micro_batch = recipe.batch
-        self.step = 0
+        self.test: tuple[Images, Array] | None = None  # on the device
+        self.predictions: Array | None = None
         self.history: list[tuple[int, float]] = []
         self.network = networks.build(
             recipe.network,
@@ -270,46 +249,59 @@ class _Run:
         ).to(self.device)
         self.network.to(memory_format=torch.channels_last)
         self.generator = torch_generator(rng, self.device)
-        self.parameters: list[Tensor] = list(self.network.parameters())
-        self.momenta = list(map(torch.zeros_like, self.parameters))
-        self.squares = list(map(torch.zeros_like, self.parameters if recipe.optimizer == "adam" else []))
-        complete = len(self.rates) // len(self.bounds)
+        self.optimizer = _optimizer(self.network, recipe)
+        complete = self.steps // self.per_epoch
         self.recorder = Recorder(complete, len(index), classes, self.device) if record else None
         self.replay: Replay | None = None
         self.warm = 0  # steps that could have been recorded, made since there is nothing recorded
         self.recordable = recordable(self.device, recipe)
 
     @property
-    def done(self) -> bool:
-        return self.step == len(self.rates)
-
-    @property
     def epochs(self) -> int:
         """Epochs begun."""
-        return -(-self.step // len(self.bounds))
+        return -(-self.step // self.per_epoch)
 
-    def epoch(self, progress: Progress | None) -> None:
-        """Train for one epoch, or until the last step."""
+    @property
+    def resumable(self) -> bool:
+        """Whether an epoch is complete: a state has neither order nor records of one under way."""
+        return self.step % self.per_epoch == 0
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.rates[step]
+
+    def advance(self) -> Tensor:
+        """Make one step on the next images; return the loss before it."""
+        place = self.step % self.per_epoch
+        if place == 0:
+            self.begin_epoch()
+        start, stop = self.bounds[place]
+        return self.learn(self.order[start:stop])
+
+    def begin_epoch(self) -> None:
+        """Draw the order of the images, and say whether BatchNorm still gathers statistics."""
         frozen = self.recipe.statistics_epochs
         self.network.train(frozen is None or self.epochs < frozen)
         if self.epochs == frozen:
             self.replay, self.warm = None, 0
-        order = torch.randperm(len(self.index), generator=self.generator, device=self.device)
-        losses = torch.zeros(len(self.bounds), device=self.device)
-        begin = self.step
-        for place, (start, stop) in enumerate(self.bounds[: len(self.rates) - begin]):
-            losses[place] = loss = self.advance(order[start:stop])
-            if self.device == "cpu" and not loss.isfinite():
-                break
-            if progress:
-                progress(self.step, len(self.rates))
-        self.check(losses, begin)
-        if self.recorder and self.step == begin + len(self.bounds):
-            self.recorder.close()
+        self.order = torch.randperm(len(self.index), generator=self.generator, device=self.device)
 
-    def advance(self, order: Tensor) -> Tensor:
+    def end_epoch(self) -> None:
+        """Close the records of a complete epoch, and look at the test split where it is time to."""
+        if self.recorder and self.step % self.per_epoch == 0:
+            self.recorder.close()
+        due = self.step == self.steps or self.epochs % self.recipe.evaluate_every == 0
+        if self.test and due:
+            images, labels = self.test
+            side, precision = self.recipe.side, self.recipe.precision
+            self.predictions = classify(
+                self.network, images, device=self.device, side=side, precision=precision
+            )
+            self.history.append((self.epochs, 100 * float((self.predictions == labels).mean())))
+
+    def learn(self, order: Tensor) -> Tensor:
         """Make one step on the images at these places of the index; return the loss before it."""
-        rate = self.rates[self.step]
+        rate = self.rate(self.step)
         whole = len(order) == self.recipe.batch
         if whole and self.recordable and not self.replay:
             self.record(order)
@@ -335,20 +327,20 @@ class _Run:
     def make(self, order: Tensor, rate: float | Tensor) -> Tensor:
         """Make one step with this learning rate, launching each kernel; return the loss before it."""
         batch = augment(self.images[self.places[order]], self.recipe, self.generator)
-        for parameter in self.parameters:
+        for parameter in self.optimizer.parameters:
             parameter.grad = None
         losses = [
             self.collect(order[start:stop], batch[start:stop], (stop - start) / len(order))
             for start, stop in pairwise(batch_bounds(len(order), self.micro_batch))
         ]
-        self.descend(rate)
+        self.optimizer.step(rate)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def collect(self, order: Tensor, batch: Tensor, share: float) -> Tensor:
         """Add this share of a step to the gradients; return it of the loss."""
         labels = self.labels[order]
         batch = normalise(batch, self.images.mean, self.images.std)
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+        with autocast(self.recipe.precision, self.device):
             features = self.network.features(batch)
             logits = self.network.head(features)
         loss = functional.cross_entropy(logits.float(), labels) * share
@@ -357,59 +349,31 @@ class _Run:
             self.recorder.note(order, labels, logits.float(), features.float())
         return loss.detach()
 
-    @torch.no_grad()
-    def descend(self, rate: float | Tensor) -> None:
-        """Change the weights by one step of SGD or Adam."""
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        common: dict[str, Any] = {"lr": rate, "weight_decay": self.recipe.weight_decay, "maximize": False}
-        # The functions behind the classes of torch.optim, which would first load the compiler, for 3 seconds.
-        if self.recipe.optimizer == "adam":
-            steps = [torch.tensor(float(self.step)) for _ in gradients]
-            adam(self.parameters, gradients, self.momenta, self.squares, [], steps, **ADAM, **common)
-            return
-        sgd(
-            self.parameters,
-            gradients,
-            list(self.momenta),
-            momentum=self.recipe.momentum,
-            nesterov=self.recipe.nesterov,
-            dampening=0,
-            fused=True,
-            **common,
-        )
-
-    def check(self, losses: Tensor, begin: int) -> None:
-        """Raise DivergedError if a loss, the first being that of step `begin`, is not finite."""
-        finite = losses.isfinite()
-        if not finite.all():
-            step = begin + int(finite.logical_not().nonzero()[0])
-            raise DivergedError(
-                f"the loss is not finite at step {step + 1} of {len(self.rates)}, "
-                f"learning rate {self.rates[step]:.3g}; lower recipe.lr or raise recipe.warmup"
-            )
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights, and what the optimizer keeps."""
+        return loop.flat(network=self.network.state_dict(), optimizer=self.optimizer.tensors())
 
     def state(self) -> dict[str, Any]:
         """Return copies of all that a resumed training needs, flat."""
-        state: dict[str, Any] = {"step": self.step, "history": self.history}
-        state["generator"] = self.generator.get_state()
-        state |= {f"network/{name}": weight for name, weight in networks.state(self.network).items()}
-        state |= {f"momentum/{place}": array(momentum) for place, momentum in enumerate(self.momenta)}
-        state |= {f"square/{place}": array(square) for place, square in enumerate(self.squares)}
-        return state | (self.recorder.state() if self.recorder else {})
+        recorded = self.recorder.state() if self.recorder else {}
+        return super().state() | {"history": [*self.history]} | recorded
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken."""
-        self.step = state["step"]
+        super().restore(state)
         self.history = [(epoch, percent) for epoch, percent in state["history"]]
-        self.generator.set_state(torch.tensor(state["generator"]))
-        weights = {name: state[f"network/{name}"] for name in self.network.state_dict()}
-        networks.restore(self.network, weights)
-        for place, momentum in enumerate(self.momenta):
-            momentum.copy_(torch.tensor(state[f"momentum/{place}"]))
-        for place, square in enumerate(self.squares):
-            square.copy_(torch.tensor(state[f"square/{place}"]))
         if self.recorder:
             self.recorder.restore(state)
+
+    def trained(self) -> Trained:
+        """Return what the training gave."""
+        return Trained(
+            network=self.network.eval(),
+            history=self.history,
+            predictions=self.predictions,
+            dynamics=self.dynamics(),
+            micro_batch=self.micro_batch if self.micro_batch < self.recipe.batch else None,
+        )
 
     def dynamics(self) -> Dynamics | None:
         """Return what was recorded."""
@@ -418,6 +382,18 @@ class _Run:
         self.recorder.series.setflags(write=False)  # so that the artefact need not copy it
         series = dict(zip(Dynamics.series, self.recorder.series, strict=True))
         return Dynamics(images=self.total, index=self.index, **series)
+
+
+def _optimizer(network: Network, recipe: Recipe) -> Sgd | Adam:
+    """Return the optimizer that the recipe names."""
+    if recipe.optimizer == "adam":
+        return Adam(network.parameters(), weight_decay=recipe.weight_decay)
+    return Sgd(
+        network.parameters(),
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+    )
 
 
 def _check(labels: Array, recipe: Recipe, classes: int, device: str) -> None:
@@ -432,5 +408,4 @@ def _check(labels: Array, recipe: Recipe, classes: int, device: str) -> None:
             f"{wrong.sum()} of {len(labels)} images have a label outside 0..{classes - 1}, such as "
             f"{labels[wrong][0]}; train on those with a label, through `index`"
         )
-    if recipe.precision == "bf16" and device == "cpu":
-        raise PrunebenchError("precision 'bf16' needs a CUDA device; on a CPU use precision 'fp32'")
+    check_precision("recipe.precision", recipe.precision, device)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from prunebench.errors import PrunebenchError, require
+from prunebench.parts.precision import check_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ class Recipe:
         require(0 <= self.warmup < 1, "recipe.warmup", self.warmup, "in 0..1")
         require(self.crop >= 0, "recipe.crop", self.crop, "0 or more pixels")
         require(self.padding in ("reflect", "zero"), "recipe.padding", self.padding, "'reflect' or 'zero'")
-        require(self.precision in ("fp32", "bf16"), "recipe.precision", self.precision, "'fp32' or 'bf16'")
+        check_precision("recipe.precision", self.precision)
         require(self.optimizer in ("sgd", "adam"), "recipe.optimizer", self.optimizer, "'sgd' or 'adam'")
         if self.resized_crop is not None:
             least, most = self.resized_crop

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import MissingArtefactError, PrunebenchError
+from prunebench.parts.precision import can_run
 from prunebench.parts.registry import load
 from prunebench.pipeline import schedule
 from prunebench.pipeline.dataset_keys import dataset_key
@@ -79,7 +80,7 @@ class Matrix:
     def check_device(self) -> None:
         """Raise PrunebenchError for a recipe that this device cannot run faithfully."""
         for cell in self.cells:
-            if cell.recipe.precision != "fp32" and self.device == "cpu":
+            if not can_run(cell.recipe.precision, self.device):
                 raise PrunebenchError(
                     f"recipe {cell.recipe_name!r} trains {cell.dataset.name} in {cell.recipe.precision}, "
                     "which a CPU cannot do faithfully; use --device cuda or another --recipe"

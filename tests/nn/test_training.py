@@ -143,7 +143,7 @@ ADAM = replace(RECIPE, optimizer="adam", lr=1e-3, statistics_epochs=2)
 @pytest.mark.parametrize("recipe", [RECIPE, ADAM], ids=["sgd", "adam"])
 @pytest.mark.parametrize("stop_at", [7, 12, 19])
 def test_a_resumed_training_equals_an_undisturbed_one(stop_at: int, recipe: Recipe, monkeypatch) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
     checkpoint = MemoryCheckpoint()
 
     def stop(done: int, total: int) -> None:
@@ -316,7 +316,7 @@ def test_outputs_are_those_of_the_middle(function: Any) -> None:
 
 @pytest.mark.parametrize("views", VIEWS[1:], ids=str)
 def test_a_resumed_training_on_crops_equals_an_undisturbed_one(views: dict, monkeypatch) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
     checkpoint = MemoryCheckpoint()
 
     def stop(done: int, total: int) -> None:
@@ -353,7 +353,9 @@ def test_a_loss_that_is_not_finite_stops_at_its_step() -> None:
 
 
 def test_bf16_on_a_cpu_is_refused_naming_the_alternative() -> None:
-    with pytest.raises(PrunebenchError, match="'bf16' needs a CUDA device; on a CPU use precision 'fp32'"):
+    with pytest.raises(
+        PrunebenchError, match=r"recipe\.precision 'bf16' needs a CUDA device; on a CPU use 'fp32'"
+    ):
         run(Recipe(network="cnn", epochs=1, precision="bf16"))
 
 
@@ -421,7 +423,7 @@ def test_recorded_steps_are_those_that_are_launched_one_by_one(monkeypatch, netw
 
 @pytest.mark.gpu
 def test_a_recorded_training_resumes(monkeypatch) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
     checkpoint = MemoryCheckpoint()
     recipe = Recipe(network="cnn", epochs=6, batch=16, lr=0.01, flip=True)
     whole = run(recipe, device="cuda", record=True, checkpoint=checkpoint)

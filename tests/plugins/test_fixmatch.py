@@ -10,7 +10,6 @@ from prunebench import Images, PrunebenchError
 from prunebench.nn import networks, training
 from prunebench.parts.conformance import conform
 from prunebench.parts.problem import MemoryCheckpoint
-from prunebench_plugins.labelers.fixmatch import loop
 from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
 
@@ -123,7 +122,7 @@ def test_two_runs_are_equal() -> None:
 
 
 def test_a_resumed_training_equals_an_undisturbed_one(monkeypatch) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
     checkpoint = MemoryCheckpoint()
 
     def stop(done: int, total: int) -> None:

@@ -6,7 +6,6 @@ import torch
 from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
-from prunebench.nn import training
 from prunebench.nn.augment import normalise
 from prunebench.nn.training import train
 from prunebench.parts.conformance import conform
@@ -87,7 +86,7 @@ class KilledError(Exception):
 @pytest.mark.parametrize("saves", [1, 2, 3, 6], ids=lambda saves: f"killed after {saves} saves")
 def test_an_interrupted_score_resumes_exactly(saves, monkeypatch, store):
     """Three runs of two epochs, each leaving a state after its first epoch and at its end."""
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
     problem, part = synthetic_problem(), Grand(runs=3, epochs=2)
     whole = score(part, problem)
 

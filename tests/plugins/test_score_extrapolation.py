@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 from torch.nn import functional
 
 from prunebench.errors import DivergedError, PrunebenchError
-from prunebench.nn import networks, training
+from prunebench.nn import networks
 from prunebench.nn.augment import normalise
 from prunebench.parts.artefacts import Dynamics, Scores
 from prunebench.parts.base import Scorer
@@ -518,7 +518,7 @@ def test_a_network_of_its_own_needs_no_dynamics_and_embeddings_only_of_another_b
 
 
 def test_a_killed_and_resumed_published_training_equals_an_undisturbed_one(monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
     part = replace(PUBLISHED, scorer=First(), training_epochs=3, training_batch=4, neighbours=3, epochs=2)
     whole = part.score(**published_inputs())
     given = published_inputs()

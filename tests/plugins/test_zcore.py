@@ -300,7 +300,7 @@ def test_equal_seeds_score_equally():
 @pytest.mark.parametrize("stop_at", [64, 192, 256])
 def test_a_resumed_computation_equals_an_undisturbed_one(stop_at, monkeypatch):
     monkeypatch.setattr(loop, "BLOCK", 64)
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
     part, embeddings, checkpoint = Zcore(rounds=300, neighbours=20), normal(50, 6), MemoryCheckpoint()
 
     def stop(done, total):
@@ -321,7 +321,7 @@ def test_a_resumed_computation_equals_an_undisturbed_one(stop_at, monkeypatch):
 
 
 def test_what_is_complete_is_not_saved(monkeypatch):
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
     checkpoint = MemoryCheckpoint()
     score(Zcore(rounds=10), normal(20, 4), checkpoint=checkpoint)
     assert checkpoint.load() is None

@@ -1,30 +1,26 @@
 """The training of SwAV: assign two crops to clusters, predict these from the other crops.
 
-Everything random comes from one generator on the device, whose state a checkpoint keeps: a resumed
-training on a CPU equals an undisturbed one bit for bit.
+A resumed training on a CPU equals an undisturbed one bit for bit.
 """
 
 from __future__ import annotations
-
-import time
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.optim.sgd import sgd
 
-from prunebench.errors import DivergedError, PrunebenchError, require
+from prunebench.errors import require
 from prunebench.nn import networks
 from prunebench.nn.augment import normalise
+from prunebench.nn.loop import Loop, flat, run
 from prunebench.nn.multicrop import Crops, multicrop
 from prunebench.nn.networks import Network
-from prunebench.nn.training import CHECKPOINT_SECONDS
+from prunebench.nn.optimizers import Sgd
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.images import Images
+from prunebench.parts.precision import autocast, check_precision
 from prunebench.parts.seeds import torch_generator
 from prunebench_plugins.backbones.swav.settings import SwavSettings
 
@@ -51,17 +47,9 @@ def train(
     CPU at that step, elsewhere after the epoch, so that no step waits for its loss.
     """
     _check(images, settings, device)
-    run = _Run(images.to(device), prototypes, settings, rng, side)
-    if state := checkpoint.load():
-        run.restore(state)
-    saved = time.monotonic()
-    while run.step < run.steps:
-        run.advance()
-        progress(run.step, run.steps)
-        if run.step < run.steps and time.monotonic() - saved >= CHECKPOINT_SECONDS:
-            checkpoint.save(run.state())
-            saved = time.monotonic()
-    return run.model.network.eval()
+    training = _Run(images.to(device), prototypes, settings, rng, side)
+    run(training, progress, checkpoint)
+    return training.model.network.eval()
 
 
 class Model(nn.Module):
@@ -141,8 +129,11 @@ def learning_rates(settings: SwavSettings, per_epoch: int) -> Array:
     return np.concatenate([np.linspace(0, settings.lr, rising), fall])
 
 
-class _Run:
-    """A training under way: all that its next step depends on."""
+class _Run(Loop):
+    """A training under way."""
+
+    prefix = "swav: "
+    remedy = "lower swav.lr or raise swav.warmup_epochs"
 
     def __init__(
         self,
@@ -156,8 +147,8 @@ class _Run:
         self.crops = crop_groups(settings, images.resolution if side is None else side)
         self.batch = min(settings.batch, len(images))
         self.per_epoch = len(images) // self.batch
-        self.rates = learning_rates(settings, self.per_epoch).tolist()
-        self.step, self.steps = 0, len(self.rates)
+        self.rates: list[float] = learning_rates(settings, self.per_epoch).tolist()
+        self.steps = len(self.rates)
         network = networks.build(
             settings.network,
             channels=images.channels,
@@ -167,10 +158,10 @@ class _Run:
         )
         self.model = Model(network, settings, prototypes, int(rng.integers(2**63))).to(self.device)
         self.model.to(memory_format=torch.channels_last)
-        self.momenta = [torch.zeros_like(parameter) for parameter in self.model.parameters()]
+        # LARC adds the weight decay.
+        self.sgd = Sgd(self.model.parameters(), momentum=settings.momentum, nesterov=False, weight_decay=0.0)
         slots = settings.queue // self.batch
         self.queue = torch.zeros(slots, ASSIGNED, self.batch, settings.projection, device=self.device)
-        self.losses = torch.zeros(self.per_epoch, device=self.device)
         self.generator = torch_generator(rng, self.device)
         self.shuffle()
 
@@ -179,13 +170,17 @@ class _Run:
         order = torch.randperm(len(self.images), generator=self.generator, device=self.device)
         self.order = order[: self.per_epoch * self.batch]
 
-    def advance(self) -> None:
-        """Make one step."""
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return self.rates[step]
+
+    def advance(self) -> Tensor:
+        """Make one step; return its loss."""
         place = self.step % self.per_epoch
         pictures = self.images[self.order.view(self.per_epoch, -1)[place]]
         groups = self.groups(pictures)
         self.model.normalise_prototypes()
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.settings.precision == "bf16"):
+        with autocast(self.settings.precision, self.device):
             projected = self.model(groups)
         projected = functional.normalize(projected.float(), dim=1)
         projected = projected.view(-1, self.batch, self.settings.projection)
@@ -195,13 +190,10 @@ class _Run:
         self.model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.descend()
-        self.losses[place] = loss.detach()
         self.step += 1
-        complete = place + 1 == self.per_epoch
-        if self.device == "cpu" or complete:
-            self.check(place)
-        if complete:
+        if self.step % self.per_epoch == 0:
             self.shuffle()
+        return loss.detach()
 
     def groups(self, pictures: Tensor) -> list[Tensor]:
         """Return the crops as the network sees them: float32 [count * b, c, side, side] of each size."""
@@ -225,53 +217,14 @@ class _Run:
         """Change the weights by one step of SGD with LARC; the prototypes rest in the first steps."""
         if self.step < self.settings.freeze_steps:
             self.model.prototypes.weight.grad = None
-        moving = [
-            (parameter, parameter.grad, momentum)
-            for parameter, momentum in zip(self.model.parameters(), self.momenta, strict=True)
-            if parameter.grad is not None
-        ]
-        parameters, gradients, momenta = map(list, zip(*moving, strict=True))
+        parameters, gradients, _ = self.sgd.moving()
         larc(parameters, gradients, self.settings.trust, self.settings.weight_decay)
-        # The function behind torch.optim.SGD, whose class would first load the compiler.
-        sgd(
-            parameters,
-            gradients,
-            momenta,
-            lr=self.rates[self.step],
-            momentum=self.settings.momentum,
-            nesterov=False,
-            weight_decay=0.0,
-            dampening=0,
-            maximize=False,
-            fused=True,
-        )
+        self.sgd.step(self.rate(self.step))
 
-    def check(self, place: int) -> None:
-        """Raise DivergedError if a loss of this epoch, up to `place`, is not finite."""
-        finite = self.losses[: place + 1].isfinite()
-        if not finite.all():
-            step = self.step - 1 - place + int(finite.logical_not().nonzero()[0])
-            raise DivergedError(
-                f"swav: the loss is not finite at step {step + 1} of {self.steps}, "
-                f"learning rate {self.rates[step]:.3g}; lower swav.lr or raise swav.warmup_epochs"
-            )
-
-    def state(self) -> dict[str, Any]:
-        """Return all that a resumed training needs, flat."""
-        state: dict[str, Any] = {"step": self.step, "generator": self.generator.get_state()}
-        state |= {"order": self.order, "queue": self.queue}
-        state |= {f"model/{name}": array for name, array in networks.state(self.model).items()}
-        return state | {f"momentum/{place}": momentum for place, momentum in enumerate(self.momenta)}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state` was taken."""
-        self.step = state["step"]
-        self.generator.set_state(torch.tensor(state["generator"]))
-        self.order = torch.tensor(state["order"], device=self.device)
-        self.queue.copy_(torch.tensor(state["queue"]))
-        networks.restore(self.model, {name: state[f"model/{name}"] for name in self.model.state_dict()})
-        for place, momentum in enumerate(self.momenta):
-            momentum.copy_(torch.tensor(state[f"momentum/{place}"]))
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights, their momenta, the queue and the images of the epoch's steps."""
+        kept = flat(model=self.model.state_dict(), sgd=self.sgd.tensors())
+        return kept | {"order": self.order, "queue": self.queue}
 
 
 def crop_groups(settings: SwavSettings, resolution: int) -> list[Crops]:
@@ -297,5 +250,4 @@ def _check(images: Images, settings: SwavSettings, device: str) -> None:
     batch = min(settings.batch, len(images))
     whole = settings.queue == 0 or settings.queue >= batch
     require(whole, "swav.queue", settings.queue, f"0, or at least a batch of {batch}")
-    if settings.precision == "bf16" and device == "cpu":
-        raise PrunebenchError("swav.precision 'bf16' needs a CUDA device; on a CPU use 'fp32'")
+    check_precision("swav.precision", settings.precision, device)

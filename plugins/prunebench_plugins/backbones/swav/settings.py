@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from prunebench.errors import require
 from prunebench.parts.base import Backbone
+from prunebench.parts.precision import check_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,5 +68,4 @@ class SwavSettings(Backbone):
         require(
             rises, "swav.warmup_epochs", self.warmup_epochs, f"in 0..{self.epochs - 1}, below swav.epochs"
         )
-        known = self.precision in ("fp32", "bf16")
-        require(known, "swav.precision", self.precision, "'fp32' or 'bf16'")
+        check_precision("swav.precision", self.precision)

@@ -1,32 +1,30 @@
 """The training of FixMatch and of its relatives, which differ in the rule that says which guesses count.
 
-Everything random comes from one generator on the device, whose state a checkpoint keeps: a resumed
-training on a CPU equals an undisturbed one bit for bit.
+A resumed training on a CPU equals an undisturbed one bit for bit.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.optim.sgd import sgd
 
-from prunebench.errors import DivergedError, PrunebenchError
+from prunebench.errors import PrunebenchError
 from prunebench.nn import networks
 from prunebench.nn.augment import crop, flip, normalise, random_resized_crop
+from prunebench.nn.loop import Loop, flat, run
 from prunebench.nn.networks import Network
+from prunebench.nn.optimizers import Sgd
 from prunebench.nn.randaugment import randaugment
-from prunebench.nn.training import CHECKPOINT_SECONDS
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.images import Images
+from prunebench.parts.precision import autocast, check_precision
 from prunebench.parts.seeds import torch_generator
 from prunebench_plugins.labelers.fixmatch.settings import FixMatchSettings
 
@@ -72,17 +70,9 @@ def train(
     loss that is not finite: on a CPU at that step, elsewhere after the epoch.
     """
     _check(images, known, settings, device, side)
-    run = _Run(images.to(device), known, classes, settings, rule, rng, side)
-    if state := checkpoint.load():
-        run.restore(state)
-    saved = time.monotonic()
-    while run.step < run.steps:
-        run.advance()
-        progress(run.step, run.steps)
-        if run.step < run.steps and time.monotonic() - saved >= CHECKPOINT_SECONDS:
-            checkpoint.save(run.state())
-            saved = time.monotonic()
-    average: Network = run.average.eval()
+    training = _Run(images.to(device), known, classes, settings, rule, rng, side)
+    run(training, progress, checkpoint)
+    average: Network = training.average.eval()
     return average
 
 
@@ -128,8 +118,8 @@ def shuffled(index: Tensor, count: int, generator: torch.Generator) -> Tensor:
     return index[noise.argsort(1).flatten()[:count]]
 
 
-class _Run:
-    """A training under way: all that its next step depends on."""
+class _Run(Loop):
+    """A training under way."""
 
     def __init__(
         self,
@@ -142,6 +132,7 @@ class _Run:
         side: int | None = None,
     ) -> None:
         self.images, self.settings, self.device = images, settings, images.device
+        self.prefix, self.remedy = f"{settings.name}: ", f"lower {settings.name}.lr"
         self.side = images.resolution if side is None else side
         self.known = torch.tensor(known, device=self.device)
         pool = np.arange(len(known)) if settings.include_labelled else np.flatnonzero(known < 0)
@@ -149,7 +140,6 @@ class _Run:
         self.labelled = torch.tensor(np.flatnonzero(known >= 0), device=self.device)
         self.per_epoch = -(-len(pool) // (settings.mu * settings.batch))
         self.steps = settings.iterations or settings.epochs * self.per_epoch
-        self.step = 0
         self.network = networks.build(
             settings.network,
             channels=images.channels,
@@ -164,10 +154,11 @@ class _Run:
                     layer.momentum = settings.bn_momentum
         self.average = deepcopy(self.network)
         self.rule = rule.to(self.device)
-        self.groups = decay_groups(self.network)
-        self.momenta = [[torch.zeros_like(p) for p in group] for group in self.groups]
+        decayed, others = decay_groups(self.network)
+        sgd = partial(Sgd, momentum=settings.momentum, nesterov=True)
+        self.decayed = sgd(decayed, weight_decay=settings.weight_decay)
+        self.others = sgd(others, weight_decay=0.0)
         self.generator = torch_generator(rng, self.device)
-        self.losses = torch.zeros(self.per_epoch, device=self.device)
         self.shuffle()
 
     def shuffle(self) -> None:
@@ -176,22 +167,22 @@ class _Run:
         self.labelled_order = shuffled(self.labelled, steps * batch, self.generator)
         self.unlabelled_order = shuffled(self.unlabelled, steps * batch * self.settings.mu, self.generator)
 
-    def advance(self) -> None:
-        """Make one step."""
-        place = self.step % self.per_epoch
-        loss = self.loss(place)
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        return learning_rate(step, self.steps, self.settings.lr)
+
+    def advance(self) -> Tensor:
+        """Make one step; return its loss."""
+        loss = self.loss(self.step % self.per_epoch)
         self.network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self.descend(learning_rate(self.step, self.steps, self.settings.lr))
+        self.descend(self.rate(self.step))
         decay = average_decay(self.step, self.settings.ema, self.settings.ema_warmup)
         follow(self.average, self.network, decay)
-        self.losses[place] = loss.detach()
         self.step += 1
-        complete = place + 1 == self.per_epoch
-        if self.device == "cpu" or complete or self.step == self.steps:
-            self.check(place)
-        if complete:
+        if self.step % self.per_epoch == 0:
             self.shuffle()
+        return loss.detach()
 
     def loss(self, place: int) -> Tensor:
         """Return the loss on the images of an epoch's step: a number."""
@@ -208,7 +199,7 @@ class _Run:
 
     def autocast(self) -> torch.autocast:
         """Return the precision of forward passes."""
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.settings.precision == "bf16")
+        return autocast(self.settings.precision, self.device)
 
     def views(self, labelled: Tensor, unlabelled: Tensor) -> Tensor:
         """Return the labelled images, weak views and strong views: float [b + 2 mu b, c, side, side].
@@ -243,59 +234,19 @@ class _Run:
 
     def descend(self, rate: float) -> None:
         """Change the weights by one step of SGD."""
-        decays = (self.settings.weight_decay, 0.0)
-        for group, momenta, decay in zip(self.groups, self.momenta, decays, strict=True):
-            # A network may hold parameters that the loss does not depend on.
-            live = [(p, p.grad, m) for p, m in zip(group, momenta, strict=True) if p.grad is not None]
-            # The function behind torch.optim.SGD, whose class would first load the compiler.
-            sgd(
-                [parameter for parameter, _, _ in live],
-                [gradient for _, gradient, _ in live],
-                [momentum for _, _, momentum in live],
-                lr=rate,
-                momentum=self.settings.momentum,
-                nesterov=True,
-                weight_decay=decay,
-                dampening=0,
-                maximize=False,
-                fused=True,
-            )
+        self.decayed.step(rate)
+        self.others.step(rate)
 
-    def check(self, place: int) -> None:
-        """Raise DivergedError if a loss of this epoch, up to `place`, is not finite."""
-        finite = self.losses[: place + 1].isfinite()
-        if not finite.all():
-            step = self.step - 1 - place + int(finite.logical_not().nonzero()[0])
-            rate = learning_rate(step, self.steps, self.settings.lr)
-            name = self.settings.name
-            raise DivergedError(
-                f"{name}: the loss is not finite at step {step + 1} of {self.steps}, "
-                f"learning rate {rate:.3g}; lower {name}.lr"
-            )
-
-    def state(self) -> dict[str, Any]:
-        """Return all that a resumed training needs, flat."""
-        state: dict[str, Any] = {"step": self.step, "generator": self.generator.get_state()}
-        state |= {"labelled": self.labelled_order, "unlabelled": self.unlabelled_order}
-        for name, module in self.modules().items():
-            state |= {f"{name}/{entry}": array for entry, array in networks.state(module).items()}
-        momenta = [momentum for group in self.momenta for momentum in group]
-        return state | {f"momentum/{place}": momentum for place, momentum in enumerate(momenta)}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state` was taken."""
-        self.step = state["step"]
-        self.generator.set_state(torch.tensor(state["generator"]))
-        self.labelled_order.copy_(torch.tensor(state["labelled"]))
-        self.unlabelled_order.copy_(torch.tensor(state["unlabelled"]))
-        for name, module in self.modules().items():
-            networks.restore(module, {entry: state[f"{name}/{entry}"] for entry in module.state_dict()})
-        for place, momentum in enumerate(momentum for group in self.momenta for momentum in group):
-            momentum.copy_(torch.tensor(state[f"momentum/{place}"]))
-
-    def modules(self) -> dict[str, nn.Module]:
-        """Return what a checkpoint keeps, by name."""
-        return {"network": self.network, "average": self.average, "rule": self.rule}
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the weights, what the rule learned, the momenta and the images of the epoch's steps."""
+        kept = flat(
+            network=self.network.state_dict(),
+            average=self.average.state_dict(),
+            rule=self.rule.state_dict(),
+            decayed=self.decayed.tensors(),
+            others=self.others.tensors(),
+        )
+        return kept | {"labelled": self.labelled_order, "unlabelled": self.unlabelled_order}
 
 
 def _check(images: Images, known: Array, settings: FixMatchSettings, device: str, side: int | None) -> None:
@@ -313,5 +264,4 @@ def _check(images: Images, known: Array, settings: FixMatchSettings, device: str
             f"{name}: all {paid} images are paid, and none is unlabelled; lower {name}.annotation "
             f"or set {name}.include_labelled = true"
         )
-    if settings.precision == "bf16" and device == "cpu":
-        raise PrunebenchError(f"{name}.precision 'bf16' needs a CUDA device; on a CPU use 'fp32'")
+    check_precision(f"{name}.precision", settings.precision, device)

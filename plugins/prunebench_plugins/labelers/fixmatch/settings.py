@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from prunebench.errors import require
 from prunebench.parts.base import Labeler
+from prunebench.parts.precision import check_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,5 +50,4 @@ class FixMatchSettings(Labeler):
         require(positive, f"{self.name}.iterations", self.iterations, "above 0")
         for name in ("threshold", "momentum", "ema"):
             require(0 <= getattr(self, name) <= 1, f"{self.name}.{name}", getattr(self, name), "in 0..1")
-        known = self.precision in ("fp32", "bf16")
-        require(known, f"{self.name}.precision", self.precision, "'fp32' or 'bf16'")
+        check_precision(f"{self.name}.precision", self.precision)

@@ -6,18 +6,13 @@ optimisers of the heads.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
 from torch.nn import functional
 from torch.optim.adamw import adamw
 
-from prunebench.errors import DivergedError
+from prunebench.nn.loop import Loop, flat, run
 from prunebench.nn.neighbours import nearest
-from prunebench.nn.training import CHECKPOINT_SECONDS
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.seeds import torch_generator
@@ -43,17 +38,9 @@ def cluster(
     checkpoint: Checkpoint,
 ) -> tuple[Array, Array]:
     """Cluster embeddings, float [n, d]: cluster, int64 [n], and its probability, float32 [n]."""
-    run = _Run(embeddings, classes, settings, rng, device)
-    if state := checkpoint.load():
-        run.restore(state)
-    saved = time.monotonic()
-    while run.epoch < settings.epochs:
-        run.train_epoch()
-        progress(run.epoch, settings.epochs)
-        if run.epoch < settings.epochs and time.monotonic() - saved >= CHECKPOINT_SECONDS:
-            checkpoint.save(run.state())
-            saved = time.monotonic()
-    return run.labels()
+    training = _Run(embeddings, classes, settings, rng, device)
+    run(training, progress, checkpoint)
+    return training.labels()
 
 
 def make_heads(
@@ -100,8 +87,13 @@ def loss(student: Tensor, teacher: Tensor, prior: Tensor, beta: float) -> Tensor
     return -(weight.repeat(2) * information).mean(1)
 
 
-class _Run:
-    """A training under way: all that its next epoch depends on."""
+class _Run(Loop):
+    """A training under way, in which a step of the loop is a whole epoch: its batches are quick."""
+
+    unit = "epoch"
+    prefix = "temi: "
+    remedy = "lower temi.lr or set temi.standardise = true"
+    per_epoch = 1
 
     def __init__(
         self, embeddings: Array, classes: int, settings: TemiSettings, rng: np.random.Generator, device: str
@@ -114,7 +106,8 @@ class _Run:
             deviation, mean = torch.std_mean(self.inputs, 0, correction=0)
             self.inputs = (self.inputs - mean) / deviation.clamp(min=1e-6)
         self.batch = min(settings.batch, len(embeddings))
-        self.steps = len(embeddings) // self.batch
+        self.batches = len(embeddings) // self.batch
+        self.steps = settings.epochs
         self.generator = torch_generator(rng, device)
         self.student = make_heads(self.inputs.shape[1], classes, settings, self.generator, device)
         self.teacher = {name: tensor.clone() for name, tensor in self.student.items()}
@@ -122,25 +115,32 @@ class _Run:
         self.squares = {name: torch.zeros_like(tensor) for name, tensor in self.student.items()}
         self.prior = torch.full((settings.heads, classes), 1 / classes, device=device)
         self.losses = torch.zeros(settings.heads, device=device)
-        self.epoch = 0
 
-    def train_epoch(self) -> None:
-        """Pair each image with a neighbour, in batches; what is left over waits for another epoch."""
-        count = self.steps * self.batch
+    def rate(self, step: int) -> float:
+        """Return the learning rate that an epoch ends with."""
+        return self.rate_of((step + 1) * self.batches - 1)
+
+    def rate_of(self, batch: int) -> float:
+        """Return the learning rate of a batch, counted from the first epoch on."""
+        rising = self.settings.warmup_epochs * self.batches - 1
+        return self.settings.lr * self.batch / LR_BATCH * min(1.0, batch / rising if rising > 0 else 1.0)
+
+    def advance(self) -> Tensor:
+        """Pair each image with a neighbour, in batches; what is left over waits for another epoch.
+
+        Return the sum of the losses of the heads, each the mean of the epoch.
+        """
+        count = self.batches * self.batch
         order = torch.randperm(len(self.inputs), generator=self.generator, device=self.device)[:count]
         self.losses.zero_()
-        for place, index in enumerate(order.view(self.steps, self.batch)):
-            self.advance(index, self.epoch * self.steps + place)
-        self.losses /= self.steps
-        if not self.losses.isfinite().all():
-            raise DivergedError(
-                f"temi: the loss is not finite in epoch {self.epoch + 1} of {self.settings.epochs}; "
-                "lower temi.lr or set temi.standardise = true"
-            )
-        self.epoch += 1
+        for place, index in enumerate(order.view(self.batches, self.batch)):
+            self.learn(index, self.step * self.batches + place)
+        self.losses /= self.batches
+        self.step += 1
+        return self.losses.sum()
 
-    def advance(self, index: Tensor, step: int) -> None:
-        """Make one step on these images, each with a neighbour drawn anew."""
+    def learn(self, index: Tensor, batch: int) -> None:
+        """Learn from these images, each with a neighbour drawn anew; batches are counted from 0."""
         drawn = torch.randint(self.near.shape[1], index.shape, generator=self.generator, device=self.device)
         views = self.inputs[torch.cat((index, self.near[index, drawn]))]
         with torch.no_grad():
@@ -152,18 +152,16 @@ class _Run:
         gradients = torch.autograd.grad(losses.mean(), list(leaves.values()))
         self.losses += losses.detach()
         with torch.no_grad():
-            self.descend(dict(zip(leaves, gradients, strict=True)), step)
+            self.descend(dict(zip(leaves, gradients, strict=True)), batch)
             for name, tensor in self.teacher.items():
                 tensor.lerp_(self.student[name], 1 - self.settings.momentum)
 
-    def descend(self, gradients: Heads, step: int) -> None:
+    def descend(self, gradients: Heads, batch: int) -> None:
         """Change the student by one step of AdamW; the last layer rests in the first epochs."""
-        rising = self.settings.warmup_epochs * self.steps - 1
-        rate = self.settings.lr * self.batch / LR_BATCH * min(1.0, step / rising if rising > 0 else 1.0)
-        resting = self.settings.freeze_epochs * self.steps
+        resting = self.settings.freeze_epochs * self.batches
         for name, gradient in gradients.items():
             begun = resting if name in LAST else 0
-            if step < begun:
+            if batch < begun:
                 continue
             # The function behind torch.optim.AdamW, whose class would first load the compiler.
             adamw(
@@ -172,11 +170,11 @@ class _Run:
                 [self.means[name]],
                 [self.squares[name]],
                 [],
-                [torch.tensor(float(step - begun))],
+                [torch.tensor(float(batch - begun))],
                 amsgrad=False,
                 beta1=0.9,
                 beta2=0.999,
-                lr=rate,
+                lr=self.rate_of(batch),
                 weight_decay=self.settings.weight_decay if name in DECAYED else 0.0,
                 eps=1e-8,
                 maximize=False,
@@ -193,25 +191,10 @@ class _Run:
         confidences, clusters = scaled.softmax(1).max(1)
         return clusters.cpu().numpy(), confidences.cpu().numpy()
 
-    def state(self) -> dict[str, Any]:
-        """Return all that a resumed training needs, flat."""
-        state: dict[str, Any] = {"epoch": self.epoch, "generator": self.generator.get_state()}
-        state |= {"prior": self.prior, "losses": self.losses}
-        return state | {
-            f"{group}/{name}": tensor
-            for group in ("student", "teacher", "means", "squares")
-            for name, tensor in getattr(self, group).items()
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state` was taken."""
-        self.epoch = state["epoch"]
-        self.generator.set_state(torch.tensor(state["generator"]))
-        self.prior.copy_(torch.tensor(state["prior"]))
-        self.losses.copy_(torch.tensor(state["losses"]))
-        for group in ("student", "teacher", "means", "squares"):
-            for name, tensor in getattr(self, group).items():
-                tensor.copy_(torch.tensor(state[f"{group}/{name}"]))
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the heads, the moments of their gradients and the prior."""
+        groups = {name: getattr(self, name) for name in ("student", "teacher", "means", "squares")}
+        return flat(**groups) | {"prior": self.prior}
 
 
 def one_head(heads: Heads, head: int, hidden: int) -> Heads:

@@ -9,7 +9,6 @@ their turn, a number that is another in each round: they find the same neighbour
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 
 from prunebench.errors import PrunebenchError
-from prunebench.nn.training import CHECKPOINT_SECONDS
+from prunebench.nn.loop import Saver
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench_plugins.scorers.zcore.settings import ZcoreSettings
@@ -88,7 +87,7 @@ def play(
     on_device = torch.from_numpy(space.columns).to(device) if device != "cpu" else None
     state = checkpoint.load() or {"scores": np.zeros(len(embeddings)), "blocks": 0}
     scores: Array = state["scores"]
-    saved = time.monotonic()
+    saver = Saver(checkpoint)
     for done in range(state["blocks"] * BLOCK, settings.rounds, BLOCK):
         block = np.random.default_rng([seed, done // BLOCK])
         upto = min(done + BLOCK, settings.rounds)
@@ -99,9 +98,8 @@ def play(
             gained = batched(on_device, rounds, neighbours, settings.exponent)
         scores = scores + gained[space.places]
         progress(upto, settings.rounds)
-        if upto < settings.rounds and time.monotonic() - saved >= CHECKPOINT_SECONDS:
-            checkpoint.save({"scores": scores, "blocks": upto // BLOCK})
-            saved = time.monotonic()
+        if upto < settings.rounds and saver.due():
+            saver.save({"scores": scores, "blocks": upto // BLOCK})
     return scores
 
 

@@ -1,0 +1,135 @@
+"""THE loop: how every training gets from its first step to its last.
+
+A `Loop` says what a step is and what the next one depends on. `run` makes the steps: it resumes, reports
+progress, looks whether the loss is finite and saves checkpoints.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from prunebench.errors import DivergedError
+from prunebench.nn.networks import array
+from prunebench.parts.base import Checkpoint, Progress
+
+Tensor = torch.Tensor
+CHECKPOINT_SECONDS = 20.0
+
+
+class Loop(ABC):
+    """A training under way: all that its next step depends on.
+
+    step, steps: how many steps are made, and of how many. per_epoch: how many make an epoch.
+    device: "cpu" or "cuda", where it trains. generator: on the device; everything random comes from it.
+    unit: what a step is called; it may be a whole epoch. prefix, remedy: what the message about a loss that
+    is not finite begins with, and what it tells the user to do.
+    """
+
+    unit: ClassVar[str] = "step"
+    prefix: str = ""
+    remedy: str
+    device: str
+    generator: torch.Generator
+    step: int = 0
+    steps: int
+    per_epoch: int
+
+    @abstractmethod
+    def advance(self) -> Tensor:
+        """Make the next step, and count it; return its loss: a number on the device, without gradient.
+
+        A step must not wait for a GPU, as it would to read the loss.
+        """
+
+    @abstractmethod
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that the next step depends on, by name: those themselves, no copies."""
+
+    def end_epoch(self) -> None:  # noqa: B027 - most have nothing to do then
+        """Do what follows the last step of an epoch, or of the training."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the state is complete now: False where a training resumes after whole epochs alone."""
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """Return copies of all that a resumed training needs, flat."""
+        tensors = {name: array(tensor) for name, tensor in self.tensors().items()}
+        return {"step": self.step, "generator": self.generator.get_state()} | tensors
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state` was taken, on a device of the same type."""
+        self.step = state["step"]
+        self.generator.set_state(torch.tensor(state["generator"]))
+        for name, tensor in self.tensors().items():
+            tensor.copy_(torch.tensor(state[name]))
+
+
+def run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) -> None:
+    """Make all steps of a loop that are left, after those that the checkpoint knows of.
+
+    progress is called after every step. A checkpoint that a device of another type left is ignored: its
+    random generator cannot be continued here. Raise DivergedError for a loss that is not finite: on a CPU
+    at that step, elsewhere after the epoch, so that no step waits for the device.
+    """
+    state = checkpoint.load() if checkpoint else None
+    if state and state.get("device") == loop.device:
+        loop.restore(state)
+    saver = Saver(checkpoint) if checkpoint else None
+    losses = torch.zeros(loop.per_epoch, device=loop.device)
+    while loop.step < loop.steps:
+        place = loop.step % loop.per_epoch
+        losses[place] = loop.advance()
+        epoch_ends = place + 1 == loop.per_epoch or loop.step == loop.steps
+        if loop.device == "cpu" or epoch_ends:
+            _check(loop, losses[: place + 1])
+        if progress:
+            progress(loop.step, loop.steps)
+        if epoch_ends:
+            loop.end_epoch()
+        if saver and loop.step < loop.steps and loop.resumable and saver.due():
+            saver.save(loop.state() | {"device": loop.device})
+
+
+class Saver:
+    """A checkpoint, and when it is time for the next: CHECKPOINT_SECONDS after the last, or the beginning."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self.saved = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        return time.monotonic() - self.saved >= CHECKPOINT_SECONDS
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the saved state."""
+        self.checkpoint.save(state)
+        self.saved = time.monotonic()
+
+
+def flat(**groups: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of all groups, each by its name in its group: GROUP/NAME."""
+    return {f"{group}/{name}": one for group, tensors in groups.items() for name, one in tensors.items()}
+
+
+def _check(loop: Loop, losses: Tensor) -> None:
+    """Raise DivergedError unless these losses, of the latest steps, are finite."""
+    finite = losses.isfinite()
+    if not finite.all():
+        step = loop.step - len(losses) + int(finite.logical_not().nonzero()[0])
+        raise DivergedError(
+            f"{loop.prefix}the loss is not finite at {loop.unit} {step + 1} of {loop.steps}, "
+            f"learning rate {loop.rate(step):.3g}; {loop.remedy}"
+        )
