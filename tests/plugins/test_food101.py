@@ -290,7 +290,7 @@ def test_an_incomplete_folder_is_not_unpacked_over(tmp_path, published):
     pack(tmp_path / "food-101.tar.gz", published)
     (tmp_path / "food-101/images").mkdir(parents=True)
     message = line(lambda: FOOD.fetch(tmp_path))
-    assert message == (f"{tmp_path}/food-101 is incomplete: move it away, and food-101.tar.gz is unpacked in its place")
+    assert message == (f"{tmp_path}/food-101 is incomplete: move it away, then food-101.tar.gz is unpacked")
 
 
 def test_a_missing_class_folder(tmp_path, published):

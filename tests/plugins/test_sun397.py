@@ -326,7 +326,8 @@ def test_the_seeded_partition_at_full_size():
     sizes = np.full(397, 273)
     sizes[: 108_754 - 397 * 273] += 1
     labels = np.repeat(np.arange(397), sizes)
-    drawn, again = Sun397()._drawn(labels), Sun397()._drawn(labels)
+    drawn = Sun397()._draw(labels)
+    again = Sun397()._draw(labels)
     assert {split: len(index) for split, index in drawn.items()} == {"train": 76_128, "test": 21_750}
     assert len(np.unique(np.concatenate([*drawn.values()]))) == 76_128 + 21_750
     for split, index in drawn.items():

@@ -73,9 +73,7 @@ def unpack(archive: Archive, path: Path, *, verify: bool = True) -> None:
     """
     target = path.parent / archive.folder
     if target.exists():
-        raise PrunebenchError(
-            f"{target} is incomplete: move it away, and {path.name} is unpacked in its place"
-        )
+        raise PrunebenchError(f"{target} is incomplete: move it away, then {path.name} is unpacked")
     signature = ZIP if archive.inner else GZIP
     try:
         with _making(target) as part:

@@ -90,7 +90,7 @@ def motion_kernel(size: int) -> Array:
         return positions
 
     def weights(positions: Array) -> Array:
-        """Return how much of the line lies on each source coordinate: int64 [size, size, size]."""
+        """Return the weight of each pixel of the line in each target pixel: int64 [size, size, size]."""
         shares: Array = np.maximum(0, UNIT - np.abs(positions[..., None] - UNIT * steps))
         return shares
 
