@@ -1,4 +1,4 @@
-"""Fixtures of all tests: own folders, a toy dataset, and functions that add plugins and run commands."""
+"""Fixtures of all tests: temporary folders, a toy dataset, functions that add plugins and run commands."""
 # ruff: noqa: E402 - torch and BLAS read the environment when they are loaded
 
 import os
@@ -211,7 +211,7 @@ def make():
 
 @pytest.fixture
 def cli(tmp_path, monkeypatch, capsys):
-    """cli("list scorers") runs a command in this process, in an own folder. It returns code, out, err."""
+    """cli("list scorers") runs a command in this process and a new folder. It returns code, out, err."""
     monkeypatch.chdir(tmp_path)
 
     def run(line):
@@ -227,7 +227,7 @@ def cli(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def spawn(tmp_path):
-    """spawn("run ...") starts a command as an own process and leader of a group. It returns a Popen."""
+    """spawn("run ...") starts a command in a child process that leads a group. It returns a Popen."""
     processes = []
 
     def start(line, **environment):
@@ -251,7 +251,7 @@ def spawn(tmp_path):
 
 @pytest.fixture
 def process(spawn):
-    """process("list scorers") runs a command as an own process. It returns code, out, err."""
+    """process("list scorers") runs a command in a child process. It returns code, out, err."""
 
     def run(line, **environment):
         started = spawn(line, **environment)

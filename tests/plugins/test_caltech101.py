@@ -133,7 +133,7 @@ def test_labels_are_those_of_torchvision(tmp_path, published):
 def test_the_zip_archive_is_unpacked_by_fetch_alone(tmp_path, store, published, folder):
     path = tmp_path / folder / "caltech-101.zip"
     zipped(path, published)
-    assert f"({path} is not unpacked yet, " in line(lambda: SMALL.load(tmp_path, "train"))
+    assert f"({path} is not unpacked yet; " in line(lambda: SMALL.load(tmp_path, "train"))
     assert dataset_key(SMALL, tmp_path, store) == "absent:caltech101"
     SMALL.fetch(tmp_path)
     check(tmp_path)

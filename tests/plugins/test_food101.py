@@ -190,7 +190,7 @@ def test_the_archive_is_unpacked_by_fetch_alone(tmp_path, store, published, fold
     for action in (FOOD.files, FOOD.names, lambda root: FOOD.load(root, "train")):
         with pytest.raises(DataAbsentError) as absent:
             action(tmp_path)
-        reason = f"({path} is not unpacked yet, which `prunebench run` does)"
+        reason = f"({path} is not unpacked yet; `prunebench run` unpacks it)"
         assert str(absent.value).startswith(f"food101 is not on this machine {reason}: put food-101.tar.gz, ")
     assert dataset_key(FOOD, tmp_path, store) == "absent:food101"
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]

@@ -25,7 +25,7 @@ TAR = Archive(name=f"{FOLDER}.tar.gz", folder=FOLDER, members=10_000, size=2**28
 
 @dataclass(frozen=True, kw_only=True)
 class Caltech101(PhotoDataset):
-    """8677 images, mostly color, about 300 x 200 pixels, 101 classes of 31 to 800 images; 20 % are for test.
+    """8677 images, mostly color, about 300 x 200 pixels, 101 classes of 31 to 800 images.
 
     There is no published split. This one is scikit-learn's StratifiedShuffleSplit with a test share of 0.2
     and seed 0. Images are ordered by class, then file name, before the draw and in each split.

@@ -30,6 +30,7 @@ TARS = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")
 class ImageNet1k(PhotoDataset):
     """1,281,167 training and 50,000 test images, color, of any size, 1000 classes.
 
+    Classes have 732 to 1300 training images and 50 test images.
     The published validation images are the test split.
     Classes are ordered by WordNet ID. Images are ordered by class, then file name.
 
@@ -61,7 +62,7 @@ class ImageNet1k(PhotoDataset):
         return tuple(IMAGENET.values())
 
     def absent(self, root: Path, reason: str) -> DataAbsentError:
-        """Return the error that says where to get the files, or that an archive has to be unpacked."""
+        """Return the error that tells how to get the files, or which archive to unpack."""
         if not reason:
             paths = [folder / name for folder in (root, root / "imagenet1k") for name in TARS]
             packed = [path for path in paths if path.is_file()]

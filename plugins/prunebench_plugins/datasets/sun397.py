@@ -133,9 +133,9 @@ class Sun397(PhotoDataset):
             if (folder / name).is_file():
                 return folder / name
         raise DataAbsentError(
-            f"{self.name} is not all on this machine: its images are in {images}, but the list {name} is not "
-            f"in {root}; docs/datasets.md says how to take it out of the Python package tensorflow-datasets, "
-            "and sun397_seeded does without"
+            f"{self.name} is incomplete: its images are in {images}, but the list {name} is not in {root}; "
+            "docs/datasets.md says how to get it from the Python package tensorflow-datasets, "
+            "and sun397_seeded needs no list"
         )
 
 

@@ -167,13 +167,13 @@ def _start(path: Path) -> bytes:
         return file.read(16)
 
 
-def check_digest(content: bytes, digest: str, where: str) -> None:
+def check_digest(content: bytes, digest: str, source: str) -> None:
     """Raise PrunebenchError unless the content has the digest, MD5 or SHA256 in hex.
 
-    where: name of the file in the message.
+    source: name of the file in the message.
     """
     algorithm = ALGORITHMS[len(digest)]
-    _check_digest(hashlib.new(algorithm, content, usedforsecurity=False).hexdigest(), digest, where)
+    _check_digest(hashlib.new(algorithm, content, usedforsecurity=False).hexdigest(), digest, source)
 
 
 def check_file(path: Path, digest: str) -> None:
@@ -182,38 +182,38 @@ def check_file(path: Path, digest: str) -> None:
         _check_digest(hashlib.file_digest(file, ALGORITHMS[len(digest)]).hexdigest(), digest, f"{path}")
 
 
-def _check_digest(actual: str, digest: str, where: str) -> None:
+def _check_digest(actual: str, digest: str, source: str) -> None:
     if actual != digest:
         algorithm = ALGORITHMS[len(digest)]
         raise PrunebenchError(
-            f"{where} is not the published file: its {algorithm} is {actual}, expected {digest}. "
+            f"{source} is not the published file: its {algorithm} is {actual}, expected {digest}. "
             "Get it again."
         )
 
 
-def check_sizes(labels: Array, classes: tuple[str, ...], per_class: int, where: str) -> None:
+def check_sizes(labels: Array, classes: tuple[str, ...], per_class: int, source: str) -> None:
     """Raise PrunebenchError unless each class has `per_class` images.
 
     labels: int [n], in 0..C-1.
-    where: name of the file or folder in the message.
+    source: name of the file or folder in the message.
     """
     sizes = np.bincount(labels, minlength=len(classes))
     wrong = np.flatnonzero(sizes != per_class)
     if wrong.size:
         raise PrunebenchError(
-            f"{where} has {len(labels)} images, expected {per_class} of each of {len(classes)} classes; "
+            f"{source} has {len(labels)} images, expected {per_class} of each of {len(classes)} classes; "
             f"{wrong.size} differ, such as {classes[wrong[0]]!r} with {sizes[wrong[0]]}. Get it again."
         )
 
 
 def check_spread(
-    labels: Array, classes: tuple[str, ...], total: int, low: int | Array, high: int | Array, where: str
+    labels: Array, classes: tuple[str, ...], total: int, low: int | Array, high: int | Array, source: str
 ) -> None:
     """Raise PrunebenchError unless there are `total` images, and `low` to `high` of each class.
 
     labels: int [n], in 0..C-1.
     low, high: one number for all classes, or int [C].
-    where: name of the file or folder in the message.
+    source: name of the file or folder in the message.
     """
     sizes = np.bincount(labels, minlength=len(classes))
     wrong = np.flatnonzero((sizes < low) | (sizes > high))
@@ -222,16 +222,16 @@ def check_spread(
         if wrong.size:
             example = f"; {wrong.size} differ, such as {classes[wrong[0]]!r} with {sizes[wrong[0]]}"
         raise PrunebenchError(
-            f"{where} has {len(labels)} images, expected {total} of {len(classes)} classes{example}. "
+            f"{source} has {len(labels)} images, expected {total} of {len(classes)} classes{example}. "
             "Get it again."
         )
 
 
-def check_there(tree: Tree, files: Collection[str], where: str) -> None:
-    """Raise PrunebenchError unless the tree has all files of a list. `where`: name of the list."""
+def check_there(tree: Tree, files: Collection[str], source: str) -> None:
+    """Raise PrunebenchError unless the tree has all files of a list. `source`: name of the list."""
     missing = sorted(set(files).difference(tree.names))
     if missing:
         raise PrunebenchError(
-            f"{tree.path} lacks {len(missing)} of the {len(files)} images that {where} names, such as "
+            f"{tree.path} lacks {len(missing)} of the {len(files)} images that {source} names, such as "
             f"{missing[0]}. Get it again."
         )

@@ -19,13 +19,13 @@ CHUNK_SIZE = 250  # images that a thread decodes in one go
 SHOWN = 5  # bad images named in a message
 
 
-def decoded_as_published(read: Callable[[str], bytes], names: Sequence[str], side: int, where: str) -> Array:
+def decoded_as_published(read: Callable[[str], bytes], names: Sequence[str], side: int, source: str) -> Array:
     """Return the named JPEG images: uint8 [n, 3, side, side]. Gray images become RGB.
 
     read: returns the content of a named file.
     names: the n files.
     side: published width and height in pixels.
-    where: name of the folder or archive in the message.
+    source: name of the folder or archive in the message.
 
     Raise PrunebenchError if images cannot be read or have another size. The message lists them.
     """
@@ -49,7 +49,7 @@ def decoded_as_published(read: Callable[[str], bytes], names: Sequence[str], sid
     if bad:
         more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         raise PrunebenchError(
-            f"{len(bad)} of the {len(names)} images in {where} are not JPEG images of {side} x {side} "
+            f"{len(bad)} of the {len(names)} images in {source} are not JPEG images of {side} x {side} "
             f"pixels: {', '.join(bad[:SHOWN])}{more}. Get them again."
         )
     return images

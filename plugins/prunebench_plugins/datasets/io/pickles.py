@@ -27,7 +27,7 @@ def unpickle(content: bytes) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle can raise almost anything
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
     if not isinstance(value, dict):
-        raise ValueError(f"it holds no dictionary but {type(value).__name__}")
+        raise ValueError(f"expected a dictionary, got {type(value).__name__}")
     return {text(key): entry for key, entry in value.items()}
 
 
@@ -50,7 +50,7 @@ class PickledArray:
         if isinstance(content, str):  # a string of Python 2
             content = content.encode("latin1")
         if not (isinstance(dtype, _Dtype) and dtype.code == "u1" and isinstance(content, bytes)):
-            raise pickle.UnpicklingError("it holds an array of something else than bytes")
+            raise pickle.UnpicklingError("it holds an array that is not of bytes")
         if math.prod(shape) != len(content):
             raise pickle.UnpicklingError(f"it holds {len(content)} bytes for an array of shape {shape}")
         self.shape = tuple(shape)

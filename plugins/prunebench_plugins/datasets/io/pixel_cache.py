@@ -209,8 +209,8 @@ class Work:
         if needed > free:
             raise PrunebenchError(
                 f"decoding {len(self.names)} images at {self.side} pixels needs {needed / 1e9:.1f} GB in "
-                f"{self.home}, which has {free / 1e9:.1f} GB; delete what other photos left there, "
-                "choose another --data or fewer pixels, or decode them in each epoch (cache = false)"
+                f"{self.home}, which has {free / 1e9:.1f} GB; delete older folders there, "
+                "choose another --data or fewer pixels, or decode the images in each epoch (cache = false)"
             )
 
     def _write_blocks(self, part: Path, findings: Findings, chunks: Chunks) -> Iterator[int]:
