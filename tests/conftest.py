@@ -1,11 +1,13 @@
-"""What tests share: one thread, folders of their own, a toy dataset, and ways to add plugins and to run."""
+"""Fixtures of all tests: temporary folders, a toy dataset, functions that add plugins and run commands."""
 # ruff: noqa: E402 - torch and BLAS read the environment when they are loaded
 
 import os
 
-# More threads change results, and idle ones spin.
-_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-os.environ |= {**dict.fromkeys(_ONE_THREAD, "1"), "OMP_WAIT_POLICY": "PASSIVE", "PRUNEBENCH_PLUGINS": ""}
+# More threads change results.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # idle threads sleep, not spin
+os.environ["PRUNEBENCH_PLUGINS"] = ""
 
 import importlib
 import subprocess
@@ -55,7 +57,7 @@ def store(tmp_path):
 
 @dataclass(frozen=True, kw_only=True)
 class Toy(Dataset):
-    """64 training and 32 test images, 8 x 8 and grey, in turn of four classes: one bright quarter each."""
+    """64 training and 32 test images, gray, 8 x 8 pixels, four classes. Each class has one bright quarter."""
 
     name: str = "toy"
     classes: ClassVar = ("a", "b", "c", "d")
@@ -64,7 +66,10 @@ class Toy(Dataset):
     std: ClassVar = (0.25,)
     recipes: ClassVar = {
         "tiny": {
-            **{"network": "cnn", "epochs": 4, "batch": 16, "warmup": 0.2},
+            "network": "cnn",
+            "epochs": 4,
+            "batch": 16,
+            "warmup": 0.2,
             "dual": {"window": 2, "epochs": 4},
             "beta": {"epochs": 4},
             "el2n": {"stop": 4},
@@ -78,15 +83,17 @@ class Toy(Dataset):
         return [path]
 
     def load(self, root, split):
-        chosen = slice(64) if split == "train" else slice(64, 96)
-        return np.load(self.files(root)[0])[chosen], (np.arange(96) % 4)[chosen]
+        part = slice(64) if split == "train" else slice(64, 96)
+        images = np.load(self.files(root)[0])
+        labels = np.arange(96) % 4
+        return images[part], labels[part]
 
 
 @pytest.fixture
 def toy(tmp_path, offer):
     """The toy dataset, registered, with its file in the data folder."""
-    truth = np.arange(96) % 4
-    bright = np.kron(np.eye(4).reshape(4, 1, 2, 2)[truth], np.ones((4, 4)))
+    labels = np.arange(96) % 4
+    bright = np.kron(np.eye(4).reshape(4, 1, 2, 2)[labels], np.ones((4, 4)))
     noise = np.random.default_rng(0).integers(100, size=(96, 1, 8, 8))
     (tmp_path / "data").mkdir()
     np.save(tmp_path / "data" / "toy.npy", (100 * bright + noise).astype(np.uint8))
@@ -101,20 +108,25 @@ def toy(tmp_path, offer):
 @pytest.fixture
 def offer(monkeypatch):
     """offer(*items, owner=...) registers parts, datasets and methods, as the hooks of a plugin would."""
-    entries, ours = [], registry._entry_points
+    entries = []
+    installed_entries = registry._entry_points
 
     def offered(*items, owner="stranger"):
         hooks = {}
         for kind, base in registry.KINDS.items():
-            fitting = [i for i in items if issubclass(i if isinstance(i, type) else type(i), base)]
-            hooks[f"register_{kind}"] = _hook(f"register_{kind}", fitting)
+            of_kind = []
+            for item in items:
+                item_class = item if isinstance(item, type) else type(item)
+                if issubclass(item_class, base):
+                    of_kind.append(item)
+            hooks[f"register_{kind}"] = _hook(f"register_{kind}", of_kind)
         load = lambda: SimpleNamespace(**hooks)  # noqa: E731
         entry = SimpleNamespace(name="parts", value="no_module_of_its_own", load=load)
         entries.append((owner, "1.0", entry))
         registry.load.cache_clear()
         return registry.load()
 
-    monkeypatch.setattr(registry, "_entry_points", lambda: [*ours(), *entries])
+    monkeypatch.setattr(registry, "_entry_points", lambda: [*installed_entries(), *entries])
     yield offered
     registry.load.cache_clear()
 
@@ -161,34 +173,37 @@ def install(tmp_path, monkeypatch):
 def matrix(toy, tmp_path, store):
     """matrix(*methods, ratios=, seeds=, ...) is the matrix of these methods or names on the toy dataset."""
 
-    def made(*methods, ratios=(50,), seeds=(0,), changes=None, device="cpu", **keys):
-        known = registry.load()
-        named = {method.name: method for method in methods if isinstance(method, Method)}
-        known.found["methods"] |= named
-        names = [*named, *(method for method in methods if isinstance(method, str))]
+    def build(*methods, ratios=(50,), seeds=(0,), changes=None, device="cpu", **keys):
+        parts = registry.load()
+        new = {method.name: method for method in methods if isinstance(method, Method)}
+        parts.found["methods"] |= new
+        names = [*new, *(method for method in methods if isinstance(method, str))]
         keys = {"datasets": ["toy"], "recipe": "tiny"} | keys
         file = schema.SuiteFile(title="T", methods=names, ratios=list(ratios), seeds=list(seeds), **keys)
-        chosen = schema.Suite("toys", file, tmp_path / "toys.toml")
-        cells = resolve.cells(chosen, Filters(changes=changes or {}), known)
+        suite = schema.Suite("toys", file, tmp_path / "toys.toml")
+        cells = resolve.cells(suite, Filters(changes=changes or {}), parts)
         return Matrix(cells, store, tmp_path / "data", device)
 
-    return made
+    return build
 
 
 @pytest.fixture
 def make():
-    """make(matrix) runs what is missing, in this process: the stages made, the rows, the failures."""
+    """make(matrix) runs the missing stages in this process. It returns stages, rows and failures."""
 
-    def made(matrix):
-        stages, rows = [], []
+    def run(matrix):
+        stages = []
+        rows = []
+
+        def on_cell(cell):
+            rows.append(record.row(matrix, cell))
+
         executor = InlineExecutor(lambda *_progress: None)
-        failures = matrix.run(
-            executor, matrix.missing(), stages.append, lambda cell: rows.append(record.row(matrix, cell))
-        )
+        failures = matrix.run(executor, matrix.missing(), stages.append, on_cell)
         messages = {cell.name: str(error) for cell, error in failures.items()}
         return SimpleNamespace(stages=stages, rows=rows, failures=messages)
 
-    return made
+    return run
 
 
 # The command line
@@ -196,7 +211,7 @@ def make():
 
 @pytest.fixture
 def cli(tmp_path, monkeypatch, capsys):
-    """cli("list scorers") runs a command in this process, in a folder of its own: code, out, err."""
+    """cli("list scorers") runs a command in this process and a new folder. It returns code, out, err."""
     monkeypatch.chdir(tmp_path)
 
     def run(line):
@@ -212,32 +227,31 @@ def cli(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def spawn(tmp_path):
-    """spawn("run ...") starts a command in a process of its own, leader of a group: a Popen."""
-    started = []
+    """spawn("run ...") starts a command in a child process that leads a group. It returns a Popen."""
+    processes = []
 
     def start(line, **environment):
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "prunebench", *line.split()],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                cwd=tmp_path,
-                env={**os.environ, **environment},
-                start_new_session=True,
-            )
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prunebench", *line.split()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            start_new_session=True,
         )
-        return started[-1]
+        processes.append(process)
+        return process
 
     yield start
-    for process in started:
+    for process in processes:
         process.kill()
         process.communicate()
 
 
 @pytest.fixture
 def process(spawn):
-    """process("list scorers") runs a command in a process of its own: code, out, err."""
+    """process("list scorers") runs a command in a child process. It returns code, out, err."""
 
     def run(line, **environment):
         started = spawn(line, **environment)
@@ -259,14 +273,14 @@ recipe = "tiny"
 
 @pytest.fixture
 def suite_file(tmp_path):
-    """suite_file(text) writes toys.toml where `cli` runs, by default a small suite of the toy dataset."""
+    """suite_file(text) writes toys.toml into the folder of `cli`. By default it is a small toy suite."""
 
-    def written(text=SUITE, name="toys.toml", more=""):
+    def write(text=SUITE, name="toys.toml", more=""):
         path = tmp_path / name
         path.write_text(text + more)
         return str(path)
 
-    return written
+    return write
 
 
 # Results
@@ -274,10 +288,10 @@ def suite_file(tmp_path):
 
 @pytest.fixture
 def row():
-    """row(accuracy=90.0, seed=1, ...) is a result with these values and ordinary others."""
+    """row(accuracy=90.0, seed=1, ...) is a result with these values and defaults for the others."""
 
-    def made(**values):
-        ordinary = {
+    def build(**values):
+        defaults = {
             "suite": "toys",
             "method": "random",
             "title": values.get("method", "random").title(),
@@ -313,6 +327,6 @@ def row():
             "commit": None,
             "date": "2026-01-01T00:00:00Z",
         }
-        return Result(**ordinary | values)
+        return Result(**defaults | values)
 
-    return made
+    return build

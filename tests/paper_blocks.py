@@ -1,4 +1,4 @@
-"""The generated block of docs/paper.md. `python tests/paper_blocks.py` writes it; a test compares it."""
+"""The generated block of docs/paper.md. `python tests/paper_blocks.py` writes it. A test checks it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ PAGE = Path(__file__).parent.parent / "docs" / "paper.md"
 
 
 def outcomes() -> str:
-    """Return what the paper's numbers say about its sentences, and where they say otherwise."""
-    rows, remarks = [], []
+    """Return a table of the paper's claims checked against its own numbers, and remarks on the exceptions."""
+    rows = []
+    remarks = []
     for name, claim in claims.claims().claim.items():
-        found = claims.examine(claim, points.printed())
-        rows.append([f"`{name}`", claim.sentence, claim.section, f"**{found.verdict}**", found.scale])
-        if claim.where == "every" and found.against:
-            cells = ", ".join(f"{cell.place}: {found.spell(cell.mean)}" for cell in found.against)
+        outcome = claims.examine(claim, points.printed())
+        rows.append([f"`{name}`", claim.sentence, claim.section, f"**{outcome.verdict}**", outcome.scale])
+        if claim.where == "every" and outcome.against:
+            cells = ", ".join(f"{cell.place}: {outcome.spell(cell.mean)}" for cell in outcome.against)
             remarks.append(f"- `{name}`, cells against it: {cells}.")
         if claim.note:
             remarks.append(f"- `{name}`: {claim.note}")
@@ -29,7 +30,7 @@ def outcomes() -> str:
 
 
 def filled(text: str) -> str:
-    """Return the page with its generated block made anew."""
+    """Return the text of the page with its generated block brought up to date."""
     marker = "<!-- claims: made by tests/paper_blocks.py -->"
     block = f"{marker}\n{outcomes()}\n<!-- end -->"
     return re.sub(f"{re.escape(marker)}.*?<!-- end -->", lambda _: block, text, count=1, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""Folders of small photos that tests write: nested, PNG and JPEG, and never to change."""
+"""Writes folders of small photos for tests: nested, PNG and JPEG."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ LABELS = ("bird", "cat", "dog")
 
 
 def write_photos(folder: Path, count: int = 60, side: int = 12) -> dict[str, str]:
-    """Write noisy photos, one bright channel for each of three classes; return their labels by file."""
+    """Write noisy photos of three classes, and return {file: label}. Each class has one bright channel."""
     rng = np.random.default_rng(0)
-    found = {}
+    labels = {}
     for number in range(count):
         pixels = rng.integers(100, size=(side, side, 3))
         pixels[:, :, number % 3] += 120
-        name = f"{('', 'sea/', 'sea/deep/')[number % 5 % 3]}{number:03d}.{'png' if number % 2 else 'jpg'}"
+        # Folder, ending and class have different periods, so all combinations occur.
+        subfolder = ("", "sea/", "sea/deep/")[number % 5 % 3]
+        ending = "png" if number % 2 else "jpg"
+        name = f"{subfolder}{number:03d}.{ending}"
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.astype(np.uint8)).save(path)
-        found[name] = LABELS[number % 3]
-    return dict(sorted(found.items()))
+        labels[name] = LABELS[number % 3]
+    return dict(sorted(labels.items()))
 
 
 def write_labels(path: Path, labels: Mapping[str, str]) -> Path:
@@ -35,6 +38,6 @@ def write_labels(path: Path, labels: Mapping[str, str]) -> Path:
 
 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return size and time of all that is in a folder, itself included."""
-    found = {str(path): path.stat() for path in (folder, *sorted(folder.rglob("*")))}
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
+    """Return {path: (size, time)} of a folder and everything in it, to prove that nothing was written."""
+    stats = {str(path): path.stat() for path in (folder, *sorted(folder.rglob("*")))}
+    return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()}

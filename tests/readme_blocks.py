@@ -1,4 +1,4 @@
-"""The generated blocks of documents. `python tests/readme_blocks.py` writes them; a test compares them."""
+"""The generated blocks of documents. `python tests/readme_blocks.py` writes them. A test checks them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN = ("random", "elfs_pixels", "zcore_pixels", "semi_aum", "semi_dual", "dual
 
 
 def quickstart() -> str:
-    """Return some lines of the accuracy table of the committed quickstart rows."""
+    """Return the methods in SHOWN from the accuracy table of the committed quickstart rows."""
     page = page_of("quickstart", ROOT / "leaderboard")
     board = boards(page)[0]
     titles = {load().get("methods", name).title for name in SHOWN}
@@ -35,10 +35,11 @@ def quickstart() -> str:
 
 
 def methods() -> str:
-    """Return the table of the built-in methods."""
+    """Return the table of the built-in methods, without those of other plugins."""
     rows = []
-    for name, method in load().found["methods"].items():
-        if load().owners["methods", name] == "prunebench":
+    registry = load()
+    for name, method in registry.found["methods"].items():
+        if registry.owners["methods", name] == "prunebench":
             parts = " + ".join(_link(part.name) for part in method.parts.values())
             kind = "reference" if method.reference else "method"
             rows.append([f"`{name}`", method.title, parts, f"{method.annotation:.0%}", kind])
@@ -57,11 +58,12 @@ BLOCKS = {README: ("quickstart", quickstart), METHODS: ("methods", methods)}
 
 
 def filled(path: Path) -> str:
-    """Return a document with its generated block made anew."""
+    """Return the text of a document with its generated block brought up to date."""
     name, make = BLOCKS[path]
     marker = f"<!-- {name}: made by tests/readme_blocks.py -->"
     block = f"{marker}\n{make()}\n<!-- end -->"
     text = path.read_text(encoding="utf-8")
+    # A function, not the text itself: `re.sub` would read backslashes in it.
     return re.sub(f"{re.escape(marker)}.*?<!-- end -->", lambda _: block, text, count=1, flags=re.DOTALL)
 
 

@@ -186,8 +186,8 @@ def test_names_and_labels_that_a_spreadsheet_would_run_come_through(tmp_path):
     ("options", "message"),
     [
         ({"holdout": 0.0}, r"--holdout is 0.0, expected between 0 and 1"),
-        ({"holdout": 0.001}, r"a holdout of 0.001 of 60 labelled images leaves too few to test on"),
-        ({"holdout": 0.98}, r"a holdout of 0.98 of 60 labelled images leaves too few|are left to train on"),
+        ({"holdout": 0.001}, r"a holdout of 0.001 of 60 labeled images leaves too few to test on"),
+        ({"holdout": 0.98}, r"a holdout of 0.98 of 60 labeled images leaves too few|are left to train on"),
         ({"seeds": 0}, r"--seeds is 0, expected 1 or more"),
         ({"recipe": "quik"}, r"no recipe named 'quik'"),
     ],

@@ -337,7 +337,7 @@ def test_a_folder_that_is_there_is_not_touched(data):
     (data / "photos").mkdir()
     (data / "photos/mine.txt").touch()
     message = line(lambda: unpack(PHOTOS, path))
-    assert message == f"{data}/photos is not whole: move it away, and photos.tar.gz takes its place"
+    assert message == f"{data}/photos is incomplete: move it away, then photos.tar.gz is unpacked"
     assert below(data) == {PHOTOS.name, "photos", "photos/mine.txt"}
 
 

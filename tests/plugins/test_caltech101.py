@@ -113,7 +113,7 @@ def test_the_published_folder(tmp_path, published):
 def test_the_order_of_the_folders(tmp_path):
     for folder in FOLDERS:
         (tmp_path / folder / "Faces_easy").mkdir(parents=True)
-        assert SMALL.place(tmp_path) == tmp_path / folder
+        assert SMALL.folder(tmp_path) == tmp_path / folder
 
 
 def test_labels_are_those_of_torchvision(tmp_path, published):
@@ -133,11 +133,11 @@ def test_labels_are_those_of_torchvision(tmp_path, published):
 def test_the_zip_archive_is_unpacked_by_fetch_alone(tmp_path, store, published, folder):
     path = tmp_path / folder / "caltech-101.zip"
     zipped(path, published)
-    assert f"({path} is not unpacked yet, " in line(lambda: SMALL.load(tmp_path, "train"))
+    assert f"({path} is not unpacked yet; " in line(lambda: SMALL.load(tmp_path, "train"))
     assert dataset_key(SMALL, tmp_path, store) == "absent:caltech101"
     SMALL.fetch(tmp_path)
     check(tmp_path)
-    assert SMALL.place(tmp_path) == path.parent / TOP
+    assert SMALL.folder(tmp_path) == path.parent / TOP
     write(tmp_path / "other" / TOP, published)
     assert dataset_key(SMALL, tmp_path, store) == dataset_key(SMALL, tmp_path / "other", store)
 

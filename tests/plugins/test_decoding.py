@@ -109,14 +109,14 @@ def test_sixteen_bits_of_grey_become_eight() -> None:
     assert Image.open(io.BytesIO(content)).mode.startswith("I")
     square, odd = filled(content, side=18)
     image = Image.fromarray(np.round(values / 257).astype(np.uint8))
-    assert (shown(square), odd) == (expected(image, 18), "16-bit grey")
+    assert (shown(square), odd) == (expected(image, 18), "16-bit gray")
 
 
 def test_ink_becomes_light() -> None:
     for kind in ("JPEG", "TIFF"):
         cyan = Image.new("CMYK", (9, 9), (255, 0, 0, 0))
         square, odd = filled(written(cyan, kind), "a")
-        assert odd == "colours in CMYK"
+        assert odd == "colors in CMYK"
         assert np.abs(square[:, 4, 4].astype(int) - [0, 255, 255]).max() < 4
 
 
@@ -311,9 +311,9 @@ def album(tmp_path, monkeypatch):
     """Photos that are kept on disk however small they are, two to a thread and to a line of the journal."""
     monkeypatch.setattr(decoding, "SMALL", 0)
     monkeypatch.setattr(decoding, "_RECENT", {})
-    monkeypatch.setattr(blocks, "TOGETHER", 2)
+    monkeypatch.setattr(blocks, "CHUNK_SIZE", 2)
     monkeypatch.setattr(blocks, "THREADS", 1)
-    monkeypatch.setattr(pixel_cache, "LOST", 1)
+    monkeypatch.setattr(pixel_cache, "JOURNAL_BYTES", 1)
     return Album(tmp_path / "photos", tmp_path / "data")
 
 
@@ -473,7 +473,7 @@ def test_odd_files_are_listed(album) -> None:
     (album.place / "000.jpg").write_bytes((album.place / "001.png").read_bytes())
     ink = Image.new("CMYK", (4, 4), (255, 255, 0, 0))
     (album.place / "002.jpg").write_bytes(written(ink, "JPEG"))
-    odd = ("000.jpg: PNG in spite of its name", "002.jpg: colours in CMYK")
+    odd = ("000.jpg: PNG in spite of its name", "002.jpg: colors in CMYK")
     for _ in range(2):
         assert album.decoded().odd == odd
     [listed] = album.data.glob("decoded/*/odd.txt")
@@ -530,7 +530,7 @@ from prunebench_plugins.datasets.io import blocks, decoding, pixel_cache
 from prunebench_plugins.datasets.io.copies import Tree
 
 place, data, log, stop = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-decoding.SMALL, blocks.TOGETHER, blocks.THREADS, pixel_cache.LOST = 0, 2, 1, 1
+decoding.SMALL, blocks.CHUNK_SIZE, blocks.THREADS, pixel_cache.JOURNAL_BYTES = 0, 2, 1, 1
 reads = 0
 
 def read(name):
@@ -731,7 +731,7 @@ def test_a_bar_is_shown_on_a_terminal_when_it_takes_long(
     album, monkeypatch, terminal, patience, bars
 ) -> None:
     made, real = [], blocks._progress
-    monkeypatch.setattr(blocks, "PATIENCE", patience)
+    monkeypatch.setattr(blocks, "BAR_DELAY_SECONDS", patience)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     monkeypatch.setattr(blocks, "_progress", lambda: made.append(real()) or made[-1])
     album.add(5).decoded()

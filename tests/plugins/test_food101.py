@@ -119,7 +119,7 @@ def test_it_is_what_torchvision_reads(tmp_path, published):
 def test_folders_are_looked_for_in_order(tmp_path):
     for folder in ("food-101/food-101", "food101/food-101", "food101", "food-101"):
         write(tmp_path / folder, {"images/x": b"", "meta/train.txt": b"", "meta/test.txt": b""})
-        assert FOOD.place(tmp_path) == tmp_path / folder
+        assert FOOD.folder(tmp_path) == tmp_path / folder
 
 
 def test_the_key_does_not_depend_on_the_place_or_on_clutter(tmp_path, store, published):
@@ -190,7 +190,7 @@ def test_the_archive_is_unpacked_by_fetch_alone(tmp_path, store, published, fold
     for action in (FOOD.files, FOOD.names, lambda root: FOOD.load(root, "train")):
         with pytest.raises(DataAbsentError) as absent:
             action(tmp_path)
-        reason = f"({path} is not unpacked yet, which `prunebench run` does)"
+        reason = f"({path} is not unpacked yet; `prunebench run` unpacks it)"
         assert str(absent.value).startswith(f"food101 is not on this machine {reason}: put food-101.tar.gz, ")
     assert dataset_key(FOOD, tmp_path, store) == "absent:food101"
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
@@ -290,7 +290,7 @@ def test_an_incomplete_folder_is_not_unpacked_over(tmp_path, published):
     pack(tmp_path / "food-101.tar.gz", published)
     (tmp_path / "food-101/images").mkdir(parents=True)
     message = line(lambda: FOOD.fetch(tmp_path))
-    assert message == (f"{tmp_path}/food-101 is not whole: move it away, and food-101.tar.gz takes its place")
+    assert message == (f"{tmp_path}/food-101 is incomplete: move it away, then food-101.tar.gz is unpacked")
 
 
 def test_a_missing_class_folder(tmp_path, published):

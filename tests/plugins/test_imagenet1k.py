@@ -142,7 +142,7 @@ def test_the_order_of_the_folders(tmp_path):
     inner = "ILSVRC/Data/CLS-LOC"
     for folder in (f"imagenet/{inner}", f"imagenet1k/{inner}", inner, "ILSVRC2012", "imagenet", "imagenet1k"):
         write(tmp_path / folder, {"train/x": b"", "val/x": b""})
-        assert SMALL.place(tmp_path) == tmp_path / folder
+        assert SMALL.folder(tmp_path) == tmp_path / folder
 
 
 @pytest.mark.parametrize(("form", "place"), [("kit", "."), ("packed kit", "imagenet1k")])
@@ -285,14 +285,13 @@ def test_validation_images_need_something_that_says_their_classes(tmp_path, trai
     root = tmp_path / "imagenet1k"
     write(root, training | flat(validation))
     assert line(lambda: SMALL.load(tmp_path, "test")) == (
-        f"{root}/val has no folders of classes, and nothing says of which its images are: put {KIT}.tar.gz "
+        f"{root}/val has no class folders, and no file gives the classes of its images: put {KIT}.tar.gz "
         f"or LOC_val_solution.csv into {root}"
     )
     table = solution["LOC_val_solution.csv"].splitlines(keepends=True)
     write(root, {"LOC_val_solution.csv": b"".join(table[:-1])})
     assert line(lambda: SMALL.load(tmp_path, "test")) == (
-        f"{root}/LOC_val_solution.csv does not say of which class ILSVRC2012_val_00000001.JPEG is. "
-        "Get it again."
+        f"{root}/LOC_val_solution.csv gives no class for ILSVRC2012_val_00000001.JPEG. Get it again."
     )
 
 

@@ -186,7 +186,7 @@ def pack(path, files, prefix="SUN397/"):
 def test_the_archive_is_unpacked_by_fetch_alone(tmp_path, published):
     path = tmp_path / "SUN397.tar.gz"
     pack(path, published)
-    assert f"({path} is not unpacked yet, " in line(lambda: SEEDED.load(tmp_path, "train"))
+    assert f"({path} is not unpacked yet; " in line(lambda: SEEDED.load(tmp_path, "train"))
     SEEDED.fetch(tmp_path)
     check_pictures(*SEEDED.load(tmp_path, "test"))
 
@@ -196,9 +196,9 @@ def test_a_fetched_archive_without_lists_says_what_is_missing(tmp_path, publishe
     for _ in range(2):  # the second time, the folder is there
         message = line(lambda: LISTED.fetch(tmp_path))
         assert message == (
-            f"sun397 is not all on this machine: its images are in {tmp_path}/SUN397, but the list "
-            f"sun397_tfds_tr.txt is not in {tmp_path}; docs/datasets.md says how to take it out of the "
-            "Python package tensorflow-datasets, and sun397_seeded does without"
+            f"sun397 is incomplete: its images are in {tmp_path}/SUN397, but the list sun397_tfds_tr.txt "
+            f"is not in {tmp_path}; docs/datasets.md says how to get it from the Python package "
+            "tensorflow-datasets, and sun397_seeded needs no list"
         )
 
 
@@ -326,7 +326,8 @@ def test_the_seeded_partition_at_full_size():
     sizes = np.full(397, 273)
     sizes[: 108_754 - 397 * 273] += 1
     labels = np.repeat(np.arange(397), sizes)
-    drawn, again = Sun397()._drawn(labels), Sun397()._drawn(labels)
+    drawn = Sun397()._draw(labels)
+    again = Sun397()._draw(labels)
     assert {split: len(index) for split, index in drawn.items()} == {"train": 76_128, "test": 21_750}
     assert len(np.unique(np.concatenate([*drawn.values()]))) == 76_128 + 21_750
     for split, index in drawn.items():

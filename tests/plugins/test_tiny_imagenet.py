@@ -280,10 +280,10 @@ def test_validation_images_need_their_annotations(tmp_path, published):
     annotations = root / "val/val_annotations.txt"
     annotations.write_bytes(b"\n".join(annotations.read_bytes().splitlines()[:-1]))
     message = line(lambda: TINY.load(tmp_path, "test"))
-    assert message == f"{annotations} does not say of which class val_199.JPEG is. Get it again."
+    assert message == f"{annotations} gives no class for val_199.JPEG. Get it again."
     annotations.unlink()
     message = line(lambda: TINY.load(tmp_path, "test"))
-    assert message == f"{annotations} is missing, without which val/images has no labels."
+    assert message == f"{annotations} is missing: val/images has no labels without it."
 
 
 @pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>404</html>", b"PK\x03\x04", b""])
@@ -383,7 +383,7 @@ def test_a_view_of_the_miniature(tmp_path, published, view):
 def test_corrupting_a_few_images_at_a_time_changes_nothing(monkeypatch, variant):
     images = np.random.default_rng(0).integers(0, 256, (200, 3, 64, 64), dtype=np.uint8)
     view, results = Corrupted(name="c", base=TINY, variant=variant), []
-    for together in (1000, 5):  # of the 12 images of each corruption
-        monkeypatch.setattr(corrupted, "TOGETHER", together)
+    for size in (1000, 5):  # of the 12 images of each corruption
+        monkeypatch.setattr(corrupted, "CHUNK_SIZE", size)
         results.append(view.alter(images, np.zeros(200))[0])
     np.testing.assert_array_equal(*results)

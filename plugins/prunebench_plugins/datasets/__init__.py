@@ -1,4 +1,4 @@
-"""The built-in datasets: small ones that need no download or little, those of the paper, and your folders."""
+"""The built-in datasets: small ones, those of the paper, and folders of your own."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from prunebench_plugins.datasets.views.reordered import Reordered
 
 @hookimpl
 def register_datasets() -> list[Dataset | type[Dataset]]:
-    """Return each dataset followed by its views, and the class of users' folders."""
+    """Return the classes for your own folders, then each dataset followed by its views."""
     fashion_mnist = FashionMnist()
     small = Reduced(
         name="fashion_mnist_small", base=fashion_mnist, images=10_000, side=14, deviation=(0.3299,)
     )
-    found: list[Dataset | type[Dataset]] = [Folder, Photos]
+    datasets: list[Dataset | type[Dataset]] = [Folder, Photos]
     for base in (Digits(), fashion_mnist, small):
-        found += [base, LongTailed(name=f"{base.name}_lt", base=base, factor=0.1), *_corrupted(base)]
+        datasets += [base, LongTailed(name=f"{base.name}_lt", base=base, factor=0.1), *_corrupted(base)]
     tiny = Reduced(name="fashion_mnist_tiny", base=fashion_mnist, images=2000, side=14, deviation=(0.3299,))
-    found += [*_reordered(Digits()), tiny, *_reordered(tiny)]
-    cifar100, tiny_imagenet = Cifar100(), TinyImageNet()
-    found += [
+    datasets += [*_reordered(Digits()), tiny, *_reordered(tiny)]
+    cifar100 = Cifar100()
+    tiny_imagenet = TinyImageNet()
+    datasets += [
         Cifar10(),
         Cifar10Jpeg(),
         cifar100,
@@ -49,11 +50,11 @@ def register_datasets() -> list[Dataset | type[Dataset]]:
         Caltech101(),
         ImageNet1k(),
     ]
-    return found
+    return datasets
 
 
 def _reordered(base: Dataset) -> tuple[Dataset, Dataset]:
-    """Return both views in which the training images stand in another order."""
+    """Return both views with another order of the training images."""
     return (
         Reordered(name=f"{base.name}_by_class", base=base, order="class"),
         Reordered(name=f"{base.name}_shuffled", base=base, order="random"),
@@ -61,7 +62,7 @@ def _reordered(base: Dataset) -> tuple[Dataset, Dataset]:
 
 
 def _corrupted(base: Dataset) -> tuple[Dataset, Dataset]:
-    """Return both views whose training images are corrupted: as published, and mended."""
+    """Return both views with corrupted training images: as published, and fixed."""
     return (
         Corrupted(name=f"{base.name}_c", base=base),
         Corrupted(name=f"{base.name}_c_fixed", base=base, variant="fixed"),

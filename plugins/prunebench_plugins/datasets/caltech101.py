@@ -1,4 +1,4 @@
-"""Caltech-101: photos and drawings of a hundred and one kinds of things, of unequal number."""
+"""Caltech-101: photos and drawings in 101 classes of unequal size."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from prunebench_plugins.datasets.photo_classes import CALTECH101
 
 HOME = "https://data.caltech.edu/records/mzrjq-6wc02"
 FOLDER = "101_ObjectCategories"
-CLUTTER = "BACKGROUND_Google"  # pictures of anything, which are no class
+CLUTTER = "BACKGROUND_Google"  # random pictures, not a class
 TAR = Archive(name=f"{FOLDER}.tar.gz", folder=FOLDER, members=10_000, size=2**28)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caltech101(PhotoDataset):
-    """8677 images, mostly colour, about 300 x 200 pixels, 101 classes of 31 to 800; one in five is to test.
+    """8677 images, mostly color, about 300 x 200 pixels, 101 classes of 31 to 800 images.
 
-    There is no published split. This one is stratified, scikit-learn's StratifiedShuffleSplit with a test
-    share of 0.2 and seed 0, on the images ordered by class, then file name, in which order they stay.
-    sizes: how many images each class has. Source: L. Fei-Fei, R. Fergus and P. Perona, Learning Generative
-    Visual Models from Few Training Examples, CVPR Workshop 2004.
+    There is no published split. This one is scikit-learn's StratifiedShuffleSplit with a test share of 0.2
+    and seed 0. Images are ordered by class, then file name, before the draw and in each split.
+
+    sizes: number of images of each class, in the order of the classes.
+
+    Source: L. Fei-Fei, R. Fergus and P. Perona, Learning Generative Visual Models from Few Training Examples,
+    CVPR Workshop 2004.
     """
 
     folders: ClassVar[tuple[str, ...]] = (
@@ -59,41 +62,45 @@ class Caltech101(PhotoDataset):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The folders of the classes, sorted: capitals first."""
+        """The class folders, sorted, capitals first."""
         return tuple(CALTECH101)
 
     def files(self, root: Path) -> list[Path]:
-        """Return all images. Raise DataAbsentError where they are not there."""
+        """Return all images. Raise DataAbsentError if they are missing."""
         tree = self._tree(root)
-        return [tree.place / name for name in sorted(tree.names)]
+        return [tree.path / name for name in sorted(tree.names)]
 
     def split(self, root: Path, split: str) -> Split:
-        """Return the images of a split, drawn after counting those of each class."""
+        """Return the images of a split.
+
+        Raise PrunebenchError if a class is unknown or has a wrong number of images.
+        """
         tree = self._tree(root)
-        strange = {name.partition("/")[0] for name in tree.names} - {*CALTECH101}
-        if strange:
+        unknown = {name.partition("/")[0] for name in tree.names} - {*CALTECH101}
+        if unknown:
             raise PrunebenchError(
-                f"{tree.place} has a class {min(strange)!r}, which Caltech-101 does not have. Get it again."
+                f"{tree.path} has a class {min(unknown)!r}, which Caltech-101 does not have. Get it again."
             )
-        number = {name: label for label, name in enumerate(CALTECH101)}
-        names = sorted(tree.names, key=lambda name: (number[name.partition("/")[0]], name))
-        labels = np.array([number[name.partition("/")[0]] for name in names], dtype=np.int64)
+        label_of = {name: label for label, name in enumerate(CALTECH101)}
+        names = sorted(tree.names, key=lambda name: (label_of[name.partition("/")[0]], name))
+        labels = np.array([label_of[name.partition("/")[0]] for name in names], dtype=np.int64)
+        # Checked before the draw: one missing image would change the whole split.
         sizes = np.array(self.sizes)
-        check_spread(labels, self.classes, int(sizes.sum()), sizes, sizes, f"{tree.place}")
+        check_spread(labels, self.classes, int(sizes.sum()), sizes, sizes, f"{tree.path}")
         index = one_in_five(labels)[split]
-        chosen = tuple(names[place] for place in index)
-        return Split(tree, chosen, chosen, labels[index])
+        files = tuple(names[i] for i in index)
+        return Split(tree, files, files, labels[index])
 
     def _tree(self, root: Path) -> Tree:
-        place = self.place(root)
-        names = (path.name for path in place.iterdir() if path.is_dir())
-        folders = [name for name in names if not is_clutter(name)]
-        tree = folder_tree(place, {*folders} - {CLUTTER})
-        return Tree(place, tuple(name for name in tree.names if _is_image(name)), tree.read)
+        folder = self.folder(root)
+        names = [path.name for path in folder.iterdir() if path.is_dir()]
+        classes = {name for name in names if not is_clutter(name)} - {CLUTTER}
+        tree = folder_tree(folder, classes)
+        return Tree(folder, tuple(name for name in tree.names if _is_image(name)), tree.read)
 
 
 def one_in_five(labels: Array) -> Mapping[str, Array]:
-    """Return which images are in "train" and "test", ascending, by a stratified split. labels: int [n]."""
+    """Return the indices of "train" and of "test", ascending, by a stratified split. labels: int [n]."""
     from sklearn.model_selection import StratifiedShuffleSplit
 
     draw = StratifiedShuffleSplit(n_splits=1, test_size=0.2, random_state=0)

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100: small colour pictures of ten and of a hundred kinds of things."""
+"""CIFAR-10 and CIFAR-100: color images of 32 x 32 pixels, in 10 and in 100 classes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ HOME = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
 @dataclass(frozen=True)
 class Edition:
-    """One of the two forms in which the authors publish: pickles, or rows of bytes.
+    """One of the two published forms: the Python edition of pickles, or the binary edition of byte rows.
 
-    folder: what the archive unpacks to. archives: its names. train, test: files with images, each with
-    its digest, in hex. meta: the file with the names of the classes. key: under which these are in a
-    pickle; for rows of bytes, "". labels: the key of the labels, or the byte of a row that is the label.
+    folder: folder that the archive unpacks to.
+    archives: file names of the archive, gzipped first, then plain.
+    train: digest in hex (MD5 or SHA256) of each file of training images.
+    test: digest in hex of each file of test images.
+    meta: file with the class names.
+    key: key of the class names in the pickle `meta`, or "" in the binary edition.
+    labels: key of the labels in a pickle, or position of the label in a row of bytes.
     """
 
     folder: str
@@ -39,16 +43,17 @@ class Edition:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All files that are needed."""
+        """All files of the edition."""
         return *self.train, *self.test, self.meta
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar(Dataset):
-    """What CIFAR-10 and CIFAR-100 share: two editions, in folders or in the archives they came in.
+    """Base of CIFAR-10 and CIFAR-100: reads either edition, from its folder or from its archive.
 
-    train_per_class and test_per_class: how many images each class has. verify: whether each file has to
-    be the published one, byte for byte; a miniature is not. The defaults hold for the real datasets.
+    train_per_class: training images of each class.
+    test_per_class: test images of each class.
+    verify: whether each file must have the published digest. Tests switch it off for miniatures.
     """
 
     editions: ClassVar[tuple[Edition, ...]]
@@ -64,17 +69,19 @@ class Cifar(Dataset):
         return 32
 
     def files(self, root: Path) -> list[Path]:
-        """Return the files of the first folder that has them all, or else the first archive.
+        """Return the files of the first complete folder, or else the first archive.
 
-        The folders are root/NAME and root, and in them the folder to which an archive unpacks; the
-        archives lie in root or root/NAME. Raise DataAbsentError where there is neither.
+        A folder is root/NAME, or the unpacked archive in root or in root/NAME.
+        An archive lies in root or in root/NAME.
+        Raise DataAbsentError if there is neither.
         """
-        return self._found(root)[1]
+        _, files = self._locate(root)
+        return files
 
     def fetch(self, root: Path) -> None:
         """Download the files to root with torchvision, unless they are on this machine already.
 
-        Raise DataAbsentError where that fails, whatever the reason.
+        Raise DataAbsentError if the download fails, whatever the reason.
         """
         try:
             self.files(root)
@@ -84,26 +91,32 @@ class Cifar(Dataset):
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3, 32, 32], and labels, int64 [n], of "train" or "test".
 
-        The order is that of the files, as in torchvision. Raise PrunebenchError where a file is damaged
-        or is not the published one, or where images are missing.
+        The images are in the order of the files, as in torchvision.
+        Raise PrunebenchError if a file is damaged or is not the published one.
+        Raise PrunebenchError if images are missing.
         """
-        edition, files = self._found(root)
-        needed = edition.train if split == "train" else edition.test
-        contents = _read(files, (*needed, edition.meta))
-        place = files[0] if len(files) == 1 else files[0].parent
+        edition, files = self._locate(root)
+        digests = edition.train if split == "train" else edition.test
+        contents = _read(files, (*digests, edition.meta))
+        # An archive is shown like a folder in messages: cifar-10-python.tar.gz/data_batch_1.
+        top = files[0] if len(files) == 1 else files[0].parent
         if self.verify:
-            for name, digest in needed.items():
-                check_digest(contents[name], digest, f"{place / name}")
-        self._check_classes(edition, contents[edition.meta], f"{place / edition.meta}")
-        parts = [self._parsed(edition, contents[name], f"{place / name}") for name in needed]
-        images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            for name, digest in digests.items():
+                check_digest(contents[name], digest, f"{top / name}")
+        self._check_classes(edition, contents[edition.meta], f"{top / edition.meta}")
+        image_parts, label_parts = [], []
+        for name in digests:
+            images, labels = self._parse(edition, contents[name], f"{top / name}")
+            image_parts.append(images)
+            label_parts.append(labels)
+        all_labels = np.concatenate(label_parts)
         per_class = self.train_per_class if split == "train" else self.test_per_class
-        check_sizes(labels, self.classes, per_class, f"{place} ({', '.join(needed)})")
-        return images.reshape(-1, 3, 32, 32), labels
+        check_sizes(all_labels, self.classes, per_class, f"{top} ({', '.join(digests)})")
+        return np.concatenate(image_parts).reshape(-1, 3, 32, 32), all_labels
 
-    def _found(self, root: Path) -> tuple[Edition, list[Path]]:
-        """Return the edition that is there, and its files, or the one archive that holds them."""
-        partial = ""
+    def _locate(self, root: Path) -> tuple[Edition, list[Path]]:
+        """Return the edition on this machine and its files, or the edition and its one archive."""
+        partial = ""  # the first folder that has some files, for the message
         for edition, folder in self._folders(root):
             missing = [name for name in edition.names if not (folder / name).is_file()]
             if not missing:
@@ -119,28 +132,31 @@ class Cifar(Dataset):
 
     def _folders(self, root: Path) -> Iterator[tuple[Edition, Path]]:
         for edition in self.editions:
-            own = root / self.name
-            # The archive, unpacked by a tool that makes a folder of the archive's name.
+            named = root / self.name
+            # Some tools unpack into a folder called like the archive.
             nested = root / edition.archives[0].partition(".")[0]
-            for folder in (own, own / edition.folder, root / edition.folder, nested, nested / edition.folder):
-                yield edition, folder
+            yield edition, named
+            yield edition, named / edition.folder
+            yield edition, root / edition.folder
+            yield edition, nested
+            yield edition, nested / edition.folder
 
-    def _check_classes(self, edition: Edition, content: bytes, where: str) -> None:
+    def _check_classes(self, edition: Edition, content: bytes, source: str) -> None:
         if edition.key:
-            names = _unpickled(content, where).get(edition.key)
+            names = _unpickle(content, source).get(edition.key)
         else:
             names = content.decode("latin1").split()
         if not isinstance(names, list) or tuple(map(text, names)) != self.classes:
-            raise PrunebenchError(f"{where} does not name the classes of {self.name}. Get it again.")
+            raise PrunebenchError(f"{source} does not name the classes of {self.name}. Get it again.")
 
-    def _parsed(self, edition: Edition, content: bytes, where: str) -> tuple[Array, Array]:
+    def _parse(self, edition: Edition, content: bytes, source: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3072], and labels, int64 [n], of one file."""
         if isinstance(edition.labels, int):
-            images, labels = _rows(content, edition.labels, where)
+            images, labels = _parse_rows(content, edition.labels, source)
         else:
-            images, labels = _batch(_unpickled(content, where), edition.labels, where)
+            images, labels = _parse_batch(_unpickle(content, source), edition.labels, source)
         if labels.size and not 0 <= labels.min() <= labels.max() < len(self.classes):
-            raise _damaged(where, f"its labels are not in 0..{len(self.classes) - 1}")
+            raise _damaged(source, f"its labels are not in 0..{len(self.classes) - 1}")
         return images, labels
 
     def _download(self, root: Path) -> None:
@@ -162,7 +178,7 @@ class Cifar(Dataset):
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar10(Cifar):
-    """50,000 training and 10,000 test images, colour, 32 x 32 pixels, ten classes of equal size.
+    """50,000 training and 10,000 test images, color, 32 x 32 pixels, ten classes of equal size.
 
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
@@ -210,26 +226,26 @@ class Cifar10(Cifar):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names that the files give."""
+        """The class names in the published files."""
         return CIFAR10
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of the training split, as ELFS' code has it."""
+        """Mean of the training split, as in the code of ELFS."""
         return 0.4914, 0.4822, 0.4465
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Standard deviation of the training split, as ELFS' code has it."""
+        """Standard deviation of the training split, as in the code of ELFS."""
         return 0.2470, 0.2435, 0.2616
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar100(Cifar):
-    """50,000 training and 10,000 test images, colour, 32 x 32 pixels, a hundred classes of equal size.
+    """50,000 training and 10,000 test images, color, 32 x 32 pixels, a hundred classes of equal size.
 
-    The labels are the fine ones. Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny
-    Images, 2009.
+    The labels are the fine ones.
+    Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
 
     editions: ClassVar[tuple[Edition, ...]] = (
@@ -261,54 +277,58 @@ class Cifar100(Cifar):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names that the files give."""
+        """The class names in the published files."""
         return CIFAR100
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of the training split, as ELFS' code has it."""
+        """Mean of the training split, as in the code of ELFS."""
         return 0.507, 0.487, 0.441
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Standard deviation of the training split, as ELFS' code has it."""
+        """Standard deviation of the training split, as in the code of ELFS."""
         return 0.267, 0.256, 0.276
 
 
 def _read(files: list[Path], names: tuple[str, ...]) -> dict[str, bytes]:
-    """Return the content of the named files: of those in a folder, or of those in the one archive."""
+    """Return the content of the named files. `files` are the files of a folder, or one archive."""
     if len(files) == 1:
         return read_tar(files[0], names)
     return {path.name: path.read_bytes() for path in files if path.name in names}
 
 
-def _rows(content: bytes, label: int, where: str) -> tuple[Array, Array]:
-    """Cut rows of bytes: the labels, of which that at place `label` counts and is the last; the pixels."""
+def _parse_rows(content: bytes, label: int, source: str) -> tuple[Array, Array]:
+    """Return images and labels of a file of the binary edition.
+
+    A row is one or two bytes of labels, then the pixels. The last label is at position `label`.
+    """
     length = label + 1 + PIXELS
     if len(content) % length:
-        raise _damaged(where, f"it has {len(content)} bytes, expected a multiple of {length}")
+        raise _damaged(source, f"it has {len(content)} bytes, expected a multiple of {length}")
     rows = np.frombuffer(content, dtype=np.uint8).reshape(-1, length)
     return rows[:, label + 1 :], rows[:, label].astype(np.int64)
 
 
-def _batch(batch: Mapping[str, Any], key: str, where: str) -> tuple[Array, Array]:
-    """Return images and labels of an unpickled file."""
-    data, labels = batch.get("data"), batch.get(key)
+def _parse_batch(batch: Mapping[str, Any], key: str, source: str) -> tuple[Array, Array]:
+    """Return images and labels of an unpickled file of the Python edition."""
+    data = batch.get("data")
+    labels = batch.get(key)
     if not isinstance(data, PickledArray) or not isinstance(labels, list):
-        raise _damaged(where, f"it has no data and {key}, but {', '.join(map(repr, batch)) or 'nothing'}")
+        raise _damaged(source, f"it has no data and {key}, but {', '.join(map(repr, batch)) or 'nothing'}")
     if not all(isinstance(label, int) and 0 <= label < 256 for label in labels):
-        raise _damaged(where, f"its {key} are not numbers in 0..255")
+        raise _damaged(source, f"its {key} are not numbers in 0..255")
     if data.shape != (len(labels), PIXELS):
-        raise _damaged(where, f"its data has shape {data.shape}, expected {(len(labels), PIXELS)}")
+        raise _damaged(source, f"its data has shape {data.shape}, expected {(len(labels), PIXELS)}")
     return data.array(), np.array(labels, dtype=np.int64)
 
 
-def _unpickled(content: bytes, where: str) -> dict[str, Any]:
+def _unpickle(content: bytes, source: str) -> dict[str, Any]:
     try:
         return unpickle(content)
     except ValueError as error:
-        raise _damaged(where, str(error)) from None
+        raise _damaged(source, str(error)) from None
 
 
-def _damaged(where: str, reason: str) -> PrunebenchError:
-    return PrunebenchError(f"{where} is not a whole file of CIFAR: {reason}. Delete it and get it again.")
+def _damaged(source: str, reason: str) -> PrunebenchError:
+    return PrunebenchError(f"{source} is not a whole file of CIFAR: {reason}. Delete it and get it again.")

@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits: real images that are on every machine prunebench is installed on."""
+"""The handwritten digits of scikit-learn: real images, installed with prunebench."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ TRAIN = 1347  # three quarters of the 1797 images
 
 @dataclass(frozen=True, kw_only=True)
 class Digits(Dataset):
-    """1797 grey digits of 8 x 8 pixels in 10 classes, split 1347 / 450, stratified, with seed 0.
+    """1797 gray digits of 8 x 8 pixels in 10 classes, split 1347 / 450, stratified, with seed 0.
 
-    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998; its test
-    part, as scikit-learn ships it. Pixels of 0..16 are stretched to 0..255.
+    Pixel values are scaled from 0..16 to 0..255.
+    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998. Scikit-learn
+    ships its test part.
     """
 
     name: str = "digits"
@@ -47,9 +48,13 @@ class Digits(Dataset):
         return (0.3758,)
 
     def files(self, root: Path) -> list[Path]:
-        """Return the table inside scikit-learn; `root` is not looked at."""
-        found = find_spec("sklearn")
-        for folder in (found and found.submodule_search_locations) or ():
+        """Return the table inside scikit-learn. `root` is not used.
+
+        Raise DataAbsentError if scikit-learn is not installed or lacks the table.
+        """
+        sklearn = find_spec("sklearn")  # finds the folder without importing the package
+        folders = sklearn.submodule_search_locations if sklearn else None
+        for folder in folders or ():
             table = Path(folder) / "datasets" / "data" / "digits.csv.gz"
             if table.is_file():
                 return [table]
@@ -61,6 +66,6 @@ class Digits(Dataset):
         labels = table[:, -1]
         in_train = np.zeros(len(labels), dtype=bool)
         in_train[draw_stratified(labels, TRAIN)] = True
-        chosen = in_train if split == "train" else ~in_train
-        images = np.rint(table[chosen, :-1] * (255 / 16)).astype(np.uint8)
-        return images.reshape(-1, 1, 8, 8), labels[chosen]
+        mask = in_train if split == "train" else ~in_train
+        images = np.rint(table[mask, :-1] * (255 / 16)).astype(np.uint8)
+        return images.reshape(-1, 1, 8, 8), labels[mask]

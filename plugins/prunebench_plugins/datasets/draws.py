@@ -1,4 +1,4 @@
-"""The one seeded draw behind every split and every smaller training set of the built-in datasets."""
+"""The seeded draw behind every split and every smaller training set of the built-in datasets."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from prunebench.parts.sampling import apportion, rank_within
 def draw_per_class(labels: Array, quotas: Array) -> Array:
     """Draw quotas[c] images of each class c with seed 0: int [quotas.sum()], ascending.
 
-    labels: int [n]. quotas: int [classes], none above the size of its class. A smaller quota draws
-    some of the images that a larger one draws.
+    Draws are nested: a larger quota draws all images of a smaller one, and more.
+
+    labels: int [n].
+    quotas: int [classes], none above the size of its class.
     """
     order = np.random.default_rng(0).permutation(len(labels))
-    drawn = labels[order]
-    return np.sort(order[rank_within(drawn) < quotas[drawn]])
+    shuffled = labels[order]
+    return np.sort(order[rank_within(shuffled) < quotas[shuffled]])
 
 
 def draw_stratified(labels: Array, images: int) -> Array:
     """Draw `images` of the n images with seed 0, each class in proportion: int [images], ascending.
 
-    Raise PrunebenchError where there are fewer than that.
+    Raise PrunebenchError if there are fewer.
     """
     return draw_per_class(labels, apportion(images, np.bincount(labels)))

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: Zalando's grey pictures of clothes."""
+"""Fashion-MNIST: gray images of clothes, by Zalando."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 @dataclass(frozen=True, kw_only=True)
 class FashionMnist(Dataset):
-    """60,000 training and 10,000 test images, grey, 28 x 28 pixels, ten classes of equal size.
+    """60,000 training and 10,000 test images, gray, 28 x 28 pixels, ten classes of equal size.
 
     Source: H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST, arXiv 1708.07747.
     """
@@ -32,7 +32,7 @@ class FashionMnist(Dataset):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names that table 2 of the paper gives."""
+        """The class names in table 2 of the paper."""
         return (
             "T-shirt/top",
             "Trouser",
@@ -62,22 +62,23 @@ class FashionMnist(Dataset):
         return (0.3530,)
 
     def files(self, root: Path) -> list[Path]:
-        """Return the four files, plain or gzipped, of the first folder that has them all.
+        """Return the four files, plain or gzipped, of the first complete folder.
 
-        The folders are root/fashion_mnist, root/FashionMNIST/raw (where torchvision puts them) and
-        that of the Debian package. Raise DataAbsentError where none has.
+        The folders are root/fashion_mnist, root/FashionMNIST/raw (as torchvision has it) and the folder
+        of the Debian package.
+        Raise DataAbsentError if no folder has all files.
         """
         for folder in _folders(root):
-            present = [_plain_or_gzipped(folder / name) for name in FILES]
-            found = [path for path in present if path is not None]
-            if len(found) == len(FILES):
-                return found
+            candidates = [_plain_or_gzipped(folder / name) for name in FILES]
+            paths = [path for path in candidates if path is not None]
+            if len(paths) == len(FILES):
+                return paths
         raise _absent(root)
 
     def fetch(self, root: Path) -> None:
         """Download the files to root/FashionMNIST/raw, unless they are on this machine already.
 
-        Raise DataAbsentError where that fails, whatever the reason.
+        Raise DataAbsentError if the download fails, whatever the reason.
         """
         try:
             self.files(root)
@@ -87,11 +88,12 @@ class FashionMnist(Dataset):
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [60000 or 10000, 1, 28, 28], and labels, int64, of "train" or "test".
 
-        Raise PrunebenchError where a file is damaged.
+        Raise PrunebenchError if a file is damaged.
         """
         files = self.files(root)
         images_file, labels_file = files[:2] if split == "train" else files[2:]
-        images, labels = read_idx(images_file, 3), read_idx(labels_file, 1)
+        images = read_idx(images_file, dimensions=3)
+        labels = read_idx(labels_file, dimensions=1)
         if len(images) != len(labels):
             sizes = f"{len(images)} images in {images_file} but {len(labels)} labels in {labels_file}"
             raise PrunebenchError(f"{sizes}: get both again")

@@ -22,10 +22,12 @@ SUFFIXES = frozenset(FORMATS)
 
 @dataclass(frozen=True, kw_only=True)
 class Folder(SquarePhotos):
-    """Images in one folder per class, as RGB squares of `side` pixels; used as folder:PATH@SIDE.
+    """Images in one folder per class, as RGB squares of `side` pixels. Written folder:PATH@SIDE.
 
-    The classes are the folders in train/, sorted; the images are sorted by class and file name. Names that
-    begin with a dot and files that are not images are passed over.
+    The classes are the folders in train/, sorted. The images are sorted by class, then file name.
+    Names that begin with a dot and files that are no images are ignored.
+
+    path: folder that holds train/ and test/. `~` is the home folder.
     """
 
     version: ClassVar[int] = 3  # photos are turned as their cameras say
@@ -34,40 +36,42 @@ class Folder(SquarePhotos):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The folders in train/, sorted. Raise DataAbsentError where there is none."""
+        """The folders in train/, sorted. Raise DataAbsentError if there is none."""
         return self._classes("train")
 
     def files(self, root: Path) -> list[Path]:
-        """Return the image files of both splits; `root` is not looked at.
+        """Return the image files of both splits. `root` is not used.
 
-        Raise DataAbsentError where the folder, a split or every class folder of it is missing, and
-        PrunebenchError where a split has no image or test/ has a class that train/ lacks.
+        Raise DataAbsentError if the folder, a split or every class folder of a split is missing.
+        Raise PrunebenchError if a split has no image, or test/ has a class that train/ lacks.
         """
         return [path for split in ("train", "test") for path in self._files(split)]
 
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3, side, side], and labels, int64 [n], of "train" or "test".
 
-        The images may be mapped into memory, or decoded when they are asked for. Raise, beside what `files`
-        raises, PrunebenchError where images cannot be read and are not skipped.
+        The images may be mapped into memory, or decoded on access.
+        Raise as `files`.
+        Raise PrunebenchError if images cannot be read and `on_bad` is "fail".
         """
-        names, places = self._names(split), {name: label for label, name in enumerate(self.classes)}
-        found = self._decoded(root, split, names)
-        labels = np.array([places[name.partition("/")[0]] for name in names], dtype=np.int64)
-        return found.images, labels[found.kept]
+        names = self._names(split)
+        photos = self._decode(root, split, names)
+        label_of = {name: label for label, name in enumerate(self.classes)}
+        labels = np.array([label_of[name.partition("/")[0]] for name in names], dtype=np.int64)
+        return photos.images, labels[photos.kept]
 
     def names(self, root: Path) -> tuple[str, ...]:
-        """Return the path of each training image below train/, such as "cat/001.jpg"; raise as `load`."""
+        """Return the path of each training image below train/, such as "cat/001.jpg". Raise as `load`."""
         names = self._names("train")
-        if self.on_bad == "fail":  # then all are there, or `load` fails
+        if self.on_bad == "fail":  # nothing is skipped: `load` has all images or fails
             return names
-        return tuple(names[place] for place in self._decoded(root, "train", names).kept)
+        return tuple(names[i] for i in self._decode(root, "train", names).kept)
 
     def _names(self, split: str) -> tuple[str, ...]:
         top = Path(self.path).expanduser() / split
         return tuple(path.relative_to(top).as_posix() for path in self._files(split))
 
-    def _decoded(self, root: Path, split: str, names: tuple[str, ...]) -> Decoded:
+    def _decode(self, root: Path, split: str, names: tuple[str, ...]) -> Decoded:
         top = Path(self.path).expanduser()
         check_apart(root, top)
         tree = Tree(top / split, names, lambda name: (top / split / name).read_bytes())
@@ -87,11 +91,12 @@ class Folder(SquarePhotos):
         return tuple(classes)
 
     def _files(self, split: str) -> list[Path]:
-        classes, top = self._classes(split), Path(self.path).expanduser() / split
-        strange = sorted({*classes} - {*self.classes})
-        if strange:
+        classes = self._classes(split)
+        top = Path(self.path).expanduser() / split
+        unknown = sorted({*classes} - {*self.classes})
+        if unknown:
             raise PrunebenchError(
-                f"{top} has a class {strange[0]!r} that train/ lacks ({len(strange)} such); "
+                f"{top} has a class {unknown[0]!r} that train/ lacks ({len(unknown)} such); "
                 f"train/ has: {', '.join(self.classes)}"
             )
         files = sorted(path for name in classes for path in (top / name).iterdir() if _is_image(path))

@@ -1,4 +1,4 @@
-"""Food-101: photos of a hundred and one dishes."""
+"""Food-101: photos of 101 dishes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ LISTS = {"train": "meta/train.txt", "test": "meta/test.txt"}
 
 @dataclass(frozen=True, kw_only=True)
 class Food101(PhotoDataset):
-    """75,750 training and 25,250 test images, colour, up to 512 x 512 pixels, 101 classes of equal size.
+    """75,750 training and 25,250 test images, color, up to 512 x 512 pixels, 101 classes of equal size.
 
-    Training labels are noisy on purpose, test labels were checked. The published lists make the splits;
-    images are ordered by class, then name. train_per_class and test_per_class: how many images each class
-    has. Source: L. Bossard, M. Guillaumin and L. Van Gool, Food-101: Mining Discriminative Components with
+    Training labels are noisy on purpose. Test labels were checked.
+    The published lists define the splits. Images are ordered by class, then name.
+
+    train_per_class: training images of each class.
+    test_per_class: test images of each class.
+
+    Source: L. Bossard, M. Guillaumin and L. Van Gool, Food-101: Mining Discriminative Components with
     Random Forests, ECCV 2014.
     """
 
@@ -53,24 +57,29 @@ class Food101(PhotoDataset):
         return FOOD101
 
     def files(self, root: Path) -> list[Path]:
-        """Return both lists and all files below images/. Raise DataAbsentError where one is missing."""
-        place = self.place(root)
-        return [place / name for name in (*LISTS.values(), *sorted(folder_tree(place, ["images"]).names))]
+        """Return both lists and all files below images/. Raise DataAbsentError if one is missing."""
+        folder = self.folder(root)
+        images = folder_tree(folder, ["images"]).names
+        return [folder / name for name in (*LISTS.values(), *sorted(images))]
 
     def split(self, root: Path, split: str) -> Split:
-        """Return the images that the list of the split names."""
-        place = self.place(root)
-        where = place / LISTS[split]
-        lines = {line.strip() for line in text_lines(where.read_bytes())} - {""}
-        number = {name: label for label, name in enumerate(FOOD101)}
-        strange = sorted(line for line in lines if line.partition("/")[0] not in number)
-        if strange:
-            raise PrunebenchError(f"{where} names {strange[0]!r}, of no class of Food-101. Get it again.")
-        listed = sorted((number[line.partition("/")[0]], line) for line in lines)
-        labels = np.array([label for label, _ in listed], dtype=np.int64)
-        names = tuple(f"{line}.jpg" for _, line in listed)
+        """Return the images in the published list of the split.
+
+        Raise PrunebenchError if the list is wrong or one of its images is missing.
+        """
+        folder = self.folder(root)
+        list_path = folder / LISTS[split]
+        lines = {line.strip() for line in text_lines(list_path.read_bytes())} - {""}
+        label_of = {name: label for label, name in enumerate(FOOD101)}
+        unknown = sorted(line for line in lines if line.partition("/")[0] not in label_of)
+        if unknown:
+            raise PrunebenchError(f"{list_path} names {unknown[0]!r}, of no class of Food-101. Get it again.")
+        rows = sorted((label_of[line.partition("/")[0]], line) for line in lines)
+        labels = np.array([label for label, _ in rows], dtype=np.int64)
+        names = tuple(f"{line}.jpg" for _, line in rows)
         per_class = self.train_per_class if split == "train" else self.test_per_class
-        check_sizes(labels, self.classes, per_class, f"{where}")
-        tree, files = folder_tree(place, ["images"]), tuple(f"images/{name}" for name in names)
-        check_there(tree, files, f"{where}")
+        check_sizes(labels, self.classes, per_class, f"{list_path}")
+        tree = folder_tree(folder, ["images"])
+        files = tuple(f"images/{name}" for name in names)
+        check_there(tree, files, f"{list_path}")
         return Split(tree, files, names, labels)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# WordNet IDs, in order, each with the first of its words in WordNet; a second crane is called `crane bird`,
-# a second maillot `tank suit`, so that no name stands for two classes.
+# WordNet IDs, in order, each with its first word in WordNet. Two words name two classes each: the second
+# crane is called `crane bird` here, and the second maillot `tank suit`.
 _IMAGENET = """
 n01440764 tench; n01443537 goldfish; n01484850 great white shark; n01491361 tiger shark;
 n01494475 hammerhead; n01496331 electric ray; n01498041 stingray; n01514668 cock; n01514859 hen;

@@ -1,4 +1,4 @@
-"""The names of the classes of Food-101, Caltech-101 and SUN397, which are those of their folders."""
+"""Class names of Food-101, Caltech-101 and SUN397: the names of their folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ shrimp_and_grits spaghetti_bolognese spaghetti_carbonara spring_rolls steak stra
 takoyaki tiramisu tuna_tartare waffles
 """
 
-# Each with how many images it has, 8677 in all.
+# Each with its number of images, 8677 in all.
 _CALTECH101 = """
 Faces 435, Faces_easy 435, Leopards 200, Motorbikes 798, accordion 55, airplanes 800, anchor 42, ant 42,
 barrel 47, bass 54, beaver 46, binocular 33, bonsai 128, brain 98, brontosaurus 43, buddha 85, butterfly 91,
@@ -34,7 +34,7 @@ strawberry 35, sunflower 85, tick 49, trilobite 86, umbrella 75, watch 239, wate
 wild_cat 34, windsor_chair 56, wrench 39, yin_yang 60
 """
 
-# Without the letter of the alphabet under which the folder lies.
+# Without the folder of the first letter: apse/indoor for a/apse/indoor.
 _SUN397 = """
 abbey airplane_cabin airport_terminal alley amphitheater amusement_arcade amusement_park anechoic_chamber
 apartment_building/outdoor apse/indoor aquarium aqueduct arch archive arrival_gate/outdoor art_gallery

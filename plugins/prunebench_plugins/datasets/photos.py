@@ -1,4 +1,4 @@
-"""A user's own photos, of which a few have a label: what `prunebench prune` and `evaluate` read."""
+"""A user's own photos, a few of them labeled, for `prunebench prune` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from prunebench_plugins.datasets.io.copies import Tree
 from prunebench_plugins.datasets.io.decoding import Decoded, decoded
 from prunebench_plugins.datasets.io.square_photos import SquarePhotos
 
-# What a proxy sees are embeddings, so that an epoch takes seconds; a CNN of 24,000 parameters is tested.
-# EfficientNet-Lite0 comes inside a Python package; it sees more at 128 pixels than at the 64 that are stored.
+# Made for a CPU. The proxy trains on embeddings, so an epoch takes seconds. The final network is a CNN of
+# 24,000 parameters. The weights of EfficientNet-Lite0 come inside a Python package. The backbone sees more
+# if the stored 64 pixels are enlarged to 128.
 QUICK: Mapping[str, Any] = {
     "network": "cnn",
     "epochs": 40,
@@ -46,12 +47,17 @@ QUICK: Mapping[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Photos(SquarePhotos):
-    """A folder of images of which a few have a label, in a .csv; for `prunebench prune` and `evaluate`.
+    """A folder of images, a few of them labeled in a .csv, for `prunebench prune` and `evaluate`.
 
-    Images lie at whatever depth. known: the .csv, with the columns file and label. The training split are
-    all images, in the order of their names, and their label is -1 where none is known; there is no test
-    split. count: how many classes there are, where the labels do not show all. With a `holdout` above 0
-    there are images with a label alone, and such a share of them, drawn by `seed`, is the test split.
+    Without a holdout the training split is all images, in the order of their names. Unlabeled images have
+    the label -1. The test split is empty.
+    With a holdout the splits are the labeled images only.
+
+    path: folder of the images, at any depth. `~` is the home folder.
+    known: path of the .csv, with the columns file and label.
+    count: number of classes, if some have no labeled image yet.
+    holdout: share of the labeled images in the test split, in 0..1, below 1.
+    seed: seed of the draw of the test split.
     """
 
     name: str = "photos"
@@ -68,12 +74,12 @@ class Photos(SquarePhotos):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes of the labels, sorted, then stand-ins up to `count`."""
+        """The classes in the .csv, sorted, then placeholders up to `count`."""
         return class_names(self._table, read_labels(self._table), self.count)
 
     @property
     def lineage(self) -> tuple[str, ...]:
-        """Recipes list photos as `photos`, or else as they do a folder with classes."""
+        """Its own name, then `photos`, then `folder`: recipes of either hold for it too."""
         return self.name, "photos", "folder"
 
     @property
@@ -82,42 +88,47 @@ class Photos(SquarePhotos):
         return {"quick": QUICK}
 
     def files(self, root: Path) -> list[Path]:
-        """Return the images and the .csv of labels. Raise as `prunebench.photos.folder` does."""
+        """Return the .csv of labels, then the images. Raise as `prunebench.photos.folder.scan`."""
         top = self._top
         return [self._table, *(top / name for name in scan(top, self.on_bad))]
 
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3, side, side], and labels, int64 [n], of "train" or "test".
 
-        The images may be mapped into memory. Raise PrunebenchError for labels of files that are not there,
-        and for images that cannot be read unless these are skipped.
+        The images may be mapped into memory.
+        Raise PrunebenchError if the .csv labels a file that is missing.
+        Raise PrunebenchError if images cannot be read and `on_bad` is "fail".
+        Raise PrunebenchError if the holdout leaves too few images in a split.
         """
         if split == "test" and not self.holdout:
             return np.empty((0, 3, self.side, self.side), np.uint8), np.empty(0, np.int64)
         names = scan(self._top, self.on_bad)
-        found = self._decoded(names, root)
-        labels = self._labels([names[place] for place in found.kept])
+        photos = self._decode(names, root)
+        labels = self._labels([names[i] for i in photos.kept])
         if not self.holdout:
-            return found.images, labels
+            return photos.images, labels
         index = self._split(labels)[split]
-        # Of a memory map nearly all would be copied, and once more for each seed.
-        images = Images(found.images, mean=self.mean, std=self.std).take(index)
+        # Indexing the memory map would copy nearly all of it, once for each seed. `take` is lazy.
+        images = Images(photos.images, mean=self.mean, std=self.std).take(index)
         return images.array, labels[index]
 
     def names(self, root: Path) -> tuple[str, ...]:
-        """Return the paths of the training images below the folder."""
+        """Return the path of each training image below the folder. Raise as `load`."""
         names = scan(self._top, self.on_bad)
-        if self.on_bad == "skip":  # else an image that cannot be read is an error, and all are there
-            names = [names[place] for place in self._decoded(names, root).kept]
+        if self.on_bad == "skip":  # with "fail", `load` has all images or fails
+            names = [names[i] for i in self._decode(names, root).kept]
         if not self.holdout:
             return tuple(names)
-        return tuple(names[place] for place in self._split(self._labels(names))["train"])
+        return tuple(names[i] for i in self._split(self._labels(names))["train"])
 
     @staticmethod
     def readable(folder: Path, names: Sequence[str], root: Path, side: int, on_bad: str) -> list[str]:
-        """Return those of the images that can be read, be it none, reading no other; raise as `decoded`."""
-        found = _decode(folder, names, root, side, on_bad, empty=True)
-        return [names[place] for place in found.kept]
+        """Return the names of the readable images, perhaps none. Reads only the named files.
+
+        Raise as `decoding.decoded`.
+        """
+        photos = _decode(folder, names, root, side, on_bad, empty=True)
+        return [names[i] for i in photos.kept]
 
     @property
     def _top(self) -> Path:
@@ -127,30 +138,31 @@ class Photos(SquarePhotos):
     def _table(self) -> Path:
         return Path(self.known).expanduser()
 
-    def _decoded(self, names: Sequence[str], root: Path) -> Decoded:
+    def _decode(self, names: Sequence[str], root: Path) -> Decoded:
         return _decode(self._top, names, root, self.side, self.on_bad, cache=self.cache)
 
     def _labels(self, names: Sequence[str]) -> Array:
-        """Return the label of each image, int64 [n], -1 where none is known."""
-        known = labels_of(self._table, scan(self._top, self.on_bad), self._top)
-        # Of the same look at the file, which somebody may be editing.
-        classes = class_names(self._table, known, self.count)
-        number = {name: place for place, name in enumerate(classes)}
-        return np.array([number[known[name]] if name in known else -1 for name in names], np.int64)
+        """Return the label of each image: int64 [n], -1 = unlabeled."""
+        class_of = labels_of(self._table, scan(self._top, self.on_bad), self._top)
+        # Not `self.classes`, which would read the .csv again: somebody may be editing it.
+        classes = class_names(self._table, class_of, self.count)
+        label_of = {name: label for label, name in enumerate(classes)}
+        labels = [label_of[class_of[name]] if name in class_of else -1 for name in names]
+        return np.array(labels, np.int64)
 
     def _split(self, labels: Array) -> dict[str, Array]:
-        """Return which of the images are trained and which are tested on, of those with a label."""
-        labelled = np.flatnonzero(labels >= 0)
-        order = seeds.stream("holdout", self.seed).permutation(labelled)
-        tested = share(len(labelled), self.holdout)
-        if not 0 < tested < len(labelled) - 1:
+        """Return the indices of the labeled images in "train" and in "test", ascending."""
+        labeled = np.flatnonzero(labels >= 0)
+        order = seeds.stream("holdout", self.seed).permutation(labeled)
+        test_images = share(len(labeled), self.holdout)
+        if not 0 < test_images < len(labeled) - 1:
             raise PrunebenchError(
-                f"a holdout of {self.holdout:g} of {len(labelled)} labelled images leaves too few to test "
+                f"a holdout of {self.holdout:g} of {len(labeled)} labeled images leaves too few to test "
                 "on, or to train on"
             )
-        return {"train": np.sort(order[tested:]), "test": np.sort(order[:tested])}
+        return {"train": np.sort(order[test_images:]), "test": np.sort(order[:test_images])}
 
 
-def _decode(top: Path, names: Sequence[str], root: Path, side: int, on_bad: str, **more: bool) -> Decoded:
+def _decode(top: Path, names: Sequence[str], root: Path, side: int, on_bad: str, **options: bool) -> Decoded:
     tree = Tree(top, tuple(names), lambda name: (top / name).read_bytes())
-    return decoded(tree, tuple(names), root=root, side=side, on_bad=on_bad, **more)
+    return decoded(tree, tuple(names), root=root, side=side, on_bad=on_bad, **options)

@@ -15,18 +15,21 @@ from prunebench_plugins.datasets.io.copies import Tree, check_sizes, folder_tree
 from prunebench_plugins.datasets.io.jpegs import decoded_as_published
 
 HOME = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
-FOLDERS = {"train": "train", "test": "val"}  # those of the images in test/ have no labels
+FOLDERS = {"train": "train", "test": "val"}  # the images in test/ have no labels
 SIDE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class TinyImageNet(Dataset):
-    """100,000 training and 10,000 test images, colour, 64 x 64 pixels, 200 classes of equal size.
+    """100,000 training and 10,000 test images, color, 64 x 64 pixels, 200 classes of equal size.
 
-    The published validation images are the test split. Classes are ordered by WordNet ID and named by the
-    first of their words; images are ordered by class, then file name. train_per_class and test_per_class:
-    how many images each class has; the defaults hold for the real dataset. Source: Y. Le and X. Yang, Tiny
-    ImageNet Visual Recognition Challenge, 2015.
+    The published validation images are the test split.
+    Classes are ordered by WordNet ID. Images are ordered by class, then file name.
+
+    train_per_class: training images of each class.
+    test_per_class: test images of each class.
+
+    Source: Y. Le and X. Yang, Tiny ImageNet Visual Recognition Challenge, 2015.
     """
 
     name: str = "tiny_imagenet"
@@ -35,7 +38,7 @@ class TinyImageNet(Dataset):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The first word that WordNet has for each class."""
+        """The first word of each class in WordNet."""
         return tuple(TINY_IMAGENET.values())
 
     @property
@@ -45,60 +48,64 @@ class TinyImageNet(Dataset):
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """Mean of the training split, as Moderate-DS' code has it."""
+        """Mean of the training split, as in the code of Moderate-DS."""
         return 0.4802, 0.4481, 0.3975
 
     @property
     def std(self) -> tuple[float, ...]:
-        """Standard deviation of the training split, as Moderate-DS' code has it."""
+        """Standard deviation of the training split, as in the code of Moderate-DS."""
         return 0.2302, 0.2265, 0.2262
 
     def files(self, root: Path) -> list[Path]:
         """Return all files in train/ and val/ of the first folder that has both, or else the zip archive.
 
-        Both are called tiny-imagenet-200 and lie in root or root/tiny_imagenet, which may itself be the
-        folder. Raise DataAbsentError where there is neither.
+        Folder and archive are called tiny-imagenet-200 and lie in root or root/tiny_imagenet.
+        The folder may also be root/tiny_imagenet itself.
+        Raise DataAbsentError if there is neither.
         """
-        place = self._place(root)
-        if place.is_file():
-            return [place]
-        names = folder_tree(place, FOLDERS.values()).names
-        return [place / name for name in sorted(names, key=lambda name: (name.count("/"), name))]
+        path = self._locate(root)
+        if path.is_file():
+            return [path]
+        names = folder_tree(path, FOLDERS.values()).names
+        return [path / name for name in sorted(names, key=lambda name: (name.count("/"), name))]
 
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3, 64, 64], and labels, int64 [n], of "train" or "test".
 
-        Grey images become RGB. Raise PrunebenchError where images are missing, cannot be read or have
-        another size.
+        Gray images become RGB.
+        Raise PrunebenchError if images are missing, cannot be read or have another size.
         """
         tree = self._tree(root, split)
-        found = _by_class(tree, split)
-        wnids = {wnid: label for label, wnid in enumerate(TINY_IMAGENET)}
-        labels = np.array([wnids[wnid] for wnid, _ in found], dtype=np.int64)
-        where = f"{tree.place / FOLDERS[split]}"
+        files = _by_class(tree, split)
+        label_of = {wnid: label for label, wnid in enumerate(TINY_IMAGENET)}
+        labels = np.array([label_of[wnid] for wnid, _ in files], dtype=np.int64)
+        source = f"{tree.path / FOLDERS[split]}"
         per_class = self.train_per_class if split == "train" else self.test_per_class
-        check_sizes(labels, self.classes, per_class, where)
-        return decoded_as_published(tree.read, list(found.values()), SIDE, where), labels
+        check_sizes(labels, self.classes, per_class, source)
+        return decoded_as_published(tree.read, list(files.values()), SIDE, source), labels
 
     def names(self, root: Path) -> tuple[str, ...]:
-        """Return WNID/FILE of each training image, whatever lies between the two; raise as `load`."""
+        """Return WNID/FILE of each training image, without folders in between. Raise as `load`."""
         return tuple("/".join(key) for key in _by_class(self._tree(root, "train"), "train"))
 
     def _tree(self, root: Path, split: str) -> Tree:
-        place = self._place(root)
-        return zip_tree(place, FOLDERS[split]) if place.is_file() else folder_tree(place, [FOLDERS[split]])
+        path = self._locate(root)
+        if path.is_file():
+            return zip_tree(path, FOLDERS[split])
+        return folder_tree(path, [FOLDERS[split]])
 
-    def _place(self, root: Path) -> Path:
-        """Return the folder that holds train/ and val/, or the zip archive."""
-        own, published = root / self.name, root / "tiny-imagenet-200"
-        partial = ""
-        for folder in (own, published, own / published.name, published / published.name):
+    def _locate(self, root: Path) -> Path:
+        """Return the folder with train/ and val/, or the zip archive."""
+        named = root / self.name
+        published = root / "tiny-imagenet-200"
+        partial = ""  # the first folder that has only one of them, for the message
+        for folder in (named, published, named / published.name, published / published.name):
             missing = [name for name in FOLDERS.values() if not (folder / name).is_dir()]
             if not missing:
                 return folder
             if len(missing) < len(FOLDERS):
                 partial = partial or f" ({folder} has no {missing[0]})"
-        for archive in (root / f"{published.name}.zip", own / f"{published.name}.zip"):
+        for archive in (root / f"{published.name}.zip", named / f"{published.name}.zip"):
             if archive.is_file():
                 return archive
         raise DataAbsentError(
@@ -108,34 +115,38 @@ class TinyImageNet(Dataset):
 
 
 def _by_class(tree: Tree, split: str) -> dict[tuple[str, str], str]:
-    """Return the name in the tree of each image of a split, by WordNet ID and file name, sorted by these."""
-    folder, found = FOLDERS[split], {}
+    """Return {(WordNet ID, file name): name in the tree} of a split, sorted by key.
+
+    Raise PrunebenchError if an image is of no class, or of one that Tiny-ImageNet does not have.
+    """
+    folder = FOLDERS[split]
+    files: dict[tuple[str, str], str] = {}
     annotations: dict[str, str] | None = None
     for name in tree.names:
         first, *inner, file = name.split("/")
         if first != folder or not inner or file[0] == "." or not file.lower().endswith((".jpeg", ".jpg")):
             continue
         wnid = inner[0]
-        if split == "test" and wnid == "images":  # as published; some sort them into folders per class
-            annotations = _annotations(tree) if annotations is None else annotations
+        if split == "test" and wnid == "images":  # as published; some people sort them into class folders
+            if annotations is None:
+                annotations = _annotations(tree)
             wnid = annotations.get(file, "")
             if not wnid:
                 raise PrunebenchError(
-                    f"{tree.place / folder / 'val_annotations.txt'} does not say of which class {file} is. "
-                    "Get it again."
+                    f"{tree.path / folder / 'val_annotations.txt'} gives no class for {file}. Get it again."
                 )
         if wnid not in TINY_IMAGENET:
             raise PrunebenchError(
-                f"{tree.place / name} is in class {wnid}, which Tiny-ImageNet does not have. Get it again."
+                f"{tree.path / name} is in class {wnid}, which Tiny-ImageNet does not have. Get it again."
             )
-        found[wnid, file] = name
-    return {key: found[key] for key in sorted(found)}
+        files[wnid, file] = name
+    return dict(sorted(files.items()))
 
 
 def _annotations(tree: Tree) -> dict[str, str]:
     """Return the WordNet ID of each published validation image, by file name."""
     name = f"{FOLDERS['test']}/val_annotations.txt"
     if name not in tree.names:
-        raise PrunebenchError(f"{tree.place / name} is missing, without which val/images has no labels.")
+        raise PrunebenchError(f"{tree.path / name} is missing: val/images has no labels without it.")
     lines = (line.split() for line in text_lines(tree.read(name)))
     return {words[0]: words[1] for words in lines if len(words) > 1}

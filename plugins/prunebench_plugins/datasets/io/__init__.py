@@ -1,1 +1,1 @@
-"""Files with images: found as people have them, unpacked, decoded, and kept decoded."""
+"""Image files: finding, unpacking, decoding, and keeping the decoded pixels."""

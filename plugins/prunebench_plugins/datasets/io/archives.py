@@ -1,6 +1,6 @@
-"""Archives that have to be unpacked, safely; and downloaded, where they still can be.
+"""Downloads archives and unpacks them safely.
 
-A gzipped tar archive can only be read from its start to its end, so photos cannot be looked up in it.
+A gzipped tar archive can only be read from start to end, so single photos cannot be read from it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,28 @@ from prunebench.system.leases import lease
 from prunebench_plugins.datasets.io.copies import GZIP, ZIP, check_file, damaged
 
 BLOCK = 2**20  # bytes read at a time
-# A zip archive may also be encrypted, or packed in a way that Python does not know: the last two.
 DAMAGE = (
-    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError),
-    *(RuntimeError, NotImplementedError),
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    RuntimeError,  # an encrypted zip archive
+    NotImplementedError,  # a zip archive compressed in a way that Python does not know
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """A gzipped tar archive, or a zip archive that holds one, as published.
+    """A published archive: a gzipped tar archive, or a zip archive with such an archive inside.
 
-    name: of the file. folder: what is in it, and becomes a folder beside it. members, size: it has no more
-    files and folders, and no more bytes unpacked. digest: its MD5, in hex, or "" where none was published.
-    inner: the name of the tar archive within a zip archive. url: where it can be downloaded, or "".
+    name: file name.
+    folder: the one folder in it. It is unpacked next to the archive.
+    members: upper limit of its files and folders.
+    size: upper limit of its bytes after unpacking.
+    digest: its MD5 in hex, or "" if none was published.
+    inner: name of the tar archive inside a zip archive, or "" for a tar archive.
+    url: address to download it from, or "" if there is none.
     """
 
     name: str
@@ -49,24 +57,27 @@ class Archive:
 
 
 class _RefusedError(Exception):
-    """Says what an archive holds that it must not."""
+    """An archive holds something that it must not. The message names it."""
 
 
 def unpack(archive: Archive, path: Path, *, verify: bool = True) -> None:
-    """Unpack the archive at `path` into the folder beside it: whole, or not at all.
+    """Unpack the archive at `path` next to it, completely or not at all.
 
-    Nothing but plain files and folders is made, none outside, and not more than the archive is known to
-    hold. Where another process unpacks it, wait for that. verify: whether it has to be the published file.
-    Raise PrunebenchError where it is not, where it is damaged or something else, where it is refused, and
-    where the disk does not take it.
+    Writes plain files and folders only, none outside the folder, and no more than the limits of `archive`.
+    Waits if another process unpacks the same archive.
+
+    verify: whether the file must have the published digest.
+
+    Raise PrunebenchError if the digest differs, or if the archive is damaged or holds something forbidden.
+    Raise PrunebenchError if the disk is full or cannot be written.
     """
     target = path.parent / archive.folder
     if target.exists():
-        raise PrunebenchError(f"{target} is not whole: move it away, and {path.name} takes its place")
+        raise PrunebenchError(f"{target} is incomplete: move it away, then {path.name} is unpacked")
     signature = ZIP if archive.inner else GZIP
     try:
         with _making(target) as part:
-            if part is None:
+            if part is None:  # another process unpacked it
                 return
             with path.open("rb") as file:
                 if file.read(len(signature)) != signature:
@@ -85,10 +96,10 @@ def unpack(archive: Archive, path: Path, *, verify: bool = True) -> None:
 
 
 def download(archive: Archive, folder: Path) -> Path:
-    """Download the archive with torchvision and return where it is; raise whatever goes wrong.
+    """Download the archive with torchvision and return its path.
 
-    Where another process downloads it, wait for that. torchvision's own datasets would unpack it, and follow
-    any path that it names.
+    Waits if another process downloads the same archive. Exceptions of the download are passed on.
+    The dataset classes of torchvision are not used: they unpack the archive and follow any path in it.
     """
     from torchvision.datasets.utils import download_url
 
@@ -102,14 +113,17 @@ def download(archive: Archive, folder: Path) -> Path:
 
 @contextmanager
 def _making(target: Path) -> Iterator[Path | None]:
-    """Yield a folder in which to make what `target` becomes; None where another process made it meanwhile.
+    """Yield an empty folder in which to make `target`, then move it there.
 
-    It is called .NAME.part.TOKEN, and nobody else is in it. What a process that was killed left there goes
-    with the next one. Where another process took over, which it does when this one was stopped for long,
-    what the other one makes counts.
+    Yields None if another process has made the target meanwhile.
+    The folder is called .NAME.part.TOKEN, so no two processes share one. The next process deletes the
+    folders of killed ones.
+    If this process is stopped for long, another one takes over, and its result is used.
+    Raise PrunebenchError if the other process gave up.
     """
-    path, making = target.with_name(f".{target.name}"), f"making {target.name}"
-    with lease(path, making, "--data") as held:
+    path = target.with_name(f".{target.name}")
+    activity = f"making {target.name}"
+    with lease(path, activity, "--data") as held:
         _clear(target)
         if target.exists():
             yield None
@@ -123,19 +137,22 @@ def _making(target: Path) -> Iterator[Path | None]:
                 return
         finally:
             shutil.rmtree(part, ignore_errors=True)
-    with lease(path, making, "--data"):
+    # The lease was lost: wait for the process that took over.
+    with lease(path, activity, "--data"):
         if not target.exists():
             raise PrunebenchError(f"another process began to make {target} and gave up; run it again")
 
 
 def _clear(target: Path) -> None:
-    """Delete what others left half-made, under a new name, so that none of them can take it for its own."""
-    for left in target.parent.glob(f".{glob.escape(target.name)}.part.????????"):
-        gone = left.with_name(f"{left.name}.gone")
+    """Delete the unfinished folders of other processes.
+
+    They are renamed first: a process that wakes up then fails instead of finding half of its files.
+    """
+    for unfinished in target.parent.glob(f".{glob.escape(target.name)}.part.????????"):
         with suppress(OSError):
-            left.rename(gone)
-    for gone in target.parent.glob(f".{glob.escape(target.name)}.part.*.gone"):
-        shutil.rmtree(gone, ignore_errors=True)
+            unfinished.rename(unfinished.with_name(f"{unfinished.name}.gone"))
+    for renamed in target.parent.glob(f".{glob.escape(target.name)}.part.*.gone"):
+        shutil.rmtree(renamed, ignore_errors=True)
 
 
 def _extract(archive: Archive, path: Path, part: Path) -> None:
@@ -148,27 +165,30 @@ def _extract(archive: Archive, path: Path, part: Path) -> None:
         for count, member in enumerate(tar, 1):
             if count > archive.members:
                 raise _RefusedError(f"it holds more than {archive.members} files and folders")
-            place = part / _checked(member)
-            (place if member.isdir() else place.parent).mkdir(parents=True, exist_ok=True)
-            if not member.isdir():
-                with place.open("wb") as file:
-                    shutil.copyfileobj(tar.extractfile(member), file, BLOCK)
+            target = part / _checked(member)
+            if member.isdir():
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as file:
+                shutil.copyfileobj(tar.extractfile(member), file, BLOCK)
 
 
 def _inner(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    found = [n for n in archive.namelist() if PurePosixPath(n).name == name]
-    if not found:
+    members = [member for member in archive.namelist() if PurePosixPath(member).name == name]
+    if not members:
         raise _RefusedError(f"it holds no {name}")
-    return archive.open(min(found, key=len))
+    return archive.open(min(members, key=len))  # the outermost
 
 
 def _checked(member: tarfile.TarInfo) -> PurePosixPath:
-    """Return where a member goes, relative to the folder that is unpacked to; refuse what goes elsewhere.
+    """Return the path of a member below the folder that is unpacked to.
 
-    What is made here is never a link, so a path without steps upwards stays below. tarfile's own filter
-    is not in every Python 3.11.
+    Links are never made, so a path without ".." stays below the folder. The filter of `tarfile` is missing
+    in early releases of Python 3.11.
+    Raise _RefusedError if the path leads out of the folder, or the member is no plain file or folder.
     """
-    path = PureWindowsPath(member.name)  # which sees a drive and backslashes too
+    path = PureWindowsPath(member.name)  # also splits drives and backslashes
     if path.anchor or ".." in path.parts:
         raise _RefusedError(f"it holds {member.name!r}, which leads out of it")
     if not (member.isdir() or (member.isreg() and not member.issparse())):
@@ -177,13 +197,15 @@ def _checked(member: tarfile.TarInfo) -> PurePosixPath:
 
 
 class _Bounded:
-    """The bytes of an unpacked archive, up to so many: a few kilobytes can say a terabyte of zeros."""
+    """The unpacked bytes of a gzipped file, up to `size`: a few kilobytes can unpack to a terabyte."""
 
     def __init__(self, file: gzip.GzipFile, size: int) -> None:
-        self.file, self.size, self.left = file, size, size
+        self.file = file
+        self.size = size
+        self.left = size
 
     def read(self, count: int) -> bytes:
-        """Return up to `count` bytes; refuse the archive once there were more than `size`."""
+        """Return up to `count` bytes. Raise _RefusedError after more than `size` bytes in all."""
         content = self.file.read(count)
         self.left -= len(content)
         if self.left < 0:

@@ -1,4 +1,4 @@
-"""Many files with photos, decoded by threads: blocks in order, what was bad or odd, and a bar."""
+"""Decodes many photos with threads: yields blocks in order, notes bad and odd files, shows a bar."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ from prunebench_plugins.datasets.io import squares
 from prunebench_plugins.datasets.io.copies import Tree
 from prunebench_plugins.datasets.io.decoders import decoders
 
-TOGETHER = 64  # photos that a thread decodes in one go
+CHUNK_SIZE = 64  # photos that a thread decodes in one go
 THREADS = 16  # at most
-PATIENCE = 2.0  # seconds before a bar appears
+BAR_DELAY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Files that one thread decoded, `names` of them.
+    """Files that one thread decoded in one go.
 
-    pixels: uint8 [k, 3, side, side] of those that are photos. bad and odd: why, by place in the block.
+    names: number of the files.
+    pixels: uint8 [k, 3, side, side] of the k photos among them.
+    bad: reason by position in the block, for files that are no photos or are broken.
+    odd: remark by position in the block, for photos with something unusual.
     """
 
     names: int
@@ -38,43 +41,54 @@ class Block:
 
 
 @dataclass(eq=False)
-class Found:
-    """What is known of the first `names` files: which are bad or odd, and why, by place in the names."""
+class Findings:
+    """The bad and the odd files among the first `names` files.
+
+    names: number of files that were decoded.
+    bad: reason by position in the names.
+    odd: remark by position in the names.
+    """
 
     names: int = 0
     bad: dict[int, str] = field(default_factory=dict)
     odd: dict[int, str] = field(default_factory=dict)
 
     def add(self, block: Block) -> None:
-        """Add what was found in the block that follows."""
-        self.bad |= {self.names + place: reason for place, reason in block.bad.items()}
-        self.odd |= {self.names + place: what for place, what in block.odd.items()}
+        """Add the next block."""
+        self.bad |= {self.names + i: reason for i, reason in block.bad.items()}
+        self.odd |= {self.names + i: remark for i, remark in block.odd.items()}
         self.names += block.names
 
     def since(self, start: int) -> dict[str, Any]:
-        """Return what was found from place `start` on, as JSON."""
-        bad = [[place, reason] for place, reason in self.bad.items() if place >= start]
-        odd = [[place, what] for place, what in self.odd.items() if place >= start]
+        """Return the findings from position `start` on, as JSON."""
+        bad = [[i, reason] for i, reason in self.bad.items() if i >= start]
+        odd = [[i, remark] for i, remark in self.odd.items() if i >= start]
         return {"names": self.names, "bad": bad, "odd": odd}
 
     def take(self, line: dict[str, Any]) -> None:
-        """Add what `since` returned."""
+        """Add findings that `since` returned.
+
+        Raise ValueError, KeyError or TypeError, and change nothing, if they are anything else.
+        """
         names = int(line["names"])
-        bad = {int(place): str(reason) for place, reason in line["bad"]}
-        odd = {int(place): str(what) for place, what in line["odd"]}
-        self.names, self.bad, self.odd = names, self.bad | bad, self.odd | odd
+        bad = {int(i): str(reason) for i, reason in line["bad"]}
+        odd = {int(i): str(remark) for i, remark in line["odd"]}
+        self.names = names
+        self.bad = self.bad | bad
+        self.odd = self.odd | odd
 
 
 def blocks(tree: Tree, names: Sequence[str], side: int) -> Iterator[Block]:
-    """Decode the named files in parallel; yield blocks in order, few of which wait at any time."""
+    """Decode the named files in parallel and yield blocks in order."""
     threads = max(1, min(THREADS, os.cpu_count() or 1))
-    together = max(1, min(TOGETHER, len(names) // (2 * threads)))
+    size = max(1, min(CHUNK_SIZE, len(names) // (2 * threads)))
+    # At most two blocks per thread wait here, so memory stays small if the caller is slow.
     waiting: deque[Future[Block]] = deque()
-    # Decoders work outside the interpreter's lock.
+    # Threads gain, because decoders release the interpreter's lock.
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for start in range(0, len(names), together):
-                waiting.append(pool.submit(_decode, tree, names[start : start + together], side))
+            for start in range(0, len(names), size):
+                waiting.append(pool.submit(_decode, tree, names[start : start + size], side))
                 if len(waiting) > 2 * threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -85,17 +99,19 @@ def blocks(tree: Tree, names: Sequence[str], side: int) -> Iterator[Block]:
 
 def _decode(tree: Tree, names: Sequence[str], side: int) -> Block:
     pixels: Array = np.empty((len(names), 3, side, side), np.uint8)
-    bad, odd, filled = dict[int, str](), dict[int, str](), 0
+    bad: dict[int, str] = {}
+    odd: dict[int, str] = {}
+    filled = 0
     with decoders():
-        for place, name in enumerate(names):
+        for i, name in enumerate(names):
             try:
-                what = squares.fill(pixels[filled], _content(tree, name), name)
+                remark = squares.fill(pixels[filled], _content(tree, name), name)
             except squares.BadPhotoError as error:
-                bad[place] = str(error)
+                bad[i] = str(error)
                 continue
             filled += 1
-            if what:
-                odd[place] = what
+            if remark:
+                odd[i] = remark
     return Block(len(names), pixels[:filled], bad, odd)
 
 
@@ -106,29 +122,30 @@ def _content(tree: Tree, name: str) -> bytes:
         raise
     except OSError as error:
         raise squares.BadPhotoError(error.strerror or str(error)) from None
-    except Exception as error:  # a damaged archive makes its reader raise anything
+    except Exception as error:  # the reader of a damaged archive may raise anything
         raise squares.BadPhotoError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 @contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Give a function that is told how many are done, and shows it on a terminal once that takes long."""
-    begin, live = time.monotonic(), None
+    """Yield a function `update(done)` that draws a bar on a terminal, after BAR_DELAY_SECONDS."""
+    begin = time.monotonic()
+    progress = None
 
-    def tell(done: int) -> None:
-        nonlocal live
-        if live is None and time.monotonic() - begin > PATIENCE and sys.stderr.isatty():
-            live = _progress()
-            live.add_task(title, total=total)
-            live.start()
-        if live is not None:
-            live.update(live.task_ids[0], completed=done)
+    def update(done: int) -> None:
+        nonlocal progress
+        if progress is None and time.monotonic() - begin > BAR_DELAY_SECONDS and sys.stderr.isatty():
+            progress = _progress()
+            progress.add_task(title, total=total)
+            progress.start()
+        if progress is not None:
+            progress.update(progress.task_ids[0], completed=done)
 
     try:
-        yield tell
+        yield update
     finally:
-        if live is not None:
-            live.stop()
+        if progress is not None:
+            progress.stop()
 
 
 def _progress() -> Any:

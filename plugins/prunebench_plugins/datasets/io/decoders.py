@@ -1,7 +1,7 @@
-"""What decoding rests on in the whole process: set while any thread decodes, and put back when none does.
+"""Settings of Pillow and libtiff for the whole process, set while any thread decodes and restored after.
 
-Scripts and libraries change settings of Pillow for all that runs beside them. With one of them a file that
-was cut short becomes a photo that is half grey.
+Other scripts and libraries change these settings for the whole process. One of them turns a truncated file
+into a photo that is half gray.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
-LARGEST = 2**30 // 12  # pixels; Pillow's own limit, and a file of more than twice as many is refused
+LARGEST = 2**30 // 12  # pixels, Pillow's default. Pillow refuses files of more than twice as many
 SETTINGS = (
     ("PIL.ImageFile", "LOAD_TRUNCATED_IMAGES", False),
     ("PIL.GifImagePlugin", "LOADING_STRATEGY", 0),
     ("PIL.PngImagePlugin", "MAX_TEXT_CHUNK", 2**20),
     ("PIL.PngImagePlugin", "MAX_TEXT_MEMORY", 2**26),
 )
-AT_ONCE = 2**27  # pixels that all threads together decode; a transparent one takes 20 bytes for a while
+AT_ONCE = 2**27  # pixels that all threads together may decode; a transparent pixel takes 20 bytes at peak
 
 _lock = threading.Lock()
 _held = ExitStack()
@@ -30,14 +30,14 @@ _users = 0
 
 @contextmanager
 def decoders() -> Iterator[None]:
-    """Load the decoders, set what they rest on, and silence their warnings, as long as any thread is in here.
+    """Load the decoders, set their settings and silence their warnings, while any thread is inside.
 
-    A warning of Pillow or libtiff concerns one odd file of many, which it does not name.
+    Warnings are silenced because Pillow and libtiff do not name the file.
     """
     global _users
     with _lock:
         if not _users:
-            _held.enter_context(_settled())
+            _held.enter_context(_settings())
         _users += 1
     try:
         yield
@@ -49,39 +49,42 @@ def decoders() -> Iterator[None]:
 
 
 @contextmanager
-def _settled() -> Iterator[None]:
+def _settings() -> Iterator[None]:
+    """Set all settings, and restore the previous values at the end."""
     from PIL import Image
 
-    Image.init()  # before threads do it at the same time
-    wanted = (*SETTINGS, ("PIL.Image", "MAX_IMAGE_PIXELS", LARGEST))
-    before = [(import_module(module), name) for module, name, _ in wanted]
-    values = [getattr(module, name) for module, name in before]
+    Image.init()  # now: threads that do it at the same time would clash
     with ExitStack() as stack:
-        for (module, name), value in zip(before, values, strict=True):
-            stack.callback(setattr, module, name, value)
-        for (module, name), (*_, value) in zip(before, wanted, strict=True):
+        for module_name, name, value in (*SETTINGS, ("PIL.Image", "MAX_IMAGE_PIXELS", LARGEST)):
+            module = import_module(module_name)
+            stack.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, value)
         stack.enter_context(warnings.catch_warnings())
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        for quieted in _complaints():
-            stack.callback(quieted, quieted(None))
+        for set_handler in _libtiff_handlers():
+            previous = set_handler(None)
+            stack.callback(set_handler, previous)
         yield
 
 
-def _complaints() -> Iterator[Callable[[Any], Any]]:
-    """Yield the functions that say what libtiff does with its complaints: it prints them, past Python."""
+def _libtiff_handlers() -> Iterator[Callable[[Any], Any]]:
+    """Yield libtiff's setters of the error and the warning handler.
+
+    By default libtiff prints to stderr by itself, and Python cannot catch it.
+    """
     from PIL import _imaging
 
     library = ctypes.CDLL(_imaging.__file__)
     for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-        if hasattr(library, name):  # not where libtiff is built into Pillow
+        if hasattr(library, name):  # missing if libtiff is linked into Pillow
             function = getattr(library, name)
-            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
+            function.argtypes = [ctypes.c_void_p]
+            function.restype = ctypes.c_void_p
             yield function
 
 
 class Room:
-    """So many pixels for all threads together; who wants more than there are at all gets them alone."""
+    """A number of pixels that all threads share. A larger photo is decoded alone."""
 
     def __init__(self, pixels: int) -> None:
         self.pixels = self.left = pixels
@@ -89,7 +92,7 @@ class Room:
 
     @contextmanager
     def taken(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room, and take it for a while."""
+        """Wait until `pixels` are free, and take them during the block."""
         share = min(pixels, self.pixels)
         with self.changed:
             self.changed.wait_for(lambda: share <= self.left)

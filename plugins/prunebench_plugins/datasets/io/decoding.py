@@ -1,4 +1,4 @@
-"""Photos as squares of pixels: decoded once, in parallel, and kept; or, for want of room, each time anew."""
+"""Photos as squares of pixels: decoded once and kept on disk, or decoded on each access."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ import numpy as np
 from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
 from prunebench.photos.folder import some
-from prunebench_plugins.datasets.io.blocks import Found, blocks
+from prunebench_plugins.datasets.io.blocks import Findings, blocks
 from prunebench_plugins.datasets.io.copies import Tree
 from prunebench_plugins.datasets.io.pixel_cache import Work
 
-SMALL = 64 * 2**20  # bytes of files, and of pixels, below which photos are decoded into memory
-SHOWN = 5  # of the bad files
-RECENT = 2  # small sets of photos that a process remembers: two splits
-_RECENT: dict[str, tuple[Array | None, Found]] = {}
+SMALL = 64 * 2**20  # photos are decoded into memory if their files and their pixels have fewer bytes
+SHOWN = 5  # bad files named in a message
+CACHE_SIZE = 2  # small sets of photos kept in memory: both splits of a dataset
+_RECENT: dict[str, tuple[Array | None, Findings]] = {}
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Photos as squares.
+    """The m readable photos of a list, as squares.
 
-    images: uint8 [m, 3, side, side], read-only, mapped into memory unless it is small; or, where no cache
-    was wanted, an `Undecoded`. kept: int64 [m], which of the given names they are. odd: a line for each file
-    that could be read but is not what one expects, such as CMYK or a wrong ending.
+    images: uint8 [m, 3, side, side], read-only, mapped into memory unless small. An `Undecoded` without a
+        cache.
+    kept: int64 [m], position of each photo in the list.
+    odd: a line for each photo with something unusual, such as CMYK or a wrong ending.
     """
 
     images: Array
@@ -38,7 +39,12 @@ class Decoded:
 
 @dataclass(frozen=True, eq=False)
 class Undecoded:
-    """Photos that are decoded whenever they are asked for: looks like an array, and is indexed as one."""
+    """Photos that look like an array and are decoded on each access.
+
+    tree: the files of the photos.
+    names: file of each photo in the tree. All were readable once.
+    side: side of the squares in pixels.
+    """
 
     tree: Tree
     names: tuple[str, ...]
@@ -55,13 +61,16 @@ class Undecoded:
         return len(self.names)
 
     def __getitem__(self, index: slice | Array) -> Array:
-        """Return uint8 [b, 3, side, side] of a slice or int array; raise PrunebenchError for a bad file."""
-        chosen = self.names[index] if isinstance(index, slice) else tuple(map(self.names.__getitem__, index))
-        images: Array = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        """Return uint8 [b, 3, side, side] for a slice or an int array.
+
+        Raise PrunebenchError if a file can no longer be read.
+        """
+        names = self.names[index] if isinstance(index, slice) else tuple(self.names[i] for i in index)
+        images: Array = np.empty((len(names), *self.shape[1:]), np.uint8)
         start = 0
-        for block in blocks(self.tree, chosen, self.side):
-            for place, reason in block.bad.items():
-                path = self.tree.place / chosen[start + place]
+        for block in blocks(self.tree, names, self.side):
+            for i, reason in block.bad.items():
+                path = self.tree.path / names[start + i]
                 raise PrunebenchError(f"{path} could be read before, and now cannot: {reason}")
             images[start : start + block.names] = block.pixels
             start += block.names
@@ -81,52 +90,67 @@ def decoded(
     cache: bool = True,
     empty: bool = False,
 ) -> Decoded:
-    """Return the named photos of a tree as squares of `side` pixels; `squares.fill` says how they are made.
+    """Return the named photos of a tree as squares. `squares.fill` describes the squares.
 
-    They are decoded once and kept in root/decoded, for as long as names, sizes and times of the files stay
-    the same. What takes less than 64 MiB, files and pixels alike, is decoded into memory instead. A call that
-    was killed is gone on with. cache: False keeps no pixels, and decodes them whenever they are asked for;
-    the files are looked through once. Photos are never written to.
+    Photos are decoded once and kept in root/decoded. They are decoded again if a name, a size or a time of
+    the files changes. Small sets are decoded into memory instead: less than 64 MiB of files and of pixels.
+    If a call is killed, the next one continues. The photos themselves are never written.
 
-    on_bad: "skip" leaves out files that are no photos or are broken; with "fail" they raise PrunebenchError,
-    which counts them. So do a disk that is too full and, unless the result may be `empty`, photos none of
-    which can be read.
+    names: the photos, as the tree names them.
+    root: the data folder.
+    side: side of the squares in pixels.
+    on_bad: "skip" leaves out files that are no photos or are broken. "fail" raises an error for them.
+    cache: False keeps no pixels. Photos are then checked once, and decoded on each access.
+    empty: whether the result may be empty.
+
+    Raise PrunebenchError if `on_bad` is "fail" and files are bad. The message counts them.
+    Raise PrunebenchError if no file can be read, unless `empty`.
+    Raise PrunebenchError if the disk lacks room.
     """
     require(on_bad in ("fail", "skip"), "on_bad", on_bad, "'fail' or 'skip'")
     work = Work(tree, tuple(names), side, cache, root / "decoded")
     key, size = work.stamp()
     small = max(size, len(work.names) * work.row) < SMALL
-    pixels, found = _in_memory(key, work) if small else work.on_disk(key)
-    if found.bad and (on_bad == "fail" or (len(found.bad) == len(work.names) and not empty)):
-        shown = [f"{some([work.names[place]])} ({reason})" for place, reason in found.bad.items()]
-        rest = len(shown) - SHOWN
-        more = f" and {rest} more{work.listed(key, found)}" if rest > 0 else ""
-        advice = "mend or remove them" + (
-            ", or leave them out with --on-bad skip" if on_bad == "fail" else ": nothing is left"
-        )
-        raise PrunebenchError(
-            f"{len(shown)} of the {len(work.names)} images in {tree.place} cannot be read: "
-            f"{', '.join(shown[:SHOWN])}{more}; {advice}"
-        )
-    kept = np.delete(np.arange(len(work.names)), list(found.bad))
+    pixels, findings = _in_memory(key, work) if small else work.on_disk(key)
+    nothing_left = len(findings.bad) == len(work.names) and not empty
+    if findings.bad and (on_bad == "fail" or nothing_left):
+        raise _bad_photos(key, work, findings, on_bad)
+    kept = np.delete(np.arange(len(work.names)), list(findings.bad))
     if pixels is None:
-        pixels = cast(Array, Undecoded(tree, tuple(work.names[place] for place in kept), side))
+        pixels = cast(Array, Undecoded(tree, tuple(work.names[i] for i in kept), side))
     else:
         pixels.setflags(write=False)
-    return Decoded(pixels, kept, tuple(f"{work.names[place]}: {what}" for place, what in found.odd.items()))
+    return Decoded(pixels, kept, tuple(f"{work.names[i]}: {remark}" for i, remark in findings.odd.items()))
 
 
-def _in_memory(key: str, work: Work) -> tuple[Array | None, Found]:
-    """Decode into memory; both splits are remembered, since names and pixels are asked for apart."""
+def _bad_photos(key: str, work: Work, findings: Findings, on_bad: str) -> PrunebenchError:
+    lines = [f"{some([work.names[i]])} ({reason})" for i, reason in findings.bad.items()]
+    more = ""
+    if len(lines) > SHOWN:
+        more = f" and {len(lines) - SHOWN} more{work.list_bad(key, findings)}"
+    advice = "mend or remove them"
+    if on_bad == "fail":
+        advice += ", or leave them out with --on-bad skip"
+    else:
+        advice += ": nothing is left"
+    return PrunebenchError(
+        f"{len(lines)} of the {len(work.names)} images in {work.tree.path} cannot be read: "
+        f"{', '.join(lines[:SHOWN])}{more}; {advice}"
+    )
+
+
+def _in_memory(key: str, work: Work) -> tuple[Array | None, Findings]:
+    """Decode into memory, or return the pixels of a recent call."""
+    # A dataset asks twice for the same photos: in `names` and in `load`.
     if key not in _RECENT:
-        while len(_RECENT) >= RECENT:
+        while len(_RECENT) >= CACHE_SIZE:
             del _RECENT[next(iter(_RECENT))]
         _RECENT[key] = work.in_memory()
     return _RECENT[key]
 
 
 def check_apart(root: Path, photos: Path) -> None:
-    """Raise PrunebenchError where the data folder is a folder of photos or lies in one: it is written to."""
+    """Raise PrunebenchError if the data folder lies in the folder of photos, which is never written to."""
     if root.resolve().is_relative_to(photos.resolve()):
         raise PrunebenchError(
             f"the data folder {root} lies in {photos}, which is never written to; choose another --data"

@@ -17,14 +17,15 @@ UNSIGNED_BYTE = 8
 
 
 def read_idx(path: Path, dimensions: int) -> Array:
-    """Return the uint8 array, read-only, of a file with that many dimensions.
+    """Return the array in a file: uint8, read-only, with the given number of dimensions.
 
-    Four bytes 0, 0, type, dimensions; then each dimension as a big-endian 32-bit integer; then the
-    values, last index fastest. Raise PrunebenchError where the file is anything else or cut short.
+    The format is four bytes 0, 0, type, dimensions. Then comes the length of each dimension as a
+    big-endian 32-bit integer. Then come the values, last index fastest.
+    Raise PrunebenchError if the file has another format or is truncated.
     """
     content = path.read_bytes()
     try:
-        # The first bytes decide rather than the name: a saved error page may be called .gz.
+        # The first bytes decide, not the file name: a saved error page may be called .gz.
         content = gzip.decompress(content) if content.startswith(GZIP) else content
     except (EOFError, OSError, zlib.error) as error:
         raise _damaged(path, str(error)) from None

@@ -1,4 +1,4 @@
-"""Small JPEG images that all have the published size: decoded into memory, none resized."""
+"""Decodes small JPEG images of one published size into memory. None is resized."""
 
 from __future__ import annotations
 
@@ -15,39 +15,48 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench_plugins.datasets.io.decoders import decoders
 
-TOGETHER = 250  # images that a thread decodes in one go
-SHOWN = 5  # of the images that are not what they should be
+CHUNK_SIZE = 250  # images that a thread decodes in one go
+SHOWN = 5  # bad images named in a message
 
 
-def decoded_as_published(read: Callable[[str], bytes], names: Sequence[str], side: int, where: str) -> Array:
-    """Return the named JPEG images: uint8 [n, 3, side, side]; grey ones become RGB.
+def decoded_as_published(read: Callable[[str], bytes], names: Sequence[str], side: int, source: str) -> Array:
+    """Return the named JPEG images: uint8 [n, 3, side, side]. Gray images become RGB.
 
-    Raise PrunebenchError that lists those that cannot be read or have another size.
+    read: returns the content of a named file.
+    names: the n files.
+    side: published width and height in pixels.
+    source: name of the folder or archive in the message.
+
+    Raise PrunebenchError if images cannot be read or have another size. The message lists them.
     """
     images = np.empty((len(names), 3, side, side), dtype=np.uint8)
 
     def decode(start: int) -> list[str]:
-        bad = []
+        """Decode one chunk into `images`, and return a line for each bad image."""
+        lines = []
         with decoders():
-            for i, name in enumerate(names[start : start + TOGETHER], start):
-                if reason := _read_into(images[i], read, name):
-                    bad.append(f"{name} ({reason})")
-        return bad
+            for i, name in enumerate(names[start : start + CHUNK_SIZE], start):
+                reason = _read_into(images[i], read, name)
+                if reason:
+                    lines.append(f"{name} ({reason})")
+        return lines
 
-    # Threads gain as much as the decoder works outside the interpreter's lock; a handful is enough.
+    # Only the decoder releases the interpreter's lock, so more threads than a handful gain nothing.
+    bad = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        bad = [line for lines in threads.map(decode, range(0, len(names), TOGETHER)) for line in lines]
+        for lines in threads.map(decode, range(0, len(names), CHUNK_SIZE)):
+            bad += lines
     if bad:
         more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         raise PrunebenchError(
-            f"{len(bad)} of the {len(names)} images in {where} are not JPEG images of {side} x {side} "
+            f"{len(bad)} of the {len(names)} images in {source} are not JPEG images of {side} x {side} "
             f"pixels: {', '.join(bad[:SHOWN])}{more}. Get them again."
         )
     return images
 
 
 def _read_into(image: Array, read: Callable[[str], bytes], name: str) -> str:
-    """Fill uint8 [3, side, side] with a picture; return "", or why that could not be done."""
+    """Fill `image`, uint8 [3, side, side], with a file. Returns "", or the reason of a failure."""
     from PIL import Image
 
     try:

@@ -1,6 +1,6 @@
-"""Reads pickles of plain values and arrays of bytes, and runs nothing that a pickle names.
+"""Reads pickles of plain values and byte arrays without running any code that they name.
 
-A pickle is a program: whoever loads one from a stranger runs what the stranger wrote.
+A pickle is a program: to load one from a stranger is to run the stranger's code.
 """
 
 from __future__ import annotations
@@ -16,41 +16,46 @@ from prunebench.parts.artefacts import Array
 
 
 def unpickle(content: bytes) -> dict[str, Any]:
-    """Return the dictionary in a pickle of protocol 0 to 4, its keys as text, its arrays as PickledArray.
+    """Return the dictionary in a pickle of protocol 0 to 4.
 
-    Bytes of Python 2, which are its text, become text, as Latin-1. Raise ValueError, with a reason of one
-    line, where it is damaged, is no dictionary or names anything but an array of bytes.
+    Keys become text, arrays become PickledArray. Strings of Python 2 are decoded as Latin-1.
+    Raise ValueError, with a reason of one line, if the pickle is damaged or holds no dictionary.
+    Raise ValueError if it names anything but byte arrays.
     """
     try:
-        found = _Unpickler(io.BytesIO(content), encoding="latin1").load()
+        value = _Unpickler(io.BytesIO(content), encoding="latin1").load()
     except Exception as error:  # a damaged pickle can raise almost anything
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
-    if not isinstance(found, dict):
-        raise ValueError(f"it holds no dictionary but {type(found).__name__}")
-    return {text(key): value for key, value in found.items()}
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a dictionary, got {type(value).__name__}")
+    return {text(key): entry for key, entry in value.items()}
 
 
 def text(value: object) -> str:
-    """Return text, of which bytes are the Latin-1."""
+    """Return a value as text. Bytes are decoded as Latin-1."""
     return value.decode("latin1") if isinstance(value, bytes) else str(value)
 
 
 class PickledArray:
-    """What a pickle says of an array of bytes. NumPy's own code, made for arrays of anything, is not run."""
+    """The state of a pickled byte array. Stands in for NumPy's code, which could build arrays of anything."""
 
     def __init__(self, *_: object) -> None:
         self.shape: tuple[int, ...] = ()
-        self.by_column, self.content = False, b""
+        self.by_column = False
+        self.content = b""
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        """Take in what ndarray.__reduce__ tells: version, shape, type, whether column by column, bytes."""
+        """Take the state of ndarray.__reduce__: version, shape, dtype, whether column by column, bytes."""
         _version, shape, dtype, by_column, content = state
-        content = content.encode("latin1") if isinstance(content, str) else content
+        if isinstance(content, str):  # a string of Python 2
+            content = content.encode("latin1")
         if not (isinstance(dtype, _Dtype) and dtype.code == "u1" and isinstance(content, bytes)):
-            raise pickle.UnpicklingError("it holds an array of something else than bytes")
+            raise pickle.UnpicklingError("it holds an array that is not of bytes")
         if math.prod(shape) != len(content):
             raise pickle.UnpicklingError(f"it holds {len(content)} bytes for an array of shape {shape}")
-        self.shape, self.by_column, self.content = tuple(shape), bool(by_column), content
+        self.shape = tuple(shape)
+        self.by_column = bool(by_column)
+        self.content = content
 
     def array(self) -> Array:
         """Return the array: uint8, read-only."""
@@ -63,7 +68,7 @@ class _Dtype:
         self.code = text(code)
 
     def __setstate__(self, state: object) -> None:
-        """Byte order and alignment, of no meaning for bytes."""
+        """Ignore byte order and alignment, which have no meaning for bytes."""
 
 
 STAND_INS = {
@@ -77,7 +82,8 @@ STAND_INS = {
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for the thing named; raise UnpicklingError for all but arrays."""
-        if (full := f"{module}.{name}") not in STAND_INS:
-            raise pickle.UnpicklingError(f"it asks for {full}, which is not run")
-        return STAND_INS[full]
+        """Return the stand-in for a name. Raise UnpicklingError for all names but those of arrays."""
+        full_name = f"{module}.{name}"
+        if full_name not in STAND_INS:
+            raise pickle.UnpicklingError(f"it asks for {full_name}, which is not run")
+        return STAND_INS[full_name]

@@ -1,4 +1,4 @@
-"""What all datasets of photos share: squares of one side, and a convention for their normalisation."""
+"""Base of all datasets of photos: squares of one size, normalized by the statistics of ImageNet."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from prunebench.parts.dataset import Dataset
 class SquarePhotos(Dataset):
     """Photos of all sizes, stored as RGB squares of `side` pixels.
 
-    The shorter side is shrunk or enlarged to `side`, bilinear, and the middle kept; see `squares.fill`.
-    on_bad: "fail" at images that cannot be read, or "skip" them. cache: whether the squares are kept in
-    DATA/decoded, or decoded anew whenever they are looked at.
+    The shorter side is scaled to `side`, bilinear, and the middle square is kept. See `squares.fill`.
+
+    side: side of the squares in pixels.
+    on_bad: "fail" raises an error for images that cannot be read. "skip" leaves them out.
+    cache: whether the squares are kept in DATA/decoded. If not, images are decoded on each access.
     """
 
     side: int
@@ -32,7 +34,7 @@ class SquarePhotos(Dataset):
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """The mean of ImageNet: a convention for photos, SemiPrune's too, not measured on these."""
+        """The mean of ImageNet, by convention for photos, as in SemiPrune. Not measured on this dataset."""
         return 0.485, 0.456, 0.406
 
     @property

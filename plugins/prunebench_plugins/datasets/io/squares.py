@@ -1,4 +1,4 @@
-"""One file with a photo into one square of RGB pixels, whatever the file is like."""
+"""Decodes a photo of any format into a square of RGB pixels."""
 
 from __future__ import annotations
 
@@ -16,26 +16,41 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = {
-    **{".bmp": "BMP", ".gif": "GIF", ".jpeg": "JPEG", ".jpg": "JPEG", ".pgm": "PPM", ".png": "PNG"},
-    **{".ppm": "PPM", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP"},
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".pgm": "PPM",
+    ".png": "PNG",
+    ".ppm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
 }
-ORIENTATION = 0x0112  # the tag in which a camera says how it was held
-DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # grey in more than 8 bits
-USUAL = ("1", "L", "P", "RGB")
-DRAFT = 2  # sides that a JPEG file is at least decoded at: less, and shrinking the rest would alias
+ORIENTATION = 0x0112  # the Exif tag for the position of the camera
+DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # modes of gray in more than 8 bits
+USUAL = ("1", "L", "P", "RGB")  # modes that need no remark
+DRAFT = 2  # a JPEG file is decoded to at least so many times `side`, to shrink the rest without aliasing
 
 
 class BadPhotoError(Exception):
-    """A file is no photo that can be read whole; the message says why."""
+    """A file is no photo or is broken. The message says why."""
 
 
 def fill(square: Array, content: bytes, name: str) -> str:
-    """Fill uint8 [3, side, side] with the photo in a file; return what is odd about the file, or "".
+    """Fill `square` with the photo in a file, and return a remark on an unusual file, or "".
 
-    The photo is turned as its camera says, its shorter side becomes `side` pixels, bilinear, and the middle
-    is kept. Grey in 16 bits is scaled to 8, CMYK becomes RGB, and what is transparent lies on white. Of
-    several frames the first counts. Raise BadPhotoError where this cannot be done. Call it within
-    `decoders.decoders`.
+    The photo is turned upright by its Exif tag. Its shorter side is scaled to `side` pixels, bilinear, and
+    the middle square is kept.
+    16-bit gray is scaled to 8 bits. CMYK becomes RGB. Transparent pixels are laid on white. The first of
+    several frames is used.
+    Call it inside `decoders.decoders`.
+
+    square: uint8 [3, side, side].
+    content: the bytes of the file.
+    name: name of the file, for the remark on a wrong ending.
+
+    Raise BadPhotoError if the file is no photo or is broken.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -43,30 +58,38 @@ def fill(square: Array, content: bytes, name: str) -> str:
         raise BadPhotoError("empty")
     try:
         with Image.open(io.BytesIO(content), formats=tuple(sorted({*FORMATS.values()}))) as opened:
-            odd = _fill(square, opened)
+            remarks = _fill(square, opened)
     except (MemoryError, BadPhotoError):
         raise
     except UnidentifiedImageError:
         raise BadPhotoError(f"no image, it begins with {content[:12]!r}") from None
-    except Exception as error:  # bytes from anywhere make decoders raise anything
+    except Exception as error:  # a decoder may raise anything on damaged bytes
         raise BadPhotoError(" ".join(str(error).split()) or type(error).__name__) from None
-    said = FORMATS.get(PurePosixPath(name).suffix.lower())
-    kind = {"MPO": "JPEG"}.get(opened.format or "", opened.format)  # a JPEG file with more JPEG files in it
-    return ", ".join([*odd, f"{kind} in spite of its name"] if said not in (None, kind) else odd)
+    actual = opened.format
+    if actual == "MPO":  # a JPEG file with more JPEG files in it
+        actual = "JPEG"
+    expected = FORMATS.get(PurePosixPath(name).suffix.lower())
+    if expected is not None and expected != actual:
+        remarks.append(f"{actual} in spite of its name")
+    return ", ".join(remarks)
 
 
 def _fill(square: Array, opened: Image) -> list[str]:
-    """Fill a square with an opened image; return what is odd about it."""
+    """Fill `square` with an opened image, and return remarks on it."""
     side = square.shape[-1]
-    drafted = opened.draft(None, (DRAFT * side, DRAFT * side))  # a JPEG file alone: fewer coefficients
+    # Only JPEG files can be drafted: they are decoded at a fraction of their size.
+    drafted = opened.draft(None, (DRAFT * side, DRAFT * side))
     with ROOM.taken(opened.width * opened.height):
         opened.load()
         orientation = _orientation(opened)
-        image, odd = _rgb(opened)
-        # The last pixels of a draft may lie half outside.
-        _, _, width, height = drafted[1] if drafted else (0, 0, *image.size)
+        image, remarks = _rgb(opened)
+        width: float
+        height: float
+        width, height = image.size
+        if drafted:  # a draft is rounded up to whole pixels: the photo may end inside the last ones
+            _, _, width, height = drafted[1]
         square[:] = np.asarray(_middle(image, width, height, side, orientation)).transpose(2, 0, 1)
-    return odd
+    return remarks
 
 
 def _middle(image: Image, width: float, height: float, side: int, orientation: int) -> Image:
@@ -85,38 +108,41 @@ def _middle(image: Image, width: float, height: float, side: int, orientation: i
     edge = min(width, height)
     left, top = (width - edge) / 2, (height - edge) / 2
     image = image.resize((side, side), Resampling.BILINEAR, box=(left, top, left + edge, top + edge))
-    # The middle square is the same whichever way the photo lies, and quicker to turn.
-    return image if orientation not in turns else image.transpose(turns[orientation])
+    # Turned last: the middle square is the same in each orientation, and small.
+    if orientation in turns:
+        return image.transpose(turns[orientation])
+    return image
 
 
 def _orientation(image: Image) -> int:
-    """Return the orientation of a loaded image, 1 where it has none that can be read.
+    """Return the Exif orientation of a loaded image, 1..8, or 1 if it has none or the tags are broken.
 
-    Asked after loading: Pillow turns TIFF files by itself, and drops the tag.
+    The image must be loaded before: Pillow then turns TIFF files itself and drops the tag.
     """
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
-        return 1  # the tags are broken, not the photo
+        return 1  # only the tags are broken, not the photo
 
 
 def _rgb(image: Image) -> tuple[Image, list[str]]:
-    """Return the image as RGB, and what was odd about it."""
+    """Return the image as RGB, and remarks on it."""
     from PIL.Image import alpha_composite, fromarray, new
 
     if image.mode in DEEP:
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 0xFFFF:
-            raise BadPhotoError("grey values outside 16 bits")
-        grey = (values.astype(np.uint32) * 255 + 0x7FFF) // 0xFFFF
-        return fromarray(grey.astype(np.uint8)).convert("RGB"), ["16-bit grey"]
+            raise BadPhotoError("gray values outside 16 bits")
+        gray = (values.astype(np.uint32) * 255 + 0x7FFF) // 0xFFFF  # rounded to the nearest
+        return fromarray(gray.astype(np.uint8)).convert("RGB"), ["16-bit gray"]
     if image.mode == "F":
         raise BadPhotoError("values without a range (floating point)")
     if image.has_transparency_data:
         layer = image.convert("RGBA")
-        if layer.getchannel("A").getextrema()[0] == 0xFF:
+        if layer.getchannel("A").getextrema()[0] == 0xFF:  # no pixel is transparent
             return layer.convert("RGB"), []
-        under = new("RGBA", layer.size, "white")
+        white = new("RGBA", layer.size, "white")
         palette = " palette" if image.mode in ("P", "PA") else ""
-        return alpha_composite(under, layer).convert("RGB"), [f"transparent{palette}, laid on white"]
-    return image.convert("RGB"), [] if image.mode in USUAL else [f"colours in {image.mode}"]
+        return alpha_composite(white, layer).convert("RGB"), [f"transparent{palette}, laid on white"]
+    remarks = [] if image.mode in USUAL else [f"colors in {image.mode}"]
+    return image.convert("RGB"), remarks

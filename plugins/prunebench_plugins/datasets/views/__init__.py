@@ -1,1 +1,1 @@
-"""Datasets made from others by changing their training split."""
+"""Views: datasets made from others by changing their training split."""

@@ -1,4 +1,4 @@
-"""A view with the same training images in another order, on which nothing may depend."""
+"""A view with the same training images in another order. No result may depend on the order."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from prunebench.parts.dataset import View
 
 @dataclass(frozen=True, kw_only=True)
 class Reordered(View):
-    """The training images sorted by class (`order="class"`) or shuffled with seed 0 (`"random"`).
+    """A view with the training images in another order.
 
-    A folder with a folder for each class is read sorted by class. A method whose results differ between
-    these views measures the position of an image. The test split stays as it is.
+    If the results of a method differ between orders, it measures the position of an image. Class folders,
+    for example, are read sorted by class. The test split is unchanged.
+
+    order: "class" sorts by class. "random" shuffles with seed 0.
     """
 
     order: str
