@@ -107,7 +107,7 @@ def test_a_training_step_never_waits(record, views) -> None:
     run = training._Run(images, labels, np.arange(64), recipe, classes=10, rng=rng, record=record)
     run.network.train()
     order = torch.arange(16, device="cuda")
-    assert waits_of(lambda: run.advance(order)) == {}
+    assert waits_of(lambda: run.learn(order)) == {}
 
 
 @pytest.mark.pretended
