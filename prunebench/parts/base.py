@@ -77,7 +77,7 @@ class Pretraining:
     labels: "none", "text" or "supervised".
     classes: number of classes of these labels.
     gpu_hours: of the training, or None if nobody reported them.
-    source: paper and section, or page, that says so.
+    source: the training images and the paper or library that describes the training.
     """
 
     images: int
@@ -188,7 +188,7 @@ def check_class(cls: type[Part]) -> None:
 class Backbone(Part):
     """Turns images into embeddings: `embed(...)` returns float [n, d].
 
-    pretraining: how it was trained, or None if it was not.
+    pretraining: how it was trained elsewhere, or None if it was not.
     """
 
     kind: ClassVar[str] = "backbone"
