@@ -87,7 +87,7 @@ class Problem:
         return replace(self, labels=labels, dynamics=replace(self.dynamics, index=seen, **series))
 
     def tied(self) -> Problem:
-        """Return the problem with many ties: coarse numbers, and every second image a copy of the one before."""
+        """Return the problem with many ties: coarse numbers, every second image a copy of the one before."""
         twins = np.arange(len(self)) // 2 * 2
         series = {name: (4 * getattr(self.dynamics, name)[:, twins]).round() / 4 for name in Dynamics.series}
         return replace(

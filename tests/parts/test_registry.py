@@ -267,7 +267,7 @@ def test_an_import_that_hangs_is_given_up_and_named(install, monkeypatch):
     install("sick", GOOD + "import time; time.sleep(1000)")
     assert registry.load().plugins[-1].error == (
         "importing sick takes more than 2 s; "
-        "if it only is slow, set PRUNEBENCH_IMPORT_TIMEOUT to more seconds"
+        "if it is only slow, set PRUNEBENCH_IMPORT_TIMEOUT to more seconds"
     )
     assert "aum" in registry.load().found["scorers"]
 
