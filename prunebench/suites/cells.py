@@ -121,7 +121,7 @@ class Cell:
 
     @property
     def method_key(self) -> str:
-        """Hash of the meaning of a row's method at any ratio: parts, recipe, tuning, repeats. 16 hex digits."""
+        """Hash of a row's method at any ratio, 16 hex digits: of its parts, recipe, tuning and repeats."""
         beside = self.method.beside
         meaning: dict[str, Any] = {
             "parts": {kind: identity(part) for kind, part in self.method.parts.items()},
