@@ -29,7 +29,7 @@ PRUNEBENCH = Path(sys.executable).with_name("prunebench")
 
 @pytest.fixture(autouse=True)
 def told_anew():
-    isolation._said.clear()
+    isolation._warned.clear()
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
