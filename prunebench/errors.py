@@ -1,4 +1,4 @@
-"""Errors a user can cause. Each message says what was asked, what exists and what to do, in one line."""
+"""Errors that a user can mend. Each message is one line: the request, the known names, the remedy."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from collections.abc import Iterable
 
 
 class PrunebenchError(Exception):
-    """Something the user can mend. The command line prints its message without a traceback."""
+    """An error that the user can mend. The command line prints its message without a traceback."""
 
 
 class DataAbsentError(PrunebenchError):
-    """A dataset's files are not on this machine; the message says where to get them."""
+    """The files of a dataset are not on this machine. The message says how to get them."""
 
 
 class DivergedError(PrunebenchError):
-    """A training produced a loss that is not finite; the message names step and learning rate."""
+    """The loss of a training is not finite. The message names the step and the learning rate."""
 
 
 class MissingArtefactError(PrunebenchError):
-    """A stored artefact that a stage reads is gone or damaged, and must be made again."""
+    """A stored artefact that a stage reads is gone or damaged. It has to be made again.
+
+    key: of the artefact, 64 hex digits.
+    """
 
     def __init__(self, key: str) -> None:
         super().__init__(f"artefact {key[:12]} is gone or damaged; prunebench run makes it again")
@@ -27,7 +30,10 @@ class MissingArtefactError(PrunebenchError):
 
 
 class BusyError(PrunebenchError):
-    """An artefact that another process is making at the moment."""
+    """Another process is making an artefact at the moment.
+
+    key: of the artefact, 64 hex digits.
+    """
 
     def __init__(self, key: str) -> None:
         super().__init__(f"artefact {key[:12]} is being made by another process")
@@ -35,9 +41,12 @@ class BusyError(PrunebenchError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str], see: str) -> PrunebenchError:
-    """Build the error for a `name` that is not among the `known` ones of this `kind`.
+    """Return the error for an unknown name. It suggests the nearest known name.
 
-    `see` says where to look: a command, or the place that lists what exists.
+    kind: what the name stands for, such as "dataset".
+    name: the unknown name.
+    known: the names that exist.
+    see: the command or page that lists them.
     """
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1)
@@ -46,6 +55,12 @@ def unknown(kind: str, name: str, known: Iterable[str], see: str) -> PrunebenchE
 
 
 def require(holds: bool, name: str, value: object, expected: str) -> None:
-    """Raise a one-line error about the field `name` unless its value is as expected."""
+    """Raise PrunebenchError unless a value is as expected.
+
+    holds: True if it is.
+    name: of the value, such as "recipe.crop".
+    value: the value itself.
+    expected: the values that are allowed, in words.
+    """
     if not holds:
         raise PrunebenchError(f"{name} is {value!r}, expected {expected}")

@@ -1,8 +1,8 @@
-"""What stages hand to one another: frozen values holding read-only NumPy arrays.
+"""Artefacts: the results that one stage hands to the next, as frozen values with read-only NumPy arrays.
 
-`n` is always the number of training images, in the order of the dataset. Slicing an artefact with an
-integer index gives the same artefact for those images only, which is how a computation is done once
-per class. `arrays` and `from_arrays` are how the store writes and reads them.
+`n` is the number of training images, in the order of the dataset. Slicing an artefact with an integer
+index keeps those images only. A selector that works class by class gets its inputs in this way.
+The store writes an artefact by `arrays` and reads it by `from_arrays`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Artefact:
-    """Base of all artefacts: array fields become read-only, and are what the store keeps as tensors."""
+    """Base of all artefacts. Its array fields become read-only. The store keeps them as tensors."""
 
     def arrays(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Return the named arrays and the remaining JSON values of this artefact."""
+        """Return the arrays by name, and the other fields as JSON values by name.
+
+        An array in a dictionary field is called "FIELD/NAME".
+        """
         arrays: dict[str, Array] = {}
         values: dict[str, Any] = {}
         for entry in fields(self):  # type: ignore[arg-type]
@@ -37,18 +40,21 @@ class Artefact:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], values: Mapping[str, Any]) -> Self:
-        """Rebuild the artefact from what `arrays` returned."""
-        given: dict[str, Any] = dict(values)
+        """Rebuild an artefact from the two dictionaries that `arrays` returned."""
+        field_values: dict[str, Any] = dict(values)
         for name, array in arrays.items():
             group, _, member = name.partition("/")
             if member:
-                given.setdefault(group, {})[member] = array
+                field_values.setdefault(group, {})[member] = array
             else:
-                given[group] = array
-        return cls(**given)
+                field_values[group] = array
+        return cls(**field_values)
 
     def _freeze(self, name: str, dtype: type, dimensions: int) -> None:
-        """Turn one field into a read-only contiguous array, checking its number of dimensions."""
+        """Turn one field into a read-only contiguous array.
+
+        Raise PrunebenchError if it has another number of dimensions.
+        """
         array: Array = np.ascontiguousarray(getattr(self, name), dtype=dtype)
         if array.ndim != dimensions:
             raise PrunebenchError(
@@ -62,13 +68,13 @@ class Artefact:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PseudoLabels(Artefact):
-    """What a labeler says of each training image.
+    """The labels that a labeler predicts, one per training image.
 
-    values: int [n], -1 = unknown.
-    space: "class" where value c means class c, "cluster" where the numbers carry no names.
-    confidences: float [n] in 0..1, or None.
-    network: the name of the network of `prunebench.nn.networks` that made the labels, if one did.
-    weights: its parameters and buffers by name, so that it can be tested itself.
+    values: the labels, int [n], -1 = unknown.
+    space: "class" if value c means class c, "cluster" if the numbers carry no names.
+    confidences: of the labels, float [n] in 0..1, or None.
+    network: name in `prunebench.nn.networks` of the network that made the labels, or None.
+    weights: parameters and buffers of that network by name, so that the network itself can be tested.
     """
 
     values: Array
@@ -90,10 +96,12 @@ class PseudoLabels(Artefact):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Labels(Artefact):
-    """One label per training image, and the ledger of those that were annotated. Made by the core alone.
+    """One label per training image, and the ledger of annotated images. Only the core makes this value.
 
-    values, space, confidences: as in `PseudoLabels`.
-    annotated: bool [n], whether the true label was handed out.
+    values: the labels, int [n], -1 = unknown.
+    annotated: bool [n], True if the labeler was given the true label of the image.
+    space: "class" or "cluster", as in `PseudoLabels`.
+    confidences: of the labels, float [n] in 0..1, or None.
     """
 
     values: Array
@@ -122,7 +130,11 @@ class Labels(Artefact):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Weights(Artefact):
-    """A trained network. network: its name. values: its parameters and buffers, by name."""
+    """A trained network.
+
+    network: its name in `prunebench.nn.networks`.
+    values: its parameters and buffers, by name.
+    """
 
     network: str
     values: dict[str, Array] = field(metadata={"arrays": True})
@@ -130,7 +142,10 @@ class Weights(Artefact):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Embeddings(Artefact):
-    """One feature vector per training image. values: float32 [n, d]."""
+    """One feature vector per training image.
+
+    values: the vectors, float32 [n, d].
+    """
 
     values: Array
 
@@ -146,10 +161,11 @@ class Embeddings(Artefact):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Quality(Artefact):
-    """How good labels are, measured against the truth: see `prunebench.pipeline.label_quality.measure`.
+    """The quality of labels against the truth, as `prunebench.pipeline.label_quality.measure` defines it.
 
-    metrics: numbers by name. labels_per_class: how many images have each label, clusters renamed to
-    the classes they match best. truth_per_class: how many images each class has.
+    metrics: the numbers, by name.
+    labels_per_class: number of images with each label, clusters renamed to the classes they match best.
+    truth_per_class: number of images of each class.
     """
 
     metrics: dict[str, float]
@@ -159,17 +175,21 @@ class Quality(Artefact):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dynamics(Artefact):
-    """How a network in training saw each image: one record per epoch, taken in the training pass.
+    """Training dynamics: one record per image and epoch, taken while the network trains.
 
     The record of an image is made in the augmented forward pass of its mini-batch, before the step
-    (SemiPrune, section 3.4; protocol of the released code). y is the label trained on, p the softmax.
+    (SemiPrune, section 3.4; protocol of the released code). Below, y is the label trained on and p the
+    softmax. Each series is float32 [epochs, m].
 
-    images: n. index: int [m], the images trained on (those with a label), ascending; m = n with
-    complete labels. Each of the following is float32 [epochs, m]:
-    label_probability p[y]; other_probability, the largest p[c] with c != y; error_norm, the Euclidean
-    norm of p - onehot(y), accurate where p[y] rounds to 1; entropy in nats; divergence, the sum over c of
-    |p log(p / p of the epoch before)| (0 in the first epoch; TDDS, eq. 5); logit_margin, the logit of y
-    minus the largest other logit; feature_norm, the Euclidean norm of the penultimate features.
+    images: n.
+    index: the images trained on, which are those with a label, int [m], ascending. m = n if all have one.
+    label_probability: p[y].
+    other_probability: the largest p[c] with c != y.
+    error_norm: Euclidean norm of p - onehot(y), accurate even if p[y] rounds to 1.
+    entropy: of p, in nats.
+    divergence: sum over c of |p log(p / p of the epoch before)|, 0 in the first epoch (TDDS, eq. 5).
+    logit_margin: the logit of y minus the largest other logit.
+    feature_norm: Euclidean norm of the penultimate features.
     """
 
     images: int
@@ -209,29 +229,33 @@ class Dynamics(Artefact):
 
     @property
     def margin(self) -> Array:
-        """Probability margin p[y] - max over c != y of p[c]: float32 [epochs, m], in -1..1."""
+        """Probability margin: p[y] minus the largest other p[c], float32 [epochs, m], in -1..1."""
         return self.label_probability - self.other_probability
 
     @property
     def correct(self) -> Array:
-        """Whether the training pass predicted the label: bool [epochs, m]. A tie is not correct."""
+        """True if the training pass predicted the label: bool [epochs, m]. A tie is not correct."""
         return self.label_probability > self.other_probability
 
     def __len__(self) -> int:
         return self.images
 
     def __getitem__(self, index: Array) -> Dynamics:
-        place = np.full(self.images, -1)
-        place[index] = np.arange(len(index))
-        places = place[self.index]
-        columns = np.argsort(places, kind="stable")[(places < 0).sum() :]
+        new_positions = np.full(self.images, -1)
+        new_positions[index] = np.arange(len(index))
+        positions = new_positions[self.index]  # of each recorded image, -1 if the slice leaves it out
+        order = np.argsort(positions, kind="stable")
+        columns = order[np.count_nonzero(positions < 0) :]  # -1 sorts first
         sliced = {name: getattr(self, name)[:, columns] for name in self.series}
-        return replace(self, images=len(index), index=places[columns], **sliced)
+        return replace(self, images=len(index), index=positions[columns], **sliced)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scores(Artefact):
-    """One number per training image, higher = harder. values: finite float64 [n]."""
+    """One number per training image, higher = harder.
+
+    values: the numbers, finite, float64 [n].
+    """
 
     values: Array
 
@@ -247,7 +271,11 @@ class Scores(Artefact):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Subset(Artefact):
-    """The kept images. images: n. index: int [keep], ascending and unique."""
+    """The kept images.
+
+    images: n.
+    index: the kept ones, int [keep], ascending and unique.
+    """
 
     images: int
     index: Array
@@ -261,14 +289,21 @@ class Subset(Artefact):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Validation(Artefact):
-    """How well a network did that was trained on a candidate. accuracy: percent, last epoch."""
+    """The validation accuracy of a network that was trained with one candidate value of a search.
+
+    accuracy: percent, last epoch.
+    """
 
     accuracy: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Choice(Artefact):
-    """What a search chose. value: the best, the first of equals. tried: [value, mean accuracy] pairs."""
+    """The value that a search chose.
+
+    value: the one with the best mean accuracy, the first of equals.
+    tried: all [value, mean accuracy] pairs.
+    """
 
     value: int | float
     tried: list[list[float]]
@@ -276,13 +311,15 @@ class Choice(Artefact):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Accuracy(Artefact):
-    """What the network trained on a subset achieved on the test split.
+    """The test accuracy of a network that was trained on a subset. All rates are percentages.
 
-    predictions: int [test images], of the last epoch. accuracy: percent, last epoch.
-    best_accuracy: percent, the largest over the evaluated epochs: an oracle, chosen on the test split.
-    balanced_accuracy: percent, mean recall over classes. worst_decile_recall: percent, mean recall of
-    the worst tenth of the classes (at least one). history: [epoch, percent] pairs.
-    kept_per_class: kept images by true class.
+    predictions: of the last epoch, int [test images].
+    accuracy: of the last epoch.
+    best_accuracy: the largest of the evaluated epochs. It is an oracle, chosen on the test split.
+    balanced_accuracy: mean recall over classes.
+    worst_decile_recall: mean recall of the worst tenth of the classes, of at least one class.
+    history: [epoch, accuracy] pairs.
+    kept_per_class: number of kept images of each true class.
     """
 
     predictions: Array

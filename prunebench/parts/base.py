@@ -1,24 +1,25 @@
 """Parts: backbones, labelers, scorers and selectors are frozen values that name what they need.
 
-A part is a frozen, keyword-only dataclass. Its fields are its hyper-parameters; the argument names of
-its one method are its inputs, taken from a fixed vocabulary (`VOCABULARY`) and checked when the class
-is made. An argument with a default is optional. Arrays handed to a part are read-only NumPy arrays.
+A part is a frozen, keyword-only dataclass. Its fields are its hyper-parameters. It has one method. The
+argument names of that method are its inputs. They come from a fixed vocabulary (`VOCABULARY`), which is
+checked when the class is made. An argument with a default is an optional input. Array inputs are
+read-only NumPy arrays.
 
 images      an `Images`: images[index] is a uint8 tensor [b, channels, height, width]
-names       the names of the images, a tuple of n str, or () for a dataset whose images have none
+names       the names of the images, a tuple of n str, or () if the images of the dataset have no names
 fingerprint the hash of the dataset's content, 64 hex digits
 classes     the names of the classes, a tuple of str
 recipe      the `Recipe` with which networks are trained in this run
-side        the side of the middle square that networks see of an image, in pixels; None = all of it
-rng         a NumPy Generator; a part that asks for it is made once per repeat
+side        the side in pixels of the middle square of an image, which networks see, or None for all of it
+rng         a NumPy Generator. A part that asks for it is run once per repeat
 device      "cpu" or "cuda"
 progress    call progress(done, total) to show how far a long computation is
 checkpoint  `load()` and `save(dict)`, so that a long computation resumes
-known       int [n], the true labels that were paid for, -1 elsewhere
-embeddings  float32 [n, d], of the part's `backbone` field
-labels      int [n], what the labeler said, -1 = unknown
+known       int [n], the true labels of the annotated images, -1 elsewhere
+embeddings  float32 [n, d], made by the part's `backbone` field
+labels      int [n], from the labeler, -1 = unknown
 dynamics    a `Dynamics`, recorded while a proxy network trained on the labels
-weights     the `Weights` of that network in the end
+weights     the final `Weights` of that network
 scores      float64 [n], higher = harder
 keep        how many images to keep
 """
@@ -34,8 +35,16 @@ from prunebench.errors import require
 from prunebench.parts.artefacts import Array
 
 COMMON = (
-    *("images", "names", "fingerprint", "classes", "recipe", "side"),
-    *("rng", "device", "progress", "checkpoint"),
+    "images",
+    "names",
+    "fingerprint",
+    "classes",
+    "recipe",
+    "side",
+    "rng",
+    "device",
+    "progress",
+    "checkpoint",
 )
 VOCABULARY = {
     "backbone": COMMON,
@@ -43,12 +52,12 @@ VOCABULARY = {
     "scorer": (*COMMON, "embeddings", "labels", "dynamics", "weights", "known"),
     "selector": (*COMMON, "embeddings", "labels", "dynamics", "weights", "scores", "keep", "known"),
 }
-PROXY = "proxy"  # the backbone name that means: the network trained on the labels
-STANDARD_RATIOS = (30, 50, 70, 80, 90)  # percent pruned, of the papers' tables
+PROXY = "proxy"  # as the name of a backbone: the network trained on the labels
+STANDARD_RATIOS = (30, 50, 70, 80, 90)  # percent pruned, as in the papers' tables
 
 
 class Checkpoint(Protocol):
-    """Where a long computation leaves its state: arrays, tensors and JSON values, by flat names."""
+    """Storage for the state of a long computation: arrays, tensors and JSON values, by flat names."""
 
     def load(self) -> dict[str, Any] | None:
         """Return the last saved state, or None. Arrays come back as NumPy arrays."""
@@ -62,9 +71,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Pretraining:
-    """What a backbone saw before: how many images, which labels, how many classes and GPU-hours.
+    """How a backbone was trained before it came here.
 
-    labels is "none", "text" or "supervised". gpu_hours is None where nobody reported it.
+    images: number of images it was trained on.
+    labels: "none", "text" or "supervised".
+    classes: number of classes of these labels.
+    gpu_hours: of the training, or None if nobody reported them.
+    source: the training images and the paper or library that describes the training.
     """
 
     images: int
@@ -76,12 +89,15 @@ class Pretraining:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The values of one field that are tried where a suite tunes, and how one of them is chosen.
+    """The values of one field that a suite tries when it tunes, and how it chooses one of them.
 
-    at_most: "ratio" for a share of the images that cannot exceed the share pruned, "epochs" for a number
-    of epochs that the recipe has to have, "" for no such bound. Each value is tried at all `ratios`, and
-    the best mean accuracy decides for every ratio; with `each`, every ratio has a search and a value of
-    its own. top: try with the images of the highest scores, whatever the method's selector is.
+    field: name of the field of the part.
+    values: the values to try, one or more.
+    at_most: the largest value that makes sense. "ratio" is the share of the images that is pruned, "epochs"
+        the number of epochs of the recipe, "" no bound.
+    ratios: percentages pruned. Each value is tried at all of them, and the best mean accuracy decides.
+    each: with True, every ratio has a search and a value of its own.
+    top: with True, a value is tried on the images of the highest scores, whatever the method's selector is.
     """
 
     field: str
@@ -93,8 +109,8 @@ class Grid:
 
     def __post_init__(self) -> None:
         require(len(self.values) > 0, f"grid of {self.field}: values", self.values, "one or more")
-        known = self.at_most in ("", "ratio", "epochs")
-        require(known, f"grid of {self.field}: at_most", self.at_most, "'ratio', 'epochs' or ''")
+        known_bound = self.at_most in ("", "ratio", "epochs")
+        require(known_bound, f"grid of {self.field}: at_most", self.at_most, "'ratio', 'epochs' or ''")
         require(len(self.ratios) > 0, f"grid of {self.field}: ratios", self.ratios, "one or more")
 
 
@@ -108,13 +124,17 @@ class Part:
     method: ClassVar[str]
 
     def __new__(cls, *_positional: Any, **_fields: Any) -> Self:
-        """Refuse an incomplete class before there is a value of it."""
+        """Check the class before the first value of it is made. Raise TypeError if it is incomplete."""
         check_class(cls)
         return super().__new__(cls)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        inherited = {name for base in cls.__mro__[1:] if is_dataclass(base) for name in _field_names(base)}
+        inherited: set[str] = set()
+        for base in cls.__mro__[1:]:
+            if is_dataclass(base):
+                inherited.update(_field_names(base))
+        # A dataclass takes a name for a field only if it has a type.
         untyped = sorted((inherited & set(vars(cls))) - set(inspect.get_annotations(cls)))
         if untyped:
             raise TypeError(
@@ -123,22 +143,22 @@ class Part:
             )
         if cls.method in vars(cls):
             allowed = VOCABULARY[cls.kind]
-            wrong = [name for name in _arguments(cls) if name not in allowed]
-            if wrong:
+            not_allowed = [name for name in _arguments(cls) if name not in allowed]
+            if not_allowed:
                 raise TypeError(
-                    f"{cls.__name__}.{cls.method}() asks for {wrong}; "
+                    f"{cls.__name__}.{cls.method}() asks for {not_allowed}; "
                     f"a {cls.kind} may ask for {sorted(allowed)}"
                 )
 
     def needs(self) -> dict[str, bool]:
-        """Return the inputs this part names, each with whether it is required.
+        """Return the inputs of this part by name: True if the input is required, False if optional.
 
-        A part that hands inputs on to a part it holds takes them as `**inputs`, and adds them here.
+        A part that passes inputs on to a part it holds takes them as `**inputs`, and adds them here.
         """
         return {name: entry.default is entry.empty for name, entry in _arguments(type(self)).items()}
 
     def ready(self) -> None:
-        """Raise PrunebenchError where a file this part reads is not on this machine: asked before a run."""
+        """Raise PrunebenchError if a file that this part reads is missing. Called before a run."""
 
 
 def _field_names(cls: type) -> list[str]:
@@ -153,20 +173,23 @@ def _arguments(cls: type[Part]) -> dict[str, inspect.Parameter]:
 
 def check_class(cls: type[Part]) -> None:
     """Raise TypeError unless `cls` is a complete part: a dataclass of its own, with name and method."""
-    where = f"{cls.__module__}.{cls.__qualname__}"
+    class_name = f"{cls.__module__}.{cls.__qualname__}"
     if "__dataclass_params__" not in vars(cls):
-        raise TypeError(f"{where} needs its own @dataclass(frozen=True, kw_only=True)")
+        raise TypeError(f"{class_name} needs its own @dataclass(frozen=True, kw_only=True)")
     if not isinstance(getattr(cls, "name", None), str):
-        raise TypeError(f'{where} needs a name: name = "..."')
+        raise TypeError(f'{class_name} needs a name: name = "..."')
     if not callable(getattr(cls, cls.method, None)):
-        raise TypeError(f"{where} needs a method {cls.method}(self, ...)")
+        raise TypeError(f"{class_name} needs a method {cls.method}(self, ...)")
     if "embeddings" in _arguments(cls) and "backbone" not in _field_names(cls):
-        raise TypeError(f"{where} asks for embeddings, so it needs a field `backbone`")
+        raise TypeError(f"{class_name} asks for embeddings, so it needs a field `backbone`")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone(Part):
-    """Turns images into embeddings: `embed(...)` returns float [n, d]."""
+    """Turns images into embeddings: `embed(...)` returns float [n, d].
+
+    pretraining: how it was trained elsewhere, or None if it was not.
+    """
 
     kind: ClassVar[str] = "backbone"
     method: ClassVar[str] = "embed"
@@ -177,32 +200,37 @@ Backbones = str | Backbone | tuple[str | Backbone, ...]
 
 
 def reader(part: Part) -> Part:
-    """Return the part that reads the embeddings: this one, or the one it holds and hands them on to."""
+    """Return the part that reads the embeddings: `part`, or the part inside it that it passes them on to."""
     if hasattr(part, "backbone"):
         return part
-    held = (getattr(part, entry.name) for entry in fields(part))
-    readers = (inner for inner in held if isinstance(inner, Part) and "embeddings" in inner.needs())
-    return next(map(reader, readers), part)
+    for entry in fields(part):
+        inner = getattr(part, entry.name)
+        if isinstance(inner, Part) and "embeddings" in inner.needs():
+            return reader(inner)
+    return part
 
 
 def reads_proxy(part: Part) -> bool:
     """Whether `part` asks for the embeddings of the network trained on the method's labels."""
+    if "embeddings" not in part.needs():
+        return False
     backbone = getattr(reader(part), "backbone", None)
-    return "embeddings" in part.needs() and PROXY in (
-        backbone if isinstance(backbone, tuple) else (backbone,)
-    )
+    backbones = backbone if isinstance(backbone, tuple) else (backbone,)
+    return PROXY in backbones
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labeler(Part):
     """Gives each training image a label: `label(...)` returns int [n] or `PseudoLabels`.
 
-    Which labels were bought is for the core to say: a labeler that returns `Labels`, which tell, is refused.
+    The core alone records which images are annotated. A labeler that returns `Labels`, with a record of
+    its own, is refused.
 
-    annotation: the share of the true labels it buys, in 0..1, handed to it as `known`.
-    sampling: how the bought labels are drawn: "uniform", or "class_balanced" or "stratified", which
-    read every label to draw, or "given", where `bought` says which they are. guesses: whether it labels
-    images that it did not pay for; how well is then measured, from outside, and shown in every row.
+    annotation: the label budget, as a share of the true labels in 0..1. The labeler gets them as `known`.
+    sampling: how the annotated images are drawn: "uniform", "class_balanced" or "stratified". The last two
+        read every label to draw. "given" takes the images that `bought` returns.
+    guesses: True if it labels images that are not annotated. The quality of these labels is then measured
+        by the core and shown in every row.
     """
 
     kind: ClassVar[str] = "labeler"
@@ -215,7 +243,11 @@ class Labeler(Part):
         require(0 <= self.annotation <= 1, f"{self.name}.annotation", self.annotation, "in 0..1")
 
     def bought(self, images: int, names: tuple[str, ...]) -> Array:
-        """Return which of the images had their label bought elsewhere, int [b]: asked where "given"."""
+        """Return the images that were annotated elsewhere, int [b]. Called if `sampling` is "given".
+
+        images: n.
+        names: of the images, n of them, or () if they have none.
+        """
         raise NotImplementedError
 
 
@@ -223,8 +255,10 @@ class Labeler(Part):
 class Scorer(Part):
     """Gives each training image one number, higher = harder: `score(...)` returns float [n].
 
-    A scorer of `dynamics` may return one number per image in `dynamics.index`; the images outside,
-    of which nothing was seen, then get the mean of those inside. grids: what tuning tries, in this order.
+    A scorer of `dynamics` may return one number per image in `dynamics.index`. The other images, which the
+    network never saw, then get the mean of these numbers.
+
+    grids: the fields that tuning searches, in this order.
     """
 
     kind: ClassVar[str] = "scorer"
@@ -236,8 +270,9 @@ class Scorer(Part):
 class Selector(Part):
     """Turns scores into a subset: `select(...)` returns exactly `keep` unique indices, in any order.
 
-    per_class: `keep` is shared between the labels by largest remainder, and `select` called once for
-    each, with every input sliced to it. grids: what tuning tries, in this order, after the scorer's.
+    grids: the fields that tuning searches, in this order, after those of the scorer.
+    per_class: with True, `keep` is shared between the labels by largest remainder. `select` is then called
+        once for each label, with every input sliced to its images.
     """
 
     kind: ClassVar[str] = "selector"
@@ -246,5 +281,5 @@ class Selector(Part):
     per_class: bool = False
 
     def at(self, ratio: int) -> Self:
-        """Return this selector with the fields that depend on the ratio filled in."""
+        """Return this selector with the fields filled in that depend on the ratio, in percent pruned."""
         return self

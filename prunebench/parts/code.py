@@ -1,4 +1,4 @@
-"""The source code of plugins: which modules a part rests on, and a hash of each."""
+"""The source code of plugins: the modules that a part needs, and a hash of each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHARED = {Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("platlib"
 def code_hash(module: str) -> str:
     """Return a hash of a module's syntax tree, without docstrings and comments.
 
-    Of a compiled module it is that of the file. Raise PrunebenchError where there is no source to read.
+    For a compiled module, return the hash of its file. Raise PrunebenchError if no source can be read.
     """
     path = _file(module)
     try:
@@ -45,12 +45,13 @@ def code_hash(module: str) -> str:
 
 @cache
 def helpers(modules: frozenset[str]) -> frozenset[str]:
-    """Return the modules of the same distributions that these import, and those import, and so on.
+    """Return the modules that `modules` import, directly or not, from their own distributions.
 
-    Imports are read from the source, those inside functions too. What a module imports by a name that it
-    computes is not seen, nor are files of data.
+    Imports are read from the source, also those inside functions. Imports by a computed name and data files
+    are not seen.
     """
-    waiting, seen = list(modules), set(modules)
+    waiting = list(modules)
+    seen = set(modules)
     while waiting:
         importer = waiting.pop()
         for name in _imports(importer) - seen:
@@ -62,7 +63,7 @@ def helpers(modules: frozenset[str]) -> frozenset[str]:
 
 @cache
 def _imports(module: str) -> frozenset[str]:
-    """Return all names after `import` in a module that may be modules, in full."""
+    """Return the full names of all modules that a module may import."""
     path = _file(module)
     if path is None or path.suffix != ".py":
         return frozenset()
@@ -70,46 +71,55 @@ def _imports(module: str) -> frozenset[str]:
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError):
-        return frozenset()  # which code_hash says
+        return frozenset()  # code_hash raises the error
     return frozenset(name for node in ast.walk(tree) for name in _imported(node, package))
 
 
 def _imported(node: ast.AST, package: str) -> Iterator[str]:
-    """Yield what one statement imports; of `from a import b` both a and a.b, since b may be a module."""
+    """Yield the modules that a statement may import. For `from a import b` they are a and a.b."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             yield alias.name
     elif isinstance(node, ast.ImportFrom):
         base = node.module or ""
         if node.level:
-            above = package.split(".")[: len(package.split(".")) - node.level + 1]
-            base = ".".join([*above, *([base] if base else [])])
+            names = package.split(".")
+            parents = names[: len(names) - node.level + 1]
+            base = ".".join([*parents, base] if base else parents)
         yield base
         for alias in node.names:
             yield f"{base}.{alias.name}"
 
 
 def _same_distribution(name: str, importer: str) -> bool:
-    """Whether two modules come with one distribution."""
-    top, own = name.partition(".")[0], importer.partition(".")[0]
-    if top == own:
+    """Whether two modules belong to one distribution."""
+    top = name.partition(".")[0]
+    importer_top = importer.partition(".")[0]
+    if top == importer_top:
         return True
-    if top in sys.stdlib_module_names or (folder := _folder(top)) is None or folder != _folder(own):
+    if top in sys.stdlib_module_names:
         return False
-    listed = _listed_with(own)
-    # What is installed for editing lists nothing, and has a folder for itself.
-    return top in listed if listed else folder not in SHARED
+    folder = _folder(top)
+    if folder is None or folder != _folder(importer_top):
+        return False
+    listed = _listed_with(importer_top)
+    if listed:
+        return top in listed
+    # An editable install lists no modules, and has a folder of its own.
+    return folder not in SHARED
 
 
 def _folder(top: str) -> Path | None:
-    """Return the folder that holds a module or package of the highest level."""
+    """Return the folder that holds a top-level module or package, or None if it has no file."""
     path = _file(top)
-    return path and (path.parent.parent if path.name == "__init__.py" else path.parent)
+    if path is None:
+        return None
+    return path.parent.parent if path.name == "__init__.py" else path.parent
 
 
 @cache
 def _listed_with(top: str) -> frozenset[str]:
-    """Return all names of the highest level in the distribution that lists this one among its files."""
+    """Return all top-level names of the distribution that has `top` in its list of files."""
     for distribution in distributions():
         lines = (distribution.read_text("RECORD") or "").splitlines()
         if any(line.startswith((f"{top}/", f"{top}.")) for line in lines):
@@ -118,17 +128,17 @@ def _listed_with(top: str) -> frozenset[str]:
 
 
 def _file(module: str) -> Path | None:
-    """Return the file of a module, imported or not; None where there is none."""
+    """Return the file of a module, imported or not, or None if it has none."""
     spec = _spec(module)
     if spec is None or not spec.has_location or spec.origin is None:
-        loaded = getattr(sys.modules.get(module), "__file__", None)
-        return Path(loaded) if loaded else None
+        path = getattr(sys.modules.get(module), "__file__", None)
+        return Path(path) if path else None
     return Path(spec.origin)
 
 
 def _spec(module: str) -> ModuleSpec | None:
-    loaded = getattr(sys.modules.get(module), "__spec__", None)
+    spec = getattr(sys.modules.get(module), "__spec__", None)
     try:
-        return loaded or importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):  # no module, but a name in one
+        return spec or importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):  # the name of a function or class in a module
         return None

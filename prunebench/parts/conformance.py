@@ -1,7 +1,7 @@
-"""The contract, as checks that any part can be put through: `prunebench check NAME`, or `conform(part)`.
+"""The contract of parts, as checks for any part: `prunebench check NAME`, or `conform(part)` in a test.
 
-The part is run on a small synthetic problem, on exactly the inputs it names. The contract is all that
-counts here: whether a part is any good is for a suite to say.
+A part runs on a small synthetic problem, with exactly the inputs it names. The checks cover the contract
+alone. Only a suite shows how good a part is.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ from prunebench.parts.problem import CLASSES, RATIO, Problem, synthetic_problem
 from prunebench.parts.sampling import kept
 from prunebench.system.isolation import at_work, isolated
 
-RUNS = (2, 4, 8)  # in each order: more only where fewer tell the orders apart
+RUNS = (2, 4, 8)  # in each order. More runs follow only if fewer runs tell the orders apart
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check and what came of it. error: None, or why it failed, in one line."""
+    """The result of one check.
+
+    name: of the check.
+    error: why it failed, in one line, or None.
+    """
 
     name: str
     error: str | None
@@ -36,18 +40,24 @@ class Check:
 
 @dataclass(frozen=True)
 class _Run:
-    """One call of a part: where it stands, on how many images, which lengths are right, its result."""
+    """One call of a part and its result.
 
-    where: str
+    label: of the call, at the start of messages.
+    images: number of images that the part was given.
+    lengths: correct lengths of the result.
+    result: the array that the part returned.
+    """
+
+    label: str
     images: int
     lengths: tuple[int, ...]
     result: Array
 
 
 def check(part: Part) -> list[Check]:
-    """Put a backbone, labeler, scorer or selector through the contract; a part that raises fails a check.
+    """Check a backbone, labeler, scorer or selector against the contract, on `synthetic_problem()`.
 
-    The part is run on `synthetic_problem()`; a selector at every ratio that its `at` accepts.
+    A selector runs at every ratio that its `at` accepts. A part that raises an error fails a check.
     """
     named = _attempt("identity is JSON", lambda: json.dumps(identity(part), allow_nan=False))
     problem = synthetic_problem()
@@ -75,15 +85,15 @@ def check(part: Part) -> list[Check]:
 
 
 def conform(part: Part) -> None:
-    """Raise AssertionError naming every check that `part` fails; for the tests of a plugin."""
-    failed = [f"{found.name}: {found.error}" for found in check(part) if found.error]
+    """Raise AssertionError with every check that `part` fails. For the tests of a plugin."""
+    failed = [f"{result.name}: {result.error}" for result in check(part) if result.error]
     if failed:
         raise AssertionError(f"{part.kind} {part.name!r} breaks the contract\n  " + "\n  ".join(failed))
 
 
 def _attempt(name: str, action: Callable[[], object]) -> Check:
     try:
-        with isolated("the check"):  # so that each run finds the settings that stages rest on
+        with isolated("the check"):  # so that each run has the settings of a stage
             action()
     except Exception as error:
         return Check(name, _reason(error))
@@ -100,12 +110,12 @@ def _call(part: Part, problem: Problem, keep: int | None = None) -> Array:
     with at_work(f"{part.kind} {part.name!r}"):
         result = getattr(part, part.method)(**inputs)
     if isinstance(result, Labels):
-        raise PrunebenchError("returned Labels, whose `annotated` is not its to say; return PseudoLabels")
+        raise PrunebenchError("returned Labels, whose `annotated` only the core may set; return PseudoLabels")
     return np.asarray(result.values if isinstance(result, PseudoLabels) else result)
 
 
 def _runs(part: Part, problem: Problem) -> list[_Run]:
-    """Run a part once, and a selector at every ratio that it accepts."""
+    """Run a part once, or, if it is a selector, once at every ratio that it accepts."""
     n = len(problem)
     if not isinstance(part, Selector):
         return [_Run("", n, (n,), _call(part, problem))]
@@ -113,7 +123,7 @@ def _runs(part: Part, problem: Problem) -> list[_Run]:
 
 
 def _settled(part: Selector) -> dict[int, Selector]:
-    """Return the selector as it stands at each ratio; raise the refusal where it accepts none."""
+    """Return the selector at each ratio that it accepts. Raise its last error if it accepts none."""
     settled: dict[int, Selector] = {}
     refusal: PrunebenchError | None = None
     for ratio in range(100):
@@ -126,10 +136,10 @@ def _settled(part: Selector) -> dict[int, Selector]:
     return settled
 
 
-def _select(part: Selector, problem: Problem, ratio: int, where: str = "") -> _Run:
+def _select(part: Selector, problem: Problem, ratio: int, label: str = "") -> _Run:
     keep = kept(len(problem), ratio)
-    where = f"{where}ratio {ratio}: "
-    return _Run(where, len(problem), (keep,), _call(part, problem, keep))
+    label = f"{label}ratio {ratio}: "
+    return _Run(label, len(problem), (keep,), _call(part, problem, keep))
 
 
 def _apply(rule: Callable[[_Run], None], runs: Iterable[_Run]) -> None:
@@ -137,7 +147,7 @@ def _apply(rule: Callable[[_Run], None], runs: Iterable[_Run]) -> None:
         try:
             rule(run)
         except PrunebenchError as error:
-            raise PrunebenchError(f"{run.where}{error}") from None
+            raise PrunebenchError(f"{run.label}{error}") from None
 
 
 def _floating(run: _Run) -> None:
@@ -164,7 +174,7 @@ def _finite(run: _Run) -> None:
 
 
 def _distinct(run: _Run) -> None:
-    """Scores that are all the same order nothing. In a run that may happen, and the row says so."""
+    """Check that not all scores are equal. A run allows that, and its row says so."""
     different = len(np.unique(run.result))
     require(different > 1, "the number of different scores", different, "more than one")
 
@@ -200,7 +210,7 @@ RULES: dict[str, dict[str, Callable[[_Run], None]]] = {
 def _check_repeat(part: Part, problem: Problem, runs: Iterable[_Run]) -> None:
     for run, again in zip(runs, _runs(part, problem), strict=True):
         if not np.array_equal(run.result, again.result, equal_nan=run.result.dtype.kind == "f"):
-            raise PrunebenchError(f"{run.where}two runs with the same seed differ; draw from `rng` only")
+            raise PrunebenchError(f"{run.label}two runs with the same seed differ; draw from `rng` only")
 
 
 def _obey(part: Part, runs: Iterable[_Run]) -> None:
@@ -210,18 +220,22 @@ def _obey(part: Part, runs: Iterable[_Run]) -> None:
 
 
 def _check_classes(part: Selector, problem: Problem) -> None:
-    """Select from the images of each class alone, and from those of a class with a single image."""
+    """Select from the images of each class alone, and from a class with a single image."""
     settled = _settled(part)
-    ratio = min(settled, key=lambda offered: abs(offered - RATIO))
     groups = {f"class {name}": np.flatnonzero(problem.labels == c) for c, name in enumerate(CLASSES)}
     groups["a class of one image"] = np.array([len(problem) - 1])
-    for where, members in groups.items():
-        for offered in {ratio, min(settled)}:
-            _obey(part, [_select(settled[offered], problem[members], offered, f"{where}, ")])
+    for label, members in groups.items():
+        for ratio in {_usual_ratio(settled), min(settled)}:
+            _obey(part, [_select(settled[ratio], problem[members], ratio, f"{label}, ")])
+
+
+def _usual_ratio(settled: Iterable[int]) -> int:
+    """Return the ratio nearest to `RATIO`."""
+    return min(settled, key=lambda ratio: abs(ratio - RATIO))
 
 
 def _check_incomplete(part: Scorer | Selector, problem: Problem) -> None:
-    """Run without the labels of a third of the images; to refuse in one line is fine."""
+    """Run without the labels of a third of the images. A part may refuse that with a PrunebenchError."""
     incomplete = problem.without_labels(np.arange(0, len(problem), 3))
     try:
         if isinstance(part, Selector):
@@ -235,34 +249,34 @@ def _check_incomplete(part: Scorer | Selector, problem: Problem) -> None:
 
 
 def _check_order(part: Scorer | Selector, problem: Problem) -> None:
-    """Run on the same images in another order, many of them equal: the result has to follow the images.
+    """Run on the same images in another order. The result has to follow the images, many of which are equal.
 
-    It does exactly, but for rounding, where nothing is drawn, and in distribution elsewhere.
+    Without random draws it has to follow exactly, up to rounding. With them it has to follow in distribution.
     """
     if isinstance(part, Selector):
         settled = _settled(part)
-        part = settled[min(settled, key=lambda offered: abs(offered - RATIO))]
+        part = settled[_usual_ratio(settled)]
     runs = RUNS if "rng" in part.needs() else (1,)
     if all(_depends_on_order(part, problem.tied(), count) for count in runs):
         raise PrunebenchError(
-            "the result depends on where an image stands in the dataset; treat all places alike, and break "
-            "ties by `rng`"
+            "the result depends on the position of an image in the dataset; treat all positions alike, and "
+            "break ties by `rng`"
         )
 
 
 def _depends_on_order(part: Scorer | Selector, problem: Problem, runs: int) -> bool:
-    """Whether so many runs in one order and as many in another, with other seeds, are told apart."""
+    """Whether runs in one order differ from as many runs, with other seeds, in another order."""
     order = np.arange(len(problem))
-    other = np.random.default_rng(2).permutation(order)
-    before = np.array([_by_image(part, problem, order, seed) for seed in range(runs)])
-    after = np.array([_by_image(part, problem, other, runs + seed) for seed in range(runs)])
+    shuffled = np.random.default_rng(2).permutation(order)
+    ordered_runs = np.array([_by_image(part, problem, order, seed) for seed in range(runs)])
+    shuffled_runs = np.array([_by_image(part, problem, shuffled, runs + seed) for seed in range(runs)])
     if runs > 1:
-        return told_apart(before, after)
-    return not np.allclose(before, after, rtol=0, atol=1e-5 * np.ptp(before))
+        return told_apart(ordered_runs, shuffled_runs)
+    return not np.allclose(ordered_runs, shuffled_runs, rtol=0, atol=1e-5 * np.ptp(ordered_runs))
 
 
 def _by_image(part: Scorer | Selector, problem: Problem, order: Array, seed: int) -> Array:
-    """Return each image's score, or 1 where it is kept, when the images are shown in an order: float [n]."""
+    """Run a part on the images in an order. Return the score of each image, or 1 if it is kept: float [n]."""
     inputs = sliced(problem.inputs(part, seed=seed), order)
     result = np.asarray(getattr(part, part.method)(**inputs))
     values = np.zeros(len(problem))

@@ -15,7 +15,7 @@ Load = Callable[["Dataset", Path, str], "tuple[Array, Array]"]
 
 
 def _isolated_load(load: Load) -> Load:
-    """Return the `load` of a dataset class so that no setting of its caller reaches the images."""
+    """Wrap the `load` of a dataset class, so that no setting of its caller changes the images."""
 
     @wraps(load)
     def isolated_load(self: Dataset, root: Path, split: str) -> tuple[Array, Array]:
@@ -28,10 +28,10 @@ def _isolated_load(load: Load) -> Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Images and their splits. A dataset is a value with a name; a view holds the dataset it alters.
+    """Images, their labels and their splits. A dataset is a value with a name.
 
-    resolution is the side of its square images in pixels; mean and std are per channel, in 0..1.
-    Whoever calls `load`, it runs on the settings that stages rest on, and never on behalf of a part.
+    `load` always runs under the settings of a stage (`prunebench.system.isolation`), whoever calls it.
+    A part may not call it: raise PrunebenchError if one does.
     """
 
     version: ClassVar[int] = 1
@@ -44,12 +44,12 @@ class Dataset:
 
     @property
     def title(self) -> str:
-        """What it is, for headings, where the name does not say it or misleads; else the name."""
+        """The heading of the dataset in tables and figures. By default its name."""
         return self.name
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes; label c is classes[c]."""
+        """The names of the classes. Label c means classes[c]."""
         raise NotImplementedError
 
     @property
@@ -70,38 +70,48 @@ class Dataset:
     @property
     def lineage(self) -> tuple[str, ...]:
         """The names under which a recipe may list this dataset: its own, then those it derives from."""
-        usual = next(entry.default for entry in fields(self) if entry.name == "name")
-        return (self.name,) if usual in (MISSING, self.name) else (self.name, str(usual))
+        default_name = next(entry.default for entry in fields(self) if entry.name == "name")
+        if default_name in (MISSING, self.name):
+            return (self.name,)
+        return (self.name, str(default_name))
 
     @property
     def recipes(self) -> Mapping[str, Mapping[str, Any]]:
-        """Recipe fields by recipe name, used where the recipes file does not list this dataset."""
+        """Recipe fields by recipe name, used if the recipes file does not list this dataset."""
         return {}
 
     def files(self, root: Path) -> list[Path]:
-        """Return the files this dataset reads. Raise DataAbsentError where they are not there."""
+        """Return the files this dataset reads. Raise DataAbsentError if they are not in `root`."""
         raise NotImplementedError
 
     def fetch(self, root: Path) -> None:
-        """Download the files to `root`, where that is possible; else raise DataAbsentError."""
+        """Download the files to `root`. Raise DataAbsentError if they cannot be downloaded."""
         self.files(root)
 
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
-        """Return images, uint8 [n, channels, height, width], and labels, int [n], of "train" or "test"."""
+        """Return the images and labels of a split.
+
+        root: the data folder.
+        split: "train" or "test".
+        Returns images, uint8 [n, channels, height, width], and labels, int [n].
+        """
         raise NotImplementedError
 
     def names(self, root: Path) -> tuple[str, ...]:
-        """Return the names of the training images, unique and in their order; () where they have none."""
+        """Return the unique names of the training images, in their order, or () if they have none."""
         return ()
 
     def paths(self, root: Path) -> tuple[Path, ...]:
-        """Return the file of each training image, in their order; () where that is not told."""
+        """Return the file of each training image, in their order, or () if there are no such files."""
         return ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class View(Dataset):
-    """A dataset made from another by changing its training split; the test split stays as it is."""
+    """A dataset made from another one by changing its training split. The test split stays the same.
+
+    base: the dataset that is changed.
+    """
 
     base: Dataset
 
@@ -144,10 +154,12 @@ class View(Dataset):
         self.base.fetch(root)
 
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
-        """Return the split of the base, the training split altered by `alter`."""
+        """Return a split of the base, the training split changed by `alter`."""
         images, labels = self.base.load(root, split)
-        return self.alter(images, labels) if split == "train" else (images, labels)
+        if split == "train":
+            return self.alter(images, labels)
+        return images, labels
 
     def alter(self, images: Array, labels: Array) -> tuple[Array, Array]:
-        """Return the training images and labels as this view shows them."""
+        """Return the images and labels of this view, made from the training split of the base."""
         raise NotImplementedError

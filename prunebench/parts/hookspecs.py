@@ -17,7 +17,7 @@ hookimpl = pluggy.HookimplMarker("prunebench")
 
 @hookspec
 def register_datasets() -> list[Dataset | type[Dataset]]:  # type: ignore[empty-body]
-    """Return dataset values, or a dataset class that takes a path (used as NAME:PATH@RESOLUTION)."""
+    """Return dataset values, or dataset classes that take a path, for use as NAME:PATH@RESOLUTION."""
 
 
 @hookspec

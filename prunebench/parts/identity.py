@@ -1,4 +1,4 @@
-"""From plain values to parts and back: construction with checks, and the identity that keys are made from."""
+"""Parts from plain values, with checks, and the identity of a part, from which keys are made."""
 
 from __future__ import annotations
 
@@ -20,36 +20,43 @@ T = TypeVar("T")
 
 
 def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Make a `cls` from plain values, as TOML and JSON give them, checking names and types.
+    """Make a dataclass value from the plain values of TOML or JSON, with checks of names and types.
 
-    Raise PrunebenchError naming `where` and the offending key.
+    Raise PrunebenchError with `where` and the field if a name is unknown, a value has a wrong type or a
+    required field is missing.
+
+    cls: the dataclass.
+    values: plain values by field name. Parts and datasets are taken as they are.
+    where: the name of the value in messages.
     """
     from pydantic import TypeAdapter, ValidationError
 
     hints = get_type_hints(cls, localns={"Backbone": Backbone})
     known = {entry.name: entry for entry in fields(cls) if entry.init}  # type: ignore[arg-type]
-    given = {}
+    checked = {}
     for name, value in values.items():
         if name not in known:
             raise unknown(f"field of {where}", name, known, "prunebench list")
         if _holds_parts(value):
-            given[name] = value
+            checked[name] = value
             continue
         try:
-            # Strict JSON rules: an int may stand for a float, a list for a tuple, a string for nothing else.
-            text = json.dumps(value, default=str, allow_nan=False)  # no key can be made of inf and nan
-            given[name] = TypeAdapter(hints[name]).validate_json(text, strict=True)
+            # Strict JSON rules: an int may stand for a float, and a list for a tuple. A string is a string.
+            text = json.dumps(value, default=str, allow_nan=False)  # keys have no spelling for inf and nan
+            checked[name] = TypeAdapter(hints[name]).validate_json(text, strict=True)
         except (ValueError, TypeError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise PrunebenchError(f"{where}.{name} is {value!r}: {reason.lower()}") from None
-    missing = [name for name, entry in known.items() if name not in given and _required(entry)]
+    missing = [name for name, entry in known.items() if name not in checked and _required(entry)]
     if missing:
         raise PrunebenchError(f"{where} needs a value for {missing[0]!r}")
-    return cls(**given)
+    return cls(**checked)
 
 
 def _holds_parts(value: Any) -> bool:
-    return isinstance(value, Part | Dataset) or (isinstance(value, tuple) and any(map(_holds_parts, value)))
+    if isinstance(value, tuple):
+        return any(_holds_parts(item) for item in value)
+    return isinstance(value, Part | Dataset)
 
 
 def _required(entry: Field[Any]) -> bool:
@@ -57,34 +64,44 @@ def _required(entry: Field[Any]) -> bool:
 
 
 def change(part: Part, values: Mapping[str, Any], where: str) -> Part:
-    """Return `part` with some fields replaced by plain values, checked as `construct` does."""
-    return construct(type(part), {e.name: getattr(part, e.name) for e in fields(part)} | dict(values), where)
+    """Return `part` with some fields replaced by plain values, checked as in `construct`."""
+    current = {entry.name: getattr(part, entry.name) for entry in fields(part)}
+    return construct(type(part), current | dict(values), where)
 
 
 def at_defaults(part: Part) -> set[str]:
-    """Return the names of the fields that stand at their class default."""
+    """Return the names of the fields that have their default value."""
     return {entry.name for entry in fields(part) if getattr(part, entry.name) == entry.default}
 
 
 def map_parts(part: Part, function: Callable[[Part], Part]) -> Part:
-    """Return `part` after `function` was applied to every part it holds, and then to itself."""
+    """Apply `function` to every part that `part` holds, then to `part` itself. Return the result."""
 
-    def inside(value: Any) -> Any:
+    def map_value(value: Any) -> Any:
         if isinstance(value, Part):
             return map_parts(value, function)
-        return tuple(map(inside, value)) if isinstance(value, tuple) else value
+        if isinstance(value, tuple):
+            return tuple(map(map_value, value))
+        return value
 
-    changed = {e.name: inside(v) for e in fields(part) if _holds_parts(v := getattr(part, e.name))}
+    changed = {}
+    for entry in fields(part):
+        value = getattr(part, entry.name)
+        if _holds_parts(value):
+            changed[entry.name] = map_value(value)
     return function(replace(part, **changed) if changed else part)
 
 
 def identity(part: Part) -> dict[str, Any]:
-    """Return everything that decides what a part computes, as JSON: name, version, fields, own code.
+    """Return all that decides the output of a part, as JSON: name, kind, version, fields and foreign code.
 
-    A field that is a Path stands for the content of that file: {"file": place, "sha256": hash}, see
-    `placeless`. Parts outside our distribution carry a hash of the syntax trees of their module and of the
-    modules of the same distribution that it imports, without docstrings and comments, so that an author's
-    edit takes effect without a version bump. Raise PrunebenchError for a file that cannot be read.
+    A Path field stands for the content of its file: {"file": path, "sha256": hash}. See `placeless`.
+
+    A part of another distribution also has hashes of its source. They cover the syntax trees of its module
+    and of the modules of the same distribution that it imports, without docstrings and comments. So an
+    author's edit takes effect without a new version.
+
+    Raise PrunebenchError if a file cannot be read.
     """
 
     def plain(name: str, value: Any) -> Any:
@@ -92,18 +109,23 @@ def identity(part: Part) -> dict[str, Any]:
             return identity(value)
         if isinstance(value, Path):
             return _content(value.expanduser().resolve(), f"{part.name}.{name}")
-        return [plain(name, inner) for inner in value] if isinstance(value, tuple) else value
+        if isinstance(value, tuple):
+            return [plain(name, item) for item in value]
+        return value
 
-    found: dict[str, Any] = {"part": part.name, "kind": part.kind, "version": part.version}
-    found["fields"] = {entry.name: plain(entry.name, getattr(part, entry.name)) for entry in fields(part)}
-    return found | foreign_code(type(part))
+    values: dict[str, Any] = {"part": part.name, "kind": part.kind, "version": part.version}
+    values["fields"] = {entry.name: plain(entry.name, getattr(part, entry.name)) for entry in fields(part)}
+    return values | foreign_code(type(part))
 
 
 def placeless(value: Any) -> Any:
-    """Return an identity without the places of files, which decide nothing: what keys are made of."""
+    """Return an identity without the paths of files, for keys. A path does not decide any result."""
     if isinstance(value, dict):
-        return {name: placeless(v) for name, v in value.items() if not (name == "file" and "sha256" in value)}
-    return list(map(placeless, value)) if isinstance(value, list) else value
+        names = [name for name in value if not (name == "file" and "sha256" in value)]
+        return {name: placeless(value[name]) for name in names}
+    if isinstance(value, list):
+        return list(map(placeless, value))
+    return value
 
 
 def _content(path: Path, field: str) -> dict[str, str]:
@@ -121,11 +143,12 @@ def _file_hash(path: Path, _size: int, _changed: int) -> str:
 
 
 def foreign_code(cls: type) -> dict[str, list[str]]:
-    """Return {"code": hashes} of the code outside our distribution on which `cls` rests, else {}.
+    """Return {"code": hashes} of the source of a third-party class, or {} for a class of our own.
 
-    These are the modules that define it and its bases, and what they import of their own distributions.
+    The hashes cover the modules that define it and its bases, and the modules that these import from their
+    own distributions.
     """
-    modules = {c.__module__ for c in cls.__mro__} - {"builtins", "abc", "typing"}
+    modules = {base.__module__ for base in cls.__mro__} - {"builtins", "abc", "typing"}
     foreign = frozenset(name for name in modules if name.partition(".")[0] not in OWN_PACKAGES)
     if not foreign:
         return {}

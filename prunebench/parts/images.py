@@ -1,4 +1,4 @@
-"""Images: uint8 square pictures in memory, memory-mapped, decoded when asked for, or on a device."""
+"""Images: square uint8 pictures, in memory, in a memory map, decoded on request, or on a device."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from prunebench.parts.artefacts import Array, Artefact
 if TYPE_CHECKING:
     import torch
 
-SHARE = 0.5  # of a device's free memory that images may take; the rest is for networks
-TOGETHER = 1024  # images that are moved there in one go
+SHARE = 0.5  # of a device's free memory, for images. The rest is for networks
+TOGETHER = 1024  # images moved to the device at a time
 
 
 class Elsewhere(Protocol):
-    """Images that are fetched when asked for: what `Images` needs of something that is no array."""
+    """A lazy array of images, fetched on request: the attributes that `Images` needs of it."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -30,27 +30,35 @@ class Elsewhere(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """uint8."""
+        """NumPy's uint8."""
 
     @property
     def ndim(self) -> int:
-        """4."""
+        """The number of dimensions, which is 4."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: slice | Array, /) -> Array:
-        """Return the images of a slice or int array, as an array of its own."""
+        """Return the images of a slice or int array, as a new array."""
 
 
 class Images:
     """The pictures of one split, without labels.
 
-    array: uint8 [n, channels, side, side], read-only; may be a memory map, or an `Elsewhere`, of which no
-    more is ever in memory than is asked for. mean and std are per channel, in 0..1. `images[index]` returns
-    a uint8 tensor [b, channels, side, side] on `device`, for an index that is a slice, an int array or an
-    int tensor, counted from 0; it is a copy. With a `device` other than "cpu" all images live there from
-    the first look on, if they take at most half of its free memory (`SHARE`); else each batch is moved when
-    asked for.
+    `images[index]` returns a copy: a uint8 tensor [b, channels, side, side] on `device`. The index is a
+    slice, an int array or an int tensor, and counts from 0.
+
+    The first access moves all images to a device other than "cpu", if they take at most half of its free
+    memory (`SHARE`). Otherwise each batch is moved on request.
+
+    Raise PrunebenchError if the array is not of square uint8 images, or if `mean` or `std` has not one
+    number per channel.
+
+    array: uint8 [n, channels, side, side], read-only. It may be a memory map or an `Elsewhere`. Then only the
+        requested images are in memory.
+    mean: of each channel, in 0..1.
+    std: standard deviation of each channel, in 0..1.
+    device: "cpu" or "cuda".
     """
 
     def __init__(
@@ -73,7 +81,9 @@ class Images:
             array = array.view()
             array.setflags(write=False)
         self.array = cast(Array, array)
-        self.mean, self.std, self.device = tuple(mean), tuple(std), device
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.device = device
         self._source: torch.Tensor | Elsewhere | None = None
 
     def __len__(self) -> int:
@@ -91,18 +101,18 @@ class Images:
 
     def to(self, device: str) -> Images:
         """Return the same images, for use on `device`."""
-        return (
-            self if device == self.device else Images(self.array, mean=self.mean, std=self.std, device=device)
-        )
+        if device == self.device:
+            return self
+        return Images(self.array, mean=self.mean, std=self.std, device=device)
 
     def take(self, index: Array) -> Images:
-        """Return the images of `index` alone, in its order; what is not in memory stays where it is."""
+        """Return the images of `index` alone, int [m], in its order. Images not in memory are not loaded."""
         if len(index) == len(self) and np.array_equal(index, np.arange(len(self))):
             return self
-        # What another device takes needs no second copy in the memory of the host.
+        # Images that go to another device need no second copy in the memory of the host.
         copied = self.device == "cpu" and _in_memory(self.array)
-        taken = self.array[index] if copied else Chosen(self.array, np.asarray(index))
-        return Images(taken, mean=self.mean, std=self.std, device=self.device)
+        subset = self.array[index] if copied else Chosen(self.array, np.asarray(index))
+        return Images(subset, mean=self.mean, std=self.std, device=self.device)
 
     def __getitem__(self, index: slice | Array | torch.Tensor) -> torch.Tensor:
         import torch
@@ -112,12 +122,13 @@ class Images:
         if isinstance(index, np.ndarray):
             index = torch.tensor(index)
         if not isinstance(self._source, torch.Tensor):
-            place = index if isinstance(index, slice) else index.cpu().numpy()
-            batch = torch.from_numpy(self._source[place])
+            # A lazy array accepts slices and int arrays only.
+            positions = index if isinstance(index, slice) else index.cpu().numpy()
+            batch = torch.from_numpy(self._source[positions])
         elif isinstance(index, slice):
-            batch = self._source[index].clone()  # whoever changes it must not change the images
+            batch = self._source[index].clone()  # so that a change of the batch does not change the images
         else:
-            # On a CPU several times faster than source[index]; of a memory map it reads no other rows.
+            # Several times faster on a CPU than source[index]. It reads only these rows of a memory map.
             batch = self._source.index_select(0, index.to(self._source.device))
         if batch.device.type == torch.device(self.device).type:
             return batch
@@ -125,18 +136,18 @@ class Images:
 
     @property
     def resident(self) -> bool:
-        """Whether a batch is taken on the device itself, without a wait; known after the first one."""
+        """Whether all images live on `device`, so that no batch has to wait. Known after the first batch."""
         import torch
 
         return isinstance(self._source, torch.Tensor) and self._source.device.type == self.device
 
     def _settled(self) -> torch.Tensor | Elsewhere:
-        """Return what batches are taken from: all images on the device, if they fit, or where they are."""
+        """Return the source of all batches: the images moved to the device if they fit, or left in place."""
         import torch
 
         if isinstance(self.array, np.ndarray):
             with warnings.catch_warnings():
-                # The memory is shared rather than copied; torch warns that it is not ours to write.
+                # The tensor shares the read-only memory. torch warns that nobody may write to it.
                 warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
                 shared = torch.from_numpy(self.array)
             return shared.to(self.device) if self._fits() else shared
@@ -149,13 +160,13 @@ class Images:
         return resident
 
     def _fits(self) -> bool:
-        """Whether all images may live on the device: always on a CPU, where nothing is moved."""
+        """Whether all images may live on the device. Always true for a CPU, as nothing moves there."""
         size = int(np.prod(self.array.shape, dtype=np.int64)) * self.array.dtype.itemsize
         return self.device == "cpu" or size <= SHARE * free_bytes(self.device)
 
 
 def free_bytes(device: str) -> int:
-    """Return the free memory of a CUDA device: what the driver has, and what torch holds but does not use."""
+    """Return the free bytes of a CUDA device: those of the driver and those that torch reserved unused."""
     import torch
 
     free, _total = torch.cuda.mem_get_info(device)
@@ -164,9 +175,10 @@ def free_bytes(device: str) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """Some of the images of a memory map, or of what is like one, which stay where they are.
+    """A lazy subset of images: it fetches them from a memory map or an `Elsewhere` on request.
 
-    base: [n, channels, side, side]. index: int [m], which of them, in order.
+    base: all images, [n, channels, side, side].
+    index: the images of the subset, int [m], in their order.
     """
 
     base: Array | Elsewhere
@@ -179,12 +191,12 @@ class Chosen:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """That of the base."""
+        """The type of the base's numbers."""
         return self.base.dtype
 
     @property
     def ndim(self) -> int:
-        """That of the base."""
+        """The number of dimensions of the base."""
         return self.base.ndim
 
     def __len__(self) -> int:
@@ -198,48 +210,56 @@ class Chosen:
 
 
 def _in_memory(array: Array | Elsewhere) -> bool:
-    """Whether images are an array that is not, and shows no part of, a memory map."""
+    """Whether images are an array in memory, neither a memory map nor a view of one."""
     return isinstance(array, np.ndarray) and not isinstance(_owner(array), np.memmap | mmap)
 
 
 def _guarded(array: Array) -> bool:
-    """Whether an array shows a memory map that was opened for reading alone."""
+    """Whether an array is a view of a memory map that was opened for reading only."""
     owner = _owner(array)
     return isinstance(owner, np.memmap) and owner.mode == "r"
 
 
 def _owner(array: Array) -> Any:
-    """Return the memory map that an array shows a part of, or else what owns its memory."""
-    base: Any = array
-    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap) and base.base is not None:
-        base = base.base
-    return base
+    """Return the memory map that an array is a view of, or else the object that owns its memory."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap) and owner.base is not None:
+        owner = owner.base
+    return owner
 
 
 class Vectors(Images):
-    """Embeddings in the place of images: float32 [n, d] seen as d channels of one pixel each.
+    """Embeddings in the place of images: float32 [n, d] as images of one pixel and d channels.
 
-    Mean and standard deviation are those of each coordinate, so that whoever normalises images
-    standardises these; a coordinate that never changes becomes 0.
+    `mean` and `std` are those of each coordinate. Normalizing these images standardizes the embeddings.
+    A constant coordinate becomes 0.
+
+    values: the embeddings, float32 [n, d].
+    device: "cpu" or "cuda".
+    like: vectors to take `mean` and `std` from. None: they are computed from `values`.
     """
 
     def __init__(self, values: Array, *, device: str = "cpu", like: Vectors | None = None) -> None:
         self.array = values.reshape(*values.shape[:2], 1, 1)
-        self.device, self._source = device, None
+        self.device = device
+        self._source = None
         if like is None:
             std = values.std(axis=0, dtype=np.float64)
-            # Pixels are divided by 255 before they are normalised; these are no pixels.
+            # Normalizing divides pixels by 255 first. Embeddings are not pixels, so this undoes it.
             self.mean = tuple(values.mean(axis=0, dtype=np.float64) / 255)
             self.std = tuple(np.where(std > 0, std, 1) / 255)
         else:
-            self.mean, self.std = like.mean, like.std
+            self.mean = like.mean
+            self.std = like.std
 
     def to(self, device: str) -> Vectors:
-        """Return the same vectors, resident on `device`."""
-        return self if device == self.device else Vectors(self.array, device=device, like=self)
+        """Return the same vectors, for use on `device`."""
+        if device == self.device:
+            return self
+        return Vectors(self.array, device=device, like=self)
 
     def take(self, index: Array) -> Vectors:
-        """Return the vectors of `index` alone, standardised as all of them are."""
+        """Return the vectors of `index` alone, int [m], with the mean and std of all vectors."""
         return Vectors(self.array[index], device=self.device, like=self)
 
 
@@ -247,14 +267,14 @@ PER_IMAGE = ("embeddings", "labels", "dynamics", "scores", "known")
 
 
 class Handed(Images):
-    """The images that a part gets. Its slices are copies; `altered` tells whether it wrote to one.
+    """The images that a part gets. Its slices are copies. `altered` is true once the part wrote to one.
 
-    No other stage sees what is written to a copy. It is worth a word, as its author may believe otherwise.
+    Such a write reaches no other stage. The core warns of it, because the author may believe it does.
     """
 
     def __init__(self, images: Images) -> None:
         vars(self).update(vars(images))
-        self._last: torch.Tensor | None = None  # the slice handed out last: torch counts the writes to it
+        self._last: torch.Tensor | None = None  # the latest slice. torch counts the writes to it
         self._altered = False
 
     def __getitem__(self, index: slice | Array | torch.Tensor) -> torch.Tensor:
@@ -266,32 +286,33 @@ class Handed(Images):
 
     @property
     def altered(self) -> bool:
-        """Whether a slice that was handed out was changed in place."""
+        """Whether the part changed a slice in place."""
         last = self._last
         written = last is not None and not last.is_inference() and last._version > 0
         return self._altered or written
 
 
 def checksums(inputs: Mapping[str, Any]) -> dict[str, int]:
-    """Return a CRC-32 of each input that holds arrays, to notice whether a part changed them.
+    """Return a CRC-32 by name of each input that holds arrays, to notice whether a part changed them.
 
-    Images elsewhere are not looked at, nor a memory map that the system keeps from being written.
+    An `Elsewhere` is left out, because it hands out copies. A read-only memory map is left out, because the
+    system refuses writes to it.
     """
-    found: dict[str, int] = {}
+    sums: dict[str, int] = {}
     for name, value in inputs.items():
         array = value.array if isinstance(value, Images) else value
-        arrays = array.arrays()[0].values() if isinstance(array, Artefact) else [array]
-        for one in arrays:
-            if isinstance(one, np.ndarray) and not _guarded(one):
-                found[name] = zlib.crc32(np.ascontiguousarray(one).data, found.get(name, 0))
-    return found
+        members = array.arrays()[0].values() if isinstance(array, Artefact) else [array]
+        for member in members:
+            if isinstance(member, np.ndarray) and not _guarded(member):
+                sums[name] = zlib.crc32(np.ascontiguousarray(member).data, sums.get(name, 0))
+    return sums
 
 
 def sliced(inputs: Mapping[str, Any], index: Array) -> dict[str, Any]:
-    """Return a part's inputs as they are for the images of `index` alone."""
-    cut = {name: value[index] if name in PER_IMAGE else value for name, value in inputs.items()}
-    if "images" in cut:
-        cut["images"] = cut["images"].take(index)
-    if cut.get("names"):
-        cut["names"] = tuple(map(cut["names"].__getitem__, index))
-    return cut
+    """Return a part's inputs for the images of `index` alone, int [m]."""
+    subset = {name: value[index] if name in PER_IMAGE else value for name, value in inputs.items()}
+    if "images" in subset:
+        subset["images"] = subset["images"].take(index)
+    if subset.get("names"):
+        subset["names"] = tuple(subset["names"][position] for position in index)
+    return subset

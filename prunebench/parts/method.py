@@ -1,4 +1,4 @@
-"""Methods: a labeler, a scorer and a selector each."""
+"""Methods: the combination of a labeler, a scorer and a selector."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ from prunebench.parts.base import COMMON, Labeler, Part, Scorer, Selector, reads
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A named labeler + scorer + selector, as it stands in a table.
+    """A named labeler + scorer + selector: one row of a table.
 
-    A `reference` is shown beside the methods and never ranked; `ratio` pins it to one ratio (full is
-    at 0). `beside` makes a Random that keeps as many images as that method bought labels in all.
-    `final` says what is tested in the end: a network trained from scratch on the subset with its true
-    labels ("truth", what pruning is for) or with those of the labeler ("labels"), or the network with
-    which the labeler made them ("labeler").
+    Raise PrunebenchError if a part asks for an input that the other parts do not make.
+
+    name: unique name of the method.
+    title: name in tables and figures.
+    labeler: gives the labels, or None.
+    scorer: scores the images, or None.
+    selector: picks the subset.
+    reference: True if tables show it beside the methods and never rank it.
+    ratio: the only ratio it runs at, in percent pruned. None: it runs at all. The full dataset is ratio 0.
+    beside: another method, or None. The selector then keeps as many images as that method has annotated.
+    final: the network that is tested in the end. "truth" trains it from scratch on the subset with true
+        labels, which is the purpose of pruning. "labels" trains it with the labels of the labeler.
+        "labeler" takes the network with which the labeler made its labels.
     """
 
     name: str = field(kw_only=False)
@@ -30,8 +38,8 @@ class Method:
     final: str = "truth"
 
     def __post_init__(self) -> None:
-        known = self.final in ("truth", "labels", "labeler")
-        require(known, f"method {self.name!r}: final", self.final, "'truth', 'labels' or 'labeler'")
+        known_final = self.final in ("truth", "labels", "labeler")
+        require(known_final, f"method {self.name!r}: final", self.final, "'truth', 'labels' or 'labeler'")
         if self.final != "truth" and not self.labeler:
             raise PrunebenchError(f"method {self.name!r}: final {self.final!r} needs a labeler")
         supplied = {*COMMON, "embeddings", "keep"}
@@ -39,25 +47,28 @@ class Method:
             supplied |= {"labels", "dynamics", "weights", "known"}
         if self.scorer:
             supplied.add("scores")
-        for part in (self.scorer, self.selector):
-            for name in () if part is None else (n for n, required in part.needs().items() if required):
-                if name not in supplied:
+        label_users = [part for part in (self.scorer, self.selector) if part is not None]
+        for part in label_users:
+            for name, required in part.needs().items():
+                if required and name not in supplied:
                     maker = "scorer" if name == "scores" else "labeler"
                     raise PrunebenchError(
-                        f"method {self.name!r}: {part.name if part else ''} asks for {name}, "
-                        f"but the method has no {maker}"
+                        f"method {self.name!r}: {part.name} asks for {name}, but the method has no {maker}"
                     )
-        for part in (self.scorer, self.selector):
-            if part is not None and (rests := _annotation(part)) not in (0, 1):
+        for part in label_users:
+            fraction = _annotation(part)
+            # The ledger has to name each annotated image, and only a labeler's draw does.
+            if fraction not in (0, 1):
                 raise PrunebenchError(
-                    f"method {self.name!r}: {part.name}.annotation is {rests}, expected 0 or 1; "
-                    "of a few labels the labeler says which they are"
+                    f"method {self.name!r}: {part.name}.annotation is {fraction}, expected 0 or 1; "
+                    "only a labeler may take part of the labels"
                 )
         for reader in self.parts.values():
             if reads_proxy(reader) and (self.labeler is None or reader is self.labeler):
+                reason = "which trains on its labels" if self.labeler else "but the method has no labeler"
                 raise PrunebenchError(
                     f"method {self.name!r}: {reader.name} asks for the embeddings of the proxy network, "
-                    + ("which trains on its labels" if self.labeler else "but the method has no labeler")
+                    f"{reason}"
                 )
         if self.selector.per_class and not self.labeler:
             raise PrunebenchError(
@@ -66,22 +77,26 @@ class Method:
 
     @property
     def parts(self) -> dict[str, Part]:
-        """The method's parts by kind, those it has."""
+        """The parts of the method by kind, without those that are None."""
         parts = {"labeler": self.labeler, "scorer": self.scorer, "selector": self.selector}
         return {kind: part for kind, part in parts.items() if part is not None}
 
     @property
     def annotation(self) -> float:
-        """The share of true labels bought before anything is selected, in 0..1.
+        """The label budget: the share of true labels that the method uses before it selects, in 0..1.
 
-        It is the labeler's, or, if larger, that on which the file of a scorer or selector rests.
+        It is that of the labeler, or that of a file which a scorer or selector reads, if that is larger.
         """
-        rests = [_annotation(part) for part in (self.scorer, self.selector) if part is not None]
-        return max(rests) if self.labeler is None else max(self.labeler.annotation, *rests)
+        fractions = [] if self.labeler is None else [self.labeler.annotation]
+        fractions += [_annotation(part) for part in (self.scorer, self.selector) if part is not None]
+        return max(fractions)
 
 
 def _annotation(part: Part) -> float:
-    """Return the `annotation` of a part that has such a field, or of one that it holds, or 0."""
-    held = (getattr(part, entry.name) for entry in fields(part))
-    own: float = getattr(part, "annotation", 0.0)
-    return max([own, *(_annotation(value) for value in held if isinstance(value, Part))])
+    """Return the largest `annotation` field of a part and the parts it holds, or 0 if none has one."""
+    largest: float = getattr(part, "annotation", 0.0)
+    for entry in fields(part):
+        value = getattr(part, entry.name)
+        if isinstance(value, Part):
+            largest = max(largest, _annotation(value))
+    return largest

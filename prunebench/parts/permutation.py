@@ -8,26 +8,32 @@ import numpy as np
 
 from prunebench.parts.artefacts import Array
 
-ROUNDING = 1e-4  # of the spread of a run's values: a smaller difference is none
+ROUNDING = 1e-4  # of the spread of a run's values. A smaller difference counts as rounding
 
 
 def told_apart(first: Array, second: Array) -> bool:
-    """Whether two groups of runs, both float [r, n], differ more than any other halves of all 2 r runs do.
+    """Whether two groups of runs differ more than in any other split of all runs into halves.
 
-    An exact permutation test of the means: of runs that are all drawn alike it says so once in as many times
-    as 2 r runs have halves, whatever they are like and however their n values hang together. What it finds
-    is a difference about as large as the spread of the runs.
+    This is an exact permutation test of the means. If all 2 r runs have one distribution, it is true once in
+    as many times as there are such splits. That holds for any distribution and any correlation of the n
+    values. It detects a difference about as large as the spread of the runs.
+
+    first: r runs of n values, float [r, n].
+    second: as many runs, float [r, n].
     """
     runs = len(first)
-    together = np.concatenate([first, second])
-    together = together - together.mean(axis=0)
-    products = together @ together.T
+    values = np.concatenate([first, second])
+    values = values - values.mean(axis=0)
+    products = values @ values.T
+    # One row per split: +1 for the runs in the half of run 0, -1 for the others.
     signs = np.array([np.isin(range(2 * runs), (0, *rest)) * 2.0 - 1 for rest in _halves(runs)])
-    apart = np.einsum("hi,ij,hj->h", signs, products, signs)  # the given halves are the first
+    # The squared distance between the sums of the two halves.
+    distances = np.einsum("hi,ij,hj->h", signs, products, signs)
+    given = distances[0]  # the split into `first` and `second`
     smallest = (ROUNDING * runs) ** 2 * first.shape[1] * max(first.var(), second.var())
-    return bool(apart[0] > smallest and (apart[0] > apart[1:] * (1 + 1e-9)).all())
+    return bool(given > smallest and (given > distances[1:] * (1 + 1e-9)).all())
 
 
 def _halves(runs: int) -> combinations[tuple[int, ...]]:
-    """Return what goes with run 0 in each way to halve twice so many runs; the first is 1..runs - 1."""
+    """Return the partners of run 0 in every split of 2 * runs runs into halves. The first is 1..runs - 1."""
     return combinations(range(1, 2 * runs), runs - 1)

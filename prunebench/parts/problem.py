@@ -1,4 +1,4 @@
-"""A small problem that any part can be tried on."""
+"""A small synthetic problem to try any part on."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from prunebench.parts.sampling import draw_labels, kept
 
 CLASSES = ("a", "b", "c", "d")
 FINGERPRINT = "0" * 64
-RATIO = 70  # of every check that needs only one
+RATIO = 70  # percent pruned, in checks that need only one ratio
 
 
 class MemoryCheckpoint:
-    """A `Checkpoint` that keeps the last state in memory, arrays and tensors as NumPy copies."""
+    """A `Checkpoint` in memory. It keeps arrays and tensors of the last state as NumPy copies."""
 
     def __init__(self) -> None:
         self.state: dict[str, Any] | None = None
@@ -32,11 +32,14 @@ class MemoryCheckpoint:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state."""
-        plain = {n: v.detach().cpu().numpy() if hasattr(v, "detach") else v for n, v in state.items()}
-        self.state = {n: v.copy() if isinstance(v, np.ndarray) else v for n, v in plain.items()}
+        copies: dict[str, Any] = {}
+        for name, value in state.items():
+            array = value.detach().cpu().numpy() if hasattr(value, "detach") else value
+            copies[name] = array.copy() if isinstance(array, np.ndarray) else array
+        self.state = copies
 
 
-# The last layer of a network whose penultimate features are the embeddings of the problem.
+# The last layer of a network with the problem's embeddings as penultimate features.
 WEIGHTS = Weights(
     network="cnn",
     values={
@@ -48,7 +51,16 @@ WEIGHTS = Weights(
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What a part may ask for, n images long. Slicing it slices everything."""
+    """The inputs of parts, for n images. Slicing it slices everything.
+
+    images: uint8 [n, 3, 8, 8].
+    truth: true labels, int [n].
+    embeddings: float32 [n, 16].
+    labels: of a labeler, int [n], -1 = unknown.
+    dynamics: of a training on `labels`.
+    scores: float64 [n].
+    names: of the images, str [n].
+    """
 
     images: Images
     truth: Array
@@ -62,11 +74,12 @@ class Problem:
         return len(self.truth)
 
     def __getitem__(self, index: Array) -> Problem:
-        sliced = {entry.name: getattr(self, entry.name)[index] for entry in fields(self)[1:]}
+        names = [entry.name for entry in fields(self) if entry.name != "images"]
+        sliced = {name: getattr(self, name)[index] for name in names}
         return Problem(images=self.images.take(index), **sliced)
 
     def without_labels(self, index: Array) -> Problem:
-        """Return the problem with the labels of `index` unknown, so that no network saw these images."""
+        """Return the problem with the labels of `index` unknown. No network trained on these images."""
         labels = self.labels.copy()
         labels[index] = -1
         seen = np.flatnonzero(labels >= 0)
@@ -74,7 +87,7 @@ class Problem:
         return replace(self, labels=labels, dynamics=replace(self.dynamics, index=seen, **series))
 
     def tied(self) -> Problem:
-        """Return the problem with coarse numbers, every second image a copy of the one before."""
+        """Return the problem with many ties: coarse numbers, every second image a copy of the one before."""
         twins = np.arange(len(self)) // 2 * 2
         series = {name: (4 * getattr(self.dynamics, name)[:, twins]).round() / 4 for name in Dynamics.series}
         return replace(
@@ -88,16 +101,18 @@ class Problem:
         )
 
     def inputs(self, part: Part, *, keep: int | None = None, seed: int = 0) -> dict[str, Any]:
-        """Return what `part` asks for, optional inputs too, ready to be passed to its method.
+        """Return the required and optional inputs of `part` by name, ready to be passed to its method.
 
-        keep: for a selector, by default as at a ratio of 70. As many labels are known as a labeler's
-        annotation says, or, to anything else, as images are kept. seed: of `rng`.
+        A labeler gets as many labels in `known` as its `annotation` says, any other part `keep` of them.
+
+        keep: number of images that a selector keeps, by default that of ratio 70.
+        seed: of `rng`.
         """
         keep = kept(len(self), RATIO) if keep is None else keep
-        share = part.annotation if isinstance(part, Labeler) else keep / len(self)
+        fraction = part.annotation if isinstance(part, Labeler) else keep / len(self)
+        annotated = draw_labels(self.truth, fraction, "uniform", np.random.default_rng(1))
         known = np.full(len(self), -1)
-        paid = draw_labels(self.truth, share, "uniform", np.random.default_rng(1))
-        known[paid] = self.truth[paid]
+        known[annotated] = self.truth[annotated]
         known.setflags(write=False)
         everything = {entry.name: getattr(self, entry.name) for entry in fields(self)} | {
             "names": tuple(self.names.tolist()),
@@ -123,11 +138,11 @@ class Problem:
 
 
 def synthetic_problem() -> Problem:
-    """Return a problem of 120 images, 3 x 8 x 8, in four classes of 30, a tenth of them mislabelled.
+    """Return a problem of 120 images, 3 x 8 x 8, in four classes of 30. A tenth of the labels is wrong.
 
-    The images are called 000.png, 001.png, ... It has 40 epochs of dynamics, in which one image is settled
-    at probability 1 from the start and one at 0, 16-dimensional embeddings, and scores with ties and of both
-    signs. Arrays are read-only.
+    The images are called 000.png, 001.png, ... The dynamics have 40 epochs. In all of them, one image has
+    probability 1 and one has probability 0. The embeddings have 16 dimensions. The scores have both signs
+    and ties. Arrays are read-only.
     """
     rng = np.random.default_rng(0)
     truth = rng.permutation(np.arange(120) % len(CLASSES))
@@ -140,7 +155,7 @@ def synthetic_problem() -> Problem:
         labels=labels,
         dynamics=_dynamics(labels, rng),
         scores=rng.normal(size=120).round(1),
-        names=np.array([f"{place:03}.png" for place in range(120)]),
+        names=np.array([f"{number:03}.png" for number in range(120)]),
     )
     for array in (problem.truth, problem.embeddings, problem.labels, problem.scores):
         array.setflags(write=False)
@@ -148,7 +163,7 @@ def synthetic_problem() -> Problem:
 
 
 def _dynamics(labels: Array, rng: np.random.Generator, epochs: int = 40) -> Dynamics:
-    """Simulate a network whose logit of the label grows at another pace for every image."""
+    """Simulate a training in which the logit of the label grows at another pace for every image."""
     images = np.arange(len(labels))
     pace = rng.gamma(2, 0.1, len(labels))
     pace[:2] = 1000, -1000

@@ -11,21 +11,36 @@ from prunebench.parts.precision import check_precision
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained on a dataset: by default SGD, with a cosine learning rate per iteration.
+    """How a network is trained on a dataset. The default is SGD with a cosine learning rate per step.
 
-    epochs counts passes over the subset; `iterations`, if set, replaces them by a fixed number of
-    steps. `warmup` is the share of all steps in which the learning rate rises linearly; it ends at
-    `final_lr`. `shrink_batch` halves the batch from ratio 80 and quarters it from 90 (SemiPrune, A.1).
-    `crop` pads that many pixels, by "reflect" or "zero", and crops back at random; `flip` mirrors
-    half of the images. `evaluate_every` counts epochs between looks at the test split.
-    `proxy_backbone` names a backbone on whose embeddings the proxy network trains, an MLP of one hidden
-    layer, instead of on images; the final network never does.
-    `side` is that of the square the networks see, in pixels; None = that of the images. Of larger images
-    it is the middle, in training a place at random as `crop` or `resized_crop` say. `resized_crop` cuts a
-    box at random that covers such a share of the image, from the least to the most, and resizes it to
-    `side`, instead of `crop`. `final_iterations` is `iterations` for final networks alone.
-    `optimizer` is "sgd", or "adam" with PyTorch's constants, which has no use for `momentum` and `nesterov`.
-    From `statistics_epochs` on BatchNorm normalizes by the statistics it has gathered, and gathers no more.
+    Raise PrunebenchError if a value is out of its range, or if both `crop` and `resized_crop` are set.
+
+    network: name of the network in `prunebench.nn.networks`.
+    epochs: passes over the subset, above 0.
+    iterations: number of steps, above 0, which replaces `epochs`. None: train for `epochs`.
+    batch: images per step, above 0.
+    shrink_batch: halve the batch from ratio 80 on, quarter it from 90 on (SemiPrune, A.1).
+    lr: highest learning rate, above 0.
+    final_lr: last learning rate.
+    warmup: share of all steps, in 0..1, in which the learning rate rises linearly to `lr`.
+    momentum: of SGD. "adam" ignores it.
+    nesterov: use Nesterov's momentum. "adam" ignores it.
+    weight_decay: of the optimizer.
+    crop: pixels by which an image is padded, 0 or more, before a random crop of the original size.
+    padding: the pixels of that padding, "reflect" or "zero".
+    flip: mirror half of the images, drawn at random.
+    precision: "fp32" or "bf16".
+    evaluate_every: epochs between two evaluations on the test split, above 0.
+    proxy_backbone: name of a backbone. The proxy network is then an MLP of one hidden layer on its
+        embeddings. Final networks train on images all the same.
+    side: side in pixels of the square that networks see. None: that of the images. Tests see the middle of
+        a larger image. Trainings see a random place, as `crop` or `resized_crop` says.
+    resized_crop: least and largest share of the image, in 0..1, that a random box covers. The box is resized
+        to `side`. It replaces `crop`.
+    final_iterations: overrides `iterations` for the final networks. None: it does not.
+    optimizer: "sgd", or "adam" with PyTorch's constants.
+    statistics_epochs: number of epochs, above 0, after which BatchNorm normalizes by the statistics gathered
+        so far and gathers no more. None: it always gathers.
     """
 
     network: str
@@ -52,11 +67,12 @@ class Recipe:
     statistics_epochs: int | None = None
 
     def __post_init__(self) -> None:
-        positive = ("epochs", "batch", "lr", "evaluate_every")
-        for name in (*positive, "iterations", "side", "final_iterations", "statistics_epochs"):
+        for name in ("epochs", "batch", "lr", "evaluate_every"):
             value = getattr(self, name)
-            above = name not in positive if value is None else value > 0
-            require(above, f"recipe.{name}", value, "above 0")
+            require(value is not None and value > 0, f"recipe.{name}", value, "above 0")
+        for name in ("iterations", "side", "final_iterations", "statistics_epochs"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"recipe.{name}", value, "above 0")
         require(0 <= self.warmup < 1, "recipe.warmup", self.warmup, "in 0..1")
         require(self.crop >= 0, "recipe.crop", self.crop, "0 or more pixels")
         require(self.padding in ("reflect", "zero"), "recipe.padding", self.padding, "'reflect' or 'zero'")
@@ -69,29 +85,38 @@ class Recipe:
             require(self.crop == 0, "recipe.crop", self.crop, "0 beside recipe.resized_crop, which crops too")
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields as JSON, those added since protocol 1 only where set: older keys stand."""
-        added = dict.fromkeys(("proxy_backbone", "side", "resized_crop", "final_iterations"))
-        added |= {"optimizer": "sgd", "statistics_epochs": None}
-        values = asdict(self) | {"resized_crop": self.resized_crop and list(self.resized_crop)}
-        return {k: v for k, v in values.items() if k not in added or v != added[k]}
+        """Return the fields as JSON, for keys."""
+        # Fields added since protocol 1. At these values they are left out, so that older keys stay valid.
+        added = {
+            "proxy_backbone": None,
+            "side": None,
+            "resized_crop": None,
+            "final_iterations": None,
+            "optimizer": "sgd",
+            "statistics_epochs": None,
+        }
+        values = asdict(self)
+        if self.resized_crop is not None:
+            values["resized_crop"] = list(self.resized_crop)  # JSON has no tuples
+        return {name: value for name, value in values.items() if name not in added or value != added[name]}
 
     def proxy(self) -> Recipe:
-        """Return this recipe without what concerns final networks alone."""
+        """Return this recipe for proxy networks, without the fields of final networks."""
         return replace(self, final_iterations=None)
 
     def final(self) -> Recipe:
-        """Return this recipe as final networks train by it."""
+        """Return this recipe for final networks, with `final_iterations` in the place of `iterations`."""
         steps = self.final_iterations or self.iterations
         return replace(self, iterations=steps, final_iterations=None, proxy_backbone=None)
 
     def on_vectors(self) -> Recipe:
-        """Return this recipe for an MLP on embeddings, of which nothing can be cropped or mirrored."""
+        """Return this recipe for an MLP on embeddings, which cannot be cropped or mirrored."""
         return replace(self, network="mlp", crop=0, flip=False, side=None, resized_crop=None)
 
     def seen(self, resolution: int) -> int:
-        """Return the side of what networks see of images of `resolution` pixels.
+        """Return the side in pixels of the square that networks see of images of `resolution` pixels.
 
-        Raise PrunebenchError where that is more than there is, and no resized crop makes it up.
+        Raise PrunebenchError if it is larger than the images, unless `resized_crop` enlarges them.
         """
         side = resolution if self.side is None else self.side
         if side > resolution and self.resized_crop is None:
@@ -102,6 +127,11 @@ class Recipe:
         return side
 
     def at(self, ratio: int) -> Recipe:
-        """Return this recipe with the batch of a run in which `ratio` percent are pruned."""
-        divisor = 1 if not self.shrink_batch or ratio < 80 else 2 if ratio < 90 else 4
+        """Return this recipe with the batch size for a run that prunes `ratio` percent."""
+        if not self.shrink_batch or ratio < 80:
+            divisor = 1
+        elif ratio < 90:
+            divisor = 2
+        else:
+            divisor = 4
         return replace(self, batch=max(1, self.batch // divisor), shrink_batch=False)

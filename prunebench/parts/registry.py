@@ -1,6 +1,7 @@
-"""From entry points to parts by name. A plugin that is broken is reported, never fatal.
+"""The registry: loads plugins from entry points and finds their parts by name.
 
-Built-in parts are found exactly as a stranger's are: through the entry-point group `prunebench`.
+A broken plugin is reported and never fatal. Built-in parts are found in the same way as third-party ones:
+through the entry-point group `prunebench`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, distributions
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -39,15 +41,20 @@ KINDS: dict[str, type] = {
     "methods": Method,
 }
 PARTS = ("backbone", "labeler", "scorer", "selector")
-LONGEST_WORDS = 40  # bytes of a folder's name in that of its dataset
+LONGEST_WORDS = 40  # bytes of a folder's name in the name of its dataset
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """One entry point and what became of it.
+    """One entry point and its state.
 
-    error: None, or why it is broken. used: whether anybody tried to load it.
+    distribution: name of the distribution that has it.
+    release: version of that distribution.
+    entry: name of the entry point.
+    module: module that it names, or the path of a distribution whose metadata cannot be read.
+    error: why the plugin is broken, or None.
+    used: True if loading it was tried.
     """
 
     distribution: str
@@ -60,19 +67,30 @@ class Plugin:
 
 @dataclass
 class Registry:
-    """Everything that plugins registered, by kind and name, and the plugins themselves."""
+    """Everything that plugins registered.
+
+    plugins: all plugins, loaded or not.
+    found: the registered items, by kind and name.
+    owners: the distribution that registered an item, by (kind, name).
+    """
 
     plugins: list[Plugin] = field(default_factory=list)
     found: dict[str, dict[str, Any]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def add(self, owner: str, offered: Mapping[str, list[Any]]) -> None:
-        """Take in all that one plugin offers, or, where anything is wrong, nothing of it."""
+        """Register all items of one plugin, or none of them.
+
+        Raise TypeError if an item is of the wrong type, is incomplete or has a name that is taken.
+        """
         accepted: dict[tuple[str, str], Any] = {}
         for kind, items in offered.items():
             for item in items:
                 name = _checked_name(kind, item)
-                if holder := self.owners.get((kind, name)) or (owner if (kind, name) in accepted else None):
+                holder = self.owners.get((kind, name))
+                if holder is None and (kind, name) in accepted:
+                    holder = owner
+                if holder:
                     raise TypeError(f"{kind[:-1]} {name!r} is offered by {owner} and by {holder}")
                 accepted[kind, name] = item
         for (kind, name), item in accepted.items():
@@ -80,19 +98,19 @@ class Registry:
             self.owners[kind, name] = owner
 
     def described(self, kind: str, name: str) -> str:
-        """Name a part together with the distribution that offers it: scorer 'dual' of prunebench."""
+        """Return the name of a part with its distribution, such as "scorer 'dual' of prunebench"."""
         return f"{kind} {name!r} of {self.owners.get((f'{kind}s', name), 'nobody')}"
 
     def get(self, kind: str, name: str) -> Any:
-        """Return what is registered under `name`; raise PrunebenchError with the nearest names."""
-        known = self.found.get(kind, {})  # a field of a part may be given a part of no such kind
+        """Return the registered item `name`. Raise PrunebenchError with the nearest name if there is none."""
+        known = self.found.get(kind, {})  # a stored identity may have a kind that does not exist
         if name not in known:
             raise unknown(kind[:-1], name, known, f"prunebench list {kind}{self._broken()}")
         return known[name]
 
     def check_healthy(self) -> None:
-        """Raise PrunebenchError naming the plugins that are broken, if any is."""
-        if broken := [f"{p.distribution} ({p.error})" for p in self.plugins if p.error]:
+        """Raise PrunebenchError with the names of the broken plugins, if there are any."""
+        if broken := [f"{plugin.distribution} ({plugin.error})" for plugin in self.plugins if plugin.error]:
             raise PrunebenchError(f"--strict: broken plugins: {'; '.join(broken)}. Uninstall or mend them")
 
     def _broken(self) -> str:
@@ -100,24 +118,27 @@ class Registry:
         return f" (broken plugins: {names}; see: prunebench list plugins)" if names else ""
 
     def part(self, kind: str, given: str | Mapping[str, Any]) -> Part:
-        """Make a part from its name, or from {part = NAME, FIELD = VALUE, ...}, as TOML spells it."""
+        """Make a part from its name, or from a TOML table {part = NAME, FIELD = VALUE, ...}."""
         values: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {"part": given}
         if not isinstance(values.get("part"), str):
             raise PrunebenchError(f"a {kind} is written as a name or as {{part = NAME, ...}}, not {given!r}")
         cls = self.get(f"{kind}s", values["part"])
         values = _without(values, "part")
         for field_name, value in values.items():
-            if isinstance(value, Mapping) and (held := value.get("kind", field_name)) in PARTS:
-                values[field_name] = self.part(held, _without(value, "kind"))
+            # A table in a field is a part too. Its kind is that of the field's name, unless it says another.
+            if isinstance(value, Mapping) and (inner_kind := value.get("kind", field_name)) in PARTS:
+                values[field_name] = self.part(inner_kind, _without(value, "kind"))
         return self._constructed(cls, values)
 
     def rebuild(self, identity: Mapping[str, Any]) -> Part:
-        """Make the part that `identity.identity` described."""
+        """Make the part of an identity, as `prunebench.parts.identity.identity` returns it."""
 
         def value_of(value: Any) -> Any:
             if isinstance(value, Mapping):
                 return value["file"] if "file" in value else self.rebuild(value)
-            return tuple(map(value_of, value)) if isinstance(value, list) else value
+            if isinstance(value, list):
+                return tuple(map(value_of, value))
+            return value
 
         values = {name: value_of(value) for name, value in identity["fields"].items()}
         return self._constructed(self.get(f"{identity['kind']}s", identity["part"]), values)
@@ -127,33 +148,38 @@ class Registry:
         return construct(cls, values, cls.name)
 
     def titles(self) -> dict[str, str]:
-        """Return the titles of the registered datasets that have another than their name, by name."""
+        """Return the titles of registered datasets by name, of those with a title other than the name."""
         values = [item for item in self.found["datasets"].values() if not isinstance(item, type)]
         return {item.name: item.title for item in values if item.title != item.name}
 
     def dataset(self, spec: str | Mapping[str, Any]) -> Dataset:
-        """Return a registered dataset by name, or make one that takes a path.
+        """Return a registered dataset, or make one from a path or a table.
 
-        `spec` is NAME, or FAMILY:PATH@RESOLUTION, or the fields of a `[dataset.NAME]` table together
-        with its `name` and `family`, or with `of`, another spec of whose dataset the fields are changed.
-        A path is resolved: the dataset is the same whatever the working folder, and by whatever link.
+        spec: one of
+            NAME, a registered dataset.
+            FAMILY:PATH@RESOLUTION, a dataset that takes a path.
+            a mapping with `family` and fields, as in a `[dataset.NAME]` table, and its `name`.
+            a mapping with `of`, another spec, and the fields of its dataset to change.
+
+        A path is resolved, so that neither the working folder nor a link changes the dataset. Raise
+        PrunebenchError for anything else, and for a path that cannot be used.
         """
         if isinstance(spec, Mapping):
             values: dict[str, Any] = dict(anchored(spec))  # type: ignore[arg-type]
             if "of" in values:
                 base = self.dataset(values.pop("of"))
-                given = {entry.name: getattr(base, entry.name) for entry in fields(base)} | values
-                return construct(type(base), given, f"dataset {base.name}")
+                base_values = {entry.name: getattr(base, entry.name) for entry in fields(base)}
+                return construct(type(base), base_values | values, f"dataset {base.name}")
             cls = self.get("datasets", values.pop("family"))
             return construct(cls, values, f"dataset {values.get('name')}")  # type: ignore[no-any-return]
         if not isinstance(spec, str):
             raise PrunebenchError(f"dataset {spec!r} is neither a name nor FAMILY:PATH@RESOLUTION")
         family, colon, rest = spec.partition(":")
-        found = self.get("datasets", family)
-        if not isinstance(found, type):
+        item = self.get("datasets", family)
+        if not isinstance(item, type):
             if colon:
                 raise PrunebenchError(f"dataset {spec!r}: {family} takes no path; write {family} alone")
-            return found  # type: ignore[no-any-return]
+            return item  # type: ignore[no-any-return]
         path, _, side = rest.rpartition("@")
         if not path or not re.fullmatch("[0-9]{1,6}", side):
             raise PrunebenchError(
@@ -161,16 +187,18 @@ class Registry:
             )
         path = _resolved(path)
         name = _name_at(family, path, side)
-        made = {"name": name, "path": path, "side": int(side)}
-        return construct(found, made, f"dataset {name}")
+        values = {"name": name, "path": path, "side": int(side)}
+        return construct(item, values, f"dataset {name}")
 
     def resolve_backbones(self, part: Part) -> Part:
-        """Replace the names of backbones in `part`'s fields by the backbones; "proxy" stays a name."""
+        """Replace the names of backbones in the fields of `part` by the backbones. "proxy" stays a name."""
 
         def resolved(value: Any) -> Any:
             if isinstance(value, tuple):
                 return tuple(map(resolved, value))
-            return self.part("backbone", value) if isinstance(value, str) and value != PROXY else value
+            if isinstance(value, str) and value != PROXY:
+                return self.part("backbone", value)
+            return value
 
         def visit(inner: Part) -> Part:
             backbone = getattr(inner, "backbone", None)
@@ -182,7 +210,7 @@ class Registry:
 
 
 def anchored(spec: str | Mapping[str, Any]) -> str | dict[str, Any]:
-    """Return what `Registry.dataset` takes with its path resolved: the same in any working folder."""
+    """Return a spec for `Registry.dataset` with its path resolved, so that it holds in any working folder."""
     if isinstance(spec, str):
         family, _, rest = spec.partition(":")
         path, _, side = rest.rpartition("@")
@@ -199,17 +227,17 @@ def anchored(spec: str | Mapping[str, Any]) -> str | dict[str, Any]:
 
 def _resolved(path: str) -> str:
     try:
-        place = str(Path(path).expanduser().resolve())
-        place.encode()
+        resolved = str(Path(path).expanduser().resolve())
+        resolved.encode()  # half a character cannot be written to a row
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, no home, no text
         raise PrunebenchError(f"the path {path!r} cannot be used: {error}") from None
-    return place
+    return resolved
 
 
 def _name_at(family: str, path: str, side: str) -> str:
-    """Name the dataset at a path: after its folder, as far as that makes a file name, with a hash.
+    """Return the name of the dataset at a path, made of its folder's name and a hash, for use in file names.
 
-    The hash is of the whole path, so that no two paths share a name, not even where case does not count.
+    The hash covers the whole path. So no two paths share a name, even on a disk that ignores case.
     """
     words = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", Path(path).name)).strip("_-")
     short = words.encode()[:LONGEST_WORDS].decode(errors="ignore")
@@ -222,7 +250,7 @@ def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _checked_name(kind: str, item: Any) -> str:
-    """Return the name of an offered item, raising TypeError unless it is what its hook promises."""
+    """Return the name of an item of a plugin. Raise TypeError if it is not of the type of its hook."""
     base = KINDS[kind]
     if issubclass(base, Part):
         if not (isinstance(item, type) and issubclass(item, base)):
@@ -242,36 +270,40 @@ def _checked_name(kind: str, item: Any) -> str:
 
 @cache
 def load() -> Registry:
-    """Load every plugin once, our own first, then strangers' by name, each behind its own guard."""
+    """Load every plugin once: our own first, then third-party ones by name.
+
+    An error in one plugin marks it as broken and does not stop the others.
+    """
     registry = Registry()
     for distribution, release, entry in _entry_points():
         error = None
         try:
-            registry.add(distribution, _offer(entry) if distribution == OWN_DISTRIBUTION else _tried(entry))
+            items = _offer(entry) if distribution == OWN_DISTRIBUTION else _offer_of_third_party(entry)
+            registry.add(distribution, items)
         except Exception as problem:
-            kind = "" if isinstance(problem, PrunebenchError) else f"{type(problem).__name__}: "
-            error = f"{kind}{problem}".splitlines()[0]
+            prefix = "" if isinstance(problem, PrunebenchError) else f"{type(problem).__name__}: "
+            error = f"{prefix}{problem}".splitlines()[0]
         registry.plugins.append(Plugin(distribution, release, entry.name, entry.value, error))
     registry.plugins += _left_out()
     return registry
 
 
-def _tried(entry: EntryPoint) -> dict[str, list[Any]]:
-    """Return what a stranger's plugin offers, after another process survived its import."""
+def _offer_of_third_party(entry: EntryPoint) -> dict[str, list[Any]]:
+    """Return the items of a third-party plugin, after another process survived its import."""
     survive(entry)
     with isolated(f"importing {entry.value}", resting=False):
         return _offer(entry)
 
 
 def attempt(name: str, value: str, group: str) -> NoReturn:
-    """Do with a plugin what `load` does, then end the process at once with a code of our own."""
+    """Load a plugin as `load` does, then end the process at once with the code `SURVIVED`."""
     with suppress(BaseException):
         _offer(EntryPoint(name, value, group))
     os._exit(SURVIVED)
 
 
 def _offer(entry: EntryPoint) -> dict[str, list[Any]]:
-    """Import one plugin and collect what its hooks return, checking for misspelt ones."""
+    """Import one plugin and return the items of its hooks, by kind. Raise an error for a misspelled hook."""
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(entry.load())
@@ -280,51 +312,61 @@ def _offer(entry: EntryPoint) -> dict[str, list[Any]]:
     for kind in KINDS:
         hook = getattr(manager.hook, f"register_{kind}")
         returned = hook()
-        if len(returned) < len(hook.get_hookimpls()):  # pluggy leaves out what is None
+        if len(returned) < len(hook.get_hookimpls()):  # pluggy drops results that are None
             raise TypeError(f"register_{kind} returned None, expected a list")
         offered[kind] = [item for items in returned for item in items]
     return offered
 
 
 def _entry_points() -> Iterator[tuple[str, str, EntryPoint]]:
-    """Yield (distribution, release, entry point), our own first, strangers as far as the user allows."""
-    found = sorted(_installed()[0], key=lambda f: (f[0] != OWN_DISTRIBUTION, f[0], f[2].name))
-    yield from (entry for entry in found if _allowed(entry[0]))
+    """Yield (distribution, release, entry point): our own first, then those that the user allows."""
+
+    def order(plugin: tuple[str, str, EntryPoint]) -> tuple[bool, str, str]:
+        distribution, _release, entry = plugin
+        return distribution != OWN_DISTRIBUTION, distribution, entry.name
+
+    for plugin in sorted(_installed()[0], key=order):
+        if _allowed(plugin[0]):
+            yield plugin
 
 
 def _left_out() -> Iterator[Plugin]:
-    """Yield the plugins that are not loaded: the user's choice, or metadata that nobody can read."""
-    found, unreadable = _installed()
-    for name, release, entry in found:
+    """Yield the plugins that are not loaded: those the user left out, and those with unreadable metadata."""
+    installed, unreadable = _installed()
+    for name, release, entry in installed:
         if not _allowed(name):
             yield Plugin(name, release, entry.name, entry.value, used=False)
     yield from unreadable
-    strange = _wanted() - {_normal(name) for name, _, _ in found}
-    for name in sorted(strange):
+    missing = _wanted() - {_normal(name) for name, _, _ in installed}
+    for name in sorted(missing):
         warn(
             f"PRUNEBENCH_PLUGINS names {name}, but no such plugin is installed. See: prunebench list plugins"
         )
 
 
 def _installed() -> tuple[list[tuple[str, str, EntryPoint]], list[Plugin]]:
-    """Return the entry points of our group, and a broken plugin for each distribution that hides its own."""
-    found: dict[str, list[tuple[str, str, EntryPoint]]] = {}
+    """Return the entry points of our group, and a broken plugin for each distribution that is unreadable.
+
+    An entry point comes as (distribution, release, entry point).
+    """
+    by_distribution: dict[str, list[tuple[str, str, EntryPoint]]] = {}
     unreadable = []
     for distribution in distributions():
         try:
             entries = [entry for entry in distribution.entry_points if entry.group == GROUP]
-            if entries:  # of a distribution that is there twice, Python imports the first
+            if entries:
                 named = [(distribution.name, distribution.version, entry) for entry in entries]
-                found.setdefault(_normal(distribution.name), named)
-        except Exception as problem:  # whatever there may be in a damaged file
+                # If a distribution is installed twice, Python imports the first one.
+                by_distribution.setdefault(_normal(distribution.name), named)
+        except Exception as problem:  # a damaged file may raise anything
             error = f"its metadata cannot be read: {type(problem).__name__}: {problem}".splitlines()[0]
             path = str(distribution.locate_file(""))
             unreadable.append(Plugin(_name(distribution), "?", "?", path, error, used=False))
-    return [entry for entries in found.values() for entry in entries], unreadable
+    return list(chain.from_iterable(by_distribution.values())), unreadable
 
 
 def _name(distribution: Distribution) -> str:
-    """Return the name of a distribution, or "?" where its metadata does not say."""
+    """Return the name of a distribution, or "?" if its metadata does not give one."""
     try:
         return distribution.name or "?"
     except Exception:
@@ -332,7 +374,7 @@ def _name(distribution: Distribution) -> str:
 
 
 def _wanted() -> set[str]:
-    """Return the distributions that PRUNEBENCH_PLUGINS names; "none" is none of them."""
+    """Return the distributions that PRUNEBENCH_PLUGINS names. The name "none" stands for no distribution."""
     names = os.environ.get("PRUNEBENCH_PLUGINS", "").split(",")
     return {_normal(name.strip()) for name in names} - {"", "none"}
 
@@ -343,5 +385,5 @@ def _allowed(distribution: str) -> bool:
 
 
 def _normal(name: str) -> str:
-    """Return the one spelling of a distribution's name (PEP 503)."""
+    """Return the normalized name of a distribution (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,7 +1,7 @@
 """Named random streams: every random number comes from (root seed, stream name, repeat).
 
-A stream never depends on method, ratio or dataset, so that work can be shared between them and
-compared with common random numbers.
+A stream never depends on method, ratio or dataset. So methods can share work, and their results compare
+under common random numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROOT_SEED = 0
 
 
 def stream(name: str, repeat: int) -> np.random.Generator:
-    """Return the generator of the stream `name` in repeat `repeat`, always the same one."""
+    """Return a new generator at the start of the stream `name` of repeat `repeat`."""
     digest = hashlib.sha256(f"{ROOT_SEED}/{name}/{repeat}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 

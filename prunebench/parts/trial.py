@@ -1,6 +1,7 @@
-"""The first import of a stranger's plugin, in a process of its own: it may hang there, or kill the process.
+"""The first import of a third-party plugin runs in its own process, where it may hang or crash.
 
-What survived is remembered by the files it was read from, so that only an edited plugin is tried again.
+A survived import is recorded with the sizes and times of the plugin's files. So only an edited plugin is
+tried again.
 """
 
 from __future__ import annotations
@@ -18,22 +19,22 @@ from pathlib import Path
 from prunebench.errors import PrunebenchError
 from prunebench.system.isolation import python
 
-SECONDS = 10.0  # that an import may take, unless PRUNEBENCH_IMPORT_TIMEOUT says otherwise
-SURVIVED = 79  # a code that no import ends with by chance
+SECONDS = 10.0  # limit of an import, unless PRUNEBENCH_IMPORT_TIMEOUT sets another
+SURVIVED = 79  # an exit code that no import ends with by chance
 
 
 def survive(entry: EntryPoint) -> None:
-    """Import a plugin in another process, unless that went well before.
+    """Import a plugin in another process, unless it survived that before.
 
-    An exception is nothing to worry about: it will be raised here again. Raise PrunebenchError where the
-    import takes too long or ends its process.
+    An exception in that import counts as survived: this process will raise it again. Raise PrunebenchError
+    if the import takes too long or ends its process.
     """
-    memory = _memory(entry)
-    if memory is None or memory.exists():
+    record = _record(entry)
+    if record is None or record.exists():
         return
     limit = float(os.environ.get("PRUNEBENCH_IMPORT_TIMEOUT") or SECONDS)
-    given = f"{entry.name!a}, {entry.value!a}, {entry.group!a}"
-    statement = f"from prunebench.parts.registry import attempt; attempt({given})"
+    arguments = f"{entry.name!a}, {entry.value!a}, {entry.group!a}"
+    statement = f"from prunebench.parts.registry import attempt; attempt({arguments})"
     nothing = subprocess.DEVNULL
     try:
         code = subprocess.run(
@@ -42,13 +43,13 @@ def survive(entry: EntryPoint) -> None:
     except subprocess.TimeoutExpired:
         raise PrunebenchError(
             f"importing {entry.value} takes more than {limit:g} s; "
-            "if it only is slow, set PRUNEBENCH_IMPORT_TIMEOUT to more seconds"
+            "if it is only slow, set PRUNEBENCH_IMPORT_TIMEOUT to more seconds"
         ) from None
     if code != SURVIVED:
         raise PrunebenchError(f"importing {entry.value} ends the process ({_ending(code)})")
-    with suppress(OSError):  # then it is tried again the next time
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.touch()
+    with suppress(OSError):  # without the record, the import is tried again next time
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.touch()
 
 
 def _ending(code: int) -> str:
@@ -58,18 +59,22 @@ def _ending(code: int) -> str:
     return f"exit code {code}"
 
 
-def _memory(entry: EntryPoint) -> Path | None:
-    """Return the file that stands for a survived import; None where there is nothing to import."""
+def _record(entry: EntryPoint) -> Path | None:
+    """Return the path of the file that records a survived import, or None if there is no such module."""
     try:
         spec = importlib.util.find_spec(entry.value.partition(":")[0].partition(".")[0])
     except (ImportError, ValueError):
         return None
     if spec is None:
         return None
-    folders = [Path(place) for place in spec.submodule_search_locations or ()]
-    files = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix != ".pyc")
+    files: list[Path] = []
+    for folder in map(Path, spec.submodule_search_locations or ()):
+        files += [path for path in folder.rglob("*") if path.suffix != ".pyc"]
+    files.sort()
+    if spec.has_location and spec.origin:
+        files.append(Path(spec.origin))
     stamp = [sys.version, version("prunebench"), entry.value, spec.origin]
-    for path in (*files, *([Path(spec.origin)] if spec.has_location and spec.origin else [])):
+    for path in files:
         with suppress(OSError):
             stat = path.stat()
             stamp.append(f"{path} {stat.st_size} {stat.st_mtime_ns}")
@@ -78,7 +83,7 @@ def _memory(entry: EntryPoint) -> Path | None:
 
 
 def _cache() -> Path:
-    """Return the user's cache; where nobody has a home, a place in which nothing can be remembered."""
+    """Return the user's cache folder, or, without a home folder, a path that cannot be written."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:

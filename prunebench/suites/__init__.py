@@ -1,1 +1,1 @@
-"""What to run: suite files, recipes and tuning rules -> cells."""
+"""Suites: suite files, recipes and tuning rules, and the cells they stand for."""

@@ -1,4 +1,4 @@
-"""Cells: one (method, dataset, ratio, seed) each, with everything that decides its result."""
+"""Cells: each is one (method, dataset, ratio, seed) with all that decides its result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,17 @@ PROTOCOL = 1  # bump when rows made before and after may no longer share a table
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """What the command line says about which cells to run; None leaves the suite's own list."""
+    """The user's choice of cells on the command line. None keeps the value of the suite.
+
+    methods: names of methods, or ["all"].
+    datasets: names of datasets, or FAMILY:PATH@SIDE.
+    ratios: percentages pruned.
+    seeds: the seeds.
+    recipe: name of a recipe.
+    tuning: name of a tuning rule.
+    on_bad: reaction to images that cannot be read, as the dataset defines it.
+    changes: values of --set, by "PART.field" or "recipe.field".
+    """
 
     methods: Sequence[str] | None = None
     datasets: Sequence[str] | None = None
@@ -30,12 +40,28 @@ class Filters:
     recipe: str | None = None
     tuning: str | None = None
     on_bad: str | None = None
-    changes: Mapping[str, Any] = field(default_factory=dict)  # "PART.field" or "recipe.field" -> value
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One (method, dataset, ratio, seed) with everything that decides its result."""
+    """One (method, dataset, ratio, seed) with all that decides its result.
+
+    suite: name of the suite.
+    dataset: the dataset.
+    method: the method, with the values of recipe and flags in its parts.
+    ratio: percent pruned.
+    seed: number of the repeat.
+    recipe_name: name of the recipe.
+    recipe: how networks are trained.
+    repeats: the stages that a seed repeats, "pipeline" or "training".
+    tuning: name of the tuning rule.
+    proxy: the backbone that the recipe names as `proxy_backbone`, or None.
+    searches: the searches of the tuning rule for this method, in order.
+    printed: values from a paper, for fields that a search would set otherwise.
+    keep: exact number of images to keep, if no ratio gives it, or None.
+    changes: values of --set that concern this method. Its name holds them too.
+    """
 
     suite: str
     dataset: Dataset
@@ -46,61 +72,72 @@ class Cell:
     recipe: Recipe
     repeats: str
     tuning: str
-    proxy: Backbone | None = None  # the recipe's proxy_backbone, made
-    searches: tuple[Search, ...] = ()  # what the tuning rule searches for this method, in order
-    printed: tuple[Printed, ...] = ()  # values that a paper printed, for fields that are searched otherwise
-    keep: int | None = None  # how many images exactly, where that is no ratio
-    changes: Mapping[str, Any] = field(default_factory=dict, compare=False)  # of --set, that its name tells
+    proxy: Backbone | None = None
+    searches: tuple[Search, ...] = ()
+    printed: tuple[Printed, ...] = ()
+    keep: int | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __hash__(self) -> int:
-        """Hash the names alone: cells are looked up often, and hold much that would be hashed each time."""
+        """Hash the names alone. Cells are looked up often, and hashing all of their parts is slow."""
         return hash((self.method.name, self.dataset.name, self.ratio, self.seed))
 
     @property
     def name(self) -> str:
-        """How messages name this cell."""
+        """The name of this cell in messages."""
         return f"{self.method.name} {self.dataset.name} {self.ratio}% seed {self.seed}"
 
     @property
     def selector(self) -> Selector:
-        """The method's selector with the fields that depend on the ratio filled in."""
+        """The method's selector with the fields filled in that depend on the ratio."""
         selector = self.method.selector
-        for one in self.printed:
-            name = one.search.grid.field
+        for entry in self.printed:
+            name = entry.search.grid.field
             if (value := self.published.get(name)) is not None:
-                selector = settled(selector, name, one.search.parts, value)  # type: ignore[assignment]
+                selector = settled(selector, name, entry.search.parts, value)  # type: ignore[assignment]
         return selector.at(self.ratio)
 
     @property
     def published(self) -> dict[str, float]:
-        """The values of fields that a paper printed for this cell, where they are to be taken."""
+        """The values that a paper printed for this cell, by field."""
         if self.method.beside is not None:
             return {}
-        found = {one.search.grid.field: dict(one.values).get(self.ratio) for one in self.printed}
-        return {name: value for name, value in found.items() if value is not None}
+        values = {}
+        for entry in self.printed:
+            value = dict(entry.values).get(self.ratio)
+            if value is not None:
+                values[entry.search.grid.field] = value
+        return values
 
     @property
     def searched(self) -> tuple[Search, ...]:
-        """What is searched for this cell: nothing unless the rule is one that searches.
+        """The searches for this cell. There are none if its tuning rule does not search.
 
-        Nor for a Random beside another method, whose own cells are searched.
+        A Random beside another method has none either. The cells of that method have them.
         """
-        return self.searches if self.tuning in SEARCHED and self.method.beside is None else ()
+        if self.tuning in SEARCHED and self.method.beside is None:
+            return self.searches
+        return ()
 
     @property
     def method_key(self) -> str:
-        """Hash of what a row's method means, whatever the ratio: parts, recipe, tuning, repeats."""
-        beside, tried = self.method.beside, [search.identity() for search in self.searches]
-        printed = [list(pair) for one in self.printed for pair in one.values]
-        meaning = {
+        """Hash of a row's method at any ratio, 16 hex digits: of its parts, recipe, tuning and repeats."""
+        beside = self.method.beside
+        meaning: dict[str, Any] = {
             "parts": {kind: identity(part) for kind, part in self.method.parts.items()},
             "beside": beside and {kind: identity(part) for kind, part in beside.parts.items()},
             "recipe": self.recipe.identity(),
-            **({"proxy": identity(self.proxy)} if self.proxy else {}),
             "tuning": self.tuning,
-            **({"searches": tried} if tried and self.tuning in SEARCHED else {}),
-            **({"printed": printed} if printed else {}),
             "repeats": self.repeats,
             "protocol": PROTOCOL,
-        } | ({} if self.method.final == "truth" else {"final": self.method.final})
+        }
+        # These are left out at their defaults, so that the keys of older rows stay valid.
+        if self.proxy:
+            meaning["proxy"] = identity(self.proxy)
+        if self.searches and self.tuning in SEARCHED:
+            meaning["searches"] = [search.identity() for search in self.searches]
+        if self.printed:
+            meaning["printed"] = [list(pair) for entry in self.printed for pair in entry.values]
+        if self.method.final != "truth":
+            meaning["final"] = self.method.final
         return hashlib.sha256(canonical(placeless(meaning)).encode()).hexdigest()[:16]

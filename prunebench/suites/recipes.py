@@ -17,28 +17,31 @@ T = TypeVar("T")
 
 @cache
 def recipe_table() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return benchmarks/recipes.toml: recipe name -> dataset -> fields and part tables."""
+    """Return benchmarks/recipes.toml as recipe name -> dataset -> fields and part tables."""
     return read_toml(shipped() / "recipes.toml")["recipe"]  # type: ignore[no-any-return]
 
 
 def recipe_for(name: str, dataset: Dataset) -> tuple[Recipe, dict[str, dict[str, Any]]]:
-    """Return the recipe `name` for a dataset, and the fields it gives to parts, by part name."""
+    """Return the recipe `name` for a dataset, and the fields that it sets in parts, by part name.
+
+    Raise PrunebenchError if the recipe is unknown or has no entry for the dataset.
+    """
     table = recipe_table()
     listed = table.get(name, {})
     if name not in table and name not in dataset.recipes:
         raise unknown("recipe", name, {*table, *dataset.recipes}, "benchmarks/recipes.toml")
     entry = by_lineage(listed, dataset) or dataset.recipes.get(name)
     if entry is None:
-        having = [other for other in table if by_lineage(table[other], dataset)] + list(dataset.recipes)
+        usable = [other for other in table if by_lineage(table[other], dataset)] + list(dataset.recipes)
         raise PrunebenchError(
             f"recipe {name!r} has no entry for dataset {dataset.name!r}. "
-            f"Recipes that have: {', '.join(sorted(having)) or 'none; see docs/suites.md'}"
+            f"Recipes that have: {', '.join(sorted(usable)) or 'none; see docs/suites.md'}"
         )
-    own = {key: value for key, value in entry.items() if not isinstance(value, Mapping)}
+    recipe_fields = {key: value for key, value in entry.items() if not isinstance(value, Mapping)}
     parts = {key: dict(value) for key, value in entry.items() if isinstance(value, Mapping)}
-    return construct(Recipe, own, f"recipe {name} for {dataset.name}"), parts
+    return construct(Recipe, recipe_fields, f"recipe {name} for {dataset.name}"), parts
 
 
 def by_lineage(table: Mapping[str, T], dataset: Dataset) -> T | None:
-    """Return the entry of a dataset: its own, or else that of the nearest one it derives from."""
+    """Return the table's entry for a dataset, or for the nearest dataset it derives from, or None."""
     return next((table[name] for name in dataset.lineage if name in table), None)

@@ -1,4 +1,4 @@
-"""A suite file plus the user's filters -> an ordered list of cells, every value resolved."""
+"""Turns a suite file and the user's filters into an ordered list of cells with all values resolved."""
 
 from __future__ import annotations
 
@@ -22,54 +22,60 @@ from prunebench.suites.resources import parse_toml
 from prunebench.suites.schema import Suite, seed_list
 from prunebench.suites.tuning import RULES, Search, held, searches
 
-MATCHED = "random_matched"
-FIELDS = ("name", "side", "on_bad", "cache")  # of a [dataset.NAME] table, beside a family and its path
+MATCHED = "random_matched"  # stands for a Random beside each method with a label budget
+FIELDS = ("name", "side", "on_bad", "cache")  # of a [dataset.NAME] table. Another key is its family or `of`
 METHOD_KEYS = ("title", "labeler", "scorer", "selector")
 
 
 class Resolver:
-    """Turns names from a suite and its filters into values, by one registry."""
+    """Turns the names in a suite and its filters into datasets, methods and recipes of a registry."""
 
     def __init__(self, suite: Suite, filters: Filters, registry: Registry) -> None:
-        self.suite, self.filters, self.registry = suite, filters, registry
+        self.suite = suite
+        self.filters = filters
+        self.registry = registry
 
     def dataset(self, name: str) -> Dataset:
-        """Return a dataset by name: one of the suite's own tables, a registered one, or FAMILY:PATH@SIDE."""
+        """Return the dataset of a suite's own table, a registered one, or that of FAMILY:PATH@SIDE."""
         return self.registry.dataset(dataset_spec(self.suite, name, self.filters.on_bad))
 
     def methods(self) -> list[str]:
-        """Return the names of the methods to run; references come along unless methods were chosen."""
-        file, chosen = self.suite.file, self.filters.methods
-        return (
-            [*file.methods, *file.references] if chosen is None or list(chosen) == ["all"] else list(chosen)
-        )
+        """Return the names of the methods to run. References are among them unless the user chose methods."""
+        chosen = self.filters.methods
+        if chosen is None or list(chosen) == ["all"]:
+            return [*self.suite.file.methods, *self.suite.file.references]
+        return list(chosen)
 
     def method(self, name: str) -> Method:
-        """Return a method by name: one of the suite's own tables, or a registered one."""
+        """Return the method of a suite's own table, or a registered one.
+
+        Raise PrunebenchError if there is no such method or its table is not valid.
+        """
         table = self.suite.file.method.get(name)
         if table is None:
-            found: Method = self.registry.get("methods", name)
-            return found
-        if wrong := set(table) - set(METHOD_KEYS):
-            raise unknown(f"key of method {name}", min(wrong), METHOD_KEYS, "docs/suites.md")
+            registered: Method = self.registry.get("methods", name)
+            return registered
+        if unknown_keys := set(table) - set(METHOD_KEYS):
+            raise unknown(f"key of method {name}", min(unknown_keys), METHOD_KEYS, "docs/suites.md")
         title = table.get("title", name)
         if not isinstance(title, str):
             raise PrunebenchError(
                 f"title of method {name!r} in suite {self.suite.name!r} is {title!r}, not text"
             )
-        parts = {kind: self.registry.part(kind, given) for kind, given in table.items() if kind != "title"}
+        parts = {kind: self.registry.part(kind, value) for kind, value in table.items() if kind != "title"}
         if "selector" not in parts:
             raise PrunebenchError(f"method {name!r} in suite {self.suite.name!r} needs a selector")
         return Method(name=name, title=title, **parts)  # type: ignore[arg-type]
 
     def check_names(self) -> None:
-        """Raise PrunebenchError where a table of the suite has the name of something that is registered."""
+        """Raise PrunebenchError if a table of the suite has the name of a registered method or dataset."""
         tables = {"methods": self.suite.file.method, "datasets": self.suite.file.dataset}
-        for kind, own in tables.items():
-            for name in own:
+        for kind, names in tables.items():
+            for name in names:
                 registered = self.registry.found[kind].get(name)
-                named = registered is not None and not isinstance(registered, type)  # a family has no rows
-                if named or name == MATCHED:
+                # A class is a family of datasets. It has no rows of its own, so its name is free.
+                taken = registered is not None and not isinstance(registered, type)
+                if taken or name == MATCHED:
                     table = f"[{kind.removesuffix('s')}.{name}]"
                     raise PrunebenchError(
                         f"{table} of {self.suite.path.name}: {name!r} is another of the {kind} already; "
@@ -77,7 +83,7 @@ class Resolver:
                     )
 
     def check_grids(self) -> None:
-        """Raise PrunebenchError where the suite has grids for a part that is none."""
+        """Raise PrunebenchError if the suite has grids for an unknown scorer or selector."""
         known = {*self.registry.found["scorers"], *self.registry.found["selectors"]}
         for name in self.suite.file.grids:
             if name not in known:
@@ -86,60 +92,78 @@ class Resolver:
                 )
 
     def fixed(self, method: Method) -> set[tuple[str, str]]:
-        """Return the (part, field) of a method that were set by hand, by --set or in a suite's own table."""
-        own = self.method(method.name.partition("{")[0])
-        parts = (part for top in (own.scorer, own.selector) if top for part in held(top))
-        found = {
-            (part.name, e.name) for part in parts for e in fields(part) if e.name not in at_defaults(part)
-        }
-        return found | {path.rpartition(".")[::2] for path in self.filters.changes}
+        """Return the (part, field) pairs that were set by hand, by --set or in a suite's own table."""
+        pairs: set[tuple[str, str]] = set()
+        written = self.method(method.name.partition("{")[0])  # without the changes of recipe and flags
+        for top in (written.scorer, written.selector):
+            for part in held(top) if top else ():
+                defaults = at_defaults(part)
+                pairs.update((part.name, entry.name) for entry in fields(part) if entry.name not in defaults)
+        for path in self.filters.changes:
+            owner, _, field = path.rpartition(".")
+            pairs.add((owner, field))
+        return pairs
 
     def resolved(
         self, method: Method, defaults: Mapping[str, Mapping[str, Any]], proxy: Backbone | None = None
     ) -> Method:
-        """Fill in what recipe and flags say about the parts of a method, and its backbones.
+        """Return a method with its backbones, and with the values of recipe and flags in its parts.
 
-        The name of the result tells which changes concern it: see `concerning`.
+        The name of the result holds the changes that concern it. See `concerning`.
+
+        method: as registered or written in the suite.
+        defaults: the fields that the recipe sets in parts, by part name.
+        proxy: the backbone of the recipe's proxy network, or None.
         """
 
         def visit(part: Part) -> Part:
             return self._filled(part, defaults)
 
-        def inside(part: Part) -> Part:
+        def visit_backbone(part: Part) -> Part:
             return visit(part) if isinstance(part, Backbone) else part
 
-        # First what names backbones; then these are looked up, and what is said about them filled in.
-        named = {kind: map_parts(part, visit) for kind, part in method.parts.items()}
-        found = {kind: self.registry.resolve_backbones(part) for kind, part in named.items()}
-        parts = {kind: map_parts(part, inside) for kind, part in found.items()}
-        made: Method = replace(method, **parts)  # type: ignore[arg-type]
-        # Sorted, so that a variant has one name, in whatever order its changes were given.
-        changes = sorted(self.concerning(made, proxy).items())
-        suffix = "{" + ",".join(f"{path}={value}" for path, value in changes) + "}" if changes else ""
-        return replace(made, name=made.name + suffix, title=made.title + suffix)
+        parts = {}
+        for kind, part in method.parts.items():
+            # A recipe or flag may name a backbone. It is looked up next, and then gets its own values.
+            with_names = map_parts(part, visit)
+            with_backbones = self.registry.resolve_backbones(with_names)
+            parts[kind] = map_parts(with_backbones, visit_backbone)
+        filled: Method = replace(method, **parts)  # type: ignore[arg-type]
+        changes = self.concerning(filled, proxy)
+        if not changes:
+            return filled
+        # Sorted, so that the order of the flags does not change the name.
+        suffix = "{" + ",".join(f"{path}={value}" for path, value in sorted(changes.items())) + "}"
+        return replace(filled, name=filled.name + suffix, title=filled.title + suffix)
 
     def concerning(self, method: Method, proxy: Backbone | None) -> dict[str, Any]:
         """Return the changes that a method depends on: of its parts, its proxy's backbone, the recipe."""
-        parts = [*method.parts.values(), *([proxy] if proxy and method.labeler else [])]
-        owners = {"recipe", *(inner.name for part in parts for inner in held(part))}
+        parts = list(method.parts.values())
+        if proxy and method.labeler:
+            parts.append(proxy)
+        owners = {"recipe"}
+        for part in parts:
+            owners.update(inner.name for inner in held(part))
         return {path: value for path, value in self.filters.changes.items() if _owner(path) in owners}
 
     def _filled(self, part: Part, defaults: Mapping[str, Mapping[str, Any]]) -> Part:
-        """Return one part with its open fields as the recipe has them, and those that flags change."""
+        """Return a part with the recipe's values in its default fields, then with the user's changes."""
         open_fields = at_defaults(part)
-        given = {k: v for k, v in defaults.get(part.name, {}).items() if k in open_fields}
-        changes = self.filters.changes.items()
-        given |= {path.rpartition(".")[2]: value for path, value in changes if _owner(path) == part.name}
-        filled = change(part, given, part.name) if given else part
-        return filled if "sampling" in given else self._drawing(filled)
+        values = {name: value for name, value in defaults.get(part.name, {}).items() if name in open_fields}
+        for path, value in self.filters.changes.items():
+            if _owner(path) == part.name:
+                values[path.rpartition(".")[2]] = value
+        filled = change(part, values, part.name) if values else part
+        return filled if "sampling" in values else self._drawing(filled)
 
     def _drawing(self, part: Part) -> Part:
-        """Return a labeler with the suite's draw; any other part, and one that draws nothing, as it is."""
-        draws = isinstance(part, Labeler) and 0 < part.annotation < 1 and part.sampling == "uniform"
-        return replace(part, sampling=self.suite.file.label_draw) if draws else part  # type: ignore[call-arg]
+        """Return a labeler that draws labels with the suite's draw, and any other part as it is."""
+        if isinstance(part, Labeler) and 0 < part.annotation < 1 and part.sampling == "uniform":
+            return replace(part, sampling=self.suite.file.label_draw)
+        return part
 
     def proxy(self, recipe: Recipe, defaults: Mapping[str, Mapping[str, Any]]) -> Backbone | None:
-        """Return the backbone on whose embeddings the proxy network trains, where the recipe names one."""
+        """Return the backbone that the recipe names as `proxy_backbone`, or None if it names none."""
         if recipe.proxy_backbone is None:
             return None
         part = self._filled(self.registry.part("backbone", recipe.proxy_backbone), defaults)
@@ -147,13 +171,16 @@ class Resolver:
         return part
 
     def recipe(self, dataset: Dataset) -> tuple[str, Recipe, dict[str, dict[str, Any]]]:
-        """Return the name and the recipe for a dataset, and what it says about parts."""
-        given = self.filters.recipe or self.suite.file.recipe
-        name = given if isinstance(given, str) else by_lineage(given, dataset) or given.get("default", "")
+        """Return the name of a dataset's recipe, the recipe, and its fields of parts by part name."""
+        name = self.filters.recipe or self.suite.file.recipe
+        if not isinstance(name, str):
+            name = by_lineage(name, dataset) or name.get("default", "")
         recipe, defaults = recipe_for(name, dataset)
-        changed = {path: value for path, value in self.filters.changes.items() if path.startswith("recipe.")}
-        fields = asdict(recipe) | {path.removeprefix("recipe."): value for path, value in changed.items()}
-        return name, construct(Recipe, fields, "recipe"), defaults
+        values = asdict(recipe)
+        for path, value in self.filters.changes.items():
+            if path.startswith("recipe."):
+                values[path.removeprefix("recipe.")] = value
+        return name, construct(Recipe, values, "recipe"), defaults
 
 
 def _owner(path: str) -> str:
@@ -161,72 +188,92 @@ def _owner(path: str) -> str:
 
 
 def dataset_spec(suite: Suite, name: str, on_bad: str | None = None) -> str | dict[str, Any]:
-    """Return what the registry makes the dataset from: its name, or the suite's `[dataset.NAME]` table.
+    """Return the spec of a dataset for `Registry.dataset`: its name, or the suite's `[dataset.NAME]` table.
 
-    Such a table says `folder = "photos"` and `side = 64`: a family that takes a path, and its fields; or
-    `of = "food101"` and the fields that differ. on_bad: what to do with images that cannot be read.
+    A table has one of two forms. `folder = "photos"` and `side = 64` are a family that takes a path, and its
+    fields. `of = "food101"` names another dataset, and the other keys are the fields that differ from it.
+
+    Raise PrunebenchError if the table has neither form.
+
+    suite: the suite.
+    name: of the dataset.
+    on_bad: reaction to images that cannot be read, as the dataset defines it. None: as the table says.
     """
     table = suite.file.dataset.get(name)
     spec: str | dict[str, Any] = name
     if table is not None:
-        own = {"name": name, **table}
+        values = {"name": name, **table}
         family = next((key for key in table if key not in FIELDS), None)
         if family is None:
             raise PrunebenchError(
                 f"[dataset.{name}] needs `folder = PATH` and `side = PIXELS`, or `of = NAME`"
             )
-        spec = own if family == "of" else {"family": family, "path": own.pop(family), **own}
+        spec = values if family == "of" else {"family": family, "path": values.pop(family), **values}
     return spec if on_bad is None else {"of": spec, "on_bad": on_bad}
 
 
 def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
-    """Return the cells of a suite in the order of its lists, after the user's filters."""
-    resolver, file = Resolver(suite, filters, registry), suite.file
+    """Return the cells of a suite that the user's filters choose, in the order of the suite's lists.
+
+    Raise PrunebenchError for an unknown name, and for a value that no run could use.
+    """
+    resolver = Resolver(suite, filters, registry)
+    file = suite.file
     seeds = filters.seeds if filters.seeds is not None else seed_list(file.seeds)
     tuning = filters.tuning or file.tuning
     if tuning not in RULES:
         raise unknown("tuning rule", tuning, RULES, "docs/suites.md")
     resolver.check_names()
     resolver.check_grids()
-    found: list[Cell] = []
+    chosen: list[Cell] = []
     for dataset_name in filters.datasets or file.datasets:
         dataset = resolver.dataset(dataset_name)
         recipe_name, recipe, defaults = resolver.recipe(dataset)
         recipe.seen(dataset.resolution)  # an impossible side is an error before anything runs
         proxy = resolver.proxy(recipe, defaults)
         wanted = resolver.methods()
-        methods = [resolver.resolved(resolver.method(n), defaults, proxy) for n in wanted if n != MATCHED]
+        methods = [
+            resolver.resolved(resolver.method(name), defaults, proxy) for name in wanted if name != MATCHED
+        ]
         if MATCHED in wanted:
-            methods += [_matched(m, registry) for m in methods if 0 < m.annotation < 1 and not m.reference]
-        shared: dict[str, Any] = {"suite": suite.name, "dataset": dataset, "repeats": file.repeats}
-        shared |= {"recipe_name": recipe_name, "recipe": recipe, "tuning": tuning}
+            labeling = [method for method in methods if 0 < method.annotation < 1 and not method.reference]
+            methods += [_matched(method, registry) for method in labeling]
         for method in methods:
-            chooses = method.beside or method
-            tried = searches(chooses, file.grids, resolver.fixed(chooses))
-            own: dict[str, Any] = {
+            tuned = method.beside or method  # a Random beside a method has the values of that method
+            method_searches = searches(tuned, file.grids, resolver.fixed(tuned))
+            values: dict[str, Any] = {
+                "suite": suite.name,
+                "dataset": dataset,
                 "method": method,
-                "proxy": proxy if chooses.labeler else None,
-                "searches": tried,
-                "printed": _printed(chooses, dataset, tried) if tuning == "published" else (),
-                "changes": resolver.concerning(chooses, proxy),
+                "recipe_name": recipe_name,
+                "recipe": recipe,
+                "repeats": file.repeats,
+                "tuning": tuning,
+                "proxy": proxy if tuned.labeler else None,
+                "searches": method_searches,
+                "printed": _printed(tuned, dataset, method_searches) if tuning == "published" else (),
+                "changes": resolver.concerning(tuned, proxy),
             }
-            ratios = filters.ratios or file.ratios if method.ratio is None else [method.ratio]
+            if method.ratio is not None:
+                ratios: Sequence[int] = [method.ratio]
+            else:
+                ratios = filters.ratios or file.ratios
             for ratio in ratios:
                 method.selector.at(ratio)  # an impossible ratio is an error before anything runs
-                found += [Cell(**shared, **own, ratio=ratio, seed=seed) for seed in seeds]
-    _check_changes(filters, found)
-    return list(dict.fromkeys(found))  # what was named twice is run once
+                chosen += [Cell(**values, ratio=ratio, seed=seed) for seed in seeds]
+    _check_changes(filters, chosen)
+    return list(dict.fromkeys(chosen))  # without cells that were named twice
 
 
 def _printed(method: Method, dataset: Dataset, tried: Sequence[Search]) -> tuple[Printed, ...]:
-    """Return what a paper printed for the open fields of a method on a dataset."""
+    """Return the values that a paper printed for the searched fields of a method on a dataset."""
     name = method.name.partition("{")[0]
-    found = (printed(search, name, dataset.name) for search in tried)
-    return tuple(one for one in found if one is not None)
+    entries = [printed(search, name, dataset.name) for search in tried]
+    return tuple(entry for entry in entries if entry is not None)
 
 
 def _matched(method: Method, registry: Registry) -> Method:
-    """Return the Random that keeps as many images as `method` bought labels in all."""
+    """Return the Random that keeps as many images as `method` has annotated in all."""
     return Method(
         name=f"{MATCHED}{{{method.name}}}",
         title=f"Random with as many labels as {method.title}",
@@ -236,18 +283,21 @@ def _matched(method: Method, registry: Registry) -> Method:
     )
 
 
-def _check_changes(filters: Filters, found: list[Cell]) -> None:
-    """Raise PrunebenchError for a --set that touched no cell."""
-    made = {path for cell in found for path in cell.changes}
+def _check_changes(filters: Filters, chosen: list[Cell]) -> None:
+    """Raise PrunebenchError for a --set that concerns no chosen cell."""
+    used = {path for cell in chosen for path in cell.changes}
     for path in filters.changes:
-        if path not in made:
+        if path not in used:
             raise PrunebenchError(
                 f"--set {path}: no chosen method has such a part. See: prunebench list methods"
             )
 
 
 def parse_change(text: str) -> tuple[str, Any]:
-    """Split `PART.field=value`; the value is read as TOML, or else as a plain string."""
+    """Split `PART.field=value` into path and value. A value that is not TOML is a plain string.
+
+    Raise PrunebenchError if the text has another form.
+    """
     path, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[\w.+-]+\.\w+", path):
         raise PrunebenchError(f"--set {text!r}: write it as PART.field=value or recipe.field=value")

@@ -1,4 +1,4 @@
-"""The files that come with prunebench beside its code: suites, recipes, claims, published numbers."""
+"""Data files that ship with prunebench: suites, recipes, claims, published numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prunebench.errors import PrunebenchError
 
 
 def shipped() -> Path:
-    """Return the folder of the suites that come with prunebench."""
+    """Return the folder of the shipped data files."""
     package = Path(__file__).parents[1]
     inside = package / "benchmarks"
     return inside if inside.is_dir() else package.parent / "benchmarks"
@@ -19,7 +19,7 @@ def shipped() -> Path:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file, with or without a byte-order mark.
 
-    Raise PrunebenchError naming file and line where it is not valid.
+    Raise PrunebenchError with the file and line if it is not valid, or if it cannot be read.
     """
     try:
         return parse_toml(path.read_text(encoding="utf-8-sig"))
@@ -30,12 +30,16 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Return the values of TOML; raise TOMLDecodeError, or PrunebenchError for what is too much to hold."""
+    """Return the values of a TOML text.
+
+    Raise TOMLDecodeError if it is not valid. Raise PrunebenchError if a number is too long or brackets are
+    nested too deeply.
+    """
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
-        raise
+        raise  # it is a ValueError too
     except ValueError:
         raise PrunebenchError("a number has thousands of digits") from None
     except RecursionError:
-        raise PrunebenchError("too many brackets inside one another") from None
+        raise PrunebenchError("too many nested brackets") from None

@@ -1,4 +1,4 @@
-"""Suite files: what they may say, and how they are read."""
+"""Suite files: their keys, and how they are read."""
 
 from __future__ import annotations
 
@@ -14,11 +14,28 @@ from prunebench.parts.registry import NAME
 from prunebench.suites.resources import read_toml, shipped
 from prunebench.system.files import home
 
-SEEDS = 10_000  # a seed is below: more are a slip of the pen
+SEEDS = 10_000  # every seed is below. A larger number is a typing error
 
 
 class SuiteFile(BaseModel):
-    """What a suite file may say. Unknown keys and wrong types are errors."""
+    """The keys of a suite file. Unknown keys and wrong types are errors.
+
+    extends: name or path of a suite that this one extends, or None.
+    title: heading of its tables.
+    note: remark below its tables.
+    datasets: names of datasets.
+    methods: names of methods.
+    references: methods that are shown beside the others and never ranked.
+    ratios: percentages pruned, 0 to 99.
+    seeds: number of seeds, or a list of them.
+    recipe: name of the recipe, or a table dataset -> name, with the key "default" for the others.
+    repeats: the stages that a seed repeats. "training" repeats only selection and final training.
+    tuning: the tuning rule, see `prunebench.suites.tuning`.
+    label_draw: how annotated images are drawn, see `prunebench.parts.sampling.draw_labels`.
+    grids: `[grids.PART.FIELD]` tables, which replace the grids that parts declare.
+    dataset: `[dataset.NAME]` tables, the suite's own datasets.
+    method: `[method.NAME]` tables, the suite's own methods.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -41,30 +58,39 @@ class SuiteFile(BaseModel):
     @field_validator("ratios")
     @classmethod
     def _percent(cls, ratios: list[int]) -> list[int]:
-        if wrong := [ratio for ratio in ratios if not 0 <= ratio <= 99]:
-            raise ValueError(f"{wrong[0]} is no percentage pruned: 0 to 99")
+        for ratio in ratios:
+            if not 0 <= ratio <= 99:
+                raise ValueError(f"{ratio} is no percentage pruned: 0 to 99")
         return ratios
 
     @field_validator("seeds")
     @classmethod
     def _countable(cls, seeds: int | list[int]) -> int | list[int]:
-        ends = [seeds - 1] if isinstance(seeds, int) else [min(seeds, default=-1), max(seeds, default=-1)]
-        if not all(0 <= seed < SEEDS for seed in ends):
+        if isinstance(seeds, int):
+            countable = 1 <= seeds <= SEEDS
+        else:
+            countable = len(seeds) > 0 and all(0 <= seed < SEEDS for seed in seeds)
+        if not countable:
             raise ValueError(f"seeds are a count from 1, or a list of numbers from 0, all below {SEEDS}")
         return seeds
 
     @field_validator("dataset", "method")
     @classmethod
     def _named(cls, tables: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        # Results are filed under these names.
-        if wrong := [name for name in tables if not NAME.fullmatch(name)]:
-            raise ValueError(f"{wrong[0]!r} cannot be a name: use letters, digits, '_', '.', '+' or '-'")
+        for name in tables:
+            if not NAME.fullmatch(name):  # results are stored in files of these names
+                raise ValueError(f"{name!r} cannot be a name: use letters, digits, '_', '.', '+' or '-'")
         return tables
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A named suite and where it was read."""
+    """A suite.
+
+    name: that of its file, without .toml.
+    file: its keys.
+    path: of its file.
+    """
 
     name: str
     file: SuiteFile
@@ -77,14 +103,18 @@ def names() -> list[str]:
 
 
 def is_shipped(path: Path) -> bool:
-    """Whether a suite file is one of those that come with prunebench."""
+    """Whether a suite file ships with prunebench."""
     return path.resolve().parent == shipped().resolve()
 
 
 def read(name: str, extending: tuple[Path, ...] = ()) -> Suite:
-    """Read a shipped suite by name, or one of the user's by the path of its .toml file.
+    """Read a suite.
 
-    extending: the files that extend this one, the first read first.
+    Raise PrunebenchError if there is no such suite, if its file is not valid, if it has the name of a shipped
+    suite or if it extends itself.
+
+    name: of a shipped suite, or the path of a user's .toml file.
+    extending: the files that extend this one, in the order in which they were read.
     """
     path = home(name) if name.endswith(".toml") else shipped() / f"{name}.toml"
     if not path.is_file():
@@ -103,26 +133,29 @@ def read(name: str, extending: tuple[Path, ...] = ()) -> Suite:
         return Suite(path.stem, SuiteFile.model_validate(_extended(path, chain)), path)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(place) for place in first["loc"])
+        key = ".".join(str(name) for name in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise unknown(f"key in {path.name}", where, SuiteFile.model_fields, "docs/suites.md") from None
+            raise unknown(f"key in {path.name}", key, SuiteFile.model_fields, "docs/suites.md") from None
         reason = first["msg"].removeprefix("Value error, ")
-        given = reprlib.repr(first["input"])
-        raise PrunebenchError(f"{path.name}: {where}: {reason} (it is {given})") from None
+        value = reprlib.repr(first["input"])
+        raise PrunebenchError(f"{path.name}: {key}: {reason} (it is {value})") from None
 
 
 def _extended(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
-    """Return the keys of a suite file over those of the one it extends, a shipped one or a file beside it."""
+    """Return the keys of a suite file, and those of the suite it extends for the keys that it lacks.
+
+    That suite is a shipped one, or a file in the same folder.
+    """
     values = read_toml(path)
     parent = values.get("extends")
     if parent is None:
         return values
     if not isinstance(parent, str):
         raise PrunebenchError(f"{path.name}: extends is {parent!r}, expected the name of another suite")
-    place = str(path.parent / parent) if parent.endswith(".toml") else parent
-    return read(place, chain).file.model_dump(exclude_unset=True) | values
+    parent_name = str(path.parent / parent) if parent.endswith(".toml") else parent
+    return read(parent_name, chain).file.model_dump(exclude_unset=True) | values
 
 
 def seed_list(seeds: int | list[int]) -> list[int]:
-    """Return the seeds that a suite's count or list stands for."""
+    """Return the seeds of a suite, from their number or list."""
     return list(range(seeds)) if isinstance(seeds, int) else seeds

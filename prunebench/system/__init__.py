@@ -1,1 +1,1 @@
-"""What is asked of the operating system: files, leases, processes, signals and the terminal."""
+"""The operating system: files, leases, processes, signals and the terminal."""

@@ -1,12 +1,12 @@
-"""Text of strangers, such as titles, notes, labels and file names, made harmless for where it is shown."""
+"""Escapes foreign text, such as titles, notes, labels and file names, so that it is safe to show."""
 
 from __future__ import annotations
 
 import re
 
-# Control characters, marks and overrides of the direction of writing, ends of lines, halves of characters.
+# Control characters, marks and overrides of text direction, line ends, lone surrogates.
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# Code, cells of tables, HTML, links and images, headings, quotes.
+# Code, table cells, HTML, links and images, headings, quotes.
 MARKUP = re.compile(r"[\\`|<]|\](?=\()|^[#>]")
 LATEX = str.maketrans(
     {letter: f"\\{letter}" for letter in "&%$#_{}"}
@@ -18,12 +18,12 @@ LATEX = str.maketrans(
 
 
 def plain(text: str) -> str:
-    r"""Return text as one line that steers no terminal: of each such character its escape, \x1b for ESC."""
-    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    r"""Return text as one line that cannot steer a terminal. Control characters are escaped, ESC as \x1b."""
+    return CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def markdown(text: str) -> str:
-    """Return text as one line that markdown shows as it is, but for emphasis."""
+    """Return text as one line that markdown shows as it is, except for emphasis."""
     return MARKUP.sub(r"\\\g<0>", plain(text))
 
 

@@ -1,4 +1,4 @@
-"""Files written whole or not at all. Every other module writes through this one."""
+"""Atomic writes: a file is written whole or not at all. Every other module writes through this one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def writing(path: Path, option: str = "--store") -> Iterator[None]:
-    """Turn an OSError while `path` is written into one line. `option` chooses where that is.
+    """Turn an OSError into one line: raise PrunebenchError with the path, the reason and the option.
 
-    Raise PrunebenchError with the path, the reason and the option.
+    path: the file that is written inside.
+    option: the command-line option that sets its folder.
     """
     try:
         yield
@@ -28,10 +29,10 @@ def writing(path: Path, option: str = "--store") -> Iterator[None]:
 
 
 def replace_file(path: Path, content: bytes, option: str = "--store") -> None:
-    """Write a file whole or not at all: beside the target first, then renamed over it.
+    """Write a file whole or not at all. It may replace an older file.
 
-    The content is on the disk before the name is. A write that fails leaves the old file.
-    Raise PrunebenchError where it cannot be written.
+    The content goes to a file beside `path`, which is renamed once it is on the disk. If the write fails, the
+    old file stays. Raise PrunebenchError if the file cannot be written.
     """
     with writing(path, option):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,9 +45,9 @@ def replace_file(path: Path, content: bytes, option: str = "--store") -> None:
 
 
 def write_new(path: Path, content: bytes, option: str = "--output") -> bool:
-    """Write a file whole or not at all, never over another. Return False where it holds `content` already.
+    """Write a new file whole or not at all. Return False if the file exists and holds `content` already.
 
-    Raise PrunebenchError where it holds something else, or cannot be written.
+    Raise PrunebenchError if the file holds something else, or if it cannot be written.
     """
     with writing(path, option):
         if path.is_file() and path.read_bytes() == content:
@@ -68,13 +69,13 @@ def write_new(path: Path, content: bytes, option: str = "--output") -> bool:
 
 
 def beside_of(path: Path) -> Path:
-    """Return a hidden name beside `path`, begun like it, that no other process or machine uses."""
-    begun = os.fsencode(path.name)[:100].decode(errors="ignore")  # a name may take 255 bytes in all
-    return path.with_name(f".{begun}.{uuid.uuid4().hex[:16]}")
+    """Return a hidden path beside `path`, with the same beginning, that no other process or machine uses."""
+    beginning = os.fsencode(path.name)[:100].decode(errors="ignore")  # a file name has at most 255 bytes
+    return path.with_name(f".{beginning}.{uuid.uuid4().hex[:16]}")
 
 
 def write_through(path: Path, content: bytes) -> None:
-    """Write a file and wait until the disk has it, so that a power cut leaves no empty file."""
+    """Write a file and wait until it is on the disk. So a power cut leaves no empty file."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -82,12 +83,12 @@ def write_through(path: Path, content: bytes) -> None:
 
 
 def _take_name(beside: Path, target: Path) -> None:
-    """Rename a file; raise FileExistsError rather than write over what appeared there meanwhile."""
+    """Rename a file. Raise FileExistsError if the target has appeared meanwhile."""
     try:
         os.link(beside, target)
     except FileExistsError:
         raise
-    except OSError:  # some disks, such as memory cards, have no links
+    except OSError:  # some disks, such as memory cards, have no hard links
         if target.exists():
             raise FileExistsError from None
         with suppress(FileNotFoundError):
@@ -95,7 +96,7 @@ def _take_name(beside: Path, target: Path) -> None:
 
 
 def home(path: str | Path) -> Path:
-    """Return a path with ~ and ~user spelled out. Raise PrunebenchError where there is no such home."""
+    """Return a path with ~ and ~user expanded. Raise PrunebenchError if there is no such home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -104,9 +105,9 @@ def home(path: str | Path) -> Path:
 
 
 def absolute(path: str | Path) -> Path:
-    """Return a path that stays the same whatever becomes of the working folder, ~ spelled out.
+    """Return an absolute path with ~ expanded.
 
-    Raise PrunebenchError where there is no such home, or no working folder.
+    Raise PrunebenchError if there is no such home folder, or if the working folder is gone.
     """
     try:
         return home(path).absolute()
@@ -115,17 +116,20 @@ def absolute(path: str | Path) -> Path:
 
 
 def near(path: Path) -> Path:
-    """Return a path as short as it may be written from the working folder."""
+    """Return a path relative to the working folder if it is inside, for messages. Else return it as it is."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def check_folder(folder: Path, option: str) -> None:
-    """Raise PrunebenchError where files cannot be written in a folder that is there or to be made.
+    """Raise PrunebenchError if no files can be written in a folder. The folder need not exist yet.
 
-    Nothing is left behind. `option` chooses the folder.
+    No file is left behind.
+
+    folder: the folder.
+    option: the command-line option that sets it.
     """
     with writing(folder, option):
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        beside = beside_of(there / "check")
-        beside.touch()  # a disk that is not to be written says so to whoever tries
-        beside.unlink()
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        trial = beside_of(existing / "check")
+        trial.touch()  # only an attempt shows whether a disk can be written
+        trial.unlink()

@@ -1,8 +1,8 @@
-"""What stages rest on of the state that all code of a process shares, and the processes that run stages.
+"""Isolation: stages run under fixed process-wide settings, in processes with a fixed search path.
 
-Libraries keep switches that decide results: whether Pillow takes a file that is cut short, which type of
-number torch makes. `isolated` sets each to one value before a stage, so that neither a user's script nor
-another part can reach an artefact. Afterwards it puts everything back and names who changed what.
+Libraries have switches that decide results, such as whether Pillow accepts a truncated file, or torch's
+default type of number. `isolated` sets each switch to one value before a stage. So neither a user's script
+nor another part can change an artefact. Afterwards it restores all switches, and names those that changed.
 """
 
 from __future__ import annotations
@@ -22,36 +22,41 @@ from typing import Any
 
 from prunebench.errors import PrunebenchError
 
-# On a CPU the number of threads changes results. Libraries read these when they are loaded.
+# The number of threads changes results on a CPU. Libraries read these variables when they are loaded.
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # Idle threads sleep rather than spin, which matters as soon as cores are shared.
+    # Idle threads sleep instead of spinning, for the sake of other processes on the same cores.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+# The environment variables that decide results.
 STEERING = (*ONE_THREAD, "CUDA_VISIBLE_DEVICES", "PYTHONPATH", "PRUNEBENCH_PLUGINS")
 MOST_PIXELS = 1024**3 // 4 // 3  # Pillow's own limit
 NUMPY_REACTION = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}  # NumPy's own
 _at_work: ContextVar[str | None] = ContextVar("part at work", default=None)
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
 def warn(line: str) -> None:
-    """Say a line on standard error, once per process."""
-    if line not in _said:
-        _said.add(line)
+    """Print a warning on standard error, each line once per process."""
+    if line not in _warned:
+        _warned.add(line)
         sys.stderr.write(f"warning: {line}\n")
         sys.stderr.flush()
 
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """One piece of state that all code of a process shares.
+    """One setting that all code of a process shares.
 
-    module: it is looked at only once this is imported. wanted: returns what stages rest on; None: what they
-    find. changed: tells the state before from that after. quiet: put back without a word, because libraries
-    change it rightly.
+    name: of the setting, for warnings.
+    module: the module that has it. The setting is ignored until the module is imported.
+    read: returns its value.
+    write: sets it to a value.
+    wanted: returns the value for stages. None: stages run with the value they find.
+    changed: whether a value before differs from a value after.
+    quiet: with True, it is restored without a warning, because libraries may change it.
     """
 
     name: str
@@ -64,7 +69,7 @@ class Setting:
 
 
 def _attribute(module: str, name: str, wanted: Callable[[], Any] | None = None) -> Setting:
-    """Return the setting that is an attribute of a module."""
+    """Return a setting that is an attribute of a module."""
 
     def read() -> Any:
         return getattr(sys.modules[module], name)
@@ -78,7 +83,7 @@ def _attribute(module: str, name: str, wanted: Callable[[], Any] | None = None) 
 def _function(
     module: str, getter: str, setter: str, wanted: Callable[[], Any], quiet: bool = False
 ) -> Setting:
-    """Return the setting that two functions of a module read and write; it goes by the name of the second."""
+    """Return a setting that two functions of a module read and write. It has the name of the setter."""
 
     def read() -> Any:
         return getattr(sys.modules[module], getter)()
@@ -109,7 +114,7 @@ def _torch_seed() -> Any:
 
 def _folder() -> str | None:
     try:
-        return os.getcwd()  # noqa: PTH109 - as a text, which is all that is compared
+        return os.getcwd()  # noqa: PTH109 - values of settings are compared, and text is enough
     except FileNotFoundError:
         return None
 
@@ -120,13 +125,13 @@ def _go_to(folder: str | None) -> None:
 
 
 def _umask() -> int:
-    current = os.umask(0o077)  # nothing else tells it
+    current = os.umask(0o077)  # Python can read the umask only by setting it
     os.umask(current)
     return current
 
 
 def _search_path(before: list[str]) -> None:
-    """Put the search path back; what was added stays, behind all else, where it shadows nothing."""
+    """Restore the search path. New entries stay at its end, where they shadow no module."""
     sys.path[:] = before + [entry for entry in sys.path if entry not in before]
 
 
@@ -147,7 +152,7 @@ def _steered(before: Mapping[str, str], after: Mapping[str, str]) -> bool:
 
 
 def _altered(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Return the variables that changed; a new one counts only where it steers results."""
+    """Return the variables that changed. A new variable counts only if it is in `STEERING`."""
     names = {*before, *(name for name in STEERING if name in after)}
     return [name for name in names if before.get(name) != after.get(name)]
 
@@ -190,9 +195,9 @@ SETTINGS = (
     Setting("the locale", "locale", _locale, _set_locale),
     Setting("the warning filters", "warnings", _filters, _set_filters, quiet=True),
     _attribute("sys", "stdin", lambda: io.StringIO()),
-    _attribute("sys", "stdout", lambda: sys.stderr),  # results are printed there, and nothing else
+    _attribute("sys", "stdout", lambda: sys.stderr),  # standard output is for results only
     _attribute("sys", "stderr"),
-    # Whoever draws from these streams is no offender, but has the same numbers in every run.
+    # A part may draw from these streams. It then has the same numbers in every run.
     _function("random", "getstate", "setstate", lambda: random.Random(0).getstate(), quiet=True),
     _function("numpy.random", "get_state", "set_state", _numpy_seed, quiet=True),
     _function("torch", "get_rng_state", "set_rng_state", _torch_seed, quiet=True),
@@ -215,13 +220,16 @@ SETTINGS = (
 
 @contextmanager
 def isolated(who: str, *, resting: bool = True) -> Iterator[list[str]]:
-    """Run code of `who` on the settings that stages rest on, and put all back as it was before.
+    """Run code under the settings of a stage, then restore all settings.
 
-    Yield a list that in the end names the settings that the code changed, which are told once, too. A copy
-    of this process that the code forked and forgot ends here. With `resting` false nothing is set but only
-    kept, which is what an import needs.
+    Yield a list. At the end it holds the names of the settings that the code changed. One warning names them
+    too. If the code forked this process, the child process ends here.
 
-    Raise PrunebenchError for what is no Exception, such as SystemExit; Ctrl-C alone passes.
+    Raise PrunebenchError if the code raises anything but an Exception, such as SystemExit. KeyboardInterrupt
+    passes through.
+
+    who: the code, for warnings.
+    resting: with False, settings are restored but not set before, as an import needs it.
     """
     process = os.getpid()
     changed: list[str] = []
@@ -232,8 +240,8 @@ def isolated(who: str, *, resting: bool = True) -> Iterator[list[str]]:
         expected = dict(before)
         for setting in before:
             if setting.wanted is not None and (resting or setting.module == "sys"):
-                setting.write(wanted := setting.wanted())
-                expected[setting] = wanted
+                expected[setting] = setting.wanted()
+                setting.write(expected[setting])
         try:
             yield changed
         except (Exception, KeyboardInterrupt):
@@ -241,7 +249,7 @@ def isolated(who: str, *, resting: bool = True) -> Iterator[list[str]]:
         except BaseException as error:
             raise PrunebenchError(f"{who} raised {type(error).__name__}: {error}") from error
         finally:
-            if os.getpid() != process:
+            if os.getpid() != process:  # this is a forked child, which must not go on with the parent's work
                 os._exit(1)
             changed += _put_back(before, expected, resting)
             if changed:
@@ -251,7 +259,7 @@ def isolated(who: str, *, resting: bool = True) -> Iterator[list[str]]:
 
 
 def _put_back(before: Mapping[Setting, Any], expected: Mapping[Setting, Any], resting: bool) -> list[str]:
-    """Return the names of the settings that are not as expected, once they are as before."""
+    """Restore all settings. Return the names of those that had not the expected value."""
     changed = []
     for setting in SETTINGS:
         if setting in before:
@@ -259,7 +267,7 @@ def _put_back(before: Mapping[Setting, Any], expected: Mapping[Setting, Any], re
                 changed.append(setting.name)
             setting.write(before[setting])
         elif resting and setting.module in sys.modules and setting.wanted and not setting.quiet:
-            # Imported just now, so that there is no before; later stages rest on what is wanted all the same.
+            # The code imported its module, so there is no value before. Later stages need the wanted one.
             wanted = setting.wanted()
             if setting.changed(wanted, setting.read()):
                 changed.append(setting.name)
@@ -269,7 +277,7 @@ def _put_back(before: Mapping[Setting, Any], expected: Mapping[Setting, Any], re
 
 @contextmanager
 def at_work(who: str) -> Iterator[None]:
-    """Say that the code of a part runs in this thread, to which no dataset opens its labels."""
+    """Mark this thread as running the code of a part, which may not load a dataset."""
     token = _at_work.set(who)
     try:
         yield
@@ -278,7 +286,7 @@ def at_work(who: str) -> Iterator[None]:
 
 
 def check_not_at_work(dataset: str) -> None:
-    """Raise PrunebenchError where a part tries to load a dataset."""
+    """Raise PrunebenchError if a part runs in this thread, because it may not load a dataset."""
     if who := _at_work.get():
         raise PrunebenchError(
             f"{who} loads the dataset {dataset}, and with it the truth. "
@@ -289,16 +297,18 @@ def check_not_at_work(dataset: str) -> None:
 def python(statement: str) -> list[str]:
     """Return the command for a Python process that runs a statement with the modules of this process.
 
-    It searches where this process does, the standard library first, and never adds its working folder. So no
-    file that happens to lie there, such as random.py, is taken for a module.
+    It has the search path of this process, with the standard library first. It never adds its working folder,
+    so that a file there, such as random.py, is not imported by mistake.
     """
     standard = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
-    standard |= {entry for entry in sys.path if entry.endswith(("lib-dynload", ".zip")) and _beside(entry)}
-    here = [entry or os.getcwd() for entry in sys.path]  # noqa: PTH109
-    path = sorted(here, key=lambda entry: entry not in standard)
+    for entry in sys.path:
+        if entry.endswith(("lib-dynload", ".zip")) and _belongs_to_python(entry):
+            standard.add(entry)
+    entries = [entry or os.getcwd() for entry in sys.path]  # noqa: PTH109
+    path = sorted(entries, key=lambda entry: entry not in standard)
     return [sys.executable, "-P", "-c", f"import sys; sys.path[:] = {path!a}; {statement}"]
 
 
-def _beside(entry: str) -> bool:
-    """Whether a folder is one of the interpreter's own."""
+def _belongs_to_python(entry: str) -> bool:
+    """Whether an entry of the search path belongs to the interpreter itself."""
     return entry.startswith(sys.base_prefix)

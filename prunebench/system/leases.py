@@ -1,24 +1,24 @@
-"""Leases: of all processes that would do one thing, on any machine, one does, and shows that it is alive.
+"""Leases: of all processes that want to do one task, on any machine, only one does it at a time.
 
-PATH.TOKEN   a claim on what PATH stands for: whose it is and since when, as JSON, touched by a thread
+PATH.TOKEN   a claim on PATH: its owner and start as JSON. A thread of the owner touches the file
 
-A lease asks of a disk only that files can be made, listed, touched and deleted. It needs no lock of the
-operating system, so it holds on network disks without locks too.
+A lease only needs a disk on which files can be made, listed, touched and deleted. It needs no lock of the
+operating system. So it works on network disks without locks too.
 
-One holder. Whoever wants the lease writes a claim under a name that nobody else ever uses. Then it lists
-the claims. It holds the lease where its own claim is the only one. Else it deletes its claim and tries
-again later. Two that write at once never both hold: the list of the later writer has both claims.
+One holder. A process that wants the lease writes a claim under a name that nobody else ever uses. Then it
+lists the claims. If its own claim is the only one, it holds the lease. Else it deletes its claim and tries
+again later. Two writers never both hold the lease, because the later writer lists both claims.
 
-Takeover. Whoever waits deletes the claim of a dead process of this machine at once. Any other claim is
-deleted once it was seen untouched for as long as it grants itself. Nothing more is taken over: what follows
-is the race for a free lease. Names are never used twice, so a late deletion cannot hit a newer claim.
+Takeover. A waiting process deletes the claim of a dead process of this machine at once. It deletes any other
+claim once it saw no touch for the claim's own time limit. Then the race for the free lease starts. Names are
+never used twice, so a late deletion cannot hit a newer claim.
 
-Fence. A holder that was stopped and wakes up finds its claim gone (`held`) before it stores what it made,
-and drops that. It may be stopped once more between this look and the storing. Then two whole results of one
-key meet, and the store keeps the first. A wrong takeover wastes work and never spoils a result.
+Fence. A holder that was stopped and wakes up asks `held` before it stores its result. If its claim is gone,
+it drops the result. It may be stopped again between this check and the storing. Then two complete results
+have one key, and the store keeps the first. A wrong takeover wastes work and never spoils a result.
 
-Clocks. Whoever waits counts on its own monotonic clock for how long it saw no change. Time in which it did
-not look does not count. No two clocks are compared, so a clock that jumps does not matter.
+Clocks. A waiting process measures on its own monotonic clock how long it saw no change. Of the time between
+two looks, at most `BLINK` seconds count. No two clocks are compared, so a clock that jumps does not matter.
 """
 
 from __future__ import annotations
@@ -42,29 +42,34 @@ from typing import Any, Self
 from prunebench.errors import PrunebenchError
 from prunebench.system.files import writing
 
-SECONDS = 60.0  # without a sign of life, after which a process counts as gone
+SECONDS = 60.0  # without a sign of life. After that, a process counts as gone
 BEATS = 6  # signs of life in that time
-PATIENCE = 3.0  # seconds of waiting before it is told
-LOOK = 0.1  # seconds between two looks of who waits
-BLINK = 1.0  # seconds at most that count as watched between two looks
+PATIENCE = 3.0  # seconds of waiting before a message
+LOOK = 0.1  # seconds between two looks at the claims
+BLINK = 1.0  # largest time between two looks, in seconds, that counts as watched
 CLAIM = re.compile(r"(.+)\.([0-9a-f]{32})")
 
 
 def seconds() -> float:
-    """Return how long a process may show no sign of life: PRUNEBENCH_LEASE, or a minute.
+    """Return the seconds without a sign of life after which a process counts as gone.
 
-    Raise PrunebenchError for anything but a positive number.
+    They are PRUNEBENCH_LEASE, or `SECONDS`. Raise PrunebenchError if that is not a positive number.
     """
-    told = os.environ.get("PRUNEBENCH_LEASE", "") or str(SECONDS)
+    text = os.environ.get("PRUNEBENCH_LEASE", "") or str(SECONDS)
     with suppress(ValueError):
-        if 0 < float(told) < float("inf"):
-            return float(told)
-    raise PrunebenchError(f"PRUNEBENCH_LEASE is {told!r}, expected a positive number of seconds")
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise PrunebenchError(f"PRUNEBENCH_LEASE is {text!r}, expected a positive number of seconds")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim as it was last seen. touched: its time of change. facts: who wrote it, {} if unreadable."""
+    """A claim as it was last seen.
+
+    path: its file.
+    touched: its time of change, in nanoseconds.
+    facts: its content, as `_own` writes it, or {} if it cannot be read.
+    """
 
     path: Path
     touched: int
@@ -72,72 +77,73 @@ class Claim:
 
     @property
     def name(self) -> str:
-        """The file name of what is claimed."""
+        """The file name of the claimed path."""
         return self.path.name[:-33]
 
     @property
     def seconds(self) -> float:
-        """How long its holder may show no sign of life."""
+        """Seconds without a sign of life after which its holder counts as gone."""
         return self.facts["seconds"] if self.facts else seconds()
 
     def dead(self) -> bool:
         """Whether its holder was a process of this machine that has ended."""
         if not self.facts or self.facts["machine"] != _machine() or os.name == "nt":
-            return False  # on Windows the question itself would end the process
+            return False  # on Windows os.kill would end the process
         try:
             os.kill(self.facts["pid"], 0)
         except ProcessLookupError:
             return True
         except OSError:
-            pass  # it lives, and is another user's
+            pass  # it lives, and belongs to another user
+        # Another process may have its number by now. That one began at another time.
         born = _born(self.facts["pid"])
         return born is not None and born != self.facts["born"]
 
     def clear(self) -> None:
-        """Delete the claim of a holder that is gone, if this disk lets us."""
-        with suppress(OSError):  # what cannot be deleted is told when the own claim is written
+        """Delete the claim of a holder that is gone, if the disk allows it."""
+        with suppress(OSError):  # on such a disk, writing a claim fails too, with a message
             self.path.unlink()
 
     def __str__(self) -> str:
         if not self.facts:
             return f"an unknown process ({self.path})"
-        told = {name: str(self.facts[name])[:100] for name in ("pid", "host", "making", "since")}
-        text = "process {pid} on {host}: {making}, begun {since}".format(**told)
+        values = {name: str(self.facts[name])[:100] for name in ("pid", "host", "making", "since")}
+        text = "process {pid} on {host}: {making}, begun {since}".format(**values)
         return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def claims(folder: Path, name: str | None = None) -> list[Claim]:
-    """Return the claims on the paths in a folder, or on the one called `name`."""
+    """Return the claims on all paths in a folder, or only those on the path called `name`."""
     try:
-        names = os.listdir(folder)  # noqa: PTH208 - names are all that is needed
+        file_names = os.listdir(folder)  # noqa: PTH208 - only the names are needed
     except (FileNotFoundError, NotADirectoryError):
         return []
-    found = []
-    for entry in names:
-        claim = CLAIM.fullmatch(entry)
-        if claim and name in (None, claim[1]):
-            with suppress(FileNotFoundError):  # given back since
-                found.append(_seen(folder / entry))
-    return found
+    current = []
+    for file_name in file_names:
+        match = CLAIM.fullmatch(file_name)
+        if match and name in (None, match[1]):
+            with suppress(FileNotFoundError):  # its holder gave it back meanwhile
+                current.append(_read(folder / file_name))
+    return current
 
 
-def _seen(path: Path) -> Claim:
+def _read(path: Path) -> Claim:
     try:
-        content = path.read_bytes()  # before the time: on a network disk it asks anew how the file is
+        content = path.read_bytes()  # before the time of change, which a network disk updates by a read
     except PermissionError:
         content = b""
     try:
         facts = json.loads(content)
-        known = facts["pid"] > 0 and facts["seconds"] > 0 and isinstance(facts["pid"], int)
-        known = known and {"machine", "born", "host", "making", "since"} <= facts.keys()
+        valid = facts["pid"] > 0 and facts["seconds"] > 0 and isinstance(facts["pid"], int)
+        valid = valid and {"machine", "born", "host", "making", "since"} <= facts.keys()
     except (ValueError, TypeError, KeyError, AttributeError):
-        known = False
-    return Claim(path, path.stat().st_mtime_ns, facts if known else {})
+        valid = False
+    return Claim(path, path.stat().st_mtime_ns, facts if valid else {})
 
 
 @cache
 def _machine() -> str:
-    """Name this running system and its table of processes: within it a process is known by its number."""
+    """Return a name of this booted system and its process table, in which a process number is unique."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').stat().st_ino}"
@@ -146,7 +152,7 @@ def _machine() -> str:
 
 
 def _born(pid: int) -> str | None:
-    """Return when a process of this machine began, "" where it has ended, None where that is not told."""
+    """Return the start time of a process of this machine, "" if it has ended, or None if it is unknown."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -155,22 +161,28 @@ def _born(pid: int) -> str | None:
 
 
 class Watch:
-    """What a waiting process saw of the claims on a path: it alone decides which holders are gone."""
+    """A waiting process's record of the claims on a path. It decides which holders are gone.
+
+    path: the claimed path.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._silent: dict[Path, tuple[int, float]] = {}
-        self._looked = self._began = time.monotonic()
-        self._told = False
+        self._began = time.monotonic()
+        self._looked = self._began
+        self._reported = False
 
     def free(self) -> bool:
-        """Whether nobody holds the lease, once the claims of those that are gone are deleted.
+        """Delete the claims of holders that are gone. Return whether nobody holds the lease then.
 
-        After a few seconds of waiting, one line on stderr tells for whom.
+        After `PATIENCE` seconds of waiting, one line on standard error names the holder.
         """
         now = time.monotonic()
-        passed, self._looked = min(now - self._looked, BLINK), now
-        before, self._silent = self._silent, {}
+        passed = min(now - self._looked, BLINK)
+        self._looked = now
+        before = self._silent
+        self._silent = {}
         for claim in claims(self.path.parent, self.path.name):
             touched, silence = before.get(claim.path, (None, 0.0))
             silence = silence + passed if touched == claim.touched else 0.0
@@ -178,19 +190,22 @@ class Watch:
                 claim.clear()
             else:
                 self._silent[claim.path] = claim.touched, silence
-                self._tell(claim, now)
+                self._report(claim, now)
         return not self._silent
 
-    def _tell(self, claim: Claim, now: float) -> None:
-        if not self._told and now - self._began > PATIENCE:
-            self._told = True
+    def _report(self, claim: Claim, now: float) -> None:
+        if not self._reported and now - self._began > PATIENCE:
+            self._reported = True
             sys.stderr.write(
                 f"waiting for {claim}; after {claim.seconds:g} s without a sign of life it counts as gone\n"
             )
 
 
 class Lease:
-    """A lease that is held, from `with` to its end; a thread shows that its holder is alive."""
+    """A lease that is held inside `with`. A thread touches its claim to show that its holder is alive.
+
+    claim: the path of the claim.
+    """
 
     def __init__(self, claim: Path) -> None:
         self.claim = claim
@@ -209,13 +224,13 @@ class Lease:
         self._beating.join()
 
     def held(self) -> bool:
-        """Touch the claim; return whether it is still there. Once it is not, `lost` is true."""
+        """Touch the claim. Return whether it still exists. If not, `lost` becomes true."""
         try:
             os.utime(self.claim)
         except FileNotFoundError:
             self.lost = True
         except OSError:
-            pass  # a disk that is away for a moment says nothing
+            pass  # the disk may be away for a moment, so this is no proof
         return not self.lost
 
     def _beat(self, pause: float) -> None:
@@ -224,10 +239,13 @@ class Lease:
 
 
 def take(path: Path, making: str, option: str = "--store") -> Lease | None:
-    """Return the lease of a path, or None where somebody else holds it or wants it at this very moment.
+    """Return the lease of a path, or None if another process holds it or wants it at the same moment.
 
-    making: what is done meanwhile, for those who wait. Raise PrunebenchError, with the option that chose
-    the path, where no claim can be written.
+    Raise PrunebenchError if no claim can be written.
+
+    path: the path to claim.
+    making: the task of the holder, for the message to those who wait.
+    option: the command-line option that sets the folder of the path.
     """
     if not Watch(path).free():
         return None
@@ -259,9 +277,9 @@ def _own(making: str) -> dict[str, Any]:
 
 @contextmanager
 def lease(path: Path, making: str, option: str = "--store") -> Iterator[Lease]:
-    """Hold the lease of a path, after waiting for whoever has it. Raise as `take` does."""
+    """Wait for the lease of a path and hold it. Arguments and errors are those of `take`."""
     watch = Watch(path)
     while not (watch.free() and (held := take(path, making, option))):
-        time.sleep(LOOK * random.uniform(0.1, 1))  # so that two do not meet again and again
+        time.sleep(LOOK * random.uniform(0.1, 1))  # at random, so that two do not collide again and again
     with held:
         yield held

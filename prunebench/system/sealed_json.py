@@ -1,4 +1,4 @@
-"""JSON in its one spelling, and JSON files that tell whether they are whole."""
+"""Canonical JSON, and JSON files with a checksum."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=Fal
 
 
 def canonical(value: Any) -> str:
-    """Return the one JSON spelling of `value` that keys are made from."""
+    """Return the canonical JSON of `value`, from which keys are made: sorted, without spaces, finite."""
     return _ENCODER.encode(value)
 
 
 def sealed(entry: Mapping[str, Any]) -> bytes:
-    """Return a JSON object as a file keeps it, with a checksum of its own: the field `check`."""
-    check = _check(entry)
-    return json.dumps({**entry, "check": check}, indent=1).encode()
+    """Return the bytes of a JSON file with the fields of `entry` and their checksum in the field `check`."""
+    return json.dumps({**entry, "check": _check(entry)}, indent=1).encode()
 
 
 def unsealed(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in a file that `sealed` made; None where it is gone or damaged."""
+    """Return the JSON object of a file that `sealed` made, or None if the file is gone or damaged."""
     try:
         entry = json.loads(path.read_bytes())
         if isinstance(entry, dict) and entry.pop("check", None) == _check(entry):

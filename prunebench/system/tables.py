@@ -1,8 +1,8 @@
-"""Tables in .csv files: read as people and spreadsheets save them, written so that nothing in them runs.
+"""Tables in .csv files: reads those of people and spreadsheets, writes none that runs a formula.
 
-A spreadsheet takes text for a formula that begins with = + - @ or with a tab or line break. Such text is
-written with a single quote before it, and reading takes one off again: what was written is what is read.
-A plain number such as -0.5 is no formula and stays as it is.
+A spreadsheet takes text that begins with = + - @, a tab or a line break for a formula. Such text is written
+with a single quote before it. Reading removes one quote, so it returns the text as it was. A plain number
+such as -0.5 is no formula and gets no quote.
 """
 
 from __future__ import annotations
@@ -25,57 +25,66 @@ GUARDED = re.compile(f"'+[{STARTS}]")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 SPECIAL = re.compile('[",;\t\r\n]')
 
-Row = tuple[int, list[str]]
+Row = tuple[int, list[str]]  # its line in the file, and its entries
 
 
 def written(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return the text of a .csv: with commas, lines ended by line feeds, no entry a formula."""
-    return "".join(",".join(map(_spelled, row)) + "\n" for row in (header, *rows))
+    """Return the text of a .csv file, with commas and line feeds. No entry is a formula."""
+    return "".join(",".join(map(_guarded, row)) + "\n" for row in (header, *rows))
 
 
-def _spelled(entry: str) -> str:
-    runs = FORMULA.match(entry) and not NUMBER.fullmatch(entry)
-    safe = f"'{entry}" if runs else entry
-    return '"' + safe.replace('"', '""') + '"' if SPECIAL.search(safe) else safe
+def _guarded(entry: str) -> str:
+    is_formula = FORMULA.match(entry) and not NUMBER.fullmatch(entry)
+    safe = f"'{entry}" if is_formula else entry
+    if SPECIAL.search(safe):
+        return '"' + safe.replace('"', '""') + '"'
+    return safe
 
 
-def _meant(entry: str) -> str:
+def _unguarded(entry: str) -> str:
     return entry[1:] if GUARDED.match(entry) else entry
 
 
 def read(path: Path, *columns: str) -> list[Row]:
-    """Return these columns of a table with a header: for each row its line, and its entries in this order.
+    """Read columns of a table with a header. Return the line of each row and its entries in these columns.
 
-    It is UTF-8, or UTF-16 with a byte order mark. Commas, semicolons or tabs separate its entries: that by
-    which the header has the columns. A column is called as asked, or else so but for case and spaces around
-    it. Blank lines are passed over. Raise PrunebenchError where the file cannot be read or is no
-    such table, where a column is absent or there twice, and for a row that does not fit the header.
+    The file is UTF-8, or UTF-16 with a byte order mark. Commas, semicolons or tabs separate its entries,
+    whichever gives the header the most of the columns. If no column has exactly the name, case and outer
+    spaces are ignored. Blank lines are skipped.
+
+    Raise PrunebenchError if the file cannot be read or is no such table, if a column is absent or there
+    twice, or if a row has too few or too many entries.
+
+    path: of the file.
+    columns: names of the columns to return, in this order.
     """
     text = _text(path)
     delimiter = max(DELIMITERS, key=lambda each: _fitting(text, each, columns))
     records = _records(path, text, delimiter)
     _, header = next(records, (1, []))
-    places = [_place(path, header, column) for column in columns]
-    found, wrong = [], []
+    indices = [_index(path, header, column) for column in columns]
+    rows = []
+    misfits = []
     for line, entries in records:
+        # Spreadsheets may end a line with empty entries.
         if len(entries) < len(header) or any(entries[len(header) :]):
-            wrong.append((line, len(entries)))
+            misfits.append((line, len(entries)))
         else:
-            found.append((line, [entries[place] for place in places]))
-    if wrong:
-        line, count = wrong[0]
+            rows.append((line, [entries[index] for index in indices]))
+    if misfits:
+        line, count = misfits[0]
         raise PrunebenchError(
             f"{path} has {count} entries in line {line}, but {len(header)} in its header "
-            f"({len(wrong)} such lines); an entry with {delimiter!r} in it needs quotes"
+            f"({len(misfits)} such lines); an entry with {delimiter!r} in it needs quotes"
         )
-    return found
+    return rows
 
 
 def _text(path: Path) -> str:
     try:
         content = path.expanduser().read_bytes()
-        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        return content.decode("utf-16" if wide else "utf-8-sig")
+        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except OSError as error:
         raise PrunebenchError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -83,22 +92,23 @@ def _text(path: Path) -> str:
 
 
 def _fitting(text: str, delimiter: str, columns: Sequence[str]) -> int:
-    """Return how many of the columns the header has, if entries are separated in this way."""
+    """Return how many of the columns the header has, if `delimiter` separates its entries."""
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         header = next(filter(None, reader), [])
     except csv.Error:
         return 0
-    return sum(bool(_called(header, column)) for column in columns)
+    return len([column for column in columns if _indices(header, column)])
 
 
 def _records(path: Path, text: str, delimiter: str) -> Iterator[Row]:
-    """Yield the line in which each record begins, and its entries."""
-    reader, line = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), 1
+    """Yield the first line of each record and its entries."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
     try:
         for entries in reader:
             if entries:
-                yield line, list(map(_meant, entries))
+                yield line, list(map(_unguarded, entries))
             line = reader.line_num + 1
     except csv.Error as error:
         raise PrunebenchError(
@@ -106,44 +116,53 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[Row]:
         ) from None
 
 
-def _place(path: Path, header: Sequence[str], column: str) -> int:
-    places = _called(header, column)
-    if len(places) != 1:
+def _index(path: Path, header: Sequence[str], column: str) -> int:
+    indices = _indices(header, column)
+    if len(indices) != 1:
         raise PrunebenchError(
-            f"{path} needs one column {column!r} and has {len(places) or 'none'}; "
+            f"{path} needs one column {column!r} and has {len(indices) or 'none'}; "
             f"its first line is {','.join(header)!r}"
         )
-    return places[0]
+    return indices[0]
 
 
-def _called(header: Sequence[str], column: str) -> list[int]:
-    same = [place for place, name in enumerate(header) if name == column]
-    return same or [place for place, name in enumerate(header) if _loosely(name) == _loosely(column)]
+def _indices(header: Sequence[str], column: str) -> list[int]:
+    """Return the indices of the columns of a name, exact if possible, else without case and outer spaces."""
+    exact = [index for index, name in enumerate(header) if name == column]
+    if exact:
+        return exact
+    return [index for index, name in enumerate(header) if _loose_form(name) == _loose_form(column)]
 
 
 def match(listed: Iterable[str], names: Iterable[str]) -> dict[str, str]:
-    """Return which of the `names` of files each of the `listed` ones means, as far as that is certain.
+    """Match file names of a table to the names of files. Return {listed name: file name}, certain ones only.
 
-    It is the same name. Else it is the only one that differs in Unicode form, in "\\" for "/" or in a
-    leading "./" alone; else the only one that differs in these, in case or in spaces around it.
+    The same name matches first. The second choice is the only file name that is equal after normalizing the
+    Unicode form, "\\" for "/" and a leading "./". The third choice ignores case and outer spaces too.
+
+    listed: names from a table.
+    names: names of files.
     """
-    there = set(names)
-    left = set(listed)
-    found = {name: name for name in left & there}
-    for form in (_plainly, _loosely):
-        left -= found.keys()
-        if not left:
+    existing = set(names)
+    unmatched = set(listed)
+    matches = {name: name for name in unmatched & existing}
+    for form in (_plain_form, _loose_form):
+        unmatched -= matches.keys()
+        if not unmatched:
             break
-        alike = defaultdict(list)
-        for name in there:
-            alike[form(name)].append(name)
-        found |= {name: alike[form(name)][0] for name in left if len(alike[form(name)]) == 1}
-    return found
+        by_form = defaultdict(list)
+        for name in existing:
+            by_form[form(name)].append(name)
+        for name in unmatched:
+            candidates = by_form.get(form(name), [])
+            if len(candidates) == 1:
+                matches[name] = candidates[0]
+    return matches
 
 
-def _plainly(name: str) -> str:
+def _plain_form(name: str) -> str:
     return unicodedata.normalize("NFC", name).replace("\\", "/").removeprefix("./")
 
 
-def _loosely(name: str) -> str:
-    return _plainly(name.strip()).casefold()
+def _loose_form(name: str) -> str:
+    return _plain_form(name.strip()).casefold()

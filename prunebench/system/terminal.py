@@ -1,4 +1,4 @@
-"""Where a command meets its terminal: output that never fails, its last line and its exit code."""
+"""A command and its terminal: output that never fails, the last line and the exit code."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from prunebench.system.escaping import plain
 from prunebench.system.signals import INTERRUPTED, STOPPED, STOPPING
 
 DONE, FAILED, MISUSED = 0, 1, 2  # exit codes, beside STOPPED
-state = {"traceback": False}  # whether to show where an error came from
+state = {"traceback": False}  # whether to show the traceback of an error
 
 
 # Output
 
 
 def take_streams() -> Report:
-    """Let standard output and error never fail; return what becomes of standard output."""
+    """Replace standard output and error by streams that never fail. Return the report of standard output."""
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # closed: without this, the next file that is opened would become standard output
+        except OSError:  # it is closed. The next file that is opened would become standard output
             os.open(os.devnull, os.O_RDWR)
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: PTH123, SIM115 - for as long as the process lives
     sys.stdout, report = _reporting(sys.stdout)
@@ -37,43 +37,53 @@ def take_streams() -> Report:
 
 
 def _reporting(stream: TextIO | None) -> tuple[TextIO, Report]:
-    """Return a stream like this one that takes any text: what its encoding lacks becomes an escape."""
+    """Return a stream like this one that takes any text, and its report.
+
+    Characters that its encoding lacks become escapes.
+    """
     if stream is None:  # it was closed when Python started
-        report, encoding, lines = Report(io.FileIO(os.devnull, "w")), "utf-8", False
+        report = Report(io.FileIO(os.devnull, "w"))
+        encoding = "utf-8"
+        line_buffering = False
     else:
-        report = Report(getattr(stream.buffer, "raw", stream.buffer))  # the same where Python is unbuffered
-        encoding, lines = stream.encoding, bool(stream.line_buffering)
+        report = Report(getattr(stream.buffer, "raw", stream.buffer))  # `python -u` has no buffer around it
+        encoding = stream.encoding
+        line_buffering = bool(stream.line_buffering)
     buffer = io.BufferedWriter(report)
-    return io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=lines), report
+    return io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=line_buffering), report
 
 
 class Report(io.RawIOBase):
-    """A raw stream to which writing never fails. `error` is why the rest is lost, None while nothing is.
+    """A raw stream to which writing never fails.
 
-    What a command says is a report: its results are in files. So a reader that left, a full disk or a
-    closed terminal ends no work.
+    The output of a command is only a report, as its results are in files. So a reader that left, a full disk
+    or a closed terminal does not end its work.
+
+    raw: the stream to write to.
+    error: the error after which all output is lost, or None.
     """
 
     def __init__(self, raw: Any) -> None:
-        self.raw, self.error = raw, None  # type: tuple[Any, OSError | None]
+        self.raw = raw
+        self.error: OSError | None = None
 
     def write(self, content: Any) -> int:
-        """Write what can be written now, or lose all of it."""
+        """Write as much as possible. After an error, drop the content. Return the number of bytes taken."""
         while self.error is None:
             try:
                 if (written := self.raw.write(content)) is not None:
                     return int(written)
-                select.select([], [self.raw], [])  # a pipe that is full for the moment
+                select.select([], [self.raw], [])  # wait for a pipe that is full at the moment
             except OSError as error:
                 self.error = error
         return len(content)
 
     def writable(self) -> bool:
-        """As every stream that is written to."""
+        """Return True, as this stream is for writing."""
         return True
 
     def isatty(self) -> bool:
-        """Whether a person may be looking."""
+        """Whether the stream is a terminal, so that a person may read it."""
         return bool(self.raw.isatty())
 
     def fileno(self) -> int:
@@ -82,7 +92,7 @@ class Report(io.RawIOBase):
 
 
 def echo(text: object = "", err: bool = False) -> None:
-    """Print text to standard output or error, at once, without what would steer a terminal."""
+    """Print text to standard output or error at once. Characters that steer a terminal are escaped."""
     lines = "\n".join(map(plain, str(text).split("\n")))
     print(lines, file=sys.stderr if err else sys.stdout, flush=True)
 
@@ -91,52 +101,52 @@ def echo(text: object = "", err: bool = False) -> None:
 
 
 def ended(work: Callable[[], object]) -> int:
-    """Do the work of a command, say in one line what went wrong, and return the exit code."""
+    """Do the work of a command. Print an error in one line. Return the exit code."""
     try:
         work()
     except SystemExit as end:
-        if end.code == STOPPED:  # which is how typer spells KeyboardInterrupt
+        if end.code == STOPPED:  # typer turns KeyboardInterrupt into this code
             return _stopped()
         if isinstance(end.code, str):
-            _say(end.code)
+            _print_error(end.code)
             return FAILED
         return end.code or DONE
     except KeyboardInterrupt:
         return _stopped()
     except PrunebenchError as error:
-        _say(str(error))
+        _print_error(str(error))
         return MISUSED
     except BaseException as error:
-        if signals.state["phase"] == STOPPING:  # some libraries make an error of KeyboardInterrupt
+        if signals.state["phase"] == STOPPING:  # some libraries turn KeyboardInterrupt into an error
             return _stopped()
         problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        _say(f"{problem}. This is a bug; report it with what prunebench --traceback shows of it.")
+        _print_error(f"{problem}. This is a bug; report it with what prunebench --traceback shows of it.")
         return FAILED
     return DONE
 
 
-def _say(problem: str) -> None:
+def _print_error(problem: str) -> None:
     if state["traceback"]:
         traceback.print_exc()
     echo(f"Error: {' '.join(problem.splitlines())}", err=True)
 
 
 def _stopped() -> int:
-    signals.no_more()  # one line, once
+    signals.no_more()  # so that the line is printed once
     echo(INTERRUPTED, err=True)
     return STOPPED
 
 
 def run(work: Callable[[], object]) -> NoReturn:
-    """Do the work of a command in this process, which is all its own, and exit."""
+    """Do the work of a command and exit. The process must have no other work."""
     report = take_streams()
     code = ended(work)
     signals.state["phase"] = signals.DONE
     sys.stdout.flush()
-    lost = report.error
-    if lost is not None and lost.errno != errno.EPIPE:  # a reader may leave when it has seen enough
-        echo(f"Error: standard output cannot be written: {lost.strerror}", err=True)
+    error = report.error
+    if error is not None and error.errno != errno.EPIPE:  # a reader, such as `head`, may stop early
+        echo(f"Error: standard output cannot be written: {error.strerror}", err=True)
         code = code or FAILED
     if code == STOPPED:
-        os._exit(code)  # nothing that still runs may delay it
+        os._exit(code)  # without waiting for threads that still run
     sys.exit(code)

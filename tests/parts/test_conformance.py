@@ -116,8 +116,8 @@ def test_conform_names_every_failed_check():
     assert str(error.value) == (
         "scorer 'toy' breaks the contract\n"
         "  same seed, same result: two runs with the same seed differ; draw from `rng` only\n"
-        "  order of the images: the result depends on where an image stands in the dataset; treat all places "
-        "alike, and break ties by `rng`"
+        "  order of the images: the result depends on the position of an image in the dataset; "
+        "treat all positions alike, and break ties by `rng`"
     )
 
 
@@ -246,8 +246,8 @@ class StableTop(Selector):
 def test_a_stable_sort_prefers_the_first_of_equals():
     found = {check.name: check.error for check in check(StableTop())}
     assert found.pop("order of the images") == (
-        "the result depends on where an image stands in the dataset; treat all places alike, and break "
-        "ties by `rng`"
+        "the result depends on the position of an image in the dataset; treat all positions alike, and "
+        "break ties by `rng`"
     )
     assert set(found.values()) == {None}
 

@@ -180,8 +180,7 @@ def test_only_of_a_labeler_it_is_known_which_few_labels_were_bought():
     with pytest.raises(PrunebenchError) as error:
         Method("m", title="M", scorer=Heard(annotation=0.1), selector=Top())
     assert str(error.value) == (
-        "method 'm': heard.annotation is 0.1, expected 0 or 1; "
-        "of a few labels the labeler says which they are"
+        "method 'm': heard.annotation is 0.1, expected 0 or 1; only a labeler may take part of the labels"
     )
 
 

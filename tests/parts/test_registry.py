@@ -267,7 +267,7 @@ def test_an_import_that_hangs_is_given_up_and_named(install, monkeypatch):
     install("sick", GOOD + "import time; time.sleep(1000)")
     assert registry.load().plugins[-1].error == (
         "importing sick takes more than 2 s; "
-        "if it only is slow, set PRUNEBENCH_IMPORT_TIMEOUT to more seconds"
+        "if it is only slow, set PRUNEBENCH_IMPORT_TIMEOUT to more seconds"
     )
     assert "aum" in registry.load().found["scorers"]
 
@@ -349,7 +349,7 @@ def test_a_plugin_that_is_left_out_is_listed_but_not_loaded(install, monkeypatch
 def test_a_name_that_matches_no_plugin_is_told(install, monkeypatch, capsys):
     install("healthy", GOOD)
     monkeypatch.setenv("PRUNEBENCH_PLUGINS", "healthy, heathly")
-    isolation._said.clear()
+    isolation._warned.clear()
     registry.load()
     assert capsys.readouterr().err == (
         "warning: PRUNEBENCH_PLUGINS names heathly, but no such plugin is installed. "

@@ -455,7 +455,7 @@ def test_a_labeler_cannot_say_which_labels_were_annotated(matrix, make, offer, s
 
 def test_nor_does_check_pass_it(offer):
     found = {check.name: check.error for check in conformance.check(Sly())}
-    assert any("whose `annotated` is not its to say" in (why or "") for why in found.values())
+    assert any("whose `annotated` only the core may set" in (why or "") for why in found.values())
 
 
 def test_the_ledger_is_what_was_handed_out(matrix, make, offer, store):

@@ -106,7 +106,7 @@ def test_a_file_that_is_not_toml_is_named_with_the_line(suite_file):
     ("value", "reason"),
     [
         ("9" * 5000, "a number has thousands of digits"),
-        ("[" * 100_000, "too many brackets inside one another"),
+        ("[" * 100_000, "too many nested brackets"),
     ],
     ids=["digits", "brackets"],
 )

@@ -29,7 +29,7 @@ PRUNEBENCH = Path(sys.executable).with_name("prunebench")
 
 @pytest.fixture(autouse=True)
 def told_anew():
-    isolation._said.clear()
+    isolation._warned.clear()
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -295,7 +295,7 @@ class CarelessSelector(Selector):
 
 @pytest.mark.parametrize(("what", "told"), [("zeroed_slice", True), ("moved_mean", False)])
 def test_a_part_that_writes_to_its_copy_is_named_once(offer, matrix, make, capsys, monkeypatch, what, told):
-    monkeypatch.setattr(isolation, "_said", set())
+    monkeypatch.setattr(isolation, "_warned", set())
     offer(Careless)
     method = Method("m", title="M", scorer=Careless(what=what), selector=Top())
     assert make(matrix(method)).failures == {}
