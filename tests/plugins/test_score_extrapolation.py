@@ -779,7 +779,7 @@ class Static(Scorer):
         (lambda: ScoreExtrapolation(training_epochs=0), "training_epochs is 0, expected above 0"),
         (
             lambda: ScoreExtrapolation(training="published", backbone=("proxy", "pixels")),
-            r"backbone is \('proxy', 'pixels'\), expected 'proxy' alone, or other backbones, if training is 'pub",
+            r"backbone is \('proxy', 'pixels'\), expected 'proxy' alone, or other backbones, if training is",
         ),
         (lambda: ScoreExtrapolation(lr=0), "lr is 0, expected above 0"),
         (lambda: ScoreExtrapolation(inference_batch=0), "inference_batch is 0, expected above 0"),
