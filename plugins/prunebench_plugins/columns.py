@@ -134,7 +134,7 @@ class FromFile:
         return _unique(path, np.array([place[meant[name]] for name in listed], np.int64))
 
 
-def there(path: Path | None, field: str) -> Path:
+def existing_file(path: Path | None, field: str) -> Path:
     """Return `path`; raise PrunebenchError where no file is named, or where it is not on this machine."""
     if path is None:
         raise PrunebenchError(

@@ -355,9 +355,9 @@ def test_fields_that_cannot_be_meant_are_refused_before_anything_is_read(fields,
         ({"annotation": 1.5}, "file.annotation is 1.5, expected in 0..1"),
         (
             {"annotation": 0.1},
-            "file.annotation is 0.1: say with file.paid which images these labels are of, for",
+            "file.annotation is 0.1, but file.paid is not set; name the file that lists the annotated",
         ),
-        ({"paid": Path("p.npy")}, "file.paid is 'p.npy', expected unset where annotation is 0 or 1"),
+        ({"paid": Path("p.npy")}, "file.paid is 'p.npy', expected unset if annotation is 0 or 1"),
         (
             {"path": Path("l.npy"), "annotation": 0.1, "paid": Path("p.csv")},
             "p.csv is a table: say with file.index_column or file.name_column which column lists the images",
@@ -527,7 +527,7 @@ def test_clusters_have_no_names(write):
             "l.npy",
             [0, 3, 2, 4],
             {},
-            "l.npy has label 3 for image 1 (2 such), but the labels of 3 classes are 0..2, and -1 where ",
+            "l.npy has label 3 for image 1 (2 such), but the labels of 3 classes are 0..2, or -1 if ",
         ),
         (
             "l.npy",

@@ -12,7 +12,7 @@ from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Scorer
 from prunebench.parts.images import Images
-from prunebench_plugins.columns import FromFile, numbers, there
+from prunebench_plugins.columns import FromFile, existing_file, numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +38,14 @@ class File(FromFile, Scorer):
 
     def ready(self) -> None:
         """Raise PrunebenchError if no file is named, or if it is not on this machine."""
-        there(self.path, "path")
+        existing_file(self.path, "path")
 
     def score(self, images: Images, names: tuple[str, ...], fingerprint: str) -> Array:
         """Return float64 [n], finite.
 
         Raise PrunebenchError unless the file has one finite number per image and the fingerprint fits.
         """
-        path = there(self.path, "path")
+        path = existing_file(self.path, "path")
         self.check_fingerprint(path, fingerprint)
         values = self.values(path, len(images), names, numbers)
         if values.dtype.kind not in "fiu":

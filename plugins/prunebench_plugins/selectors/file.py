@@ -11,7 +11,7 @@ from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Selector
 from prunebench.parts.images import Images
 from prunebench.parts.sampling import kept
-from prunebench_plugins.columns import FromFile, there
+from prunebench_plugins.columns import FromFile, existing_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class File(FromFile, Selector):
     def ready(self) -> None:
         """Raise PrunebenchError if no file is named, or if one is not on this machine."""
         for path in self.paths or (None,):
-            there(path, "path")
+            existing_file(path, "path")
 
     def select(self, images: Images, names: tuple[str, ...], fingerprint: str, keep: int) -> Array:
         """Return int [keep], unique. Raise PrunebenchError unless exactly one file lists `keep` images."""
