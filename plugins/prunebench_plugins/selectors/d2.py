@@ -84,12 +84,12 @@ def densest_first(starts: Array, near: Array, fading: Array, density: Array, kee
         chosen[count] = top
         count += 1
         for edge in range(starts[top], starts[top + 1]):
-            neighbour = near[edge]
-            density[neighbour] -= fading[edge] * density[top]
+            neighbor = near[edge]
+            density[neighbor] -= fading[edge] * density[top]
             # A negative density of the pick raises its neighbors.
-            if density[neighbour] > bound[neighbour] and not picked[neighbour]:
-                bound[neighbour] = density[neighbour]
-                heapq.heappush(heap, (-density[neighbour], neighbour))
+            if density[neighbor] > bound[neighbor] and not picked[neighbor]:
+                bound[neighbor] = density[neighbor]
+                heapq.heappush(heap, (-density[neighbor], neighbor))
     return chosen
 
 

@@ -70,14 +70,14 @@ def nearest_seeds(
         # Squared distances up to a constant per row, which does not change the ranking.
         gaps = torch.addmm(lengths, ranked[index], targets.T, alpha=-2)
         nearest = gaps.topk(k, largest=False).indices
-        neighbours = seed_index[nearest]
+        neighbors = seed_index[nearest]
         # The products above round: exact distances decide the order.
-        exact = torch.linalg.vector_norm(ranked[index, None] - ranked[neighbours], dim=2)
+        exact = torch.linalg.vector_norm(ranked[index, None] - ranked[neighbors], dim=2)
         order = exact.argsort(dim=1, stable=True)
         nearest = nearest.gather(1, order)
-        neighbours = neighbours.gather(1, order)
+        neighbors = neighbors.gather(1, order)
         near[chunk] = nearest.cpu().numpy()
-        euclidean = torch.linalg.vector_norm(points[index, None] - points[neighbours], dim=2)
+        euclidean = torch.linalg.vector_norm(points[index, None] - points[neighbors], dim=2)
         distances[chunk] = euclidean.cpu().numpy()
     return near, distances
 
