@@ -1,4 +1,4 @@
-"""Files of others: a column of scores, labels or chosen images, put into the order of the dataset."""
+"""Reads scores, labels or chosen images from .npy, .csv and .pt files, in the order of the dataset."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ SUFFIXES = (".npy", ".csv", ".pt")
 
 @dataclass(frozen=True, kw_only=True)
 class FromFile:
-    """What the parts called `file` share.
+    """Base of the parts called `file`.
 
-    column: where the values are: a column of a .csv, or an entry of a dict in a .pt. index_column,
-    name_column: the column of a .csv that says which image a row is about, by index from 0 or by name;
-    without one the rows stand in the order of the dataset, as the values of a .npy and a .pt do.
-    annotation: the share of the true labels on which the file rests; 1 until the user says otherwise.
-    fingerprint: that of the dataset the file is for, its first 8 digits or more.
+    The rows of a .csv without index_column or name_column are in the order of the dataset, as are the values
+    of a .npy or .pt.
+
+    column: column of a .csv, or entry of a dict in a .pt, with the values.
+    index_column: column of a .csv with the index of the image of each row, from 0.
+    name_column: column of a .csv with the name of the image of each row. Not beside `index_column`.
+    annotation: share of the true labels that the file is based on, in 0..1. By default all.
+    fingerprint: the first 8 to 64 digits of the fingerprint of the dataset. Empty = any dataset.
     """
 
     column: str = ""
@@ -36,39 +39,45 @@ class FromFile:
     fingerprint: str = ""
 
     def __post_init__(self) -> None:
-        one = not (self.index_column and self.name_column)
-        require(one, "file.name_column", self.name_column, "unset where index_column is set")
-        digits = bool(re.fullmatch("([0-9a-f]{8,64})?", self.fingerprint))
-        require(digits, "file.fingerprint", self.fingerprint, "8 to 64 digits of 0-9 and a-f")
+        both = bool(self.index_column and self.name_column)
+        require(not both, "file.name_column", self.name_column, "unset if index_column is set")
+        valid = bool(re.fullmatch("([0-9a-f]{8,64})?", self.fingerprint))
+        require(valid, "file.fingerprint", self.fingerprint, "8 to 64 digits of 0-9 and a-f")
 
     def check_columns(self, values: Path | None, members: tuple[Path, ...] = ()) -> None:
-        """Raise PrunebenchError for files of a kind that is not read, and for columns that do not fit them.
+        """Raise PrunebenchError if a file is of an unknown kind, or if the columns do not fit the files.
 
-        values: a file with a value for each image. members: files that list images.
+        values: a file with one value for each image.
+        members: files that list images.
         """
-        paths = (*members, *([values] if values else []))
+        paths = members if values is None else (*members, values)
         for path in paths:
             if path.suffix not in SUFFIXES:
-                raise PrunebenchError(f"{path} is none of the files that are read: *{', *'.join(SUFFIXES)}")
-        tables = [path for path in paths if path.suffix == ".csv"]
-        keyed = self.index_column or self.name_column
-        if values in tables and not self.column:
-            raise PrunebenchError(f"{values} is a table: say with file.column which column to read")
+                raise PrunebenchError(f"{path} cannot be read: expected a file *{', *'.join(SUFFIXES)}")
+        csv_paths = [path for path in paths if path.suffix == ".csv"]
+        if values in csv_paths and not self.column:
+            raise PrunebenchError(f"{values} is a table: name the column to read, with file.column")
+        image_column = self.index_column or self.name_column
         for path in members:
-            if path in tables and not keyed:
+            if path in csv_paths and not image_column:
                 raise PrunebenchError(
-                    f"{path} is a table: say with file.index_column or file.name_column which column lists "
-                    "the images"
+                    f"{path} is a table: name the column that lists the images, with file.index_column or "
+                    "file.name_column"
                 )
-        if paths and keyed and not tables:
-            raise PrunebenchError(f"{paths[0]} has no columns, but one is called {keyed!r}: only a .csv has")
-        if paths and self.column and values not in tables and all(p.suffix != ".pt" for p in paths):
+        if paths and image_column and not csv_paths:
+            field = "index_column" if self.index_column else "name_column"
             raise PrunebenchError(
-                f"file.column is {self.column!r}, but {paths[0]} has no such place: unset it"
+                f"file.{field} is {image_column!r}, but {paths[0]} has no columns: unset it, or name a .csv"
+            )
+        # `column` names a column of `values`, or an entry of any .pt.
+        uses_column = values in csv_paths or any(path.suffix == ".pt" for path in paths)
+        if paths and self.column and not uses_column:
+            raise PrunebenchError(
+                f"file.column is {self.column!r}, but it does not apply to {paths[0]}: unset it"
             )
 
     def check_fingerprint(self, path: Path, fingerprint: str) -> None:
-        """Raise PrunebenchError where the dataset is not the one that the file is said to be for."""
+        """Raise PrunebenchError if the file is for another dataset than this one."""
         if not fingerprint.startswith(self.fingerprint):
             raise PrunebenchError(
                 f"{path} is for the dataset with fingerprint {self.fingerprint}, but this one has "
@@ -78,64 +87,79 @@ class FromFile:
     def values(
         self, path: Path, images: int, names: tuple[str, ...], parse: Callable[[Path, Array, str], Array]
     ) -> Array:
-        """Return what a file says of each image: [images]. A column of text goes through `parse`.
+        """Return the value of each image: [images], in the order of the dataset.
 
-        Raise PrunebenchError where the file is not read, and where it has not one value for each image.
+        images: number of images.
+        names: their names, or none.
+        parse: turns a column of text into values. It gets the path, the text and the name of the column.
+
+        Raise PrunebenchError if the file cannot be read, or if it has not one value for each image.
         """
         if path.suffix != ".csv":
             return _of_length(path, read_array(path, self.column), images)
         columns = read_csv(path, self.column, self.index_column, self.name_column)
-        found = parse(path, columns[self.column], self.column)
+        values = parse(path, columns[self.column], self.column)
         if not (self.index_column or self.name_column):
-            return _of_length(path, found, images)
-        places = self._places(path, columns, images, names)
-        if len(lacking := np.setdiff1d(np.arange(images), places)):
-            called = f" ({names[lacking[0]]})" if names else ""
+            return _of_length(path, values, images)
+        index = self._row_images(path, columns, images, names)
+        if len(missing := np.setdiff1d(np.arange(images), index)):
+            name = f" ({names[missing[0]]})" if names else ""
             raise PrunebenchError(
-                f"{path} says nothing of {len(lacking)} of the {images} training images, the first of them "
-                f"image {lacking[0]}{called}"
+                f"{path} has no row for {len(missing)} of the {images} training images, the first of them "
+                f"image {missing[0]}{name}"
             )
-        ordered = np.empty_like(found)
-        ordered[places] = found
+        ordered = np.empty_like(values)
+        ordered[index] = values
         return ordered
 
     def members(self, path: Path, images: int, names: tuple[str, ...], entry: str = "") -> Array:
-        """Return the images that a file lists: unique int [m]; from a mask, bool [images], or indices.
+        """Return the images that a file lists, by index, by name or as a mask: unique int [m].
 
-        entry: of a dict in a .pt. Raise PrunebenchError where the file is not read or lists something else.
+        images: number of images.
+        names: their names, or none.
+        entry: entry of a dict in a .pt.
+
+        Raise PrunebenchError if the file cannot be read, or if it lists something else.
         """
         if path.suffix == ".csv":
-            return self._places(path, read_csv(path, self.index_column, self.name_column), images, names)
-        found = read_array(path, entry)
-        if found.dtype.kind == "b":
-            return np.flatnonzero(_of_length(path, found, images))
-        if found.dtype.kind not in "iu":
-            raise PrunebenchError(f"{path} holds {found.dtype}, expected indices (int) or a mask (bool)")
-        return _unique(path, _within(path, found, images), "; a mask has to be of type bool")
+            columns = read_csv(path, self.index_column, self.name_column)
+            return self._row_images(path, columns, images, names)
+        array = read_array(path, entry)
+        if array.dtype.kind == "b":
+            return np.flatnonzero(_of_length(path, array, images))
+        if array.dtype.kind not in "iu":
+            raise PrunebenchError(f"{path} holds {array.dtype}, expected indices (int) or a mask (bool)")
+        return _unique(path, _within(path, array, images), "; a mask has to be of type bool")
 
-    def _places(self, path: Path, columns: dict[str, Array], images: int, names: tuple[str, ...]) -> Array:
-        """Return which image each row is about: unique int [rows]."""
+    def _row_images(
+        self, path: Path, columns: dict[str, Array], images: int, names: tuple[str, ...]
+    ) -> Array:
+        """Return the index of the image of each row: unique int [rows]."""
         if self.index_column:
-            found = whole_numbers(path, columns[self.index_column], self.index_column)
-            return _unique(path, _within(path, found, images))
+            index = whole_numbers(path, columns[self.index_column], self.index_column)
+            return _unique(path, _within(path, index, images))
         if not names:
             raise PrunebenchError(
-                f"{path} is to be read by name_column, but the images of this dataset have no names; "
+                f"file.name_column is {self.name_column!r}, but the images of this dataset have no names; "
                 "give their indices, with file.index_column"
             )
-        place = {name: index for index, name in enumerate(names)}
+        positions = {name: position for position, name in enumerate(names)}
         listed = columns[self.name_column].tolist()
-        meant = tables.match(listed, names)
-        if strange := [name for name in listed if name not in meant]:
+        matches = tables.match(listed, names)
+        if unmatched := [name for name in listed if name not in matches]:
             raise PrunebenchError(
-                f"{path} names {strange[0]!r}, which is no training image of this dataset "
-                f"({len(strange)} such); its images have names such as {names[0]!r}"
+                f"{path} names {unmatched[0]!r}, which is no training image of this dataset "
+                f"({len(unmatched)} such); its images have names such as {names[0]!r}"
             )
-        return _unique(path, np.array([place[meant[name]] for name in listed], np.int64))
+        index = np.array([positions[matches[name]] for name in listed], np.int64)
+        return _unique(path, index)
 
 
-def there(path: Path | None, field: str) -> Path:
-    """Return `path`; raise PrunebenchError where no file is named, or where it is not on this machine."""
+def existing_file(path: Path | None, field: str) -> Path:
+    """Return `path`. Raise PrunebenchError if no file is named, or if it is not on this machine.
+
+    field: name of the field that holds `path`, for the message.
+    """
     if path is None:
         raise PrunebenchError(
             f"file.{field} is not set: name a file *{', *'.join(SUFFIXES)}, as in "
@@ -147,24 +171,26 @@ def there(path: Path | None, field: str) -> Path:
 
 
 def read_array(path: Path, entry: str = "") -> Array:
-    """Return the vector in a .npy, or in a .pt: a tensor, or the `entry` of a dict of tensors.
+    """Read the vector in a .npy or .pt file, without running any code in it.
 
-    Nothing in a file is run. Raise PrunebenchError where it is no such vector.
+    entry: entry of a dict of tensors in a .pt. Empty if the .pt holds a tensor.
+
+    Raise PrunebenchError if the file cannot be read, or if it holds no vector.
     """
-    found = _npy(path) if path.suffix == ".npy" else _pt(path, entry)
-    if found.ndim != 1:
-        raise PrunebenchError(f"{path} holds an array of shape {found.shape}, expected one of one dimension")
-    return found
+    array = _npy(path) if path.suffix == ".npy" else _pt(path, entry)
+    if array.ndim != 1:
+        raise PrunebenchError(f"{path} holds an array of shape {array.shape}, expected one of one dimension")
+    return array
 
 
 def _npy(path: Path) -> Array:
     try:
         with path.expanduser().open("rb") as file:
-            found: Array = np.lib.format.read_array(file, allow_pickle=False)
-    except Exception as error:  # of any kind: the header of a damaged file is parsed as Python's literals
+            array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # any kind: NumPy parses the header of a damaged file as Python literals
         remedy = "save plain numbers, as np.save(FILE, np.asarray(values, float)) does"
-        raise PrunebenchError(f"{path} is not read ({_line(error)}); {remedy}") from None
-    return found
+        raise PrunebenchError(f"{path} cannot be read ({_line(error)}); {remedy}") from None
+    return array
 
 
 def _pt(path: Path, entry: str) -> Array:
@@ -172,61 +198,74 @@ def _pt(path: Path, entry: str) -> Array:
 
     remedy = "save a tensor, or a dict of tensors, with torch.save"
     try:
-        # Of what is odd in a file torch warns, and then fails.
+        # torch warns of oddities in a file that it then fails to load.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
-            found: Any = torch.load(path.expanduser(), map_location="cpu", weights_only=True)
-    except Exception:  # of any kind where a file is damaged; torch's own advice is to let it run code
+            content: Any = torch.load(path.expanduser(), map_location="cpu", weights_only=True)
+    except Exception:  # any kind: a damaged file fails in many ways. torch's message advises to run its code.
         raise PrunebenchError(
-            f"{path} is damaged, or more than tensors, and nothing that could run code is read; {remedy}"
+            f"{path} is damaged or holds more than tensors, and nothing that could run code is read; {remedy}"
         ) from None
-    if isinstance(found, dict):
-        entries = {str(key): value for key, value in found.items()}
+    if isinstance(content, dict):
+        entries = {str(key): value for key, value in content.items()}
         if not entry:
             raise PrunebenchError(
-                f"{path} is a dict: say with file.column which of {', '.join(entries)} to read"
+                f"{path} is a dict: name the entry to read, with file.column, one of {', '.join(entries)}"
             )
         if entry not in entries:
             raise unknown(f"entry of {path}", entry, entries, "file.column")
-        found = entries[entry]
+        content = entries[entry]
     elif entry:
         raise PrunebenchError(f"file.column is {entry!r}, but {path} holds no dict: unset it")
-    if not isinstance(found, torch.Tensor) or found.layout != torch.strided:
-        raise PrunebenchError(f"{path} holds a {type(found).__name__}, expected a plain tensor; {remedy}")
-    plain = found.double() if found.is_floating_point() else found
-    return plain.detach().numpy()
+    if not isinstance(content, torch.Tensor) or content.layout != torch.strided:
+        raise PrunebenchError(f"{path} holds a {type(content).__name__}, expected a plain tensor; {remedy}")
+    # NumPy lacks some of torch's floats, such as bfloat16.
+    tensor = content.double() if content.is_floating_point() else content
+    return tensor.detach().numpy()
 
 
 def read_csv(path: Path, *columns: str) -> dict[str, Array]:
-    """Return columns of a .csv as text: object [rows]; see `tables.read`, which raises for what is no table.
+    """Return columns of a .csv as text, by name: each object [rows].
 
-    columns: their names; those that are empty are left out.
+    columns: their names. Empty names are skipped.
+
+    Raise PrunebenchError if the file is no table with these columns, as `tables.read` does.
     """
     wanted = [column for column in columns if column]
     rows = [entries for _, entries in tables.read(path, *wanted)]
-    return {name: np.array([row[place] for row in rows], object) for place, name in enumerate(wanted)}
+    texts = {}
+    for position, name in enumerate(wanted):
+        texts[name] = np.array([row[position] for row in rows], object)
+    return texts
 
 
 def whole_numbers(path: Path, text: Array, column: str) -> Array:
-    """Turn a column of text into int64 [rows]; raise PrunebenchError naming the first row that holds none."""
+    """Turn a column of text into int64 [rows].
+
+    Raise PrunebenchError if an entry is no whole number. The message names the first such row.
+    """
     return _numbers(path, text, column, np.int64, "whole number")
 
 
 def numbers(path: Path, text: Array, column: str) -> Array:
-    """Turn a column of text into float64 [rows]; errors are those of `whole_numbers`."""
+    """Turn a column of text into float64 [rows].
+
+    Raise PrunebenchError if an entry is no number. The message names the first such row.
+    """
     return _numbers(path, text, column, np.float64, "number")
 
 
-def _numbers(path: Path, text: Array, column: str, kind: type, called: str) -> Array:
+def _numbers(path: Path, text: Array, column: str, kind: type, label: str) -> Array:
     try:
         return text.astype(kind)
     except (ValueError, OverflowError):
-        row, entry = next(found for found in enumerate(text, start=2) if not _is(kind, found[1]))
+        rows = enumerate(text, start=2)  # row 1 is the header
+        row, entry = next((row, entry) for row, entry in rows if not _converts(kind, entry))
         raise PrunebenchError(
-            f"{path} has {entry!r} in row {row} of column {column!r}, which is no {called}"
+            f"{path} has {entry!r} in row {row} of column {column!r}, which is no {label}"
         ) from None
 
 
-def _is(kind: type, entry: str) -> bool:
+def _converts(kind: type, entry: str) -> bool:
     try:
         np.array([entry], object).astype(kind)
     except (ValueError, OverflowError):
@@ -234,13 +273,13 @@ def _is(kind: type, entry: str) -> bool:
     return True
 
 
-def _of_length(path: Path, found: Array, images: int) -> Array:
-    if len(found) != images:
+def _of_length(path: Path, values: Array, images: int) -> Array:
+    if len(values) != images:
         raise PrunebenchError(
-            f"{path} holds {len(found)} values, but the dataset has {images} training images; "
+            f"{path} holds {len(values)} values, but the dataset has {images} training images; "
             "is it for another dataset, or for another split?"
         )
-    return found
+    return values
 
 
 def _within(path: Path, indices: Array, images: int) -> Array:
@@ -254,9 +293,9 @@ def _within(path: Path, indices: Array, images: int) -> Array:
 
 def _unique(path: Path, indices: Array, hint: str = "") -> Array:
     values, counts = np.unique(indices, return_counts=True)
-    if len(twice := values[counts > 1]):
+    if len(repeated := values[counts > 1]):
         raise PrunebenchError(
-            f"{path} lists image {twice[0]} more than once ({len(twice)} such images){hint}"
+            f"{path} lists image {repeated[0]} more than once ({len(repeated)} such images){hint}"
         )
     return indices
 

@@ -1,4 +1,4 @@
-"""The methods in the tables: each a name, a title, and three parts."""
+"""The methods in the tables: each has a name, a title and up to three parts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from prunebench_plugins.selectors.top import Top
 
 @hookimpl
 def register_methods() -> list[Method]:
-    """Return the built-in methods, then the references they are read against."""
+    """Return the built-in methods, then the references that they are compared with."""
     return [
         Method("random", title="Random", selector=Random()),
         *unsupervised(),
@@ -56,8 +56,8 @@ def register_methods() -> list[Method]:
 
 
 def unsupervised() -> list[Method]:
-    """Return the methods that buy no label: ELFS (Zheng et al. 2025) on several embeddings, and others."""
-    shown = {
+    """Return the methods without labels: ELFS (Zheng et al. 2025) on several backbones, and others."""
+    backbones = {
         "dino": ("dino_vitb16", "DINO"),
         "dinov2": ("dinov2_vitb14", "DINOv2"),
         "clip": ("clip_vitl14", "CLIP"),
@@ -65,44 +65,47 @@ def unsupervised() -> list[Method]:
         "pixels": ("pixels", "pixels"),
         "swav": ("swav", "self-encoder SwAV"),
     }
+    elfs = [
+        scored(f"elfs_{name}", f"ELFS ({title})", Temi(backbone=backbone), Aum(), Cutoff())
+        for name, (backbone, title) in backbones.items()
+    ]
     return [
-        *(
-            scored(f"elfs_{name}", f"ELFS ({title})", Temi(backbone=backbone), Aum(), Cutoff())
-            for name, (backbone, title) in shown.items()
-        ),
+        *elfs,
         scored("zeroshot_aum", "Zero-shot-AUM+Cutoff (CLIP)", Zeroshot(), Aum(), Cutoff()),
         *on_embeddings(),
-        *(
-            method
-            for name in ("efficientnet", "pixels")
-            for method in on_embeddings(f"_{name}", *shown[name])
-        ),
+        *on_embeddings("_efficientnet", *backbones["efficientnet"]),
+        *on_embeddings("_pixels", *backbones["pixels"]),
     ]
 
 
 def on_embeddings(suffix: str = "", backbone: str | None = None, title: str = "") -> list[Method]:
-    """Return the methods that look at embeddings alone, on the backbones of their papers if None."""
-    own: dict[str, Any] = {} if backbone is None else {"backbone": backbone}
-    shown = f" ({title})" if title else ""
+    """Return the methods that read embeddings alone.
+
+    suffix: end of their names.
+    backbone: backbone of the embeddings. None = the backbones of their papers.
+    title: name of the backbone in their titles.
+    """
+    fields: dict[str, Any] = {} if backbone is None else {"backbone": backbone}
+    addition = f" ({title})" if title else ""
     return [
         Method(
             f"prototypicality{suffix}",
-            title=f"Prototypicality{shown}",
-            scorer=Prototypicality(**own),
+            title=f"Prototypicality{addition}",
+            scorer=Prototypicality(**fields),
             selector=Top(),
         ),
-        Method(f"zcore{suffix}", title=f"ZCore{shown}", scorer=Zcore(**own), selector=Top()),
-        Method(f"k_center{suffix}", title=f"k-center{shown}", selector=KCenter(**own)),
+        Method(f"zcore{suffix}", title=f"ZCore{addition}", scorer=Zcore(**fields), selector=Top()),
+        Method(f"k_center{suffix}", title=f"k-center{addition}", selector=KCenter(**fields)),
         Method(
             f"facility_location{suffix}",
-            title=f"Facility location{shown}",
-            selector=FacilityLocation(**own),
+            title=f"Facility location{addition}",
+            selector=FacilityLocation(**fields),
         ),
     ]
 
 
 def semi_supervised() -> list[Method]:
-    """Return the methods that buy some labels: SemiPrune's, and the controls with cheaper labelers."""
+    """Return the methods with a label budget: SemiPrune's, and controls with simpler labelers."""
     return [
         scored("semi_aum", "Semi-AUM+Cutoff", FixMatch(), Aum(), Cutoff()),
         scored("semi_dual", "Semi-DUAL+Beta", FixMatch(), Dual(), Beta()),
@@ -117,15 +120,15 @@ def semi_supervised() -> list[Method]:
 
 
 def extrapolated() -> list[Method]:
-    """Return Score Extrapolation (Schmidt et al. 2025): scores of the paid images, carried over to others."""
+    """Return Score Extrapolation (Schmidt et al. 2025), which needs scores of annotated images only."""
     few = NoLabeler(annotation=0.1)
     published = ScoreExtrapolation(
         scorer=DynUnc(start=2), training="published", batch=128, standardise=False, inference="one_hop"
     )
     leaky = replace(published, labels="all")
     return [
-        scored(f"score_extrapolation{suffix}", f"Score Extrapolation ({shown})", labeler, scorer, Top())
-        for suffix, shown, labeler, scorer in (
+        scored(f"score_extrapolation{suffix}", f"Score Extrapolation ({title})", labeler, scorer, Top())
+        for suffix, title, labeler, scorer in (
             ("", "Dyn-Unc", few, ScoreExtrapolation(scorer=DynUnc())),
             ("_dual", "DUAL", few, ScoreExtrapolation(scorer=Dual())),
             ("_knn", "Dyn-Unc, kNN", few, ScoreExtrapolation(scorer=DynUnc(), via="knn")),
@@ -136,7 +139,7 @@ def extrapolated() -> list[Method]:
 
 
 def supervised() -> list[Method]:
-    """Return the methods that buy every label."""
+    """Return the methods that need all labels."""
     return [
         scored(name, f"{title} (all labels)", GroundTruth(), scorer, selector)
         for name, title, scorer, selector in (
@@ -163,7 +166,7 @@ def scored(name: str, title: str, labeler: Labeler, scorer: Scorer | None, selec
 
 
 def references() -> list[Method]:
-    """Return what methods are read against; none of it is ranked."""
+    """Return the references that methods are compared with. They are never ranked."""
     return [
         Method("full", title="All images", selector=Random(), reference=True, ratio=0),
         Method(

@@ -73,7 +73,7 @@ def test_probe_needs_two_classes(known, bought):
     with pytest.raises(PrunebenchError) as error:
         Probe().label(np.eye(3), np.array(known))
     assert str(error.value) == (
-        f"probe needs paid labels of two classes or more, but has {bought}; raise probe.annotation"
+        f"probe needs annotated images of two classes or more, but has {bought}; raise probe.annotation"
     )
 
 
@@ -123,7 +123,7 @@ def test_propagate_keeps_a_paid_label_that_its_neighbours_contradict():
 
 
 def test_propagate_needs_a_label():
-    with pytest.raises(PrunebenchError, match="propagate needs paid labels, but has none; raise"):
+    with pytest.raises(PrunebenchError, match="propagate needs annotated images, but has none; raise"):
         propagate(Propagate(), GROUPS, np.full(6, -1))
 
 

@@ -239,7 +239,9 @@ def test_entropy_asks_for_the_proxy_network_only_for_its_final_prediction():
 
 @pytest.mark.parametrize("weights", [{}, {"head.weight": np.ones((4, 9)), "head.bias": np.ones(4)}])
 def test_entropy_says_when_the_network_is_not_there(weights):
-    with pytest.raises(PrunebenchError, match=r"these weights do not hold; set entropy\.mode = 'last_epoch'"):
+    with pytest.raises(
+        PrunebenchError, match=r"these weights do not hold it; set entropy\.mode = 'last_epoch'"
+    ):
         given = Weights(network="cnn", values=weights)
         Entropy().score(weights=given, embeddings=np.ones((1, 16), np.float32))
 

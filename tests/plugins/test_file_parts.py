@@ -200,7 +200,7 @@ def test_names_and_classes_that_a_spreadsheet_would_run_are_read_as_they_were(wr
             "s.pt",
             {"aum": torch.ones(4), "ids": torch.ones(4)},
             {},
-            "s.pt is a dict: say with file.column which of aum, ids to read",
+            "s.pt is a dict: name the entry to read, with file.column, one of aum, ids",
         ),
         (
             "s.pt",
@@ -228,7 +228,7 @@ def test_a_file_that_is_not_one_number_per_image_is_one_line(write, tmp_path, na
     [
         (
             "a\n0\n1\n3\n",
-            "s.csv says nothing of 1 of the 4 training images, the first of them image 2 (bee/1.png)",
+            "s.csv has no row for 1 of the 4 training images, the first of them image 2 (bee/1.png)",
         ),
         ("a\n0\n1\n2\n3\n1\n1\n2\n", "s.csv lists image 1 more than once (2 such images)"),
         (
@@ -264,12 +264,12 @@ def test_indices_that_are_not_each_image_once_are_one_line(write, tmp_path, text
         (
             NAMES[1:],
             NAMES,
-            "s.csv says nothing of 1 of the 4 training images, the first of them image 0 (ant/1.png)",
+            "s.csv has no row for 1 of the 4 training images, the first of them image 0 (ant/1.png)",
         ),
         (
             NAMES,
             (),
-            "s.csv is to be read by name_column, but the images of this dataset have no names; give their "
+            "file.name_column is 'n', but the images of this dataset have no names; give their "
             "indices, with file.index_column",
         ),
     ],
@@ -320,21 +320,24 @@ def test_nothing_in_a_file_is_run(tmp_path, monkeypatch, name):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"path": Path("s.txt")}, "s.txt is none of the files that are read: *.npy, *.csv, *.pt"),
-        ({"path": Path("s.pkl")}, "s.pkl is none of the files that are read: *.npy, *.csv, *.pt"),
-        ({"path": Path("s.csv")}, "s.csv is a table: say with file.column which column to read"),
-        ({"path": Path("s.npy"), "column": "a"}, "file.column is 'a', but s.npy has no such place: unset it"),
+        ({"path": Path("s.txt")}, "s.txt cannot be read: expected a file *.npy, *.csv, *.pt"),
+        ({"path": Path("s.pkl")}, "s.pkl cannot be read: expected a file *.npy, *.csv, *.pt"),
+        ({"path": Path("s.csv")}, "s.csv is a table: name the column to read, with file.column"),
+        (
+            {"path": Path("s.npy"), "column": "a"},
+            "file.column is 'a', but it does not apply to s.npy: unset it",
+        ),
         (
             {"path": Path("s.npy"), "name_column": "n"},
-            "s.npy has no columns, but one is called 'n': only a .csv has",
+            "file.name_column is 'n', but s.npy has no columns: unset it, or name a .csv",
         ),
         (
             {"path": Path("s.pt"), "index_column": "i"},
-            "s.pt has no columns, but one is called 'i': only a .csv has",
+            "file.index_column is 'i', but s.pt has no columns: unset it, or name a .csv",
         ),
         (
             {"index_column": "i", "name_column": "n"},
-            "file.name_column is 'n', expected unset where index_column is set",
+            "file.name_column is 'n', expected unset if index_column is set",
         ),
         ({"harder": "hard"}, "file.harder is 'hard', expected 'high' or 'low'"),
         ({"fingerprint": "18d07bd"}, "file.fingerprint is '18d07bd', expected 8 to 64 digits of 0-9 and a-f"),
@@ -355,12 +358,12 @@ def test_fields_that_cannot_be_meant_are_refused_before_anything_is_read(fields,
         ({"annotation": 1.5}, "file.annotation is 1.5, expected in 0..1"),
         (
             {"annotation": 0.1},
-            "file.annotation is 0.1: say with file.paid which images these labels are of, for",
+            "file.annotation is 0.1, but file.paid is not set; name the file that lists the annotated",
         ),
-        ({"paid": Path("p.npy")}, "file.paid is 'p.npy', expected unset where annotation is 0 or 1"),
+        ({"paid": Path("p.npy")}, "file.paid is 'p.npy', expected unset if annotation is 0 or 1"),
         (
             {"path": Path("l.npy"), "annotation": 0.1, "paid": Path("p.csv")},
-            "p.csv is a table: say with file.index_column or file.name_column which column lists the images",
+            "p.csv is a table: name the column that lists the images, with file.index_column or file.",
         ),
     ],
 )
@@ -374,12 +377,12 @@ def test_fields_of_the_labeler(fields, message):
         ({"per_class": True}, "file.per_class is True, expected false: the file has chosen already"),
         (
             {"path": (Path("a.npy"), Path("b.txt"))},
-            "b.txt is none of the files that are read: *.npy, *.csv, ",
+            "b.txt cannot be read: expected a file *.npy, *.csv, ",
         ),
-        ({"path": Path("k.csv")}, "k.csv is a table: say with file.index_column or file.name_column which "),
+        ({"path": Path("k.csv")}, "k.csv is a table: name the column that lists the images, with file."),
         (
             {"path": Path("k.csv"), "column": "k", "index_column": "k"},
-            "file.column is 'k', but k.csv has no such place: unset it",
+            "file.column is 'k', but it does not apply to k.csv: unset it",
         ),
     ],
 )
@@ -527,7 +530,7 @@ def test_clusters_have_no_names(write):
             "l.npy",
             [0, 3, 2, 4],
             {},
-            "l.npy has label 3 for image 1 (2 such), but the labels of 3 classes are 0..2, and -1 where ",
+            "l.npy has label 3 for image 1 (2 such), but the labels of 3 classes are 0..2, or -1 if ",
         ),
         (
             "l.npy",

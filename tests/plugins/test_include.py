@@ -52,11 +52,13 @@ def test_what_follows_the_ratio_does_so_inside_include(held) -> None:
 
 
 def test_more_paid_images_than_are_to_be_kept_is_one_line() -> None:
-    with pytest.raises(PrunebenchError, match="include keeps all 2 paid images, but only 1 are to be kept"):
+    with pytest.raises(
+        PrunebenchError, match="include keeps all 2 annotated images, but only 1 are to be kept"
+    ):
         Include().select(known=KNOWN, keep=1, rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("options", [{"per_class": True}, {"selector": Random(per_class=True)}])
 def test_per_class_is_refused_rather_than_ignored(options: dict) -> None:
-    with pytest.raises(PrunebenchError, match="per_class is True, expected false where include is used"):
+    with pytest.raises(PrunebenchError, match="per_class is True, expected false: include does not"):
         Include(**options)

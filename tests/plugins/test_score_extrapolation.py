@@ -661,7 +661,7 @@ def test_all_labels_have_to_be_paid_for():
     with pytest.raises(PrunebenchError) as error:
         extrapolate(short(labels="all"), embeddings, seeds, scores)
     assert str(error.value) == (
-        "score_extrapolation.labels is 'all', but 27 of 40 labels were not paid for; "
+        "score_extrapolation.labels is 'all', but 27 of 40 images are not annotated; "
         "take the labeler 'withheld', or labels 'paid'"
     )
 
@@ -779,7 +779,7 @@ class Static(Scorer):
         (lambda: ScoreExtrapolation(training_epochs=0), "training_epochs is 0, expected above 0"),
         (
             lambda: ScoreExtrapolation(training="published", backbone=("proxy", "pixels")),
-            r"backbone is \('proxy', 'pixels'\), expected 'proxy' alone, or others, where training is 'pub",
+            r"backbone is \('proxy', 'pixels'\), expected 'proxy' alone, or other backbones, if training is",
         ),
         (lambda: ScoreExtrapolation(lr=0), "lr is 0, expected above 0"),
         (lambda: ScoreExtrapolation(inference_batch=0), "inference_batch is 0, expected above 0"),

@@ -361,7 +361,7 @@ def test_known_keeps_the_paid_images():
 
 
 def test_known_says_when_the_count_differs():
-    with pytest.raises(PrunebenchError, match="keeps the 2 images with a paid label, but 3 are to be kept"):
+    with pytest.raises(PrunebenchError, match="keeps the 2 annotated images, but 3 are to be kept"):
         Known().select(np.array([-1, 3, -1, 0]), 3)
 
 

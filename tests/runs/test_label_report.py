@@ -126,7 +126,9 @@ def test_the_ledger_counts_exactly_what_was_bought(matrix, make, labeler):
 
 def test_a_control_without_labels_names_its_own_field(matrix, make):
     (reason,) = make(matrix(method(LabelledOnly(annotation=0, fixmatch=FIXMATCH)))).failures.values()
-    assert reason.endswith("labelled_only needs paid labels, but has none; raise labelled_only.annotation")
+    assert reason.endswith(
+        "labelled_only needs annotated images, but has none; raise labelled_only.annotation"
+    )
 
 
 def test_every_method_with_few_labels_says_how_many():

@@ -1,4 +1,4 @@
-"""Backbones: from images to embeddings."""
+"""Backbones: turn images into embeddings."""
 
 from __future__ import annotations
 

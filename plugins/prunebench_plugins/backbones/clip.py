@@ -1,4 +1,4 @@
-"""CLIP: vision transformers trained on images with their captions, through open_clip."""
+"""CLIP: vision transformers trained on images and their captions, through open_clip."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ SOURCE = "400 million captioned images of the web (WIT); Radford et al. 2021, ar
 
 @dataclass(frozen=True, kw_only=True)
 class Clip(PretrainedBackbone):
-    """OpenAI's CLIP; its features are the image embedding after the projection, not normalised.
+    """OpenAI's CLIP. Its features are the image embedding after the projection, not normalized.
 
     Position embeddings are interpolated to `side`, as open_clip does.
+
+    architecture: name of the network in open_clip.
+    repository: Hugging Face repository of the weights.
     """
 
     architecture: ClassVar[str]
@@ -32,11 +35,14 @@ class Clip(PretrainedBackbone):
     std: ClassVar[tuple[float, ...]] = (0.26862954, 0.26130258, 0.27577711)
 
     def kept_weights(self) -> Path:
-        """Return open_clip_model.safetensors of open_clip's repository, from the Hugging Face cache."""
+        """Return open_clip_model.safetensors of `repository` in the Hugging Face cache.
+
+        Raise PrunebenchError if it is absent.
+        """
         return self.from_hub(self.repository, "open_clip_model.safetensors")
 
     def network(self, weights: Path) -> nn.Module:
-        """Return both towers with these weights; `embed` sees one of them, `describe` the other."""
+        """Return the image tower and the text tower with these weights."""
         import open_clip
 
         network: nn.Module = open_clip.create_model(
@@ -45,36 +51,39 @@ class Clip(PretrainedBackbone):
         return network
 
     def describe(self, sentences: Sequence[str], device: str) -> Array:
-        """Return the embeddings of one or more sentences, projected, not normalised: float32 [k, d].
+        """Return the projected embeddings of one or more sentences, not normalized: float32 [k, d].
 
-        They share a space with what `embed` returns. A sentence of more than 75 tokens is cut there,
-        as CLIP's context is 77 with its two marks. Raise PrunebenchError where the weights are absent
-        or do not fit.
+        They share a space with the embeddings of `embed`. A sentence is cut after 75 tokens, since CLIP's
+        context is 77 tokens, with a start and an end token.
+
+        Raise PrunebenchError if the weights are absent or do not fit.
         """
         network: Any = super()._loaded(device)
         import open_clip
         import torch
 
-        tokens, features = open_clip.get_tokenizer(self.architecture)(list(sentences)).to(device), []
+        tokenizer = open_clip.get_tokenizer(self.architecture)
+        tokens = tokenizer(list(sentences)).to(device)
+        features = []
         with torch.inference_mode():
             for batch in tokens.split(BATCH):
                 features.append(network.encode_text(batch).float().cpu().numpy())
         return np.concatenate(features)
 
     def _loaded(self, device: str) -> nn.Module:
-        """Return the image tower alone: the memory of the other is free again while images pass."""
+        """Return the image tower alone, which frees the memory of the text tower."""
         return cast("nn.Module", super()._loaded(device).visual)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipVitl14(Clip):
-    """CLIP ViT-L/14, 768 features: half of what ZCore looks at."""
+    """CLIP ViT-L/14, 768 features. ZCore reads it beside ResNet-18."""
 
     name: ClassVar[str] = "clip_vitl14"
     architecture: ClassVar[str] = "ViT-L-14-quickgelu"
     repository: ClassVar[str] = "timm/vit_large_patch14_clip_224.openai"
     patch: ClassVar[int] = 14
-    # 256 V100 for 12 days: Radford et al., section 2.5.
+    # 256 V100 for 12 days (Radford et al., section 2.5).
     pretraining: ClassVar[Pretraining | None] = Pretraining(
         images=400_000_000, labels="text", classes=0, gpu_hours=73_728, source=SOURCE
     )

@@ -23,25 +23,30 @@ DINO = Pretraining(
 
 @dataclass(frozen=True, kw_only=True)
 class TimmTransformer(PretrainedBackbone):
-    """A vision transformer of timm; its features are the class token after the last LayerNorm.
+    """A vision transformer of timm. Its features are the class token after the last LayerNorm.
 
     Position embeddings are interpolated to `side`, as timm does.
+
+    architecture: name of the network in timm.
     """
 
     architecture: ClassVar[str]
 
     def kept_weights(self) -> Path:
-        """Return model.safetensors of timm's repository, from the Hugging Face cache."""
+        """Return model.safetensors of timm's repository in the Hugging Face cache.
+
+        Raise PrunebenchError if it is absent.
+        """
         return self.from_hub(f"timm/{self.architecture}", "model.safetensors")
 
     def network(self, weights: Path) -> nn.Module:
-        """Return the transformer without a classifier."""
+        """Return the transformer with these weights, without a classifier."""
         import timm
         from timm.models import load_checkpoint
         from timm.models.vision_transformer import checkpoint_filter_fn
 
         network: nn.Module = timm.create_model(self.architecture, num_classes=0, img_size=self.side)
-        # create_model itself would pass over names that do not match, and leave random weights.
+        # create_model would skip tensors whose names do not match, and leave random weights there.
         load_checkpoint(
             network, str(weights), use_ema=False, filter_fn=checkpoint_filter_fn, weights_only=True
         )
@@ -70,7 +75,10 @@ class DinoVits16(TimmTransformer):
 
 @dataclass(frozen=True, kw_only=True)
 class Dinov2Vitb14(TimmTransformer):
-    """DINOv2 ViT-B/14 without registers, 768 features; seen at 224 pixels, pretrained at up to 518."""
+    """DINOv2 ViT-B/14 without registers, 768 features.
+
+    It sees 224 pixels, but was pretrained at up to 518.
+    """
 
     name: ClassVar[str] = "dinov2_vitb14"
     architecture: ClassVar[str] = "vit_base_patch14_dinov2.lvd142m"

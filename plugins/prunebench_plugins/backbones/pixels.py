@@ -17,8 +17,8 @@ from prunebench.parts.images import Images
 class Pixels(Backbone):
     """The pixels themselves, in 0..1, flattened.
 
-    components: reduce them to so many principal components (centred, not whitened, full singular
-    value decomposition).
+    components: number of principal components, above 0, centered, not whitened, by a full singular value
+        decomposition. None = all pixels.
     """
 
     name: ClassVar[str] = "pixels"
@@ -29,12 +29,11 @@ class Pixels(Backbone):
         require(positive, "pixels.components", self.components, "above 0")
 
     def embed(self, images: Images) -> Array:
-        """Return float32 [n, d]; d is channels * height * width, or `components`.
+        """Return float32 [n, d], with d = channels * height * width, or `components`.
 
-        Raise PrunebenchError where n images of d pixels have fewer components than asked for.
+        Raise PrunebenchError if the images have fewer than `components` principal components.
         """
-        # Also what is decoded only when asked for.
-        array = np.asarray(images.array)
+        array = np.asarray(images.array)  # decodes lazy images
         pixels: Array = np.divide(array.reshape(len(images), -1), 255, dtype=np.float32)
         if self.components is None:
             return pixels

@@ -1,4 +1,4 @@
-"""What pretrained backbones share: finding a weights file without a network, preparing images, embedding."""
+"""Base of pretrained backbones: finds the weights file offline, prepares images and embeds them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 IMAGENET_IMAGES = 1_281_167
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-BATCH = 128
+BATCH = 128  # images per forward pass
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedBackbone(Backbone):
-    """Base of frozen networks that saw other images before.
+    """Base of frozen networks that were trained on other images.
 
-    side: pixels to which the square images are resized, bicubic and antialiased, before the network
-    sees them. weights: a file to use instead of the one where the network's library keeps it.
+    weights: weights file. None = the file in the cache of the network's library.
+    side: side to which the square images are resized, in pixels, bicubic and antialiased. A multiple of
+        `patch`.
     """
 
     weights: Path | None = None
@@ -40,32 +41,35 @@ class PretrainedBackbone(Backbone):
     std: ClassVar[tuple[float, ...]] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        whole = self.side > 0 and self.side % self.patch == 0
-        require(whole, f"{self.name}.side", self.side, f"a multiple of {self.patch} above 0")
+        whole_patches = self.side > 0 and self.side % self.patch == 0
+        require(whole_patches, f"{self.name}.side", self.side, f"a multiple of {self.patch} above 0")
 
     def kept_weights(self) -> Path:
-        """Return the file where the library keeps the weights; raise PrunebenchError if it is absent."""
+        """Return the weights file in the library's cache. Raise PrunebenchError if it is absent."""
         raise NotImplementedError
 
     def network(self, weights: Path) -> nn.Module:
-        """Return the network with these weights: from float [b, 3, side, side] to float [b, d]."""
+        """Return the network with these weights. It maps float [b, 3, side, side] to float [b, d]."""
         raise NotImplementedError
 
     def ready(self) -> None:
-        """Raise PrunebenchError where the weights are not on this machine."""
+        """Raise PrunebenchError if the weights are not on this machine."""
         self._file()
 
     def embed(self, images: Images, device: str, progress: Progress) -> Array:
-        """Return the network's features in eval mode, neither scaled nor centred: float32 [n, d].
+        """Return the network's features in eval mode, neither scaled nor centered: float32 [n, d].
 
-        Grey images are shown in each of three channels. Nothing is downloaded. Raise PrunebenchError
-        where the weights are absent or do not fit, and for images of neither 1 nor 3 channels.
+        The channel of gray images is repeated three times. Nothing is downloaded.
+
+        Raise PrunebenchError if the weights are absent or do not fit, or if images have neither 1 nor 3
+        channels.
         """
         require(images.channels in (1, 3), f"{self.name}: channels of the images", images.channels, "1 or 3")
         network = self._loaded(device)
         import torch
 
-        images, features = images.to(device), []
+        images = images.to(device)
+        features = []
         with torch.inference_mode():
             for start in range(0, len(images), BATCH):
                 batch = prepare(images[start : start + BATCH], self.side, self.mean, self.std)
@@ -90,7 +94,7 @@ class PretrainedBackbone(Backbone):
             network = self.network(file)
         except (OSError, RuntimeError, LookupError, ValueError, UnpicklingError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
-            # Torch and timm, which wraps its error, advise to let the file run what is inside.
+            # The messages of torch, and of timm, which wraps torch's error, advise to run the file's code.
             if UnpicklingError in (type(error), type(error.__cause__)):
                 reason = "it holds more than tensors, and nothing else is read"
             raise PrunebenchError(
@@ -100,24 +104,35 @@ class PretrainedBackbone(Backbone):
         return network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 
     def absent(self, file: str, folder: Path, remedy: str) -> PrunebenchError:
-        """Build the error for weights that are not on this machine."""
+        """Build the error for weights that are not on this machine.
+
+        file: name of the missing file.
+        folder: folder that was searched.
+        remedy: how to get the file.
+        """
         return PrunebenchError(
             f"backbone {self.name!r} needs {file}, which is not in {folder}: {remedy}, "
             f"or name a copy of it: --set {self.name}.weights=FILE"
         )
 
     def from_hub(self, repository: str, file: str) -> Path:
-        """Find a file of a Hugging Face repository in the local cache."""
+        """Return a file of a Hugging Face repository in the local cache.
+
+        Raise PrunebenchError if it is absent.
+        """
         from huggingface_hub import constants, try_to_load_from_cache
 
-        found = try_to_load_from_cache(repository, file)
-        if isinstance(found, str):
-            return Path(found)
+        path = try_to_load_from_cache(repository, file)
+        if isinstance(path, str):
+            return Path(path)
         remedy = f"run `hf download {repository} {file}`"
         raise self.absent(f"{repository}/{file}", Path(constants.HF_HUB_CACHE), remedy)
 
     def from_torch(self, url: str) -> Path:
-        """Find a file in the folder where torch.hub and torchvision keep what they downloaded."""
+        """Return the file of `url` in the download folder of torch.hub and torchvision.
+
+        Raise PrunebenchError if it is absent.
+        """
         folder = _torch_hub() / "checkpoints"
         file = folder / url.rpartition("/")[2]
         if file.is_file():
@@ -126,25 +141,26 @@ class PretrainedBackbone(Backbone):
 
 
 def _torch_hub() -> Path:
-    """Return torch.hub's folder by the variables that it reads; importing torch to ask takes seconds."""
+    """Return torch.hub's folder by the environment variables that torch reads."""
+    # Not torch.hub.get_dir(): the import takes seconds.
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("TORCH_HOME") or f"{cache}/torch"
     return Path(home).expanduser() / "hub"
 
 
 def prepare(batch: torch.Tensor, side: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """Turn uint8 [b, 1 or 3, r, r] into normalised float32 [b, 3, side, side].
+    """Turn uint8 [b, 1 or 3, r, r] into normalized float32 [b, 3, side, side].
 
-    As Pillow resizes: bicubic and antialiased, first the rows, then the columns, each time rounded and
-    cut to 0..255.
+    Resizes as Pillow does: bicubic and antialiased, first within rows, then within columns. Each pass rounds
+    and clips to 0..255.
     """
     from torch.nn import functional
 
     from prunebench.nn.augment import normalise
 
-    pictures = batch.float()
+    pixels = batch.float()
     if (resolution := batch.shape[-1]) != side:
         for size in ((resolution, side), (side, side)):
-            pictures = functional.interpolate(pictures, size=size, mode="bicubic", antialias=True)
-            pictures = pictures.round_().clamp_(0, 255)
-    return normalise(pictures.repeat(1, 3 // batch.shape[1], 1, 1), mean, std)
+            pixels = functional.interpolate(pixels, size=size, mode="bicubic", antialias=True)
+            pixels = pixels.round_().clamp_(0, 255)
+    return normalise(pixels.repeat(1, 3 // batch.shape[1], 1, 1), mean, std)

@@ -1,4 +1,4 @@
-"""ResNets in torchvision's layout: SwAV's, trained without labels, and ImageNet's own ResNet-18."""
+"""ResNets in torchvision's layout: SwAV's ResNet-50 and torchvision's supervised ResNet-18."""
 
 from __future__ import annotations
 
@@ -12,32 +12,40 @@ from prunebench_plugins.backbones.pretrained import IMAGENET_IMAGES, PretrainedB
 if TYPE_CHECKING:
     from torch import nn
 
-# Layers behind the pooled features, in either of the two files.
+# Prefixes of the layers after the pooled features, in either of the two weights files.
 DROPPED = ("fc.", "projection_head.", "prototypes.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TorchvisionResnet(PretrainedBackbone):
-    """A ResNet without its last layer; its features are the mean of the last feature map."""
+    """A ResNet without its last layer. Its features are the mean of the last feature map.
+
+    architecture: name of the network in torchvision.
+    url: origin of the weights file.
+    """
 
     architecture: ClassVar[str]
     url: ClassVar[str]
 
     def kept_weights(self) -> Path:
-        """Return the file of `url` from torch.hub's folder."""
+        """Return the file of `url` in torch.hub's folder. Raise PrunebenchError if it is absent."""
         return self.from_torch(self.url)
 
     def network(self, weights: Path) -> nn.Module:
-        """Return the ResNet, its last layer replaced by nothing."""
+        """Return the ResNet with these weights and an identity as last layer."""
         import torch
         from torchvision import models
 
         network: nn.Module = models.get_model(self.architecture, weights=None)
         network.fc = torch.nn.Identity()
         stored = torch.load(weights, map_location="cpu", weights_only=True)
-        # SwAV's names begin with that of the wrapper it was trained in.
-        named = {name.removeprefix("module."): tensor for name, tensor in stored.items()}
-        network.load_state_dict({name: t for name, t in named.items() if not name.startswith(DROPPED)})
+        state = {}
+        for stored_name, tensor in stored.items():
+            # SwAV was trained in a DistributedDataParallel wrapper, which adds this prefix.
+            name = stored_name.removeprefix("module.")
+            if not name.startswith(DROPPED):
+                state[name] = tensor
+        network.load_state_dict(state)
         return network
 
 
@@ -45,14 +53,14 @@ class TorchvisionResnet(PretrainedBackbone):
 class SwavRn50(TorchvisionResnet):
     """SwAV's ResNet-50 after 800 epochs, 2048 features.
 
-    The reference loads it into a ResNet-50 whose last layer is random, and takes that layer's output
-    for features; here it is the layer before.
+    The features are the input of the last layer. The reference code takes the output of a last layer with
+    random weights instead.
     """
 
     name: ClassVar[str] = "swav_rn50"
     architecture: ClassVar[str] = "resnet50"
     url: ClassVar[str] = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"
-    # 800 epochs of 3 min 40 s on 64 V100: the running times in SwAV's repository.
+    # 800 epochs of 3 min 40 s on 64 V100, by the running times in SwAV's repository.
     pretraining: ClassVar[Pretraining | None] = Pretraining(
         images=IMAGENET_IMAGES,
         labels="none",
@@ -64,7 +72,7 @@ class SwavRn50(TorchvisionResnet):
 
 @dataclass(frozen=True, kw_only=True)
 class Resnet18Imagenet(TorchvisionResnet):
-    """Torchvision's ResNet-18, 512 features: the other half of what ZCore looks at."""
+    """Torchvision's ResNet-18, 512 features. ZCore reads it beside CLIP."""
 
     name: ClassVar[str] = "resnet18_imagenet"
     architecture: ClassVar[str] = "resnet18"

@@ -1,4 +1,4 @@
-"""Labelers: a label, true, guessed or unknown, for each training image."""
+"""Labelers: give each training image a label, which is true, predicted or unknown."""
 
 from __future__ import annotations
 

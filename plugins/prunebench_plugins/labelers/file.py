@@ -1,4 +1,4 @@
-"""File: labels that somebody else gave, out of a file."""
+"""File: reads labels that somebody else made."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ import numpy as np
 from prunebench.errors import PrunebenchError, require, unknown
 from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import Labeler
-from prunebench_plugins.columns import FromFile, there, whole_numbers
+from prunebench_plugins.columns import FromFile, existing_file, whole_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class File(FromFile, Labeler):
     """One label per training image, read from a .npy, .csv or .pt file; -1 = unknown.
 
-    path: the file. space: what it holds: "class", the numbers of classes; "cluster", numbers that name
-    no class; "name", in a .csv, the names of classes. annotation: the share of the true labels that
-    were read to make it; between 0 and 1 `paid` is a file that lists these images. The other fields are
-    those of `FromFile`, whose index_column and name_column hold for both files.
+    path: the file. None = not set, which `ready` refuses.
+    space: "class" = class numbers, "cluster" = numbers that name no class, "name" = class names, in a .csv.
+    annotation: share of the true labels that were read to make the file, in 0..1.
+    paid: a file that lists the images of these labels. Needed if `annotation` is between 0 and 1, else
+        refused.
+    sampling: always "given": the labeler draws no labels.
+
+    The other fields are those of `FromFile`. index_column and name_column apply to both files.
     """
 
     name: ClassVar[str] = "file"
@@ -39,62 +43,66 @@ class File(FromFile, Labeler):
         self.check_columns(self.path, () if self.paid is None else (self.paid,))
         if self.space == "name" and self.path is not None and self.path.suffix != ".csv":
             raise PrunebenchError(f"{self.path} holds no names of classes: only a .csv does")
-        some = 0 < self.annotation < 1
-        if some and self.paid is None:
+        partly = 0 < self.annotation < 1
+        if partly and self.paid is None:
             raise PrunebenchError(
-                f"file.annotation is {self.annotation}: say with file.paid which images these labels are of, "
-                "for the ledger; without knowing, annotation 1 counts all of them"
+                f"file.annotation is {self.annotation}, but file.paid is not set; name the file that lists "
+                "the annotated images, or set annotation 1, which counts all as annotated"
             )
-        expected = "unset where annotation is 0 or 1"
-        require(some or self.paid is None, "file.paid", str(self.paid), expected)
+        expected = "unset if annotation is 0 or 1"
+        require(partly or self.paid is None, "file.paid", str(self.paid), expected)
 
     def ready(self) -> None:
-        """Raise PrunebenchError where no file is named, or where one is not on this machine."""
-        there(self.path, "path")
+        """Raise PrunebenchError if no file is named, or if one is not on this machine."""
+        existing_file(self.path, "path")
         if self.paid is not None:
-            there(self.paid, "paid")
+            existing_file(self.paid, "paid")
 
     def bought(self, images: int, names: tuple[str, ...]) -> Array:
-        """Return the images listed in `paid`, int [b]; raise PrunebenchError unless `annotation` says so."""
-        path = there(self.paid, "paid")
-        paid = self.members(path, images, names)
-        if abs(len(paid) - self.annotation * images) >= 1:
+        """Return the images listed in `paid`: int [b].
+
+        Raise PrunebenchError unless their number agrees with `annotation`.
+        """
+        path = existing_file(self.paid, "paid")
+        annotated = self.members(path, images, names)
+        if abs(len(annotated) - self.annotation * images) >= 1:
             raise PrunebenchError(
-                f"{path} lists {len(paid)} of {images} images, but file.annotation is "
-                f"{self.annotation}; set it to {len(paid) / images:.6g}"
+                f"{path} lists {len(annotated)} of {images} images, but file.annotation is "
+                f"{self.annotation}; set it to {len(annotated) / images:.6g}"
             )
-        return paid
+        return annotated
 
     def label(
         self, names: tuple[str, ...], fingerprint: str, classes: tuple[str, ...], known: Array
     ) -> PseudoLabels:
-        """Return the labels as the file has them, and as paid what was bought to make it.
+        """Return the labels of the file, in the order of the dataset.
 
-        Raise PrunebenchError where the file has not one label for each image, in -1..classes-1.
+        Raise PrunebenchError unless the file has one label in -1..classes-1 for each image and the
+        fingerprint fits.
         """
-        path = there(self.path, "path")
+        path = existing_file(self.path, "path")
         self.check_fingerprint(path, fingerprint)
 
-        def numbered(path: Path, text: Array, column: str) -> Array:
-            return (
-                _classes(path, text, classes) if self.space == "name" else whole_numbers(path, text, column)
-            )
+        def parse(path: Path, text: Array, column: str) -> Array:
+            if self.space == "name":
+                return _classes(path, text, classes)
+            return whole_numbers(path, text, column)
 
-        values = self.values(path, len(known), names, numbered)
+        values = self.values(path, len(known), names, parse)
         if values.dtype.kind not in "iu":
             raise PrunebenchError(f"{path} holds {values.dtype}, expected labels (int)")
         if len(wrong := np.flatnonzero((values < -1) | (values >= len(classes)))):
             raise PrunebenchError(
                 f"{path} has label {values[wrong[0]]} for image {wrong[0]} ({len(wrong)} such), but "
-                f"the labels of {len(classes)} classes are 0..{len(classes) - 1}, and -1 where unknown"
+                f"the labels of {len(classes)} classes are 0..{len(classes) - 1}, or -1 if unknown"
             )
         space = "cluster" if self.space == "cluster" else "class"
         return PseudoLabels(values=values.astype(np.int64), space=space)
 
 
 def _classes(path: Path, text: Array, classes: tuple[str, ...]) -> Array:
-    """Turn the names of classes into their numbers, int64 [rows]; -1 stands for an unknown one."""
-    place = {"-1": -1} | {name: number for number, name in enumerate(classes)}
-    if strange := [name for name in text if name not in place]:
+    """Turn class names into class numbers: int64 [rows]. The name "-1" means unknown."""
+    numbers = {"-1": -1} | {name: number for number, name in enumerate(classes)}
+    if strange := [name for name in text if name not in numbers]:
         raise unknown(f"class in {path}", strange[0], classes, "prunebench list datasets")
-    return np.array([place[name] for name in text], np.int64)
+    return np.array([numbers[name] for name in text], np.int64)

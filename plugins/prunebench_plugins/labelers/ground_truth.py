@@ -11,9 +11,9 @@ from prunebench.parts.base import Labeler
 
 @dataclass(frozen=True, kw_only=True)
 class GroundTruth(Labeler):
-    """The true label of every image that was paid for: by default of all.
+    """The true label of every annotated image, by default of all images.
 
-    annotation: the share of the true labels bought, in 0..1; below 1 the other images are -1, unknown.
+    annotation: label budget, as a share of the images, in 0..1. The other images get -1, unknown.
     """
 
     name: ClassVar[str] = "ground_truth"
@@ -21,5 +21,5 @@ class GroundTruth(Labeler):
     annotation: float = 1.0
 
     def label(self, known: Array) -> Array:
-        """Return int [n], the true labels, -1 where the label was not bought."""
+        """Return the true labels, -1 for images that are not annotated: int [n]."""
         return known

@@ -1,4 +1,4 @@
-"""None: no guesses, for methods that use no labels or only the paid ones."""
+"""None: predicts no label, for methods that use no labels or only the annotated ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from prunebench_plugins.labelers.ground_truth import GroundTruth
 
 @dataclass(frozen=True, kw_only=True)
 class NoLabeler(GroundTruth):
-    """Ground truth as far as it was bought, by default none of it, under the name tables show."""
+    """The true labels of the annotated images, by default none, under a name that tables show as "none".
+
+    annotation: label budget, as a share of the images, in 0..1.
+    """
 
     name: ClassVar[str] = "none"
     annotation: float = 0.0

@@ -1,4 +1,4 @@
-"""Probe: a linear classifier on frozen embeddings, trained on the paid labels."""
+"""Probe: a linear classifier on frozen embeddings, trained on the annotated images."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import Backbones, Labeler
 
 MAX_ITERATIONS = 1000
-CHUNK = 65_536  # images predicted at once
+CHUNK = 65_536  # images predicted at once: bounds the memory of the probabilities
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(Labeler):
-    """Multinomial logistic regression on the paid images, asked about all others.
+    """Multinomial logistic regression, fitted to the annotated images, predicts all others.
 
-    Embeddings are first standardised over all images, paid or not. C is the inverse strength of the
-    quadratic penalty on the weights, as in scikit-learn, whose default it is: it was not tuned.
+    Embeddings are first standardized over all images.
+
+    backbone: backbone of the embeddings.
+    annotation: label budget, as a share of the images, in 0..1.
+    C: inverse strength of the quadratic penalty on the weights, above 0, as in scikit-learn. The default is
+        scikit-learn's and was not tuned.
     """
 
     name: ClassVar[str] = "probe"
@@ -33,25 +37,30 @@ class Probe(Labeler):
         require(self.C > 0, "probe.C", self.C, "above 0")
 
     def label(self, embeddings: Array, known: Array) -> PseudoLabels:
-        """Return the paid labels where they were bought, guesses elsewhere, with their probabilities.
+        """Return annotated labels and predictions for the other images, with their probabilities.
 
-        A class without a paid image is never guessed. Raise PrunebenchError unless the paid images are
-        of two classes or more.
+        A class without an annotated image is never predicted.
+
+        Raise PrunebenchError unless two or more classes have an annotated image.
         """
-        paid = known >= 0
-        if (bought := len(np.unique(known[paid]))) < 2:
+        annotated = known >= 0
+        if (classes := len(np.unique(known[annotated]))) < 2:
             raise PrunebenchError(
-                f"probe needs paid labels of two classes or more, but has {bought}; raise probe.annotation"
+                f"probe needs annotated images of two classes or more, but has {classes}; "
+                "raise probe.annotation"
             )
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
         scaled = StandardScaler().fit_transform(embeddings)
-        model = LogisticRegression(C=self.C, max_iter=MAX_ITERATIONS).fit(scaled[paid], known[paid])
-        values, confidences = known.copy(), np.ones(len(known), np.float32)
-        for members in np.array_split(np.flatnonzero(~paid), range(CHUNK, int((~paid).sum()), CHUNK)):
-            if len(members):
-                probability = model.predict_proba(scaled[members])
-                values[members] = model.classes_[probability.argmax(axis=1)]
-                confidences[members] = probability.max(axis=1)
+        model = LogisticRegression(C=self.C, max_iter=MAX_ITERATIONS)
+        model.fit(scaled[annotated], known[annotated])
+        values = known.copy()
+        confidences = np.ones(len(known), np.float32)
+        others = np.flatnonzero(~annotated)
+        for start in range(0, len(others), CHUNK):
+            chunk = others[start : start + CHUNK]
+            probability = model.predict_proba(scaled[chunk])
+            values[chunk] = model.classes_[probability.argmax(axis=1)]
+            confidences[chunk] = probability.max(axis=1)
         return PseudoLabels(values=values, confidences=confidences)

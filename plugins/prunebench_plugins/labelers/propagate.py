@@ -1,4 +1,4 @@
-"""Propagate: the paid labels spread over the graph of nearest neighbours."""
+"""Propagate: spreads the annotated labels over the graph of nearest neighbors."""
 
 from __future__ import annotations
 
@@ -14,18 +14,26 @@ from prunebench.parts.base import Backbones, Labeler
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-TOLERANCE = 1e-6  # of the residual, relative to what was sought
+TOLERANCE = 1e-6  # of the norm of the residual, relative to that of the right-hand side
 MAX_ITERATIONS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Propagate(Labeler):
-    """Each image takes the label that reaches it with the most weight over the neighbour graph.
+    """Each image takes the label that reaches it with the most weight over the neighbor graph.
 
-    Source: Zhou et al. 2004, "Learning with Local and Global Consistency": F = (I - alpha S)^-1 Y with
-    S the symmetrically normalised affinities. These are as in Iscen et al. 2019, section 4.1: the
-    positive part of the cosine, to the power `exponent`, between each image and its `neighbours`
-    nearest, symmetrised; and F is found by conjugate gradients.
+    F = (I - alpha S)^-1 Y, with Y the annotated labels and S the symmetrically normalized affinities. The
+    affinity of an image and a nearest neighbor is the positive part of their cosine, to the power `exponent`,
+    made symmetric. Conjugate gradients solve for F.
+
+    backbone: backbone of the embeddings.
+    annotation: label budget, as a share of the images, in 0..1.
+    neighbours: nearest neighbors per image, above 0.
+    alpha: weight of the neighbors against the annotated labels, between 0 and 1.
+    exponent: power of the cosine, above 0.
+
+    Source: Zhou et al. 2004, "Learning with Local and Global Consistency". The affinities and the solver are
+    those of Iscen et al. 2019, section 4.1.
     """
 
     name: ClassVar[str] = "propagate"
@@ -42,29 +50,35 @@ class Propagate(Labeler):
         require(self.exponent > 0, "propagate.exponent", self.exponent, "above 0")
 
     def label(self, embeddings: Array, classes: tuple[str, ...], known: Array, device: str) -> PseudoLabels:
-        """Return the paid labels where they were bought, guesses elsewhere; -1 where no label reaches.
+        """Return annotated labels and predictions for the other images, -1 if no label reaches an image.
 
-        The confidence is the share of the label in all that reached the image. Raise PrunebenchError
-        where nothing was paid for, and where there are not more images than `neighbours`.
+        The confidence is the label's share of all the weight that reaches the image.
+
+        Raise PrunebenchError if no image is annotated, or unless there are more images than `neighbours`.
         """
         from prunebench.nn.neighbours import nearest
 
-        paid = known >= 0
-        if not paid.any():
-            raise PrunebenchError("propagate needs paid labels, but has none; raise propagate.annotation")
+        annotated = known >= 0
+        if not annotated.any():
+            raise PrunebenchError(
+                "propagate needs annotated images, but has none; raise propagate.annotation"
+            )
         near, distances = nearest(embeddings, self.neighbours, device=device)
         affinity = normalised(near, np.maximum(1 - distances, 0) ** self.exponent)
         seeds = np.zeros((len(known), len(classes)), np.float32)
-        seeds[paid, known[paid]] = 1
-        reached = np.maximum(spread(affinity, seeds, self.alpha), 0)
-        total = reached.sum(axis=1)
-        values = np.where(total > 0, reached.argmax(axis=1), -1)
-        confidences = reached.max(axis=1) / np.where(total > 0, total, 1)
-        return PseudoLabels(values=np.where(paid, known, values), confidences=np.where(paid, 1, confidences))
+        seeds[annotated, known[annotated]] = 1
+        weights = np.maximum(spread(affinity, seeds, self.alpha), 0)
+        total = weights.sum(axis=1)
+        predictions = np.where(total > 0, weights.argmax(axis=1), -1)
+        confidences = weights.max(axis=1) / np.where(total > 0, total, 1)
+        return PseudoLabels(
+            values=np.where(annotated, known, predictions),
+            confidences=np.where(annotated, 1, confidences),
+        )
 
 
 def normalised(near: Array, weights: Array) -> csr_array:
-    """Return D^-1/2 (W + W') D^-1/2, sparse [n, n]: W holds weights[i, j] at (i, near[i, j])."""
+    """Return D^-1/2 (W + W') D^-1/2, sparse [n, n], with weights[i, j] at (i, near[i, j]) of W."""
     from scipy.sparse import csr_array, diags_array
 
     n, k = near.shape
@@ -77,19 +91,22 @@ def normalised(near: Array, weights: Array) -> csr_array:
 
 def spread(affinity: csr_array, seeds: Array, alpha: float) -> Array:
     """Solve (I - alpha S) F = Y, float [n, classes], by conjugate gradients, all columns at once."""
-    found, residual = np.zeros_like(seeds), seeds.copy()
-    direction, square = residual.copy(), (residual**2).sum(axis=0)
-    enough = TOLERANCE**2 * square
+    solution = np.zeros_like(seeds)
+    residual = seeds.copy()
+    direction = residual.copy()
+    square = (residual**2).sum(axis=0)
+    tolerance = TOLERANCE**2 * square
     for _ in range(MAX_ITERATIONS):
-        if (square <= enough).all():
+        if (square <= tolerance).all():
             break
-        image = direction - alpha * (affinity @ direction)
-        curvature = (direction * image).sum(axis=0)
+        product = direction - alpha * (affinity @ direction)
+        curvature = (direction * product).sum(axis=0)
+        # A column that is solved, or has no seed, has curvature 0 and takes no step.
         step = np.divide(square, curvature, out=np.zeros_like(square), where=curvature > 0)
-        found += step * direction
-        residual -= step * image
-        before, square = square, (residual**2).sum(axis=0)
-        direction = (
-            residual + np.divide(square, before, out=np.zeros_like(square), where=before > 0) * direction
-        )
-    return found
+        solution += step * direction
+        residual -= step * product
+        previous = square
+        square = (residual**2).sum(axis=0)
+        momentum = np.divide(square, previous, out=np.zeros_like(square), where=previous > 0)
+        direction = residual + momentum * direction
+    return solution

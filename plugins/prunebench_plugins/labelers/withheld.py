@@ -1,4 +1,4 @@
-"""Withheld: every label is bought and most are not shown, for methods that read labels on the side."""
+"""Withheld: annotates all images but shows few labels, for methods that read the others on the side."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from prunebench.parts.sampling import draw_labels
 
 @dataclass(frozen=True, kw_only=True)
 class Withheld(Labeler):
-    """The true labels of a uniform random share of the images, though the labels of all were bought.
+    """The true labels of a uniform random share of the images, at the label budget of all.
 
-    The proxy network trains on that share alone, while a scorer or selector that asks for `known` reads
-    every label: what a method with such a leak costs is then in its row. shown: the share, in 0..1.
+    The proxy network trains on that share alone. A scorer or selector that asks for `known` reads every
+    label. So the row of a method with such a leak shows its true label budget.
+
+    annotation: always 1.
+    shown: share of the images whose label is shown, in 0..1.
     """
 
     name: ClassVar[str] = "withheld"
@@ -34,7 +37,7 @@ class Withheld(Labeler):
         require(0 <= self.shown <= 1, "withheld.shown", self.shown, "in 0..1")
 
     def label(self, known: Array, rng: np.random.Generator) -> Array:
-        """Return int [n]: the true labels of floor(shown * n) images drawn at random, -1 elsewhere."""
+        """Return the true labels of floor(shown * n) random images, -1 for the others: int [n]."""
         index = draw_labels(known, self.shown, "uniform", rng)
         labels = np.full(len(known), -1)
         labels[index] = known[index]

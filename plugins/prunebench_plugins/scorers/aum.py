@@ -1,4 +1,4 @@
-"""AUM: how far the label stayed ahead of the best other class over the whole training."""
+"""AUM: how far the label stayed ahead of the best other class, over all epochs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from prunebench.parts.base import Scorer
 
 @dataclass(frozen=True, kw_only=True)
 class Aum(Scorer):
-    """Area under the margin, negated: minus the mean over all epochs of the margin of the label.
+    """Area under the margin, negated: minus the mean margin of the label over all epochs.
 
-    margin: "probability", p[y] - max over c != y of p[c], in -1..1 (SemiPrune, section 3.4.1), or
-    "logit", the same on logits (Pleiss et al. 2020). Negated because an image whose label
-    never gets ahead is hard, and every score here grows with hardness.
+    The margin is p[y] - max over c != y of p[c]. An image whose label never gets ahead is hard.
+    The sign is flipped because every score here grows with hardness.
+
+    margin: "probability" (SemiPrune, section 3.4.1), in -1..1, or "logit" (Pleiss et al. 2020), unbounded.
     """
 
     name: ClassVar[str] = "aum"

@@ -15,8 +15,10 @@ from prunebench.parts.base import Scorer
 class Correctness(Scorer):
     """Minus the share of all epochs in which the label was the most probable class.
 
-    Negated because an image that is seldom predicted correctly is hard. Swayamdipta et al. 2020
-    (arXiv 2009.10795), section 2.
+    An image that is seldom predicted correctly is hard. The sign is flipped because every score here grows
+    with hardness.
+
+    Source: Swayamdipta et al. 2020 (arXiv 2009.10795), section 2.
     """
 
     name: ClassVar[str] = "correctness"
@@ -24,4 +26,4 @@ class Correctness(Scorer):
     def score(self, dynamics: Dynamics) -> Array:
         """Return float64 [m], one score per image in `dynamics.index`, in -1..0."""
         share: Array = dynamics.correct.mean(axis=0, dtype=np.float64)
-        return 0 - share  # rather than -share, which would be -0.0 for an image never predicted correctly
+        return 0 - share  # -share would be -0.0 for an image that was never predicted correctly

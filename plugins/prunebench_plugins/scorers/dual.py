@@ -1,4 +1,4 @@
-"""DUAL: images that are difficult and whose prediction still moves, early in training."""
+"""DUAL: an image scores high if it is difficult and its prediction still moves early in training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from prunebench.parts.base import Grid, Scorer
 from prunebench_plugins.scorers.epochs import recorded
 from prunebench_plugins.scorers.windows import over_windows
 
-# The released sweeps, on the hardest images at ratio 30; 100 is left out, which no recipe there has.
+# The grid of the released code, which tries it on the hardest images at ratio 30.
+# 100 is left out: no recipe of that code trains so long.
 EPOCHS = Grid(field="epochs", values=(30, 40, 50, 60, 70, 80, 90), at_most="epochs", ratios=(30,), top=True)
 
 
@@ -19,9 +20,13 @@ EPOCHS = Grid(field="epochs", values=(30, 40, 50, 60, 70, 80, 90), at_most="epoc
 class Dual(Scorer):
     """Difficulty times uncertainty: the mean over windows of std ** exponent * (1 - mean) of p[y].
 
-    window: epochs per window, J; windows start at every epoch. epochs: only the first so many are
-    looked at, T. exponent: on the standard deviation (unbiased, J - 1), for noisy labels; 1 is the
-    original. Cho et al. 2025 (arXiv 2502.06905); the exponent is SemiPrune's, section 3.4.2.
+    A window starts at every epoch. The standard deviation is unbiased (divided by J - 1).
+
+    window: epochs per window, J, 2 or more.
+    epochs: number of epochs read, from the first on, T, `window` or more.
+    exponent: power of the standard deviation, above 0, for noisy labels. 1 is the original.
+
+    Source: Cho et al. 2025 (arXiv 2502.06905). The exponent is from SemiPrune, section 3.4.2.
     """
 
     name: ClassVar[str] = "dual"
@@ -38,12 +43,12 @@ class Dual(Scorer):
     def score(self, dynamics: Dynamics) -> Array:
         """Return float64 [m], one score per image in `dynamics.index`, 0 or more.
 
-        Raise PrunebenchError where fewer than `epochs` epochs were recorded.
+        Raise PrunebenchError if fewer than `epochs` epochs were recorded.
         """
         early = recorded(dynamics.label_probability, 0, self.epochs, "dual.epochs")
         return over_windows(early, self.window, self._score)
 
     def _score(self, mean: Array, std: Array) -> Array:
-        """Return the scores of b images from their windows, both [windows, b]."""
+        """Score b images by the mean and deviation of their windows, each [windows, b]: float64 [b]."""
         scores: Array = (std**self.exponent * (1 - mean)).mean(axis=0)
         return scores

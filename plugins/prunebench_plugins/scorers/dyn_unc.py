@@ -1,4 +1,4 @@
-"""Dyn-Unc: images whose prediction keeps moving, over the whole training."""
+"""Dyn-Unc: an image scores high if its prediction keeps moving, over the whole training."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from prunebench_plugins.scorers.windows import over_windows
 class DynUnc(Scorer):
     """Dynamic uncertainty: the mean over windows of the standard deviation of p[y].
 
-    window: epochs per window, J; windows start at every epoch, the deviation is unbiased (J - 1).
-    start: the first epoch looked at, counted from 0. epochs: only the first so many, or None for all
-    that were recorded. He et al. 2024 (arXiv 2306.05175).
+    A window starts at every epoch. The standard deviation is unbiased (divided by J - 1).
+
+    window: epochs per window, J, 2 or more.
+    start: first epoch read, counted from 0.
+    epochs: epoch before which reading stops, `start` + `window` or more. None = all recorded epochs.
+
+    Source: He et al. 2024 (arXiv 2306.05175).
     """
 
     name: ClassVar[str] = "dyn_unc"
@@ -36,11 +40,13 @@ class DynUnc(Scorer):
     def score(self, dynamics: Dynamics) -> Array:
         """Return float64 [m], one score per image in `dynamics.index`, 0 or more.
 
-        Raise PrunebenchError where fewer than `epochs` epochs were recorded, or too few for one window.
+        Raise PrunebenchError if fewer than `epochs` epochs were recorded, or too few for one window.
         """
-        least = self.start + self.window
-        stop, field = self.epochs or max(dynamics.epochs, least), "dyn_unc.epochs"
-        if self.epochs is None:
+        if self.epochs is not None:
+            field = "dyn_unc.epochs"
+            stop = self.epochs
+        else:
             field = "dyn_unc.start + dyn_unc.window"
-        seen = recorded(dynamics.label_probability, self.start, stop, field)
-        return over_windows(seen, self.window, lambda _mean, std: std.mean(axis=0))
+            stop = max(dynamics.epochs, self.start + self.window)
+        series = recorded(dynamics.label_probability, self.start, stop, field)
+        return over_windows(series, self.window, lambda _mean, std: std.mean(axis=0))

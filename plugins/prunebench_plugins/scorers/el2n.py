@@ -1,4 +1,4 @@
-"""EL2N: how far the prediction was from the label, early in training."""
+"""EL2N: how far the prediction is from the label early in training."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from prunebench_plugins.scorers.epochs import recorded
 class El2n(Scorer):
     """Euclidean distance between the predicted probabilities and the one-hot label.
 
-    start, stop: the epochs start..stop-1, counted from 0. mode: "mean" of these epochs, or "snapshot"
-    of the last of them alone. Paul et al. 2021 average ten networks at one early epoch; with one
-    network, CCS and ELFS take the first ten epochs.
+    start: first epoch read, counted from 0.
+    stop: epoch before which reading stops, above `start`.
+    mode: "mean" of the epochs start..stop-1, or "snapshot" of epoch stop-1 alone.
+
+    Source: Paul et al. 2021, who average ten networks at one early epoch. CCS and ELFS have one network
+    and average its first ten epochs instead.
     """
 
     name: ClassVar[str] = "el2n"
@@ -36,7 +39,7 @@ class El2n(Scorer):
     def score(self, dynamics: Dynamics) -> Array:
         """Return float64 [m], one score per image in `dynamics.index`, in 0..sqrt(2).
 
-        Raise PrunebenchError where fewer than `stop` epochs were recorded.
+        Raise PrunebenchError if fewer than `stop` epochs were recorded.
         """
         start = self.start if self.mode == "mean" else self.stop - 1
         distances = recorded(dynamics.error_norm, start, self.stop, "el2n.stop")

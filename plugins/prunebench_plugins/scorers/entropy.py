@@ -11,17 +11,17 @@ from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array, Dynamics, Weights
 from prunebench.parts.base import PROXY, Backbones, Scorer
 
-ROWS = 8192  # images whose logits are held at a time
+ROWS = 8192  # images per chunk: bounds the memory of the logits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entropy(Scorer):
-    """Entropy of the predicted probabilities, in nats; it reads no label.
+    """Entropy of the predicted probabilities, in nats. It reads no label.
 
-    mode: "final", the prediction of the trained proxy network in eval mode on the plain images (Zheng
-    et al. 2023, the code of CCS), or "last_epoch", that of the last epoch of the training pass, on
-    augmented images and before each step (the code of DUAL). backbone is the proxy network; there is no
-    other choice.
+    mode: "final" or "last_epoch". "final" asks the trained proxy network in eval mode about the plain
+        images, as the code of CCS (Zheng et al. 2023). "last_epoch" takes the predictions of the last
+        training epoch, on augmented images and before each step, as the code of DUAL.
+    backbone: always the proxy network, since its head is read.
     """
 
     name: ClassVar[str] = "entropy"
@@ -34,8 +34,10 @@ class Entropy(Scorer):
         require(self.backbone == PROXY, "entropy.backbone", self.backbone, "'proxy', whose head it reads")
 
     def needs(self) -> dict[str, bool]:
-        """Return the inputs: the embeddings of the proxy network only for its final prediction."""
-        return {"weights": True, "embeddings": True} if self.mode == "final" else {"dynamics": True}
+        """Return the inputs: weights and embeddings for the final prediction, else the dynamics."""
+        if self.mode == "final":
+            return {"weights": True, "embeddings": True}
+        return {"dynamics": True}
 
     def score(
         self,
@@ -45,22 +47,26 @@ class Entropy(Scorer):
     ) -> Array:
         """Return float64 [n], or [m] with mode "last_epoch", in 0..log(classes).
 
-        The proxy network's last, linear layer, applied to its penultimate features, which are its
-        embeddings, gives the final prediction. Raise PrunebenchError where the weights hold no such layer
-        for these embeddings.
+        The embeddings of the proxy network are its penultimate features. Its last, linear layer turns them
+        into the final prediction.
+        Raise PrunebenchError if the weights hold no such layer for these embeddings.
         """
         if dynamics is not None:
             last: Array = dynamics.entropy[-1].astype(np.float64)
             return last
         assert embeddings is not None and weights is not None
-        weight, bias = (weights.values.get(f"head.{name}") for name in ("weight", "bias"))
+        weight = weights.values.get("head.weight")
+        bias = weights.values.get("head.bias")
         if weight is None or bias is None or weight.shape[1] != embeddings.shape[1]:
             raise PrunebenchError(
-                "entropy needs the last layer of the proxy network, which these weights do not hold; "
+                "entropy needs the last layer of the proxy network, but these weights do not hold it; "
                 "set entropy.mode = 'last_epoch'"
             )
-        starts = range(0, len(embeddings), ROWS)
-        return np.concatenate([_entropy(embeddings[s : s + ROWS] @ weight.T + bias) for s in starts])
+        scores = []
+        for start in range(0, len(embeddings), ROWS):
+            logits = embeddings[start : start + ROWS] @ weight.T + bias
+            scores.append(_entropy(logits))
+        return np.concatenate(scores)
 
 
 def _entropy(logits: Array) -> Array:
@@ -69,6 +75,6 @@ def _entropy(logits: Array) -> Array:
     shifted -= shifted.max(axis=1, keepdims=True)
     weights = np.exp(shifted)
     total = weights.sum(axis=1)
-    # -sum p log p with p = weights / total, without the logarithm of a p that underflowed to 0.
+    # -sum p log p with p = weights / total. This form never takes the logarithm of a p that underflowed to 0.
     entropy: Array = np.log(total) - (weights * shifted).sum(axis=1) / total
     return np.maximum(entropy, 0)

@@ -1,4 +1,4 @@
-"""Epoch ranges, as scorers and selectors of early training read them."""
+"""Epoch ranges of recorded dynamics, for scorers and selectors that read early training."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from prunebench.parts.artefacts import Array
 def recorded(series: Array, start: int, stop: int, field: str) -> Array:
     """Return the epochs start..stop-1 of `series`, float32 [epochs, m].
 
-    Raise PrunebenchError naming `field` where fewer than `stop` epochs were recorded, because the
-    mean over a shorter range would be another score under the same name.
+    field: name of the field that sets `stop`, for the message.
+    Raise PrunebenchError if fewer than `stop` epochs were recorded.
     """
+    # The mean over a shorter range would be another score under the same name.
     if stop > len(series):
         raise PrunebenchError(
             f"{field} is {stop}, but the proxy network recorded {len(series)} epochs; "

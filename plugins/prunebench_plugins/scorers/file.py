@@ -1,4 +1,4 @@
-"""File: scores that somebody else computed, out of a file."""
+"""File: reads scores that somebody else computed."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Scorer
 from prunebench.parts.images import Images
-from prunebench_plugins.columns import FromFile, numbers, there
+from prunebench_plugins.columns import FromFile, existing_file, numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class File(FromFile, Scorer):
     """One number per training image, read from a .npy, .csv or .pt file.
 
-    path: the file. harder: which end of its numbers is the hard one, "high" or "low"; low ones, such
-    as margins and times of learning, are negated. annotation: 1 where true labels were read to compute
-    them, 0 where none was. The other fields are those of `FromFile`.
+    path: the file. None = not set, which `ready` refuses.
+    harder: the hard end of its numbers, "high" or "low". "low" negates them, as margins and times of
+        learning need.
+    annotation: 1 if true labels were read to compute the scores, 0 if none was.
+
+    The other fields are those of `FromFile`.
     """
 
     name: ClassVar[str] = "file"
@@ -34,20 +37,23 @@ class File(FromFile, Scorer):
         self.check_columns(self.path)
 
     def ready(self) -> None:
-        """Raise PrunebenchError where no file is named, or where it is not on this machine."""
-        there(self.path, "path")
+        """Raise PrunebenchError if no file is named, or if it is not on this machine."""
+        existing_file(self.path, "path")
 
     def score(self, images: Images, names: tuple[str, ...], fingerprint: str) -> Array:
-        """Return float64 [n], finite; raise PrunebenchError where the file has not one number per image."""
-        path = there(self.path, "path")
+        """Return float64 [n], finite.
+
+        Raise PrunebenchError unless the file has one finite number per image and the fingerprint fits.
+        """
+        path = existing_file(self.path, "path")
         self.check_fingerprint(path, fingerprint)
-        found = self.values(path, len(images), names, numbers)
-        if found.dtype.kind not in "fiu":
-            raise PrunebenchError(f"{path} holds {found.dtype}, expected numbers (float or int)")
-        if len(wrong := np.flatnonzero(~np.isfinite(found))):
+        values = self.values(path, len(images), names, numbers)
+        if values.dtype.kind not in "fiu":
+            raise PrunebenchError(f"{path} holds {values.dtype}, expected numbers (float or int)")
+        if len(wrong := np.flatnonzero(~np.isfinite(values))):
             raise PrunebenchError(
-                f"{path} has {len(wrong)} scores that are not finite, the first {found[wrong[0]]} for "
+                f"{path} has {len(wrong)} scores that are not finite, the first {values[wrong[0]]} for "
                 f"image {wrong[0]}; every image needs a number"
             )
-        scores = found.astype(np.float64)
+        scores = values.astype(np.float64)
         return scores if self.harder == "high" else -scores

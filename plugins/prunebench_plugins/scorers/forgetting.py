@@ -1,4 +1,4 @@
-"""Forgetting: how often an image that was predicted correctly no longer was, one epoch later."""
+"""Forgetting: how often a correct prediction was wrong again one epoch later."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from prunebench.parts.base import Scorer
 class Forgetting(Scorer):
     """Number of forgetting events: epochs with a wrong prediction right after a correct one.
 
-    never_learned: what an image scores that was never predicted correctly: "zero", as all released
-    pruning code has it, or "max", the number of epochs, above every other image (Toneva et al. 2019
-    call it infinite).
+    never_learned: score of an image that was never predicted correctly. "zero" is 0, as in all released
+        pruning code. "max" is the number of epochs, above every other image: Toneva et al. 2019 call it
+        infinite.
     """
 
     name: ClassVar[str] = "forgetting"
@@ -29,7 +29,7 @@ class Forgetting(Scorer):
         require(allowed, "forgetting.never_learned", self.never_learned, "'zero' or 'max'")
 
     def score(self, dynamics: Dynamics) -> Array:
-        """Return float64 [m], one count per image in `dynamics.index`."""
+        """Return float64 [m], one count per image in `dynamics.index`, in 0..epochs."""
         correct = dynamics.correct
         events: Array = (correct[:-1] & ~correct[1:]).sum(axis=0).astype(np.float64)
         if self.never_learned == "max":

@@ -1,4 +1,4 @@
-"""GraNd: how strongly an image pulls at the last layer, early in training, over several networks."""
+"""GraNd: the gradient norm of an image at the last layer, early in training, over several networks."""
 
 from __future__ import annotations
 
@@ -19,17 +19,22 @@ if TYPE_CHECKING:
 
     from prunebench.nn.networks import Network
 
-BATCH = 512  # images per look at a trained network
+BATCH = 512  # images per forward pass of a trained network
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grand(Scorer):
     """The norm of the gradient of the loss with respect to the last layer, averaged over networks.
 
-    In closed form ||p - onehot(y)|| * sqrt(1 + ||h||^2), with p the probabilities and h the penultimate
-    features, in eval mode on the plain image. runs: how many networks are trained, each for `epochs`
-    epochs of the recipe, at its learning rate throughout, as early in a long training. Paul et al. 2021
-    (arXiv 2107.07075); last layer, ten runs and ten epochs as in DeepCore (Guo et al. 2022).
+    In closed form it is ||p - onehot(y)|| * sqrt(1 + ||h||^2), with p the probabilities and h the
+    penultimate features, in eval mode on the plain image. The recipe trains each network at its full
+    learning rate throughout, as early in a long training.
+
+    runs: number of networks trained, above 0.
+    epochs: epochs of training per network, above 0.
+
+    Source: Paul et al. 2021 (arXiv 2107.07075). The last layer, ten runs and ten epochs are those of DeepCore
+    (Guo et al. 2022).
     """
 
     name: ClassVar[str] = "grand"
@@ -51,9 +56,10 @@ class Grand(Scorer):
         progress: Progress,
         checkpoint: Checkpoint,
     ) -> Array:
-        """Return float64 [n], 0 or more; images without a label, which have no gradient, get the mean.
+        """Return float64 [n], 0 or more.
 
-        Raise PrunebenchError where no image has a label, and what `prunebench.nn.training.train` raises.
+        An image without a label has no gradient, so it gets the mean score.
+        Raise PrunebenchError if no image has a label. Errors of `prunebench.nn.training.train` pass through.
         """
         from prunebench.nn.training import train
 
@@ -61,9 +67,10 @@ class Grand(Scorer):
         if not len(index):
             raise PrunebenchError("grand needs labels, but no image has one; choose another labeler")
         short = replace(recipe, epochs=self.epochs, iterations=None, final_lr=recipe.lr)
-        images, done = images.to(device), _Done(checkpoint, len(index))
+        images = images.to(device)
+        done = _Done(checkpoint, len(index))
         for run, stream in enumerate(rng.spawn(self.runs)):
-            if run < done.runs:
+            if run < done.runs:  # finished before an interruption
                 continue
             trained = train(
                 images,
@@ -87,22 +94,25 @@ def gradient_norms(
 ) -> Array:
     """Return the norm of each image's gradient with respect to the last layer, bias included: float64 [m].
 
-    index: int [m], the images looked at; labels: int [n], 0 or more there. side: pixels of the middle that
-    the network sees; None = all. The gradient of the weights
-    is the outer product of p - onehot(y) and h, so its norm is the product of theirs.
+    The gradient of the weights is the outer product of p - onehot(y) and h, so its norm is the product of
+    their norms.
+
+    labels: int [n], 0 or more at `index`.
+    index: int [m], positions of the images.
+    side: side of the central square that the network sees, in pixels. None = the whole image.
     """
     import torch
 
     from prunebench.nn.augment import centre, normalise
 
-    def norms(chosen: Array) -> torch.Tensor:
-        seen = normalise(centre(images[chosen], side), images.mean, images.std)
-        features = network.features(seen).float()
+    def norms(batch: Array) -> torch.Tensor:
+        inputs = normalise(centre(images[batch], side), images.mean, images.std)
+        features = network.features(inputs).float()
         errors = network.head(features).double().softmax(1)
-        places = torch.arange(len(chosen), device=errors.device)
-        errors[places, torch.tensor(labels[chosen], device=errors.device)] -= 1
-        pull: torch.Tensor = torch.linalg.vector_norm(errors, dim=1)
-        return pull * (1 + features.double().square().sum(1)).sqrt()
+        rows = torch.arange(len(batch), device=errors.device)
+        errors[rows, torch.tensor(labels[batch], device=errors.device)] -= 1
+        error_norms: torch.Tensor = torch.linalg.vector_norm(errors, dim=1)
+        return error_norms * (1 + features.double().square().sum(1)).sqrt()  # the 1 is the bias
 
     network.eval()
     with torch.inference_mode():
@@ -111,7 +121,7 @@ def gradient_norms(
 
 
 class _Done:
-    """What the finished runs gave, and the checkpoint of the run under way: both in one checkpoint."""
+    """The sum of the norms of the finished runs, and the state of the current run, in one checkpoint."""
 
     def __init__(self, checkpoint: Checkpoint, images: int) -> None:
         self.checkpoint = checkpoint
@@ -119,25 +129,29 @@ class _Done:
         self.runs: int = state["runs"]
         self.norms: Array = state["norms"]
         prefix = "training/"
-        self.training = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+        self.training = {}
+        for name, value in state.items():
+            if name.startswith(prefix):
+                self.training[name.removeprefix(prefix)] = value
 
     def load(self) -> dict[str, Any] | None:
-        """Return where the run under way stood, or None, once: the next run begins anew."""
-        training, self.training = self.training, {}
+        """Return the saved state of the current run once, or None. The next run starts afresh."""
+        training = self.training
+        self.training = {}
         return training or None
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Save where the run under way stands."""
-        own = {"runs": self.runs, "norms": self.norms}
-        self.checkpoint.save(own | {f"training/{name}": value for name, value in state.items()})
+        """Save the state of the current run beside the finished runs."""
+        finished = {"runs": self.runs, "norms": self.norms}
+        self.checkpoint.save(finished | {f"training/{name}": value for name, value in state.items()})
 
     def add(self, norms: Array) -> None:
-        """Count a finished run, and save that."""
+        """Add the norms of a finished run, and save the sum."""
         self.runs += 1
         self.norms = self.norms + norms
         self.save({})
 
 
 def _part_of(progress: Progress, run: int, runs: int) -> Progress:
-    """Return the progress of one of several equally long runs."""
+    """Map the progress of one run to the progress of all, which are equally long."""
     return lambda done, total: progress(run * total + done, runs * total)

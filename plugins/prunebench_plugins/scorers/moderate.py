@@ -1,4 +1,4 @@
-"""Moderate: images neither close to the centre of their class nor far from it."""
+"""Moderate: an image scores high if it is neither close to the center of its class nor far from it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from prunebench.parts.base import PROXY, Backbones, Scorer
 
 @dataclass(frozen=True, kw_only=True)
 class Moderate(Scorer):
-    """Minus how many ranks an image is from the middle, ranked by the distance to its class centre.
+    """Minus the number of ranks between an image and the middle rank.
 
-    So the highest scores are the middle ranks, at every ratio. centre: "median" of each dimension over the
-    images of the label (the released code), or "mean" (the paper). Xia et al. 2023, "Moderate Coreset".
+    Images are ranked by the distance to the center of their class. So the middle ranks score highest, at
+    every ratio.
+
+    backbone: backbone of the embeddings.
+    centre: "median" (the released code) or "mean" (the paper) of each dimension over the images of a class.
+
+    Source: Xia et al. 2023, "Moderate Coreset".
     """
 
     name: ClassVar[str] = "moderate"
@@ -30,34 +35,39 @@ class Moderate(Scorer):
         require(allowed, "moderate.centre", self.centre, "'median' or 'mean'")
 
     def score(self, embeddings: Array, labels: Array, rng: np.random.Generator) -> Array:
-        """Return float64 [n], -n/2..0, all different but for images without a label, which get the mean.
+        """Return float64 [n], in -n/2..0, all different among labeled images.
 
-        Equal distances are ranked at random. Raise PrunebenchError where no image has a label.
+        Equal distances are ranked at random. Images without a label get the mean score.
+        Raise PrunebenchError if no image has a label.
         """
-        labelled = np.flatnonzero(labels >= 0)
-        if not len(labelled):
+        labeled = np.flatnonzero(labels >= 0)
+        if not len(labeled):
             raise PrunebenchError("moderate needs labels, but no image has one; choose another labeler")
-        distances = centre_distances(embeddings[labelled], labels[labelled], self.centre)
-        ranks = np.empty(len(labelled))
-        ranks[np.lexsort((rng.permutation(len(labelled)), distances))] = np.arange(len(labelled))
-        # Of two images equally far from the middle, the one nearer to its centre scores more.
-        own = -np.abs(ranks - (len(labelled) - 1) / 2 + 0.25)
-        scores = np.full(len(labels), own.mean())
-        scores[labelled] = own
+        distances = centre_distances(embeddings[labeled], labels[labeled], self.centre)
+        order = np.lexsort((rng.permutation(len(labeled)), distances))
+        ranks = np.empty(len(labeled))
+        ranks[order] = np.arange(len(labeled))
+        # 0.25 breaks the tie of two ranks equally far from the middle: the image nearer to its center wins.
+        labeled_scores = -np.abs(ranks - (len(labeled) - 1) / 2 + 0.25)
+        scores = np.full(len(labels), labeled_scores.mean())
+        scores[labeled] = labeled_scores
         return scores
 
 
 def centre_distances(embeddings: Array, labels: Array, centre: str) -> Array:
-    """Return the Euclidean distance of each image to the centre of its label: float64 [n].
+    """Return the Euclidean distance of each image to the center of its class: float64 [n].
 
-    embeddings: float [n, d]. labels: int [n], 0 or more. centre: "median" or "mean" of each dimension.
+    embeddings: float [n, d].
+    labels: int [n], 0 or more.
+    centre: "median" or "mean" of each dimension.
     """
     middle = np.median if centre == "median" else np.mean
     order = np.argsort(labels, kind="stable")
     distances = np.empty(len(labels))
-    for members in np.split(order, np.cumsum(np.bincount(labels))[:-1]):
-        own = embeddings[members].astype(np.float64)
-        if len(own):
-            own -= middle(own, axis=0)
-            distances[members] = np.sqrt(np.einsum("ij,ij->i", own, own))
+    ends = np.cumsum(np.bincount(labels))
+    for members in np.split(order, ends[:-1]):
+        offsets = embeddings[members].astype(np.float64)
+        if len(offsets):  # some classes have no image
+            offsets -= middle(offsets, axis=0)
+            distances[members] = np.sqrt(np.einsum("ij,ij->i", offsets, offsets))
     return distances

@@ -1,4 +1,4 @@
-"""Prototypicality: how far an image is from the centre of its cluster of embeddings."""
+"""Prototypicality: how far an image is from the center of its cluster of embeddings."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from prunebench.parts.base import Backbones, Scorer
 
 @dataclass(frozen=True, kw_only=True)
 class Prototypicality(Scorer):
-    """Euclidean distance of an embedding to the centre of its k-means cluster: high = far, atypical.
+    """Euclidean distance of an embedding to the center of its k-means cluster: high = far, atypical.
 
-    clusters: how many, as many as there are classes if None. starts: the best of so many runs of
-    k-means. normalise: "zscore" shifts and scales each coordinate to mean 0 and variance 1 first, "l2"
-    each embedding to length 1, "none" does neither. end: "far" gives high scores to atypical images,
-    "near" to typical ones, by the opposite sign. Sorscher et al. 2022 (arXiv 2206.14486).
+    backbone: backbone of the embeddings.
+    clusters: number of clusters, above 0. None = the number of classes.
+    starts: runs of k-means, above 0. The best one counts.
+    normalise: "zscore" brings each coordinate to mean 0 and variance 1, "l2" each embedding to length 1,
+        "none" changes nothing.
+    end: "far" scores atypical images high. "near" scores typical images high, by the opposite sign.
+
+    Source: Sorscher et al. 2022 (arXiv 2206.14486).
     """
 
     name: ClassVar[str] = "prototypicality"
@@ -40,32 +44,32 @@ class Prototypicality(Scorer):
     def score(
         self, embeddings: Array, classes: tuple[str, ...], rng: np.random.Generator, device: str
     ) -> Array:
-        """Return float64 [n], distances, 0 or more; at end "near" their negatives.
+        """Return float64 [n]: the distances, 0 or more, or their negatives if `end` is "near".
 
-        Raise PrunebenchError where there are fewer images than clusters.
+        Raise PrunebenchError if there are fewer images than clusters.
         """
         from prunebench.nn.neighbours import kmeans
 
         clusters = self.clusters or len(classes)
-        found = kmeans(
-            normalised(embeddings, self.normalise), clusters, rng=rng, device=device, starts=self.starts
-        )
-        distances: Array = found.distances.astype(np.float64)
+        points = normalised(embeddings, self.normalise)
+        clustering = kmeans(points, clusters, rng=rng, device=device, starts=self.starts)
+        distances: Array = clustering.distances.astype(np.float64)
         return distances if self.end == "far" else -distances
 
 
 def normalised(embeddings: Array, how: str) -> Array:
-    """Return the embeddings, float [n, d], normalised by "none", "zscore" or "l2".
+    """Return the embeddings, float [n, d], normalized by "none", "zscore" or "l2".
 
-    A constant coordinate becomes 0, and an embedding of length 0 stays as it is.
+    A constant coordinate becomes 0. An embedding of length 0 stays as it is.
     """
     if how == "zscore":
-        centred: Array = embeddings - embeddings.mean(axis=0, dtype=np.float64).astype(embeddings.dtype)
-        # Unlike std(), einsum makes no second copy of them all in float64.
-        variance = np.einsum("ij,ij->j", centred, centred, dtype=np.float64) / len(centred)
-        spread = np.sqrt(variance).astype(embeddings.dtype)
-        centred /= np.where(spread > 0, spread, np.inf)
-        return centred
+        mean = embeddings.mean(axis=0, dtype=np.float64).astype(embeddings.dtype)
+        centered: Array = embeddings - mean
+        # Unlike std(), einsum makes no float64 copy of the whole array.
+        variance = np.einsum("ij,ij->j", centered, centered, dtype=np.float64) / len(centered)
+        deviation = np.sqrt(variance).astype(embeddings.dtype)
+        centered /= np.where(deviation > 0, deviation, np.inf)
+        return centered
     if how == "l2":
         lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
         unit: Array = embeddings / np.where(lengths > 0, lengths, 1)

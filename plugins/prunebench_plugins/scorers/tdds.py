@@ -1,4 +1,4 @@
-"""TDDS: images whose contribution to the training varies, the last window of epochs counting most."""
+"""TDDS: an image scores high if its contribution to the training varies. Late epochs count most."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ class Tdds(Scorer):
     """Temporal dual-depth score: how much the divergence between epochs varies within a window.
 
     d[t] is the sum over c of |p log(p / p of the epoch before)| at epoch t. The score is the weighted sum
-    over windows of the Euclidean norm of d - mean(d). epochs: only the first so many are looked at, T.
-    window: epochs per window, J, which have J - 1 divergences; windows start at every epoch. decay: the
-    weight of the last window; those before weigh decay * (1 - decay) ** k, k counted from the last.
-    Zhang et al. 2024 (arXiv 2311.13613).
+    over windows of the Euclidean norm of d - mean(d). A window starts at every epoch.
+
+    epochs: number of epochs read, from the first on, T, `window` or more.
+    window: epochs per window, J, 3 or more. They have J - 1 divergences.
+    decay: weight of the last window, above 0, up to 1. The k-th window before it weighs
+        decay * (1 - decay) ** k.
+
+    Source: Zhang et al. 2024 (arXiv 2311.13613).
     """
 
     name: ClassVar[str] = "tdds"
@@ -38,9 +42,9 @@ class Tdds(Scorer):
     def score(self, dynamics: Dynamics) -> Array:
         """Return float64 [m], one score per image in `dynamics.index`, 0 or more.
 
-        Raise PrunebenchError where fewer than `epochs` epochs were recorded.
+        Raise PrunebenchError if fewer than `epochs` epochs were recorded.
         """
-        # The first epoch has none before it, so its divergence of 0 is no measurement.
+        # Epoch 0 has no epoch before it, so its divergence of 0 is no measurement.
         divergence = recorded(dynamics.divergence, 1, self.epochs, "tdds.epochs")
         values = self.window - 1
         age = np.arange(self.epochs - self.window, -1, -1)

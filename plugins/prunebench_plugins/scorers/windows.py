@@ -1,4 +1,4 @@
-"""The mean and the standard deviation of every window of epochs, found by doubling."""
+"""The mean and the standard deviation of every window of epochs, computed by doubling."""
 
 from __future__ import annotations
 
@@ -9,40 +9,43 @@ import numpy as np
 
 from prunebench.parts.artefacts import Array
 
-# Numbers in each array at hand: 128 KiB, so that all of them stay in the cache of a core, and in the heap,
-# where larger arrays would be mapped, and their pages cleared, anew for every operation.
+# Numbers per temporary array: 128 KiB. So all temporaries fit in a core's cache, and malloc serves them from
+# the heap. Larger ones would be mapped, with cleared pages, again for every operation.
 SCRATCH = 2**14
 
 
 def over_windows(series: Array, window: int, combine: Callable[[Array, Array], Array]) -> Array:
-    """Return what `combine` makes of the mean and the unbiased standard deviation of all windows.
+    """Apply `combine` to the mean and the unbiased standard deviation of all windows: float64 [m].
 
-    series: float [epochs, m]; there is a window of `window` epochs, 2 or more, at every epoch from which
-    it fits. combine is called with two arrays, float64 [windows, b], for b images at a time, which it may
-    change, and returns float64 [b]. The result is float64 [m].
+    series: float [epochs, m].
+    window: epochs per window, 2 or more. A window starts at every epoch from which it fits.
+    combine: gets the means and the deviations of b images, each float64 [windows, b], which it may
+        overwrite. Returns float64 [b].
 
-    A window whose values are all equal has a standard deviation of exactly 0, and one whose values hardly
-    differ an accurate one: squares are taken of differences alone, and nothing is ever subtracted from a
-    running sum. So an exponent below 1 finds no noise that it could amplify.
+    The deviation is exactly 0 if all values of a window are equal, and accurate if they hardly differ.
+    Only differences are squared, and nothing is subtracted from a running sum. So an exponent below 1 finds
+    no rounding noise to amplify.
     """
     epochs, images = series.shape
     width = max(1, SCRATCH // epochs)
-    found = np.empty(images)
+    scores = np.empty(images)
     for start in range(0, images, width):
         single = _Spans(1, series[:, start : start + width].astype(np.float64), None)
         spans = _doubled(single, window)
         assert spans.squares is not None
         mean = np.divide(spans.sums, window, out=spans.sums)
         variance = np.divide(spans.squares, window - 1, out=spans.squares)
-        found[start : start + width] = combine(mean, np.sqrt(variance, out=variance))
-    return found
+        scores[start : start + width] = combine(mean, np.sqrt(variance, out=variance))
+    return scores
 
 
 @dataclass(frozen=True, eq=False)
 class _Spans:
-    """All spans of `length` epochs: their sums and the squared distances to their mean, [spans, b].
+    """All spans of `length` consecutive epochs, for b images.
 
-    squares: None at length 1, where all are 0.
+    length: epochs per span.
+    sums: float64 [spans, b].
+    squares: sums of squared distances to the span's mean, float64 [spans, b]. None = all 0, at length 1.
     """
 
     length: int
@@ -51,8 +54,9 @@ class _Spans:
 
 
 def _doubled(single: _Spans, length: int) -> _Spans:
-    """Return the spans of `length`, joined from those of 1, 2, 4, ...: two joins per binary digit at most."""
-    power, joined = single, None
+    """Join the spans of `length` from spans of 1, 2, 4, ... epochs: at most two joins per binary digit."""
+    power = single
+    joined = None
     while True:
         if length & power.length:
             joined = power if joined is None else _joined(power, joined)
@@ -63,10 +67,9 @@ def _doubled(single: _Spans, length: int) -> _Spans:
 
 
 def _joined(first: _Spans, second: _Spans) -> _Spans:
-    """Return the spans of each span of `first` and the one of `second` that follows it (Chan et al. 1979).
+    """Join each span of `first` with the span of `second` that follows it (Chan et al. 1979).
 
-    first.length is a power of 2 and no smaller than second.length, so that both sums are compared
-    without rounding.
+    first.length is a power of 2 and at least second.length. So both sums are compared without rounding.
     """
     a, b = first.length, second.length
     count = len(second.sums) - a

@@ -1,4 +1,4 @@
-"""Selectors: from scores to exactly as many images as are to be kept."""
+"""Selectors: choose exactly `keep` images, by scores, embeddings or at random."""
 
 from __future__ import annotations
 

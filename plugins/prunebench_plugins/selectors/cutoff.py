@@ -1,4 +1,4 @@
-"""Cutoff: double-end pruning, away with the hardest and with the easiest."""
+"""Cutoff: double-end pruning, which drops the hardest and the easiest images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from prunebench_plugins.selectors.hard_cutoff import HardCutoff
 
 @dataclass(frozen=True, kw_only=True)
 class Cutoff(HardCutoff):
-    """Drop the hardest images, likely mislabelled, and keep the next hardest; the easiest go too.
+    """Drop the hardest images, which are likely mislabeled, and keep the next hardest.
 
-    cutoff: the share of all images dropped at the hard end, from 0 to ratio / 100; unset, it follows
-    the ratio: 0.1 from 30, 0.2 from 50, 0.4 from 70, 0.5 from 80, 0.7 from 90, else 0. Ties are broken
-    at random. ELFS (Zheng et al. 2025); SemiPrune, section 3.4.1.
+    Ties are broken at random.
+
+    cutoff: share of all images dropped at the hard end, in 0..ratio / 100. None = by ratio: 0.1 from 30,
+        0.2 from 50, 0.4 from 70, 0.5 from 80, 0.7 from 90, else 0.
+
+    Source: ELFS (Zheng et al. 2025) and SemiPrune, section 3.4.1.
     """
 
     name: ClassVar[str] = "cutoff"

@@ -1,4 +1,4 @@
-"""D2: message passing over the graph of nearest neighbours weighs difficulty against diversity."""
+"""D2: weighs difficulty against diversity, by message passing over the graph of nearest neighbors."""
 
 from __future__ import annotations
 
@@ -22,16 +22,21 @@ SMALLEST = np.finfo(np.float32).tiny
 
 
 def neighbour_graph(embeddings: Array, k: int, *, metric: str, device: str) -> csr_array:
-    """Return the distances along the symmetrised graph of the k nearest neighbours: sparse [n, n], float64.
+    """Return the distances along the symmetric graph of the k nearest neighbors: sparse float64 [n, n].
 
-    Two images are joined where either is among the k nearest of the other (k is at most n - 1). A distance
-    of 0 is stored as the smallest normal number, since a sparse matrix forgets zeros.
+    Two images are joined if either is among the k nearest of the other. A distance of 0 is stored as the
+    smallest normal number, since a sparse matrix drops zeros.
+
+    embeddings: float [n, d].
+    k: neighbors per image, at most n - 1 of which exist.
+    metric: "euclidean" or "cosine".
     """
     from scipy.sparse import csr_array
 
     from prunebench.nn.neighbours import nearest
 
-    n, k = len(embeddings), min(k, len(embeddings) - 1)
+    n = len(embeddings)
+    k = min(k, n - 1)
     if k < 1:
         return csr_array((n, n))
     near, distances = nearest(embeddings, k, metric=metric, device=device)
@@ -43,22 +48,26 @@ def neighbour_graph(embeddings: Array, k: int, *, metric: str, device: str) -> c
 
 @cache
 def compiled(kernel: Callable[..., Array]) -> Callable[..., Array]:
-    """Return `kernel`, plain loops over arrays, as machine code: made at the first call of a process."""
+    """Return `kernel`, plain loops over arrays, as machine code. The first call in a process compiles it."""
     from numba import njit
 
     return njit(kernel)  # type: ignore[no-any-return]
 
 
 def densest_first(starts: Array, near: Array, fading: Array, density: Array, keep: int) -> Array:
-    """Pick the densest image `keep` times; each takes its density, faded, from its neighbours: int [keep].
+    """Pick the densest image `keep` times: int [keep].
 
-    Image u has the neighbours near[starts[u] : starts[u + 1]], int64, and `fading` beside them. `density`,
-    float64 [n], is changed. Of images equally dense the first is picked.
+    Each pick lowers the density of its neighbors. Of images equally dense the first is picked.
+    The neighbors of image u are near[starts[u] : starts[u + 1]].
+
+    near: int64.
+    fading: float64, parallel to `near`: a neighbor loses this share of the density of the pick.
+    density: float64 [n], changed in place.
     """
-    # Every open image has an entry on the heap at `bound`, which its density never exceeds. What falls
-    # stays where it is until it is on top; only what rises is pushed again.
+    # Every image not yet picked has a heap entry at `bound`, which its density never exceeds. If a density
+    # falls, its entry stays until it is on top. If it rises, the image is pushed again.
     bound = density.copy()
-    heap = [(-density[place], place) for place in range(len(density))]
+    heap = [(-density[image], image) for image in range(len(density))]
     heapq.heapify(heap)
     picked = np.zeros(len(density), np.bool_)
     chosen = np.empty(keep, np.int64)
@@ -66,7 +75,7 @@ def densest_first(starts: Array, near: Array, fading: Array, density: Array, kee
     while count < keep:
         key, top = heapq.heappop(heap)
         if picked[top] or -key != bound[top]:
-            continue  # a leftover of an image that has an entry elsewhere, or needs none
+            continue  # stale: the image is picked, or was pushed again
         if density[top] < bound[top]:
             bound[top] = density[top]
             heapq.heappush(heap, (-density[top], top))
@@ -75,24 +84,31 @@ def densest_first(starts: Array, near: Array, fading: Array, density: Array, kee
         chosen[count] = top
         count += 1
         for edge in range(starts[top], starts[top + 1]):
-            other = near[edge]
-            density[other] -= fading[edge] * density[top]
-            if density[other] > bound[other] and not picked[other]:
-                bound[other] = density[other]
-                heapq.heappush(heap, (-density[other], other))
+            neighbor = near[edge]
+            density[neighbor] -= fading[edge] * density[top]
+            # A negative density of the pick raises its neighbors.
+            if density[neighbor] > bound[neighbor] and not picked[neighbor]:
+                bound[neighbor] = density[neighbor]
+                heapq.heappush(heap, (-density[neighbor], neighbor))
     return chosen
 
 
 @dataclass(frozen=True, kw_only=True)
 class D2(HardCutoff):
-    """Pick the densest image again and again, where a pick makes its neighbours less dense.
+    """Repeatedly pick the densest image, and make its neighbors less dense.
 
-    density(i) = s(i) + sum over neighbours j of exp(-d(i, j)) s(j), with s the scores, shifted up to 0 or
-    more, and d the Euclidean distance. A pick v takes exp(-gamma d(u, v)) density(v) from each neighbour u.
-    neighbours: of each image, before the graph is made symmetric. squared: d ** 2 in both exponents, as the
-    paper writes. cutoff: the share of all images first dropped at the hard end, from 0 to ratio / 100;
-    unset, it follows the ratio: 0.4 from 90, else 0. Of images equally dense the hardest is picked, of
-    these a random one. Maharana et al. 2024 (arXiv 2310.07931).
+    density(i) = s(i) + sum over neighbors j of exp(-d(i, j)) s(j), with s the scores, shifted up to 0 or
+    more, and d the Euclidean distance. A pick v takes exp(-gamma d(u, v)) density(v) from each neighbor u.
+    Of images equally dense the hardest is picked, and of equally hard ones a random one.
+
+    cutoff: share of all images first dropped at the hard end, in 0..ratio / 100. None = by ratio: 0.4 from
+        90, else 0.
+    backbone: backbone of the embeddings.
+    neighbours: neighbors per image, above 0, before the graph is made symmetric.
+    gamma: how fast the effect of a pick falls with distance, 0 or more.
+    squared: whether both exponents have d ** 2, as in the paper, instead of d.
+
+    Source: Maharana et al. 2024 (arXiv 2310.07931).
     """
 
     name: ClassVar[str] = "d2"
@@ -119,5 +135,5 @@ class D2(HardCutoff):
         graph.data = np.exp(-lengths)
         density = difficulty + graph @ difficulty
         fading = np.exp(-self.gamma * lengths)
-        near = graph.indices.astype(np.int64, copy=False)  # narrower where there are no edges
+        near = graph.indices.astype(np.int64, copy=False)  # a graph without edges has int32
         return left[compiled(densest_first)(graph.indptr, near, fading, density, keep)]

@@ -1,4 +1,4 @@
-"""The hard cutoff: what selectors share that first drop the hardest images, which may be mislabelled."""
+"""The hard cutoff: base of selectors that first drop the hardest images, which may be mislabeled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prunebench.parts.base import Grid, Selector
 from prunebench.parts.sampling import share
 from prunebench_plugins.selectors.top import hardest_first
 
-# Every tenth up to the share pruned, for each ratio anew (SemiPrune, appendix A.3).
+# Every tenth up to the share pruned, tuned for each ratio (SemiPrune, appendix A.3).
 TENTHS = Grid(field="cutoff", values=tuple(tenth / 10 for tenth in range(10)), at_most="ratio", each=True)
 
 
@@ -22,8 +22,8 @@ TENTHS = Grid(field="cutoff", values=tuple(tenth / 10 for tenth in range(10)), a
 class HardCutoff(Selector):
     """Base of selectors that drop a share of the images at the hard end before they choose.
 
-    cutoff: the share of all images that is dropped, from 0 to ratio / 100. Unset, it follows the ratio:
-    `published` holds the cutoff from each ratio on.
+    published: default cutoff from each ratio on.
+    cutoff: share of all images that is dropped, in 0..ratio / 100. None = by ratio, from `published`.
     """
 
     grids: ClassVar[tuple[Grid, ...]] = (TENTHS,)
@@ -35,11 +35,11 @@ class HardCutoff(Selector):
         require(fits, f"{self.name}.cutoff", self.cutoff, "in 0..1, below 1")
 
     def at(self, ratio: int) -> Self:
-        """Return this selector with its cutoff set; raise PrunebenchError if it exceeds the ratio."""
+        """Return this selector with its cutoff set. Raise PrunebenchError if it exceeds `ratio` / 100."""
         if self.cutoff is None:
             reached = max(start for start in self.published if start <= ratio)
             return replace(self, cutoff=self.published[reached])
-        if self.cutoff > ratio / 100 + 1e-9:
+        if self.cutoff > ratio / 100 + 1e-9:  # tolerates rounding, as of 0.1 + 0.2 at ratio 30
             raise PrunebenchError(
                 f"{self.name}.cutoff is {self.cutoff:g}, but at ratio {ratio} only {ratio / 100:g} of the "
                 f"images are pruned; set it to {ratio / 100:g} or less"
@@ -49,7 +49,7 @@ class HardCutoff(Selector):
     def easier(self, scores: Array, keep: int, rng: np.random.Generator) -> Array:
         """Return the images that are not cut off, hardest first, ties at random: int [m], m >= keep.
 
-        Raise PrunebenchError where fewer than `keep` images would be left, or where the cutoff is unset.
+        Raise PrunebenchError if fewer than `keep` images would be left, or if the cutoff is unset.
         """
         if self.cutoff is None:
             raise PrunebenchError(f"{self.name}.cutoff is not set; set it, or let `at(ratio)` do so")

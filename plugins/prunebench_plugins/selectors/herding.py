@@ -1,4 +1,4 @@
-"""Herding: keep images whose mean follows the mean of all."""
+"""Herding: keeps images whose mean follows the mean of all."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ REPORT = 1000  # picks between two reports of progress
 
 @dataclass(frozen=True, kw_only=True)
 class Herding(Selector):
-    """Keep the image that brings the mean of the kept closest to the mean of all, again and again.
+    """Repeatedly keep the image that brings the mean of the kept images closest to the mean of all.
 
-    After t picks with the sum S, the image x of the smallest ||(t + 1) mu - S - x|| is next. pick:
-    "nearest" is that; "farthest" takes the largest, as DeepCore's code does. Welling 2009; the rule is
-    iCaRL's (Rebuffi et al. 2017, arXiv 1611.07725), algorithm 4. Ties are broken at random.
+    After t picks with the sum S, the image x with the smallest ||(t + 1) mu - S - x|| is next. Ties are
+    broken at random.
+
+    backbone: backbone of the embeddings.
+    pick: "nearest" = the smallest norm. "farthest" = the largest, as in DeepCore's code.
+
+    Source: Welling 2009. The rule is iCaRL's (Rebuffi et al. 2017, arXiv 1611.07725), algorithm 4.
     """
 
     name: ClassVar[str] = "herding"
@@ -32,8 +36,8 @@ class Herding(Selector):
     pick: str = "nearest"
 
     def __post_init__(self) -> None:
-        known = self.pick in ("nearest", "farthest")
-        require(known, "herding.pick", self.pick, "'nearest' or 'farthest'")
+        allowed = self.pick in ("nearest", "farthest")
+        require(allowed, "herding.pick", self.pick, "'nearest' or 'farthest'")
 
     def select(
         self, embeddings: Array, keep: int, rng: np.random.Generator, device: str, progress: Progress
@@ -41,32 +45,36 @@ class Herding(Selector):
         """Return int [keep], unique indices in 0..n-1, in the order of the picks."""
         import torch
 
-        # In a random order the first of several is a random one.
+        # Ties go to the first image. A random order makes it a random one.
         order = rng.permutation(len(embeddings))
-        centre = embeddings.mean(axis=0, dtype=np.float64)
-        points = torch.tensor(embeddings[order] - centre, dtype=torch.float32, device=device)
+        mean = embeddings.mean(axis=0, dtype=np.float64)
+        points = torch.tensor(embeddings[order] - mean, dtype=torch.float32, device=device)
         return order[follow_mean(points, keep, farthest=self.pick == "farthest", progress=progress)]
 
 
 def follow_mean(points: torch.Tensor, keep: int, *, farthest: bool, progress: Progress) -> Array:
-    """Pick `keep` of the points, float32 [n, d] with a mean of 0, so that their sum stays at 0: int [keep].
+    """Pick `keep` points whose sum stays close to 0: int [keep].
 
     Of equally good points the first is picked.
-    With the mean at 0 the distance is ||S + x||, and its square, but for ||S||^2, is ||x||^2 + 2 x S: one
-    product of a matrix and a vector for each pick, nothing that runs on and gathers errors. S is float64.
+
+    points: float32 [n, d], with a mean of 0.
+
+    With a mean of 0 the norm is ||S + x||. Its square is ||S||^2 + ||x||^2 + 2 x S, and ||S||^2 is equal for
+    all points. So a pick costs one product of a matrix and a vector. The sum S is float64, and the products
+    are computed from it each time, so errors do not accumulate.
     """
     import torch
 
     lengths = points.square().sum(1)
     total = points.new_zeros(points.shape[1], dtype=torch.float64)
     chosen = torch.empty(keep, dtype=torch.int64, device=points.device)
-    taken = -torch.inf if farthest else torch.inf
+    never_again = -torch.inf if farthest else torch.inf
     for step in range(keep):
-        # Nothing here waits for the device: the pick stays a tensor.
+        # The pick stays a tensor, so that nothing here waits for the device.
         squares = torch.addmv(lengths, points, total.float(), alpha=2)
         top = squares.argmax() if farthest else squares.argmin()
         chosen[step] = top
-        lengths[top] = taken
+        lengths[top] = never_again
         total += points[top]
         if (step + 1) % REPORT == 0:
             progress(step + 1, keep)

@@ -1,4 +1,4 @@
-"""Include: the paid images are always kept, and another selector fills up the rest."""
+"""Include: keeps all annotated images, and fills up with another selector."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from prunebench_plugins.selectors.random import Random
 
 @dataclass(frozen=True, kw_only=True)
 class Include(Selector):
-    """Keep every image whose label was bought, and as many of the others as `selector` is left to choose.
+    """Keep every annotated image, and let `selector` choose the rest among the others.
 
-    No label is then paid for and thrown away. The held selector sees the unpaid images alone, set as for
-    the ratio of the whole. SemiPrune, appendix C.2, where the coreset begins with the labelled images.
+    So no annotated image is thrown away. `selector` sees the other images alone, but its ratio is that of
+    the whole dataset.
+
+    selector: selector of the images that are not annotated.
+
+    Source: SemiPrune, appendix C.2, whose coreset begins with the labeled images.
     """
 
     name: ClassVar[str] = "include"
@@ -27,25 +31,29 @@ class Include(Selector):
 
     def __post_init__(self) -> None:
         for part in (self, self.selector):
-            require(not part.per_class, f"{part.name}.per_class", True, "false where include is used")
+            require(not part.per_class, f"{part.name}.per_class", True, "false: include does not support it")
 
     def needs(self) -> dict[str, bool]:
-        """Return what the held selector needs, and the paid labels."""
+        """Return the inputs that the held selector needs, and the annotated labels."""
         return {**self.selector.needs(), "known": True, "keep": True}
 
     def at(self, ratio: int) -> Self:
-        """Return this selector with the held one as it stands at `ratio`."""
+        """Return this selector with the held one set for `ratio`."""
         return replace(self, selector=self.selector.at(ratio))
 
     def select(self, known: Array, keep: int, **inputs: Any) -> Array:
-        """Return int [keep], the paid images first; raise PrunebenchError where they are more than `keep`."""
-        paid = np.flatnonzero(known >= 0)
-        if len(paid) > keep:
+        """Return int [keep], the annotated images first.
+
+        Raise PrunebenchError if more than `keep` images are annotated.
+        """
+        annotated = np.flatnonzero(known >= 0)
+        if len(annotated) > keep:
             raise PrunebenchError(
-                f"include keeps all {len(paid)} paid images, but only {keep} are to be kept; "
+                f"include keeps all {len(annotated)} annotated images, but only {keep} are to be kept; "
                 "lower the labeler's annotation or the ratio"
             )
-        rest = np.flatnonzero(known < 0)
-        inputs |= {"known": known, "keep": keep - len(paid)}
-        asked = {name: inputs[name] for name in self.selector.needs() if name in inputs}
-        return np.concatenate([paid, rest[self.selector.select(**sliced(asked, rest))]])  # type: ignore[attr-defined]
+        others = np.flatnonzero(known < 0)
+        inputs |= {"known": known, "keep": keep - len(annotated)}
+        arguments = {name: inputs[name] for name in self.selector.needs() if name in inputs}
+        chosen = self.selector.select(**sliced(arguments, others))  # type: ignore[attr-defined]
+        return np.concatenate([annotated, others[chosen]])

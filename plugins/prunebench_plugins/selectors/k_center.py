@@ -1,4 +1,4 @@
-"""k-center: keep images so that no image is far from a kept one."""
+"""k-center: keeps images so that no image is far from a kept one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from prunebench.parts.base import Backbones, Progress, Selector
 if TYPE_CHECKING:
     import torch
 
-FRONT = 512  # how many of the farthest images compete before all distances are brought up to date
-CHUNK = 2**26  # numbers in the largest temporary tensor
+FRONT = 512  # how many of the farthest images compete before all distances are updated
+CHUNK = 2**26  # numbers in the largest temporary tensor: 256 MiB
 
 
 @dataclass(frozen=True, kw_only=True)
 class KCenter(Selector):
-    """Begin with a random image, then keep the one farthest from all that are kept, again and again.
+    """Start from a random image, then repeatedly keep the image farthest from all kept ones.
 
-    metric: "euclidean" or "cosine". Sener and Savarese 2018 (arXiv 1708.00489), algorithm 1: at most twice
-    the smallest possible radius. Of images equally far, a random one is kept.
+    The radius is at most twice the smallest possible. Of images equally far, a random one is kept.
+
+    backbone: backbone of the embeddings.
+    metric: "euclidean" or "cosine".
+
+    Source: Sener and Savarese 2018 (arXiv 1708.00489), algorithm 1.
     """
 
     name: ClassVar[str] = "k_center"
@@ -31,8 +35,8 @@ class KCenter(Selector):
     metric: str = "euclidean"
 
     def __post_init__(self) -> None:
-        known = self.metric in ("euclidean", "cosine")
-        require(known, "k_center.metric", self.metric, "'euclidean' or 'cosine'")
+        allowed = self.metric in ("euclidean", "cosine")
+        require(allowed, "k_center.metric", self.metric, "'euclidean' or 'cosine'")
 
     def select(
         self, embeddings: Array, keep: int, rng: np.random.Generator, device: str, progress: Progress
@@ -41,14 +45,14 @@ class KCenter(Selector):
         import torch
         from torch.nn import functional
 
-        # In a random order the first of several is a random one.
+        # Ties go to the first image. A random order makes it a random one.
         order = rng.permutation(len(embeddings))
         points = torch.tensor(embeddings[order], dtype=torch.float32, device=device)
         if self.metric == "cosine":
             points = functional.normalize(points)
-            lengths = points.new_ones(len(points))  # of a zero vector too: it is at 1 from all
+            lengths = points.new_ones(len(points))  # of a zero vector too: its cosine distance to all is 1
         else:
-            points -= points.mean(0)  # keeps what the products cancel small
+            points -= points.mean(0)  # small lengths: less cancellation in the products
             lengths = points.square().sum(1)
         return order[farthest_first(points, lengths, keep, progress)]
 
@@ -56,11 +60,13 @@ class KCenter(Selector):
 def farthest_first(points: torch.Tensor, lengths: torch.Tensor, keep: int, progress: Progress) -> Array:
     """Pick the first point, then `keep - 1` times the one farthest from all picks: int [keep].
 
-    points: float [n, d]; lengths: their squared lengths. Of points equally far the first is picked.
+    points: float [n, d].
+    lengths: float [n], their squared lengths.
 
-    A distance to the nearest pick never grows. So the points that are farthest compete among themselves
-    until none is as far as the next one outside was; then one matrix product brings all distances up to
-    date. The picks are the same as with one product of a matrix and a vector for each.
+    Of points equally far the first is picked. The picks are the same as with one product of a matrix and a
+    vector per pick, but cheaper. A distance to the nearest pick never grows. So the FRONT farthest points
+    compete among themselves until none is as far as the next point outside was. Then one matrix product
+    updates all distances.
     """
     n = len(points)
     gaps = points.new_full((n,), np.inf)  # squared distances to the nearest pick, -1 for picks
@@ -68,38 +74,52 @@ def farthest_first(points: torch.Tensor, lengths: torch.Tensor, keep: int, progr
     fresh = chosen
     while len(chosen) < keep:
         approach(gaps, points, lengths, fresh)
-        values, places = gaps.sort(descending=True, stable=True)
-        limit, after = (float(values[FRONT]), int(places[FRONT])) if n > FRONT else (-1.0, n)
-        rivals = places[:FRONT].sort().values
-        mutual = squares(points[rivals], lengths[rivals], points[rivals], lengths[rivals]).cpu().numpy()
-        reach, names = gaps[rivals].cpu().numpy(), rivals.cpu().numpy()
+        values, order = gaps.sort(descending=True, stable=True)
+        # The farthest point outside the front: its gap, and its index.
+        limit = -1.0
+        outside = n
+        if n > FRONT:
+            limit = float(values[FRONT])
+            outside = int(order[FRONT])
+        front = order[:FRONT].sort().values
+        mutual = squares(points[front], lengths[front], points[front], lengths[front]).cpu().numpy()
+        front_gaps = gaps[front].cpu().numpy()
+        index = front.cpu().numpy()
         fresh = []
         while len(chosen) + len(fresh) < keep:
-            top = int(reach.argmax())
-            if (-reach[top], names[top]) > (-limit, after):
+            top = int(front_gaps.argmax())
+            if (-front_gaps[top], index[top]) > (-limit, outside):
                 break
-            fresh.append(int(names[top]))
-            np.minimum(reach, mutual[top], out=reach)
-            reach[top] = -1
+            fresh.append(int(index[top]))
+            np.minimum(front_gaps, mutual[top], out=front_gaps)
+            front_gaps[top] = -1
         chosen = chosen + fresh
         progress(len(chosen), keep)
     return np.array(chosen, np.int64)
 
 
 def approach(gaps: torch.Tensor, points: torch.Tensor, lengths: torch.Tensor, fresh: list[int]) -> None:
-    """Lower `gaps` to the squared distance to the nearest of the points `fresh`, -1 for these, in chunks."""
+    """Lower `gaps` to the squared distance to the nearest of the points `fresh`, in place and in chunks.
+
+    The gaps of `fresh` become -1.
+    """
     rows = max(1, CHUNK // len(fresh))
     for start in range(0, len(points), rows):
-        part = slice(start, start + rows)
-        found = squares(points[part], lengths[part], points[fresh], lengths[fresh])
-        gaps[part] = gaps[part].minimum(found.amin(1))
+        chunk = slice(start, start + rows)
+        distances = squares(points[chunk], lengths[chunk], points[fresh], lengths[fresh])
+        gaps[chunk] = gaps[chunk].minimum(distances.amin(1))
     gaps[fresh] = -1
 
 
 def squares(
     rows: torch.Tensor, lengths: torch.Tensor, columns: torch.Tensor, others: torch.Tensor
 ) -> torch.Tensor:
-    """Return the squared distances from each row to each column, whose squared lengths are given beside."""
+    """Return the squared distance from each row to each column: float [rows, columns].
+
+    rows, columns: float [_, d], points.
+    lengths: squared lengths of the rows.
+    others: squared lengths of the columns.
+    """
     import torch
 
     return torch.addmm(others, rows, columns.T, alpha=-2).add_(lengths[:, None]).clamp_(min=0)

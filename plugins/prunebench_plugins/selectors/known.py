@@ -1,4 +1,4 @@
-"""Known: keep the images whose labels were paid for, and nothing else."""
+"""Known: keeps the annotated images and no others."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from prunebench.parts.base import Selector
 
 @dataclass(frozen=True, kw_only=True)
 class Known(Selector):
-    """Keep exactly the images whose true label was bought: what those labels are worth by themselves."""
+    """Keep exactly the annotated images, which shows the worth of their labels alone."""
 
     name: ClassVar[str] = "known"
 
     def select(self, known: Array, keep: int) -> Array:
-        """Return int [keep], ascending; raise PrunebenchError unless `keep` labels were bought."""
-        paid = np.flatnonzero(known >= 0)
-        if len(paid) != keep:
+        """Return int [keep], ascending. Raise PrunebenchError unless `keep` images are annotated."""
+        annotated = np.flatnonzero(known >= 0)
+        if len(annotated) != keep:
             raise PrunebenchError(
-                f"known keeps the {len(paid)} images with a paid label, but {keep} are to be kept; "
+                f"known keeps the {len(annotated)} annotated images, but {keep} are to be kept; "
                 "set the labeler's annotation and the ratio so that they agree"
             )
-        return paid
+        return annotated

@@ -1,4 +1,4 @@
-"""Random: the baseline that every other selection has to beat."""
+"""Random: the baseline that every other selector has to beat."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from prunebench.parts.images import Images
 class Random(Selector):
     """Keep images uniformly at random, without replacement.
 
-    The subsets of one seed are nested: all are the beginning of one permutation. stream: another
-    number draws independently from the same seed, which tells how much two Randoms differ by chance.
+    The subsets of one seed are nested: each is the beginning of one permutation.
+
+    stream: number of the random stream, 0 or more. Another stream draws independently from the same seed. It
+        shows how much two random selections differ by chance.
     """
 
     name: ClassVar[str] = "random"
@@ -29,4 +31,5 @@ class Random(Selector):
 
     def select(self, images: Images, keep: int, rng: np.random.Generator) -> Array:
         """Return int [keep], unique indices in 0..n-1."""
-        return rng.spawn(self.stream + 1)[-1].permutation(len(images))[:keep]
+        stream = rng.spawn(self.stream + 1)[-1]
+        return stream.permutation(len(images))[:keep]

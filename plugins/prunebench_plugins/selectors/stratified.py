@@ -1,4 +1,4 @@
-"""Stratified: coverage of all difficulties (CCS)."""
+"""Stratified: keeps images of all difficulties (CCS)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ from prunebench_plugins.selectors.hard_cutoff import HardCutoff
 
 
 def strata_of(scores: Array, strata: int) -> Array:
-    """Return the stratum of each score: int [n], from 0, equally wide, the last one closed."""
+    """Return the stratum of each score: int [n], in 0..strata-1.
+
+    The strata are equally wide. Each excludes its upper edge, but the last includes it.
+    """
     edges = np.linspace(scores.min(), scores.max(), strata + 1)
     return np.searchsorted(edges[1:-1], scores, side="right")
 
 
 def water_fill(total: int, sizes: Array) -> Array:
-    """Share `total` as evenly as the sizes of the strata allow, the smallest stratum first: int [strata].
+    """Share `total` as evenly as the sizes of the strata allow: int [strata].
 
-    Each takes all it has, or an equal part, rounded down, of what is left for it and the larger ones.
+    The smallest stratum comes first. Each gets an equal part of the rest, rounded down, at most its size.
     """
     budgets = np.zeros_like(sizes)
-    for place, stratum in enumerate(np.argsort(sizes, kind="stable")):
-        budgets[stratum] = min(sizes[stratum], total // (len(sizes) - place))
+    for done, stratum in enumerate(np.argsort(sizes, kind="stable")):
+        equal_part = total // (len(sizes) - done)
+        budgets[stratum] = min(sizes[stratum], equal_part)
         total -= budgets[stratum]
     return budgets
 
@@ -36,9 +40,13 @@ def water_fill(total: int, sizes: Array) -> Array:
 class Stratified(HardCutoff):
     """Keep about equally many images of every difficulty: coverage-centric coreset selection.
 
-    strata: how many equally wide intervals the scores are divided into. cutoff: the share of all
-    images first dropped at the hard end, from 0 to ratio / 100; unset, it follows the ratio: 0.2 from
-    80, 0.3 from 90, else 0. Images are drawn at random within a stratum. Zheng et al. 2023, algorithm 1.
+    Images are drawn at random within a stratum.
+
+    cutoff: share of all images first dropped at the hard end, in 0..ratio / 100. None = by ratio: 0.2 from
+        80, 0.3 from 90, else 0.
+    strata: number of equally wide intervals of scores, above 0.
+
+    Source: Zheng et al. 2023, algorithm 1.
     """
 
     name: ClassVar[str] = "stratified"
@@ -55,5 +63,5 @@ class Stratified(HardCutoff):
         left = rng.permutation(self.easier(scores, keep, rng))
         stratum = strata_of(scores[left], self.strata)
         budgets = water_fill(keep, np.bincount(stratum, minlength=self.strata))
-        small = stratum.astype(np.min_scalar_type(self.strata))  # bytes are sorted far faster
-        return left[rank_within(small) < budgets[stratum]]
+        narrow = stratum.astype(np.min_scalar_type(self.strata))  # bytes sort far faster than int64
+        return left[rank_within(narrow) < budgets[stratum]]

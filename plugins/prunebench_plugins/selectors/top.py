@@ -1,4 +1,4 @@
-"""Top: keep the hardest images."""
+"""Top: keeps the hardest images."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from prunebench.parts.base import Selector
 
 
 def hardest_first(scores: Array, rng: np.random.Generator) -> Array:
-    """Return the order of `scores`, float [n], from highest to lowest: int [n], ties at random.
+    """Sort the images from the highest of `scores`, float [n], to the lowest: int [n], ties at random.
 
-    Scores that count something tie in large groups, and the order of a dataset often follows its
-    classes, so breaking ties by position would prefer a class.
+    Scores that are counts tie in large groups. The order of a dataset often follows its classes, so
+    breaking ties by position would prefer a class.
     """
-    shuffle = rng.permutation(len(scores))
+    tie_breaks = rng.permutation(len(scores))
     order = np.argsort(-scores)
     ordered = scores[order]
-    # Most scores never tie, and then one quick sort is the whole answer.
+    # Most scores never tie. Then the sort above is enough, and faster than lexsort.
     if (ordered[1:] == ordered[:-1]).any():
-        return np.lexsort((shuffle, -scores))
+        return np.lexsort((tie_breaks, -scores))
     return order
 
 
 @dataclass(frozen=True, kw_only=True)
 class Top(Selector):
-    """Keep the images with the highest scores, ties broken at random (CCS, ELFS: "monotonic")."""
+    """Keep the images with the highest scores. Ties are broken at random.
+
+    CCS and ELFS call this "monotonic".
+    """
 
     name: ClassVar[str] = "top"
 

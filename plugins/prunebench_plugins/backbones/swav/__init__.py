@@ -1,1 +1,1 @@
-"""SwAV: the backbone, and its training."""
+"""SwAV: the backbone and its training."""

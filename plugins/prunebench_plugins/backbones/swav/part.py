@@ -1,4 +1,4 @@
-"""SwAV: an encoder trained from scratch, without labels, on the very images that are to be pruned."""
+"""SwAV: an encoder trained from scratch, without labels, on the images to be pruned."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from prunebench_plugins.backbones.swav.settings import SwavSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Swav(SwavSettings):
-    """The pooled features of a network that learned to tell one crop's cluster from another crop.
+    """The pooled features of a network that learned to predict one crop's cluster from another crop.
 
-    Source: Caron et al. 2020, "Unsupervised Learning of Visual Features by Contrasting Cluster
-    Assignments", the self-encoder of ELFS and SemiPrune (appendix A.2). Trained on the target images
-    only: `pretraining` is None. The defaults are those of its published adaptation to CIFAR; the
-    documentation has those for large images.
+    It is trained on the target images only, so `pretraining` is None. The defaults are those of the
+    published adaptation to CIFAR. docs/methods/swav.md has settings for larger images.
+
+    Source: Caron et al. 2020, "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments".
+    It is the self-encoder of ELFS and SemiPrune (appendix A.2).
+
+    The fields are those of `SwavSettings`.
     """
 
     name: ClassVar[str] = "swav"
@@ -35,10 +38,13 @@ class Swav(SwavSettings):
         checkpoint: Checkpoint,
         side: int | None = None,
     ) -> Array:
-        """Return the trained network's features in eval mode, not its projections: float32 [n, d].
+        """Return the trained network's pooled features in eval mode, not its projections: float32 [n, d].
 
-        `classes` is only counted. Raise PrunebenchError for what cannot be trained, such as bf16 on a
-        CPU; DivergedError for a loss that is not finite.
+        classes: names of the classes, for their number alone.
+        side: side of the central square that the network sees, in pixels. None = the whole image.
+
+        Raise PrunebenchError if the settings do not fit the images or the device, as bf16 on a CPU.
+        Raise DivergedError if the loss is not finite.
         """
         from prunebench.nn import training
         from prunebench_plugins.backbones.swav import loop

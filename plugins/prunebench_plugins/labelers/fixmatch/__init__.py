@@ -1,1 +1,1 @@
-"""FixMatch: the labeler, and its training."""
+"""FixMatch: the labeler and its training."""

@@ -1,4 +1,4 @@
-"""FixMatch: semi-supervised training on the paid labels and on all images."""
+"""FixMatch: semi-supervised training on a few annotated images and all others."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from prunebench_plugins.labelers.fixmatch.settings import FixMatchSettings
 
 @dataclass(frozen=True, kw_only=True)
 class FixMatch(FixMatchSettings):
-    """A network trained from scratch on its paid labels and, where it is sure, on its own guesses.
+    """A network trained from scratch on annotated images, and on its own predictions if it is confident.
 
-    Source: Sohn et al. 2020, "FixMatch", with the constants of the USB code base (Wang et al. 2022),
-    trained for epochs of the unlabelled images (SemiPrune, section 3.3, table 7). A step takes `batch`
-    labelled and `mu` times as many unlabelled images. The guess on a weakly augmented image counts if
-    its probability reaches `threshold`; the network then has to make it on a strongly augmented view,
-    with `weight_u` in the loss; at 0, unlabelled images are not looked at. SGD with Nesterov momentum;
-    the learning rate falls from `lr` as cos(7/16 pi t). The labels are those of the exponential moving
-    average of the weights.
+    A step takes `batch` labeled and `mu` times as many unlabeled images. The prediction on a weakly
+    augmented image counts if its probability reaches `threshold`. It is then the target of a strongly
+    augmented view, with `weight_u` in the loss. The optimizer is SGD with Nesterov momentum. The learning
+    rate falls from `lr` as cos(7/16 pi t), t in 0..1. The exponential moving average of the weights predicts
+    the labels.
+
+    Source: Sohn et al. 2020, "FixMatch", with the constants of the USB code base (Wang et al. 2022). The
+    training is counted in epochs of the unlabeled images (SemiPrune, section 3.3, table 7).
+
+    The fields are those of `FixMatchSettings`.
     """
 
     name: ClassVar[str] = "fixmatch"
@@ -39,11 +42,16 @@ class FixMatch(FixMatchSettings):
         checkpoint: Checkpoint,
         side: int | None = None,
     ) -> PseudoLabels:
-        """Return the paid labels where they were bought, guesses elsewhere, with probabilities and network.
+        """Return annotated labels and predictions for the other images, with confidences and the network.
 
-        A class without a paid image is never learned. Raise PrunebenchError where nothing was paid or
-        nothing is unlabelled, for bf16 on a CPU, and for a `side` above that of the images; DivergedError
-        for a loss that is not finite.
+        The confidence is the predicted probability, or 1 for an annotated image. A class without an
+        annotated image is never predicted.
+
+        side: side of the central square that the network sees, in pixels. None = the whole image.
+
+        Raise PrunebenchError if no image is annotated, or if all are.
+        Raise PrunebenchError for bf16 on a CPU, or if `side` exceeds the side of the images.
+        Raise DivergedError if the loss is not finite.
         """
         from prunebench.nn import networks, training
         from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold, train
@@ -61,10 +69,10 @@ class FixMatch(FixMatchSettings):
             side=side,
         )
         probability = training.predict(network, images, device=device, side=side)
-        paid = known >= 0
+        annotated = known >= 0
         return PseudoLabels(
-            values=np.where(paid, known, probability.argmax(1)),
-            confidences=np.where(paid, 1, probability.max(1)),
+            values=np.where(annotated, known, probability.argmax(1)),
+            confidences=np.where(annotated, 1, probability.max(1)),
             network=self.network,
             weights=networks.state(network),
         )

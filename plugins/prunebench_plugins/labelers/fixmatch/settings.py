@@ -1,4 +1,4 @@
-"""The fields of FixMatch, which its training reads."""
+"""The fields of FixMatch, apart from the labeler so that its loop can import them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,27 @@ from prunebench.parts.precision import check_precision
 class FixMatchSettings(Labeler):
     """How FixMatch trains.
 
-    iterations: steps, instead of `epochs`. include_labelled: the paid images are also among the
-    unlabelled ones. joint: all views of a step pass the network as one batch, hence share the
-    statistics of BatchNorm; without, the weak views pass alone and need no gradient, which is faster.
-    flip: half of the views are mirrored. ema: how much of the moving average stays at a step. ema_warmup:
-    less of it stays at first, min(ema, (1 + t) / (10 + t)) at step t, from 0; without, as in USB, the average
-    holds ema ** t of the initial weights, which is 5 % after 3000 steps of 0.999. bn_momentum: how fast
-    BatchNorm forgets; None = as the network has it. A wide ResNet remembers a thousand steps: too much for
-    a training of a few thousand.
+    annotation: label budget, as a share of the images, in 0..1.
+    network: name of a network of `prunebench.nn.networks`.
+    epochs: passes over the unlabeled images, above 0.
+    iterations: number of steps, instead of `epochs`. None = by `epochs`.
+    batch: labeled images per step, above 0.
+    mu: unlabeled images per labeled image of a step, above 0.
+    threshold: probability from which a prediction counts, in 0..1.
+    weight_u: weight of the unlabeled images in the loss. 0 = they are not read at all.
+    lr: learning rate of the first step, above 0.
+    momentum: Nesterov momentum of SGD, in 0..1.
+    weight_decay: weight decay of SGD.
+    ema: share of the moving average that stays at a step, in 0..1.
+    ema_warmup: whether less stays at first, min(ema, (1 + t) / (10 + t)) at step t, from 0. Without it, as
+        in USB, the average holds ema ** t of the initial weights: 5 % after 3000 steps of 0.999.
+    bn_momentum: momentum of BatchNorm. None = that of the network. A wide ResNet averages over a thousand
+        steps, too many for a training of a few thousand.
+    precision: "fp32" or "bf16".
+    include_labelled: whether the annotated images are also among the unlabeled ones.
+    joint: whether all views of a step pass the network as one batch, and so share the statistics of
+        BatchNorm. Otherwise the weak views pass alone, without a gradient, which is faster.
+    flip: whether half of the views are mirrored.
     """
 
     annotation: float = 0.1
@@ -45,9 +58,11 @@ class FixMatchSettings(Labeler):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("epochs", "batch", "mu", "lr"):
-            require(getattr(self, name) > 0, f"{self.name}.{name}", getattr(self, name), "above 0")
+            value = getattr(self, name)
+            require(value > 0, f"{self.name}.{name}", value, "above 0")
         positive = self.iterations is None or self.iterations > 0
         require(positive, f"{self.name}.iterations", self.iterations, "above 0")
         for name in ("threshold", "momentum", "ema"):
-            require(0 <= getattr(self, name) <= 1, f"{self.name}.{name}", getattr(self, name), "in 0..1")
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"{self.name}.{name}", value, "in 0..1")
         check_precision(f"{self.name}.precision", self.precision)

@@ -1,1 +1,1 @@
-"""TEMI: the labeler, and the training of its heads."""
+"""TEMI: the labeler and the training of its heads."""

@@ -1,4 +1,4 @@
-"""TEMI: deep clustering of frozen embeddings, which buys no label."""
+"""TEMI: deep clustering of frozen embeddings. It needs no label."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from prunebench_plugins.labelers.temi.settings import TemiSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Temi(TemiSettings):
-    """One cluster per class, found by heads that must agree on an image and on its neighbours.
+    """One cluster per class, learned by heads that must agree on an image and its neighbors.
 
-    Source: Adaloglou et al. 2023, "Exploring the Limits of Deep Image Clustering using Pretrained
-    Models", with the settings of ELFS (Zheng et al. 2024), which SemiPrune takes over. Every image is
-    paired with one of its `neighbours` nearest by cosine. `heads` heads, MLPs of `hidden` and
-    `bottleneck` units on `temperature`-scaled cosines, train for `epochs` epochs in batches of `batch`
-    (fewer where there are fewer images), each a student with a teacher that follows it by `momentum`;
-    `beta` is the exponent of the loss. AdamW with `weight_decay`; the learning rate is `lr` per 256
-    images, reached after `warmup_epochs`, and constant from there on; the last layer rests for
-    `freeze_epochs`. The head with the least mean loss in the last epoch gives the labels.
+    Every image is paired with one of its nearest neighbors by cosine. The heads are MLPs on frozen
+    embeddings. Each is a student with a teacher, which follows the student as a moving average. The optimizer
+    is AdamW. The learning rate is constant after a warm-up. The head with the least mean loss in the last
+    epoch gives the labels.
+
+    Source: Adaloglou et al. 2023, "Exploring the Limits of Deep Image Clustering using Pretrained Models",
+    with the settings of ELFS (Zheng et al. 2024), which SemiPrune adopts.
+
+    The fields are those of `TemiSettings`.
     """
 
     name: ClassVar[str] = "temi"
@@ -37,10 +38,10 @@ class Temi(TemiSettings):
         progress: Progress,
         checkpoint: Checkpoint,
     ) -> PseudoLabels:
-        """Return clusters, int [n] in 0..len(classes)-1, some perhaps empty, with their confidences.
+        """Return clusters, int [n] in 0..len(classes)-1, with confidences. Some clusters may be empty.
 
-        Raise PrunebenchError where there are not more images than `neighbours`, DivergedError for a
-        loss that is not finite.
+        Raise PrunebenchError unless there are more images than `neighbours`.
+        Raise DivergedError if the loss is not finite.
         """
         from prunebench_plugins.labelers.temi import loop
 

@@ -1,4 +1,4 @@
-"""The fields of TEMI, which the training of its heads reads."""
+"""The fields of TEMI, apart from the labeler so that its loop can import them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,21 @@ from prunebench.parts.base import Backbones, Labeler
 class TemiSettings(Labeler):
     """How the heads of TEMI train.
 
-    standardise: shift and scale each coordinate of the embeddings to mean 0 and variance 1 first.
+    backbone: backbone of the embeddings.
+    heads: number of heads, above 0. The best one gives the labels.
+    neighbours: nearest neighbors per image, above 0.
+    hidden: units of the hidden layer of a head, above 0.
+    bottleneck: units of its bottleneck, above 0, from which cosines with the clusters are taken.
+    epochs: epochs of training, above 0.
+    warmup_epochs: epochs until the learning rate reaches `lr`.
+    freeze_epochs: epochs for which the last layer of the heads is frozen.
+    batch: images per batch, above 0, at most all images.
+    lr: learning rate per 256 images of a batch, above 0.
+    weight_decay: weight decay of AdamW.
+    momentum: share of the teacher that stays at a step, in 0..1.
+    temperature: divisor of the cosines, above 0.
+    beta: exponent of the loss, above 0.
+    standardise: whether each coordinate of the embeddings is shifted and scaled to mean 0 and variance 1.
     """
 
     backbone: Backbones = "dino_vitb16"

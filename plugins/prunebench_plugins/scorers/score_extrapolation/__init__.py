@@ -1,1 +1,1 @@
-"""Score extrapolation: the scorer, what carries scores over, and the network it rests on."""
+"""Score extrapolation: the scorer, its graph network, and the network that gives the first scores."""

@@ -1,4 +1,4 @@
-"""Score extrapolation: scores of a few labelled images, carried over to all others by their embeddings."""
+"""Score extrapolation: predicts the scores of unlabeled images from a few labeled ones, by embeddings."""
 
 from __future__ import annotations
 
@@ -16,30 +16,36 @@ from prunebench_plugins.scorers.score_extrapolation.settings import NEIGHBOURS, 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreExtrapolation(ScoreExtrapolationSettings):
-    """The scores of `scorer` where a network trained on labels, and what neighbours suggest elsewhere.
+    """The scores of `scorer` for labeled images, and predictions from neighbors for all others.
 
-    Schmidt et al. 2025 (arXiv 2506.09010).
+    Source: Schmidt et al. 2025 (arXiv 2506.09010).
+
+    The fields are those of `ScoreExtrapolationSettings`.
     """
 
     name: ClassVar[str] = "score_extrapolation"
 
     def needs(self) -> dict[str, bool]:
-        """Return what the held scorer, the training and the chosen way need."""
+        """Return the inputs that the held scorer, the training and `via` need."""
         names = ["dynamics", "embeddings", "device"]
         if self.own_network:
             names += ["images", "labels", "classes", "recipe", "rng", "progress", "checkpoint"]
         if self.via == "gnn":
             names += ["rng", "progress"]
-            if self.labels != "none":
-                names += ["classes", "known" if self.labels == "all" else "labels"]
+            if self.labels == "all":
+                names += ["classes", "known"]
+            elif self.labels != "none":
+                names += ["classes", "labels"]
         needs = self.scorer.needs() | dict.fromkeys(names, True)
-        return {name: required for name, required in needs.items() if name not in self._made()}
+        return {name: required for name, required in needs.items() if name not in self._made_here()}
 
-    def _made(self) -> set[str]:
-        """Return the inputs that a network trained here gives."""
+    def _made_here(self) -> set[str]:
+        """Return the inputs that the scorer makes itself, with a network that it trains."""
         if not self.own_network:
             return set()
-        return {"dynamics", "embeddings"} if self.backbone == PROXY else {"dynamics"}
+        if self.backbone == PROXY:
+            return {"dynamics", "embeddings"}
+        return {"dynamics"}
 
     def score(
         self,
@@ -48,61 +54,63 @@ class ScoreExtrapolation(ScoreExtrapolationSettings):
         embeddings: Array | None = None,
         **inputs: Any,
     ) -> Array:
-        """Return float64 [n]; where every image has a label, what the held scorer says and nothing else.
+        """Return float64 [n]. If every image has a label, these are the scores of the held scorer.
 
-        Raise PrunebenchError where there are too few images for `neighbours`, or too few scored ones, or
-        where `labels` is "all" and not all were paid for; DivergedError for a loss that is not finite.
+        Raise PrunebenchError if there are fewer images, or scored images, than `neighbours`.
+        Raise PrunebenchError if `labels` is "all" and some images are not annotated.
+        Raise DivergedError if the loss is not finite.
         """
         if self.own_network:
-            dynamics, own_embeddings = self._trained(device, inputs)
-            embeddings = own_embeddings if embeddings is None else embeddings
+            dynamics, network_embeddings = self._train(device, inputs)
+            if embeddings is None:
+                embeddings = network_embeddings
         assert dynamics is not None and embeddings is not None
-        given = {"dynamics": dynamics, "device": device} | inputs
-        asked = {name: given[name] for name in self.scorer.needs() if name in given}
-        own = np.asarray(getattr(self.scorer, self.scorer.method)(**asked), np.float64)
+        available = {"dynamics": dynamics, "device": device} | inputs
+        arguments = {name: available[name] for name in self.scorer.needs() if name in available}
         seeds = dynamics.index
-        if own.shape != seeds.shape:
+        seed_scores = np.asarray(getattr(self.scorer, self.scorer.method)(**arguments), np.float64)
+        if seed_scores.shape != seeds.shape:
             raise PrunebenchError(
-                f"{self.name}.scorer {self.scorer.name!r} returned scores of shape {own.shape}, "
+                f"{self.name}.scorer {self.scorer.name!r} returned scores of shape {seed_scores.shape}, "
                 f"expected one for each of the {len(seeds)} images trained on"
             )
         if len(seeds) == len(embeddings):
-            return own
+            return seed_scores
         if self.via == "gnn":
-            scores = self._predict(embeddings, seeds, own, device, inputs)
+            scores = self._predict(embeddings, seeds, seed_scores, device, inputs)
         else:
-            scores = self._average(embeddings, seeds, own, device)
-        scores[seeds] = own
+            scores = self._average(embeddings, seeds, seed_scores, device)
+        scores[seeds] = seed_scores
         return scores
 
-    def _trained(self, device: str, inputs: Mapping[str, Any]) -> tuple[Dynamics, Array]:
-        """Train a network as the published code does: its dynamics, and its embeddings, float32 [n, d]."""
+    def _train(self, device: str, inputs: Mapping[str, Any]) -> tuple[Dynamics, Array]:
+        """Train a network as the published code does. Return its dynamics and embeddings, float32 [n, d]."""
         if not (inputs["labels"] >= 0).any():
             raise PrunebenchError(f"{self.name} needs labels to train on; raise the labeler's annotation")
         from prunebench_plugins.scorers.score_extrapolation import loop
 
         names = ("images", "labels", "classes", "recipe", "rng", "progress", "checkpoint")
-        given = {name: inputs[name] for name in names}
-        return loop.record(settings=self, device=device, **given)
+        arguments = {name: inputs[name] for name in names}
+        return loop.record(settings=self, device=device, **arguments)
 
-    def _average(self, embeddings: Array, seeds: Array, own: Array, device: str) -> Array:
-        """Return float64 [n]: the mean, plain or weighted, over the nearest scored images; 0 at these."""
+    def _average(self, embeddings: Array, seeds: Array, seed_scores: Array, device: str) -> Array:
+        """Return the plain or weighted mean score of the nearest seeds: float64 [n], 0 at the seeds."""
         from prunebench_plugins.scorers.score_extrapolation.graph import nearest_seeds
 
         k = self._neighbours(len(seeds), "scored images")
         others = np.setdiff1d(np.arange(len(embeddings)), seeds)
         near, distances = nearest_seeds(embeddings, seeds, others, k, metric=self.metric, device=device)
-        # A softmax: exp(-distance) alone is 0 for every neighbour where all are far.
-        far = distances.astype(np.float64) - distances.min(axis=1, keepdims=True)
-        weights = np.exp(-far) if self.via == "knn_weighted" else np.ones_like(far)
+        # Subtracting the minimum changes no mean. Without it exp(-distance) is 0 if all neighbors are far.
+        excess = distances.astype(np.float64) - distances.min(axis=1, keepdims=True)
+        weights = np.exp(-excess) if self.via == "knn_weighted" else np.ones_like(excess)
         scores = np.zeros(len(embeddings))
-        scores[others] = (own[near] * weights).sum(axis=1) / weights.sum(axis=1)
+        scores[others] = (seed_scores[near] * weights).sum(axis=1) / weights.sum(axis=1)
         return scores
 
     def _predict(
-        self, embeddings: Array, seeds: Array, own: Array, device: str, inputs: Mapping[str, Any]
+        self, embeddings: Array, seeds: Array, seed_scores: Array, device: str, inputs: Mapping[str, Any]
     ) -> Array:
-        """Return float64 [n]: what the graph network says, which has learned from the scored images."""
+        """Fit the graph network to the seeds. Return its prediction for every image: float64 [n]."""
         k = self._neighbours(len(embeddings) - 1, "other images")
         if len(seeds) < 2:
             raise PrunebenchError(
@@ -114,15 +122,15 @@ class ScoreExtrapolation(ScoreExtrapolationSettings):
         from prunebench.nn.neighbours import nearest
         from prunebench_plugins.scorers.score_extrapolation import graph
 
-        placed = graph.unit(embeddings) if self.metric == "cosine" else embeddings
-        near, distances = nearest(placed, k, metric="euclidean", device=device)
+        points = graph.unit(embeddings) if self.metric == "cosine" else embeddings
+        near, distances = nearest(points, k, metric="euclidean", device=device)
         weights = np.exp(distances / np.float64(-2))
         return graph.learn(
             features,
             near,
             weights,
             seeds,
-            own,
+            seed_scores,
             self,
             rng=inputs["rng"],
             device=device,
@@ -130,25 +138,26 @@ class ScoreExtrapolation(ScoreExtrapolationSettings):
         )
 
     def _features(self, embeddings: Array, inputs: Mapping[str, Any]) -> Array:
-        """Return float32 [n, classes + d], a one-hot label, or zeros, before each embedding."""
+        """Return the embeddings after one-hot labels: float32 [n, classes + d]. Unknown labels are zeros."""
         if self.labels == "none":
             return embeddings
         labels = inputs["known" if self.labels == "all" else "labels"]
         unknown = int((labels < 0).sum())
         if self.labels == "all" and unknown:
             raise PrunebenchError(
-                f"{self.name}.labels is 'all', but {unknown} of {len(labels)} labels were not paid for; "
+                f"{self.name}.labels is 'all', but {unknown} of {len(labels)} images are not annotated; "
                 "take the labeler 'withheld', or labels 'paid'"
             )
-        hot = np.eye(len(inputs["classes"]), dtype=np.float32)[labels]
-        hot[labels < 0] = 0
-        return np.concatenate([hot, embeddings], axis=1)
+        one_hot = np.eye(len(inputs["classes"]), dtype=np.float32)[labels]
+        one_hot[labels < 0] = 0
+        return np.concatenate([one_hot, embeddings], axis=1)
 
-    def _neighbours(self, most: int, of: str) -> int:
+    def _neighbours(self, candidates: int, kind: str) -> int:
+        """Return the number of neighbors. Raise PrunebenchError if there are fewer candidates."""
         k = self.neighbours or NEIGHBOURS[self.via]
-        if k > most:
+        if k > candidates:
             raise PrunebenchError(
-                f"{self.name}.neighbours is {k}, but an image has {most} {of}; "
+                f"{self.name}.neighbours is {k}, but an image has {candidates} {kind}; "
                 "lower it or raise the labeler's annotation"
             )
         return k

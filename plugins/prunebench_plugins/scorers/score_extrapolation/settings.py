@@ -1,4 +1,4 @@
-"""The fields of score extrapolation, which its network and its graph read."""
+"""The fields of score extrapolation, apart from the scorer so that its loop and graph can import them."""
 
 from __future__ import annotations
 
@@ -8,32 +8,47 @@ from prunebench.errors import require
 from prunebench.parts.base import PROXY, Backbones, Scorer
 from prunebench_plugins.scorers.dual import Dual
 
-NEIGHBOURS = {"gnn": 10, "knn": 20, "knn_weighted": 20}  # by the field `via`, where `neighbours` is unset
+NEIGHBOURS = {"gnn": 10, "knn": 20, "knn_weighted": 20}  # default of `neighbours`, by `via`
 POSITIVE = ("training_epochs", "training_batch", "training_lr", "epochs", "steps", "lr", "inference_batch")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreExtrapolationSettings(Scorer):
-    """How scores are carried over.
+    """How the scores of labeled images are extrapolated to all others.
 
-    training: of that network. "recipe": the proxy network, as the recipe trains it. "published": another,
-    by Adam at the constant rate `training_lr` in `training_epochs` epochs of batches of `training_batch`.
-    Where `backbone` is "proxy" images are neighbours by the features of that network.
+    The network that gives the first scores:
 
-    via: "gnn" predicts with a graph convolutional network on the graph of nearest neighbours; "knn"
-    takes the mean score of the nearest images that have one, "knn_weighted" the mean with weights
-    exp(-distance). neighbours: how many; unset, 10 for "gnn" and 20 for the others. metric: by which
-    they are nearest, "euclidean" or "cosine".
+    scorer: scorer of the labeled images. It reads dynamics and no embeddings.
+    backbone: backbone of the embeddings. "proxy" = the features of the network that gives the scores.
+    training: "recipe" = the proxy network, as the recipe trains it. "published" = another network, trained
+        with Adam.
+    training_epochs: epochs of the published training, above 0.
+    training_batch: images per step of the published training, above 0.
+    training_lr: constant learning rate of the published training, above 0.
 
-    The rest is for "gnn" alone. Layers of `hidden` units, then one; `dropout` after each but the last.
-    Adam with learning rate `lr` makes `epochs` times `steps` steps on all fitted images at once; with a
-    `batch`, as published, an epoch is one pass in mini-batches of so many, and `steps` does not count.
-    standardise: scores are learned with mean 0 and deviation 1; without, as published, as they are. The share
-    `validation` of the scored images is held out, and the epoch that agrees best with it counts. labels:
-    which true labels are part of an image's features: "paid", those that the scores rest on;
-    "none"; or "all", as published, which takes the label of every image. inference: "full", on the whole
-    graph; or "one_hop", as published: each batch of `inference_batch` images in order sees itself and its
-    direct neighbours alone.
+    The neighbors:
+
+    via: "gnn" predicts with a graph convolutional network on the graph of nearest neighbors. "knn" takes the
+        mean score of the nearest scored images, "knn_weighted" the mean with weights exp(-distance).
+    neighbours: number of neighbors, above 0. None = 10 for "gnn", 20 for the others.
+    metric: ranks the neighbors, "euclidean" or "cosine".
+
+    The graph network, for "gnn" alone:
+
+    hidden: units of each hidden layer, above 0. A layer with one output follows.
+    dropout: dropout rate after each hidden layer, in 0..1, below 1.
+    epochs: epochs of Adam, above 0.
+    steps: steps per epoch on all fitted images at once, above 0. Unused if `batch` is set.
+    batch: images per mini-batch. An epoch is then one pass, as published. None = all images at once.
+    standardise: shift and scale the scores to mean 0 and deviation 1 first. The published code does not.
+    lr: learning rate of Adam, above 0.
+    validation: share of the scored images held out, in 0..1, below 1. The epoch that agrees best with
+        them counts.
+    labels: true labels among the features of an image. "paid" = those behind the scores, "none", or "all" =
+        the label of every image, as published.
+    inference: "full" = on the whole graph. "one_hop" = in batches, in order, that see themselves and their
+        direct neighbors alone, as published.
+    inference_batch: images per batch of "one_hop", above 0.
     """
 
     scorer: Scorer = field(default=Dual())
@@ -58,7 +73,7 @@ class ScoreExtrapolationSettings(Scorer):
     inference_batch: int = 1024
 
     def __post_init__(self) -> None:
-        for name, known in (
+        for name, choices in (
             ("training", ("recipe", "published")),
             ("via", tuple(NEIGHBOURS)),
             ("metric", ("euclidean", "cosine")),
@@ -66,24 +81,26 @@ class ScoreExtrapolationSettings(Scorer):
             ("inference", ("full", "one_hop")),
         ):
             value = getattr(self, name)
-            require(value in known, f"{self.name}.{name}", value, "one of " + ", ".join(known))
+            require(value in choices, f"{self.name}.{name}", value, "one of " + ", ".join(choices))
         needs = self.scorer.needs()
-        watches = "dynamics" in needs and "embeddings" not in needs
-        require(watches, f"{self.name}.scorer", self.scorer.name, "a scorer of dynamics, without embeddings")
+        fits = "dynamics" in needs and "embeddings" not in needs
+        require(fits, f"{self.name}.scorer", self.scorer.name, "a scorer of dynamics, without embeddings")
         for name in POSITIVE:
-            require(getattr(self, name) > 0, f"{self.name}.{name}", getattr(self, name), "above 0")
+            value = getattr(self, name)
+            require(value > 0, f"{self.name}.{name}", value, "above 0")
         for name in ("neighbours", "batch"):
-            counts = getattr(self, name) is None or getattr(self, name) > 0
-            require(counts, f"{self.name}.{name}", getattr(self, name), "above 0, or unset")
-        apart = not (self.own_network and isinstance(self.backbone, tuple) and PROXY in self.backbone)
-        expected = "'proxy' alone, or others, where training is 'published'"
-        require(apart, f"{self.name}.backbone", self.backbone, expected)
+            value = getattr(self, name)
+            require(value is None or value > 0, f"{self.name}.{name}", value, "above 0, or unset")
+        # The published network gives its features alone: they are not joined with other embeddings.
+        joined = isinstance(self.backbone, tuple) and PROXY in self.backbone
+        expected = "'proxy' alone, or other backbones, if training is 'published'"
+        require(not (self.own_network and joined), f"{self.name}.backbone", self.backbone, expected)
         require(min(self.hidden, default=1) > 0, f"{self.name}.hidden", self.hidden, "sizes above 0")
         for name in ("dropout", "validation"):
-            below = 0 <= getattr(self, name) < 1
-            require(below, f"{self.name}.{name}", getattr(self, name), "in 0..1, below 1")
+            value = getattr(self, name)
+            require(0 <= value < 1, f"{self.name}.{name}", value, "in 0..1, below 1")
 
     @property
     def own_network(self) -> bool:
-        """Whether a network is trained here, instead of the proxy network of the recipe."""
+        """Whether the scorer trains a network itself instead of reading the recipe's proxy network."""
         return self.training == "published"

@@ -1,1 +1,1 @@
-"""ZCore: the scorer, and its rounds."""
+"""ZCore: the scorer and its rounds."""

@@ -1,4 +1,7 @@
-"""ZCore: images that cover the embedding space where few others do, found without a single label."""
+"""ZCore: an image scores high if it covers a part of the embedding space that few others cover.
+
+It reads no label.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,14 @@ from prunebench_plugins.scorers.zcore.settings import ZcoreSettings
 class Zcore(ZcoreSettings):
     """Coverage minus redundancy, summed over many random subspaces of the embeddings.
 
-    In each of `rounds` rounds a point is drawn in `sample_dim` dimensions of the embeddings. The image
-    nearest to it gains 1; the `neighbours` images nearest to that one lose 1 between them, in
-    proportion to distance ** -exponent. jitter: add a number drawn from 0..1 to each sum. In the end
-    the sums are scaled to 0..1. Ties are broken at random, in each round anew. Griffin, Marks and Corso
-    2026 (arXiv 2411.15349).
+    Each round draws a point in `sample_dim` dimensions of the embeddings. The image nearest to the point
+    gains 1. The `neighbours` images nearest to that image lose 1 between them, in proportion to
+    distance ** -exponent. Ties are broken at random, in each round anew. At the end the sums are scaled to
+    0..1.
+
+    Source: Griffin, Marks and Corso 2026 (arXiv 2411.15349).
+
+    The fields are those of `ZcoreSettings`.
     """
 
     name: ClassVar[str] = "zcore"
@@ -34,16 +40,15 @@ class Zcore(ZcoreSettings):
         progress: Progress,
         checkpoint: Checkpoint,
     ) -> Array:
-        """Return float64 [n] in 0..1: the lowest is 0 and the highest 1, or all are 0 where all are equal.
+        """Return float64 [n] in 0..1. The lowest is 0 and the highest 1. If all sums are equal, all are 0.
 
-        A single image scores 0. Raise PrunebenchError where fewer than `sample_dim` dimensions vary, and
-        for embeddings that are not finite.
+        Raise PrunebenchError if fewer than `sample_dim` dimensions vary, or if embeddings are not finite.
         """
         from prunebench_plugins.scorers.zcore import loop
 
         seed = int(rng.integers(2**63))
         sums = rng.random(len(embeddings)) if self.jitter else np.zeros(len(embeddings))
-        if len(embeddings) > 1:
+        if len(embeddings) > 1:  # a single image has no neighbor, and scores 0
             sums += loop.play(
                 embeddings, self, seed=seed, device=device, progress=progress, checkpoint=checkpoint
             )

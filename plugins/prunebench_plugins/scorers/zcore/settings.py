@@ -1,4 +1,4 @@
-"""The fields of ZCore, which its rounds read."""
+"""The fields of ZCore, apart from the scorer so that its loop can import them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from prunebench.parts.base import Backbones, Scorer
 
 @dataclass(frozen=True, kw_only=True)
 class ZcoreSettings(Scorer):
-    """How ZCore's rounds are played."""
+    """How ZCore plays its rounds.
+
+    backbone: backbones of the embeddings.
+    rounds: number of rounds, above 0.
+    sample_dim: dimensions of the embeddings drawn per round, above 0.
+    neighbours: images that share the loss of a round, above 0.
+    exponent: power of the inverse distance by which they share it, 0 or more.
+    jitter: whether each sum starts from a random number in 0..1 instead of 0.
+    """
 
     backbone: Backbones = ("clip_vitl14", "resnet18_imagenet")
     rounds: int = 1_000_000
