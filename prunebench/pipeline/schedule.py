@@ -51,7 +51,8 @@ class Outcome:
 def missing(targets: Iterable[Stage], store: Store) -> dict[str, Stage]:
     """Return the stages to make so that all targets exist, by key, inputs first.
 
-    Targets are verified against their sha256 here, because they are read next. Inputs are verified on reading.
+    Targets are verified against their sha256 here, because they are read next.
+    Inputs are verified on reading.
     """
     needed: dict[str, Stage] = {}
 
@@ -145,7 +146,7 @@ class _Walk:
         self.running[self.executor.submit(self.job_of(stage))] = stage
 
     def next(self) -> list[Future[None]]:
-        """Wait for an answer, at most until the next look. Return all finished futures, in submission order."""
+        """Wait for an answer, at most until the next look. Return finished futures, in submission order."""
         pause = LOOK * random.uniform(0.5, 1) if self.elsewhere else None
         if not self.running:
             time.sleep(pause or 0)
