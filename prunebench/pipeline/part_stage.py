@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts import registry
-from prunebench.parts.artefacts import Choice, Dynamics, Embeddings, Labels, Scores, Weights
+from prunebench.parts.artefacts import Array, Choice, Dynamics, Embeddings, Labels, Scores, Weights
 from prunebench.parts.base import Part
 from prunebench.parts.identity import construct, identity
 from prunebench.parts.images import Handed, checksums
@@ -185,3 +185,11 @@ class Call:
         return PrunebenchError(
             f"{self.who} {problem} ({self.context.dataset.name}). This is a bug in {module}."
         )
+
+
+def described(array: Array) -> str:
+    """Return type, shape and range of an array, such as: int64 [3] in 0..9."""
+    text = f"{array.dtype} {list(array.shape)}"
+    if array.size and array.dtype.kind in "iuf":
+        text += f" in {array.min()}..{array.max()}"
+    return text

@@ -10,10 +10,9 @@ import numpy as np
 from prunebench.parts.artefacts import Array, Labels
 from prunebench.parts.base import Labeler
 from prunebench.pipeline.context import Context
-from prunebench.pipeline.part_stage import Call, PartStage
+from prunebench.pipeline.part_stage import Call, PartStage, described
 from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stages.known import Known, revealed, there
-from prunebench.pipeline.stages.selecting import shown
 from prunebench.suites.cells import Cell
 from prunebench.system.isolation import at_work
 
@@ -45,7 +44,7 @@ class Given(PartStage):
             index = np.asarray(call.part.bought(images, context.names))
         if not np.isin(index, np.arange(images)).all() or len(np.unique(index)) != index.size:
             raise call.bug(
-                f"must name the bought labels by unique indices in 0..{images - 1}, got {shown(index)}"
+                f"must name annotated images by unique indices in 0..{images - 1}, got {described(index)}"
             )
         return index
 

@@ -12,7 +12,7 @@ from prunebench.parts.artefacts import Array, Labels
 from prunebench.parts.base import Selector
 from prunebench.parts.images import sliced
 from prunebench.parts.sampling import apportion
-from prunebench.pipeline.part_stage import Call
+from prunebench.pipeline.part_stage import Call, described
 
 # Arguments from which a selector can tell the number of images.
 LENGTHS = ("images", "scores", "embeddings", "labels", "dynamics", "known")
@@ -35,10 +35,7 @@ def select(call: Call, keep: int, pool: Array | None = None) -> Array:
     if pool is not None:
         arguments = sliced(arguments, pool)
     images = len(call.context.images) if pool is None else len(pool)
-    if part.per_class:
-        index = _by_class(call, arguments, keep)
-    else:
-        index = _selected(call, arguments, images)
+    index = _by_class(call, arguments, keep) if part.per_class else _selected(call, arguments, images)
     if len(index) != keep or len(np.unique(index)) != keep:
         raise call.bug(f"returned {len(np.unique(index))} distinct indices, expected {keep}")
     return np.sort(index if pool is None else pool[index])
@@ -50,16 +47,8 @@ def _selected(call: Call, arguments: dict[str, Any], images: int) -> Array:
         raise PrunebenchError(f"{call.who} asks for nothing that tells how many images there are")
     index = np.asarray(call(arguments))
     if index.ndim != 1 or not _inside(index, images):
-        raise call.bug(f"must return indices in 0..{images - 1}, got {shown(index)}")
+        raise call.bug(f"must return indices in 0..{images - 1}, got {described(index)}")
     return index
-
-
-def shown(array: Array) -> str:
-    """Return type and shape of an array, and its range if it holds numbers, such as: int64 [3] in 0..9."""
-    text = f"{array.dtype} {list(array.shape)}"
-    if array.size and array.dtype.kind in "iuf":
-        text += f" in {array.min():g}..{array.max():g}"
-    return text
 
 
 def _inside(index: Array, images: int) -> bool:
