@@ -123,5 +123,5 @@ def absent(matrix: Matrix) -> list[str]:
             dataset.files(matrix.data)
         except DataAbsentError as error:
             reason = str(error).rstrip(".")
-            messages.append(f"absent: {reason}. All its stages count as missing until then.")
+            messages.append(f"absent: {reason}. All its stages count as missing.")
     return messages

@@ -73,8 +73,7 @@ def test_absent_data_is_planned_without_a_time(matrix, tmp_path):
     assert [(line.kind, line.to_make) for line in lines] == [("subset", 1), ("accuracy", 1)]
     assert plan.total(lines) == "?"
     assert plan.absent(absent) == [
-        f"absent: toy is not in {tmp_path / 'data'}: write toy.npy. "
-        "Nothing stored can match it, so all of it counts as to make."
+        f"absent: toy is not in {tmp_path / 'data'}: write toy.npy. All its stages count as missing."
     ]
 
 
