@@ -62,7 +62,9 @@ def check(
                 parts.append(change(load().part(singular, part), fields, part))
     if not parts:
         raise unknown("part", part, names, "prunebench list scorers")
-    checks = [outcome for checked in parts for outcome in conformance.check(checked)]
+    checks = []
+    for checked in parts:
+        checks += conformance.check(checked)
     for outcome in checks:
         if outcome.error:
             echo(f"FAILED  {outcome.name}: {outcome.error}")

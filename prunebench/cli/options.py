@@ -24,7 +24,7 @@ def file_option(name: str, **more: Any) -> Any:
 
 
 def folder_option(name: str, **more: Any) -> Any:
-    """Return an option that takes a folder. The path is made absolute, as plugins may change the working folder."""
+    """Return an option that takes a folder. The path is absolute, as plugins may change folders."""
     return typer.Option(name, parser=absolute, metavar="FOLDER", **more)
 
 

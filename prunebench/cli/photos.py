@@ -225,8 +225,8 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workplace) -> None:
     lines = [
         ("images", f"{costs.images:,} in {folder}"),
         ("classes", f"{len(classes)}: {first_classes}"),
-        ("labels paid", f"{costs.paid:,}, all kept"),
-        ("labels to buy", f"{costs.keep - costs.paid:,}, which makes {costs.keep:,} in all"),
+        ("labeled", f"{costs.paid:,}, all kept"),
+        ("to label", f"{costs.keep - costs.paid:,}, which makes {costs.keep:,} in all"),
         ("to drop", f"{costs.images - costs.keep:,} images"),
         ("method", method),
         ("hours", hours),
@@ -260,8 +260,8 @@ def _show_comparison(comparison: Comparison) -> None:
     )
     if comparison.labelled < comparison.images:
         echo(
-            "Random is drawn from labelled images: unless those beside the kept were drawn at random too, "
-            "this is no fair comparison"
+            "Random is drawn from labeled images, so the comparison is only fair if the labeled images "
+            "beside the kept ones were drawn at random too"
         )
     trained = f"{min(comparison.trained):,}"
     if len(set(comparison.trained)) > 1:

@@ -33,7 +33,7 @@ class Graph:
         self.targets = {cell: self._target(cell) for cell in cells}
         self.qualities = {cell: self._quality(cell) for cell in self.targets}
         self.draws = {cell: self._draws(cell) for cell in self.targets}
-        ends = (end for cell in self.targets for end in self.ends(cell))
+        ends = [end for cell in self.targets for end in self.ends(cell)]
         self.stages = {stage.key: stage for stage in closure(ends)}
 
     def ends(self, cell: Cell) -> list[Stage]:

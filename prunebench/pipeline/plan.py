@@ -73,12 +73,12 @@ class Plan:
         )
         return self.stages.setdefault(stage.key, stage)  # type: ignore[return-value]
 
-    def shared(self, cell: Cell, make: Callable[[], T], *place: object) -> T:
+    def shared(self, cell: Cell, make: Callable[[], T], *more: object) -> T:
         """Return the result of `make`, called once for all cells with the same method, recipe and dataset.
 
-        place: further values that such cells must have in common.
+        more: further values that such cells must have in common.
         """
-        key = (id(cell.method), id(cell.recipe), id(cell.printed), cell.dataset.name, *place)
+        key = (id(cell.method), id(cell.recipe), id(cell.printed), cell.dataset.name, *more)
         if key not in self._shared:
             self._shared[key] = cell, make()  # keeps the cell alive, so that no other object gets these ids
         return self._shared[key][1]  # type: ignore[no-any-return]

@@ -178,22 +178,22 @@ class Store:
             (making / "payload.safetensors").write_bytes(payload)
             (making / "manifest.json").write_bytes(sealed(entry))
             self.path(key).parent.mkdir(parents=True, exist_ok=True)
-            self._place(key, making)
+            self._move_into_place(key, making)
         self.checkpoint(key).discard()
         (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
 
-    def _place(self, key: str, made: Path) -> None:
+    def _move_into_place(self, key: str, entry: Path) -> None:
         """Rename a complete entry into place. A folder cannot replace a filled one, so the first stays."""
         while key not in self:
             self.quarantine(key)  # an entry that has lost a file
             try:
-                made.replace(self.path(key))
+                entry.replace(self.path(key))
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
             else:
                 return
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(entry, ignore_errors=True)
 
     def remove(self, key: str) -> None:
         """Delete an entry, and all that an unfinished attempt left of it."""
@@ -257,8 +257,8 @@ class FileCheckpoint:
             content = self.path.read_bytes()
         except OSError:
             return None
-        check, body = content[:DIGEST], content[DIGEST:]
-        if check != self._check(body):
+        body = content[DIGEST:]
+        if content[:DIGEST] != self._check(body):
             self.discard()
             return None
         arrays, values = unpack(np.frombuffer(body, np.uint8))

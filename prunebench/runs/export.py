@@ -172,7 +172,9 @@ def npy(kept: Kept) -> bytes:
 
 def table(kept: Kept) -> bytes:
     """Return a .csv file with a line per kept image: index, and file, label, class and score if known."""
-    names, labels, classes = kept.names, kept.labels, kept.cell.dataset.classes
+    names = kept.names
+    labels = kept.labels
+    classes = kept.cell.dataset.classes
     columns: dict[str, list[Any]] = {"index": kept.index.tolist()}
     if names:
         columns["file"] = [names[index] for index in kept.index]

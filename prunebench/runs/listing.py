@@ -31,7 +31,7 @@ def rows(what: str, registry: Registry, data: Callable[[], Path]) -> Rows:
     if what == "suites":
         return ["suite", "title", "datasets"], [_suite_row(name) for name in schema.names()]
     owners = {name: owner for (kind, name), owner in registry.owners.items() if kind == what}
-    if what == "methods":  # in the order of the papers, not by name
+    if what == "methods":
         header = ["method", "from", "labels", "parts", "title"]
         return header, [_method_row(owners[name], item) for name, item in registry.found[what].items()]
     items = sorted(registry.found[what].items())
@@ -96,7 +96,7 @@ FIRST_COMMANDS = {
     "prunebench run --methods dual --datasets folder:PATH@64": "your own images, PATH/{train,test}/CLASS/*",
     "prunebench plan --suite small_all": "what a suite would compute, and how long it takes",
     "prunebench list methods": "also datasets, suites, scorers, ...",
-    "prunebench doctor": "what can run here, and what to install for the rest",
+    "prunebench doctor": "what this machine can run, and what to install for the rest",
 }
 
 

@@ -21,8 +21,9 @@ def folder(name: str, given: Place = None) -> Path:
 
     Raise PrunebenchError if it would be in the cache of a user without a home folder.
     """
-    if chosen := given or os.environ.get(f"PRUNEBENCH_{name.upper()}"):
-        return absolute(chosen)
+    path = given or os.environ.get(f"PRUNEBENCH_{name.upper()}")
+    if path:
+        return absolute(path)
     try:
         cache = absolute(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     except PrunebenchError:

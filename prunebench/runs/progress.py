@@ -25,7 +25,8 @@ def cell_line(cell: Cell, row: Result, position: int, cells: int, made: bool) ->
     made: whether it was trained in this run. Otherwise the line says "stored".
     """
     seconds = duration(sum(row.seconds.values())) if made else "stored"
-    dataset, method = plain(cell.dataset.name), plain(cell.method.name)
+    dataset = plain(cell.dataset.name)
+    method = plain(cell.method.name)
     return (
         f"{position:>{len(str(cells))}}/{cells}  {dataset:<14} {method:<24} "
         f"{cell.ratio:>2} %  seed {cell.seed}  {row.accuracy:6.2f} %  {seconds:>7}"
