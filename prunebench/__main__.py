@@ -1,10 +1,10 @@
-"""The command `prunebench`, and `python -m prunebench`. Imports next to nothing before Ctrl-C is heard."""
+"""The command `prunebench`, and `python -m prunebench`. Handles Ctrl-C before any slow import."""
 
 from __future__ import annotations
 
 from prunebench.system import signals
 
-TYPE_CHECKING = False  # see `signals`
+TYPE_CHECKING = False  # without importing typing, see `signals`
 if TYPE_CHECKING:
     from typing import NoReturn
 
@@ -21,7 +21,7 @@ def main() -> NoReturn:
 def _command() -> None:
     from prunebench.cli.main import app
 
-    signals.state["phase"] = signals.WORKING  # up to here there is nothing to be stopped in good order
+    signals.state["phase"] = signals.WORKING  # until here Ctrl-C may stop at once
     app(prog_name="prunebench")
 
 

@@ -1,4 +1,4 @@
-"""The Python API: run cells as the command does, and hand what a cell keeps to torch."""
+"""The Python API: run cells, and load the images that a cell keeps as a torch dataset."""
 
 from __future__ import annotations
 
@@ -39,14 +39,19 @@ if TYPE_CHECKING:
     from torch.utils.data import Subset
 
 T = TypeVar("T")
-Source = tuple[Dataset, Path, str]  # a dataset, the data folder, and the fingerprint of the content
+Source = tuple[Dataset, Path, str]  # dataset, data folder, fingerprint of the content
 
 
 class CellsFailedError(PrunebenchError):
-    """Some cells failed. failures: why, by the name of the cell. rows: those of the other cells."""
+    """Some cells failed.
+
+    failures: the reason of each failure, by the name of the cell.
+    rows: the rows of the cells that succeeded.
+    """
 
     def __init__(self, failures: Mapping[str, str], rows: Sequence[Result]) -> None:
-        self.failures, self.rows = dict(failures), list(rows)
+        self.failures = dict(failures)
+        self.rows = list(rows)
         name, reason = next(iter(self.failures.items()))
         super().__init__(
             f"{len(failures)} of {len(failures) + len(rows)} cells failed, the first: {name}: {reason}"
@@ -70,26 +75,38 @@ def run(
 ) -> list[Result]:
     """Run cells, as the command `prunebench run` does, and return their rows in the order of the suite.
 
-    suite: a name or the path of a .toml file. methods, datasets, ratios, seeds: one or a list, None for
-    what the suite lists; `seeds=3` counts: 0, 1, 2. changes: {"PART.field" or "recipe.field": value}, as
-    --set. store, data: folders, by default those of the command. results: the folder under which rows are
-    written, none by default. workers: processes, by default one a core, or 1 a GPU; 0 works in this one.
+    suite: a name, or the path of a .toml file.
+    methods: one or several names, or "all". None for those of the suite.
+    datasets: one or several names. None for those of the suite.
+    ratios: one or several percentages to prune, in 0..99. None for those of the suite.
+    seeds: a list, or a count: `seeds=3` means 0, 1, 2. None for those of the suite.
+    recipe: how networks are trained. None for the recipe of the suite.
+    changes: {"PART.field" or "recipe.field": value}, as --set.
+    device: "auto", "cpu" or "cuda".
+    store: the folder of artefacts. By default that of the command.
+    data: the folder of datasets. By default that of the command.
+    results: the folder to write rows and pages to. None writes none.
+    workers: the number of processes. 0 runs in this process. By default one per core, or 1 for a GPU.
+    tuning: how values are chosen. None for the rule of the suite.
 
-    What is stored is not made again. Progress goes to stderr. Raise CellsFailedError, after all others are
-    done, where cells failed; PrunebenchError, before anything is made, where something is asked that is not
-    there, and for the standard suite without any choice, which would take months.
+    Stored stages are not made again. Progress goes to stderr.
+    Raise PrunebenchError, before any work, if the options name something unknown.
+    Raise PrunebenchError if the standard suite is run without any choice, which would take months.
+    Raise CellsFailedError if cells failed, once all others are done.
     """
     require(workers is None or workers >= 0, "workers", workers, "0 or more")
-    chosen = (methods, datasets, ratios, seeds, recipe, tuning)
-    if suite == "standard" and all(given is None for given in chosen):
+    choices = (methods, datasets, ratios, seeds, recipe, tuning)
+    if suite == "standard" and all(choice is None for choice in choices):
         raise PrunebenchError("this would run all of suite standard: choose, or say methods='all'")
     filters = _filters(methods, datasets, ratios, seeds, recipe, tuning, changes)
     matrix = choose(suite, filters, device=device, store=store, data=data)
     pages = None if results is None else absolute(results)
     get_ready(matrix, pages)
     context.load_split.cache_clear()  # files may have changed since this process read them
-    if pages is not None and (told := remember(schema.read(str(suite)), pages)):
-        warnings.warn(told, stacklevel=2)
+    if pages is not None:
+        message = remember(schema.read(str(suite)), pages)
+        if message:
+            warnings.warn(message, stacklevel=2)
     with redirect_stdout(sys.stderr):
         failures = run_matrix(matrix, learnt(matrix), pages, Engine(workers=workers))
     rows = [record.row(matrix, cell) for cell in matrix.cells if cell.name not in failures]
@@ -115,57 +132,83 @@ def load_subset(
 ) -> Subset[tuple[Any, int]]:
     """Return the kept training images, with their true labels, as a torch.utils.data.Subset.
 
-    They are those of a finished cell, named by `method`, `dataset`, `ratio`, `seed` and what else chooses
-    one, or those of `source`, a .json or .npy that `prunebench export` wrote. A .json knows its dataset, and
-    is refused where the dataset here has another fingerprint; to a .npy name the `dataset`, as nothing else
-    tells. Each item is (image, label): a uint8 tensor [channels, height, width], or what `transform` makes
-    of it, and an int. Raise PrunebenchError where there is no such subset.
+    The images are those of a finished cell, or those that a file lists. Each item is (image, label): a uint8
+    tensor [channels, height, width], or the result of `transform`, and an int.
+
+    source: a .json or .npy file of `prunebench export`. None for a finished cell.
+    method: the method of the cell.
+    dataset: the dataset of the cell. Also needed for a .npy file, which names no dataset.
+    ratio: the percent of images that the cell prunes.
+    seed: the seed of the cell.
+    suite: the suite of the cell: a name, or the path of a .toml file.
+    recipe: the recipe of the cell. None for the recipe of the suite.
+    tuning: the tuning rule of the cell. None for the rule of the suite.
+    changes: the changed fields of the cell, as in `run`.
+    store: the folder of artefacts. By default that of the command.
+    data: the folder of datasets. By default that of the command.
+    transform: called with each image tensor.
+
+    Raise PrunebenchError if the cell is not finished, or the file is not a subset.
+    Raise PrunebenchError if the dataset here has another fingerprint than that of the .json file.
     """
     from torch.utils import data as loading
 
     if source is not None:
         require(method is None and ratio is None, "method and ratio", (method, ratio), "unset with a source")
-        where, index = _from_file(
-            Path(source), dataset, suite, Store(folder("store", store)), folder("data", data)
-        )
+        cache = Store(folder("store", store))
+        images, index = _from_file(Path(source), dataset, suite, cache, folder("data", data))
     else:
-        given = {"method": method, "dataset": dataset, "ratio": ratio}
-        if lacking := [name for name, value in given.items() if value is None]:
-            raise PrunebenchError(f"load_subset needs a {lacking[0]}, or a file that prunebench export wrote")
+        for name, value in {"method": method, "dataset": dataset, "ratio": ratio}.items():
+            if value is None:
+                raise PrunebenchError(f"load_subset needs a {name}, or a file that prunebench export wrote")
         filters = _filters(method, dataset, ratio, [seed], recipe, tuning, changes)
         matrix = choose_one(suite, filters, store=store, data=data)
         matrix.fetch()
         kept = kept_by(matrix, command(suite, filters, store=store, data=data))
-        where, index = (kept.cell.dataset, kept.data, kept.row.dataset_hash), kept.index
-    pictures = TrainingImages(where, transform)
-    return loading.Subset(cast("loading.Dataset[tuple[Any, int]]", pictures), index.tolist())
+        images = kept.cell.dataset, kept.data, kept.row.dataset_hash
+        index = kept.index
+    dataset_of_all = TrainingImages(images, transform)
+    return loading.Subset(cast("loading.Dataset[tuple[Any, int]]", dataset_of_all), index.tolist())
 
 
 class TrainingImages:
-    """The training images of a dataset, for torch's data loaders: item i is (image, label).
+    """The training images of a dataset, for torch's data loaders.
 
-    image: uint8 [channels, height, width], or what `transform` makes of it. label: int. classes: their
-    names. mean, std: of each channel, in 0..1, for a transform that normalises. source: dataset, data folder
-    and fingerprint.
+    Item i is (image, label): a uint8 tensor [channels, height, width], or the result of `transform`, and an
+    int.
+
+    source: dataset, data folder and fingerprint.
+    transform: called with each image tensor, or None.
+    images: the images.
+    labels: the true labels, int64 [n].
+    classes: the names of the classes.
+    mean: the mean of each channel, in 0..1, for a transform that normalizes.
+    std: the standard deviation of each channel, in 0..1.
     """
 
     def __init__(self, source: Source, transform: Callable[[torch.Tensor], Any] | None) -> None:
-        self.source, self.transform = source, transform
+        self.source = source
+        self.transform = transform
         self.images, self.labels, self.classes = _pictures(*source)
-        self.mean, self.std = self.images.mean, self.images.std
+        self.mean = self.images.mean
+        self.std = self.images.std
 
     def __reduce__(self) -> tuple[type[TrainingImages], tuple[Any, ...]]:
-        """Pickle where the images are, not what they are: another process loads, or maps, them for itself."""
+        """Pickle the source of the images, not their content. The other process loads or maps them itself."""
         return TrainingImages, (self.source, self.transform)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, place: int) -> tuple[Any, int]:
+    def __getitem__(self, index: int) -> tuple[Any, int]:
         import torch
 
-        image = torch.tensor(self.images.array[np.array([place])][0])  # images elsewhere know no other index
-        return image if self.transform is None else self.transform(image), int(self.labels[place])
+        # Lazy arrays of images accept only slices and arrays of indices.
+        image = torch.tensor(self.images.array[np.array([index])][0])
+        label = int(self.labels[index])
+        if self.transform is None:
+            return image, label
+        return self.transform(image), label
 
 
 @lru_cache(maxsize=1)  # several subsets of one dataset share its images
@@ -178,26 +221,31 @@ def _pictures(dataset: Dataset, data: Path, _fingerprint: str) -> tuple[Images, 
 def _from_file(
     path: Path, dataset: str | None, suite: str | Path, store: Store, data: Path
 ) -> tuple[Source, Array]:
-    """Return where the images of a dataset are, and which of them a file lists; raise unless it fits."""
+    """Return the dataset of an exported file, and the indices that the file lists.
+
+    Raise PrunebenchError if the dataset is unknown, has another fingerprint, or has too few images.
+    """
     index, manifest = read(path)
     if dataset is None and manifest is not None and manifest.dataset in load().found["datasets"]:
         dataset = manifest.dataset
     if dataset is None:
-        of = f" is of {manifest.dataset}, which is not registered here" if manifest else " names no dataset"
-        raise PrunebenchError(f"{path}{of}: say dataset='NAME', or dataset='folder:PATH@PIXELS'")
-    found = load().dataset(resolve.dataset_spec(schema.read(str(suite)), dataset))
-    found.fetch(data)
-    fingerprint = dataset_key(found, data, store)
+        problem = (
+            f"is of {manifest.dataset}, which is not registered here" if manifest else "names no dataset"
+        )
+        raise PrunebenchError(f"{path} {problem}: say dataset='NAME', or dataset='folder:PATH@PIXELS'")
+    loaded = load().dataset(resolve.dataset_spec(schema.read(str(suite)), dataset))
+    loaded.fetch(data)
+    fingerprint = dataset_key(loaded, data, store)
     if manifest is not None and manifest.fingerprint != fingerprint:
         raise PrunebenchError(
-            f"{path} is of {manifest.dataset} with fingerprint {manifest.fingerprint[:12]}, but {found.name} "
-            f"here has {fingerprint[:12]}; load it with the images it was made of"
+            f"{path} is of {manifest.dataset} with fingerprint {manifest.fingerprint[:12]}, "
+            f"but {loaded.name} here has {fingerprint[:12]}; load it with the images it was made of"
         )
-    source = found, data, fingerprint
+    source = loaded, data, fingerprint
     images, _, _ = _pictures(*source)
     if index.max(initial=-1) >= len(images):
         raise PrunebenchError(
-            f"{path} lists image {index.max()}, but {found.name} has {len(images)}; choose its dataset"
+            f"{path} lists image {index.max()}, but {loaded.name} has {len(images)}; choose its dataset"
         )
     return source, index
 
@@ -211,27 +259,32 @@ def _filters(
     tuning: str | None,
     changes: Mapping[str, Any] | None,
 ) -> Filters:
-    """Return what the arguments choose, as the command line would spell it."""
+    """Return the filters that the arguments describe.
+
+    Raise PrunebenchError if a ratio or seed is out of range.
+    """
     numbers = {"ratios": (_list(ratios), 100), "seeds": (_list(seeds), 10_000)}
-    for name, (given, limit) in numbers.items():
-        fitting = all(isinstance(number, int | np.integer) and 0 <= number < limit for number in given or [])
-        require(fitting, name, given, f"whole numbers from 0 to {limit - 1}")
-    counted = list(range(int(seeds))) if isinstance(seeds, int | np.integer) else _list(seeds)
-    require(counted != [], "seeds", seeds, "a count from 1, or a list")
+    for name, (values, limit) in numbers.items():
+        in_range = all(isinstance(value, int | np.integer) and 0 <= value < limit for value in values or [])
+        require(in_range, name, values, f"whole numbers from 0 to {limit - 1}")
+    seed_list = list(range(int(seeds))) if isinstance(seeds, int | np.integer) else _list(seeds)
+    require(seed_list != [], "seeds", seeds, "a count from 1, or a list")
     return Filters(
         methods=_list(methods),
         datasets=None if datasets == "all" else _list(datasets),
         ratios=ratios if ratios is None else [int(ratio) for ratio in _list(ratios) or []],
-        seeds=counted if counted is None else [int(seed) for seed in counted],
+        seeds=seed_list if seed_list is None else [int(seed) for seed in seed_list],
         recipe=recipe,
         tuning=tuning,
-        changes=json.loads(
-            json.dumps(dict(changes or {}), default=str)
-        ),  # a variant has one name: lists, no tuples
+        # As JSON, so that a tuple and a list give a variant the same name.
+        changes=json.loads(json.dumps(dict(changes or {}), default=str)),
     )
 
 
-def _list(given: Any) -> list[Any] | None:
-    """Return a list of one or several; None stays None."""
-    one = isinstance(given, str) or not hasattr(given, "__iter__")
-    return None if given is None else [given] if one else list(given)
+def _list(values: Any) -> list[Any] | None:
+    """Return one value or several as a list. None stays None."""
+    if values is None:
+        return None
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        return [values]
+    return list(values)

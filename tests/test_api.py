@@ -384,7 +384,10 @@ def test_indices_beyond_the_dataset_are_refused(toy, tmp_path):
         ),
         ({"source": "k.npy", "ratio": 50}, "method and ratio is (None, 50), expected unset with a source"),
         ({"source": "k.npy"}, "k.npy names no dataset: say dataset='NAME', or dataset='folder:PATH@PIXELS'"),
-        ({"source": "none.json"}, "none.json is not read ([Errno 2] No such file or directory: 'none.json')"),
+        (
+            {"source": "none.json"},
+            "none.json cannot be read ([Errno 2] No such file or directory: 'none.json')",
+        ),
     ],
 )
 def test_what_load_subset_needs(toy, tmp_path, monkeypatch, arguments, message):

@@ -1,4 +1,4 @@
-"""The command that writes the subset of a finished cell to a file."""
+"""The command `export`: writes the subset of a finished cell to a file."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def export(
     )
     matrix = choose_one(suite, filters, store=store, data=data)
     kept = kept_by(matrix, command(suite, filters, store=store, data=data))
-    written = write(kept, output)
+    outcome = "wrote" if write(kept, output) else "up to date:"
     echo(
-        f"{'wrote' if written else 'up to date:'} {output}: {len(kept.index)} of {kept.row.images} images of "
+        f"{outcome} {output}: {len(kept.index)} of {kept.row.images} images of "
         f"{kept.row.dataset}, {kept.row.labels_total} labels in all"
     )

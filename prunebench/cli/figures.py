@@ -1,4 +1,4 @@
-"""The command `figures`: from rows and the store to SVG and PNG files."""
+"""The command `figures`: draws rows and stored artefacts as SVG and PNG files."""
 
 from __future__ import annotations
 
@@ -53,25 +53,25 @@ def figures(
     workers: WorkersOption = None,
     output: Annotated[Path, folder_option("--output", help="Where figures are written.")] = Path("figures"),
 ) -> None:
-    """Draw a figure of each dataset of a suite, as SVG and PNG: from its rows, and embeddings."""
+    """Draw one figure per dataset of a suite, from its rows or embeddings, as SVG and PNG."""
     from prunebench.figures import drawings
     from prunebench.figures.sources import Chosen
     from prunebench.figures.style import save
 
     if name not in NAMES:
         raise unknown("figure", name, NAMES, "prunebench figures --help")
-    known = Path(suite or "standard").stem
-    if name == "embeddings" or (name == "classes" and not read(results, known)[0]):
+    suite_name = Path(suite or "standard").stem
+    # Without rows, the classes are drawn from the dataset itself.
+    if name == "embeddings" or (name == "classes" and not read(results, suite_name)[0]):
         matrix = build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data)
         note = schema.read(suite or "standard").file.note
-        found = (
-            drawings.classes(matrix, note)
-            if name == "classes"
-            else drawings.embeddings(matrix, note, workers)
-        )
+        if name == "classes":
+            drawn = drawings.classes(matrix, note)
+        else:
+            drawn = drawings.embeddings(matrix, note, workers)
     elif changes:
         raise PrunebenchError(
-            f"figures {name} draws rows that are there; name a variant in --methods, not --set"
+            f"figures {name} only draws rows that exist; choose a variant by --methods, not by --set"
         )
     else:
         chosen = Chosen(
@@ -83,17 +83,18 @@ def figures(
             families=name == "labels",
         )
         places = drawings.Places(results, folder("data", data), Store(folder("store", store)))
-        found = drawings.from_rows(name, known, chosen, places)
+        drawn = drawings.from_rows(name, suite_name, chosen, places)
     left_out: list[PrunebenchError] = []
-    drawn = 0
-    for drawing in found:
+    count = 0
+    for drawing in drawn:
         if drawing.figure is None:
-            left_out += [drawing.error] if drawing.error else []
+            if drawing.error:
+                left_out.append(drawing.error)
             continue
-        drawn += 1
+        count += 1
         for path in save(drawing.figure, output / f"{name}-{drawing.stem}"):
             echo(f"wrote {near(path)}")
-    if not drawn:
+    if not count:
         raise left_out[0]
     for error in left_out:
         echo(f"left out: {error}", err=True)

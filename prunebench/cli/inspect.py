@@ -1,4 +1,4 @@
-"""Commands about what is installed: `list`, `check` and `doctor`."""
+"""The commands `list`, `check` and `doctor`, which show and test the installation."""
 
 from __future__ import annotations
 
@@ -41,40 +41,41 @@ def check(
     ],
     changes: SetOption = None,
 ) -> None:
-    """Put an installed part through the contract that every part keeps; --set makes a slow one short."""
+    """Test that an installed part keeps the contract of its kind. Use --set to make a slow part fast."""
     from prunebench.parts import conformance
     from prunebench.parts.identity import change
 
     kind, _, part = part.rpartition(":")
-    given = dict(map(resolve.parse_change, changes or []))
-    if strange := [path for path in given if path.partition(".")[0] != part]:
-        raise PrunebenchError(f"--set {strange[0]}: only {part} is checked; write --set {part}.FIELD=VALUE")
-    fields = {path.partition(".")[2]: value for path, value in given.items()}
-    found = [
-        change(load().part(kinds.removesuffix("s"), part), fields, part)
-        for kinds in ("backbones", "labelers", "scorers", "selectors")
-        if part in load().found[kinds] and kind in ("", kinds.removesuffix("s"))
-    ]
-    if not found:
-        everything = [
-            name
-            for kinds in KINDS
-            if kinds not in ("datasets", "methods") and kind in ("", kinds.removesuffix("s"))
-            for name in load().found[kinds]
-        ]
-        raise unknown("part", part, everything, "prunebench list scorers")
-    checks = [outcome for one in found for outcome in conformance.check(one)]
+    fields = {}
+    for path, value in dict(map(resolve.parse_change, changes or [])).items():
+        changed, _, field = path.partition(".")
+        if changed != part:
+            raise PrunebenchError(f"--set {path}: only {part} is checked; write --set {part}.FIELD=VALUE")
+        fields[field] = value
+    parts = []
+    names: list[str] = []
+    for kinds in ("backbones", "labelers", "scorers", "selectors"):
+        singular = kinds.removesuffix("s")
+        if kind in ("", singular):
+            names += load().found[kinds]
+            if part in load().found[kinds]:
+                parts.append(change(load().part(singular, part), fields, part))
+    if not parts:
+        raise unknown("part", part, names, "prunebench list scorers")
+    checks = []
+    for checked in parts:
+        checks += conformance.check(checked)
     for outcome in checks:
-        echo(
-            f"{'ok    ' if outcome.error is None else 'FAILED'}  {outcome.name}"
-            + (f": {outcome.error}" if outcome.error else "")
-        )
+        if outcome.error:
+            echo(f"FAILED  {outcome.name}: {outcome.error}")
+        else:
+            echo(f"ok      {outcome.name}")
     if any(outcome.error for outcome in checks):
         raise typer.Exit(1)
 
 
 def doctor(data: DataOption = None, store: StoreOption = None) -> None:
-    """Show what can run here, and what to install for the rest."""
+    """Show what this machine can run, and what to install for the rest."""
     from prunebench.runs import doctor
 
     for line in doctor.doctor(load(), folder("data", data), folder("store", store)):

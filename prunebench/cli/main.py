@@ -1,6 +1,6 @@
-"""The command line: parsing and printing only.
+"""The command line. It only parses and prints.
 
-Results go to stdout, progress and errors to stderr. See `terminal` for how a command ends.
+Results go to stdout, progress and errors to stderr. `terminal` handles the end of a command.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ app = typer.Typer(
 
 
 def main() -> NoReturn:
-    """Run the command line within a process that is not all its own."""
+    """Run the command line within another program, such as a test."""
     sys.exit(terminal.ended(app))
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         echo(f"prunebench {version('prunebench')}")
@@ -50,9 +50,9 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Do nothing where a plugin is broken.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop if a plugin is broken.")] = False,
 ) -> None:
-    """Options that stand before the command."""
+    """Options before the command."""
     terminal.state["traceback"] = show_traceback
     if strict:
         load().check_healthy()

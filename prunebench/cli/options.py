@@ -1,4 +1,4 @@
-"""The options that several commands share, and the matrix of cells that they choose."""
+"""Options that several commands share, and the matrix of cells that they choose."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def file_option(name: str, **more: Any) -> Any:
-    """Return an option that takes a path of the user's, ~ spelled out."""
+    """Return an option that takes a path. ~ stands for the home folder."""
     return typer.Option(name, parser=home, metavar="PATH", **more)
 
 
 def folder_option(name: str, **more: Any) -> Any:
-    """Return an option that takes a folder of ours, made absolute, so that no plugin can move it."""
+    """Return an option that takes a folder. The path is absolute, as plugins may change folders."""
     return typer.Option(name, parser=absolute, metavar="FOLDER", **more)
 
 
@@ -74,25 +74,33 @@ ResultsOption = Annotated[Path, folder_option("--results", help="Where rows and 
 
 
 def split(text: str | None) -> list[str] | None:
-    """Split a comma-separated option; commas inside the braces of a variant's name do not count."""
-    words = re.split(r",(?![^{]*\})", text) if text is not None else None
-    return [word.strip() for word in words if word.strip()] if words is not None else None
+    """Return the words of a comma-separated option. Commas in the braces of a variant's name do not count."""
+    if text is None:
+        return None
+    words = re.split(r",(?![^{]*\})", text)
+    return [word.strip() for word in words if word.strip()]
 
 
 def numbers(option: str, text: str | None, limit: int) -> list[int] | None:
-    """Split a comma-separated option into whole numbers from 0 to below `limit`."""
+    """Return the numbers of a comma-separated option.
+
+    Raise PrunebenchError unless they are whole numbers from 0 to below `limit`.
+    """
     words = split(text)
     if words is None:
         return None
-    if not words or not all(re.fullmatch(r"[0-9]{1,9}", word) and int(word) < limit for word in words):
+    in_range = all(re.fullmatch(r"[0-9]{1,9}", word) and int(word) < limit for word in words)
+    if not words or not in_range:
         raise PrunebenchError(f"{option} {text!r}: expected whole numbers from 0 to {limit - 1}, with commas")
     return [int(word) for word in words]
 
 
 def listed(option: str, text: str | None) -> list[int] | None:
-    """Return the numbers of --seeds: a single one is a count, unless a comma follows it."""
-    found = numbers(option, text, schema.SEEDS)
-    return list(range(found[0])) if found and text and "," not in text else found
+    """Return the seeds that --seeds describes. A single number is a count, unless a comma follows it."""
+    seeds = numbers(option, text, schema.SEEDS)
+    if seeds and text and "," not in text:
+        return list(range(seeds[0]))
+    return seeds
 
 
 def build_matrix(
@@ -109,7 +117,10 @@ def build_matrix(
     tuning: str | None = None,
     on_bad: str | None = None,
 ) -> Matrix:
-    """Turn the options that choose cells into the matrix of those cells."""
+    """Return the matrix of the cells that options choose.
+
+    Raise PrunebenchError if an option is invalid, or no cell is chosen.
+    """
     filters = Filters(
         methods=split(methods),
         datasets=None if datasets == "all" else split(datasets),
@@ -124,5 +135,5 @@ def build_matrix(
 
 
 def parsed(changes: list[str] | None) -> dict[str, Any]:
-    """Return the values that --set gives, by path."""
+    """Return the values of --set, by PART.field."""
     return dict(map(resolve.parse_change, changes or []))

@@ -1,4 +1,4 @@
-"""`prunebench claims`: sentences of the paper against its own numbers and against rows of ours."""
+"""The command `claims`: checks claims of the paper against its tables and against our rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prunebench.system.terminal import echo
 
 
 def claims(suite: SuiteOption = None, results: ResultsOption = Path("leaderboard")) -> None:
-    """Show what the SemiPrune paper claims, and what its numbers and ours say about it."""
+    """Check the claims of the SemiPrune paper against its tables and against our rows."""
     from prunebench.paper.claims import claims as claim_file
     from prunebench.paper.claims import examine
     from prunebench.paper.points import groups, measured, printed
@@ -26,27 +26,28 @@ def claims(suite: SuiteOption = None, results: ResultsOption = Path("leaderboard
             "run it first, or name --results DIR"
         )
     file = claim_file()
-    theirs = {name: examine(claim, printed()) for name, claim in file.claim.items()}
+    published = {name: examine(claim, printed()) for name, claim in file.claim.items()}
     for name, claim in file.claim.items():
         echo(f"{name}: {claim.sentence} ({claim.section})")
-    shown = {name: f"{found.verdict}: {found.scale}" for name, found in theirs.items()}
     if not names:
+        verdicts = [(name, f"{outcome.verdict}: {outcome.scale}") for name, outcome in published.items()]
         echo(f"\nno rows under {near(results)}/results\n")
-        echo(table(list(shown.items()), ["claim", "published"]))
+        echo(table(verdicts, ["claim", "published"]))
     for name in names:
         page = page_of(name, results)
-        # What was chosen on the test split is no result.
+        # Rows that were tuned on the test split are no results.
         current = [row for row in page.rows if not page.stale(row) and row.tuning != "oracle_test"]
         if not current:
-            echo(f"\nsuite {name}: no rows of its present settings")
+            echo(f"\nsuite {name}: no rows of its current settings")
         for title, group in groups(current).items():
             points = measured(group)
-            found = {key: examine(claim, points, file.stand_in) for key, claim in file.claim.items()}
-            echo(f"\nsuite {name}, {title}: {', '.join(dict.fromkeys(row.dataset for row in group))}\n")
-            lines = [
-                (key, theirs[key].verdict, ours.verdict, ours.scale, "; ".join(ours.remarks))
-                for key, ours in found.items()
-            ]
+            datasets = dict.fromkeys(row.dataset for row in group)
+            echo(f"\nsuite {name}, {title}: {', '.join(datasets)}\n")
+            lines = []
+            for key, claim in file.claim.items():
+                ours = examine(claim, points, file.stand_in)
+                remarks = "; ".join(ours.remarks)
+                lines.append((key, published[key].verdict, ours.verdict, ours.scale, remarks))
             if page.note:
                 echo(f"{page.note}\n")
             echo(table(lines, ["claim", "published", "ours", "gain of ours", ""]))

@@ -1,4 +1,4 @@
-"""Commands for your own photos: draw, prune and evaluate."""
+"""The commands for your own photos: `draw`, `prune` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -29,24 +29,27 @@ if TYPE_CHECKING:
     from prunebench.photos.request import Workplace
 
 FolderArgument = Annotated[
-    Path, typer.Argument(parser=home, help="Your images, at whatever depth. Nothing is written in it.")
+    Path,
+    typer.Argument(parser=home, help="The folder of your images, at any depth. Nothing is written to it."),
 ]
-OutputOption = Annotated[Path, file_option("--output", help="The .csv to write. None is written over.")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Another seed, another draw.")]
+OutputOption = Annotated[
+    Path, file_option("--output", help="The .csv to write. An existing file is never overwritten.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Another seed gives another draw.")]
 OnBadOption = Annotated[str, typer.Option("--on-bad", help="Images that cannot be read: fail or skip.")]
-SideOption = Annotated[int, typer.Option("--side", min=8, help="Pixels to which images are shrunk.")]
+SideOption = Annotated[int, typer.Option("--side", min=8, help="Images are shrunk to this size, in pixels.")]
 QuickOption = Annotated[str, typer.Option("--recipe", help="How networks are trained.")]
 
 
 def draw(
     folder: FolderArgument,
-    labels: Annotated[int, typer.Option("--labels", help="How many images you are going to label.")],
+    labels: Annotated[int, typer.Option("--labels", help="How many images you will label.")],
     output: OutputOption,
     seed: SeedOption = 0,
     on_bad: OnBadOption = "fail",
     data: DataOption = None,
 ) -> None:
-    """Choose which of your images to label first: a uniform draw, into a .csv with the labels to fill in."""
+    """Draw the images to label first, uniformly at random. Writes a .csv to fill in with labels."""
     from prunebench.photos import folder as photos
     from prunebench.photos import prune as pruning
     from prunebench.system import tables
@@ -57,7 +60,7 @@ def draw(
     table = tables.written(["file", "label"], [[name, ""] for name in chosen])
     written = write_new(output, table.encode())
     _warn(filter(None, [photos.survey(folder).remark]))
-    echo(f"{_said(written, output)}: {len(chosen):,} images to label; fill in the column label")
+    echo(f"{_outcome(written, output)}: {len(chosen):,} images to label; fill in the column label")
 
 
 def prune(
@@ -65,21 +68,22 @@ def prune(
     known: Annotated[list[Path], file_option("--known", help="A .csv with the columns file and label.")],
     output: OutputOption,
     budget: Annotated[
-        int | None, typer.Option("--budget", help="Labels in all: those known, and those to buy.")
+        int | None,
+        typer.Option("--budget", help="Labels in all: those you have, and those still to annotate."),
     ] = None,
     ratio: Annotated[
-        int | None, typer.Option("--ratio", help="Instead: the percent of images to drop.")
+        int | None, typer.Option("--ratio", help="Instead of --budget: the percent of images to drop.")
     ] = None,
     method: Annotated[
-        str, typer.Option("--method", help="As in: prunebench list methods. What is paid is always kept.")
+        str, typer.Option("--method", help="See: prunebench list methods. Labeled images are always kept.")
     ] = "probe_aum",
     recipe: QuickOption = "quick",
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", help="Where embeddings come from. [default: as method and recipe]"),
+        typer.Option("--backbone", help="The source of embeddings. [default: as method and recipe]"),
     ] = None,
     classes: Annotated[
-        int | None, typer.Option("--classes", help="How many there are, where the labels do not show all.")
+        int | None, typer.Option("--classes", help="The number of classes, if the labels do not show all.")
     ] = None,
     side: SideOption = 64,
     seed: SeedOption = 0,
@@ -89,9 +93,9 @@ def prune(
     store: StoreOption = None,
     data: DataOption = None,
     workers: WorkersOption = 1,
-    yes: Annotated[bool, typer.Option("--yes", help="Go on after the costs were shown.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask after showing the costs.")] = False,
 ) -> None:
-    """Choose which images are worth a label, where a few have one. First shows what it costs."""
+    """Choose the images worth labeling, if a few have labels already. Shows the costs first."""
     from prunebench.photos import folder as photos
     from prunebench.photos.estimate import preview
     from prunebench.photos.prune import make
@@ -113,15 +117,15 @@ def prune(
         on_bad=on_bad,
         changes=dict(map(resolve.parse_change, changes or [])),
     )
-    place = Workplace.at(store, data, device)
-    found = preview(request, place)
-    _show_preview(found, folder, place)
-    if output.exists() and not found.stored:
-        echo(f"warning: {output} exists; what says something else is not written over it", err=True)
-    if not (yes or found.stored) and not _asked():
+    workplace = Workplace.at(store, data, device)
+    costs = preview(request, workplace)
+    _show_preview(costs, folder, workplace)
+    if output.exists() and not costs.stored:
+        echo(f"warning: {output} exists; it is not overwritten if the result differs", err=True)
+    if not (yes or costs.stored) and not _confirmed():
         echo("\nNothing was made. The same command with --yes goes on.")
         raise typer.Exit(1)
-    pruned = make(request, place, 1 if workers is None else workers)
+    pruned = make(request, workplace, 1 if workers is None else workers)
     _show_pruned(pruned, output)
     if pruned.left_out:
         echo(f"warning: {pruned.left_out:,} image(s) cannot be read and are left out", err=True)
@@ -130,18 +134,18 @@ def prune(
 def evaluate(
     kept: Annotated[Path, typer.Argument(parser=home, help="The .csv that prunebench prune wrote.")],
     labels: Annotated[
-        list[Path], file_option("--labels", help="A .csv with the labels of all kept images, and of others.")
+        list[Path], file_option("--labels", help="A .csv with labels of all kept images, and of others.")
     ],
     holdout: Annotated[
-        float, typer.Option("--holdout", help="Share of the labelled images to test on, in 0..1.")
+        float, typer.Option("--holdout", help="Share of the labeled images to test on, in 0..1.")
     ] = 0.1,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many trainings of each.")] = 10,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="The number of trainings of each.")] = 10,
     folder: Annotated[
         Path | None, file_option("--folder", help="Where the images are. [default: as for prune]")
     ] = None,
     side: Annotated[
         int | None,
-        typer.Option("--side", min=8, help="Pixels to which images are shrunk. [default: as for prune]"),
+        typer.Option("--side", min=8, help="Images are shrunk to this size. [default: as for prune]"),
     ] = None,
     recipe: QuickOption = "quick",
     on_bad: Annotated[
@@ -152,10 +156,10 @@ def evaluate(
     data: DataOption = None,
     workers: WorkersOption = None,
 ) -> None:
-    """Train on the kept images, and on as many drawn at random, and say which did better."""
+    """Compare training on the kept images with training on as many random images."""
     from prunebench.photos.evaluate import evaluate
 
-    found = evaluate(
+    comparison = evaluate(
         kept,
         _one("--labels", labels),
         folder=folder,
@@ -169,12 +173,12 @@ def evaluate(
         data=data,
         workers=workers,
     )
-    _show_comparison(found)
-    _warn(found.warnings)
+    _show_comparison(comparison)
+    _warn(comparison.warnings)
 
 
 def _one(option: str, paths: list[Path]) -> Path:
-    """Return the one path that an option was given; of two, nobody knows which was meant."""
+    """Return the path of an option. Raise PrunebenchError if the option occurs more than once."""
     if len(paths) > 1:
         raise PrunebenchError(f"{option} is given {len(paths)} times; put all labels into one .csv")
     return paths[0]
@@ -185,12 +189,12 @@ def _warn(warnings: Iterable[str]) -> None:
         echo(f"warning: {warning}", err=True)
 
 
-def _said(written: bool, output: Path) -> str:
-    return f"wrote {output}" if written else f"{output} says so already"
+def _outcome(written: bool, output: Path) -> str:
+    return f"wrote {output}" if written else f"{output} is up to date"
 
 
-def _asked() -> bool:
-    """Ask a person whether to go on; where there is none, do not."""
+def _confirmed() -> bool:
+    """Ask the user whether to go on. Without a terminal the answer is no."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
     try:
@@ -199,36 +203,40 @@ def _asked() -> bool:
         return False
 
 
-def _show_preview(found: Preview, folder: Path, place: Workplace) -> None:
+def _show_preview(costs: Preview, folder: Path, workplace: Workplace) -> None:
+    """Print the costs of a request. Raise PrunebenchError if the disk is too small."""
     from prunebench.photos.estimate import free
     from prunebench.photos.folder import some
     from prunebench.runs.format import table
 
-    seen = [f"{some([name])} {count:,}" for name, count in found.classes.items()]
-    shown = ", ".join(seen[:10]) + (", ..." if len(seen) > 10 else "")
-    roots = [place.store.root, place.data]
-    room = min(map(free, roots))
-    hours = (
-        f"{found.seconds / 3600:.2g} on {place.device}, one worker"
-        if not found.stored
-        else "0, all is stored"
-    )
-    untold = f", and what cannot be told before: {', '.join(found.untold)}" if found.untold else ""
+    classes = [f"{some([name])} {count:,}" for name, count in costs.classes.items()]
+    first_classes = ", ".join(classes[:10])
+    if len(classes) > 10:
+        first_classes += ", ..."
+    room = min(free(workplace.store.root), free(workplace.data))
+    hours = f"{costs.seconds / 3600:.2g} on {workplace.device}, one worker"
+    if costs.stored:
+        hours = "0, all is stored"
+    if costs.untold:
+        hours += f", and an unknown time for: {', '.join(costs.untold)}"
+    method = costs.method
+    if costs.backbones:
+        method += f" on {' + '.join(costs.backbones)}"
     lines = [
-        ("images", f"{found.images:,} in {folder}"),
-        ("classes", f"{len(seen)}: {shown}"),
-        ("labels paid", f"{found.paid:,}, all kept"),
-        ("labels to buy", f"{found.keep - found.paid:,}, which makes {found.keep:,} in all"),
-        ("to drop", f"{found.images - found.keep:,} images"),
-        ("method", f"{found.method}{' on ' + ' + '.join(found.backbones) if found.backbones else ''}"),
-        ("hours", hours + untold),
-        ("disk", f"{found.disk / 1e9:.2g} GB of {room / 1e9:.3g} GB free"),
+        ("images", f"{costs.images:,} in {folder}"),
+        ("classes", f"{len(classes)}: {first_classes}"),
+        ("labeled", f"{costs.paid:,}, all kept"),
+        ("to label", f"{costs.keep - costs.paid:,}, which makes {costs.keep:,} in all"),
+        ("to drop", f"{costs.images - costs.keep:,} images"),
+        ("method", method),
+        ("hours", hours),
+        ("disk", f"{costs.disk / 1e9:.2g} GB of {room / 1e9:.3g} GB free"),
     ]
     echo(table(lines, ()))
-    _warn(found.warnings)
-    if found.disk > room:
+    _warn(costs.warnings)
+    if costs.disk > room:
         raise PrunebenchError(
-            f"{found.disk / 1e9:.2g} GB are needed and {room / 1e9:.2g} GB are free; choose another --store "
+            f"{costs.disk / 1e9:.2g} GB are needed and {room / 1e9:.2g} GB are free; choose another --store "
             "or --data, or a smaller --side"
         )
 
@@ -238,33 +246,38 @@ def _show_pruned(pruned: Pruned, output: Path) -> None:
 
     written = pruned.to_csv(output)
     counts = [f"{len(pruned.chosen(status)):,} {status}" for status in (KEPT, BUY, DROP)]
-    echo(f"\n{_said(written, output)}: {', '.join(counts)}")
+    echo(f"\n{_outcome(written, output)}: {', '.join(counts)}")
 
 
-def _show_comparison(found: Comparison) -> None:
+def _show_comparison(comparison: Comparison) -> None:
+    """Print the accuracies of the kept images and of Random, and the verdict."""
     from prunebench.results.statistics import summarise
     from prunebench.runs.format import table
 
     echo(
-        f"{found.labelled:,} of {found.images:,} images in {found.folder} have a label, "
-        f"{found.kept:,} are kept"
+        f"{comparison.labelled:,} of {comparison.images:,} images in {comparison.folder} have a label, "
+        f"{comparison.kept:,} are kept"
     )
-    if found.labelled < found.images:
+    if comparison.labelled < comparison.images:
         echo(
-            "Random is drawn from labelled images: unless those beside the kept were drawn at random too, "
-            "this is no fair comparison"
+            "Random is drawn from labeled images, so the comparison is only fair if the labeled images "
+            "beside the kept ones were drawn at random too"
         )
+    trained = f"{min(comparison.trained):,}"
+    if len(set(comparison.trained)) > 1:
+        trained += f" to {max(comparison.trained):,}"
     echo(
-        f"tested on {found.tested:,} that are held out, trained on {min(found.trained):,}"
-        + (f" to {max(found.trained):,}" if len(set(found.trained)) > 1 else "")
-        + f"; Random has about {found.in_common:.0f} % of its images in common with the kept\n"
+        f"tested on {comparison.tested:,} that are held out, trained on {trained}; "
+        f"Random has about {comparison.in_common:.0f} % of its images in common with the kept\n"
     )
     header = ["", "kept", "Random", "difference"]
-    mean = ["accuracy, %", summarise(found.ours), summarise(found.random), found.difference]
-    each = zip(found.ours, found.random, found.differences, strict=True)
-    seeds = [[f"seed {seed}", *(f"{value:.1f}" for value in values)] for seed, values in enumerate(each)]
-    echo(table([mean, *seeds], header))
-    if found.interval:
-        low, high = found.interval
+    mean = ["accuracy, %", summarise(comparison.ours), summarise(comparison.random), comparison.difference]
+    each = zip(comparison.ours, comparison.random, comparison.differences, strict=True)
+    rows = [mean]
+    for seed, values in enumerate(each):
+        rows.append([f"seed {seed}", *(f"{value:.1f}" for value in values)])
+    echo(table(rows, header))
+    if comparison.interval:
+        low, high = comparison.interval
         echo(f"\n95 % interval of the difference: {low:+.1f} to {high:+.1f}")
-    echo(found.verdict)
+    echo(comparison.verdict)

@@ -21,6 +21,7 @@ from prunebench.parts.recipe import Recipe
 from prunebench.parts.registry import load
 from prunebench.photos.request import Request, Work, Workplace
 from prunebench.pipeline import schedule
+from prunebench.pipeline.forecast import one_thread
 from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
 from prunebench.pipeline.stages.proxy import Proxy
@@ -107,13 +108,9 @@ class _Cost:
             self.disk += self.images * 3 * work.request.side**2
         if not needed:
             return
-        import torch
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as a worker computes
-        for stage in needed.values():
-            self._add(stage)
-        torch.set_num_threads(threads)
+        with one_thread():
+            for stage in needed.values():
+                self._add(stage)
 
     def _add(self, stage: Stage) -> None:
         if isinstance(stage, BackboneEmbeddings):

@@ -1,1 +1,1 @@
-"""How a cell is computed: its stages, their keys, the store, and engines that run them."""
+"""Computing cells: the stages, their keys, the store, and the executors that run them."""

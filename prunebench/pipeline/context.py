@@ -1,9 +1,9 @@
-"""What a stage may reach for while it computes: its inputs, the images, the truth, a device."""
+"""The context of a stage that computes: its inputs, the images, the true labels, the device."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,11 +24,17 @@ if TYPE_CHECKING:
     from prunebench.nn.training import Trained
 
 A = TypeVar("A", bound=Artefact)
+# Splits that a process keeps: train and test of two datasets. A split may take more than 1 GiB of memory.
+CACHED_SPLITS = 4
 
 
-@cache
+@lru_cache(maxsize=CACHED_SPLITS)
 def load_split(dataset: Dataset, data: Path, split: str) -> tuple[Images, Array]:
-    """Load one split, once per process: the images, and the true labels, int64 [n]."""
+    """Load the images and the true labels, int64 [n], of one split.
+
+    The last CACHED_SPLITS splits stay in memory.
+    Raise PrunebenchError if the dataset has not one label per image.
+    """
     array, labels = dataset.load(data, split)
     labels = np.ascontiguousarray(labels, dtype=np.int64)
     if len(array) != len(labels):
@@ -38,15 +44,24 @@ def load_split(dataset: Dataset, data: Path, split: str) -> tuple[Images, Array]
 
 
 class Context:
-    """Everything that one stage may reach for.
+    """The context in which one stage computes.
 
-    device: "cpu" or "cuda". micro_batch: how many images its training saw at once, where memory lacked.
+    key: the key of the stage.
+    root: the key of its dataset.
+    device: "cpu" or "cuda".
+    store: the store that holds its inputs.
+    progress: called with the steps done and the steps in all.
+    data: the folder of datasets.
+    micro_batch: images per forward pass of its training, or None if the whole batch fitted into memory.
     """
 
     def __init__(self, job: Job, store: Store, progress: Progress) -> None:
-        self.key, self.root, self.device = job.key, job.root, job.device
-        self.store, self.progress = store, progress
-        self.data = Path(job.data).absolute()  # wherever a part goes
+        self.key = job.key
+        self.root = job.root
+        self.device = job.device
+        self.store = store
+        self.progress = progress
+        self.data = Path(job.data).absolute()  # a part may change the working folder
         self.micro_batch: int | None = None
         self._dataset = job.dataset
 
@@ -67,17 +82,20 @@ class Context:
 
     @property
     def truth(self) -> Array:
-        """The true training labels, for the label draw, the quality and the final training alone."""
+        """The true training labels. Only the label draw, label quality and final training read them."""
         return load_split(self.dataset, self.data, "train")[1]
 
     @property
     def test(self) -> tuple[Images, Array]:
-        """The test split, for the accuracy and the oracle alone."""
+        """The test split. Only the accuracy and the oracle read it."""
         return load_split(self.dataset, self.data, "test")
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The names of the training images, or () where they have none."""
+        """The names of the training images, or () if the dataset has none.
+
+        Raise PrunebenchError if there is not one name per image.
+        """
         names = self.dataset.names(self.data)
         if names and len(names) != len(self.images):
             raise PrunebenchError(
@@ -87,29 +105,29 @@ class Context:
 
     @property
     def checkpoint(self) -> FileCheckpoint:
-        """Where the stage resumes."""
+        """The checkpoint from which the stage resumes."""
         return self.store.checkpoint(self.key)
 
-    def read(self, given: Input, artefact: type[A]) -> A:
-        """Return an input of the stage, as the kind of artefact that it is."""
-        return self.store.read(given.source.key, artefact)
+    def read(self, stage_input: Input, artefact: type[A]) -> A:
+        """Return the artefact of an input. Raise MissingArtefactError if it is gone or damaged."""
+        return self.store.read(stage_input.source.key, artefact)
 
-    def optional(self, given: Input, artefact: type[A]) -> A | None:
-        """Return what a stage may make beside its first artefact; None where it did not."""
-        return (
-            self.store.read(given.source.key, artefact)
-            if self.store.has(given.source.key, artefact)
-            else None
-        )
+    def optional(self, stage_input: Input, artefact: type[A]) -> A | None:
+        """Return an artefact that the stage of an input may have made, or None if it did not."""
+        key = stage_input.source.key
+        return self.store.read(key, artefact) if self.store.has(key, artefact) else None
 
-    def joined(self, given: Iterable[Input], artefact: type[Any]) -> Array:
-        """Return inputs with `values` side by side: float32 [n, all widths]."""
-        values: Array = np.concatenate([self.read(one, artefact).values for one in given], axis=1)
+    def joined(self, inputs: Iterable[Input], artefact: type[Any]) -> Array:
+        """Return the `values` of several inputs, concatenated: float32 [n, sum of widths], read-only."""
+        values: Array = np.concatenate([self.read(source, artefact).values for source in inputs], axis=1)
         values.setflags(write=False)
         return values
 
     def train(self, images: Images, labels: Array, recipe: Recipe, seed: Seed, **more: Any) -> Trained:
-        """Train a network as every stage does: by its stream, on its device, from its checkpoint."""
+        """Train a network with the random stream of `seed`, on the stage's device, from its checkpoint.
+
+        more: further arguments of `training.train`.
+        """
         from prunebench.nn import training
 
         trained = training.train(
@@ -127,7 +145,10 @@ class Context:
         return trained
 
     def network(self, name: str, weights: dict[str, Array], images: Images, side: int | None) -> Network:
-        """Return a network that sees `side` pixels (None: all) of images like these, with these weights."""
+        """Return a network with these weights, for images like these, on the stage's device.
+
+        side: the input size in pixels, or None for the size of the images.
+        """
         from prunebench.nn import networks
 
         network = networks.build(

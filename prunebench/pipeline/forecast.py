@@ -1,11 +1,11 @@
-"""How long stages will take: learnt from the manifests of stages like them, else from a short probe."""
+"""Forecasts of computing time: from the manifests of similar stages, else from a short probe."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from prunebench.errors import MissingArtefactError
@@ -15,50 +15,61 @@ from prunebench.pipeline.context import load_split
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
 
-ENOUGH = 50  # stages of a kind whose times a forecast rests on
+ENOUGH = 50  # manifests to read per kind of stage
 
 
 @dataclass
 class Forecast:
-    """Seconds per unit of work, by kind of stage, what it runs and the dataset."""
+    """Forecasts the time of stages from the times of similar ones.
+
+    seen: seconds and work so far, by kind, title and dataset of stages.
+    """
 
     seen: dict[tuple[str, str, str], tuple[float, float]] = field(default_factory=dict)
 
     def learn(self, stage: Stage, seconds: float) -> None:
-        """Take in how long a stage took."""
-        spent, work = self.seen.get(_like(stage), (0.0, 0.0))
-        self.seen[_like(stage)] = (spent + seconds, work + stage.work)
+        """Add the time that a stage took."""
+        total, work = self.seen.get(_like(stage), (0.0, 0.0))
+        self.seen[_like(stage)] = (total + seconds, work + stage.work)
 
     def estimate(self, stages: Iterable[Stage]) -> tuple[float, int]:
-        """Return the seconds that stages will take on one worker, and how many of them cannot be told."""
-        total, unknown = 0.0, 0
+        """Return the seconds that stages take on one worker, and the number of stages without a forecast.
+
+        Such stages add nothing to the seconds. Instant stages need no forecast.
+        """
+        total = 0.0
+        unknown = 0
         for stage in stages:
             if _like(stage) in self.seen:
-                spent, work = self.seen[_like(stage)]
-                total += spent / work * stage.work
-            else:
-                unknown += not stage.instant
+                seconds, work = self.seen[_like(stage)]
+                total += seconds / work * stage.work
+            elif not stage.instant:
+                unknown += 1
         return total, unknown
 
 
 def _like(stage: Stage) -> tuple[str, str, str]:
+    """Return kind, title and dataset. Stages that agree in these take the same time per unit of work."""
     return stage.kind, stage.title, stage.dataset.name
 
 
 def _some(stages: list[Stage]) -> list[Stage]:
-    """Return `ENOUGH` of the stages or fewer, from all over, so that every ratio counts."""
+    """Return at most ENOUGH of the stages, evenly spaced, so that every ratio counts."""
     return stages[:: math.ceil(len(stages) / ENOUGH)]
 
 
 def learnt(matrix: Matrix) -> Forecast:
-    """Learn from what is stored of a matrix and was made on its device, of each kind from some of it."""
+    """Return a forecast from the stored stages of a matrix that were made on its device.
+
+    Reads at most ENOUGH manifests of similar stages.
+    """
     forecast = Forecast()
     alike: dict[tuple[str, str, str], list[Stage]] = {}
     for stage in matrix.graph.stages.values():
         if stage.key in matrix.store:
             alike.setdefault(_like(stage), []).append(stage)
     for stage in itertools.chain.from_iterable(map(_some, alike.values())):
-        with suppress(MissingArtefactError):  # set aside, so it counts as missing from now on
+        with suppress(MissingArtefactError):  # damaged, and quarantined now
             manifest = matrix.store.manifest(stage.key)
             if manifest["device"] == matrix.device:
                 forecast.learn(stage, manifest["seconds"])
@@ -66,27 +77,34 @@ def learnt(matrix: Matrix) -> Forecast:
 
 
 def probe(matrix: Matrix, forecast: Forecast, stages: Iterable[Stage]) -> None:
-    """Time a few steps of each kind of training that nothing is known about, where its data is there."""
-    unknown = {
-        _like(stage): stage
-        for stage in stages
-        if stage.training is not None
-        and _like(stage) not in forecast.seen
-        and not stage.root.startswith("absent:")
-    }
+    """Time a few steps of each kind of training that has no forecast yet and whose data is here."""
+    unknown: dict[tuple[str, str, str], Stage] = {}
+    for stage in stages:
+        absent = stage.root.startswith("absent:")
+        if stage.training is not None and not absent and _like(stage) not in forecast.seen:
+            unknown[_like(stage)] = stage
     if not unknown:
-        return
+        return  # without importing torch
+    with one_thread():
+        for stage in unknown.values():
+            forecast.learn(stage, _probed(matrix, stage) * stage.work)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread, as a worker does, and restore the number of threads afterwards."""
     import torch
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as a worker computes
-    for stage in unknown.values():
-        forecast.learn(stage, _probed(matrix, stage) * stage.work)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _probed(matrix: Matrix, stage: Stage) -> float:
-    """Return the seconds of a training on all images, from a few steps."""
+    """Return the seconds of a training on all images, extrapolated from a few steps."""
     from prunebench.nn import training
 
     images = load_split(stage.dataset, matrix.data, "train")[0]
@@ -98,6 +116,6 @@ def _probed(matrix: Matrix, stage: Stage) -> float:
         classes=len(stage.dataset.classes),
         device=matrix.device,
     )
-    return per_image * (
-        recipe.iterations * recipe.batch if recipe.iterations else recipe.epochs * len(images)
-    )
+    if recipe.iterations:
+        return per_image * (recipe.iterations * recipe.batch)
+    return per_image * (recipe.epochs * len(images))

@@ -1,4 +1,4 @@
-"""The stages of many cells: what each cell's row is made from, and all that it takes."""
+"""The graph of the stages of many cells."""
 
 from __future__ import annotations
 
@@ -18,29 +18,35 @@ from prunebench.suites.cells import Cell
 
 
 class Graph:
-    """The stages of many cells, each stage once. Cells share stages wherever their keys are equal.
+    """The stages of many cells. Cells share the stages that have equal keys.
 
-    targets: the accuracy of each cell.
-    qualities: that of its guessed labels, or None.
-    draws: of the labels that it counts as bought; none where it buys all of them or none.
+    targets: the accuracy stage of each cell.
+    qualities: the label quality stage of each cell, or None if its method makes no pseudo-labels.
+    draws: the stages that annotate labels, per cell. Empty if the method annotates all labels or none.
+    stages: all stages, by key, inputs first.
     """
 
     def __init__(self, cells: Iterable[Cell], roots: Mapping[str, str]) -> None:
-        """Plan the stages; roots maps dataset names to their keys (see `dataset_key`)."""
-        self.roots, self.plan = roots, Plan(roots)
+        """Plan the stages of `cells`. roots: the keys of the datasets, by name (see `dataset_key`)."""
+        self.roots = roots
+        self.plan = Plan(roots)
         self.targets = {cell: self._target(cell) for cell in cells}
         self.qualities = {cell: self._quality(cell) for cell in self.targets}
         self.draws = {cell: self._draws(cell) for cell in self.targets}
-        ends = (end for cell in self.targets for end in self.ends(cell))
+        ends = [end for cell in self.targets for end in self.ends(cell)]
         self.stages = {stage.key: stage for stage in closure(ends)}
 
     def ends(self, cell: Cell) -> list[Stage]:
-        """Return the stages that a row is made from: accuracy, quality of guessed labels, draws of labels."""
+        """Return the stages that a row is made from: accuracy, label quality, annotated labels."""
+        ends = [self.targets[cell]]
         quality = self.qualities[cell]
-        return [self.targets[cell], *([quality] if quality else []), *self.draws[cell]]
+        if quality is not None:
+            ends.append(quality)
+        ends.extend(self.draws[cell])
+        return ends
 
     def lineage(self, cell: Cell) -> list[Stage]:
-        """Return all stages of a cell, each once, inputs first: its row tells what each of them cost."""
+        """Return all stages of a cell, each once, inputs first. Its row holds the cost of each."""
         return list(closure(self.ends(cell)))
 
     def subset(self, cell: Cell) -> SelectorSubset:
@@ -48,18 +54,19 @@ class Graph:
         return SelectorSubset.of(self.plan, cell)
 
     def choices(self, cell: Cell) -> dict[str, Stage]:
-        """Return what chooses the tuned fields of a cell, by field."""
-        return {given.of: given.source for given in choices(self.plan, cell)}  # type: ignore[misc]
+        """Return the stages that choose the tuned fields of a cell, by field."""
+        return {choice.of: choice.source for choice in choices(self.plan, cell)}  # type: ignore[misc]
 
     def _labels(self, cell: Cell) -> Input:
-        return next(given for given in upstream(self.plan, cell) if given.name == "labels")
+        return next(item for item in upstream(self.plan, cell) if item.name == "labels")
 
     def _target(self, cell: Cell) -> Stage:
-        final, subset = cell.method.final, Input("subset", self.subset(cell))
-        if final == "labeler":
+        subset = Input("subset", self.subset(cell))
+        if cell.method.final == "labeler":
             return LabelerAccuracy.of(self.plan, cell, (subset, self._labels(cell)))
-        trained_with = () if final == "truth" else (self._labels(cell),)
-        return TrainedAccuracy.of(self.plan, cell, (subset, *trained_with))
+        if cell.method.final == "truth":
+            return TrainedAccuracy.of(self.plan, cell, (subset,))
+        return TrainedAccuracy.of(self.plan, cell, (subset, self._labels(cell)))
 
     def _draws(self, cell: Cell) -> tuple[Stage, ...]:
         labeler = (cell.method.beside or cell.method).labeler

@@ -1,16 +1,16 @@
-"""How a stage is told of to whoever makes it: as plain JSON, with the keys of what it reads."""
+"""Jobs: stages as plain JSON, with the keys of their inputs, as workers receive them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-Seed = list[Any]  # the root seed, the name of a stream, the repeat
-Identity = dict[str, Any]  # of a part or a recipe, as JSON
+Seed = list[Any]  # [root seed, name of the stream, repeat]
+Identity = dict[str, Any]  # the identity of a part or a recipe, as JSON
 
 
 class Keyed(Protocol):
-    """What has a key in the store."""
+    """Anything with a key in the store."""
 
     @property
     def key(self) -> str:
@@ -19,18 +19,18 @@ class Keyed(Protocol):
 
 @dataclass(frozen=True)
 class Stored:
-    """A stage of which a worker knows no more than the key."""
+    """A stage of which a worker knows only the key."""
 
     key: str
 
 
 @dataclass(frozen=True, eq=False)
 class Input:
-    """Something a stage reads.
+    """An input of a stage.
 
-    name: what the stage calls it.
-    source: the stage that made it.
-    of: tells inputs of one name apart, as JSON.
+    name: its name in the stage, such as labels.
+    source: the stage that makes it.
+    of: distinguishes inputs of the same name. JSON.
     """
 
     name: str
@@ -40,9 +40,18 @@ class Input:
 
 @dataclass(frozen=True)
 class Job:
-    """One stage to make, as JSON carries it between processes.
+    """One stage to compute, as JSON that passes between processes.
 
-    inputs: name, `of` and key of each. dataset: what the registry makes it from. data, store: folders.
+    kind: the kind of stage.
+    key: the key of its result.
+    title: its name in messages.
+    identity: the fields of the stage.
+    inputs: [name, of, key] of each input.
+    dataset: the specification from which the registry builds the dataset.
+    data: the folder of datasets.
+    store: the folder of artefacts.
+    device: "cpu" or "cuda".
+    root: the key of the dataset.
     """
 
     kind: str

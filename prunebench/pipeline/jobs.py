@@ -1,4 +1,4 @@
-"""Doing one job: make its artefact under the lease of its key, and store it with what it cost."""
+"""Running one job: compute its artefacts under the lease of its key, and store them with their cost."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from prunebench.pipeline.store import Store, versions
 from prunebench.system.isolation import isolated
 from prunebench.system.leases import Lease
 
-GIT_SECONDS = 5  # after which a git that does not answer counts as none
+GIT_SECONDS = 5  # time-out of git; after it the commit counts as unknown
 
 
 def who(job: Job) -> str:
-    """Name whose code a job runs: a part with its distribution, or the stage itself."""
+    """Return the name of the code that a job runs: a part with its distribution, or the stage itself."""
     part = job.identity.get("part")
     if part is None:
         return f"the stage {job.kind} of {job.title}"
@@ -35,13 +35,16 @@ def who(job: Job) -> str:
 
 
 def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) -> None:
-    """Make the stage of `job` and store it, unless somebody else just did.
+    """Compute and store the stage of a job, unless another process just did.
 
-    `begun` is called once nobody else makes it. Raise whatever the stage raises, after recording the failure;
-    MissingArtefactError for an input that has to be made again; BusyError where another process makes it
-    or took over its making.
+    progress: called with the steps done and the steps in all.
+    begun: called once this process holds the lease and starts to compute.
+
+    Record an exception of the stage as its failure, and raise it again.
+    Raise MissingArtefactError if an input has to be made again.
+    Raise BusyError if another process computes the stage, or took over its lease.
     """
-    store = Store(Path(job.store).absolute())  # wherever a part goes
+    store = Store(Path(job.store).absolute())  # a part may change the working folder
     with store.lease(job.key, f"{job.kind} {job.title}") as lease:
         if job.key in store:
             return
@@ -49,7 +52,7 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
         started = time.perf_counter()
         memory = _PeakMemory(job.device)
         context = Context(job, store, _while_held(lease, job.key, progress))
-        artefacts = _made(job, context, lease)
+        artefacts = _computed(job, context, lease)
         manifest = {
             "kind": job.kind,
             "title": job.title,
@@ -68,18 +71,18 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
 
 
 def _while_held(lease: Lease, key: str, progress: Progress) -> Progress:
-    """Return a `progress` that raises BusyError once the lease is lost: no need to go on."""
+    """Return a `progress` that raises BusyError once the lease is lost, which ends a useless computation."""
 
-    def progressed(done: int, total: int) -> None:
+    def checked(done: int, total: int) -> None:
         if lease.lost:
             raise BusyError(key)
         progress(done, total)
 
-    return progressed
+    return checked
 
 
-def _made(job: Job, context: Context, lease: Lease) -> tuple[Artefact, ...]:
-    """Make what a stage makes, and drop it where the lease is lost meanwhile: raise BusyError."""
+def _computed(job: Job, context: Context, lease: Lease) -> tuple[Artefact, ...]:
+    """Return the artefacts of a stage. Raise BusyError if the lease is lost meanwhile."""
     kind = next(kind for kind in STAGES if kind.kind == job.kind)
     try:
         with isolated(who(job)):
@@ -97,25 +100,29 @@ def _made(job: Job, context: Context, lease: Lease) -> tuple[Artefact, ...]:
 
 
 def failure(error: BaseException) -> dict[str, Any]:
-    """Describe an error as JSON: its message, its traceback, and which artefact it waits for, and why.
+    """Return an error as JSON.
 
-    memory: whether the machine had too little of it.
+    message: one line for the user.
+    missing: the key of an artefact that has to be made again, or None.
+    busy: the key of an artefact that another process makes, or None.
+    traceback: for an author of parts.
+    memory: whether the machine ran out of memory.
     """
     message = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
-    if type(error).__name__ == "OutOfMemoryError":  # of torch, in many sentences
+    if type(error).__name__ == "OutOfMemoryError":  # torch's own message has many sentences
         message = f"{message.splitlines()[0]}; free the GPU, lower the part's batch, or use --device cpu"
     return {
         "message": message,
         "missing": error.key if isinstance(error, MissingArtefactError) else None,
         "busy": error.key if isinstance(error, BusyError) else None,
         "traceback": "".join(traceback.format_exception(error)),
-        # What torch raises for lack of memory on a CPU is known by its words alone.
+        # On a CPU, torch raises a plain RuntimeError if memory runs out; only its text tells.
         "memory": isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate" in str(error),
     }
 
 
 class _PeakMemory:
-    """Peak memory of the process, or on CUDA of the device since this was made, in bytes."""
+    """Peak memory in bytes: of the process, or on CUDA of the device since this object was created."""
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -125,7 +132,7 @@ class _PeakMemory:
             torch.cuda.reset_peak_memory_stats()
 
     def peak(self) -> int | None:
-        """Return the peak; None where the system does not tell, as Windows."""
+        """Return the peak, or None on systems that do not report it, such as Windows."""
         if self.device == "cuda":
             import torch
 
@@ -134,7 +141,7 @@ class _PeakMemory:
             import resource
         except ImportError:
             return None
-        scale = 1 if platform.system() == "Darwin" else 1024
+        scale = 1 if platform.system() == "Darwin" else 1024  # macOS reports bytes, Linux KiB
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
@@ -150,17 +157,17 @@ def device_name(device: str) -> str:
 
 @cache
 def commit() -> str | None:
-    """Return the commit of the source tree prunebench runs from; None for an installed package, or no git."""
-    here = Path(__file__).parents[2]
-    if not (here / ".git").exists():
+    """Return the commit of the source tree, or None for an installed package or without git."""
+    source = Path(__file__).parents[2]
+    if not (source / ".git").exists():
         return None
-    # The folder is named, so that neither a variable of git's nor another owner makes it look elsewhere.
-    asked = ["git", f"--git-dir={here / '.git'}", "rev-parse", "--verify", "HEAD"]
+    # With --git-dir, neither git's environment variables nor its owner check change the answer.
+    command = ["git", f"--git-dir={source / '.git'}", "rev-parse", "--verify", "HEAD"]
     try:
-        told = subprocess.run(
-            asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=GIT_SECONDS
+        answer = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=GIT_SECONDS
         )
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    found = told.stdout.strip()
-    return found if re.fullmatch(r"[0-9a-f]{40,64}", found) else None
+    commit_hash = answer.stdout.strip()
+    return commit_hash if re.fullmatch(r"[0-9a-f]{40,64}", commit_hash) else None

@@ -1,4 +1,4 @@
-"""Stages that run a part: which inputs it gets, how it is called, and what it must not do."""
+"""Stages that run a part: choosing its inputs, calling it, and checking its contract."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts import registry
-from prunebench.parts.artefacts import Choice, Dynamics, Embeddings, Labels, Scores, Weights
+from prunebench.parts.artefacts import Array, Choice, Dynamics, Embeddings, Labels, Scores, Weights
 from prunebench.parts.base import Part
 from prunebench.parts.identity import construct, identity
 from prunebench.parts.images import Handed, checksums
@@ -23,8 +23,8 @@ from prunebench.suites.tuning import settled
 from prunebench.system.isolation import at_work, warn
 
 P = TypeVar("P", bound="PartStage")
-CHOSEN = "chosen"  # stands for the value of a field that a search sets
-# Inputs that a part may ask for and go without.
+CHOSEN = "chosen"  # shown in titles instead of a value that a search sets
+# Inputs that may be absent. A part that can do without one declares it with a default.
 OPTIONAL = ("known", "labels", "dynamics", "weights", "scores")
 
 
@@ -32,9 +32,11 @@ OPTIONAL = ("known", "labels", "dynamics", "weights", "scores")
 class PartStage(Stage):
     """A stage that runs a part.
 
-    part: its identity.
-    tuned: the fields that a search sets, each with the names of the parts that have it.
-    recipe, side, seed: only where the part asks for them.
+    part: the identity of the part.
+    tuned: the fields that a search sets, each with the names of the parts that have the field.
+    recipe: how its networks train, or None if the part does not ask for it.
+    side: the input size in pixels, or None if the part does not ask for it.
+    seed: the seed of its random stream, or None if the part does not ask for one.
     """
 
     part: Identity
@@ -55,20 +57,26 @@ class PartStage(Stage):
         also: Collection[str] = (),
         ratio: int | None = None,
         title: str = "",
-        **own: Any,
+        **more: Any,
     ) -> P:
         """Return the stage of a part.
 
-        It reads those of the `available` inputs that the part names, and `also` others.
+        available: the inputs from which the stage takes those that the part asks for.
+        repeat: the repeat of its random stream.
+        also: names of further inputs that the stage reads.
+        ratio: the pruning ratio in percent, from the selection on.
+        title: the name in plans. By default the part with its changed fields.
+        more: further fields of the stage.
         """
         needs = plan.needs(part)
-        inputs = [given for given in available if given.name in needs or given.name in also]
+        inputs = [item for item in available if item.name in needs or item.name in also]
         tuned: dict[str, list[str]] = {}
         for search in cell.searched:
-            chosen = [i for i in available if i.name == CHOICE and i.of == search.grid.field]
-            if chosen and search.concerns(part):
-                inputs += chosen
-                tuned[search.grid.field] = list(search.parts)
+            field = search.grid.field
+            choices = [item for item in available if item.name == CHOICE and item.of == field]
+            if choices and search.concerns(part):
+                inputs += choices
+                tuned[field] = list(search.parts)
         if not title:
             title = spelled(part, dict.fromkeys(tuned, CHOSEN)) if tuned else plan.spelled(part)
         return plan.add(
@@ -82,43 +90,54 @@ class PartStage(Stage):
             recipe=plan.recipe(plan.proxy(cell.recipe)) if "recipe" in needs else None,
             side=cell.recipe.side if "side" in needs else None,
             seed=seed_of(cls.kind, repeat) if "rng" in needs else None,
-            **own,
+            **more,
         )
 
 
 class Call:
-    """One part at work for a stage: handed what it names, and held to its contract."""
+    """A call of a part for a stage. It gives the part the arguments it names, and checks its contract."""
 
     def __init__(self, stage: PartStage, context: Context) -> None:
         self.stage, self.context = stage, context
 
     @cached_property
     def part(self) -> Part:
-        """The part. Raise PrunebenchError where it is not the one that the key was made from."""
+        """The part, with the values that searches chose.
+
+        Raise PrunebenchError if its code changed since the key was made.
+        """
         part = registry.load().rebuild(self.stage.part)
         if identity(part) != self.stage.part:
             raise PrunebenchError(f"the code of {part.name!r} changed during the run; run the command again")
-        for chosen in self.stage.named(CHOICE):
+        for choice in self.stage.named(CHOICE):
             assert self.stage.tuned is not None
-            value = self.context.read(chosen, Choice).value
-            part = settled(part, chosen.of, self.stage.tuned[chosen.of], value)
+            value = self.context.read(choice, Choice).value
+            part = settled(part, choice.of, self.stage.tuned[choice.of], value)
         return part
 
     @cached_property
     def who(self) -> str:
-        """The part, with its distribution."""
+        """The name of the part, with its distribution, for messages."""
         return registry.load().described(self.part.kind, self.part.name)
 
     def arguments(self, **more: Any) -> dict[str, Any]:
-        """Return what the part's method asks for, by name."""
-        makers = self._makers() | {name: lambda value=value: value for name, value in more.items()}
-        absent = {name for name in OPTIONAL if self.stage.source(name) is None}
-        asked = (name for name, required in self.part.needs().items() if required or name not in absent)
-        return {name: makers[name]() for name in asked}
+        """Return the arguments that the part's method asks for, by name.
+
+        more: arguments that are not inputs of the stage, such as `keep`.
+        """
+        makers = self._makers()
+        arguments = {}
+        for name, required in self.part.needs().items():
+            absent = name in OPTIONAL and self.stage.source(name) is None
+            if absent and not required:
+                continue
+            arguments[name] = more[name] if name in more else makers[name]()
+        return arguments
 
     def _makers(self) -> dict[str, Callable[[], Any]]:
-        """Return how each thing that a part may name is made."""
-        context, stage = self.context, self.stage
+        """Return a function for each argument that a part may name. It loads or makes the argument."""
+        context = self.context
+        stage = self.stage
         return {
             "images": lambda: Handed(context.images),
             "names": lambda: context.names,
@@ -139,13 +158,14 @@ class Call:
         }
 
     def one(self, name: str, artefact: type[Any]) -> Any:
-        """Return the one input of a name."""
+        """Return the artefact of the input with a name."""
         return self.context.read(self.stage.named(name)[0], artefact)
 
     def __call__(self, arguments: Mapping[str, Any]) -> Any:
-        """Call the part's one method. Raise PrunebenchError where it changed what it was handed.
+        """Call the part's method and return its result.
 
-        Arrays are read-only, but memory that torch shares with NumPy knows nothing of that.
+        Raise PrunebenchError if it changed an argument. Arrays are read-only in NumPy, but a torch tensor
+        that shares their memory can still write to them.
         """
         before = checksums(arguments)
         try:
@@ -156,11 +176,20 @@ class Call:
             if getattr(arguments.get("images"), "altered", False):
                 warn(f"{self.who} writes to the images it is handed; they are copies, so nobody else sees it")
             if changed := [name for name in before if after[name] != before[name]]:
-                load_split.cache_clear()  # so that the next stage reads them anew
+                load_split.cache_clear()  # it may hold the changed array
                 raise self.bug(f"changed its input {changed[0]}, which is shared; change a copy")
 
-    def bug(self, what: str) -> PrunebenchError:
-        """Return the error for a part that broke its contract."""
+    def bug(self, problem: str) -> PrunebenchError:
+        """Return the error for a part that broke its contract. problem: the rest of "PART ..."."""
+        module = type(self.part).__module__
         return PrunebenchError(
-            f"{self.who} {what} ({self.context.dataset.name}). This is a bug in {type(self.part).__module__}."
+            f"{self.who} {problem} ({self.context.dataset.name}). This is a bug in {module}."
         )
+
+
+def described(array: Array) -> str:
+    """Return type, shape and range of an array, such as: int64 [3] in 0..9."""
+    text = f"{array.dtype} {list(array.shape)}"
+    if array.size and array.dtype.kind in "iuf":
+        text += f" in {array.min()}..{array.max()}"
+    return text

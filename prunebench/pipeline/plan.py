@@ -1,6 +1,7 @@
-"""What stages are planned with: the keys of datasets, and every stage once.
+"""A plan: every stage of many cells, once.
 
-Thousands of cells share parts, recipes and all that comes before the selection: these are spelled once.
+Thousands of cells share parts, recipes and the stages before the selection. A plan computes their identities,
+titles and keys once.
 """
 
 from __future__ import annotations
@@ -24,17 +25,25 @@ T = TypeVar("T")
 
 
 class Plan:
-    """The stages planned so far, each once, by key."""
+    """The stages planned so far.
+
+    roots: the keys of the datasets, by name.
+    stages: the stages, by key.
+    chosen: the stages that choose tuned fields, by cell and field.
+    """
 
     def __init__(self, roots: Mapping[str, str]) -> None:
-        """Plan on datasets with these keys, by name."""
+        """Start an empty plan. roots: the keys of the datasets, by name."""
         self.roots = roots
         self.stages: dict[str, Stage] = {}
-        self.chosen: dict[tuple[Cell, str], Stage] = {}  # by cell and field
+        self.chosen: dict[tuple[Cell, str], Stage] = {}
         self._shared: dict[tuple[object, ...], tuple[Cell, Any]] = {}
         self._spell = _once(spell)
-        self.identity, self.spelled = _once(identity), _once(spelled)
-        self.recipe, self.proxy, self.final = _once(Recipe.identity), _once(Recipe.proxy), _once(Recipe.final)
+        self.identity = _once(identity)
+        self.spelled = _once(spelled)
+        self.recipe = _once(Recipe.identity)
+        self.proxy = _once(Recipe.proxy)
+        self.final = _once(Recipe.final)
         self.needs = _once(needs)
 
     def add(
@@ -45,9 +54,14 @@ class Plan:
         *,
         title: str = "",
         ratio: int | None = None,
-        **own: Any,
+        **more: Any,
     ) -> S:
-        """Return the stage of a kind with these inputs and fields of its own; title: the kind if empty."""
+        """Return the stage of a kind with these inputs, and plan it unless the plan has it already.
+
+        title: its name in plans and messages. By default the kind.
+        ratio: the pruning ratio in percent, from the selection on.
+        more: the fields that the kind adds to those of every stage.
+        """
         stage = kind(
             inputs=tuple(inputs),
             dataset=cell.dataset,
@@ -55,41 +69,52 @@ class Plan:
             title=title or kind.kind,
             ratio=ratio,
             spelling=self._spell,
-            **own,
+            **more,
         )
         return self.stages.setdefault(stage.key, stage)  # type: ignore[return-value]
 
-    def shared(self, cell: Cell, make: Callable[[], T], *place: object) -> T:
-        """Return what all cells share that have method, recipe, dataset and `place` in common."""
-        which = (id(cell.method), id(cell.recipe), id(cell.printed), cell.dataset.name, *place)
-        if which not in self._shared:
-            self._shared[which] = cell, make()  # the cell is kept, so that nothing else has these ids
-        return self._shared[which][1]  # type: ignore[no-any-return]
+    def shared(self, cell: Cell, make: Callable[[], T], *more: object) -> T:
+        """Return the result of `make`, called once for all cells with the same method, recipe and dataset.
+
+        more: further values that such cells must have in common.
+        """
+        key = (id(cell.method), id(cell.recipe), id(cell.printed), cell.dataset.name, *more)
+        if key not in self._shared:
+            self._shared[key] = cell, make()  # keeps the cell alive, so that no other object gets these ids
+        return self._shared[key][1]  # type: ignore[no-any-return]
 
 
 def _once(function: Callable[..., T]) -> Callable[..., T]:
-    """Return `function` that remembers what it returned, by which objects it was given.
+    """Return `function` with a cache by the ids of its arguments.
 
-    Not by their values: equal parts may be spelled unlike, as Dual(exponent=1) and Dual(exponent=1.0) are.
+    A cache by value would be wrong: equal parts can have different titles and keys, such as Dual(exponent=1)
+    and Dual(exponent=1.0).
     """
-    made: dict[tuple[int, ...], tuple[tuple[Any, ...], T]] = {}
+    results: dict[tuple[int, ...], tuple[tuple[Any, ...], T]] = {}
 
-    def remembered(*given: Any) -> T:
-        which = tuple(map(id, given))
-        if which not in made:
-            made[which] = given, function(*given)  # what was given is kept, so that nothing else has its id
-        return made[which][1]
+    def cached(*arguments: Any) -> T:
+        ids = tuple(map(id, arguments))
+        if ids not in results:
+            # Keeps the arguments alive, so that no other object gets their ids.
+            results[ids] = arguments, function(*arguments)
+        return results[ids][1]
 
-    return remembered
+    return cached
 
 
 def needs(part: Part) -> set[str]:
-    """Return the names of the inputs of a part."""
-    return {*part.needs(), *(["labels"] if getattr(part, "per_class", False) else [])}
+    """Return the names of the inputs of a part. A selector that chooses per class reads labels."""
+    names = set(part.needs())
+    if getattr(part, "per_class", False):
+        names.add("labels")
+    return names
 
 
 def spelled(part: Part, tuned: Mapping[str, str] | None = None) -> str:
-    """Spell a part with the fields that are not at their default; `tuned` has words for some values."""
+    """Return a part's name, with the fields that differ from their defaults.
+
+    tuned: texts to show for some fields, instead of their values.
+    """
     words = tuned or {}
 
     def plain(value: Any) -> str:
@@ -97,28 +122,28 @@ def spelled(part: Part, tuned: Mapping[str, str] | None = None) -> str:
             return " + ".join(map(plain, value))
         return spelled(value, words) if isinstance(value, Part) else str(value)
 
-    usual = at_defaults(part) - set(words)
-    names = [entry.name for entry in fields(part) if entry.name not in usual]
+    unchanged = at_defaults(part) - set(words)
+    names = [entry.name for entry in fields(part) if entry.name not in unchanged]
     shown = ", ".join(f"{name}={plain(words.get(name) or getattr(part, name))}" for name in names)
     return f"{part.name}({shown})" if shown else part.name
 
 
 def upstream_repeat(cell: Cell) -> int:
-    """Return the repeat of everything before the selection: the seed's own, or 0 where that is shared."""
+    """Return the repeat of the stages before the selection: the cell's seed, or 0 if all seeds share them."""
     return cell.seed if cell.repeats == "pipeline" else 0
 
 
-@cache  # so that a plan spells it once
+@cache  # every call returns the same list, so that `_once` finds it by its id
 def seed_of(stream: str, repeat: int) -> Seed:
-    """Return the seed of a stream in a repeat, as JSON."""
+    """Return the seed of a random stream in a repeat, as JSON."""
     return [seeds.ROOT_SEED, stream, repeat]
 
 
 def length(recipe: Recipe) -> str:
-    """Say how long a recipe trains."""
+    """Return the length of a training, such as 200 epochs."""
     return f"{recipe.iterations} steps" if recipe.iterations else f"{recipe.epochs} epochs"
 
 
 def training_title(recipe: Recipe) -> str:
-    """Say what a recipe trains, and how long."""
+    """Return the network and the length of a training, for titles."""
     return f"{recipe.network}, {length(recipe)}"

@@ -1,8 +1,9 @@
-"""One loop over a graph of stages: submit what is ready, wait for whichever is done first.
+"""One loop over a graph of stages: submit all that are ready, wait until one is done, repeat.
 
-Stored stages are never dispatched. A failed stage fails what depends on it and nothing else. A
-stored input that turns out to be damaged is made again, and the stage that read it tried again. A stage
-that another runner makes blocks no worker: it is looked at now and then, while others are made.
+Stored stages are never submitted.
+A failed stage fails the stages that depend on it, and no others.
+A damaged input is made again. The stage that read it is then tried again.
+A stage that another runner makes blocks no worker. The loop looks for its result at intervals.
 """
 
 from __future__ import annotations
@@ -24,27 +25,34 @@ from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.store import Store
 from prunebench.system.leases import Watch
 
-REPAIRS = 3  # how often one stage may find an input damaged before it counts as failed
-LOOK = 0.2  # seconds between two looks at what other runners make
+REPAIRS = 3  # damaged inputs that one stage may find before it counts as failed
+LOOK = 0.2  # at most so many seconds between two looks for the results of other runners
 
 T = TypeVar("T")
 
 
 @dataclass
 class Outcome:
-    """What became of a walk: the failure of each failed stage, by key."""
+    """The result of a walk.
+
+    failures: the error of each failed stage, by key.
+    """
 
     failures: dict[str, Exception] = field(default_factory=dict)
 
     def failure(self, stage: Stage) -> Exception | None:
-        """Return the error that kept a stage from being made, its own or an input's."""
-        return next((self.failures[s.key] for s in stage.ancestors() if s.key in self.failures), None)
+        """Return the error of a stage or of one it depends on, or None if there is none."""
+        for ancestor in stage.ancestors():
+            if ancestor.key in self.failures:
+                return self.failures[ancestor.key]
+        return None
 
 
 def missing(targets: Iterable[Stage], store: Store) -> dict[str, Stage]:
-    """Return the stages that must be made so that all targets exist, by key, inputs first.
+    """Return the stages to make so that all targets exist, by key, inputs first.
 
-    Targets are verified against their sha256, since they are read next; an input only when it is read.
+    Targets are verified against their sha256 here, because they are read next.
+    Inputs are verified on reading.
     """
     needed: dict[str, Stage] = {}
 
@@ -61,9 +69,9 @@ def missing(targets: Iterable[Stage], store: Store) -> dict[str, Stage]:
 
 
 def mended(make: Callable[[], None], read: Callable[[], T]) -> T:
-    """Make what is missing, then read it; where something was damaged, make and read again.
+    """Call `make`, then `read`, and repeat both if `read` finds a damaged artefact.
 
-    Raise MissingArtefactError where that happens time after time.
+    Raise MissingArtefactError if an artefact is still damaged after REPAIRS repeats.
     """
     for _ in range(REPAIRS):
         make()
@@ -80,17 +88,25 @@ def walk(
     job_of: Callable[[Stage], Job],
     finished: Callable[[Stage], None],
 ) -> Outcome:
-    """Make the needed stages, each as soon as its inputs are there; `finished` hears of each."""
+    """Make the needed stages, each as soon as its inputs are stored.
+
+    needed: the stages by key, inputs first.
+    job_of: returns the job of a stage.
+    finished: called after each stage.
+    """
     return _Walk(needed, store, executor, job_of, finished).run()
 
 
 @dataclass
 class _Walk:
-    """A walk under way.
+    """The state of a walk.
 
-    running: what the executor makes. elsewhere: what other runners make, and the watch on each.
-    waiting: by the key of a damaged input, the stages that wait until it is made again. repairs: how often
-    a stage waited so. made: what `finished` heard of; a stage made again is not done twice.
+    running: the stages that the executor makes.
+    elsewhere: the stages that other runners make.
+    watches: a watch on the lease of each stage that another runner makes or made.
+    waiting: the stages that wait for a damaged input, by its key.
+    repairs: how often each stage found a damaged input.
+    made: the keys for which `finished` was called, so that a repaired stage is not counted twice.
     """
 
     needed: dict[str, Stage]
@@ -114,7 +130,7 @@ class _Walk:
         self.graph = TopologicalSorter(inputs)
 
     def run(self) -> Outcome:
-        """Go on until nothing is left that can be made."""
+        """Loop until no stage is left that can be made."""
         self.graph.prepare()
         while True:
             for key in self.graph.get_ready():
@@ -130,7 +146,7 @@ class _Walk:
         self.running[self.executor.submit(self.job_of(stage))] = stage
 
     def next(self) -> list[Future[None]]:
-        """Wait for an answer, no longer than until the next look; return all that came, as submitted."""
+        """Wait for an answer, at most until the next look. Return finished futures, in submission order."""
         pause = LOOK * random.uniform(0.5, 1) if self.elsewhere else None
         if not self.running:
             time.sleep(pause or 0)
@@ -139,7 +155,7 @@ class _Walk:
         return [future for future in self.running if future in done]
 
     def look(self) -> None:
-        """Take what other runners made, and submit what none of them makes any more."""
+        """Take the stages that other runners finished, and submit those that they gave up."""
         for key, stage in list(self.elsewhere.items()):
             if key in self.store:
                 del self.elsewhere[key]
@@ -149,7 +165,7 @@ class _Walk:
                 self.submit(stage)
 
     def settle(self, stage: Stage, error: BaseException | None) -> None:
-        """Decide what follows from the answer to one stage."""
+        """Handle the answer to one stage: its success, or its error."""
         if error is None:
             self.done(stage)
         elif isinstance(error, BusyError):
@@ -164,11 +180,11 @@ class _Walk:
             raise error
 
     def repairable(self, stage: Stage, damaged: str) -> bool:
-        """Whether what a stage found damaged is an input of it, and that not time after time."""
+        """Whether a damaged artefact is an input of the stage, and the stage has repairs left."""
         return self.repairs[stage.key] < REPAIRS and damaged in {upstream.key for upstream in stage.sources}
 
     def repair(self, stage: Stage, damaged: str) -> None:
-        """Have a damaged input of a stage made again, and the stage wait for it."""
+        """Submit a damaged input again, and let the stage wait for it."""
         self.repairs[stage.key] += 1
         self.waiting.setdefault(damaged, []).append(stage)
         under_way = {*self.elsewhere, *(running.key for running in self.running.values())}
@@ -176,7 +192,7 @@ class _Walk:
             self.submit(next(upstream for upstream in stage.sources if upstream.key == damaged))
 
     def done(self, stage: Stage) -> None:
-        """Go on with what waited for a stage."""
+        """Mark a stage as made, and submit the stages that waited for it."""
         for dependent in self.waiting.pop(stage.key, []):
             self.submit(dependent)
         if stage.key in self.needed and stage.key not in self.made:

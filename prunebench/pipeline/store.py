@@ -1,12 +1,12 @@
 """The artefact store: key(stage, identity, inputs) -> artefact on disk. Atomic, leased, verified.
 
-STORE/ab/cdef.../payload.safetensors     what a stage made: one artefact or several
+STORE/ab/cdef.../payload.safetensors     one or several artefacts of a stage
 STORE/ab/cdef.../manifest.json           identity, input keys, sha256 of the payload, cost, versions
-STORE/making/KEY.TOKEN                   an entry being written; renamed into place when complete
-STORE/checkpoints/KEY                    where a long stage resumes: a sha256, then safetensors
-STORE/failures/KEY.json                  the last failure of a stage; never reused, gone on success
+STORE/making/KEY.TOKEN                   an entry being written, renamed into place when complete
+STORE/checkpoints/KEY                    state from which a long stage resumes: a sha256, then safetensors
+STORE/failures/KEY.json                  the last failure of a stage, deleted on success
 STORE/quarantine/                        entries whose payload or manifest did not match its sha256
-STORE/leases/KEY.TOKEN                   who makes an artefact at the moment: see `prunebench.system.leases`
+STORE/leases/KEY.TOKEN                   the process that makes the artefact (see `prunebench.system.leases`)
 """
 
 from __future__ import annotations
@@ -35,26 +35,29 @@ from prunebench.system.leases import Lease
 from prunebench.system.sealed_json import canonical, sealed, unsealed
 
 SCHEMA = 3
-MAPPED = 2**20  # bytes from which on a payload is mapped into memory rather than read
+MAPPED = 2**20  # bytes; payloads of this size or larger are mapped into memory, not read
 DIGEST = hashlib.sha256().digest_size
-# What safetensors calls the types of NumPy.
+# NumPy types by their safetensors names.
 DTYPES = {"BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64}
 DTYPES |= {"U16": np.uint16, "U32": np.uint32, "U64": np.uint64}
 DTYPES |= {"F16": np.float16, "F32": np.float32, "F64": np.float64}
-_HASHED: set[tuple[object, ...]] = set()  # files that this process found to match their sha256
+_HASHED: set[tuple[object, ...]] = set()  # files that this process has verified against their sha256
 A = TypeVar("A", bound=Artefact)
 
 
 def key(stage: str, version: int, identity: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """Return the sha256 key of a stage's output: known before anything runs.
+    """Return the sha256 key of a stage's output. It is known before anything runs.
 
-    identity is all that decides the output beside its inputs; inputs maps their names to their keys.
+    stage: the kind of stage.
+    version: the version of that kind.
+    identity: all that decides the output, except the inputs.
+    inputs: the keys of the inputs, by name.
     """
     return key_of(stage, version, canonical(identity), canonical(inputs))
 
 
 def key_of(stage: str, version: int, identity: str, inputs: str) -> str:
-    """Return what `key` does, from identity and inputs in their canonical spelling."""
+    """Return the same as `key`, from identity and inputs that are canonical JSON already."""
     return _sha256(f'["{stage}",{version},{identity},{inputs}]'.encode())
 
 
@@ -65,18 +68,18 @@ class Store:
         self.root = root
 
     def path(self, key: str) -> Path:
-        """Return the folder of an entry, whether it exists or not."""
+        """Return the folder of an entry. It need not exist."""
         return self.root / key[:2] / key[2:]
 
     def __contains__(self, key: str) -> bool:
-        """Whether an entry has all its files; whether they are whole is seen when they are read."""
-        # Asked of every stage of a plan, where making a Path takes five times as long as looking.
+        """Whether an entry has all its files. Their content is verified on reading."""
+        # A plan asks this of every stage, and building a Path takes five times as long as the look-up.
         folder = f"{self.root}/{key[:2]}/{key[2:]}"
         return os.path.isfile(f"{folder}/manifest.json") and os.path.isfile(f"{folder}/payload.safetensors")  # noqa: PTH113
 
     @contextmanager
     def lease(self, key: str, making: str) -> Iterator[Lease]:
-        """Hold the lease of a key while its artefact is made; raise BusyError where another has it."""
+        """Hold the lease of a key while its artefact is made. Raise BusyError if another process holds it."""
         lease = leases.take(self.claimed(key), making)
         if lease is None:
             raise BusyError(key)
@@ -84,18 +87,18 @@ class Store:
             yield lease
 
     def claimed(self, key: str) -> Path:
-        """Return the path whose lease is that of a key."""
+        """Return the path that names the lease of a key."""
         return self.root / "leases" / key
 
     def being_made(self) -> set[str]:
-        """Return the keys whose lease some process holds at the moment."""
+        """Return the keys whose lease is held by a live process."""
         return {claim.name for claim in leases.claims(self.root / "leases") if not claim.dead()}
 
     def manifest(self, key: str) -> dict[str, Any]:
-        """Return the manifest of an entry; raise MissingArtefactError where it is gone or damaged.
+        """Return the manifest of an entry.
 
-        So it is where it is of another schema, and where its payload is gone or has another size. The
-        content of a payload is read by `read`.
+        Raise MissingArtefactError if the manifest is gone, damaged or of another schema, or if the payload is
+        gone or has another size. The content of the payload is not verified here, but in `read`.
         """
         entry = unsealed(self.path(key) / "manifest.json")
         with suppress(OSError):
@@ -106,7 +109,7 @@ class Store:
         raise MissingArtefactError(key)
 
     def verify(self, key: str) -> bool:
-        """Whether the entry is there and matches its sha256; a bad entry is set aside."""
+        """Whether the entry exists and matches its sha256. A damaged entry is quarantined."""
         if key not in self:
             return False
         try:
@@ -116,30 +119,34 @@ class Store:
         return True
 
     def has(self, key: str, artefact: type[Artefact]) -> bool:
-        """Whether an entry holds an artefact of this class; raise as `manifest`."""
+        """Whether an entry holds an artefact of this class. Raise MissingArtefactError as `manifest` does."""
         return _name(artefact) in unpack(self._payload(key))[1]
 
     def read(self, key: str, artefact: type[A]) -> A:
-        """Return a stored artefact, verified; raise MissingArtefactError where it is gone or damaged.
+        """Return a stored artefact, verified against its sha256.
 
-        A large payload is mapped into memory: what is not touched is not read.
+        A large payload is mapped into memory, so that untouched arrays are not loaded.
+        Raise MissingArtefactError if the entry is gone or damaged.
         """
         arrays, values = unpack(self._payload(key))
         prefix = f"{_name(artefact)}/"
-        own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-        return artefact.from_arrays(own, values[_name(artefact)])
+        fields = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+        return artefact.from_arrays(fields, values[_name(artefact)])
 
     def _payload(self, key: str) -> Array:
-        """Return a payload, verified: uint8 [bytes]. A process hashes it once, while it stays the same."""
-        sha256, path = self.manifest(key)["sha256"], self.path(key) / "payload.safetensors"
+        """Return a verified payload: uint8 [bytes]. Each process hashes an unchanged file only once."""
+        sha256 = self.manifest(key)["sha256"]
+        path = self.path(key) / "payload.safetensors"
         try:
-            facts = path.stat()
-            content = (
-                np.memmap(path, np.uint8, "r") if facts.st_size >= MAPPED else np.fromfile(path, np.uint8)
-            )
-            seen = (str(path), facts.st_ino, facts.st_size, facts.st_mtime_ns, sha256)
-            if seen in _HASHED or hashlib.sha256(content.data).hexdigest() == sha256:
-                _HASHED.add(seen)
+            status = path.stat()
+            content: Array
+            if status.st_size >= MAPPED:
+                content = np.memmap(path, np.uint8, "r")
+            else:
+                content = np.fromfile(path, np.uint8)
+            file = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, sha256)
+            if file in _HASHED or hashlib.sha256(content.data).hexdigest() == sha256:
+                _HASHED.add(file)
                 return content
         except (OSError, ValueError):  # gone, or empty
             pass
@@ -147,7 +154,7 @@ class Store:
         raise MissingArtefactError(key)
 
     def quarantine(self, key: str) -> None:
-        """Move an entry out of the way, for a person to look at; the next run makes it again."""
+        """Move an entry to the quarantine folder, for a person to look at. The next run makes it again."""
         if self.path(key).exists():
             aside = self.root / "quarantine" / f"{key[:16]}-{uuid.uuid4().hex[:16]}"
             with writing(aside), suppress(FileNotFoundError):  # another process was first
@@ -155,10 +162,12 @@ class Store:
                 self.path(key).replace(aside)
 
     def write(self, key: str, artefacts: Sequence[Artefact], manifest: Mapping[str, Any]) -> None:
-        """Store artefacts, each of another class, whole or not at all. The caller holds the lease of the key.
+        """Store the artefacts of an entry, completely or not at all.
 
-        manifest: what is worth knowing of how they were made; the payload's sha256, and the manifest's own
-        (`check`), are added here. An entry that another process stored meanwhile stays.
+        artefacts: at most one of each class.
+        manifest: facts on how they were made. The sha256 of the payload and of the manifest are added here.
+
+        The caller holds the lease of the key. If another process stored the entry meanwhile, that one stays.
         """
         payload = packed(artefacts)
         entry = {**manifest, "schema": SCHEMA, "sha256": _sha256(payload), "bytes": len(payload)}
@@ -169,37 +178,37 @@ class Store:
             (making / "payload.safetensors").write_bytes(payload)
             (making / "manifest.json").write_bytes(sealed(entry))
             self.path(key).parent.mkdir(parents=True, exist_ok=True)
-            self._place(key, making)
+            self._move_into_place(key, making)
         self.checkpoint(key).discard()
         (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
 
-    def _place(self, key: str, made: Path) -> None:
-        """Rename a complete entry into place. A folder never replaces one with files, so the first stays."""
+    def _move_into_place(self, key: str, entry: Path) -> None:
+        """Rename a complete entry into place. A folder cannot replace a filled one, so the first stays."""
         while key not in self:
-            self.quarantine(key)  # what is there has lost a file
+            self.quarantine(key)  # an entry that has lost a file
             try:
-                made.replace(self.path(key))
+                entry.replace(self.path(key))
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
             else:
                 return
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(entry, ignore_errors=True)
 
     def remove(self, key: str) -> None:
-        """Forget an entry and what a half-made one left."""
+        """Delete an entry, and all that an unfinished attempt left of it."""
         shutil.rmtree(self.path(key), ignore_errors=True)
         self.sweep({key})
         self.checkpoint(key).discard()
 
     def sweep(self, keys: Collection[str]) -> None:
-        """Clear away what killed processes left half-written for these keys. Checkpoints stay."""
+        """Delete partial files that killed processes left for these keys. Checkpoints stay."""
         for claim in leases.claims(self.root / "leases"):
             if claim.name in keys and claim.dead():
                 claim.clear()
-        left = {path.name[:64] for path in (self.root / "making").glob("*")}
-        left |= {path.name[1:65] for path in (self.root / "checkpoints").glob(".*")}
-        for key in left.intersection(keys) - self.being_made():
+        partial = {path.name[:64] for path in (self.root / "making").glob("*")}
+        partial |= {path.name[1:65] for path in (self.root / "checkpoints").glob(".*")}
+        for key in partial.intersection(keys) - self.being_made():
             self._clear(key)
 
     def _clear(self, key: str) -> None:
@@ -211,17 +220,17 @@ class Store:
                 stray.unlink(missing_ok=True)
 
     def fail(self, key: str, failure: Mapping[str, Any]) -> None:
-        """Record why a stage failed, for `status`. A failure is never taken for a result."""
+        """Record why a stage failed, for `status`. A failure never counts as a result."""
         replace_file(self.root / "failures" / f"{key}.json", sealed(failure))
 
     def failure(self, key: str) -> dict[str, Any] | None:
-        """Return the last failure of a stage that has not succeeded since, or None."""
+        """Return the last failure of a stage, or None if it has not failed since its last success."""
         return unsealed(self.root / "failures" / f"{key}.json")
 
     def begun(self) -> set[str]:
-        """Return the keys whose making left a checkpoint."""
+        """Return the keys that have a checkpoint."""
         with suppress(FileNotFoundError):
-            return set(os.listdir(self.root / "checkpoints"))  # noqa: PTH208 - names are all that is needed
+            return set(os.listdir(self.root / "checkpoints"))  # noqa: PTH208 - only names are needed
         return set()
 
     def checkpoint(self, key: str) -> FileCheckpoint:
@@ -232,24 +241,24 @@ class Store:
 class FileCheckpoint:
     """A checkpoint in one file: arrays and tensors as tensors, the rest as JSON in the header.
 
-    owner: what wrote it, down to the versions of the libraries. It goes into the checksum, so that a
-    checkpoint of anything else is as good as damaged.
+    owner: the stage and the library versions that wrote it. The checksum includes the owner, so that a
+        checkpoint of another owner counts as damaged.
     """
 
     def __init__(self, path: Path, owner: str) -> None:
         self.path, self.owner = path, owner
 
     def load(self) -> dict[str, Any] | None:
-        """Return the saved state with its arrays as NumPy arrays; None where there is none to trust.
+        """Return the saved state, its arrays as NumPy arrays, or None if there is no valid checkpoint.
 
-        One that is damaged or of another owner is deleted.
+        Deletes a checkpoint that is damaged or of another owner.
         """
         try:
             content = self.path.read_bytes()
         except OSError:
             return None
-        check, body = content[:DIGEST], content[DIGEST:]
-        if check != self._check(body):
+        body = content[DIGEST:]
+        if content[:DIGEST] != self._check(body):
             self.discard()
             return None
         arrays, values = unpack(np.frombuffer(body, np.uint8))
@@ -257,10 +266,16 @@ class FileCheckpoint:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state, atomically."""
-        # A torch tensor is known by its `detach`, so that the store never imports torch.
-        plain = {n: v.detach().cpu().numpy() if hasattr(v, "detach") else v for n, v in state.items()}
-        arrays = {name: value for name, value in plain.items() if isinstance(value, np.ndarray)}
-        body = pack(arrays, {n: v for n, v in plain.items() if n not in arrays})
+        arrays: dict[str, Array] = {}
+        values: dict[str, Any] = {}
+        for name, value in state.items():
+            if hasattr(value, "detach"):  # a torch tensor, recognized without importing torch
+                arrays[name] = value.detach().cpu().numpy()
+            elif isinstance(value, np.ndarray):
+                arrays[name] = value
+            else:
+                values[name] = value
+        body = pack(arrays, values)
         replace_file(self.path, self._check(body) + body)
 
     def discard(self) -> None:
@@ -275,12 +290,13 @@ class FileCheckpoint:
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions that a result may depend on."""
-    return {"python": platform.python_version()} | {p: version(p) for p in ("prunebench", "torch", "numpy")}
+    """Return the versions of Python and of the libraries that a result may depend on."""
+    libraries = {name: version(name) for name in ("prunebench", "torch", "numpy")}
+    return {"python": platform.python_version(), **libraries}
 
 
 def pack(arrays: Mapping[str, Array], values: Mapping[str, Any]) -> bytes:
-    """Return one safetensors file: the arrays as tensors, the JSON values in its header."""
+    """Return the content of a safetensors file: the arrays as tensors, the JSON values in its header."""
     from safetensors.numpy import save
 
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -288,12 +304,15 @@ def pack(arrays: Mapping[str, Array], values: Mapping[str, Any]) -> bytes:
 
 
 def unpack(content: Array) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Return the arrays and values that `pack` put into a file, given as uint8 [bytes]; nothing is copied."""
+    """Return the arrays and values of a file that `pack` made, without copying.
+
+    content: uint8 [bytes].
+    """
     length = int.from_bytes(content[:8].tobytes(), "little")
     header = json.loads(content[8 : 8 + length].tobytes())
     values = json.loads(header.pop("__metadata__")["values"])
     body = content[8 + length :]
-    return {name: _array(body, **facts) for name, facts in header.items()}, values
+    return {name: _array(body, **entry) for name, entry in header.items()}, values
 
 
 def _array(body: Array, dtype: str, shape: list[int], data_offsets: tuple[int, int]) -> Array:
@@ -304,13 +323,13 @@ def _array(body: Array, dtype: str, shape: list[int], data_offsets: tuple[int, i
 
 
 def packed(artefacts: Iterable[Artefact]) -> bytes:
-    """Return artefacts as one file, the arrays of each under its name."""
+    """Return artefacts as the content of one file. The name of each array starts with its artefact's name."""
     arrays: dict[str, Array] = {}
     values: dict[str, Any] = {}
     for artefact in artefacts:
         name = _name(type(artefact))
-        own, values[name] = artefact.arrays()
-        arrays |= {f"{name}/{inner}": array for inner, array in own.items()}
+        fields, values[name] = artefact.arrays()
+        arrays |= {f"{name}/{field}": array for field, array in fields.items()}
     return pack(arrays, values)
 
 

@@ -1,4 +1,4 @@
-"""What can run here: the lines of `doctor`."""
+"""The lines of `doctor`: what this machine can run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prunebench.system.escaping import plain
 
 
 def doctor(registry: Registry, data: Path, store: Path) -> Iterator[str]:
-    """Yield what this machine has, and what to do about what it lacks."""
+    """Yield lines on versions, device, folders, datasets and broken plugins."""
     import torch
 
     yield f"prunebench {version('prunebench')}, torch {torch.__version__}, numpy {version('numpy')}"
@@ -33,8 +33,8 @@ def doctor(registry: Registry, data: Path, store: Path) -> Iterator[str]:
                 yield f"  {name}: absent. {error}"
     for plugin in registry.plugins:
         if plugin.error:
-            told = f"{plugin.distribution} {plugin.release} ({plugin.module}): {plugin.error}"
-            yield f"broken plugin {plain(told)}"
+            details = f"{plugin.distribution} {plugin.release} ({plugin.module}): {plugin.error}"
+            yield f"broken plugin {plain(details)}"
 
 
 def _space(folder: Path) -> str:

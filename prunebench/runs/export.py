@@ -1,4 +1,4 @@
-"""The subset of a finished cell as a file of one's own: .npy, .csv, .json, or a folder of links to images."""
+"""Export of the subset of a finished cell: to .npy, .csv or .json, or as a folder of links to the images."""
 
 from __future__ import annotations
 
@@ -29,9 +29,15 @@ from prunebench.system.files import beside_of, write_new, writing
 
 
 class Manifest(BaseModel):
-    """What a subset is of, how it was chosen and what that cost: the fields of a row that say so.
+    """The origin of a subset: its dataset, how it was chosen, and the cost in labels.
 
-    fingerprint: the hash of the dataset's content. images: how many training images that has.
+    fingerprint: the hash of the dataset's content.
+    images: the number of training images.
+    kept: the number of kept images.
+    ratio: the percent of images pruned.
+    annotation: the share of labels annotated before the selection, in 0..1.
+    labels_selection: the number of labels annotated before the selection.
+    labels_total: the number of labels in all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,7 +64,11 @@ class Manifest(BaseModel):
 
 
 class Listed(BaseModel):
-    """What a .json of ours holds. index: the kept images, counted from 0, ascending."""
+    """The content of an exported .json.
+
+    manifest: the origin of the subset.
+    index: the kept images, counted from 0, ascending.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,7 +78,14 @@ class Listed(BaseModel):
 
 @dataclass(frozen=True)
 class Kept:
-    """What a finished cell keeps. index: int64 [keep], ascending. scores: float64 [n], or None."""
+    """The subset of a finished cell.
+
+    cell: the cell.
+    row: the row of the cell.
+    index: the kept images, int64 [keep], ascending.
+    scores: the scores of all training images, float64 [n], or None if the method has no scorer.
+    data: the folder of datasets.
+    """
 
     cell: Cell
     row: Result
@@ -78,20 +95,20 @@ class Kept:
 
     @property
     def manifest(self) -> Manifest:
-        """What it is, how it was chosen and what that cost."""
+        """The origin of the subset."""
         values = self.row.model_dump(include=set(Manifest.model_fields))
         return Manifest(**values, fingerprint=self.row.dataset_hash)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The names of all training images, or () where they have none."""
+        """The names of all training images, or () if the dataset has none."""
         return self.cell.dataset.names(self.data)
 
     @cached_property
     def labels(self) -> Array | None:
-        """The true labels of all training images, -1 where nobody knows one.
+        """The true labels of all training images, -1 for unknown: int64 [n].
 
-        None where those of the kept images were not paid for, as nothing trained with them.
+        None if the final network did not train on true labels, because then nobody annotated the kept images.
         """
         if self.cell.method.final != "truth":
             return None
@@ -99,41 +116,47 @@ class Kept:
 
 
 def kept_by(matrix: Matrix, command: str) -> Kept:
-    """Return what the one cell of a matrix keeps.
+    """Return the subset of the only cell of a matrix.
 
-    Raise PrunebenchError with the `command` that finishes the cell, unless it is finished and all that it
-    rests on is stored; DataAbsentError where the dataset is not on this machine.
+    command: the command that finishes the cell, for the message.
+
+    Raise PrunebenchError if the cell is not finished, or one of its stages is no longer stored.
+    Raise DataAbsentError if the dataset is not on this machine.
     """
     (cell,) = matrix.cells
     target = matrix.graph.targets[cell]
     if target.root.startswith("absent:"):
-        cell.dataset.files(matrix.data)
+        cell.dataset.files(matrix.data)  # raises DataAbsentError
     subset = target.source("subset")
     assert isinstance(subset, Stage)
     try:
-        row, index = record.row(matrix, cell), matrix.store.read(subset.key, Subset).index
-        given = subset.source("scores")
-        scores = matrix.store.read(given.key, Scores).values if given else None
+        row = record.row(matrix, cell)
+        index = matrix.store.read(subset.key, Subset).index
+        scorer = subset.source("scores")
+        scores = matrix.store.read(scorer.key, Scores).values if scorer else None
     except MissingArtefactError:
         raise PrunebenchError(f"{cell.name} is not finished; run: {command}") from None
     return Kept(cell, row, index, scores, matrix.data)
 
 
 def write(kept: Kept, output: str) -> bool:
-    """Write a subset, whole or not at all; return False where just that was there already.
+    """Write a subset, completely or not at all. Return False if the output is up to date already.
 
-    output: a name that ends in .npy, .csv or .json, or else a folder. Raise PrunebenchError where
-    something else is there, or where a folder is asked for and the images are no files.
+    output: a name that ends in .npy, .csv or .json, or else a folder for links to the images.
+
+    Raise PrunebenchError if the output exists with other content.
+    Raise PrunebenchError for a folder if the images are not files, or have no true labels.
     """
     path = Path(output).expanduser()
     if path.name in ("", ".."):
-        raise PrunebenchError(f"--output {output}: name a file or a folder that is to be made")
-    if path.suffix in WRITERS and not output.endswith("/") and not path.is_dir():
+        raise PrunebenchError(f"--output {output}: name a file or a folder to write")
+    is_file = bool(path.suffix) and not output.endswith("/") and not path.is_dir()
+    if is_file and path.suffix in WRITERS:
         content = WRITERS[path.suffix](kept)
         with writing(path, "--output"):
             path.parent.mkdir(parents=True, exist_ok=True)
         return write_new(path, content)
-    if path.suffix and not output.endswith("/") and not path.is_dir():
+    if is_file:
         raise PrunebenchError(
             f"--output {output}: end it in {', '.join(WRITERS)}, or in / for a folder of links to the images"
         )
@@ -141,18 +164,20 @@ def write(kept: Kept, output: str) -> bool:
 
 
 def npy(kept: Kept) -> bytes:
-    """Return the indices, int64 [keep], as np.load reads them."""
+    """Return a .npy file of the indices, int64 [keep]."""
     file = io.BytesIO()
     np.save(file, kept.index)
     return file.getvalue()
 
 
 def table(kept: Kept) -> bytes:
-    """Return a line per kept image: index, and as far as there are such: file, label, class, score."""
-    names, labels, classes = kept.names, kept.labels, kept.cell.dataset.classes
+    """Return a .csv file with a line per kept image: index, and file, label, class and score if known."""
+    names = kept.names
+    labels = kept.labels
+    classes = kept.cell.dataset.classes
     columns: dict[str, list[Any]] = {"index": kept.index.tolist()}
     if names:
-        columns["file"] = [names[place] for place in kept.index]
+        columns["file"] = [names[index] for index in kept.index]
     if labels is not None:
         columns["label"] = labels[kept.index].tolist()
         columns["class"] = [classes[label] if label >= 0 else "" for label in columns["label"]]
@@ -163,7 +188,7 @@ def table(kept: Kept) -> bytes:
 
 
 def listed(kept: Kept) -> bytes:
-    """Return indices and manifest as JSON, the manifest a line per field."""
+    """Return a .json file of manifest and indices. Each field of the manifest is on its own line."""
     manifest = kept.manifest.model_dump_json(indent=1)
     return f'{{"manifest": {manifest},\n"index": {json.dumps(kept.index.tolist())}}}\n'.encode()
 
@@ -172,85 +197,94 @@ WRITERS: dict[str, Callable[[Kept], bytes]] = {".npy": npy, ".csv": table, ".jso
 
 
 def links(kept: Kept) -> dict[str, Path]:
-    """Return the file of each kept image, by its place CLASS/FILE in a folder of images.
+    """Return the file of each kept image, by its path CLASS/FILE in the folder to write.
 
-    Raise PrunebenchError where the images are no files of their own, or without the true labels.
+    Raise PrunebenchError if an image is not a file of its own, or has no true label.
     """
-    names, labels = kept.names, kept.labels
+    names = kept.names
+    labels = kept.labels
     asked = f"a folder of {kept.cell.dataset.name}"
     if labels is None or labels[kept.index].min(initial=0) < 0:
         raise PrunebenchError(
-            f"{asked}: not all images that {kept.cell.method.name} keeps have a label that was paid for, so "
+            f"{asked}: not all images that {kept.cell.method.name} keeps have an annotated label, so "
             "there is no class to put them into; write .npy, .csv or .json"
         )
-    found = _files(kept) if names else {}
-    if any(place not in found for place in kept.index.tolist()):
+    files = _files(kept) if names else {}
+    if any(index not in files for index in kept.index.tolist()):
         raise PrunebenchError(
             f"{asked}: its images are no files of their own on this machine; write .npy, .csv or .json"
         )
     classes = _folders(kept.cell.dataset.classes)
-    short = [(label, PurePosixPath(name).name) for name, label in zip(names, labels.tolist(), strict=True)]
-    # Folders in a class become one; where that gives two images one name, all go by their whole path.
-    flat = [name.replace("/", "_") for name in names] if len({*short}) < len(short) else [n for _, n in short]
-    return {f"{classes[labels[place]]}/{flat[place]}": found[place] for place in kept.index.tolist()}
+    short_names = [PurePosixPath(name).name for name in names]
+    # Folders within a class are merged. If two of its images then share a name, all keep their whole path.
+    if len({*zip(labels.tolist(), short_names, strict=True)}) < len(names):
+        short_names = [name.replace("/", "_") for name in names]
+    return {f"{classes[labels[index]]}/{short_names[index]}": files[index] for index in kept.index.tolist()}
 
 
 def _folders(classes: tuple[str, ...]) -> list[str]:
-    """Return a folder name for each class, unlike all others: ImageNet calls two classes crane."""
+    """Return a unique folder name for each class. ImageNet calls two classes crane."""
     plain = [re.sub(r"[/\\\0]|^\.", "_", name) for name in classes]
-    seen = Counter(plain)
-    return [name if seen[name] == 1 else f"{name}_{label}" for label, name in enumerate(plain)]
+    counts = Counter(plain)
+    return [name if counts[name] == 1 else f"{name}_{label}" for label, name in enumerate(plain)]
 
 
 def _files(kept: Kept) -> dict[int, Path]:
-    """Return the file of each kept image that has one, by index.
+    """Return the files of the kept images, by index. Images without a file are left out.
 
-    Where the dataset does not tell, it is the file called as the image is, below folders called as its name
-    has them, others in between or not: train/CLASS/images/FILE for CLASS/FILE. Of two such, where the splits
-    share names, it is the one in train/.
+    If the dataset does not name its files, they are found by the names of the images. The file
+    train/CLASS/images/FILE fits the name CLASS/FILE: its folders contain those of the name, in their order.
+    If two files fit, because the splits share names, the one in train/ is taken.
     """
-    if told := kept.cell.dataset.paths(kept.data):
-        return {place: told[place].absolute() for place in kept.index.tolist()}
+    paths = kept.cell.dataset.paths(kept.data)
+    if paths:
+        return {index: paths[index].absolute() for index in kept.index.tolist()}
     files = [path.absolute() for path in kept.cell.dataset.files(kept.data)]
     top = Path(os.path.commonpath(files)) if files else Path()
     by_name: dict[str, list[tuple[str, ...]]] = {}
     for path in files:
         by_name.setdefault(path.name, []).append(path.relative_to(top).parts)
-    found = {}
+    by_index = {}
     names = kept.names
-    for place in kept.index.tolist():
-        folders = names[place].split("/")
-        fitting = [parts for parts in by_name.get(folders.pop(), []) if _run_through(parts, folders)]
+    for index in kept.index.tolist():
+        *folders, name = names[index].split("/")
+        fitting = [parts for parts in by_name.get(name, []) if _in_order(folders, parts[:-1])]
         if len(fitting) > 1:
             fitting = [parts for parts in fitting if parts[0] == "train"]
         if len(fitting) == 1:
-            found[place] = top.joinpath(*fitting[0])
-    return found
+            by_index[index] = top.joinpath(*fitting[0])
+    return by_index
 
 
-def _run_through(parts: tuple[str, ...], folders: list[str]) -> bool:
-    """Whether a path has these folders in this order, others in between or not."""
-    left = iter(parts[:-1])
-    return all(folder in left for folder in folders)
+def _in_order(folders: list[str], path: tuple[str, ...]) -> bool:
+    """Whether a path contains the folders in this order. Others may be in between."""
+    position = 0
+    for folder in folders:
+        if folder not in path[position:]:
+            return False
+        position = path.index(folder, position) + 1
+    return True
 
 
 def _write_folder(path: Path, wanted: dict[str, Path]) -> bool:
-    there = {
-        file.relative_to(path).as_posix(): file.readlink() if file.is_symlink() else None
-        for file in path.rglob("*")
-        if file.is_symlink() or not file.is_dir()
-    }
-    if there or (path.exists() and not path.is_dir()):
-        if there == wanted:
-            return False
+    """Write a folder of links. Return False if it is up to date. wanted: the files, by path in the folder."""
+    existing: dict[str, Path | None] = {}
+    for file in path.rglob("*"):
+        if file.is_symlink():
+            existing[file.relative_to(path).as_posix()] = file.readlink()
+        elif not file.is_dir():
+            existing[file.relative_to(path).as_posix()] = None
+    if existing == wanted and existing:
+        return False
+    if existing or (path.exists() and not path.is_dir()):
         raise PrunebenchError(f"{path} exists and holds something else; remove it or choose another --output")
     with writing(path, "--output"):
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = beside_of(path)
         try:
-            for place, file in wanted.items():
-                (beside / place).parent.mkdir(parents=True, exist_ok=True)
-                (beside / place).symlink_to(file)
+            for name, file in wanted.items():
+                (beside / name).parent.mkdir(parents=True, exist_ok=True)
+                (beside / name).symlink_to(file)
             beside.replace(path)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
@@ -258,9 +292,10 @@ def _write_folder(path: Path, wanted: dict[str, Path]) -> bool:
 
 
 def read(path: Path) -> tuple[Array, Manifest | None]:
-    """Return what a .json or .npy of ours lists, int64 [keep], ascending, and the manifest of a .json.
+    """Return the indices that an exported .json or .npy lists, and the manifest of a .json.
 
-    Raise PrunebenchError where it is no such file.
+    The indices are int64 [keep], ascending. The manifest of a .npy is None.
+    Raise PrunebenchError if it is no such file.
     """
     if path.suffix not in (".json", ".npy"):
         raise PrunebenchError(
@@ -269,13 +304,13 @@ def read(path: Path) -> tuple[Array, Manifest | None]:
     try:
         content = path.expanduser().read_bytes()
         if path.suffix == ".npy":
-            found: Array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-            return _checked(path, found), None
+            index: Array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+            return _checked(path, index), None
         file = Listed.model_validate_json(content)
     except PrunebenchError:
         raise
-    except Exception as error:  # of any kind: the header of a damaged .npy is parsed as Python's literals
-        raise PrunebenchError(f"{path} is not read ({_reason(error)}); export it again") from None
+    except Exception as error:  # any kind: NumPy parses the header of a .npy as a Python literal
+        raise PrunebenchError(f"{path} cannot be read ({_reason(error)}); export it again") from None
     index = _checked(path, np.array(file.index, np.int64))
     if len(index) != file.manifest.kept:
         raise PrunebenchError(
@@ -285,8 +320,9 @@ def read(path: Path) -> tuple[Array, Manifest | None]:
 
 
 def _checked(path: Path, index: Array) -> Array:
-    whole = index.ndim == 1 and index.dtype.kind in "iu"
-    if not whole or index.min(initial=0) < 0 or (np.diff(index.astype(np.int64)) <= 0).any():
+    """Return indices as int64. Raise PrunebenchError unless they are integers from 0 that ascend."""
+    integers = index.ndim == 1 and index.dtype.kind in "iu"
+    if not integers or index.min(initial=0) < 0 or (np.diff(index.astype(np.int64)) <= 0).any():
         raise PrunebenchError(f"{path} does not list each image once, ascending from 0; export it again")
     return index.astype(np.int64)
 

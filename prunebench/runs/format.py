@@ -1,4 +1,4 @@
-"""How a terminal shows durations and tables."""
+"""Durations and tables as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prunebench.system.escaping import plain
 
 
 def duration(seconds: float | None) -> str:
-    """Spell a duration: 8 s, 3 min, 2.5 h, 4 d; ? where it is not known."""
+    """Return a duration as a text: 8 s, 3 min, 2.5 h, 4 d, or ? for None."""
     if seconds is None:
         return "?"
     for limit, unit, size in ((99, "s", 1), (99 * 60, "min", 60), (72 * 3600, "h", 3600)):
@@ -21,7 +21,7 @@ def duration(seconds: float | None) -> str:
 
 
 def table(rows: Iterable[Sequence[object]], header: Sequence[str]) -> str:
-    """Return aligned columns, the last one cut to the width of the terminal."""
+    """Return a table with aligned columns. On a terminal, lines are cut to its width."""
     from tabulate import tabulate
 
     cells = [[plain(str(cell)) for cell in row] for row in rows]

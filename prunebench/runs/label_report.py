@@ -1,4 +1,4 @@
-"""How good labelers are, side by side: from the quality stages of a matrix that are stored."""
+"""The report on label quality: labelers side by side, from the stored quality stages of a matrix."""
 
 from __future__ import annotations
 
@@ -18,12 +18,20 @@ from prunebench.results.statistics import summarise
 from prunebench.results.tables import QUALITY_HEADER, quality_cells
 from prunebench.system.sealed_json import canonical
 
-MOST_CLASSES = 20  # whose images are counted one by one
+MOST_CLASSES = 20  # with more classes, a histogram is summarized
 
 
 @dataclass
 class Judged:
-    """A labeler on a dataset: who uses it, its quality stages by seed, and what is stored of them."""
+    """A labeler on a dataset.
+
+    labeler: its title.
+    dataset: the name of the dataset.
+    annotation: the share of annotated labels, in 0..1.
+    methods: the names of the methods that use it.
+    stages: its quality stages, by seed.
+    found: the stored results of these stages.
+    """
 
     labeler: str
     dataset: str
@@ -34,30 +42,31 @@ class Judged:
 
 
 def judged(matrix: Matrix) -> list[Judged]:
-    """Return every labeler of a matrix that guesses, on every dataset, with what is stored."""
+    """Return every labeler of a matrix that makes pseudo-labels, once per dataset."""
     groups: dict[tuple[str, str], Judged] = {}
     for cell, stage in matrix.graph.qualities.items():
         labeler = cell.method.labeler
         if stage is None or labeler is None:
             continue
         meaning = canonical(placeless(stage.sources[0].identity["part"]))
-        group = groups.setdefault(
-            (cell.dataset.name, meaning), Judged(title(labeler), cell.dataset.name, labeler.annotation)
-        )
+        key = (cell.dataset.name, meaning)
+        if key not in groups:
+            groups[key] = Judged(title(labeler), cell.dataset.name, labeler.annotation)
+        group = groups[key]
         if cell.method.name not in group.methods:
             group.methods.append(cell.method.name)
         if cell.seed not in group.stages:
             group.stages[cell.seed] = stage
-            with suppress(MissingArtefactError):  # counts as a seed that is not there
+            with suppress(MissingArtefactError):  # the report says how many seeds there are
                 group.found.append(matrix.store.read(stage.key, Quality))
     return list(groups.values())
 
 
 def overview(groups: Sequence[Judged]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the table labelers x datasets: percent of all images labelled right."""
+    """Return header and rows of the table labelers x datasets: the percent of correct labels."""
     datasets = list(dict.fromkeys(group.dataset for group in groups))
     labelers = list(dict.fromkeys((group.labeler, group.annotation) for group in groups))
-    cells = {(group.labeler, group.annotation, group.dataset): _right(group) for group in groups}
+    cells = {(group.labeler, group.annotation, group.dataset): _correct(group) for group in groups}
     rows = [
         [name, f"{share:.0%}", *(cells.get((name, share, dataset), GAP) for dataset in datasets)]
         for name, share in labelers
@@ -65,15 +74,17 @@ def overview(groups: Sequence[Judged]) -> tuple[list[str], list[list[str]]]:
     return ["labeler", "labels", *datasets], rows
 
 
-def _right(group: Judged) -> str:
-    metrics = [quality.metrics for quality in group.found]
-    values = [found.get("accuracy", found["hungarian"]) for found in metrics]
-    wanted = None if len(group.found) == len(group.stages) else len(group.stages)
-    return spelled(Measured.over(values, of=wanted) if values else Gap())
+def _correct(group: Judged) -> str:
+    """Return the accuracy over seeds. For clusters it is the accuracy after renaming."""
+    values = [quality.metrics.get("accuracy", quality.metrics["hungarian"]) for quality in group.found]
+    if not values:
+        return spelled(Gap())
+    complete = len(group.found) == len(group.stages)
+    return spelled(Measured.over(values, of=None if complete else len(group.stages)))
 
 
 def details(groups: Sequence[Judged], dataset: str) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of one dataset: every measure, on the images that were not paid for."""
+    """Return header and rows of one dataset: all metrics, on the images that were not annotated."""
     rows = []
     for group in groups:
         if group.dataset == dataset:
@@ -83,26 +94,28 @@ def details(groups: Sequence[Judged], dataset: str) -> tuple[list[str], list[lis
 
 
 def histogram(groups: Sequence[Judged], dataset: str) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of one dataset: images per label, means over seeds, the truth first.
+    """Return header and rows of one dataset: the images per label, as means over seeds. The truth is first.
 
-    Of more than 20 classes the fewest, the median and the most.
+    With more than 20 classes only the fewest, the median and the most images per label are shown.
+    Both are empty if nothing is stored.
     """
-    own = [group for group in groups if group.dataset == dataset and group.found]
-    if not own:
+    stored = [group for group in groups if group.dataset == dataset and group.found]
+    if not stored:
         return [], []
-    counted = {"truth": [own[0].found[0].truth_per_class]}
-    counted |= {group.labeler: [quality.labels_per_class for quality in group.found] for group in own}
-    classes = len(counted["truth"][0])
+    counts_by_name = {"truth": [stored[0].found[0].truth_per_class]}
+    for group in stored:
+        counts_by_name[group.labeler] = [quality.labels_per_class for quality in group.found]
+    classes = len(counts_by_name["truth"][0])
+    rows = []
+    for name, counts in counts_by_name.items():
+        if classes > MOST_CLASSES:
+            ranked = [sorted(of_seed) for of_seed in counts]
+            shown = [[of_seed[rank] for of_seed in ranked] for rank in (0, classes // 2, -1)]
+        else:
+            shown = [list(of_class) for of_class in zip(*counts, strict=True)]
+        rows.append([name, *(f"{_mean(images):.0f}" for images in shown)])
     if classes > MOST_CLASSES:
-        rows = [
-            [name, *(f"{_mean(sorted(c)[place] for c in counts):.0f}" for place in (0, classes // 2, -1))]
-            for name, counts in counted.items()
-        ]
         return ["images per label", "fewest", "median", "most"], rows
-    rows = [
-        [name, *(f"{_mean(count):.0f}" for count in zip(*counts, strict=True))]
-        for name, counts in counted.items()
-    ]
     return ["images per label", *map(str, range(classes))], rows
 
 

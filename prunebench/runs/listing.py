@@ -1,4 +1,4 @@
-"""What is installed: the lines of `list`, and what can run here in a few lines."""
+"""The rows of `list`, and the short overview of this machine."""
 
 from __future__ import annotations
 
@@ -20,32 +20,36 @@ Rows = tuple[list[str], list[list[object]]]
 
 
 def rows(what: str, registry: Registry, data: Callable[[], Path]) -> Rows:
-    """Return header and rows of one list; raises nothing for a broken plugin, which has its own list.
+    """Return header and rows of one list. A broken plugin appears only in the list of plugins.
 
-    data: asked for the folder of datasets by their list alone.
+    what: "datasets", "backbones", "labelers", "scorers", "selectors", "methods", "suites" or "plugins".
+    data: returns the folder of datasets. Called only for the list of datasets.
     """
     if what == "plugins":
         header = ["plugin", "version", "entry point", "module", "state"]
-        return header, [[p.distribution, p.release, p.entry, p.module, _state(p)] for p in registry.plugins]
+        return header, [_plugin_row(plugin) for plugin in registry.plugins]
     if what == "suites":
-        found = [schema.read(name) for name in schema.names()]
-        return ["suite", "title", "datasets"], [
-            [s.name, s.file.title, ", ".join(s.file.datasets)] for s in found
-        ]
+        return ["suite", "title", "datasets"], [_suite_row(name) for name in schema.names()]
     owners = {name: owner for (kind, name), owner in registry.owners.items() if kind == what}
-    if what == "datasets":
-        root = data()
-        return ["dataset", "from", "classes", "pixels", "files", "title"], [
-            _dataset_row(name, owners[name], item, root)
-            for name, item in sorted(registry.found[what].items())
-        ]
     if what == "methods":
         header = ["method", "from", "labels", "parts", "title"]
         return header, [_method_row(owners[name], item) for name, item in registry.found[what].items()]
-    return [what.removesuffix("s"), "from", "what it does", "fields"], [
-        [name, owners[name], _summary(item), _fields(item)]
-        for name, item in sorted(registry.found[what].items())
-    ]
+    items = sorted(registry.found[what].items())
+    if what == "datasets":
+        header = ["dataset", "from", "classes", "pixels", "files", "title"]
+        folder = data()
+        return header, [_dataset_row(name, owners[name], item, folder) for name, item in items]
+    header = [what.removesuffix("s"), "from", "what it does", "fields"]
+    return header, [[name, owners[name], _summary(item), _fields(item)] for name, item in items]
+
+
+def _plugin_row(plugin: Plugin) -> list[object]:
+    return [plugin.distribution, plugin.release, plugin.entry, plugin.module, _state(plugin)]
+
+
+def _suite_row(name: str) -> list[object]:
+    suite = schema.read(name)
+    return [suite.name, suite.file.title, ", ".join(suite.file.datasets)]
 
 
 def _state(plugin: Plugin) -> str:
@@ -55,7 +59,9 @@ def _state(plugin: Plugin) -> str:
 
 
 def _summary(item: Any) -> str:
-    return (inspect.getdoc(item) or "").splitlines()[0] if inspect.getdoc(item) else ""
+    """Return the first line of a docstring, or an empty text."""
+    docstring = inspect.getdoc(item)
+    return docstring.splitlines()[0] if docstring else ""
 
 
 def _fields(part: type[Part]) -> str:
@@ -72,36 +78,36 @@ def _dataset_row(name: str, owner: str, item: Dataset | type[Dataset], data: Pat
     if isinstance(item, type):
         return [f"{name}:PATH@PIXELS", owner, "", "", _summary(item), ""]
     title = "" if item.title == name else item.title
-    return [name, owner, len(item.classes), item.resolution, _found(item, data), title]
+    return [name, owner, len(item.classes), item.resolution, _folder(item, data), title]
 
 
-def _found(dataset: Dataset, data: Path) -> str:
+def _folder(dataset: Dataset, data: Path) -> str:
+    """Return the folder of a dataset's files, or "absent"."""
     try:
         return str(dataset.files(data)[0].parent)
     except (DataAbsentError, PrunebenchError):
         return "absent"
 
 
-# What to type first, and what for.
+# The first commands to type, and their purpose.
 FIRST_COMMANDS = {
     "prunebench run --suite quickstart": "real images to a leaderboard, in minutes",
     "prunebench run --methods semi_dual,random --datasets digits --ratios 50,90": "cells of your choice",
     "prunebench run --methods dual --datasets folder:PATH@64": "your own images, PATH/{train,test}/CLASS/*",
     "prunebench plan --suite small_all": "what a suite would compute, and how long it takes",
     "prunebench list methods": "also datasets, suites, scorers, ...",
-    "prunebench doctor": "what can run here, and what to install for the rest",
+    "prunebench doctor": "what this machine can run, and what to install for the rest",
 }
 
 
 def overview(registry: Registry, data: Path, device: str) -> Iterator[str]:
-    """Yield in a few lines what can run on this machine as it is, and what to type."""
-    values = [item for item in registry.found["datasets"].values() if not isinstance(item, type)]
-    own = [item for item in values if not isinstance(item, View)]
-    there = [item.name for item in own if _found(item, data) != "absent"]
+    """Yield a few lines: the datasets and methods that can run on this machine, and first commands."""
+    datasets = [item for item in registry.found["datasets"].values() if not isinstance(item, type | View)]
+    present = [dataset.name for dataset in datasets if _folder(dataset, data) != "absent"]
     methods = registry.found["methods"].values()
     ready = [method for method in methods if _ready(method, registry)]
     yield "Nothing was run: say what to run. What is here:"
-    yield f"  datasets  {len(there)} of {len(own)}, beside their views: {', '.join(there)}"
+    yield f"  datasets  {len(present)} of {len(datasets)}, beside their views: {', '.join(present)}"
     yield f"  methods   {len(ready)} of {len(methods)}; the others need files of weights"
     yield f"  device    {device}"
     yield "What to type:"
@@ -110,7 +116,7 @@ def overview(registry: Registry, data: Path, device: str) -> Iterator[str]:
 
 
 def _ready(method: Method, registry: Registry) -> bool:
-    """Whether all files are here that the parts of a method read, and those that they hold."""
+    """Whether all files are here that the parts of a method need, and the parts within them."""
 
     def visit(part: Part) -> Part:
         part.ready()

@@ -1,4 +1,4 @@
-"""Where cells are made: the folders of artefacts and data, and the device."""
+"""The folders of artefacts and datasets, and the device."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ Place = str | Path | None
 
 
 def folder(name: str, given: Place = None) -> Path:
-    """Return the folder "store" or "data": as given, or as the environment says, or in the user's cache.
+    """Return the folder of artefacts or datasets, absolute.
 
-    Raise PrunebenchError where it is to be in the cache of a user who has no home.
+    It is `given`, else the variable PRUNEBENCH_STORE or PRUNEBENCH_DATA, else a folder in the user's cache.
+
+    name: "store" or "data".
+    given: the path that the user chose, or None.
+
+    Raise PrunebenchError if it would be in the cache of a user without a home folder.
     """
-    if chosen := given or os.environ.get(f"PRUNEBENCH_{name.upper()}"):
-        return absolute(chosen)
+    path = given or os.environ.get(f"PRUNEBENCH_{name.upper()}")
+    if path:
+        return absolute(path)
     try:
         cache = absolute(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     except PrunebenchError:
@@ -28,20 +34,23 @@ def folder(name: str, given: Place = None) -> Path:
 
 
 def pick_device(name: str) -> str:
-    """Return "cpu" or "cuda"; raise PrunebenchError for a device that is not there."""
+    """Return "cpu" or "cuda". "auto" is "cuda" if there is such a device.
+
+    Raise PrunebenchError if the device does not exist.
+    """
     if name == "cpu":
         return name
     if name not in ("auto", "cuda"):
         raise unknown("device", name, ["auto", "cpu", "cuda"], "prunebench doctor")
-    # A driver leaves these behind; without one there is no need to import torch to know.
-    if not (Path("/proc/driver/nvidia").exists() or Path("/dev/nvidiactl").exists() or os.name == "nt"):
-        there = False
-    else:
+    # Linux has one of these files if a driver is installed. Without them there is no need to import torch.
+    driver = Path("/proc/driver/nvidia").exists() or Path("/dev/nvidiactl").exists()
+    available = False
+    if driver or os.name == "nt":
         import torch
 
-        there = torch.cuda.is_available()
-    if name == "cuda" and not there:
+        available = torch.cuda.is_available()
+    if name == "cuda" and not available:
         raise PrunebenchError(
             "--device cuda: this machine has no CUDA device; use --device cpu, see prunebench doctor"
         )
-    return "cuda" if there else "cpu"
+    return "cuda" if available else "cpu"

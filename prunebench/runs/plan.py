@@ -1,4 +1,4 @@
-"""What a matrix would do: its stages counted, what is stored, what is shared, how long it will take."""
+"""The plan of a matrix: its stages, those stored, those to make, and a forecast of the time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ from prunebench.pipeline.stage import Stage, closure
 from prunebench.pipeline.stages import STAGES
 from prunebench.runs.format import duration
 
-WIDEST = 60  # letters of a title in a plan; --each shows all
+WIDEST = 60  # characters; longer titles are cut, unless --each is given
 
 
 @dataclass
 class Line:
-    """Stages that differ in ratio and seed only."""
+    """A line of the plan: stages that differ only in ratio and seed.
+
+    dataset: the name of the dataset.
+    kind: the kind of stage.
+    title: the part or network that they run.
+    methods: the names of the methods that need one of them.
+    stages: the stages.
+    stored: the number of stored stages.
+    to_make: the number of missing stages.
+    seconds: the time of the missing stages on one worker, or None if there is no forecast.
+    """
 
     dataset: str
     kind: str
@@ -29,16 +39,21 @@ class Line:
     seconds: float | None = 0.0
 
     def columns(self, each: bool) -> list[object]:
-        """Return the line as a row of the plan."""
+        """Return the line as a row of the table. each: whether it is a single stage, with its own columns."""
         stage = self.stages[0]
         seed = stage.identity.get("seed", [None, None, ""])[2]
-        own = [stage.ratio if stage.ratio is not None else "", seed, stage.key[:12]] if each else []
+        title = self.title
+        single: list[object] = []
+        if each:
+            single = ["" if stage.ratio is None else stage.ratio, seed, stage.key[:12]]
+        elif len(title) > WIDEST:
+            title = f"{title[: WIDEST - 1]}…"
         time = duration(self.seconds) if self.to_make else ""
         return [
             self.dataset,
             self.kind,
-            self.title if each or len(self.title) <= WIDEST else f"{self.title[: WIDEST - 1]}…",
-            *own,
+            title,
+            *single,
             self.stored,
             self.to_make,
             time,
@@ -47,17 +62,23 @@ class Line:
 
 
 def lines(matrix: Matrix, each: bool) -> list[Line]:
-    """Return the plan of a matrix in the order of its stages; with `each`, one line per stage."""
+    """Return the plan of a matrix, in the order of datasets and kinds. each: one line per stage."""
     users = _users(matrix)
     forecast = learnt(matrix)
     needed = matrix.missing()
     probe(matrix, forecast, needed.values())
-    found: dict[tuple[object, ...], Line] = {}
     datasets = list(dict.fromkeys(cell.dataset.name for cell in matrix.cells))
-    place = {name: number for number, name in enumerate((*datasets, *(kind.kind for kind in STAGES)))}
-    for stage in sorted(matrix.graph.stages.values(), key=lambda s: (place[s.dataset.name], place[s.kind])):
-        group = (stage.dataset.name, stage.kind, stage.title, *((stage.key,) if each else ()))
-        line = found.setdefault(group, Line(stage.dataset.name, stage.kind, stage.title, []))
+    kinds = [stage.kind for stage in STAGES]
+
+    def position(stage: Stage) -> tuple[int, int]:
+        return datasets.index(stage.dataset.name), kinds.index(stage.kind)
+
+    groups: dict[tuple[str, ...], Line] = {}
+    for stage in sorted(matrix.graph.stages.values(), key=position):
+        group: tuple[str, ...] = (stage.dataset.name, stage.kind, stage.title)
+        if each:
+            group = (*group, stage.key)
+        line = groups.setdefault(group, Line(stage.dataset.name, stage.kind, stage.title, []))
         line.stages.append(stage)
         line.methods += [name for name in users[stage.key] if name not in line.methods]
         if stage.key in needed:
@@ -65,7 +86,7 @@ def lines(matrix: Matrix, each: bool) -> list[Line]:
             line.seconds = _add(line.seconds, forecast, stage)
         else:
             line.stored += 1
-    return list(found.values())
+    return list(groups.values())
 
 
 def _users(matrix: Matrix) -> dict[str, list[str]]:
@@ -74,8 +95,8 @@ def _users(matrix: Matrix) -> dict[str, list[str]]:
     for cell in matrix.graph.targets:
         ends.setdefault(cell.method.name, []).extend(matrix.graph.ends(cell))
     users: dict[str, list[str]] = {}
-    for name, own in ends.items():
-        for stage in closure(own):
+    for name, stages in ends.items():
+        for stage in closure(stages):
             users.setdefault(stage.key, []).append(name)
     return users
 
@@ -86,7 +107,7 @@ def _add(seconds: float | None, forecast: Forecast, stage: Stage) -> float | Non
 
 
 def total(lines: Sequence[Line]) -> str:
-    """Spell how long all that is to be made will take on one worker."""
+    """Return the time of all missing stages on one worker, as a text."""
     parts = [line.seconds for line in lines if line.to_make]
     known = sum(part for part in parts if part is not None)
     if None in parts:
@@ -95,12 +116,12 @@ def total(lines: Sequence[Line]) -> str:
 
 
 def absent(matrix: Matrix) -> list[str]:
-    """Return a line for each dataset whose files are not there: nothing stored can match it."""
-    found = []
+    """Return one line for each dataset with missing files. All its stages count as missing."""
+    messages = []
     for dataset in {cell.dataset.name: cell.dataset for cell in matrix.cells}.values():
         try:
             dataset.files(matrix.data)
         except DataAbsentError as error:
             reason = str(error).rstrip(".")
-            found.append(f"absent: {reason}. Nothing stored can match it, so all of it counts as to make.")
-    return found
+            messages.append(f"absent: {reason}. All its stages count as missing.")
+    return messages

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a line for each finished cell, and live bars."""
+"""The progress of a run: a line for each finished cell, and live bars."""
 
 from __future__ import annotations
 
@@ -17,25 +17,37 @@ if TYPE_CHECKING:
     from prunebench.suites.cells import Cell
 
 
-def cell_line(cell: Cell, row: Result, place: int, cells: int, made: bool) -> str:
-    """Return the line of a finished cell."""
+def cell_line(cell: Cell, row: Result, position: int, cells: int, made: bool) -> str:
+    """Return the line of a finished cell.
+
+    position: its position among the finished cells, from 1.
+    cells: the number of cells.
+    made: whether it was trained in this run. Otherwise the line says "stored".
+    """
     seconds = duration(sum(row.seconds.values())) if made else "stored"
-    dataset, method = plain(cell.dataset.name), plain(cell.method.name)
+    dataset = plain(cell.dataset.name)
+    method = plain(cell.method.name)
     return (
-        f"{place:>{len(str(cells))}}/{cells}  {dataset:<14} {method:<24} "
+        f"{position:>{len(str(cells))}}/{cells}  {dataset:<14} {method:<24} "
         f"{cell.ratio:>2} %  seed {cell.seed}  {row.accuracy:6.2f} %  {seconds:>7}"
     )
 
 
 class Live:
-    """Progress of a walk over stages: a bar on a terminal, nothing elsewhere (the cell lines tell enough)."""
+    """The progress of a walk over stages: bars on a terminal, nothing in a file.
+
+    needed: the stages to make.
+    forecast: the times known so far. Every finished stage is added.
+    workers: the number of workers that share the work.
+    """
 
     def __init__(self, needed: Iterable[Stage], forecast: Forecast, workers: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         self.left = {stage.key: stage for stage in needed}
-        self.forecast, self.workers = forecast, max(1, workers)
+        self.forecast = forecast
+        self.workers = max(1, workers)
         console = Console(stderr=True)
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
@@ -58,7 +70,7 @@ class Live:
         self.bars.stop()
 
     def tell(self, key: str, done: int, total: int) -> None:
-        """Show how far the making of one stage is."""
+        """Show the progress of one stage."""
         stage = self.left.get(key)
         if stage is None or self.bars.disable:
             return
@@ -68,17 +80,19 @@ class Live:
         self.bars.update(self.running[key], completed=done, total=total)  # type: ignore[arg-type]
 
     def made(self, stage: Stage, seconds: float) -> None:
-        """Count a stage as made, and say how long the rest will take."""
+        """Count a stage as made, and show the time that is left."""
         self.left.pop(stage.key, None)
         self.forecast.learn(stage, seconds)
         if (task := self.running.pop(stage.key, None)) is not None:
             self.bars.remove_task(task)  # type: ignore[arg-type]
         rest, unknown = self.forecast.estimate(self.left.values())
-        text = f"{'more than ' if unknown else ''}{duration(rest / self.workers)} left"
+        text = f"{duration(rest / self.workers)} left"
+        if unknown:
+            text = f"more than {text}"
         self.bars.update(self.stages, advance=1, left=text)
 
     def line(self, text: str) -> None:
-        """Print a line to stdout, or above the bars where both share the terminal."""
+        """Print a line to stdout. If the bars are on the same terminal, print it above them."""
         if self.bars.disable or not sys.stdout.isatty():
             echo(text)
         else:

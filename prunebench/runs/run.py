@@ -1,4 +1,4 @@
-"""Running a matrix: an executor, live progress, one line and one row per finished cell."""
+"""Running a matrix of cells, with live progress, and one line and one row per finished cell."""
 
 from __future__ import annotations
 
@@ -26,62 +26,77 @@ ENGINE = Engine()
 
 
 def get_ready(matrix: Matrix, folder: Path | None = None) -> None:
-    """Fetch the data of a matrix; first see that its rows can be written under `folder`, if there is one.
+    """Check the device and the result folders of a matrix, then fetch its data.
 
-    Raise PrunebenchError where they cannot, where the device will not do, or where data cannot be had.
+    folder: the folder to write rows and pages to, or None.
+
+    Raise PrunebenchError if the device is unsuitable, rows cannot be written, or data cannot be fetched.
     """
     matrix.check_device()
     if folder is not None:
-        rows = {folder / "results" / cell.suite / cell.dataset.name for cell in matrix.cells}
-        for written in (folder, folder / "results", *rows):
-            check_folder(written, "--results")
+        row_folders = {folder / "results" / cell.suite / cell.dataset.name for cell in matrix.cells}
+        for path in (folder, folder / "results", *row_folders):
+            check_folder(path, "--results")
     matrix.fetch()
 
 
 def run_matrix(
     matrix: Matrix, forecast: Forecast, folder: Path | None, engine: Engine = ENGINE
 ) -> dict[str, str]:
-    """Run what is missing of a matrix and append a row per cell under `folder`, if there is one.
+    """Run the missing stages of a matrix, and append one row per cell. Return the failures.
 
-    Return the cells that failed, by name, each with why. Raise PrunebenchError before anything is made
-    where a part lacks a file, KeyboardInterrupt after an orderly stop.
+    forecast: the times known so far. Every finished stage is added.
+    folder: the folder to write rows to, or None.
+    engine: chooses the executor.
+
+    Returns the reason of each failure, by the name of the cell.
+    Raise PrunebenchError, before any work, if a part lacks a file or the store cannot be written.
+    Raise KeyboardInterrupt after an orderly stop.
     """
     with _work(matrix, matrix.missing(), forecast, engine) as work:
-        place = 0
+        finished = 0
         journal = Journal(folder) if folder is not None else None
 
         def cell_done(cell: Cell) -> None:
-            nonlocal place
+            nonlocal finished
             row = record.row(matrix, cell)
-            place += 1
+            finished += 1
             if journal is not None:
                 journal.append(row)
-            work.live.line(cell_line(cell, row, place, len(matrix.cells), row.accuracy_key in work.made))
+            trained_now = row.accuracy_key in work.made
+            work.live.line(cell_line(cell, row, finished, len(matrix.cells), trained_now))
 
         failures = matrix.run(work.executor, work.needed, work.stage_made, cell_done)
-    why = {cell: explained(error) for cell, error in failures.items()}
+    reasons = {cell: explained(error) for cell, error in failures.items()}
     if journal is not None:
-        for cell, reason in why.items():
+        for cell, reason in reasons.items():
             journal.append(record.failure(matrix, cell, reason))
-    return {cell.name: reason for cell, reason in why.items()}
+    return {cell.name: reason for cell, reason in reasons.items()}
 
 
 def make_labels(matrix: Matrix, forecast: Forecast, engine: Engine = ENGINE) -> dict[str, str]:
-    """Make what is missing of the labels of a matrix and of their quality, and nothing else.
+    """Make the missing labels of a matrix and their quality, and nothing else. Return the failures.
 
-    Return what failed, by dataset and labeler, each with why. Raise as `run_matrix` does.
+    Returns the reason of each failure, by dataset and labeler.
+    Raise the same errors as `run_matrix`.
     """
     ends = {stage.key: stage for stage in matrix.graph.qualities.values() if stage is not None}
-    failures = make_stages(matrix, ends, forecast, engine)
-    return {f"{ends[key].dataset.name} {ends[key].sources[0].title}": why for key, why in failures.items()}
+    reasons = {}
+    for key, reason in make_stages(matrix, ends, forecast, engine).items():
+        labels = ends[key].sources[0]
+        reasons[f"{labels.dataset.name} {labels.title}"] = reason
+    return reasons
 
 
 def make_stages(
     matrix: Matrix, ends: Mapping[str, Stage], forecast: Forecast, engine: Engine = ENGINE
 ) -> dict[str, str]:
-    """Make what is missing of some stages of a matrix, given by key, and of all they need.
+    """Make stages of a matrix, and all missing stages that they need. Return the failures.
 
-    Return why those that failed did, by key. Raise as `run_matrix` does.
+    ends: the stages to make, by key.
+
+    Returns the reason of each failure, by key.
+    Raise the same errors as `run_matrix`.
     """
     needed = schedule.missing(ends.values(), matrix.store)
     with _work(matrix, needed, forecast, engine) as work:
@@ -92,7 +107,14 @@ def make_stages(
 
 @dataclass
 class _Work:
-    """A walk under way: the engine at work, what it is to make, what it made, and what is shown of it."""
+    """A walk under way.
+
+    matrix: the matrix of cells.
+    needed: the stages to make, by key.
+    executor: runs the stages.
+    live: shows the progress.
+    made: the keys of the stages made so far.
+    """
 
     matrix: Matrix
     needed: dict[str, Stage]
@@ -102,21 +124,21 @@ class _Work:
 
     def stage_made(self, stage: Stage) -> None:
         self.made.add(stage.key)
-        with suppress(MissingArtefactError):  # gone already; whoever reads it has it made again
+        with suppress(MissingArtefactError):  # damaged already; its reader has it made again
             self.live.made(stage, self.matrix.store.manifest(stage.key)["seconds"])
 
 
 @contextmanager
 def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: Engine) -> Iterator[_Work]:
-    """Start an engine and show its progress; in the end stop it and leave no litter in the store.
+    """Start an executor and show its progress. At the end stop it, and delete partial files in the store.
 
-    Raise PrunebenchError, before anything starts, where the store cannot be written or a part lacks a file.
+    Raise PrunebenchError, before any work, if the store cannot be written or a part lacks a file.
     """
     if needed:
         check_folder(matrix.store.root, "--store")
     matrix.check_parts(needed)
-    most = default_workers(matrix.device) if engine.workers is None else engine.workers
-    count = min(max(1, len(needed)), most)  # one at least, for what turns out to be damaged
+    limit = default_workers(matrix.device) if engine.workers is None else engine.workers
+    count = min(max(1, len(needed)), limit)  # at least one, in case a stored stage is damaged
     live = Live(needed.values(), forecast, count)
     work = _Work(matrix, needed, executor(engine, count, live.tell), live)
     try:
@@ -128,5 +150,5 @@ def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: 
 
 
 def explained(error: Exception) -> str:
-    """Return one line about a failure, the last of its traceback included where it was not expected."""
+    """Return one line about a failure. For an unexpected error it includes the class of the error."""
     return str(error) if isinstance(error, PrunebenchError | StageError | WorkerDied) else repr(error)

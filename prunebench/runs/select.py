@@ -1,4 +1,4 @@
-"""The cells that a user chooses: what commands and Python API share."""
+"""Choosing cells, for the commands and the Python API."""
 
 from __future__ import annotations
 
@@ -21,21 +21,25 @@ from prunebench.suites.resolve import MATCHED
 def choose(
     suite: Place, filters: Filters, *, device: str = "auto", store: Place = None, data: Place = None
 ) -> Matrix:
-    """Return the matrix of the cells that `filters` choose from a suite, a name or the path of a .toml file.
+    """Return the matrix of the cells that `filters` choose from a suite.
 
-    Raise PrunebenchError where they choose none.
+    suite: a name, or the path of a .toml file.
+    device: "auto", "cpu" or "cuda".
+    store: the folder of artefacts.
+    data: the folder of datasets.
+
+    Raise PrunebenchError if no cell is chosen.
     """
-    chosen = schema.read(str(suite or "standard"))
-    cells = resolve.cells(chosen, filters, load())
+    read_suite = schema.read(str(suite or "standard"))
+    cells = resolve.cells(read_suite, filters, load())
     if not cells:
         raise PrunebenchError(
             "these options choose no cell; --seeds counts from 1, and a suite needs methods and datasets"
         )
-    wanted = filters.datasets or chosen.file.datasets
-    specs = {
-        load().dataset(spec).name: anchored(spec)
-        for spec in (resolve.dataset_spec(chosen, name, filters.on_bad) for name in wanted)
-    }
+    specs = {}
+    for name in filters.datasets or read_suite.file.datasets:
+        spec = resolve.dataset_spec(read_suite, name, filters.on_bad)
+        specs[load().dataset(spec).name] = anchored(spec)
     return Matrix(
         cells,
         Store(folder("store", store)),
@@ -46,13 +50,18 @@ def choose(
 
 
 def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Place = None) -> Matrix:
-    """Return the matrix of one cell: that of the one method, dataset, ratio and seed in `filters`.
+    """Return the matrix of the one cell that `filters` describe by method, dataset, ratio and seed.
 
-    Raise PrunebenchError where there is no such cell, or where the method keeps its images at another
-    ratio. Nothing is to be computed, so no device is looked for.
+    suite: a name, or the path of a .toml file.
+    store: the folder of artefacts.
+    data: the folder of datasets.
+
+    The matrix is not for computing, so its device is always "cpu".
+    Raise PrunebenchError if there is no such cell, or if the method has another ratio.
     """
     matrix = choose(suite, _beside(filters), device="cpu", store=store, data=data)
-    (method,), (ratio,) = filters.methods or ("",), filters.ratios or (0,)
+    (method,) = filters.methods or ("",)
+    (ratio,) = filters.ratios or (0,)
     matched = method.startswith(MATCHED)
     cells = [cell for cell in matrix.cells if (cell.method.beside is not None) == matched]
     if len(cells) != 1:
@@ -68,34 +77,41 @@ def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Pla
 
 
 def _beside(filters: Filters) -> Filters:
-    """Return filters by which a suite makes the method: a matched Random comes with the one beside it."""
-    found = re.fullmatch(rf"{MATCHED}\{{(.+)\}}", (filters.methods or ("",))[0])
-    return replace(filters, methods=[found[1], MATCHED]) if found else filters
+    """Return filters that a suite resolves to the method.
+
+    A Random that is matched to another method is named after it, and is chosen together with it.
+    """
+    match = re.fullmatch(rf"{MATCHED}\{{(.+)\}}", (filters.methods or ("",))[0])
+    return replace(filters, methods=[match[1], MATCHED]) if match else filters
 
 
 def command(suite: Place, filters: Filters, *, store: Place = None, data: Place = None) -> str:
-    """Return the command that runs the cells of `filters`, as a shell reads it."""
+    """Return the shell command that runs the cells of `filters`."""
     filters = _beside(filters)
     options = {
         "suite": [str(suite)] if suite else [],
         "methods": filters.methods or [],
         "datasets": filters.datasets or [],
         "ratios": filters.ratios or [],
-        "seeds": [*filters.seeds, ""] if filters.seeds else [],  # with a comma even one is a list
+        "seeds": [*filters.seeds, ""] if filters.seeds else [],  # "3," is a list, "3" would be a count
         "recipe": [filters.recipe] if filters.recipe else [],
         "tuning": [filters.tuning] if filters.tuning else [],
     }
-    words = [
-        word for name, given in options.items() if given for word in (f"--{name}", ",".join(map(str, given)))
-    ]
-    for path, value in filters.changes.items():
-        words += ["--set", f"{path}={_spelled(path, value)}"]
-    for name, place in {"store": store, "data": data}.items():
-        words += [f"--{name}", str(place)] if place else []
+    words = []
+    for name, values in options.items():
+        if values:
+            words += [f"--{name}", ",".join(map(str, values))]
+    for field, value in filters.changes.items():
+        words += ["--set", f"{field}={_spelled(field, value)}"]
+    for name, path in {"store": store, "data": data}.items():
+        if path:
+            words += [f"--{name}", str(path)]
     return f"prunebench run {shlex.join(words)}"
 
 
-def _spelled(path: str, value: Any) -> str:
-    """Return the text that `--set PATH=` reads as this value."""
+def _spelled(field: str, value: Any) -> str:
+    """Return the text that `--set FIELD=` reads as this value."""
     plain = value if isinstance(value, str) else json.dumps(value)
-    return plain if resolve.parse_change(f"{path}={plain}")[1] == value else json.dumps(value)
+    if resolve.parse_change(f"{field}={plain}")[1] == value:
+        return plain
+    return json.dumps(value)  # a text that would be read as a number, for example

@@ -171,7 +171,7 @@ def test_absent_data_is_one_line_and_a_plan_all_the_same(run, cli, tmp_path, sui
     assert (told.code, told.err) == (2, f"Error: toy is not in {tmp_path / 'data'}: write toy.npy.\n")
     told = cli(f"plan --suite {suite_file()}")
     assert told.code == 0
-    assert told.out.startswith(f"absent: toy is not in {tmp_path / 'data'}: write toy.npy. Nothing stored ")
+    assert told.out.startswith(f"absent: toy is not in {tmp_path / 'data'}: write toy.npy. All its stages ")
     assert "4 cells: 0 stages stored, 14 to make, ? of computation" in told.out
 
 

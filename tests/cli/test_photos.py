@@ -47,7 +47,7 @@ def test_draw_writes_a_table_to_fill_in(cli, photos, tmp_path):
 def test_draw_says_the_same_twice_and_writes_over_nothing(cli, photos, tmp_path):
     line = "draw photos --labels 5 --output to_label.csv"
     cli(line)
-    assert cli(line).out.startswith("to_label.csv says so already: 5 images")
+    assert cli(line).out.startswith("to_label.csv is up to date: 5 images")
     filled = (tmp_path / "to_label.csv").read_text().replace(",\n", ",cat\n")
     (tmp_path / "to_label.csv").write_text(filled)
     told = cli(line)
@@ -98,14 +98,12 @@ def test_without_yes_prune_says_what_it_would_cost_and_ends(cli, photos, tmp_pat
     assert lines[:6] == [
         "images  60 in photos",
         "classes  3: bird 3, cat 5, dog 4",
-        "labels paid  12, all kept",
-        "labels to buy  8, which makes 20 in all",
+        "labeled  12, all kept",
+        "to label  8, which makes 20 in all",
         "to drop  40 images",
         "method  Probe-AUM+Cutoff, paid kept{recipe.epochs=3} on pixels",
     ]
-    assert re.fullmatch(
-        r"hours  \S+ on cpu, one worker, and what cannot be told before: labels of probe", lines[6]
-    )
+    assert re.fullmatch(r"hours  \S+ on cpu, one worker, and an unknown time for: labels of probe", lines[6])
     assert re.fullmatch(r"disk  \S+ GB of \S+ GB free", lines[7])
     assert lines[8:] == ["", "Nothing was made. The same command with --yes goes on."]
     assert not (tmp_path / "kept.csv").exists() and not (tmp_path / "store").exists()
@@ -127,12 +125,12 @@ def test_prune_again_needs_no_yes_and_makes_nothing(cli, photos, monkeypatch):
     cli(f"{PRUNE} --budget 20 --yes")
     monkeypatch.setattr(jobs, "run", None)
     told = cli(f"{PRUNE} --budget 20")
-    assert "hours          0, all is stored" in told.out
-    assert told.out.endswith("kept.csv says so already: 12 keep_labelled, 8 to_label, 40 drop\n")
+    assert re.search("hours +0, all is stored", told.out)
+    assert told.out.endswith("kept.csv is up to date: 12 keep_labelled, 8 to_label, 40 drop\n")
 
 
 def test_on_a_terminal_a_person_is_asked(cli, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(commands, "_asked", lambda: True)
+    monkeypatch.setattr(commands, "_confirmed", lambda: True)
     assert cli(f"{PRUNE} --budget 20").out.endswith("12 keep_labelled, 8 to_label, 40 drop\n")
 
 
@@ -180,7 +178,7 @@ def test_an_output_that_cannot_be_written_is_told_before_all_work(cli, photos, t
 
 def test_an_output_that_is_there_is_told_with_the_costs(cli, photos, tmp_path):
     (tmp_path / "kept.csv").write_text("mine\n")
-    warning = "warning: kept.csv exists; what says something else is not written over it\n"
+    warning = "warning: kept.csv exists; it is not overwritten if the result differs\n"
     assert cli(f"{PRUNE} --budget 20").err == warning
     told = cli(f"{PRUNE} --budget 20 --yes")
     assert told.code == 2 and told.err.startswith(f"{warning}Error: kept.csv exists and holds something else")
@@ -260,7 +258,7 @@ def test_evaluate_says_where_the_comparison_is_not_fair(cli, photos, tmp_path):
     others = [name for name in photos.truth if name not in kept][:20]
     write_labels(tmp_path / "all.csv", {name: photos.truth[name] for name in sorted([*kept[1:], *others])})
     told = cli("evaluate kept.csv --labels all.csv --holdout 0.2 --seeds 1 --device cpu --workers 0")
-    assert told.out.splitlines()[1].startswith("Random is drawn from labelled images: unless those beside")
+    assert told.out.splitlines()[1].startswith("Random is drawn from labeled images, so the comparison is")
     assert told.out.endswith("One seed decides nothing.\n")
 
 

@@ -530,7 +530,7 @@ def test_boards_of_one_dataset_have_files_of_their_own(page):
             "figures accuracy --suite quickstart",
             "Error: no rows of suite 'quickstart' under leaderboard/results",
         ),
-        ("figures kept --set a.b=1", "Error: figures kept draws rows that are there"),
+        ("figures kept --set a.b=1", "Error: figures kept only draws rows that exist"),
         ("figures embeddings --suite quickstart --methods nope", "Error: no method named 'nope'"),
     ],
 )

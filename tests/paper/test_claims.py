@@ -413,7 +413,7 @@ def test_the_command_puts_rows_beside_the_papers_numbers(cli, toy_rows, line):
 def test_rows_of_other_settings_than_the_suites_are_left_out(cli, toy_rows, toy):
     """Where the dataset is known, so is what the suite would run, and these rows are not of that."""
     told = cli("claims --suite toys")
-    assert "suite toys: no rows of its present settings" in told.out
+    assert "suite toys: no rows of its current settings" in told.out
     assert "+10.0" not in told.out
 
 

@@ -89,12 +89,12 @@ class Near(Scorer):
     [
         ("short", "returned 31 distinct indices, expected 32"),
         ("twice", "returned 31 distinct indices, expected 32"),
-        ("too large", "returned something else than indices in 0..63"),
-        ("negative", "returned something else than indices in 0..63"),
-        ("matrix", "returned something else than indices in 0..63"),
-        ("half", "returned something else than indices in 0..63"),
-        ("mask", "returned something else than indices in 0..63"),
-        ("none", "returned something else than indices in 0..63"),
+        ("too large", "must return indices in 0..63, got int64 [32] in 1..64"),
+        ("negative", "must return indices in 0..63, got int64 [32] in -5..31"),
+        ("matrix", "must return indices in 0..63, got int64 [32, 1] in 0..31"),
+        ("half", "must return indices in 0..63, got float64 [32] in 0.5..31.5"),
+        ("mask", "must return indices in 0..63, got bool [64]"),
+        ("none", "must return indices in 0..63, got object []"),
     ],
 )
 def test_a_selector_returns_exactly_keep_unique_indices(matrix, make, offer, fault, reason):
@@ -514,13 +514,21 @@ def test_a_labeler_that_bought_all_or_nothing_is_not_asked(matrix, make, offer, 
     assert draw.identity == {"annotation": annotation, "sampling": "given"}  # shared by all such labelers
 
 
-@pytest.mark.parametrize("heritage", [(1, 1), (64,), (-1,), (0.5,)])
-def test_what_was_bought_elsewhere_are_unique_indices(matrix, make, offer, heritage):
+@pytest.mark.parametrize(
+    ("heritage", "got"),
+    [
+        ((1, 1), "int64 [2] in 1..1"),
+        ((64,), "int64 [1] in 64..64"),
+        ((-1,), "int64 [1] in -1..-1"),
+        ((0.5,), "float64 [1] in 0.5..0.5"),
+    ],
+)
+def test_what_was_bought_elsewhere_are_unique_indices(matrix, make, offer, heritage, got):
     offer(Heir)
     method = Method("m", title="M", labeler=Heir(heritage=heritage), selector=Random(per_class=True))
     assert make(matrix(method)).failures == {
-        "m toy 50% seed 0": "labeler 'heir' of stranger says it bought something else than unique indices in "
-        "0..63 (toy). This is a bug in test_computing."
+        "m toy 50% seed 0": "labeler 'heir' of stranger must name annotated images by unique indices in "
+        f"0..63, got {got} (toy). This is a bug in test_computing."
     }
 
 
@@ -548,6 +556,20 @@ def test_only_the_last_stage_opens_the_test_split(matrix, make, toy, offer, monk
         splits.setdefault(stage.kind, set()).update(opened)
     assert {kind for kind, found in splits.items() if "test" in found} == {"accuracy"}
     assert splits["accuracy"] == {"train", "test"}
+
+
+def test_a_process_keeps_at_most_four_splits(toy, tmp_path):
+    train, labels = context.load_split(toy, tmp_path / "data", "train")
+    assert context.load_split(toy, tmp_path / "data", "train")[0] is train
+    for number in range(5):
+        other = tmp_path / f"other{number}"
+        other.mkdir()
+        np.save(other / "toy.npy", np.zeros((96, 1, 8, 8), np.uint8))
+        context.load_split(toy, other, "train")
+    assert context.load_split.cache_info().currsize == 4
+    again = context.load_split(toy, tmp_path / "data", "train")
+    assert again[0] is not train
+    assert (again[1] == labels).all()
 
 
 def test_planning_opens_no_split_of_known_data(matrix, toy, monkeypatch):

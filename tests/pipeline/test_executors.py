@@ -326,3 +326,12 @@ def test_a_new_executor_is_a_class_and_an_entry_by_name(matrix, monkeypatch):
     assert made[0].order == ["subset", "accuracy", "the end"]
     with pytest.raises(PrunebenchError, match=r"no executor named 'notin'\. Did you mean 'noting'\?"):
         executor(Engine(name="notin"), 1, print)
+
+
+def test_workers_are_one_a_core_or_one_for_a_gpu(monkeypatch):
+    monkeypatch.setattr(local.os, "sched_getaffinity", lambda _pid: {0, 3, 5}, raising=False)
+    assert local.default_workers("cpu") == 3
+    assert local.default_workers("cuda") == 1
+    monkeypatch.delattr(local.os, "sched_getaffinity")
+    monkeypatch.setattr(local.os, "cpu_count", lambda: 6)
+    assert local.default_workers("cpu") == 6

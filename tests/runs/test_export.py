@@ -150,7 +150,7 @@ def test_what_was_not_paid_for_is_not_told(cli, toy, suite_file, offer, tmp_path
     assert (tmp_path / "kept.csv").read_text().startswith("index\n")
     told = cli(f"export --suite {path} --dataset toy --ratio 50 --method own --output kept/")
     assert told.err == (
-        "Error: a folder of toy: not all images that own keeps have a label that was paid for, so there is "
+        "Error: a folder of toy: not all images that own keeps have an annotated label, so there is "
         "no class to put them into; write .npy, .csv or .json\n"
     )
 
@@ -279,7 +279,7 @@ def test_an_output_without_a_name_is_one_line(finished, cli, tmp_path, output):
     before = sorted(tmp_path.rglob("*"))
     told = cli(f"{finished} --method random --output {output}")
     assert (told.code, told.out) == (2, "")
-    assert told.err == f"Error: --output {output}: name a file or a folder that is to be made\n"
+    assert told.err == f"Error: --output {output}: name a file or a folder to write\n"
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -483,13 +483,13 @@ def test_a_whole_file_is_read(tmp_path):
         (
             "k.json",
             "{",
-            "is not read (: Invalid JSON: EOF while parsing an object at line 1 column 1); export it",
+            "cannot be read (: Invalid JSON: EOF while parsing an object at line 1 column 1); export it",
         ),
-        ("k.json", {"index": [1]}, "is not read (manifest: Field required); export it again"),
+        ("k.json", {"index": [1]}, "cannot be read (manifest: Field required); export it again"),
         (
             "k.json",
             {"manifest": MANIFEST, "index": [1, "x"]},
-            "is not read (index.1: Input should be a valid int",
+            "cannot be read (index.1: Input should be a valid int",
         ),
         ("k.json", {"manifest": MANIFEST, "index": [1]}, "lists 1 images, but 2 were kept; export it again"),
         (
@@ -504,9 +504,9 @@ def test_a_whole_file_is_read(tmp_path):
         (
             "k.npy",
             np.array([{}], object),
-            "is not read (Object arrays cannot be loaded when allow_pickle=False)",
+            "cannot be read (Object arrays cannot be loaded when allow_pickle=False)",
         ),
-        ("k.npy", b"<html>", "is not read ("),
+        ("k.npy", b"<html>", "cannot be read ("),
     ],
 )
 def test_a_strange_file_is_one_line(tmp_path, name, content, message):

@@ -1,1 +1,1 @@
-"""Engines that run jobs. An executor's `submit(job)` returns a future; all truth lives in the store."""
+"""Executors run jobs. `submit(job)` returns a future, and the result of the job is in the store."""

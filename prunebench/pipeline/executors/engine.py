@@ -1,4 +1,4 @@
-"""What runs stages: an executor makes the jobs that it is handed, and says what became of each."""
+"""The protocol of executors, the options that choose one, and the errors of jobs."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from typing import Any, Protocol
 from prunebench.errors import BusyError, MissingArtefactError
 from prunebench.pipeline.job import Job
 
-Tell = Callable[[str, int, int], None]  # of a key: how much is done, of how much
+Tell = Callable[[str, int, int], None]  # reports progress: key, steps done, steps in all
 
 
 class Executor(Protocol):
-    """Makes jobs, somewhere."""
+    """Runs jobs, in this process or elsewhere."""
 
     def submit(self, job: Job) -> Future[None]:
-        """Start making a job, now or later.
+        """Run a job, now or later.
 
-        The future raises StageError where the stage fails, MissingArtefactError for an input that has to be
-        made again, and BusyError where another runner makes it.
+        The future raises StageError if the stage fails.
+        The future raises MissingArtefactError if an input has to be made again.
+        The future raises BusyError if another runner makes the stage.
         """
 
     def shutdown(self) -> None:
-        """End all work at once; the store loses nothing by it."""
+        """Stop all work at once. The store stays intact."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """What runs the stages: an executor by name, with how many workers, and for how long each stage may take.
+    """The options that choose an executor.
 
-    workers: 0 is this very process, None one a core or one a GPU. stage_timeout: seconds, None = for ever.
+    name: the name of the executor.
+    workers: the number of worker processes. 0 runs in this process. None is one per core, or one for a GPU.
+    stage_timeout: seconds after which a stage is stopped, or None for no limit.
     """
 
     name: str = "local"
@@ -40,25 +43,33 @@ class Engine:
 
 
 class StageError(Exception):
-    """A stage failed in a worker; the message is for the user, the traceback for an author."""
+    """A stage failed in a worker. The message is for the user.
+
+    trace: the traceback, for an author of parts.
+    memory: whether the machine ran out of memory.
+    """
 
     def __init__(self, message: str, trace: str = "", memory: bool = False) -> None:
         super().__init__(message)
-        self.trace, self.memory = trace, memory
+        self.trace = trace
+        self.memory = memory
 
 
-class WorkerDied(Exception):  # noqa: N818 - it says what happened
-    """A worker process ended without an answer. memory: perhaps for lack of it."""
+class WorkerDied(Exception):  # noqa: N818 - the name is a sentence
+    """A worker process ended without an answer.
+
+    memory: whether the system may have killed it because memory ran out.
+    """
 
     def __init__(self, message: str, memory: bool = False) -> None:
         super().__init__(message)
         self.memory = memory
 
 
-def as_error(told: dict[str, Any]) -> Exception:
-    """Turn a failure, as `jobs.failure` described it, back into an error."""
-    if told["missing"]:
-        return MissingArtefactError(told["missing"])
-    if told["busy"]:
-        return BusyError(told["busy"])
-    return StageError(told["message"], told["traceback"], told["memory"])
+def as_error(failure: dict[str, Any]) -> Exception:
+    """Return the error that `jobs.failure` turned into JSON."""
+    if failure["missing"]:
+        return MissingArtefactError(failure["missing"])
+    if failure["busy"]:
+        return BusyError(failure["busy"])
+    return StageError(failure["message"], failure["traceback"], failure["memory"])

@@ -1,4 +1,4 @@
-"""Executors by name."""
+"""The registry of executors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ Factory = Callable[[Engine, int, Tell], Executor]
 
 
 def local(engine: Engine, workers: int, tell: Tell) -> Executor:
-    """Return worker processes on this machine; 0 of them means this very process."""
+    """Return an executor with worker processes on this machine, or in this process if `workers` is 0.
+
+    Raise PrunebenchError for a time limit without worker processes.
+    """
     if workers:
         return LocalExecutor(workers, tell, engine.stage_timeout)
     if engine.stage_timeout is not None and engine.workers == 0:
@@ -27,7 +30,12 @@ EXECUTORS: dict[str, Factory] = {"local": local}
 
 
 def executor(engine: Engine, workers: int, tell: Tell) -> Executor:
-    """Return the executor of an engine, with so many workers. Raise PrunebenchError where there is none."""
+    """Return the executor of an engine, with a number of workers.
+
+    tell: called with the progress of each job.
+
+    Raise PrunebenchError if there is no executor with that name, or if the time limit is not positive.
+    """
     if engine.name not in EXECUTORS:
         raise unknown("executor", engine.name, [*EXECUTORS], "docs/architecture.md")
     if engine.stage_timeout is not None and engine.stage_timeout <= 0:

@@ -1,4 +1,4 @@
-"""Stages in this very process, one after the other."""
+"""An executor that runs stages in this process, one after the other."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from prunebench.pipeline.job import Job
 
 
 class InlineExecutor:
-    """Makes each job in this process, on one thread, when it is submitted."""
+    """Runs each job in this process, on one thread, as soon as it is submitted."""
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
 
     def submit(self, job: Job) -> Future[None]:
-        """Make a job now and return a finished future."""
-        import torch  # noqa: F401 - so that its settings are the user's again afterwards
+        """Run a job now and return a finished future."""
+        # Settings of torch are only restored after a stage if torch was imported before it.
+        import torch  # noqa: F401
 
         future: Future[None] = Future()
         try:
@@ -29,4 +30,4 @@ class InlineExecutor:
         return future
 
     def shutdown(self) -> None:
-        """Nothing to end."""
+        """Do nothing: no job runs outside `submit`."""

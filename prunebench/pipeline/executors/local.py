@@ -1,7 +1,7 @@
-"""Worker processes on this machine. A worker that dies is replaced, and its job tried once more.
+"""Worker processes on this machine. A worker that dies is replaced, and its job is tried once more.
 
-On a CPU every worker computes on exactly one thread: the number of threads changes results, and one
-thread more than there are cores can cost a factor of a hundred.
+On a CPU every worker computes on exactly one thread. The number of threads changes results, and one thread
+more than there are cores can slow a run down a hundred times.
 """
 
 from __future__ import annotations
@@ -28,31 +28,30 @@ from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
 from prunebench.system.isolation import ONE_THREAD, python
 
-STARTS = 5  # how often in a row a worker may die before it is ready
-OUT_OF_MEMORY = (-9, 137)  # how a process ends that the system killed, which it does for lack of memory
+STARTS = 5  # attempts to start a worker before the job fails
+OUT_OF_MEMORY = (-9, 137)  # exit codes of a process that the system killed, usually as memory ran out
 
 
 def default_workers(device: str) -> int:
-    """Return one worker per core this process may use, or one for a GPU."""
-    return (
-        1
-        if device == "cuda"
-        else len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
-    )
+    """Return the number of cores that this process may use, or 1 for a GPU."""
+    if device == "cuda":
+        return 1
+    if hasattr(os, "sched_getaffinity"):  # Linux only
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class _Room:
-    """Lets jobs run side by side, or one of them alone."""
+    """A lock that lets jobs run side by side, or one of them alone."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._inside, self._reserved = 0, False
+        self._inside = 0
+        self._reserved = False
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Run beside others, once nobody wants to be alone."""
+        """Enter beside others, once no job runs or waits to run alone."""
         with self._changed:
             self._changed.wait_for(lambda: not self._reserved)
             self._inside += 1
@@ -65,7 +64,7 @@ class _Room:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Run once all others are done, and before any other begins."""
+        """Enter once all others are done, and keep others out."""
         with self._changed:
             self._changed.wait_for(lambda: not self._reserved)
             self._reserved = True
@@ -79,17 +78,20 @@ class _Room:
 
 
 class LocalExecutor:
-    """`workers` processes, each making one job at a time; tell(key, done, total) hears their progress.
+    """An executor with worker processes, each running one job at a time.
 
-    stage_timeout: seconds after which a stage is stopped, or None.
+    workers: the number of processes.
+    tell: called with the progress of each job.
+    stage_timeout: seconds after which a stage is stopped, or None for no limit.
     """
 
     def __init__(self, workers: int, tell: Tell, stage_timeout: float | None = None) -> None:
-        self._tell, self._stage_timeout = tell, stage_timeout
+        self._tell = tell
+        self._stage_timeout = stage_timeout
         self._jobs: queue.SimpleQueue[tuple[Job, Future[None]] | None] = queue.SimpleQueue()
         self._processes: dict[int, subprocess.Popen[str]] = {}
         self._closing = False
-        self._lock = threading.Lock()  # so that no worker starts once all are being ended
+        self._lock = threading.Lock()  # keeps workers from starting during a shutdown
         self._room = _Room()
         self._threads = [threading.Thread(target=self._serve, args=(n,), daemon=True) for n in range(workers)]
         for thread in self._threads:
@@ -102,7 +104,7 @@ class LocalExecutor:
         return future
 
     def shutdown(self) -> None:
-        """End all workers at once, whatever they are doing; the store loses nothing by it."""
+        """Kill all workers at once. The store stays intact."""
         with self._lock:
             self._closing = True
         for process in self._processes.values():
@@ -112,42 +114,50 @@ class LocalExecutor:
         for thread in self._threads:
             thread.join(timeout=5)
         for process in self._processes.values():
-            _bury(process)
+            _reap(process)
 
     def _serve(self, number: int) -> None:
-        """Feed one worker: take a job, wait until it is made, say what became of it."""
+        """Serve one worker: take a job, have it run, resolve its future. Repeat until the shutdown."""
         while (item := self._jobs.get()) is not None:
             job, future = item
             try:
-                self._make(number, job)
+                self._run(number, job)
             except BaseException as error:
                 future.set_exception(error)
             else:
                 future.set_result(None)
 
-    def _make(self, number: int, job: Job) -> None:
-        """Have a job made. One whose worker died is tried once more, alone where memory may have lacked."""
+    def _run(self, number: int, job: Job) -> None:
+        """Have a job run. If its worker dies or runs out of memory, try it once more.
+
+        The second try is alone if memory may have run out.
+        """
         try:
             with self._room.shared():
                 return self._ask(number, job)
         except (WorkerDied, StageError) as error:
-            if self._closing or not (isinstance(error, WorkerDied) or error.memory):
+            if not self._worth_a_retry(error):
                 raise
-            lacking = error.memory
+            out_of_memory = error.memory
         try:
-            with self._room.alone() if lacking else self._room.shared():
+            with self._room.alone() if out_of_memory else self._room.shared():
                 self._ask(number, job)
         except (WorkerDied, StageError) as error:
-            if self._closing or not (isinstance(error, WorkerDied) or error.memory):
+            if not self._worth_a_retry(error):
                 raise
-            again = "twice, the second time alone" if lacking else "twice"
-            advice = "; it may need more memory than there is, so try a smaller batch" if error.memory else ""
-            error.args = (f"{error}, {again}{advice}",)
+            message = f"{error}, twice, the second time alone" if out_of_memory else f"{error}, twice"
+            if error.memory:
+                message += "; it may need more memory than there is, so try a smaller batch"
+            error.args = (message,)
             _record(job, error)
             raise
 
+    def _worth_a_retry(self, error: WorkerDied | StageError) -> bool:
+        """Whether another try may succeed: the worker died or ran out of memory, and no shutdown runs."""
+        return not self._closing and (isinstance(error, WorkerDied) or error.memory)
+
     def _worker(self, number: int) -> subprocess.Popen[str]:
-        """Return the living process of a thread, started anew where it is dead."""
+        """Return the worker process of a thread. Start another if it is dead."""
         for _ in range(STARTS):
             with self._lock:
                 if self._closing:
@@ -156,7 +166,7 @@ class LocalExecutor:
                 if process is not None and process.poll() is None:
                     return process
                 if process is not None:
-                    _bury(process)
+                    _reap(process)
                 process = self._processes[number] = _start()
             if _ready(process):
                 return process
@@ -164,17 +174,17 @@ class LocalExecutor:
         raise StageError(f"a worker process {ending} while starting, {STARTS} times in a row")
 
     def _ask(self, number: int, job: Job) -> None:
-        """Have a worker make a job; raise what it answers, or how it ended."""
+        """Have a worker run a job. Raise the error that it answers, or WorkerDied if it ends first."""
         process = self._worker(number)
         watch = _Watch(process, self._stage_timeout)
         try:
             if self._answered(process, job, watch):
                 return
         except StageError as error:
-            if error.memory:  # what is left of the worker may be short of it for good
+            if error.memory:  # the worker may never give back the memory it holds
                 _kill(process)
             raise
-        except (_Garbled, KeyError, TypeError):  # of a line that only looks like an answer, too
+        except (_Garbled, KeyError, TypeError):  # also for JSON that only looks like an answer
             _kill(process)
             _fail(job, f"{jobs.who(job)} wrote into the channel on which its worker answers")
         finally:
@@ -192,7 +202,7 @@ class LocalExecutor:
         )
 
     def _answered(self, process: subprocess.Popen[str], job: Job, watch: _Watch) -> bool:
-        """Give a worker a job, and listen until it is made; False where the worker ends before."""
+        """Send a job to a worker and wait for its answer. Return False if the worker ends first."""
         assert process.stdin is not None and process.stdout is not None
         with suppress(BrokenPipeError):
             process.stdin.write(json.dumps(asdict(job)) + "\n")
@@ -212,15 +222,20 @@ class LocalExecutor:
         return False
 
 
-class _Garbled(Exception):  # noqa: N818 - it says what happened
-    """A line that no worker writes."""
+class _Garbled(Exception):  # noqa: N818 - the name is a sentence
+    """A line in the channel that no worker wrote."""
 
 
 class _Watch:
-    """Kills a process some seconds after its stage began."""
+    """Kills a process whose stage takes too long.
+
+    seconds: the time limit, or None for no limit.
+    barked: whether it killed the process.
+    """
 
     def __init__(self, process: subprocess.Popen[str], seconds: float | None) -> None:
-        self._process, self.barked = process, False
+        self._process = process
+        self.barked = False
         self._timer = None if seconds is None else threading.Timer(seconds, self._bark)
 
     def _bark(self) -> None:
@@ -228,24 +243,24 @@ class _Watch:
         self._process.kill()
 
     def begin(self) -> None:
-        """Start to count, unless nobody limits the time."""
+        """Start the timer, if there is a time limit."""
         if self._timer is not None and not self._timer.is_alive():
             self._timer.start()
 
     def end(self) -> None:
-        """Stop counting."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
 
 def _kill(process: subprocess.Popen[str]) -> int:
-    """End a process, unless it has ended already; return its code."""
+    """Kill a process, unless it has ended already. Return its exit code."""
     process.kill()
     return process.wait()
 
 
 def _start() -> subprocess.Popen[str]:
-    """Start a worker: the code that runs here, and the plugins that could be loaded here."""
+    """Start a worker with the code of this process, and with the plugins that this process could load."""
     healthy = {p.distribution for p in registry.load().plugins if p.used and not p.error}
     return subprocess.Popen(
         python("from prunebench.pipeline.executors.worker import main; main()"),
@@ -258,7 +273,10 @@ def _start() -> subprocess.Popen[str]:
 
 
 def _ready(process: subprocess.Popen[str]) -> bool:
-    """Wait until a worker can take jobs; False where it ends before. What it says meanwhile is not ours."""
+    """Wait until a worker can take jobs. Return False if it ends first.
+
+    Other output, such as warnings of libraries, is passed on to standard error.
+    """
     assert process.stdout is not None
     for line in process.stdout:
         with suppress(_Garbled):
@@ -279,7 +297,7 @@ def _read(line: str) -> dict[str, Any]:
 
 
 def _ending(code: int) -> str:
-    """Say how a process ended."""
+    """Return how a process ended, such as: ended with code -9 (SIGKILL)."""
     try:
         name = f" ({signal.Signals(-code).name})" if code < 0 else ""
     except ValueError:
@@ -288,19 +306,19 @@ def _ending(code: int) -> str:
 
 
 def _fail(job: Job, message: str) -> None:
-    """Raise StageError for a job, once it is recorded."""
+    """Record a failure of a job and raise it as StageError."""
     error = StageError(message)
     _record(job, error)
     raise error from None
 
 
 def _record(job: Job, error: Exception) -> None:
-    """Record a failure that no worker lived to record."""
+    """Record a failure that the worker could not record itself."""
     record = {"title": job.title, "kind": job.kind, **jobs.failure(PrunebenchError(str(error)))}
     Store(Path(job.store)).fail(job.key, record)
 
 
-def _bury(process: subprocess.Popen[str]) -> None:
+def _reap(process: subprocess.Popen[str]) -> None:
     """Close the pipes of a dead process and wait for it."""
-    with suppress(BrokenPipeError), process:  # what it was still being told is lost with it
+    with suppress(BrokenPipeError), process:  # closing flushes input that it can no longer read
         pass

@@ -1,7 +1,7 @@
-"""A worker process: reads jobs as JSON lines, makes them, and answers in JSON lines.
+"""A worker process. It reads jobs as JSON lines, runs them, and answers in JSON lines.
 
-Both ways lead through copies of standard input and output that no child process inherits. What parts know as
-standard input is empty, and what they print goes to standard error.
+Jobs and answers pass through copies of standard input and output, which child processes do not inherit.
+For parts, standard input is empty, and their output goes to standard error.
 """
 
 from __future__ import annotations
@@ -14,54 +14,57 @@ import threading
 import time
 from typing import Any, TextIO
 
-PROGRESS_SECONDS = 0.2
+PROGRESS_SECONDS = 0.2  # the shortest time between two reports of progress
 
 
 class _Channel:
-    """The way to the runner and back. A process that a part forks has no way."""
+    """The connection to the runner. A process that a part forks loses it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._jobs: queue.Queue[str] = queue.Queue()
-        heard, said = os.dup(0), os.dup(1)
-        self._said = os.fdopen(said, "w", encoding="utf-8")
-        nothing = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nothing, 0)
+        incoming = os.dup(0)
+        outgoing = os.dup(1)
+        self._answers = os.fdopen(outgoing, "w", encoding="utf-8")
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
         os.dup2(2, 1)
 
-        def cut() -> None:
-            os.dup2(nothing, heard)
-            os.dup2(nothing, said)
+        def disconnect() -> None:
+            os.dup2(null, incoming)
+            os.dup2(null, outgoing)
 
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=cut)
-        threading.Thread(target=self._listen, args=(os.fdopen(heard, encoding="utf-8"),), daemon=True).start()
+            os.register_at_fork(after_in_child=disconnect)
+        lines = os.fdopen(incoming, encoding="utf-8")
+        threading.Thread(target=self._listen, args=(lines,), daemon=True).start()
 
-    def _listen(self, heard: TextIO) -> None:
-        for line in heard:
+    def _listen(self, lines: TextIO) -> None:
+        for line in lines:
             self._jobs.put(line)
-        os._exit(0)  # the runner is gone: nobody waits for what we are making, and the store needs no goodbye
+        os._exit(0)  # the runner is gone, so nobody waits for the current stage; the store stays intact
 
     def next(self) -> dict[str, Any]:
         """Wait for a job."""
         return dict(json.loads(self._jobs.get()))
 
     def answer(self, message: dict[str, Any]) -> None:
-        """Tell the runner something. Without a way to it, end: it starts another worker."""
+        """Send a message to the runner. End the process if that fails: the runner starts another."""
         try:
             with self._lock:
-                self._said.write(json.dumps(message) + "\n")
-                self._said.flush()
+                self._answers.write(json.dumps(message) + "\n")
+                self._answers.flush()
         except OSError:
             os._exit(1)
 
 
 def main() -> None:
-    """Work until the runner is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner hears Ctrl-C and decides
+    """Run jobs until the runner is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner handles Ctrl-C
     channel = _Channel()
 
-    import torch  # noqa: F401 - so that its settings are those of a stage before the first one begins
+    # Settings of torch are only set for a stage if torch was imported before it.
+    import torch  # noqa: F401
 
     from prunebench.pipeline.job import Job
     from prunebench.pipeline.jobs import failure, run
@@ -69,12 +72,12 @@ def main() -> None:
     channel.answer({"ready": True})
     while True:
         job = Job(**channel.next())
-        said = 0.0
+        reported = 0.0
 
         def progress(done: int, total: int) -> None:
-            nonlocal said
-            if time.monotonic() - said > PROGRESS_SECONDS:
-                said = time.monotonic()
+            nonlocal reported
+            if time.monotonic() - reported > PROGRESS_SECONDS:
+                reported = time.monotonic()
                 channel.answer({"progress": [done, total]})
 
         try:

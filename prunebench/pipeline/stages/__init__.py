@@ -1,13 +1,13 @@
-"""The stages of a cell, each in a file of its own, in the order in which they follow one another.
+"""The stages of a cell, each in a file of its own.
 
-dataset --+--> known, given (labels that are bought) --+
+dataset --+--> known, given (annotated labels) --------+
           +--> embeddings ----------+------------------+---------+
           |                         v                            v
           +----------------------> labels --> dynamics -------> scores --> subset --> accuracy
                                      |             +--> proxy_embeddings ---^
                                      +--> quality                           labeler_accuracy
 
-Where a suite tunes, a field of a scorer or selector takes its value from a choice:
+If a suite tunes a field of a scorer or selector, a choice sets its value:
 
 labels, dynamics, scores --> candidate --> validation --+--> choice --> scores, subset
                          (a subset with one of the values)
@@ -31,7 +31,7 @@ from prunebench.pipeline.stages.scores import ScorerScores
 from prunebench.pipeline.stages.subset import SelectorSubset
 from prunebench.pipeline.stages.validation import CandidateValidation
 
-# In the order of plans.
+# In the order in which plans list them.
 STAGES: list[type[Stage]] = [
     Known,
     Given,

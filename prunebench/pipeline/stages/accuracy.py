@@ -1,4 +1,4 @@
-"""Stage: what a network trained on the kept images achieves on the test split."""
+"""Stage: the test accuracy of a network trained on the kept images."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ from prunebench.suites.cells import Cell
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrainedAccuracy(Stage):
-    """Trains from scratch on a subset: with its true labels or, where they are an input, the labeler's.
+    """Trains a network from scratch on the subset, and tests it.
 
-    recipe: how it trains. seed: of weights and order.
+    It trains on the labeler's labels if these are an input, else on the true labels.
+
+    recipe: how it trains.
+    seed: the seed of the initial weights and of the order of images.
     """
 
     kind: ClassVar[str] = "accuracy"
@@ -51,22 +54,26 @@ class TrainedAccuracy(Stage):
         return self.recipe
 
     def compute(self, context: Context) -> tuple[Accuracy]:
-        """Return the accuracy of the last epoch, and what else is said of it."""
+        """Return the accuracy of the last epoch, with further metrics.
+
+        Raise PrunebenchError if the network would train on labels that are clusters.
+        """
         subset = context.read(self.named("subset")[0], Subset)
-        labels, index = context.truth, subset.index
-        if given := self.named("labels"):
-            labels = with_classes(context.read(given[0], Labels), "train on").values
+        labels = context.truth
+        index = subset.index
+        pseudo_labels = self.named("labels")
+        if pseudo_labels:
+            labels = with_classes(context.read(pseudo_labels[0], Labels), "train on").values
             index = index[labels[index] >= 0]
-        recipe = construct(Recipe, self.recipe, "recipe").at(
-            100 * (subset.images - len(subset)) // subset.images
-        )
+        pruned_percent = 100 * (subset.images - len(subset)) // subset.images
+        recipe = construct(Recipe, self.recipe, "recipe").at(pruned_percent)
         trained = context.train(context.images, labels, recipe, self.seed, index=index, test=context.test)
         assert trained.predictions is not None
         return (measured(context, subset, trained.predictions, trained.history),)
 
 
 def with_classes(labels: Labels, purpose: str) -> Labels:
-    """Return labels. Raise PrunebenchError where they are clusters."""
+    """Return `labels`. Raise PrunebenchError if they are clusters. purpose: a verb, for the message."""
     if labels.space != "class":
         raise PrunebenchError(f"cannot {purpose} the labeler's clusters: nothing says which class is which")
     return labels
@@ -75,12 +82,17 @@ def with_classes(labels: Labels, purpose: str) -> Labels:
 def measured(
     context: Context, subset: Subset, predictions: Array, history: Sequence[tuple[int, float]]
 ) -> Accuracy:
-    """Return what predictions of the test images are worth. history: (epoch, percent) of looks in between."""
-    classes, truth = len(context.classes), context.test[1]
+    """Return the metrics of predictions on the test split.
+
+    predictions: predicted classes, int [test images].
+    history: (epoch, percent) of the evaluations during training.
+    """
+    classes = len(context.classes)
+    truth = context.test[1]
     correct = predictions == truth
     sizes = np.bincount(truth, minlength=classes)
     recalls = np.bincount(truth, weights=correct, minlength=classes)[sizes > 0] / sizes[sizes > 0]
-    worst = np.sort(recalls)[: max(1, len(recalls) // 10)]
+    worst = np.sort(recalls)[: max(1, len(recalls) // 10)]  # the worst tenth of the classes
     accuracy = 100 * float(correct.mean())
     return Accuracy(
         predictions=predictions,

@@ -1,4 +1,4 @@
-"""Stage: a subset that a search tries."""
+"""Stage: a subset for one value that a search tries."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from prunebench.suites.tuning import HELD_OUT
 class Candidate(PartStage):
     """Asks a selector for a subset of the images that are not held out.
 
-    pruned: percent.
-    held_out: the share of the labelled images to validate on; 0 for an oracle.
-    split: the seed by which these are drawn.
+    pruned: the percent of images to prune.
+    held_out: the share of labeled images to validate on, in 0..1. 0 for an oracle, which has the test split.
+    split: the seed of the held-out images, or None for an oracle.
     """
 
     kind: ClassVar[str] = "candidate"
@@ -41,16 +41,16 @@ class Candidate(PartStage):
     def of(cls, plan: Plan, trial: Cell, available: Sequence[Input], field: str) -> Candidate:
         """Return the candidate of a cell with one value of a field.
 
-        The held-out images are drawn by label, whether or not the selector looks at labels.
+        It always reads the labels, because the held-out images are drawn per label.
         """
-        searching = trial.tuning == "search"
+        searching = trial.tuning == "search"  # else an oracle, which holds nothing out
         selector = trial.selector
-        read = (*available, *embeddings_of(plan, trial, selector, available))
+        inputs = (*available, *embeddings_of(plan, trial, selector, available))
         return cls.planned(
             plan,
             trial,
             selector,
-            read,
+            inputs,
             upstream_repeat(trial),
             also=("labels",),
             ratio=trial.ratio,
@@ -61,7 +61,7 @@ class Candidate(PartStage):
         )
 
     def compute(self, context: Context) -> tuple[Subset]:
-        """Return the kept images."""
+        """Return the kept images, as indices into all training images."""
         images = len(context.images)
         labels = context.read(self.named("labels")[0], Labels)
         pool = np.setdiff1d(np.arange(images), held_out(labels, self.held_out, self.split))
@@ -70,28 +70,37 @@ class Candidate(PartStage):
 
 
 def held_out(labels: Labels, part: float, split: Seed | None) -> Array:
-    """Return the images to validate on: such a part of each label; none for an oracle.
+    """Return the indices of the images to validate on, ascending. Empty for an oracle.
 
-    Annotated and guessed labels are drawn apart. So what is left is still as much annotated as the whole, and
-    a selector that keeps all annotated images still can. Raise PrunebenchError where no image has a label.
+    labels: the labels of all images.
+    part: the share to draw of each label, in 0..1.
+    split: the seed of the draw, or None for an oracle.
+
+    Annotated labels and pseudo-labels are drawn separately. The share of annotated images stays the same, so
+    a selector that keeps all of them still can.
+    Raise PrunebenchError if no image has a label.
     """
     if split is None:
         return np.arange(0)
-    rng, drawn = stream(split), [np.arange(0)]
+    rng = stream(split)
+    drawn = [np.arange(0)]
     for annotated in (True, False):
-        these = np.flatnonzero((labels.values >= 0) & (labels.annotated == annotated))
-        if len(these):
-            count = _count(len(these), part, annotated)
-            drawn.append(these[draw_labels(labels.values[these], count / len(these), "stratified", rng)])
-    found = np.sort(np.concatenate(drawn))
-    if not len(found):
+        members = np.flatnonzero((labels.values >= 0) & (labels.annotated == annotated))
+        if len(members):
+            share_drawn = _count(len(members), part, annotated) / len(members)
+            drawn.append(members[draw_labels(labels.values[members], share_drawn, "stratified", rng)])
+    index = np.sort(np.concatenate(drawn))
+    if not len(index):
         raise PrunebenchError("no image has a label, so none can be held out for the search")
-    return found
+    return index
 
 
 def _count(images: int, part: float, annotated: bool) -> int:
-    """Return how many of these images are held out.
+    """Return the number of images to hold out.
 
-    Rounded up among the annotated ones: else one too many could be left for who keeps them all.
+    It is rounded up for annotated images. Otherwise one more could be left than a selector that keeps all of
+    them has room for.
     """
-    return int(np.ceil(images * part - 1e-9)) if annotated else share(images, part)
+    if annotated:
+        return int(np.ceil(images * part - 1e-9))
+    return share(images, part)

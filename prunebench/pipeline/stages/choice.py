@@ -1,4 +1,4 @@
-"""Stage: the value of a field that a search chooses."""
+"""Stage: the value that a search chooses for a field."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ from prunebench.suites.tuning import Search, settled
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FieldChoice(Stage):
-    """Takes the value of a field that was validated best. Validations are told apart by [value, ratio]."""
+    """Chooses the value with the best validation accuracy. Its inputs are distinguished by [value, ratio].
+
+    field: the name of the field.
+    """
 
     kind: ClassVar[str] = "choice"
     instant: ClassVar[bool] = True
@@ -33,7 +36,10 @@ class FieldChoice(Stage):
 
     @classmethod
     def of(cls, plan: Plan, cell: Cell, search: Search, before: Sequence[Input]) -> FieldChoice:
-        """Return the choice of one field, with the fields `before` it as they were chosen."""
+        """Return the choice of one field.
+
+        before: the choices of the fields that were searched before it.
+        """
         grid = search.grid
         ratios = (cell.ratio,) if grid.each else grid.ratios
         tried = []
@@ -44,26 +50,32 @@ class FieldChoice(Stage):
         return plan.add(cls, cell, tried, title=grid.field, field=grid.field)
 
     def compute(self, context: Context) -> tuple[Choice]:
-        """Return the value with the best mean accuracy over the ratios, the first of equals."""
-        found: dict[float, list[float]] = {}
+        """Return the value with the best mean accuracy over the ratios. Of equals the first is chosen."""
+        by_value: dict[float, list[float]] = {}
         for validation in self.named("validation"):
             value, _ratio = validation.of
-            found.setdefault(value, []).append(context.read(validation, Validation).accuracy)
-        tried = [[value, float(np.mean(accuracies))] for value, accuracies in found.items()]
-        return (Choice(value=max(tried, key=lambda pair: pair[1])[0], tried=tried),)
+            accuracy = context.read(validation, Validation).accuracy
+            by_value.setdefault(value, []).append(accuracy)
+        tried = [[value, float(np.mean(accuracies))] for value, accuracies in by_value.items()]
+        best, _accuracy = max(tried, key=lambda pair: pair[1])
+        return (Choice(value=best, tried=tried),)
 
 
 def choices(plan: Plan, cell: Cell) -> tuple[Input, ...]:
-    """Return what chooses the tuned fields of a cell, told apart by field: on repeat 0, in turn."""
-    found: list[Input] = []
+    """Return the choices of the tuned fields of a cell, in the order of the searches.
+
+    All seeds share the choices of seed 0. Each search uses the values that the searches before it chose.
+    """
+    inputs: list[Input] = []
     for search in cell.searched:
         grid = search.grid
         first = replace(cell, seed=0, ratio=cell.ratio if grid.each else grid.ratios[0])
         choice = plan.chosen.get((first, grid.field))
         if choice is None:
-            choice = plan.chosen[first, grid.field] = FieldChoice.of(plan, first, search, tuple(found))
-        found.append(Input(CHOICE, choice, grid.field))
-    return tuple(found)
+            choice = FieldChoice.of(plan, first, search, tuple(inputs))
+            plan.chosen[first, grid.field] = choice
+        inputs.append(Input(CHOICE, choice, grid.field))
+    return tuple(inputs)
 
 
 def _validation(plan: Plan, trial: Cell, before: Sequence[Input], field: str) -> CandidateValidation:
@@ -72,8 +84,10 @@ def _validation(plan: Plan, trial: Cell, before: Sequence[Input], field: str) ->
 
 
 def _trial(cell: Cell, search: Search, value: float, ratio: int) -> Cell:
-    """Return a cell whose method has the field of a search at one of its values."""
-    field, names, method = search.grid.field, search.parts, cell.method
+    """Return the cell with one value of the searched field, at one ratio."""
+    field = search.grid.field
+    names = search.parts
+    method = cell.method
     scorer = method.scorer and settled(method.scorer, field, names, value)
     selector = load().part("selector", "top") if search.grid.top else method.selector
     tried = replace(method, scorer=scorer, selector=settled(selector, field, names, value))  # type: ignore[arg-type]

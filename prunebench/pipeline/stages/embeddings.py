@@ -27,8 +27,12 @@ class BackboneEmbeddings(PartStage):
         return cls.planned(plan, cell, backbone, (), upstream_repeat(cell))
 
     def compute(self, context: Context) -> tuple[Embeddings]:
-        """Return one vector per image. Raise PrunebenchError for anything else."""
-        call, images = Call(self, context), len(context.images)
+        """Return one vector per image.
+
+        Raise PrunebenchError if the backbone returns another shape or values that are not finite.
+        """
+        call = Call(self, context)
+        images = len(context.images)
         values = np.asarray(call(call.arguments()))
         if values.ndim != 2 or len(values) != images or not values.shape[1]:
             raise call.bug(f"returned embeddings of shape {values.shape}, expected [{images}, d]")

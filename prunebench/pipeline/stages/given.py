@@ -1,4 +1,4 @@
-"""Stage: the labels that were bought elsewhere, as the labeler says."""
+"""Stage: labels of images that were annotated elsewhere. The labeler names the images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from prunebench.parts.artefacts import Array, Labels
 from prunebench.parts.base import Labeler
 from prunebench.pipeline.context import Context
-from prunebench.pipeline.part_stage import Call, PartStage
+from prunebench.pipeline.part_stage import Call, PartStage, described
 from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stages.known import Known, revealed, there
 from prunebench.suites.cells import Cell
@@ -19,33 +19,38 @@ from prunebench.system.isolation import at_work
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Given(PartStage):
-    """Reveals the labels that somebody bought before: the labeler says which they are."""
+    """Reveals the labels of the images that a labeler names as annotated before."""
 
     kind: ClassVar[str] = "given"
     instant: ClassVar[bool] = True
 
     def compute(self, context: Context) -> tuple[Labels]:
-        """Return the bought labels, and -1 for all other images."""
+        """Return the annotated labels, and -1 for all other images."""
         truth = context.truth
         index = there(truth)
         if len(index) == len(truth):
-            index = self._bought(context)
+            index = self._annotated(context)
         return (revealed(truth, index),)
 
-    def _bought(self, context: Context) -> Array:
-        """Return the images that the labeler names. Raise PrunebenchError where these are none of ours."""
+    def _annotated(self, context: Context) -> Array:
+        """Return the indices that the labeler names.
+
+        Raise PrunebenchError unless they are unique and in 0..images - 1.
+        """
         call = Call(self, context)
         images = len(context.truth)
         assert isinstance(call.part, Labeler)
         with at_work(call.who):
             index = np.asarray(call.part.bought(images, context.names))
         if not np.isin(index, np.arange(images)).all() or len(np.unique(index)) != index.size:
-            raise call.bug(f"says it bought something else than unique indices in 0..{images - 1}")
+            raise call.bug(
+                f"must name annotated images by unique indices in 0..{images - 1}, got {described(index)}"
+            )
         return index
 
 
 def bought(plan: Plan, cell: Cell, labeler: Labeler) -> Known | Given:
-    """Return the stage of the labels that a labeler buys: drawn, or given."""
+    """Return the stage that annotates the labels of a labeler: drawn at random, or given."""
     if labeler.sampling == "given" and 0 < labeler.annotation < 1:
         title = f"{labeler.annotation:.0%} of the labels, given"
         return plan.add(Given, cell, title=title, part=plan.identity(labeler))

@@ -1,4 +1,4 @@
-"""Stage: the labels that a labeler buys, drawn at random."""
+"""Stage: the annotated labels of a labeler, drawn at random."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from prunebench.suites.cells import Cell
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Known(Stage):
-    """Buys a share of the true labels.
+    """Annotates a share of the images with their true labels.
 
-    annotation, sampling: as the labeler has them.
-    seed: of the draw; None where all labels or none are bought.
+    annotation: the share, in 0..1, a field of the labeler.
+    sampling: how images are drawn, a field of the labeler.
+    seed: the seed of the draw, or None if all labels or none are annotated.
     """
 
     kind: ClassVar[str] = "known"
@@ -34,7 +35,7 @@ class Known(Stage):
 
     @classmethod
     def planned(cls, plan: Plan, cell: Cell, labeler: Labeler) -> Known:
-        """Return the draw for a labeler; all or none of the labels needs no seed."""
+        """Return the draw for a labeler."""
         drawn = 0 < labeler.annotation < 1
         title = f"{labeler.annotation:.0%} of the labels, {labeler.sampling}"
         if drawn and labeler.sampling in READ_ALL:
@@ -49,22 +50,24 @@ class Known(Stage):
         )
 
     def compute(self, context: Context) -> tuple[Labels]:
-        """Return the bought labels, and -1 for all other images."""
+        """Return the annotated labels, and -1 for all other images."""
         truth = context.truth
         if self.seed:
             index = draw_labels(truth, self.annotation, self.sampling, stream(self.seed))
+        elif self.annotation:
+            index = there(truth)
         else:
-            index = there(truth) if self.annotation else np.arange(0)
+            index = np.arange(0)
         return (revealed(truth, index),)
 
 
 def there(truth: Array) -> Array:
-    """Return the images whose label anybody knows: of a user's photos these are few."""
+    """Return the indices of images with a known true label. In a user's photo folder these are few."""
     return np.flatnonzero(truth >= 0)
 
 
 def revealed(truth: Array, index: Array) -> Labels:
-    """Return the true labels of some images, annotated, and -1 for all others."""
+    """Return labels that hold the truth at `index`, marked as annotated, and -1 elsewhere."""
     values = np.full(len(truth), -1)
     values[index] = truth[index]
     return Labels(values=values, annotated=values >= 0)

@@ -1,4 +1,4 @@
-"""Stage: what the labeler's own network achieves on the test split."""
+"""Stage: the test accuracy of the labeler's own network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from prunebench.suites.cells import Cell
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LabelerAccuracy(Stage):
-    """Tests the network with which the labeler made its labels. side: of what it sees, None: all."""
+    """Tests the network that made the labels.
+
+    side: the input size in pixels, or None for the size of the images.
+    """
 
     kind: ClassVar[str] = "labeler_accuracy"
 
@@ -31,12 +34,15 @@ class LabelerAccuracy(Stage):
         return plan.add(cls, cell, inputs, title=title, ratio=cell.ratio, side=cell.recipe.side)
 
     def compute(self, context: Context) -> tuple[Accuracy]:
-        """Return its accuracy. Raise PrunebenchError where the labeler kept no network, or has no classes."""
+        """Return the accuracy.
+
+        Raise PrunebenchError if the labeler returned no network, or labels that are clusters.
+        """
         from prunebench.nn import training
 
-        given = self.named("labels")[0]
-        with_classes(context.read(given, Labels), "test")
-        weights = context.optional(given, Weights)
+        labels = self.named("labels")[0]
+        with_classes(context.read(labels, Labels), "test")
+        weights = context.optional(labels, Weights)
         if weights is None:
             raise PrunebenchError("the labeler keeps no network of its own, so there is none to test")
         network = context.network(weights.network, weights.values, context.images, self.side)

@@ -1,4 +1,4 @@
-"""Stage: what a labeler says of each image."""
+"""Stage: the labels of a labeler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prunebench.suites.cells import Cell
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LabelerLabels(PartStage):
-    """Asks a labeler, and keeps the ledger of the labels that were annotated."""
+    """Asks a labeler for labels, and records which images were annotated."""
 
     kind: ClassVar[str] = "labels"
 
@@ -32,38 +32,41 @@ class LabelerLabels(PartStage):
         return cls.planned(plan, cell, labeler, available, upstream_repeat(cell))
 
     def compute(self, context: Context) -> tuple[Artefact, ...]:
-        """Return the labels, and the network that made them where there is one.
+        """Return the labels, and the weights of the labeler's network if it has one.
 
-        Annotated are the labels that were handed out, whatever the labeler says. Raise PrunebenchError unless
-        each label is a class or -1.
+        An image counts as annotated if the labeler received its label. The labeler has no say in it.
+        Raise PrunebenchError unless there is one label per image, each a class or -1.
         """
         call = Call(self, context)
-        said = call(call.arguments())
-        if isinstance(said, Labels):
+        returned = call(call.arguments())
+        if isinstance(returned, Labels):
             raise call.bug("returned Labels, whose `annotated` is not its to say; return PseudoLabels")
-        given = said if isinstance(said, PseudoLabels) else PseudoLabels(values=_whole(call, said))
-        _check(call, given.values)
+        if isinstance(returned, PseudoLabels):
+            pseudo_labels = returned
+        else:
+            pseudo_labels = PseudoLabels(values=_integers(call, returned))
+        _check(call, pseudo_labels.values)
         labels = Labels(
-            values=given.values,
-            annotated=self._annotated(call, len(given.values)),
-            space=given.space,
-            confidences=given.confidences,
+            values=pseudo_labels.values,
+            annotated=self._annotated(call, len(pseudo_labels.values)),
+            space=pseudo_labels.space,
+            confidences=pseudo_labels.confidences,
         )
-        if given.network is None:
+        if pseudo_labels.network is None:
             return (labels,)
-        return labels, Weights(network=given.network, values=given.weights)
+        return labels, Weights(network=pseudo_labels.network, values=pseudo_labels.weights)
 
     def _annotated(self, call: Call, images: int) -> Array:
-        """Return which labels the labeler was handed; one that does not ask for them uses none."""
+        """Return which labels the labeler received: bool [n]. None if it does not ask for `known`."""
         if self.source("known") is None:
             return np.zeros(images, np.bool_)
         annotated: Array = call.one("known", Labels).annotated
         return annotated
 
 
-def _whole(call: Call, said: object) -> Array:
-    """Return what a labeler returned, as an array of whole numbers."""
-    values = np.asarray(said)
+def _integers(call: Call, returned: object) -> Array:
+    """Return the result of a labeler as an array of integers. Raise PrunebenchError if it is none."""
+    values = np.asarray(returned)
     if values.dtype.kind not in "iu" or values.ndim != 1:
         expected = f"expected int [{len(call.context.images)}]"
         raise call.bug(f"returned {values.dtype} labels of shape {values.shape}, {expected}")
@@ -72,7 +75,8 @@ def _whole(call: Call, said: object) -> Array:
 
 def _check(call: Call, values: Array) -> None:
     """Raise PrunebenchError unless there is one label per image, each a class or -1."""
-    images, classes = len(call.context.images), len(call.context.classes)
+    images = len(call.context.images)
+    classes = len(call.context.classes)
     if values.shape != (images,):
         raise call.bug(f"returned {values.dtype} labels of shape {values.shape}, expected int [{images}]")
     if images and not -1 <= values.min() <= values.max() < classes:

@@ -1,4 +1,4 @@
-"""Stage: a proxy network trains on the labels, and is watched."""
+"""Stage: the training of a proxy network on the labels, with its dynamics."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from prunebench.suites.cells import Cell
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Proxy(Stage):
-    """Trains the proxy network on the labelled images, and keeps what it saw and what it became.
+    """Trains the proxy network on the labeled images. Keeps its training dynamics and final weights.
 
-    recipe: how it trains. seed: of weights and order.
+    recipe: how it trains.
+    seed: the seed of the initial weights and of the order of images.
     """
 
     kind: ClassVar[str] = "dynamics"
@@ -49,11 +50,11 @@ class Proxy(Stage):
 
     @property
     def training(self) -> Identity | None:
-        """The recipe; None where the network trains on embeddings."""
+        """The recipe, or None if the network trains on embeddings."""
         return None if self.named("seen") else self.recipe
 
     def compute(self, context: Context) -> tuple[Dynamics, Weights]:
-        """Return dynamics and final weights. Raise PrunebenchError where no image has a label."""
+        """Return dynamics and final weights. Raise PrunebenchError if no image has a label."""
         from prunebench.nn import networks
 
         labels = context.read(self.named("labels")[0], Labels).values
@@ -71,13 +72,15 @@ class Proxy(Stage):
 
 
 def seen(plan: Plan, cell: Cell) -> tuple[Input, ...]:
-    """Return the embeddings that the proxy network trains on; none where it trains on images."""
-    return (Input("seen", BackboneEmbeddings.of(plan, cell, cell.proxy)),) if cell.proxy else ()
+    """Return the embeddings that the proxy network trains on. Empty if it trains on images."""
+    if cell.proxy is None:
+        return ()
+    return (Input("seen", BackboneEmbeddings.of(plan, cell, cell.proxy)),)
 
 
 def sight(stage: Stage, recipe: Identity, context: Context) -> tuple[Images, Recipe]:
-    """Return what the proxy network sees, and how it trains: on images, or as an MLP on embeddings."""
-    trains = construct(Recipe, recipe, "recipe")
-    if trains.proxy_backbone is None:
-        return context.images, trains
-    return Vectors(context.joined(stage.named("seen"), Embeddings)), trains.on_vectors()
+    """Return the inputs of the proxy network and its recipe: images, or embeddings for an MLP."""
+    training = construct(Recipe, recipe, "recipe")
+    if training.proxy_backbone is None:
+        return context.images, training
+    return Vectors(context.joined(stage.named("seen"), Embeddings)), training.on_vectors()

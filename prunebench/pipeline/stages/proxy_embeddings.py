@@ -1,4 +1,4 @@
-"""Stage: the embeddings of the proxy network; and which embeddings a part reads."""
+"""Stage: the embeddings of the proxy network. Also chooses the embeddings that a part reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from prunebench.suites.cells import Cell
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ProxyEmbeddings(Stage):
-    """Runs the trained proxy network over the training images. recipe: by which it trained."""
+    """Runs the trained proxy network over the training images.
+
+    recipe: how it trained.
+    """
 
     kind: ClassVar[str] = "proxy_embeddings"
 
@@ -27,13 +30,13 @@ class ProxyEmbeddings(Stage):
 
     @classmethod
     def of(cls, plan: Plan, cell: Cell, dynamics: Input) -> ProxyEmbeddings:
-        """Return the embeddings of the network that made some dynamics."""
+        """Return the embeddings of the network that made the dynamics."""
         inputs = (Input("weights", dynamics.source), *seen(plan, cell))
         recipe = plan.recipe(plan.proxy(cell.recipe))
         return plan.add(cls, cell, inputs, title="the proxy network", recipe=recipe)
 
     def compute(self, context: Context) -> tuple[Embeddings]:
-        """Return the penultimate features."""
+        """Return the penultimate features of all training images."""
         from prunebench.nn import training
 
         images, recipe = sight(self, self.recipe, context)
@@ -46,7 +49,7 @@ class ProxyEmbeddings(Stage):
 
 
 def embeddings_of(plan: Plan, cell: Cell, part: Part, available: Sequence[Input]) -> tuple[Input, ...]:
-    """Return the embeddings that a part reads: those of its backbones, numbered in their order."""
+    """Return the embeddings of the backbones of a part, numbered in their order. Empty if it reads none."""
     if "embeddings" not in plan.needs(part):
         return ()
     backbone = reader(part).backbone  # type: ignore[attr-defined]
@@ -57,9 +60,9 @@ def embeddings_of(plan: Plan, cell: Cell, part: Part, available: Sequence[Input]
 def _numbered(
     plan: Plan, cell: Cell, backbones: Sequence[object], available: Sequence[Input]
 ) -> Iterator[Input]:
-    for place, backbone in enumerate(backbones):
+    for position, backbone in enumerate(backbones):
         if backbone == PROXY:
-            dynamics = next(given for given in available if given.name == "dynamics")
-            yield Input("embeddings", ProxyEmbeddings.of(plan, cell, dynamics), place)
+            dynamics = next(item for item in available if item.name == "dynamics")
+            yield Input("embeddings", ProxyEmbeddings.of(plan, cell, dynamics), position)
         else:
-            yield Input("embeddings", BackboneEmbeddings.of(plan, cell, backbone), place)  # type: ignore[arg-type]
+            yield Input("embeddings", BackboneEmbeddings.of(plan, cell, backbone), position)  # type: ignore[arg-type]

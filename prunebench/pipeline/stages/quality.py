@@ -1,4 +1,4 @@
-"""Stage: how good guessed labels are."""
+"""Stage: the quality of pseudo-labels."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from prunebench.suites.cells import Cell
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LabelQuality(Stage):
-    """Compares what the labeler said with the truth. No method reads it."""
+    """Compares pseudo-labels with the truth. No method reads the result."""
 
     kind: ClassVar[str] = "quality"
     instant: ClassVar[bool] = True
 
     @classmethod
     def of(cls, plan: Plan, cell: Cell, labels: Input) -> LabelQuality:
-        """Return the quality of some labels."""
+        """Return the quality of the labels of a cell."""
         return plan.add(cls, cell, (labels,))
 
     def compute(self, context: Context) -> tuple[Quality]:
-        """Return the measures."""
+        """Return the metrics."""
         from prunebench.pipeline import label_quality as quality
 
         labels = context.read(self.named("labels")[0], Labels)

@@ -1,4 +1,4 @@
-"""Stage: what a scorer says of each image; and all that comes before it."""
+"""Stage: the scores of a scorer. Also plans all stages before the selection."""
 
 from __future__ import annotations
 
@@ -22,21 +22,27 @@ from prunebench.suites.cells import Cell
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ScorerScores(PartStage):
-    """Asks a scorer."""
+    """Asks a scorer for one score per image."""
 
     kind: ClassVar[str] = "scores"
 
     def compute(self, context: Context) -> tuple[Scores]:
-        """Return one finite number per image; those its dynamics never saw get the mean of those they did."""
-        call, images = Call(self, context), len(context.images)
+        """Return one score per image.
+
+        A scorer may score only the images in its dynamics. All others get the mean score.
+        Raise PrunebenchError if it returns another shape, or values that are not finite numbers.
+        """
+        call = Call(self, context)
+        images = len(context.images)
         arguments = call.arguments()
         values = np.asarray(call(arguments))
         if values.dtype.kind not in "fiub":
             raise call.bug("returned scores that are not numbers")
         dynamics: Dynamics | None = arguments.get("dynamics")
         if dynamics is not None and values.shape == dynamics.index.shape and len(values) < images:
-            seen, values = values, np.full(images, values.mean())
-            values[dynamics.index] = seen
+            all_values = np.full(images, values.mean())
+            all_values[dynamics.index] = values
+            values = all_values
         if values.shape != (images,):
             raise call.bug(f"returned scores of shape {values.shape}, expected [{images}]")
         if not np.isfinite(values).all():
@@ -45,24 +51,28 @@ class ScorerScores(PartStage):
 
 
 def upstream(plan: Plan, cell: Cell, choices: Sequence[Input] = ()) -> tuple[Input, ...]:
-    """Return what a selector may read: known, labels, dynamics and scores, as far as the method has them.
+    """Return the inputs that a selector may read.
 
-    choices: what searches chose for fields of the scorer.
+    These are the choices, then known, labels, dynamics, weights and scores, if the method has them.
+
+    choices: the choices of searches for fields of the scorer.
     """
-    place = cell.tuning, upstream_repeat(cell), *((c.of, c.source.key) for c in choices)
-    return plan.shared(cell, lambda: _upstream(plan, cell, choices), *place)
+    chosen = [(choice.of, choice.source.key) for choice in choices]
+    return plan.shared(
+        cell, lambda: _upstream(plan, cell, choices), cell.tuning, upstream_repeat(cell), *chosen
+    )
 
 
 def _upstream(plan: Plan, cell: Cell, choices: Sequence[Input]) -> tuple[Input, ...]:
-    method, found = cell.method, [*choices]
+    method = cell.method
+    inputs = list(choices)
     if method.labeler is not None:
-        labels = LabelerLabels.of(plan, cell, method.labeler)
-        found.append(Input("known", bought(plan, cell, method.labeler)))
-        found.append(Input("labels", labels))
-        proxy = Proxy.of(plan, cell, found[-1])
-        found += [Input("dynamics", proxy), Input("weights", proxy)]
+        labels = Input("labels", LabelerLabels.of(plan, cell, method.labeler))
+        known = Input("known", bought(plan, cell, method.labeler))
+        proxy = Proxy.of(plan, cell, labels)
+        inputs += [known, labels, Input("dynamics", proxy), Input("weights", proxy)]
     if method.scorer is not None:
-        available = (*found, *embeddings_of(plan, cell, method.scorer, found))
+        available = (*inputs, *embeddings_of(plan, cell, method.scorer, inputs))
         scores = ScorerScores.planned(plan, cell, method.scorer, available, upstream_repeat(cell))
-        found.append(Input("scores", scores))
-    return tuple(found)
+        inputs.append(Input("scores", scores))
+    return tuple(inputs)

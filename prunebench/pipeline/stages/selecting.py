@@ -1,4 +1,4 @@
-"""How selectors are asked: for a subset and for a candidate alike."""
+"""Asking a selector for images, for subsets and candidates alike."""
 
 from __future__ import annotations
 
@@ -12,22 +12,20 @@ from prunebench.parts.artefacts import Array, Labels
 from prunebench.parts.base import Selector
 from prunebench.parts.images import sliced
 from prunebench.parts.sampling import apportion
-from prunebench.pipeline.part_stage import Call
+from prunebench.pipeline.part_stage import Call, described
 
-LENGTHS = (
-    "images",
-    "scores",
-    "embeddings",
-    "labels",
-    "dynamics",
-    "known",
-)  # inputs that tell how many images
+# Arguments from which a selector can tell the number of images.
+LENGTHS = ("images", "scores", "embeddings", "labels", "dynamics", "known")
 
 
 def select(call: Call, keep: int, pool: Array | None = None) -> Array:
-    """Return `keep` images as a selector chooses them from all, or from `pool`, ascending.
+    """Return the indices of the images that a selector keeps, ascending: int [keep].
 
-    It is asked once, or once per class. Raise PrunebenchError where it returns anything else.
+    call: the call of the selector. It is called once, or once per class.
+    keep: the number of images to keep.
+    pool: the indices to choose from, or None for all images.
+
+    Raise PrunebenchError if the selector does not return `keep` distinct indices.
     """
     part = call.part
     assert isinstance(part, Selector)
@@ -44,12 +42,12 @@ def select(call: Call, keep: int, pool: Array | None = None) -> Array:
 
 
 def _selected(call: Call, arguments: dict[str, Any], images: int) -> Array:
-    # A selector without an input of length n has no other way to know how many images there are.
+    # Without an argument of length n, a selector cannot know the number of images.
     if not any(name in arguments for name in LENGTHS):
         raise PrunebenchError(f"{call.who} asks for nothing that tells how many images there are")
     index = np.asarray(call(arguments))
     if index.ndim != 1 or not _inside(index, images):
-        raise call.bug(f"returned something else than indices in 0..{images - 1}")
+        raise call.bug(f"must return indices in 0..{images - 1}, got {described(index)}")
     return index
 
 
@@ -61,15 +59,19 @@ def _inside(index: Array, images: int) -> bool:
 
 def _by_class(call: Call, arguments: dict[str, Any], keep: int) -> Array:
     labels = arguments["labels"]
-    asked = {name: value for name, value in arguments.items() if name in call.part.needs()}
-    return np.concatenate(list(_per_class(call, asked, labels, keep)))
+    # The labels were added to form the classes. The selector gets them only if it asks for them.
+    needed = {name: value for name, value in arguments.items() if name in call.part.needs()}
+    return np.concatenate(list(_per_class(call, needed, labels, keep)))
 
 
 def _per_class(call: Call, arguments: dict[str, Any], labels: Array, keep: int) -> Iterator[Array]:
-    """Yield the chosen indices of each label, `keep` shared by largest remainder; -1 is a class too."""
+    """Yield the chosen indices of each class. Images without a label (-1) form a class too.
+
+    The classes share `keep` by the largest-remainder rule.
+    """
     quotas = apportion(keep, np.bincount(labels + 1))
     for label, quota in enumerate(quotas):
         members = np.flatnonzero(labels + 1 == label)
         if len(members):
-            own = sliced(arguments, members) | {"keep": int(quota)}
-            yield members[_selected(call, own, len(members))]
+            of_class = sliced(arguments, members) | {"keep": int(quota)}
+            yield members[_selected(call, of_class, len(members))]

@@ -22,10 +22,13 @@ from prunebench.suites.cells import Cell
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SelectorSubset(PartStage):
-    """Asks a selector.
+    """Asks a selector for a subset of all training images.
 
-    pruned: percent. keep: how many images exactly. Without either: as many as another method bought labels in
-    all, of which the inputs `beside` and `bought` tell.
+    pruned: the percent of images to prune, or None.
+    keep: the exact number of images to keep, or None.
+
+    If both are None, it keeps as many images as another method has labels in all: those annotated before its
+    selection, and those of its subset. The inputs `bought` and `beside` hold these.
     """
 
     kind: ClassVar[str] = "subset"
@@ -41,35 +44,38 @@ class SelectorSubset(PartStage):
         if cell.method.beside is not None:
             return cls._beside(plan, cell, selector)
         available = upstream(plan, cell, choices(plan, cell))
-        read = (*available, *embeddings_of(plan, cell, selector, available))
+        inputs = (*available, *embeddings_of(plan, cell, selector, available))
         pruned = cell.ratio if cell.keep is None else None
         ratio = cell.ratio
-        return cls.planned(plan, cell, selector, read, cell.seed, ratio=ratio, pruned=pruned, keep=cell.keep)
+        return cls.planned(
+            plan, cell, selector, inputs, cell.seed, ratio=ratio, pruned=pruned, keep=cell.keep
+        )
 
     @classmethod
     def _beside(cls, plan: Plan, cell: Cell, selector: Part) -> SelectorSubset:
-        """Return the selection of as many images as another method bought labels in all."""
+        """Return the selection of as many images as another method has labels in all."""
         method = cell.method.beside
         assert method is not None and method.labeler is not None
         other = replace(cell, method=method)
-        read = (
+        inputs = (
             Input("beside", cls.of(plan, other)),
             Input("bought", bought(plan, other, method.labeler)),
         )
         also = ("beside", "bought")
-        return cls.planned(plan, cell, selector, read, cell.seed, also=also, ratio=cell.ratio)
+        return cls.planned(plan, cell, selector, inputs, cell.seed, also=also, ratio=cell.ratio)
 
     def compute(self, context: Context) -> tuple[Subset]:
         """Return the kept images."""
         images = len(context.images)
-        return (Subset(images=images, index=select(Call(self, context), self._size(context, images))),)
+        index = select(Call(self, context), self._size(context, images))
+        return (Subset(images=images, index=index),)
 
     def _size(self, context: Context, images: int) -> int:
-        """Return how many images are kept."""
+        """Return the number of images to keep."""
         if self.keep is not None:
             return self.keep
         if self.pruned is not None:
             return kept(images, self.pruned)
-        labelled = context.read(self.named("bought")[0], Labels).annotated.copy()
-        labelled[context.read(self.named("beside")[0], Subset).index] = True
-        return int(labelled.sum())
+        labeled = context.read(self.named("bought")[0], Labels).annotated.copy()
+        labeled[context.read(self.named("beside")[0], Subset).index] = True
+        return int(labeled.sum())

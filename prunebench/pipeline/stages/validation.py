@@ -1,4 +1,4 @@
-"""Stage: how well a network does that trains on a candidate."""
+"""Stage: the accuracy of a network that trains on a candidate."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ from prunebench.suites.cells import Cell
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CandidateValidation(Stage):
-    """Trains on a candidate and tests it: with the labeler's labels alone, or as an oracle with the truth.
+    """Trains a network on a candidate, and tests it on the held-out images.
 
-    recipe, seed: of the training. held_out, split: the candidate's.
+    A search uses only the labeler's labels. An oracle uses the true labels and the test split.
+
+    recipe: how it trains.
+    seed: the seed of the initial weights and of the order of images.
+    held_out: the share of labeled images to test on, as in the candidate.
+    split: the seed of the held-out images, as in the candidate. None for an oracle.
     """
 
     kind: ClassVar[str] = "validation"
@@ -53,20 +58,22 @@ class CandidateValidation(Stage):
         return self.recipe
 
     def compute(self, context: Context) -> tuple[Validation]:
-        """Return the accuracy of the last epoch."""
+        """Return the accuracy of the last epoch, or 0 if fewer than two images can be trained on."""
         candidate = context.read(self.named("candidate")[0], Subset)
-        given = context.read(self.named("labels")[0], Labels)
-        labels, index = given.values, candidate.index
-        tested = held_out(given, self.held_out, self.split)
+        labels = context.read(self.named("labels")[0], Labels)
+        tested = held_out(labels, self.held_out, self.split)
+        index = candidate.index
         if self.split is None:
-            labels, test = context.truth, context.test
+            values = context.truth
+            test = context.test
         else:
-            index = index[labels[index] >= 0]
-            test = context.images.take(tested), labels[tested]
-        if len(index) < 2:  # the worst that can be said of a value: nothing it keeps can be trained on
+            values = labels.values
+            index = index[values[index] >= 0]
+            test = context.images.take(tested), values[tested]
+        if len(index) < 2:  # nothing to train on, so the value gets the worst accuracy
             return (Validation(accuracy=0.0),)
         pool = candidate.images - len(tested)
         recipe = construct(Recipe, self.recipe, "recipe").at(100 * (pool - len(candidate)) // pool)
-        last = replace(recipe, evaluate_every=sys.maxsize)  # no epoch before it counts
-        trained = context.train(context.images, labels, last, self.seed, index=index, test=test)
+        last = replace(recipe, evaluate_every=sys.maxsize)  # only the last epoch counts
+        trained = context.train(context.images, values, last, self.seed, index=index, test=test)
         return (Validation(accuracy=trained.history[-1][1]),)
