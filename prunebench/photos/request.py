@@ -291,7 +291,7 @@ def including_paid(method: Method, share: float, backbone: str | None = None) ->
             f"method {method.name!r} has no use for known labels: its labeler {labeler.name} reads none; "
             "choose one that learns from a few, such as probe_aum, or one without a labeler"
         ) from None
-    selector = method.selector
+    selector: Part = method.selector
     title = method.title
     if selector.name != "include":
         selector = load().part("selector", {"part": "include", "selector": selector})

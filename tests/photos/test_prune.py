@@ -108,7 +108,7 @@ def test_every_method_can_be_asked_for_or_is_refused_in_one_line(photos, method)
     try:
         ends = Work(wanted, Workplace.at(device="cpu"), look=False).ends
     except PrunebenchError as error:
-        said = f"method '{re.escape(method)}' (buys|is a|has no use for)"
+        said = f"method '{re.escape(method)}' (needs|is a|has no use for)"
         assert re.fullmatch(rf"{said} [^\n]*; choose one [^\n]*", str(error))
     else:
         assert "subset" in ends
