@@ -3,9 +3,10 @@
     prunebench run --suite order
     python benchmarks/order.py
 
-Reads the rows of the suite `order`: each method on the same images as shipped, sorted by class and
-shuffled. p is that of one-way analysis of variance over the three orders. Corrected for the number of
-methods by Holm's rule, it is small for a method that measures the position of an image.
+Reads the rows of the suite `order`. It runs each method on the same images in three orders: as shipped,
+sorted by class, and shuffled. p comes from a one-way analysis of variance over the three orders. After
+correction for the number of methods by Holm's rule, it is small for a method that measures the position of
+an image.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SIGNIFICANT = 0.05
 
 
 def tables(rows: Iterable[Result]) -> Iterator[str]:
-    """Yield a table in markdown for each base dataset that all orders have rows of, and a sentence on it."""
+    """Yield a table in markdown and a sentence for each base dataset with rows in all orders."""
     accuracies: dict[str, dict[str, list[float]]] = {}
     titles: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: row.seed):
@@ -37,15 +38,17 @@ def tables(rows: Iterable[Result]) -> Iterator[str]:
         titles[row.method] = row.title
     for base in BASES:
         names = [base + suffix for suffix in ORDERS.values()]
-        methods = [method for method, found in accuracies.items() if all(name in found for name in names)]
-        if not methods:
+        groups: dict[str, list[list[float]]] = {}  # method -> the accuracies in each order
+        for method, by_dataset in accuracies.items():
+            if all(name in by_dataset for name in names):
+                groups[method] = [by_dataset[name] for name in names]
+        if not groups:
             continue
-        groups = {method: [accuracies[method][name] for name in names] for method in methods}
+        methods = list(groups)
         p_values = [f_oneway(*groups[method]).pvalue for method in methods]
-        body = [
-            [titles[method], *_cells(groups[method]), f"{p:.3f}"]
-            for method, p in sorted(zip(methods, p_values, strict=True))
-        ]
+        body = []
+        for method, p in sorted(zip(methods, p_values, strict=True)):
+            body.append([titles[method], *_cells(groups[method]), f"{p:.3f}"])
         corrected = zip(methods, holm(p_values), strict=True)
         dependent = [titles[method] for method, p in corrected if p < SIGNIFICANT]
         yield f"### {base}\n\n{tabulate(body, HEADER, tablefmt='github', disable_numparse=True)}\n"
@@ -56,13 +59,14 @@ def tables(rows: Iterable[Result]) -> Iterator[str]:
 
 
 def _cells(groups: Sequence[Sequence[float]]) -> list[str]:
+    """Return the mean of each order, and the widest gap between two of them, as text."""
     summaries = [summarise(group) for group in groups]
     means = [summary.mean for summary in summaries]
     return [*map(str, summaries), f"{max(means) - min(means):.1f}"]
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number by Holm's rule (S. Holm 1979), in the order given."""
+    """Return p-values corrected by Holm's rule (S. Holm 1979), in the same order, at most 1."""
     order = sorted(range(len(values)), key=lambda index: values[index])
     corrected = [0.0] * len(values)
     largest = 0.0
@@ -73,7 +77,7 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def filled(text: str) -> str:
-    """Return the page with the tables of the committed rows."""
+    """Return the text of the page with the tables of the committed rows after the marker."""
     rows, _complaints = read(ROOT / "leaderboard", "order")
     head, _, _ = text.partition(MARKER)
     return head + MARKER + "\n\n" + "\n".join(tables(rows))

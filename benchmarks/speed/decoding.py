@@ -1,17 +1,22 @@
-"""Images a second that an epoch gets from decoded photos on disk, beside decoding the files in each epoch.
+"""Images per second of an epoch over decoded photos on disk, compared with decoding the files in each epoch.
 
-    python benchmarks/speed/decoding.py [--images 2000] [--sides 64 224] [--epochs 3] [--folder PLACE]
+    python benchmarks/speed/decoding.py [--images 2000] [--sides 64 224] [--epochs 3] [--folder FOLDER]
 
-The photos are made here: JPEG files of 500 x 375 pixels, smooth noise under a piece of clothing of
-Fashion-MNIST where this machine has it. Theirs is what most training scripts do: torch's DataLoader with
-two workers, which decode with Pillow, and torchvision's transforms. Ours takes shuffled batches from the
-file that the first look made, and augments them whole, on two threads. All files are in the page cache of
-the system. "read" gives uint8 squares; "crop" cuts squares out of padded ones at random, "resized" boxes of
-random size, both half of them mirrored, as normalised floats. The floors copy the same bytes in memory: rows
-at random, and one after another.
+Photos: JPEG files of 500 x 375 pixels, made here. They show smooth noise under a piece of clothing of
+Fashion-MNIST, if this machine has it. All files are in the page cache of the system.
 
-All take turns, and the median over the epochs counts, without the first, in which workers start and pages
-are mapped. CPU time includes that of the workers.
+Contestants:
+JPEG    most training scripts: torch's DataLoader with two workers, which decode with Pillow, and torchvision
+ours    shuffled batches from the file of decoded photos, augmented as a whole, on two threads
+floor   copies of the same bytes in memory, rows at random or in order
+
+Tasks:
+read     uint8 squares
+crop     random squares of padded images, half of them mirrored, as normalized floats
+resized  random boxes of random size, half of them mirrored, as normalized floats
+
+All contestants take turns. A figure is the median over the epochs without the first, in which workers start
+and pages are mapped. CPU time includes the workers.
 """
 
 from __future__ import annotations
@@ -48,13 +53,13 @@ from prunebench_plugins.datasets.io.copies import folder_tree
 WIDTH, HEIGHT, BATCH, CORES = 500, 375, 128, 2
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 AREA = (0.08, 1.0)
-PAD = 8  # an eighth of the side is padded, as 4 pixels of 32 are
-HOWS = ("read", "crop", "resized")
-TICK = os.sysconf("SC_CLK_TCK")
+PAD = 8  # the padding is an eighth of the side, as 4 pixels of 32
+TASKS = ("read", "crop", "resized")
+TICK = os.sysconf("SC_CLK_TCK")  # ticks of CPU time per second
 
 
 def make_photos(folder: Path, images: int) -> None:
-    """Write JPEG files in which there is as much to decode as in photos: about 60 KB each."""
+    """Write JPEG files with as much detail to decode as in photos: about 60 KB each."""
     rng = np.random.default_rng(0)
     try:
         clothes = FashionMnist().load(folder, "test")[0][:, 0]
@@ -62,24 +67,26 @@ def make_photos(folder: Path, images: int) -> None:
         clothes = np.zeros((1, 28, 28), np.uint8)
     folder.mkdir(parents=True)
     for number in range(images):
-        layers = [
-            _enlarged(rng.normal(0, 60 / k, (3 * k, 4 * k, 3)), Image.Resampling.BICUBIC) for k in (1, 4, 16)
-        ]
-        piece = _enlarged(clothes[number % len(clothes)][..., None].repeat(3, 2), Image.Resampling.BILINEAR)
+        layers = []
+        for k in (1, 4, 16):  # from coarse to fine noise
+            noise = rng.normal(0, 60 / k, (3 * k, 4 * k, 3))
+            layers.append(_enlarge(noise, Image.Resampling.BICUBIC))
+        piece = _enlarge(clothes[number % len(clothes)][..., None].repeat(3, 2), Image.Resampling.BILINEAR)
         grain = rng.normal(0, 6, (HEIGHT, WIDTH, 3))
         photo = np.clip(127 + sum(layers) + piece / 2 + grain, 0, 255).astype(np.uint8)
         Image.fromarray(photo).save(folder / f"{number:06}.jpg", quality=90)
 
 
-def _enlarged(pixels: np.ndarray, how: Image.Resampling) -> np.ndarray:
-    channels = [
-        Image.fromarray(pixels[..., c].astype(np.float32)).resize((WIDTH, HEIGHT), how) for c in range(3)
-    ]
+def _enlarge(pixels: np.ndarray, resampling: Image.Resampling) -> np.ndarray:
+    channels = []
+    for number in range(3):
+        channel = Image.fromarray(pixels[..., number].astype(np.float32))
+        channels.append(channel.resize((WIDTH, HEIGHT), resampling))
     return np.stack(channels, axis=2)
 
 
 class Files(Dataset):
-    """What scripts hand to a DataLoader: one file decoded and transformed at a time."""
+    """Image files, decoded and transformed one at a time, as in most training scripts."""
 
     def __init__(self, paths: list[Path], transform: Callable[[Image.Image], torch.Tensor]) -> None:
         self.paths, self.transform = paths, transform
@@ -92,31 +99,37 @@ class Files(Dataset):
             return self.transform(Image.open(file).convert("RGB"))
 
 
-def theirs(paths: list[Path], side: int, how: str) -> DataLoader:
-    """Return the loader, whose workers stay, as they may."""
-    whole = [v2.Resize(side, antialias=True), v2.CenterCrop(side)]
-    crops = {
-        "read": [*whole, v2.PILToTensor()],
-        "crop": [*whole, v2.RandomCrop(side, padding=side // PAD, padding_mode="reflect")],
-        "resized": [v2.RandomResizedCrop(side, scale=AREA, antialias=True)],
+def theirs(paths: list[Path], side: int, task: str) -> DataLoader:
+    """Return the DataLoader for a task. Its workers stay alive from epoch to epoch, in its favor."""
+    square = [v2.Resize(side, antialias=True), v2.CenterCrop(side)]
+    to_floats = [
+        v2.RandomHorizontalFlip(),
+        v2.ToImage(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(MEAN, STD),
+    ]
+    steps = {
+        "read": [*square, v2.PILToTensor()],
+        "crop": [*square, v2.RandomCrop(side, padding=side // PAD, padding_mode="reflect"), *to_floats],
+        "resized": [v2.RandomResizedCrop(side, scale=AREA, antialias=True), *to_floats],
     }
-    end = [v2.RandomHorizontalFlip(), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
-    transform = v2.Compose([*crops[how], *([] if how == "read" else [*end, v2.Normalize(MEAN, STD)])])
-    return DataLoader(
-        Files(paths, transform), BATCH, shuffle=True, num_workers=CORES, persistent_workers=True
-    )
+    files = Files(paths, v2.Compose(steps[task]))
+    return DataLoader(files, BATCH, shuffle=True, num_workers=CORES, persistent_workers=True)
 
 
 def ours(images: Images, recipe: Recipe | None) -> Iterator[torch.Tensor]:
-    """Yield shuffled batches, augmented if there is a recipe for that."""
-    order, generator = torch.randperm(len(images)), torch.Generator()
+    """Yield shuffled batches. If there is a recipe, they are augmented and normalized."""
+    order = torch.randperm(len(images))
+    generator = torch.Generator()
     for start in range(0, len(images), BATCH):
         batch = images[order[start : start + BATCH]]
-        yield batch if recipe is None else normalise(augment(batch, recipe, generator), MEAN, STD)
+        if recipe is not None:
+            batch = normalise(augment(batch, recipe, generator), MEAN, STD)
+        yield batch
 
 
 def rows(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield shuffled batches of what is in memory."""
+    """Yield shuffled batches of images in memory."""
     order = torch.randperm(len(pixels))
     for start in range(0, len(pixels), BATCH):
         yield pixels.index_select(0, order[start : start + BATCH])
@@ -131,30 +144,42 @@ def copies(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
 
 
 def cpu_seconds() -> float:
-    """Return the CPU time of this process and of its workers so far."""
+    """Return the CPU seconds of this process and of its workers so far."""
     total = time.process_time()
     for child in multiprocessing.active_children():
         fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
-        total += (int(fields[11]) + int(fields[12])) / TICK
+        user, system = int(fields[11]), int(fields[12])
+        total += (user + system) / TICK
     return total
 
 
 def measured(batches: Callable[[], Iterator[torch.Tensor]], images: int) -> tuple[float, float]:
-    """Return seconds and CPU seconds of one epoch."""
-    begin, used = time.perf_counter(), cpu_seconds()
+    """Return the seconds and the CPU seconds of one epoch.
+
+    images: number of images that the epoch must yield.
+    """
+    begin = time.perf_counter()
+    cpu_begin = cpu_seconds()
     assert sum(len(batch) for batch in batches()) == images
-    return time.perf_counter() - begin, cpu_seconds() - used
+    return time.perf_counter() - begin, cpu_seconds() - cpu_begin
 
 
 def table(photos: Path, side: int, epochs: int, root: Path) -> None:
-    """Print what an epoch takes at one side."""
+    """Print the speed of an epoch at one image size.
+
+    photos: folder of JPEG files.
+    side: of the decoded images, in pixels.
+    root: folder for the decoded images.
+    """
     tree = folder_tree(photos.parent, [photos.name])
     paths = [tree.place / name for name in tree.names]
-    begin, used = time.perf_counter(), cpu_seconds()
-    found = decoding.decoded(tree, tree.names, root=root, side=side)
-    first, first_cpu = time.perf_counter() - begin, cpu_seconds() - used
-    images = Images(found.images, mean=MEAN, std=STD)
-    memory = torch.tensor(np.array(found.images))
+    begin = time.perf_counter()
+    cpu_begin = cpu_seconds()
+    cache = decoding.decoded(tree, tree.names, root=root, side=side)
+    first = time.perf_counter() - begin
+    first_cpu = cpu_seconds() - cpu_begin
+    images = Images(cache.images, mean=MEAN, std=STD)
+    memory = torch.tensor(np.array(cache.images))
     plain = Recipe(network="cnn", epochs=1, flip=True)
     recipes = {
         "read": None,
@@ -162,26 +187,26 @@ def table(photos: Path, side: int, epochs: int, root: Path) -> None:
         "resized": replace(plain, resized_crop=AREA),
     }
     contenders: dict[str, Callable[[], Iterator[torch.Tensor]]] = {}
-    for how in HOWS:
-        contenders[f"JPEG, {how}"] = partial(iter, theirs(paths, side, how))
-        contenders[f"ours, {how}"] = partial(ours, images, recipes[how])
-    contenders |= {
-        "floor, random, read": partial(rows, memory),
-        "floor, in order, read": partial(copies, memory),
-    }
+    for task in TASKS:
+        contenders[f"JPEG, {task}"] = partial(iter, theirs(paths, side, task))
+        contenders[f"ours, {task}"] = partial(ours, images, recipes[task])
+    contenders["floor, random, read"] = partial(rows, memory)
+    contenders["floor, in order, read"] = partial(copies, memory)
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for epoch in range(epochs + 1):
         for name, batches in contenders.items():
-            taken = measured(batches, len(paths))
-            times[name] += [taken] if epoch else []  # the first starts workers and touches memory
+            seconds = measured(batches, len(paths))
+            if epoch > 0:  # the first epoch starts workers and maps pages
+                times[name].append(seconds)
+    speeds: dict[str, tuple[float, float]] = {}  # name -> images per second, CPU ms per image
+    for name, epoch_times in times.items():
+        wall, cpu = (statistics.median(values) for values in zip(*epoch_times, strict=True))
+        speeds[name] = (len(paths) / wall, 1000 * cpu / len(paths))
     lines = []
-    for name, taken in times.items():
-        wall, cpu = (statistics.median(values) for values in zip(*taken, strict=True))
-        lines.append([side, name, len(paths) / wall, 1000 * cpu / len(paths)])
-    by_name = {line[1]: line for line in lines}
-    for line in lines:
-        base = by_name[f"JPEG, {str(line[1]).rpartition(', ')[2]}"]
-        line += [line[2] / base[2], base[3] / line[3]]
+    for name, (per_second, cpu_ms) in speeds.items():
+        task = name.rpartition(", ")[2]
+        their_per_second, their_cpu_ms = speeds[f"JPEG, {task}"]
+        lines.append([side, name, per_second, cpu_ms, per_second / their_per_second, their_cpu_ms / cpu_ms])
     header = ("pixels", "epoch", "images/s", "CPU ms/image", "times as fast", "fewer CPU s")
     print(tabulate(lines, header, tablefmt="github", floatfmt=("", "", ",.0f", ".3f", ".1f", ".1f")))
     print(
@@ -190,22 +215,22 @@ def table(photos: Path, side: int, epochs: int, root: Path) -> None:
 
 
 def main() -> None:
-    """Print a table for each side."""
+    """Print a table for each image size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--sides", type=int, nargs="+", default=[64, 224])
+    parser.add_argument("--sides", type=int, nargs="+", default=[64, 224], help="in pixels")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="where to work; a temporary folder by default")
+    parser.add_argument("--folder", type=Path, help="parent of the temporary folder; the system's by default")
     arguments = parser.parse_args()
     torch.set_num_threads(CORES)
-    decoding.SMALL = 0  # few photos stand for many
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
-        photos = Path(place) / "photos" / "all"
+    decoding.SMALL = 0  # write the decoded images to disk, as for a large folder
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        photos = Path(folder) / "photos" / "all"
         make_photos(photos, arguments.images)
         size = sum(path.stat().st_size for path in photos.iterdir()) / arguments.images
         print(f"{arguments.images} JPEG files of {WIDTH} x {HEIGHT} pixels, {size / 1000:.0f} KB each\n")
         for side in arguments.sides:
-            table(photos, side, arguments.epochs, Path(place) / "data")
+            table(photos, side, arguments.epochs, Path(folder) / "data")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Probe and AUM on 200,000 embeddings of 768 numbers: seconds of each part, and the share of ten minutes.
+"""Seconds of each part of Probe and AUM on 200,000 embeddings of 768 numbers. The target is ten minutes.
 
 python benchmarks/speed/embeddings.py [IMAGES]
 """
@@ -17,37 +17,38 @@ from prunebench.parts.sampling import draw_labels
 from prunebench_plugins.labelers.probe import Probe
 from prunebench_plugins.scorers.aum import Aum
 
-CLASSES, WIDTH, LIMIT = 100, 768, 600.0
+CLASSES, WIDTH = 100, 768
+LIMIT = 600.0  # seconds
 
 
 def main(images: int) -> None:
-    """Make embeddings of overlapping classes, label, train a proxy of ten epochs, score; print each."""
+    """Label embeddings of overlapping classes, train a proxy for ten epochs, score, and print the times."""
     rng = np.random.default_rng(0)
     truth = rng.integers(CLASSES, size=images)
-    centres = rng.normal(size=(CLASSES, WIDTH)).astype(np.float32)
-    embeddings = rng.standard_normal((images, WIDTH), dtype=np.float32) * 6 + centres[truth]
+    centers = rng.normal(size=(CLASSES, WIDTH)).astype(np.float32)
+    embeddings = rng.standard_normal((images, WIDTH), dtype=np.float32) * 6 + centers[truth]
     known = np.full(images, -1)
-    paid = draw_labels(truth, 0.1, "uniform", rng)
-    known[paid] = truth[paid]
+    labeled = draw_labels(truth, 0.1, "uniform", rng)
+    known[labeled] = truth[labeled]
 
-    began = time.perf_counter()
+    begin = time.perf_counter()
     labels = Probe().label(embeddings, known)
-    labelled = time.perf_counter()
+    after_probe = time.perf_counter()
     recipe = Recipe(network="mlp", epochs=10, batch=512, warmup=0.2)
     trained = train(
         Vectors(embeddings), labels.values, recipe, classes=CLASSES, rng=rng, device="cpu", record=True
     )
-    proxied = time.perf_counter()
+    after_proxy = time.perf_counter()
     assert trained.dynamics is not None
     scores = Aum().score(trained.dynamics)
-    scored = time.perf_counter()
+    end = time.perf_counter()
 
     wrong = labels.values != truth
     hardest = np.argsort(-scores)[: images // 10]
-    print(f"{images} x {WIDTH}: probe {labelled - began:.1f} s, {wrong.mean():.1%} labelled wrong")
-    print(f"proxy of {recipe.epochs} epochs {proxied - labelled:.1f} s, AUM {scored - proxied:.2f} s")
-    print(f"of the hardest tenth {wrong[hardest].mean():.1%} are labelled wrong")
-    print(f"in all {scored - began:.0f} s, {(scored - began) / LIMIT:.2f} of ten minutes")
+    print(f"{images} x {WIDTH}: probe {after_probe - begin:.1f} s, {wrong.mean():.1%} labeled wrong")
+    print(f"proxy of {recipe.epochs} epochs {after_proxy - after_probe:.1f} s, AUM {end - after_proxy:.2f} s")
+    print(f"of the hardest tenth {wrong[hardest].mean():.1%} are labeled wrong")
+    print(f"in all {end - begin:.0f} s, {(end - begin) / LIMIT:.2f} of ten minutes")
 
 
 if __name__ == "__main__":

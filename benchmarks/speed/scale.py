@@ -1,4 +1,4 @@
-"""CPU seconds of the commands on a large matrix of which everything is stored; the store is made up."""
+"""CPU seconds of the commands on a large matrix. Every artefact is stored; the store is made up."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ from prunebench.system.sealed_json import canonical
 
 METHODS = ("random", "el2n_supervised")
 RATIOS = (30, 50, 70, 80, 90)
-IMAGES = 1437  # of digits; here they only set the size of what is read
+IMAGES = 1437  # training images of digits, which set the size of the artefacts
 
 
 def artefacts() -> dict[str, Artefact]:
     """Return one artefact of each kind that these methods make."""
-    some, every = np.zeros((2, 1), np.float32), np.arange(IMAGES)
-    labels = Labels(values=every % 10, annotated=np.ones(IMAGES, bool))
+    series = np.zeros((2, 1), np.float32)
+    index = np.arange(IMAGES)
+    labels = Labels(values=index % 10, annotated=np.ones(IMAGES, bool))
     return {
         "known": labels,
         "labels": labels,
-        "dynamics": Dynamics(images=1, index=np.zeros(1), **dict.fromkeys(Dynamics.series, some)),
+        "dynamics": Dynamics(images=1, index=np.zeros(1), **dict.fromkeys(Dynamics.series, series)),
         "scores": Scores(values=np.zeros(IMAGES)),
-        "subset": Subset(images=IMAGES, index=every[: IMAGES // 2]),
+        "subset": Subset(images=IMAGES, index=index[: IMAGES // 2]),
         "accuracy": Accuracy(
             predictions=np.zeros(360),
             accuracy=90.0,
@@ -50,7 +51,7 @@ def artefacts() -> dict[str, Artefact]:
 
 
 def fill(store: Store, stages: list[Stage]) -> None:
-    """Write an entry for every stage, as `Store.write` does but without its locks."""
+    """Write an entry for every stage, as `Store.write` does, but without locks."""
     payloads = {kind: packed([artefact]) for kind, artefact in artefacts().items()}
     common = {"seconds": 1.0, "peak_bytes": 1, "device": "cpu", "device_name": "made up", "commit": None}
     for stage in stages:
@@ -60,7 +61,7 @@ def fill(store: Store, stages: list[Stage]) -> None:
             "kind": stage.kind,
             "title": stage.title,
             "identity": stage.identity,
-            "inputs": [[given.name, given.of, given.source.key] for given in stage.inputs],
+            "inputs": [[entry.name, entry.of, entry.source.key] for entry in stage.inputs],
             "versions": {"python": "3", "prunebench": "0", "torch": "2", "numpy": "2"},
             "made": "2026-01-01T00:00:00Z",
             "schema": SCHEMA,
@@ -75,7 +76,7 @@ def fill(store: Store, stages: list[Stage]) -> None:
 
 
 def seconds(*words: str) -> float:
-    """Return the CPU seconds of a command in a process of its own."""
+    """Return the CPU seconds of a prunebench command in a process of its own."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-m", "prunebench", *words], stdout=subprocess.DEVNULL, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -90,31 +91,32 @@ def main() -> None:
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "PRUNEBENCH_PLUGINS": ""}
     with tempfile.TemporaryDirectory() as folder:
-        store, results = Path(folder, "store"), str(Path(folder, "results"))
-        chosen = Filters(
+        store = Path(folder, "store")
+        results = str(Path(folder, "results"))
+        filters = Filters(
             methods=METHODS, datasets=["digits"], ratios=RATIOS, seeds=range(options.seeds), recipe="tiny"
         )
-        matrix = choose(None, chosen, device="cpu", store=store, data=folder)
+        matrix = choose(None, filters, device="cpu", store=store, data=folder)
         fill(matrix.store, list(matrix.graph.stages.values()))
-        cells, stages = len(matrix.cells), len(matrix.graph.stages)
-        print(f"{cells} cells, {stages} stages, all stored. CPU seconds:\n")
-        lists = {"methods": METHODS, "datasets": ["digits"], "ratios": RATIOS, "seeds": [options.seeds]}
-        which = [word for name, given in lists.items() for word in (f"--{name}", ",".join(map(str, given)))]
-        which += ["--recipe", "tiny", "--store", str(store), "--data", folder]
+        cells = len(matrix.cells)
+        print(f"{cells} cells, {len(matrix.graph.stages)} stages, all stored. CPU seconds:\n")
+        cell_options = ["--methods", ",".join(METHODS), "--datasets", "digits"]
+        cell_options += ["--ratios", ",".join(map(str, RATIOS)), "--seeds", str(options.seeds)]
+        cell_options += ["--recipe", "tiny", "--store", str(store), "--data", folder]
         commands = {
-            "status": ["status", *which],
-            "plan": ["plan", *which],
-            "run, every row new": ["run", *which, "--results", results],
-            "run, every row there": ["run", *which, "--results", results],
+            "status": ["status", *cell_options],
+            "plan": ["plan", *cell_options],
+            "run, every row new": ["run", *cell_options, "--results", results],
+            "run, every row there": ["run", *cell_options, "--results", results],
             "leaderboard": ["leaderboard", "--results", results],
         }
-        start = seconds("--version")
+        start = seconds("--version")  # imports, which every command needs
         rows = []
         for name, words in commands.items():
             if options.commands and words[0] not in options.commands:
                 continue
-            spent = seconds(*words) - start
-            rows.append([name, f"{spent:.1f}", f"{1000 * spent / cells:.2f}"])
+            cpu_seconds = seconds(*words) - start
+            rows.append([name, f"{cpu_seconds:.1f}", f"{1000 * cpu_seconds / cells:.2f}"])
         print(tabulate(rows, ["command", "s", "ms a cell"], tablefmt="github", disable_numparse=True))
 
 

@@ -1,15 +1,15 @@
-"""CPU seconds of selection, k-means and nearest neighbours, beside a plain restatement or scikit-learn.
+"""CPU seconds of selection, k-means and nearest neighbors, compared with plain code or scikit-learn.
 
     python benchmarks/speed/selection.py [--rounds 3] [draws centres kmeans neighbours graphs]
 
-The contestants take turns on one thread; each figure is the median over the rounds of the CPU time of
-the process, which other work on the machine lengthens less than it does the time on the clock.
+The contestants take turns on one thread. A figure is the median CPU time over the rounds. Other work on the
+machine disturbs CPU time less than wall time.
 
-draws       Beta and stratified selection, beside the published algorithms step by step in NumPy and SciPy
-centres     k-center, beside one pass over all embeddings for each pick
-kmeans      k-means, beside scikit-learn's
-neighbours  nearest neighbours, beside scikit-learn's brute force
-graphs      the picks of D2 and of facility location on a graph of 1.28 million images, beside nobody
+draws       Beta and stratified selection, compared with the published algorithms in NumPy and SciPy
+centres     k-center, compared with one pass over all embeddings for each pick
+kmeans      k-means, compared with scikit-learn's
+neighbours  nearest neighbors, compared with scikit-learn's brute force
+graphs      the picks of D2 and of facility location on a graph of 1.28 million images, alone
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ IMAGENET = 1_280_000
 
 @dataclass
 class Turns:
-    """What one contestant needed and returned, round by round."""
+    """The CPU seconds and the results of one contestant, round by round."""
 
     seconds: list[float]
     results: list[Any]
@@ -60,28 +60,28 @@ class Turns:
 
 
 def contest(rounds: int, **contestants: Callable[[Rng], Any]) -> list[Turns]:
-    """Call the contestants in turns, each with a generator of the round."""
-    turns = [Turns([], []) for _ in contestants]
+    """Call the contestants in turns. In each round all get a generator of the same seed."""
+    all_turns = [Turns([], []) for _ in contestants]
     for seed in range(rounds):
-        for own, contestant in zip(turns, contestants.values(), strict=True):
+        for turns, contestant in zip(all_turns, contestants.values(), strict=True):
             begin = time.process_time()
-            own.results.append(contestant(np.random.default_rng(seed)))
-            own.seconds.append(time.process_time() - begin)
-    return turns
+            turns.results.append(contestant(np.random.default_rng(seed)))
+            turns.seconds.append(time.process_time() - begin)
+    return all_turns
 
 
 def row(name: str, size: str, ours: Turns, theirs: Turns, remark: str = "") -> Row:
-    """Return a row of the table: both medians, and how many times as fast ours is."""
+    """Return a row of the table: both medians, and their ratio."""
     ratio = theirs.median / ours.median
     return [name, size, f"{ours.median:.3f}", f"{theirs.median:.3f}", f"{ratio:.1f}", remark]
 
 
 def clustered(n: int, width: int) -> Array:
-    """Return embeddings float32 [n, width] of 100 overlapping groups, some images far from their centre."""
+    """Return embeddings of 100 overlapping groups, float32 [n, width]. Some are far from their center."""
     rng = np.random.default_rng(0)
-    middle = rng.standard_normal((100, width), dtype=np.float32)[rng.integers(100, size=n)]
+    centers = rng.standard_normal((100, width), dtype=np.float32)[rng.integers(100, size=n)]
     spread = rng.gamma(4, 0.25, size=(n, 1)).astype(np.float32)
-    return middle + spread * rng.standard_normal((n, width), dtype=np.float32)
+    return centers + spread * rng.standard_normal((n, width), dtype=np.float32)
 
 
 # Selection by scores
@@ -89,52 +89,61 @@ def clustered(n: int, width: int) -> Array:
 
 @dataclass
 class Scored:
-    """Scores of n images, and the probability of the label in each of 30 epochs, as the selectors get it."""
+    """The input of the selectors.
+
+    scores: float64 [n].
+    label_probability: float32 [30, n], by epoch.
+    dynamics: holds `label_probability`.
+    """
 
     scores: Array
-    own: Array
+    label_probability: Array
     dynamics: Dynamics
 
 
 def scored(n: int) -> Scored:
     """Return n random scores and probabilities."""
     rng = np.random.default_rng(0)
-    own = rng.random((30, n), dtype=np.float32)
-    watched = Dynamics(images=n, index=np.arange(n), **dict.fromkeys(Dynamics.series, own))
-    return Scored(rng.random(n), own, watched)
+    label_probability = rng.random((30, n), dtype=np.float32)
+    series = dict.fromkeys(Dynamics.series, label_probability)
+    dynamics = Dynamics(images=n, index=np.arange(n), **series)
+    return Scored(rng.random(n), label_probability, dynamics)
 
 
-def our_beta(given: Scored, keep: int, rng: Rng) -> Array:
+def our_beta(images: Scored, keep: int, rng: Rng) -> Array:
     """Select by `beta`."""
-    return Beta(pruned=1 - keep / len(given.scores)).select(given.scores, given.dynamics, keep, rng)
+    return Beta(pruned=1 - keep / len(images.scores)).select(images.scores, images.dynamics, keep, rng)
 
 
-def plain_beta(given: Scored, keep: int, rng: Rng) -> Array:
-    """Restate DUAL's sampler: the density from SciPy, the draw from NumPy."""
-    mean = given.own.mean(axis=0, dtype=np.float64)
-    anchor = mean[np.argsort(-given.scores)[:10]].mean()
+def plain_beta(images: Scored, keep: int, rng: Rng) -> Array:
+    """Select by DUAL's sampler, rewritten with SciPy's density and NumPy's draw."""
+    mean = images.label_probability.mean(axis=0, dtype=np.float64)
+    anchor = mean[np.argsort(-images.scores)[:10]].mean()
     b = 15 * (1 - anchor) * (1 - (1 - keep / len(mean)) ** 4)
-    weights = stats.beta.pdf(mean, 16 - b, b) * given.scores
+    weights = stats.beta.pdf(mean, 16 - b, b) * images.scores
     return rng.choice(len(mean), keep, replace=False, p=weights / weights.sum())
 
 
-def our_stratified(given: Scored, keep: int, rng: Rng) -> Array:
+def our_stratified(images: Scored, keep: int, rng: Rng) -> Array:
     """Select by `stratified`."""
-    return Stratified(cutoff=0.0).select(given.scores, keep, rng)
+    return Stratified(cutoff=0.0).select(images.scores, keep, rng)
 
 
-def plain_stratified(given: Scored, keep: int, rng: Rng) -> Array:
-    """Restate CCS: for each of 50 strata a scan of all scores, twice, and a permutation of its images."""
-    scores, low = given.scores, given.scores.min()
+def plain_stratified(images: Scored, keep: int, rng: Rng) -> Array:
+    """Select by CCS, rewritten: each of 50 strata scans all scores twice and permutes its images."""
+    scores = images.scores
+    low = scores.min()
     step = (scores.max() * 1.0001 - low) / 50
-    inside = [(low + k * step, low + (k + 1) * step) for k in range(50)]
-    sizes = [int(np.sum((scores >= start) & (scores < stop))) for start, stop in inside]
-    budgets, left = [0] * 50, keep
-    for place, stratum in enumerate(np.argsort(sizes)):
-        budgets[stratum] = min(sizes[stratum], left // (50 - place))
-        left -= budgets[stratum]
+    strata = [(low + k * step, low + (k + 1) * step) for k in range(50)]
+    sizes = [int(np.sum((scores >= start) & (scores < stop))) for start, stop in strata]
+    budgets = [0] * 50
+    remaining = keep
+    # From the smallest stratum on: the others share its unused budget.
+    for rank, stratum in enumerate(np.argsort(sizes)):
+        budgets[stratum] = min(sizes[stratum], remaining // (50 - rank))
+        remaining -= budgets[stratum]
     chosen = []
-    for budget, (start, stop) in zip(budgets, inside, strict=True):
+    for budget, (start, stop) in zip(budgets, strata, strict=True):
         members = np.flatnonzero((scores >= start) & (scores < stop))
         chosen.append(members[rng.permutation(len(members))[:budget]])
     return np.concatenate(chosen)
@@ -144,17 +153,17 @@ def draws(rounds: int) -> list[Row]:
     """Keep 10 and 70 % of 50,000 and of 1.28 million images."""
     rows = []
     for n in (50_000, IMAGENET):
-        given = scored(n)
+        images = scored(n)
         for keep in (n // 10, n * 7 // 10):
             name = f"keep {keep / n:.0%}"
             ours, theirs = contest(
-                rounds, ours=partial(our_beta, given, keep), theirs=partial(plain_beta, given, keep)
+                rounds, ours=partial(our_beta, images, keep), theirs=partial(plain_beta, images, keep)
             )
             rows.append(row(f"beta, {name}", f"{n:,}", ours, theirs))
             ours, theirs = contest(
                 rounds,
-                ours=partial(our_stratified, given, keep),
-                theirs=partial(plain_stratified, given, keep),
+                ours=partial(our_stratified, images, keep),
+                theirs=partial(plain_stratified, images, keep),
             )
             rows.append(row(f"stratified, {name}", f"{n:,}", ours, theirs))
     return rows
@@ -164,12 +173,12 @@ def draws(rounds: int) -> list[Row]:
 
 
 def our_centres(vectors: Array, rng: Rng) -> list[int]:
-    """Keep 1,000 by `k_center`."""
+    """Keep 1,000 images by `k_center`."""
     return KCenter().select(vectors, 1000, rng, "cpu", lambda done, total: None).tolist()
 
 
 def plain_centres(vectors: Array, rng: Rng) -> list[int]:
-    """Keep 1,000, with one pass over all embeddings for each."""
+    """Keep 1,000 images, with one pass over all embeddings for each."""
     chosen = [int(rng.permutation(len(vectors))[0])]
     points = torch.tensor(vectors - vectors.mean(axis=0))
     lengths = points.square().sum(1)
@@ -190,10 +199,10 @@ def centres(rounds: int) -> list[Row]:
         ours, theirs = contest(
             rounds, ours=partial(our_centres, vectors), theirs=partial(plain_centres, vectors)
         )
-        same = (
-            np.mean([len(set(a) & set(b)) for a, b in zip(ours.results, theirs.results, strict=True)]) / 1000
-        )
-        remark = f"{same:.2%} the same"
+        common = []
+        for our_result, their_result in zip(ours.results, theirs.results, strict=True):
+            common.append(len(set(our_result) & set(their_result)))
+        remark = f"{np.mean(common) / 1000:.2%} the same"
         rows.append(row("k_center, keep 1,000", f"{n:,} x 512", ours, theirs, remark))
     return rows
 
@@ -224,17 +233,17 @@ def clusters(rounds: int) -> list[Row]:
 
 
 def our_neighbours(vectors: Array, rng: Rng) -> Array:
-    """Return the 10 nearest of each."""
+    """Return the 10 nearest neighbors of each vector."""
     return nearest(vectors, 10, metric="euclidean")[0]
 
 
 def their_neighbours(vectors: Array, rng: Rng) -> Array:
-    """Return scikit-learn's 10 nearest of each."""
+    """Return scikit-learn's 10 nearest neighbors of each vector."""
     return NearestNeighbors(n_neighbors=10, algorithm="brute").fit(vectors).kneighbors(return_distance=False)
 
 
 def neighbours(rounds: int) -> list[Row]:
-    """Find the 10 nearest of each of 5,000, 20,000 and 50,000 embeddings of 512 numbers."""
+    """Find the 10 nearest neighbors of each of 5,000, 20,000 and 50,000 embeddings of 512 numbers."""
     rows = []
     for n in (5_000, 20_000, 50_000):
         vectors = clustered(n, 512)
@@ -250,7 +259,7 @@ def neighbours(rounds: int) -> list[Row]:
 
 
 def graphs(rounds: int) -> list[Row]:
-    """Pick 10 and 70 % of 1.28 million images, with ten neighbours each at random places."""
+    """Pick 10 and 70 % of 1.28 million images with ten random neighbors each."""
     rng = np.random.default_rng(0)
     near = np.sort(rng.integers(IMAGENET, size=(IMAGENET, 10)), axis=1)
     directed = csr_array(
@@ -259,21 +268,26 @@ def graphs(rounds: int) -> list[Row]:
     )
     graph = directed.maximum(directed.T.tocsr())
     edges = (graph.indptr, graph.indices)
-    fading, density = np.exp(-0.1 * graph.data), rng.random(IMAGENET)
-    likeness = np.rint(UNIT * (1 - graph.data / 4)).astype(np.int64)
+    edge_weights = np.exp(-0.1 * graph.data)
+    density = rng.random(IMAGENET)
+    similarity = np.rint(UNIT * (1 - graph.data / 4)).astype(np.int64)
 
     def d2(keep: int, rng: Rng) -> Array:
-        return compiled(densest_first)(*edges, fading, density.copy(), keep)
+        return compiled(densest_first)(*edges, edge_weights, density.copy(), keep)
 
-    def facility(keep: int, rng: Rng) -> Array:
-        return compiled(most_gained_first)(*edges, likeness, UNIT, keep)
+    def facility_location(keep: int, rng: Rng) -> Array:
+        return compiled(most_gained_first)(*edges, similarity, UNIT, keep)
 
+    contestants = {"d2": d2, "facility_location": facility_location}
     rows = []
+    # Keeping nothing only compiles.
     for keep in (0, IMAGENET // 10, IMAGENET * 7 // 10):
-        found = contest(rounds if keep else 1, d2=partial(d2, keep), facility=partial(facility, keep))
-        what = f"pick {keep / IMAGENET:.0%}" if keep else "compiling, once a process"
-        for name, own in zip(("d2", "facility_location"), found, strict=True):
-            rows.append([f"{name}, {what}", f"{IMAGENET:,}" if keep else "", f"{own.median:.3f}", "", "", ""])
+        bound = {name: partial(contestant, keep) for name, contestant in contestants.items()}
+        all_turns = contest(rounds if keep else 1, **bound)
+        title = f"pick {keep / IMAGENET:.0%}" if keep else "compiling, once a process"
+        size = f"{IMAGENET:,}" if keep else ""
+        for name, turns in zip(contestants, all_turns, strict=True):
+            rows.append([f"{name}, {title}", size, f"{turns.median:.3f}", "", "", ""])
     return rows
 
 
@@ -281,7 +295,7 @@ PARTS = {"draws": draws, "centres": centres, "kmeans": clusters, "neighbours": n
 
 
 def main() -> None:
-    """Measure what was asked for, and print one table."""
+    """Measure the chosen parts, and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all unless given")
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,13 +1,16 @@
-"""Images per second of prunebench's training loop, beside the usual loop and the network alone.
+"""Images per second of prunebench's training loop, compared with the usual loop and the network alone.
 
     python benchmarks/speed/training_loop.py [--cores 1] [--rounds 5] [--seconds 4]
 
-The usual loop is a DataLoader over a dataset that transforms one image at a time (torchvision's v2
-transforms on tensors), with the same network, batch, optimiser, schedule and augmentation; its best
-number of worker processes counts. The network alone is trained on one fixed batch, which no loop over
-the same network exceeds by much. All take turns and compute on one thread; each figure is the median
-over the rounds. With one core the DataLoader's workers share it; with more they have others, which
-prunebench would use for another training.
+The usual loop is a DataLoader over a dataset that transforms one image at a time, by torchvision's v2
+transforms on tensors. It has the same network, batch, optimizer, schedule and augmentation. Its best number
+of worker processes counts.
+
+The network alone is trained on one fixed batch. No loop over the same network is much faster.
+
+All contestants take turns and compute on one thread. A figure is the median over the rounds. With one core,
+the workers of the DataLoader share it. With more cores they use the others, which prunebench would use for
+another training.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
@@ -32,11 +36,11 @@ from prunebench import Images, Recipe
 from prunebench.nn import networks, training
 from prunebench.parts.registry import load
 
-LIMIT = 12_800  # images of an epoch: enough for the rate, little enough to wait for
+LIMIT = 12_800  # most images of an epoch: enough to measure a rate, few enough to wait for
 
 
 class OneByOne(Dataset[tuple[torch.Tensor, int]]):
-    """Images that are transformed one at a time, as most published code does it."""
+    """Images, transformed one at a time, as in most published code."""
 
     def __init__(self, images: Images, labels: np.ndarray, recipe: Recipe) -> None:
         steps: list[torch.nn.Module] = []
@@ -46,40 +50,42 @@ class OneByOne(Dataset[tuple[torch.Tensor, int]]):
         if recipe.flip:
             steps.append(v2.RandomHorizontalFlip())
         steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(images.mean, images.std)]
-        self.pixels, self.labels, self.transform = images[:], labels.tolist(), v2.Compose(steps)
+        self.pixels = images[:]
+        self.labels = labels.tolist()
+        self.transform = v2.Compose(steps)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, place: int) -> tuple[torch.Tensor, int]:
-        return self.transform(self.pixels[place]), self.labels[place]
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(self.pixels[index]), self.labels[index]
 
 
-def network_and_optimiser(images: Images, recipe: Recipe) -> tuple[networks.Network, torch.optim.SGD]:
-    """Return the network in the fastest memory layout, and its optimiser."""
+def network_and_optimizer(images: Images, recipe: Recipe) -> tuple[networks.Network, torch.optim.SGD]:
+    """Return the network in the fastest memory layout, and its optimizer."""
     network = networks.build(
         recipe.network, channels=images.channels, classes=10, resolution=images.resolution, generator_seed=0
     )
     network.to(memory_format=torch.channels_last)
-    optimiser = torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         network.parameters(), lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
     )
-    return network, optimiser
+    return network, optimizer
 
 
 def usual(images: Images, labels: np.ndarray, recipe: Recipe, workers: int) -> Callable[[], int]:
-    """Return a function that trains for one epoch in the usual way and returns its images."""
+    """Return a function that trains for one epoch in the usual way and returns the number of images."""
     data = OneByOne(images, labels, recipe)
     loader = DataLoader(data, recipe.batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
-    network, optimiser = network_and_optimiser(images, recipe)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=100_000)
+    network, optimizer = network_and_optimizer(images, recipe)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=100_000)
 
     def epoch() -> int:
         for batch, target in loader:
             loss = functional.cross_entropy(network(batch.to(memory_format=torch.channels_last)), target)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
         return len(data)
 
@@ -87,30 +93,33 @@ def usual(images: Images, labels: np.ndarray, recipe: Recipe, workers: int) -> C
 
 
 def ours(images: Images, labels: np.ndarray, recipe: Recipe, record: bool) -> Callable[[], int]:
-    """Return a function that trains with prunebench's loop and returns its images."""
-    epochs = max(1, LIMIT // len(images) // 2)
-    several = Recipe(**{**vars(recipe), "epochs": epochs})
+    """Return a function that trains with prunebench's loop and returns the number of images.
+
+    record: whether to record training dynamics.
+    """
+    epochs = max(1, LIMIT // len(images) // 2)  # a small dataset trains longer, so that set-up costs little
+    long_recipe = replace(recipe, epochs=epochs)
 
     def train() -> int:
         rng = np.random.default_rng(0)
-        training.train(images, labels, several, classes=10, rng=rng, device="cpu", record=record)
+        training.train(images, labels, long_recipe, classes=10, rng=rng, device="cpu", record=record)
         return epochs * len(images)
 
     return train
 
 
 def network_alone(images: Images, labels: np.ndarray, recipe: Recipe) -> Callable[[], int]:
-    """Return a function that trains on one batch, again and again, and returns its images."""
-    network, optimiser = network_and_optimiser(images, recipe)
+    """Return a function that trains on one batch 20 times and returns the number of images."""
+    network, optimizer = network_and_optimizer(images, recipe)
     batch = training.normalise(images[: recipe.batch], images.mean, images.std)
     target = torch.tensor(labels[: recipe.batch])
 
     def steps() -> int:
         for _ in range(20):
             loss = functional.cross_entropy(network(batch), target)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
         return 20 * len(batch)
 
     return steps
@@ -123,7 +132,8 @@ def rates(contestants: dict[str, Callable[[], int]], rounds: int, seconds: float
         contestant()  # starts worker processes and chooses kernels
     for _ in range(rounds):
         for name, contestant in contestants.items():
-            begin, images = time.perf_counter(), 0
+            begin = time.perf_counter()
+            images = 0
             while time.perf_counter() - begin < seconds:
                 images += contestant()
             measured[name].append(images / (time.perf_counter() - begin))
@@ -131,7 +141,7 @@ def rates(contestants: dict[str, Callable[[], int]], rounds: int, seconds: float
 
 
 def problems() -> Iterator[tuple[str, Images, np.ndarray, Recipe]]:
-    """Yield what is trained on: name, images, labels, recipe."""
+    """Yield each training problem: name, images, labels, recipe."""
     recipes = {
         "digits": Recipe(network="cnn", epochs=1, crop=1, padding="zero"),
         "fashion_mnist": Recipe(network="cnn", epochs=1, crop=2, padding="reflect", flip=True),
@@ -147,7 +157,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each contestant in each round")
-    parser.add_argument("--cores", type=int, default=1, help="the process and its workers are bound to")
+    parser.add_argument(
+        "--cores", type=int, default=1, help="number of cores for the process and its workers"
+    )
     options = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     torch.set_num_threads(1)
@@ -160,11 +172,12 @@ def main() -> None:
         }
         for workers in range(options.cores + 1):
             contestants[f"usual, {workers} workers"] = usual(images, labels, recipe, workers)
-        found = rates(contestants, options.rounds, options.seconds)
-        best = max(rate for contestant, rate in found.items() if contestant.startswith("usual"))
-        for contestant, rate in found.items():
-            ceiling = rate / found["network alone"]
-            body.append([name, contestant, f"{rate:.0f}", f"{rate / best:.2f}", f"{ceiling:.2f}"])
+        measured = rates(contestants, options.rounds, options.seconds)
+        best_usual = max(rate for contestant, rate in measured.items() if contestant.startswith("usual"))
+        for contestant, rate in measured.items():
+            to_usual = rate / best_usual
+            to_network = rate / measured["network alone"]
+            body.append([name, contestant, f"{rate:.0f}", f"{to_usual:.2f}", f"{to_network:.2f}"])
     header = ["images", "loop", "images / s", "to the best usual loop", "to the network alone"]
     print(tabulate(body, header, tablefmt="github", disable_numparse=True))
 

@@ -1,15 +1,18 @@
-"""Microseconds of a round of ZCore, beside the plain loop and the reading of two columns.
+"""Microseconds of a round of ZCore, compared with the plain loop and with reading two columns.
 
     python benchmarks/speed/zcore.py [--images 5000 20000 50000] [--rounds 1024] [--turns 5] [--threads 2]
     python benchmarks/speed/zcore.py --large [1280000]
 
-The plain loop is the published algorithm, restated from its definition: embeddings by row, every round
-on its own, all distances sorted. "Same draws" gives both the same dimensions and points, and compares
-their scores; "own draws" lets each draw as it does by itself. The floor reads two columns twice and
-does nothing else. All take turns, and the median over the turns counts. Compiling, and storing the
-embeddings by column, which happen once, are reported apart.
+The plain loop is the published algorithm, rewritten from its definition. It stores embeddings by row, plays
+every round on its own, and sorts all distances. The floor reads two columns twice and does nothing else.
 
---large measures 10,000 rounds on embeddings of the size of ImageNet, and how much memory they took.
+With "same draws", both get the same dimensions and points, and their scores are compared. With "own draws",
+each draws in its own way.
+
+All contestants take turns. A figure is the median over the turns. Compiling and storing the embeddings by
+column happen once and are reported separately.
+
+--large measures 10,000 rounds on embeddings of the size of ImageNet, and the peak memory.
 """
 
 from __future__ import annotations
@@ -36,23 +39,23 @@ PUBLISHED = Zcore()
 def clusters(images: int) -> np.ndarray:
     """Return embeddings of overlapping clusters, float32 [images, 1280], made in place."""
     rng = np.random.default_rng(0)
-    centres = rng.standard_normal((CLUSTERS, WIDTH), dtype=np.float32)
+    centers = rng.standard_normal((CLUSTERS, WIDTH), dtype=np.float32)
     embeddings = np.empty((images, WIDTH), np.float32)
     for start in range(0, images, 4096):
         rows = embeddings[start : start + 4096]
         rng.standard_normal(out=rows, dtype=np.float32)
-        rows += centres[rng.integers(CLUSTERS, size=len(rows))]
+        rows += centers[rng.integers(CLUSTERS, size=len(rows))]
     return embeddings
 
 
 def plain(embeddings: np.ndarray, rounds: loop.Rounds) -> np.ndarray:
-    """Play rounds one by one, and sort all distances in each."""
+    """Play the rounds one by one and return the scores, [n]. Each round sorts all distances."""
     scores = np.zeros(len(embeddings))
-    for chosen, point in zip(rounds.dimensions, rounds.points, strict=True):
-        shown = embeddings[:, chosen]
-        best = np.abs(shown - point).sum(axis=1).argmin()
+    for dimensions, point in zip(rounds.dimensions, rounds.points, strict=True):
+        columns = embeddings[:, dimensions]
+        best = np.abs(columns - point).sum(axis=1).argmin()
         scores[best] += 1
-        gaps = np.abs(shown - shown[best]).sum(axis=1)
+        gaps = np.abs(columns - columns[best]).sum(axis=1)
         nearest = np.argsort(gaps)[1 : PUBLISHED.neighbours + 1]
         if gaps[nearest[0]] == 0:
             scores[nearest[0]] -= 1
@@ -63,20 +66,20 @@ def plain(embeddings: np.ndarray, rounds: loop.Rounds) -> np.ndarray:
 
 
 def plain_draws(space: loop.Space, rounds: int) -> loop.Rounds:
-    """Draw the dimensions and the point of each round by themselves."""
+    """Draw the dimensions and the point of one round after another."""
     rng = np.random.default_rng(0)
     dimensions = np.empty((rounds, PUBLISHED.sample_dim), np.int64)
     points = np.empty(dimensions.shape)
-    for turn in range(rounds):
+    for number in range(rounds):
         chosen = rng.choice(len(space.columns), PUBLISHED.sample_dim, replace=False)
-        sides = (side[chosen] for side in (space.lowest, space.median, space.highest))
-        dimensions[turn], points[turn] = chosen, rng.triangular(*sides)
+        dimensions[number] = chosen
+        points[number] = rng.triangular(space.lowest[chosen], space.median[chosen], space.highest[chosen])
     tickets = np.zeros(rounds, np.int64)  # the plain loop takes the first of equally near images
     return loop.Rounds(dimensions=dimensions, points=points, tickets=tickets)
 
 
 def ours(space: loop.Space, rounds: loop.Rounds, threads: int) -> np.ndarray:
-    """Play rounds as the scorer does."""
+    """Play the rounds as the scorer does and return the scores, [n]."""
     neighbours = min(PUBLISHED.neighbours, space.columns.shape[1] - 1)
     gained = loop.on_cpu(space.columns, rounds, neighbours, PUBLISHED.exponent, threads)
     return gained[space.places]
@@ -93,30 +96,32 @@ def own_draws(space: loop.Space, rounds: int) -> loop.Rounds:
 
 
 def floor(space: loop.Space, dimensions: np.ndarray) -> None:
-    """Read the two columns of every round twice: a dot product does nothing but read."""
+    """Read the two columns of every round twice, by a dot product, whose time is all reading."""
     for first, second in dimensions:
         for _ in range(2):
             np.dot(space.columns[first], space.columns[second])
 
 
 def timed(action: Callable[[], object]) -> tuple[float, float]:
-    """Return the CPU seconds and the seconds that an action takes."""
-    cpu, wall = time.process_time(), time.perf_counter()
+    """Return the CPU seconds and the wall seconds of an action."""
+    cpu_begin = time.process_time()
+    wall_begin = time.perf_counter()
     action()
-    return time.process_time() - cpu, time.perf_counter() - wall
+    return time.process_time() - cpu_begin, time.perf_counter() - wall_begin
 
 
 def compare(images: int, rounds: int, turns: int, threads: int) -> list[list[str]]:
-    """Return the rows of the table for so many images, and print what happens once."""
+    """Return the rows of the table for so many images. Print the cost of the steps that happen once."""
     embeddings = clusters(images)
-    cpu, _ = timed(lambda: surveyed(embeddings))
+    storing, _ = timed(lambda: surveyed(embeddings))
     space = surveyed(embeddings)
-    draws, block = own_draws(space, rounds), loop.BLOCK
+    draws = own_draws(space, rounds)
+    block = loop.BLOCK
     compiling, _ = timed(lambda: ours(space, own_draws(space, 1), 1))
-    off = np.abs(plain(embeddings, draws) - ours(space, draws, threads)).max()
-    once = f"by column {cpu:.2f} CPU s, compiling {compiling:.2f} CPU s"
-    print(f"{images} images: {once}; scores differ by {off:.0e}")
-    contestants: dict[str, tuple[int, Callable[[], object]]] = {
+    difference = np.abs(plain(embeddings, draws) - ours(space, draws, threads)).max()
+    once = f"by column {storing:.2f} CPU s, compiling {compiling:.2f} CPU s"
+    print(f"{images} images: {once}; scores differ by {difference:.0e}")
+    contestants: dict[str, tuple[int, Callable[[], object]]] = {  # name -> rounds, action
         "plain loop, same draws": (rounds, lambda: plain(embeddings, draws)),
         "ours, same draws, 1 thread": (rounds, lambda: ours(space, draws, 1)),
         "plain loop, own draws": (rounds, lambda: plain(embeddings, plain_draws(space, rounds))),
@@ -128,41 +133,43 @@ def compare(images: int, rounds: int, turns: int, threads: int) -> list[list[str
     for _ in range(turns):
         for name, (count, action) in contestants.items():
             measured[name].append(tuple(1e6 * seconds / count for seconds in timed(action)))
-    found = {
-        name: [statistics.median(column) for column in zip(*rows, strict=True)]
-        for name, rows in measured.items()
-    }
+    medians: dict[str, tuple[float, float]] = {}  # name -> CPU and wall microseconds of a round
+    for name, times in measured.items():
+        cpu_times, wall_times = zip(*times, strict=True)
+        medians[name] = (statistics.median(cpu_times), statistics.median(wall_times))
     rows = []
-    for name, (cpu, wall) in found.items():
-        beside = found["plain loop, same draws" if "same" in name else "plain loop, own draws"]
+    for name, (cpu, wall) in medians.items():
+        plain_name = "plain loop, same draws" if "same" in name else "plain loop, own draws"
+        plain_cpu, plain_wall = medians[plain_name]
         rows.append(
-            [images, name, f"{cpu:.1f}", f"{beside[0] / cpu:.1f}", f"{wall:.1f}", f"{beside[1] / wall:.1f}"]
+            [images, name, f"{cpu:.1f}", f"{plain_cpu / cpu:.1f}", f"{wall:.1f}", f"{plain_wall / wall:.1f}"]
         )
     return rows
 
 
 def large(images: int, threads: int) -> None:
-    """Measure 10,000 rounds on so many images, and print what a million would take."""
-    began = time.perf_counter()
+    """Measure 10,000 rounds on so many images, and print an estimate for a million rounds."""
+    begin = time.perf_counter()
     embeddings = clusters(images)
-    print(
-        f"{images} x {WIDTH}: {embeddings.nbytes / 2**30:.1f} GiB made in {time.perf_counter() - began:.0f} s"
-    )
-    began = time.perf_counter()
+    seconds = time.perf_counter() - begin
+    print(f"{images} x {WIDTH}: {embeddings.nbytes / 2**30:.1f} GiB made in {seconds:.0f} s")
+    begin = time.perf_counter()
     space = surveyed(embeddings)
-    stored = time.perf_counter() - began
-    ours(space, own_draws(space, 1), 1)
+    storing = time.perf_counter() - begin
+    ours(space, own_draws(space, 1), 1)  # compiles
     draws = own_draws(space, 10_000)
     cpu, wall = timed(lambda: ours(space, draws, threads))
     few = draws[:10]
-    slow, _ = timed(lambda: plain(embeddings, few))
-    lowest, _ = timed(lambda: floor(space, draws.dimensions[:500]))
-    off = np.abs(plain(embeddings, few) - ours(space, few, threads)).max()
+    plain_cpu, _ = timed(lambda: plain(embeddings, few))
+    floor_cpu, _ = timed(lambda: floor(space, draws.dimensions[:500]))
+    difference = np.abs(plain(embeddings, few) - ours(space, few, threads)).max()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"by column {stored:.0f} s; 10000 rounds on {threads} threads: {wall:.1f} s, {cpu:.1f} CPU s")
-    print(f"so 1000000 rounds would take {stored + 100 * wall:.0f} s; peak memory {peak:.1f} GiB")
-    print(f"CPU us of a round: {1e2 * cpu:.0f}, plain loop {1e5 * slow:.0f}, floor {2e3 * lowest:.0f}")
-    print(f"scores of 10 rounds differ by {off:.0e}")
+    print(f"by column {storing:.0f} s; 10000 rounds on {threads} threads: {wall:.1f} s, {cpu:.1f} CPU s")
+    print(f"so 1000000 rounds would take {storing + 100 * wall:.0f} s; peak memory {peak:.1f} GiB")
+    print(
+        f"CPU us of a round: {1e2 * cpu:.0f}, plain loop {1e5 * plain_cpu:.0f}, floor {2e3 * floor_cpu:.0f}"
+    )
+    print(f"scores of 10 rounds differ by {difference:.0e}")
 
 
 def main() -> None:

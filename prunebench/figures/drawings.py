@@ -1,4 +1,4 @@
-"""The figures of a suite, one after another; where one cannot be drawn, why."""
+"""The figures of a suite, one by one, or the reason that one cannot be drawn."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, or why there is none; stem: the dataset, and what else tells it from others."""
+    """A figure, or the error that prevented it.
+
+    stem: the file name without suffix, unique among the drawings of a suite.
+    figure: None if there is an error.
+    error: None if there is a figure.
+    """
 
     stem: str
     figure: Figure | None
@@ -40,7 +45,12 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Places:
-    """Where rows, datasets and artefacts are."""
+    """The places of a suite's data.
+
+    results: folder of result rows.
+    data: folder of datasets.
+    store: store of artefacts.
+    """
 
     results: Path
     data: Path
@@ -48,28 +58,33 @@ class Places:
 
 
 def from_rows(name: str, suite: str, chosen: sources.Chosen, places: Places) -> Iterator[Drawing]:
-    """Yield the figure `name` of each board of a suite. Raise PrunebenchError where no row is chosen."""
+    """Yield a figure of each board of a suite.
+
+    name: "accuracy", "labels", "classes" or "kept".
+
+    Raise PrunebenchError if no row is chosen.
+    """
     page = page_of(suite, places.results)
     if not page.rows:
-        having = ", ".join(results.suites(places.results)) or "none"
+        suites = ", ".join(results.suites(places.results)) or "none"
         raise PrunebenchError(
-            f"no rows of suite {suite!r} under {near(places.results)}/results (there are: {having}); choose "
+            f"no rows of suite {suite!r} under {near(places.results)}/results (there are: {suites}); choose "
             f"with --suite and --results, or run: prunebench run --suite {suite}"
         )
-    found = boards(sources.narrowed(page, chosen))
-    if not found:
+    chosen_boards = boards(sources.narrowed(page, chosen))
+    if not chosen_boards:
         raise PrunebenchError(
             f"all of these rows of suite {suite!r} were made with other settings than it has now; run it"
         )
-    for stem, board in zip(_stems(found), found, strict=True):
+    for stem, board in zip(_stems(chosen_boards), chosen_boards, strict=True):
         yield _attempt(stem, lambda board=board: _of_board(name, board, places))  # type: ignore[misc]
 
 
-def _stems(found: Sequence[Board]) -> Iterator[str]:
-    """Yield a name for each board: its dataset, with recipe and a number where these are needed."""
-    datasets = [board.rows[0].dataset for board in found]
+def _stems(suite_boards: Sequence[Board]) -> Iterator[str]:
+    """Yield a unique name for each board: its dataset, then if needed the recipe and a number."""
+    datasets = [board.rows[0].dataset for board in suite_boards]
     used: list[str] = []
-    for board in found:
+    for board in suite_boards:
         row = board.rows[0]
         stem = row.dataset if datasets.count(row.dataset) == 1 else f"{row.dataset}-{row.recipe}"
         used.append(stem)
@@ -96,7 +111,7 @@ def _of_board(name: str, board: Board, places: Places) -> Figure:
 
 
 def _dataset(page: Page, name: str, folder: Path) -> Dataset | None:
-    """Return a dataset by name, or None for one whose plugin is not installed here."""
+    """Return a dataset by name, or None if its plugin is not installed."""
     try:
         return load().dataset(resolve.dataset_spec(suite_of(page.suite, folder), name))
     except PrunebenchError:
@@ -104,7 +119,10 @@ def _dataset(page: Page, name: str, folder: Path) -> Dataset | None:
 
 
 def classes(matrix: Matrix, note: str) -> Iterator[Drawing]:
-    """Yield the figure `classes` of each dataset of a matrix, from stored qualities of labels."""
+    """Yield the figure `classes` of each dataset of a matrix, from the stored label qualities.
+
+    note: the note of the suite, printed as a warning.
+    """
     judged = label_report.judged(matrix)
     for cell in {cell.dataset.name: cell for cell in matrix.cells}.values():
         name = cell.dataset.name
@@ -113,41 +131,58 @@ def classes(matrix: Matrix, note: str) -> Iterator[Drawing]:
             missing = f"no labels of {name} are stored; run: prunebench labels --make, with the same options"
             yield Drawing(name, None, PrunebenchError(missing))
             continue
-        given = histograms.of_store(name, groups, cell.recipe_name, cell.dataset.classes, note)
-        yield _attempt(name, lambda given=given: histograms.classes(given))  # type: ignore[misc]
+        histogram = histograms.of_store(name, groups, cell.recipe_name, cell.dataset.classes, note)
+        yield _attempt(name, lambda histogram=histogram: histograms.classes(histogram))  # type: ignore[misc]
 
 
 def embeddings(matrix: Matrix, note: str, workers: int | None) -> Iterator[Drawing]:
-    """Yield the figure `embeddings` of each dataset of a matrix, after making those that are not stored."""
-    found = sources.sources(matrix)
-    drawable = {name: own for name, own in found.items() if 0 < len(own) <= maps.MOST}
-    for name in found.keys() - drawable.keys():
-        titles = ", ".join(source.title for source in found[name])
-        reason = (
-            f"{len(found[name])} embeddings of {name} ({titles}) are too many for one figure; choose methods "
-            f"with up to {maps.MOST} of them: --methods"
-            if titles
-            else f"none of these methods embeds the images of {name}; choose others with --methods"
-        )
-        yield Drawing(name, None, PrunebenchError(reason))
-    failures = _made(matrix, [source.stage for own in drawable.values() for source in own], workers)
-    for name, own in drawable.items():
-        failed = [failures[source.stage.key] for source in own if source.stage.key in failures]
-        if failed:
-            yield Drawing(name, None, PrunebenchError(f"{name}: {failed[0]}"))
+    """Yield the figure `embeddings` of each dataset of a matrix. Makes missing embeddings first.
+
+    note: the note of the suite, printed as a warning.
+    workers: number of worker processes.
+    """
+    by_dataset = sources.sources(matrix)
+    drawable = {}
+    for name, entries in by_dataset.items():
+        if 0 < len(entries) <= maps.MOST:
+            drawable[name] = entries
         else:
-            yield _attempt(name, lambda name=name, own=own: _maps(matrix, name, own, note))  # type: ignore[misc]
+            yield Drawing(name, None, _wrong_number(name, entries))
+    stages = [source.stage for entries in drawable.values() for source in entries]
+    failures = _make_missing(matrix, stages, workers)
+    for name, entries in drawable.items():
+        errors = [failures[source.stage.key] for source in entries if source.stage.key in failures]
+        if errors:
+            yield Drawing(name, None, PrunebenchError(f"{name}: {errors[0]}"))
+        else:
+            yield _attempt(name, lambda name=name, entries=entries: _maps(matrix, name, entries, note))  # type: ignore[misc]
 
 
-def _maps(matrix: Matrix, name: str, own: Sequence[sources.Source], note: str) -> Figure:
-    dataset = own[0].stage.dataset
+def _wrong_number(name: str, entries: Sequence[sources.Source]) -> PrunebenchError:
+    """Return the error for a dataset with no embeddings, or with too many for one figure."""
+    if not entries:
+        return PrunebenchError(
+            f"none of these methods embeds the images of {name}; choose others with --methods"
+        )
+    titles = ", ".join(source.title for source in entries)
+    return PrunebenchError(
+        f"{len(entries)} embeddings of {name} ({titles}) are too many for one figure; choose methods "
+        f"with up to {maps.MOST} of them: --methods"
+    )
+
+
+def _maps(matrix: Matrix, name: str, entries: Sequence[sources.Source], note: str) -> Figure:
+    dataset = entries[0].stage.dataset
     truth = load_split(dataset, matrix.data, "train")[1]
     index = maps.drawn(truth, len(dataset.classes))
-    values = [(source.title, sources.features(source, matrix, index)) for source in own]
-    panels = [maps.Embedded(title, value) for title, value in values if value is not None]
+    panels = []
+    for source in entries:
+        values = sources.features(source, matrix, index)
+        if values is not None:
+            panels.append(maps.Embedded(source.title, values))
     if not panels:
         raise PrunebenchError(
-            f"{own[0].title}: the labeler kept no network, so {name} has no embeddings of it"
+            f"{entries[0].title}: the labeler kept no network, so {name} has no embeddings of it"
         )
     recipe = next(cell.recipe_name for cell in matrix.cells if cell.dataset.name == name)
     corrupted = sources.corrupted(dataset, matrix.data)
@@ -161,11 +196,11 @@ def _maps(matrix: Matrix, name: str, own: Sequence[sources.Source], note: str) -
     )
 
 
-def _made(matrix: Matrix, ends: Sequence[Stage], workers: int | None) -> dict[str, str]:
-    """Make what is missing of some stages; return why those that failed did, by key."""
-    if not ends:
+def _make_missing(matrix: Matrix, stages: Sequence[Stage], workers: int | None) -> dict[str, str]:
+    """Make the stages that are not stored. Return the error message of each failed stage, by key."""
+    if not stages:
         return {}
     matrix.check_device()
     matrix.fetch()
-    given = {stage.key: stage for stage in ends}
-    return make_stages(matrix, given, learnt(matrix), Engine(workers=workers))
+    by_key = {stage.key: stage for stage in stages}
+    return make_stages(matrix, by_key, learnt(matrix), Engine(workers=workers))

@@ -1,7 +1,8 @@
-"""How many images carry each label, against how many have it in truth."""
+"""Histograms of labels: how many images carry each label, and how many images each class has."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,18 +21,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 9  # labelers in one figure
-WIDE = 3
+WIDE = 3  # panels side by side
 HEIGHT = 1.6  # of a panel, in inches
-NAMED = 12  # classes whose names fit below the bars
-GUESSED = "#0072b2"
+MOST_NAMES = 12  # class names that fit below the bars
+PREDICTED = "#0072b2"
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """What is drawn of a dataset.
+    """The content of one figure.
 
-    heading: dataset and recipe. truth: images per class, int [classes]. counts: images per label of each
-    labeler, by its title, one list per seed. names: of the classes, or () where they are not known.
+    dataset: name of the dataset.
+    heading: dataset and recipe.
+    truth: images per class, int [classes].
+    counts: images per label of each labeler, by its title. One list per seed.
+    names: class names, or () if unknown.
+    note: a warning below the figure, or "".
     """
 
     dataset: str
@@ -43,27 +48,37 @@ class Histogram:
 
 
 def of_board(board: Board, truth: Array, names: Sequence[str]) -> Histogram:
-    """Return what the rows of a board tell, those labelers last that buy labels."""
-    found: dict[tuple[float, str], dict[int, Result]] = {}
+    """Return the histogram of a board's rows. Labelers with a smaller label budget come first.
+
+    truth: images per class, int [classes].
+    names: class names, or ().
+    """
+    found: dict[tuple[float, str], dict[int, Result]] = {}  # label share, labeler -> seed -> row
     for row in board.rows:
         if row.labels_per_class and row.labeler:
             found.setdefault((row.annotation, row.labeler), {}).setdefault(row.seed, row)
-    ordered = sorted(found.items(), key=lambda item: item[0][0])  # stable: else as the suite has them
-    counts = {
-        f"{name}, {bought(share)}": [row.labels_per_class for row in rows.values()]
-        for (share, name), rows in ordered
-    }
+    ordered = sorted(found.items(), key=lambda item: item[0][0])  # a stable sort keeps the suite's order
+    counts = {}
+    for (share, labeler), rows in ordered:
+        counts[f"{labeler}, {bought(share)}"] = [row.labels_per_class for row in rows.values()]
     note = style.demonstration(board.page.note, board.rows[0].recipe)
     return Histogram(board.rows[0].dataset, board.heading, truth, counts, names, note)
 
 
 def of_store(name: str, groups: Sequence[Judged], recipe: str, names: Sequence[str], note: str) -> Histogram:
-    """Return what the stored qualities of the labelers of one dataset tell, in the same order."""
+    """Return the histogram of one dataset's stored label qualities, in the order of `of_board`.
+
+    name: the dataset.
+    groups: the label qualities, one entry per labeler.
+    recipe: name of the recipe.
+    names: class names, or ().
+    note: the note of the suite.
+    """
     ordered = sorted((group for group in groups if group.found), key=lambda group: group.annotation)
-    counts = {
-        f"{group.labeler}, {bought(group.annotation)}": [quality.labels_per_class for quality in group.found]
-        for group in ordered
-    }
+    counts = {}
+    for group in ordered:
+        title = f"{group.labeler}, {bought(group.annotation)}"
+        counts[title] = [quality.labels_per_class for quality in group.found]
     truth = np.array(ordered[0].found[0].truth_per_class if ordered else [])
     return Histogram(
         name, f"{name}, recipe {recipe}", truth, counts, names, style.demonstration(note, recipe)
@@ -71,17 +86,20 @@ def of_store(name: str, groups: Sequence[Judged], recipe: str, names: Sequence[s
 
 
 def bought(share: float) -> str:
-    """Spell which share of the labels was bought."""
+    """Return a label budget as text. share: in 0..1."""
     return f"{100 * share:g} % of the labels" if share else "no labels"
 
 
 def classes(given: Histogram) -> Figure:
-    """Images per label of each labeler, a panel each, over those per class; commonest class first.
+    """Draw the images per label of each labeler, a panel each, over the images per class.
 
-    Lines are means over seeds, bands the least and the most; of clusters each counts for the class that
-    the best one-to-one matching gives it. Raise PrunebenchError where no method guessed labels.
+    The most frequent class comes first. Lines are means over seeds. Bands span the least and the most.
+    A cluster counts for its class in the best one-to-one matching.
+
+    Raise PrunebenchError if no method predicted labels, or for more than nine labelers.
     """
-    truth, counts = given.truth, given.counts
+    truth = given.truth
+    counts = given.counts
     if not counts:
         raise PrunebenchError(f"no method on {given.dataset} guessed labels; choose others with --methods")
     if len(counts) > MOST:
@@ -96,20 +114,19 @@ def classes(given: Histogram) -> Figure:
         f"to most; clusters after the best one-to-one matching with classes. {given.note}"
     ).strip()
     columns = min(WIDE, len(counts))
-    ordered = [given.names[label] for label in order] if 0 < len(given.names) <= NAMED else []
+    ordered = [given.names[label] for label in order] if 0 < len(given.names) <= MOST_NAMES else []
     longest = max(map(len, ordered), default=0)
+    highest = max(truth.max(), *(max(one_seed) for seeds in counts.values() for one_seed in seeds))
     with style.styled():
         height = HEIGHT + 0.05 * longest
-        figure, axes = style.canvas(-(-len(counts) // columns), columns, height, title, caption)
-        axes[0].set_ylim(
-            0, 1.05 * max(truth.max(), *(max(seed) for found in counts.values() for seed in found))
-        )
+        figure, axes = style.canvas(math.ceil(len(counts) / columns), columns, height, title, caption)
+        axes[0].set_ylim(0, 1.05 * highest)
         for ax in axes[len(counts) :]:
             ax.set_axis_off()
-        for number, (ax, (labeler, found)) in enumerate(zip(axes, counts.items(), strict=False)):
+        for number, (ax, (labeler, seeds)) in enumerate(zip(axes, counts.items(), strict=False)):
             if number:
                 ax.sharey(axes[0])
-            _draw_panel(ax, truth[order], np.array(found)[:, order])
+            _draw_panel(ax, truth[order], np.array(seeds)[:, order])
             ax.set_title(labeler, loc="left")
             if number % columns:
                 ax.tick_params(labelleft=False)
@@ -123,9 +140,15 @@ def classes(given: Histogram) -> Figure:
 
 
 def _draw_panel(ax: Axes, truth: Array, counts: Array) -> None:
-    """Draw truth, int [classes], as bars, and counts, int [seeds, classes], as a line with a band."""
+    """Draw the images per class as bars, and the images per label as a line with a band.
+
+    truth: int [classes].
+    counts: int [seeds, classes].
+    """
     edges = np.arange(len(truth) + 1) - 0.5
+    low = counts.min(0)
+    high = counts.max(0)
     ax.stairs(truth, edges, fill=True, color=style.TRUTH, label="truth")
-    ax.stairs(counts.max(0), edges, baseline=counts.min(0), fill=True, color=GUESSED, alpha=0.25, linewidth=0)
-    ax.stairs(counts.mean(axis=0), edges, baseline=None, color=GUESSED, linewidth=1.2, label="labels")
+    ax.stairs(high, edges, baseline=low, fill=True, color=PREDICTED, alpha=0.25, linewidth=0)
+    ax.stairs(counts.mean(axis=0), edges, baseline=None, color=PREDICTED, linewidth=1.2, label="labels")
     ax.set_xlim(edges[0], edges[-1])

@@ -1,7 +1,8 @@
-"""Means and their spread as lines: accuracy by ratio, accuracy by label budget, shares of what is kept."""
+"""Means and their spread as lines: accuracy by ratio, accuracy by label budget, shares of kept images."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,15 +26,24 @@ MOST = 12  # methods in one figure
 WIDE = 3  # panels side by side
 HEIGHT = 2.1  # of a panel without its legend, in inches
 DASHES: tuple[Any, ...] = (  # of references, in the order of the suite
-    *("--", ":", "-."),
-    *((0, (7, 2)), (0, (5, 1, 1, 1, 1, 1)), (0, (1, 4))),
+    "--",
+    ":",
+    "-.",
+    (0, (7, 2)),
+    (0, (5, 1, 1, 1, 1, 1)),
+    (0, (1, 4)),
 )
 Points = Mapping[float, Sequence[float]]  # x -> a value per seed
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The values of one method. A level has the same value everywhere: its points share one height."""
+    """The values of one method.
+
+    points: x -> a value per seed.
+    reference: whether the method is only there to be compared with.
+    level: whether the value is the same at every x. It is drawn as a horizontal line.
+    """
 
     method: str
     title: str
@@ -52,28 +62,40 @@ class Panel:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A figure of panels: what it says, and what its axes are."""
+    """A figure of panels.
+
+    x: label of the x axes.
+    y: label of the y axes, one per row of panels.
+    rows: the panels, row by row.
+    ticks: of the x axes.
+    log: whether the x axes are logarithmic.
+    together: whether all panels share one legend.
+    """
 
     title: str
     caption: str
     x: str
-    y: Sequence[str]  # one per row of panels
+    y: Sequence[str]
     rows: Sequence[Sequence[Panel]]
     ticks: Sequence[float]
     log: bool = False
-    together: bool = False  # one legend for all panels
+    together: bool = False
 
 
 def accuracy(board: Board) -> Figure:
-    """Accuracy against ratio: a panel for each use of labels, Random and all images in each of them.
+    """Draw accuracy against pruning ratio, with a panel for each use of labels.
+
+    Every panel shows Random and the training on all images too.
 
     Raise PrunebenchError for more than twelve methods.
     """
-    methods, references = board.methods(reference=False), board.methods(reference=True)
+    methods = board.methods(reference=False)
+    references = board.methods(reference=True)
     check_number(methods, board)
     curves = [_by_ratio(rows, lambda row: row.accuracy) for rows in methods]
     for rows in references:
-        if rows[0].beside is None:  # as many images as another method has labels: another axis
+        # A reference matched to the label budget of another method keeps another number of images.
+        if rows[0].beside is None:
             curves.append(_by_ratio(rows, lambda row: row.accuracy))
     usage = {rows[0].method: label_usage(rows[0]) for rows in [*methods, *references]}
     return draw(
@@ -89,17 +111,19 @@ def accuracy(board: Board) -> Figure:
 
 
 def labels(board: Board) -> Figure:
-    """Accuracy against the labels bought before the selection: a panel for each ratio.
+    """Draw accuracy against the label budget of the labeler, with a panel for each ratio.
 
-    Methods that differ in nothing but `annotation` are points of one line; those that buy no label, or
-    all, are horizontal. Raise PrunebenchError where no method was run with two budgets.
+    Methods that differ in `annotation` alone are points of one line. A method that needs no labels, or the
+    labels of all images, is a horizontal line.
+
+    Raise PrunebenchError if no method was run with two budgets, or for more than twelve methods.
     """
     families: dict[str, list[Result]] = {}
     for row in board.rows:
         if not row.reference or row.method == "full":
             families.setdefault(family(row)[0], []).append(row)
     budgets = {name: {row.annotation for row in rows} - {0, 1} for name, rows in families.items()}
-    if not any(len(found) > 1 for found in budgets.values()):
+    if not any(len(shares) > 1 for shares in budgets.values()):
         raise PrunebenchError(
             f"no method on {board.rows[0].dataset} was run with several label budgets; run, for example: "
             f"prunebench run --suite {board.page.suite} --datasets {board.rows[0].dataset} "
@@ -118,7 +142,7 @@ def labels(board: Board) -> Figure:
             x="labels bought, percent of all",
             y=["test accuracy in percent"] * len(rows),
             rows=rows,
-            ticks=sorted({100 * budget for found in budgets.values() for budget in found}),
+            ticks=sorted(100 * budget for budget in set().union(*budgets.values())),
             log=True,
             together=True,
         )
@@ -127,9 +151,11 @@ def labels(board: Board) -> Figure:
 
 @dataclass(frozen=True)
 class Share:
-    """A part of the training images: its name, and how much of all images, and of what a row kept, it is.
+    """A part of the training images.
 
-    whole, of: in percent.
+    name: of the part.
+    whole: its share of all training images, in percent.
+    of: returns its share of the images that a row kept, in percent.
     """
 
     name: str
@@ -138,9 +164,11 @@ class Share:
 
 
 def kept(board: Board, shares: Sequence[Share]) -> Figure:
-    """How much of what was kept belongs to a part of the images, by ratio: a row of panels for each part.
+    """Draw the share of the kept images that belong to a part, by ratio, with a row of panels for each part.
 
-    Dashed: how much of the whole training set does. Raise PrunebenchError for more than twelve methods.
+    A dashed line is the share of the whole training set.
+
+    Raise PrunebenchError for more than twelve methods.
     """
     methods = board.methods(reference=False)
     check_number(methods, board)
@@ -148,7 +176,7 @@ def kept(board: Board, shares: Sequence[Share]) -> Figure:
     rows = []
     for share in shares:
         level = Curve("all", "all training images", {0: [share.whole]}, reference=True, level=True)
-        curves = [_by_ratio(found, share.of) for found in methods]
+        curves = [_by_ratio(method_rows, share.of) for method_rows in methods]
         rows.append(_panels([*curves, level], usage, shared=("random", "all")))
     return draw(
         Sheet(
@@ -163,10 +191,12 @@ def kept(board: Board, shares: Sequence[Share]) -> Figure:
 
 
 def tail(sizes: Array) -> Array | None:
-    """Return the rarest third of the classes (rounded down, at least one), or None where no class is rare.
+    """Return the rarest third of the classes, rounded down, at least one: int [m], ascending.
 
-    sizes: images per class. A set has a tail where its smallest class has less than half the images of
-    its largest. Of classes of one size the later ones are taken.
+    Return None if no class is rare, that is, if the smallest class has half the images of the largest, or
+    more. Among classes of equal size, later ones come first.
+
+    sizes: images per class, int [classes].
     """
     if 2 * sizes.min() >= sizes.max():
         return None
@@ -175,23 +205,27 @@ def tail(sizes: Array) -> Array | None:
 
 
 def family(row: Result) -> tuple[str, str]:
-    """Return name and title of a row's method without what they say about its label budget.
+    """Return the name and title of a row's method, without its label budget.
 
-    NAME{PART.annotation=0.05}, as --set spells it, and NAME_5, titled TITLE, 5 % of the labels, both
-    are NAME, titled TITLE.
+    A budget is written in two ways. NAME{PART.annotation=0.05} comes from --set. NAME_5 with the title
+    "TITLE, 5 % of the labels" is a method of its own. Both return NAME and TITLE.
     """
     percent = f"{100 * row.annotation:g}"
-    plain = [row.method, row.title]
-    for place, suffix in enumerate((f"_{percent}", f", {percent} % of the labels")):
-        base, brace, inner = plain[place].partition("{")
-        kept = [part for part in inner.removesuffix("}").split(",") if not re.match(r".*annotation=", part)]
-        rest = f"{{{','.join(kept)}}}" if brace and kept else ""
-        plain[place] = base.removesuffix(suffix) + rest
-    return plain[0], plain[1]
+    name = _without_budget(row.method, f"_{percent}")
+    title = _without_budget(row.title, f", {percent} % of the labels")
+    return name, title
+
+
+def _without_budget(text: str, suffix: str) -> str:
+    base, _, inner = text.partition("{")
+    changes = inner.removesuffix("}").split(",")
+    others = [change for change in changes if change and not re.match(r".*annotation=", change)]
+    braces = f"{{{','.join(others)}}}" if others else ""
+    return base.removesuffix(suffix) + braces
 
 
 def check_number(methods: Sequence[Sequence[Result]], board: Board) -> None:
-    """Raise PrunebenchError where lines would be too many to tell apart."""
+    """Raise PrunebenchError for more than twelve methods: their lines could not be told apart."""
     names = [rows[0].method for rows in methods]
     if len(names) > MOST:
         raise PrunebenchError(
@@ -209,73 +243,84 @@ def _by_ratio(rows: Sequence[Result], value: Callable[[Result], float]) -> Curve
 
 
 def _by_budget(name: str, rows: Sequence[Result], ratio: int) -> Curve:
-    """Return the line of a family at a ratio; all images are the same at every ratio."""
+    """Return the curve of a family of methods at one ratio.
+
+    The reference, all images, has rows at one ratio only and is drawn at every ratio.
+    """
     first = rows[0]
     points: dict[float, list[float]] = {}
     for budget in sorted({row.annotation for row in rows}):
-        own = [row for row in rows if row.annotation == budget]
-        if values := [row.accuracy for row in at(own, own[0].ratio if first.reference else ratio).values()]:
+        budget_rows = [row for row in rows if row.annotation == budget]
+        row_ratio = budget_rows[0].ratio if first.reference else ratio
+        if values := [row.accuracy for row in at(budget_rows, row_ratio).values()]:
             points[100 * budget] = values
     level = all(budget in (0, 100) for budget in points)
     return Curve(name, family(first)[1], points, first.reference, level)
 
 
 def _panels(curves: Sequence[Curve], usage: Mapping[str, str], shared: Sequence[str]) -> list[Panel]:
-    """Return a panel for each use of labels that a method has; what is shared stands in all of them."""
-    own = {usage[curve.method] for curve in curves if not curve.reference and curve.method not in shared}
-    groups = [group for group in GROUPS if group in own] or ["none"]
+    """Return a panel for each use of labels among the methods.
 
-    def place(curve: Curve) -> str:
-        group = usage.get(curve.method, groups[0])
-        return group if group in groups else groups[0]
+    usage: the use of labels, by method.
+    shared: methods that appear in all panels.
+    """
+    used = {usage[curve.method] for curve in curves if not curve.reference and curve.method not in shared}
+    groups = [group for group in GROUPS if group in used] or ["none"]
+    by_group: dict[str, list[Curve]] = {group: [] for group in groups}
+    for curve in curves:
+        if curve.method in shared:
+            for members in by_group.values():
+                members.append(curve)
+        else:
+            group = usage.get(curve.method, groups[0])
+            by_group[group if group in groups else groups[0]].append(curve)
+    return [Panel(f"{GROUPS[group]} to select", members) for group, members in by_group.items()]
 
-    return [
-        Panel(f"{GROUPS[group]} to select", [c for c in curves if c.method in shared or place(c) == group])
-        for group in groups
-    ]
+
+def _title(subject: str, board: Board) -> str:
+    return f"{board.heading}, {style.seeds_of(board.rows)}: {subject}"
 
 
-def _title(what: str, board: Board) -> str:
-    return f"{board.heading}, {style.seeds_of(board.rows)}: {what}"
-
-
-def _caption(what: str, board: Board, dashes: str) -> str:
+def _caption(subject: str, board: Board, dashes: str) -> str:
     note = style.demonstration(board.page.note, board.rows[0].recipe)
-    return f"{what}: mean over seeds, bands: standard deviation; {dashes}. {note}".strip()
+    return f"{subject}: mean over seeds, bands: standard deviation; {dashes}. {note}".strip()
 
 
 def draw(sheet: Sheet) -> Figure:
-    """Draw a sheet. In a row all panels have one y axis, unless that would flatten some of them."""
+    """Draw a sheet. The panels of a row share the y axis, unless that would flatten some of them."""
     columns = max(map(len, sheet.rows))
     curves = [curve for row in sheet.rows for panel in row for curve in panel.curves]
     marks = style.markers([curve.method for curve in curves if not curve.reference])
-    shared = [_alike(row) for row in sheet.rows]
-    caption = sheet.caption + ("" if all(shared) else " Panels side by side have y axes of their own.")
-    height, entries = HEIGHT, 0
+    share_y = [_have_similar_ranges(row) for row in sheet.rows]
+    caption = sheet.caption
+    if not all(share_y):
+        caption += " Panels side by side have y axes of their own."
+    height = HEIGHT
+    entries = 0
     if sheet.together:
-        entries = -(-len({curve.title for curve in curves}) // _legend_columns(columns))
+        entries = math.ceil(len({curve.title for curve in curves}) / _legend_columns(columns))
     else:
         height += style.ENTRY * max(len(panel.curves) for panel in sheet.rows[-1]) / len(sheet.rows)
     with style.styled():
         figure, axes = style.canvas(len(sheet.rows), columns, height, sheet.title, caption, entries)
-        for place, row in enumerate(sheet.rows):
-            own = axes[place * columns : (place + 1) * columns]
-            own[0].set_ylabel(sheet.y[place])
-            for ax in own[len(row) :]:
+        for number, row in enumerate(sheet.rows):
+            row_axes = axes[number * columns : (number + 1) * columns]
+            row_axes[0].set_ylabel(sheet.y[number])
+            for ax in row_axes[len(row) :]:
                 ax.set_axis_off()
-            for ax, panel in zip(own, row, strict=False):
-                if shared[place] and ax is not own[0]:
-                    ax.sharey(own[0])
+            for ax, panel in zip(row_axes, row, strict=False):
+                if share_y[number] and ax is not row_axes[0]:
+                    ax.sharey(row_axes[0])
                     ax.tick_params(labelleft=False)
                 _draw_panel(ax, panel, sheet, marks)
-                if not sheet.together and place == len(sheet.rows) - 1:
+                if not sheet.together and number == len(sheet.rows) - 1:
                     _legend_below(ax)
         if sheet.together:
-            found: dict[str, Artist] = {}
+            by_name: dict[str, Artist] = {}
             for ax in axes:
                 handles, names = ax.get_legend_handles_labels()
-                found |= dict(zip(names, handles, strict=True))
-            style.legend(figure, found, _legend_columns(columns))
+                by_name |= dict(zip(names, handles, strict=True))
+            style.legend(figure, by_name, _legend_columns(columns))
     return figure
 
 
@@ -283,18 +328,18 @@ def _legend_columns(columns: int) -> int:
     return 2 if columns == 1 else 4
 
 
-def _alike(panels: Sequence[Panel]) -> bool:
-    """Whether the values of all panels have ranges so alike that one axis suits them all."""
-    values = [
-        [summarise(found).mean for curve in panel.curves for found in curve.points.values()]
-        for panel in panels
-    ]
-    ranges = [max(found) - min(found) for found in values if found]
+def _have_similar_ranges(panels: Sequence[Panel]) -> bool:
+    """Whether the ranges of all panels differ by a factor of 4 at most, so that one y axis suits them."""
+    ranges = []
+    for panel in panels:
+        means = [summarise(values).mean for curve in panel.curves for values in curve.points.values()]
+        if means:
+            ranges.append(max(means) - min(means))
     return max(ranges, default=0) <= 4 * min(ranges, default=0)
 
 
 def _legend_below(ax: Axes) -> None:
-    """Put the legend of a panel below its x axis, at the same distance whatever the panel's height."""
+    """Put the legend of a panel below its x axis, at a fixed distance for panels of any height."""
     from matplotlib.transforms import ScaledTranslation
 
     figure = ax.get_figure(root=True)
@@ -314,8 +359,8 @@ def _draw_panel(ax: Axes, panel: Panel, sheet: Sheet, marks: Mapping[str, str]) 
     ax.minorticks_off()
     references = 0
     for curve in panel.curves:
-        found = {x: summarise(values) for x, values in sorted(curve.points.items())}
-        means = [summary.mean for summary in found.values()]
+        summaries = {x: summarise(values) for x, values in sorted(curve.points.items())}
+        means = [summary.mean for summary in summaries.values()]
         if curve.reference:
             dash = DASHES[references % len(DASHES)]
             references += 1
@@ -326,10 +371,12 @@ def _draw_panel(ax: Axes, panel: Panel, sheet: Sheet, marks: Mapping[str, str]) 
             ax.axhline(means[0], label=curve.title, **look)
             continue
         mark = "" if curve.reference else marks[curve.method]
-        ax.plot(list(found), means, marker=mark, label=curve.title, **look)
-        spread = [summary.spread or 0.0 for summary in found.values()]
-        if any(spread) and not curve.reference:
-            low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
-            if len(found) == 1:  # no width for a band
-                ax.vlines(list(found), low, high, color=look["color"], linewidth=0.8)
-            ax.fill_between(list(found), low, high, color=look["color"], alpha=0.18, linewidth=0)
+        xs = list(summaries)
+        ax.plot(xs, means, marker=mark, label=curve.title, **look)
+        spreads = [summary.spread or 0.0 for summary in summaries.values()]
+        if any(spreads) and not curve.reference:
+            low = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
+            high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
+            if len(xs) == 1:  # a band would have no width
+                ax.vlines(xs, low, high, color=look["color"], linewidth=0.8)
+            ax.fill_between(xs, low, high, color=look["color"], alpha=0.18, linewidth=0)

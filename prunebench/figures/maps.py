@@ -1,7 +1,8 @@
-"""Two-dimensional maps of embeddings: which classes, and which corrupted images, lie together."""
+"""Two-dimensional maps of embeddings, colored by class and by corruption."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,29 +29,39 @@ CLEAN, CORRUPTED = "#cccccc", "#111111"
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings of the drawn images: float [m, d], and whose they are."""
+    """Embeddings of the drawn images.
+
+    title: of the panel, such as the name of the backbone.
+    values: float [m, d].
+    """
 
     title: str
     values: Array
 
 
 def drawn(truth: Array, classes: int) -> Array:
-    """Draw up to 500 images of each of ten classes, from a stream of their own: int [m], ascending.
+    """Draw up to 500 images of each of ten classes: int [m], ascending.
 
-    truth: int [n]. Fewer classes than ten are all drawn; classes without images are not.
+    Classes without images are never drawn. Up to ten classes are all drawn. The random stream is one of
+    figures alone.
+
+    truth: int [n], the class of each image.
+    classes: number of classes.
     """
     rng = seeds.stream("figures", 0)
     present = np.flatnonzero(np.bincount(truth, minlength=classes))
     chosen = np.sort(rng.permutation(present)[:CLASSES])
-    found = [rng.permutation(np.flatnonzero(truth == label))[:PER_CLASS] for label in chosen]
-    return np.sort(np.concatenate(found))
+    index = [rng.permutation(np.flatnonzero(truth == label))[:PER_CLASS] for label in chosen]
+    return np.sort(np.concatenate(index))
 
 
 def project(values: Array) -> Array:
     """Map embeddings to the plane by t-SNE with seed 0: float64 [m, 2].
 
-    Starts from the first 50 principal components, perplexity 30 (less for under a hundred images).
-    One thread, so that equal input gives equal maps.
+    t-SNE gets the first 50 principal components. Its perplexity is 30, or less for fewer than 91 images.
+    It runs on one thread, so that equal input gives equal maps.
+
+    values: float [m, d].
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -58,22 +69,32 @@ def project(values: Array) -> Array:
 
     size = min(COMPONENTS, *values.shape)
     with threadpool_limits(1):
-        whole = np.asarray(values, dtype=np.float64)
-        short = PCA(size, svd_solver="full").fit_transform(whole) if size < whole.shape[1] else whole
-        perplexity = min(PERPLEXITY, (len(whole) - 1) / 3)
-        found = TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=1).fit_transform(short)
-    return np.asarray(found, dtype=np.float64)
+        vectors = np.asarray(values, dtype=np.float64)
+        if size < vectors.shape[1]:
+            components = PCA(size, svd_solver="full").fit_transform(vectors)
+        else:
+            components = vectors
+        perplexity = min(
+            PERPLEXITY, (len(vectors) - 1) / 3
+        )  # t-SNE looks at three neighbors per unit of perplexity
+        tsne = TSNE(perplexity=perplexity, init="pca", random_state=0, n_jobs=1)
+        points = tsne.fit_transform(components)
+    return np.asarray(points, dtype=np.float64)
 
 
 def together(values: Array, truth: Array) -> float:
-    """Return how many images have a nearest neighbour of their own class, in percent; of the embeddings.
+    """Return the share of images whose nearest neighbor has their class, in percent.
 
-    values: float [m, d], m >= 2, by Euclidean distance; the map itself distorts distances.
+    Neighbors are those of the embeddings, by Euclidean distance, since the map distorts distances.
+
+    values: float [m, d], m >= 2.
+    truth: int [m], the class of each image.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    found = NearestNeighbors(n_neighbors=1, n_jobs=1).fit(values).kneighbors(return_distance=False)
-    return 100 * float((truth[found[:, 0]] == truth).mean())
+    search = NearestNeighbors(n_neighbors=1, n_jobs=1).fit(values)
+    neighbors = search.kneighbors(return_distance=False)[:, 0]
+    return 100 * float((truth[neighbors] == truth).mean())
 
 
 def embeddings(
@@ -84,9 +105,16 @@ def embeddings(
     title: str,
     note: str = "",
 ) -> Figure:
-    """A panel for each embedding, coloured by true class; below it, where some are, by corruption.
+    """Draw a panel for each embedding, colored by true class.
 
-    truth: int [m], indices into names. corrupted: bool [m] or None.
+    If some images are corrupted, a second row of panels is colored by corruption.
+
+    panels: the embeddings.
+    truth: int [m], indices into `names`.
+    names: class names.
+    corrupted: bool [m], or None.
+    title: above the panels.
+    note: a warning below the panels, or "".
     """
     maps = [project(panel.values) for panel in panels]
     rows = 1 if corrupted is None else 2
@@ -97,45 +125,50 @@ def embeddings(
     )
     with style.styled():
         columns = max(2, len(panels))
-        shown = _shown(truth, names, corrupted is not None)
+        handles = _legend_dots(truth, names, corrupted is not None)
         height = min(SIDE, style.PAGE / columns) + 0.3
-        figure, axes = style.canvas(rows, columns, height, title, caption, -(-len(shown) // LEGEND))
-        # Late classes do not cover earlier ones.
+        entries = math.ceil(len(handles) / LEGEND)
+        figure, axes = style.canvas(rows, columns, height, title, caption, entries)
+        # In random order, so that late classes do not cover earlier ones.
         order = seeds.stream("figures", 1).permutation(len(truth))
-        for place, ax in enumerate(axes):
+        for number, ax in enumerate(axes):
             ax.set_axis_off()
-            if place % columns >= len(panels):
+            column = number % columns
+            if column >= len(panels):
                 continue
-            panel, points = panels[place % columns], maps[place % columns]
+            panel = panels[column]
+            points = maps[column]
             ax.set_aspect("equal", adjustable="datalim")
-            if place < columns:
+            if number < columns:
                 ax.set_title(f"{panel.title}\n1-NN {together(panel.values, truth):.0f} %", loc="left")
                 _scatter_classes(ax, points, truth, order)
             else:
                 assert corrupted is not None
                 _scatter(ax, points[~corrupted], CLEAN, "clean")
                 _scatter(ax, points[corrupted], CORRUPTED, "corrupted")
-        style.legend(figure, shown, LEGEND, length=0.7)
+        style.legend(figure, handles, LEGEND, length=0.7)
     return figure
 
 
 def _scatter_classes(ax: Axes, points: Array, truth: Array, order: Array) -> None:
-    tints = np.array([style.PALETTE[np.searchsorted(np.unique(truth), label)] for label in truth])
+    colors = np.array([style.PALETTE[np.searchsorted(np.unique(truth), label)] for label in truth])
     # Dots as pixels: thousands of paths would make the SVG megabytes.
     ax.scatter(
-        points[order, 0], points[order, 1], c=tints[order], s=2, linewidths=0, alpha=0.8, rasterized=True
+        points[order, 0], points[order, 1], c=colors[order], s=2, linewidths=0, alpha=0.8, rasterized=True
     )
 
 
-def _scatter(ax: Axes, points: Array, tint: str, label: str) -> None:
-    ax.scatter(points[:, 0], points[:, 1], c=tint, s=2, linewidths=0, alpha=0.8, rasterized=True, label=label)
+def _scatter(ax: Axes, points: Array, color: str, label: str) -> None:
+    ax.scatter(
+        points[:, 0], points[:, 1], c=color, s=2, linewidths=0, alpha=0.8, rasterized=True, label=label
+    )
 
 
-def _shown(truth: Array, names: Sequence[str], corruption: bool) -> dict[str, Artist]:
-    """Return a dot of each colour, by what it stands for."""
+def _legend_dots(truth: Array, names: Sequence[str], corruption: bool) -> dict[str, Artist]:
+    """Return a dot of each color, by the name for the legend."""
     from matplotlib.lines import Line2D
 
-    tints = {names[label]: style.PALETTE[place] for place, label in enumerate(np.unique(truth))}
+    colors = {names[label]: style.PALETTE[number] for number, label in enumerate(np.unique(truth))}
     if corruption:
-        tints |= {"clean": CLEAN, "corrupted": CORRUPTED}
-    return {name: Line2D([], [], color=tint, marker="o", linestyle="") for name, tint in tints.items()}
+        colors |= {"clean": CLEAN, "corrupted": CORRUPTED}
+    return {name: Line2D([], [], color=color, marker="o", linestyle="") for name, color in colors.items()}

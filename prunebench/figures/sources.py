@@ -1,4 +1,4 @@
-"""What figures are drawn from: the chosen rows of a page, kept images, and the embeddings of a matrix."""
+"""The data of figures: the chosen rows of a page, the kept images, and the embeddings of a matrix."""
 
 from __future__ import annotations
 
@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """Which rows of a page to draw; None draws all. families: a name stands for its label budgets too."""
+    """The rows of a page to draw. A field of None draws all.
+
+    methods: names of methods.
+    datasets: names of datasets.
+    ratios: in percent pruned.
+    seeds: as in the rows.
+    recipe: name of the recipe.
+    families: whether the name of a method includes its variants with other label budgets.
+    """
 
     methods: Sequence[str] | None = None
     datasets: Sequence[str] | None = None
@@ -40,27 +48,34 @@ class Chosen:
 
 
 def narrowed(page: Page, chosen: Chosen) -> Page:
-    """Return a page with the chosen rows alone; those of a method pinned to one ratio stay at it.
+    """Return a page with only the chosen rows. A reference with rows at one ratio alone keeps them.
 
-    Raise PrunebenchError for what no row has.
+    Raise PrunebenchError if no row has a chosen name, ratio or seed.
     """
+
+    def method_names(row: Result) -> set[str]:
+        return {row.method, family(row)[0]} if chosen.families else {row.method}
+
+    recipes = None if chosen.recipe is None else [chosen.recipe]
     rows = list(page.rows)
-    named: Callable[[Result], str] = (
-        (lambda row: family(row)[0]) if chosen.families else (lambda row: row.method)
-    )
     rows = _having(rows, "dataset", chosen.datasets, lambda row: {row.dataset}, page)
-    rows = _having(
-        rows, "recipe", None if chosen.recipe is None else [chosen.recipe], lambda row: {row.recipe}, page
-    )
-    rows = _having(rows, "method", chosen.methods, lambda row: {row.method, named(row)}, page)
+    rows = _having(rows, "recipe", recipes, lambda row: {row.recipe}, page)
+    rows = _having(rows, "method", chosen.methods, method_names, page)
     if chosen.seeds is not None:
         rows = [row for row in rows if row.seed in chosen.seeds]
     if chosen.ratios is not None:
         ratios: dict[str, set[int]] = {}
         for row in rows:
             ratios.setdefault(row.method, set()).add(row.ratio)
-        rows = [r for r in rows if r.ratio in chosen.ratios or (r.reference and len(ratios[r.method]) == 1)]
-        if not any(row.ratio in chosen.ratios for row in rows):
+        at_ratios = [row for row in rows if row.ratio in chosen.ratios]
+        if at_ratios:
+            # A reference with one ratio alone, such as all images, is drawn beside the others.
+            rows = [
+                row
+                for row in rows
+                if row.ratio in chosen.ratios or (row.reference and len(ratios[row.method]) == 1)
+            ]
+        else:
             rows = []
     if not rows:
         raise PrunebenchError(f"no chosen row of suite {page.suite!r} has these ratios and seeds")
@@ -74,6 +89,12 @@ def _having(
     names: Callable[[Result], set[str]],
     page: Page,
 ) -> list[Result]:
+    """Return the rows with a wanted name. Raise PrunebenchError for a name that no row has.
+
+    kind: "dataset", "recipe" or "method", for the message.
+    wanted: names, or None or ["all"] for all rows.
+    names: returns the names of a row.
+    """
     if wanted is None or list(wanted) == ["all"]:
         return rows
     known = {name for row in rows for name in names(row)}
@@ -84,7 +105,15 @@ def _having(
 
 
 def truth_per_class(board: Board, dataset: Dataset | None, data: Path) -> Array:
-    """Return how many training images each class has: int [classes], from the rows, or else from the data."""
+    """Return the training images per class: int [classes].
+
+    They come from a row that kept all images, or else from the dataset.
+
+    dataset: None if its plugin is not installed.
+    data: folder of datasets.
+
+    Raise PrunebenchError if there is no such row and no dataset.
+    """
     for row in board.rows:
         if row.kept == row.images:
             return np.array(row.kept_per_class)
@@ -97,39 +126,45 @@ def truth_per_class(board: Board, dataset: Dataset | None, data: Path) -> Array:
 
 
 def shares(board: Board, dataset: Dataset | None, data: Path, store: Store) -> list[Share]:
-    """Return the parts of the training images whose fate is worth a look: corrupted ones, and the tail.
+    """Return the parts of the training images to follow: corrupted images, and the tail of rare classes.
 
-    Raise PrunebenchError where there are none, or where a subset is not stored.
+    dataset: None if its plugin is not installed.
+    data: folder of datasets.
+    store: store of artefacts.
+
+    Raise PrunebenchError if the dataset has neither part, or if a subset is not stored.
     """
-    found = []
-    corrupt = corrupted(dataset, data)
-    if corrupt is not None:
+    parts = []
+    is_corrupted = corrupted(dataset, data)
+    if is_corrupted is not None:
         kept = kept_images(board, store)
 
-        def percent(row: Result) -> float:
-            return 100 * float(corrupt[kept[row.subset_key]].mean())
+        def corrupted_percent(row: Result) -> float:
+            return 100 * float(is_corrupted[kept[row.subset_key]].mean())
 
-        found.append(Share("corrupted", 100 * float(corrupt.mean()), percent))
+        parts.append(Share("corrupted", 100 * float(is_corrupted.mean()), corrupted_percent))
     sizes = truth_per_class(board, dataset, data)
     rare = tail(sizes)
     if rare is not None:
 
-        def rarely(row: Result) -> float:
+        def tail_percent(row: Result) -> float:
             return 100 * float(np.array(row.kept_per_class)[rare].sum() / row.kept)
 
-        found.append(Share("tail-class", 100 * float(sizes[rare].sum() / sizes.sum()), rarely))
-    if not found:
+        parts.append(Share("tail-class", 100 * float(sizes[rare].sum() / sizes.sum()), tail_percent))
+    if not parts:
         raise PrunebenchError(
             f"{board.rows[0].dataset} has no corrupted images, and no class of less than half the images of "
             "another; choose other --datasets"
         )
-    return found
+    return parts
 
 
 def corrupted(dataset: Dataset | None, data: Path) -> Array | None:
-    """Return which training images are corrupted, bool [n]; None for a dataset that knows of none.
+    """Return which training images are corrupted: bool [n]. None if the dataset corrupts no images.
 
-    A dataset that corrupts images has a method corrupted(labels) -> int [n], 0 for a clean image.
+    A dataset that corrupts images has a method `corrupted(labels)`. It returns int [n], 0 for a clean image.
+
+    data: folder of datasets.
     """
     kinds = getattr(dataset, "corrupted", None)
     if dataset is None or kinds is None:
@@ -138,7 +173,10 @@ def corrupted(dataset: Dataset | None, data: Path) -> Array | None:
 
 
 def kept_images(board: Board, store: Store) -> dict[str, Array]:
-    """Return the kept images of each row that is drawn, int [keep], by subset_key."""
+    """Return the kept images of each method's rows, int [keep], by subset_key.
+
+    Raise PrunebenchError if a subset is not stored.
+    """
     keys = {row.subset_key for rows in board.methods(reference=False) for row in rows}
     absent = [key for key in sorted(keys) if key not in store]
     if absent:
@@ -153,50 +191,60 @@ def kept_images(board: Board, store: Store) -> dict[str, Array]:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Where embeddings come from: a stage of embeddings, or one of labels whose network has features."""
+    """A source of embeddings.
+
+    title: of its panel.
+    stage: a stage of embeddings, or one of labels with a network of its own.
+    """
 
     title: str
     stage: BackboneEmbeddings | ProxyEmbeddings | LabelerLabels
 
 
 def sources(matrix: Matrix) -> dict[str, list[Source]]:
-    """Return the backbones, and the labelers that look at images, of a matrix's first seed, by dataset."""
+    """Return the sources of embeddings of a matrix, by dataset, without duplicates.
+
+    Sources are backbones, proxy networks, and labelers that train on images, each with the first seed.
+    """
     first = min(cell.seed for cell in matrix.cells)
-    found: dict[str, dict[str, Source]] = {}
+    by_dataset: dict[str, dict[str, Source]] = {}  # dataset -> key of the stage -> source
     for cell, target in matrix.graph.targets.items():
-        own = found.setdefault(cell.dataset.name, {})
+        by_key = by_dataset.setdefault(cell.dataset.name, {})
         if cell.seed != first:
             continue
         labeler = cell.method.labeler
         for stage in target.ancestors():
             if isinstance(stage, BackboneEmbeddings):
-                own.setdefault(stage.key, Source(stage.part["part"], stage))
+                by_key.setdefault(stage.key, Source(stage.part["part"], stage))
             elif isinstance(stage, ProxyEmbeddings):
-                own.setdefault(stage.key, Source(f"proxy network of {cell.method.title}", stage))
+                by_key.setdefault(stage.key, Source(f"proxy network of {cell.method.title}", stage))
             elif isinstance(stage, LabelerLabels) and labeler is not None and "images" in labeler.needs():
                 title = f"{labeler.name}, {bought(labeler.annotation)}"
-                own.setdefault(stage.key, Source(title, stage))
-    return {name: list(own.values()) for name, own in found.items()}
+                by_key.setdefault(stage.key, Source(title, stage))
+    return {name: list(by_key.values()) for name, by_key in by_dataset.items()}
 
 
 def features(source: Source, matrix: Matrix, index: Array) -> Array | None:
-    """Return the embeddings of some images: float32 [m, d]; None for a labeler that kept no network."""
+    """Return the embeddings of some images: float32 [m, d]. None for a labeler that kept no network.
+
+    index: int [m], positions in the training split.
+    """
     stage = source.stage
     if not isinstance(stage, LabelerLabels):
         return matrix.store.read(stage.key, Embeddings).values[index]
     if not matrix.store.has(stage.key, Weights):
         return None
-    given = matrix.store.read(stage.key, Weights)
+    weights = matrix.store.read(stage.key, Weights)
     from prunebench.nn import networks, training
 
-    side = stage.side  # of what the labeler's network sees
+    side = stage.side  # input size of the labeler's network, None for the size of the images
     images: Images = load_split(stage.dataset, matrix.data, "train")[0].take(index)
     network = networks.build(
-        given.network,
+        weights.network,
         channels=images.channels,
         classes=len(stage.dataset.classes),
         resolution=images.resolution if side is None else side,
         generator_seed=0,
     )
-    networks.restore(network, given.values)
+    networks.restore(network, weights.values)
     return training.embed(network.to(matrix.device), images, device=matrix.device, side=side)

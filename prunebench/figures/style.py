@@ -1,4 +1,4 @@
-"""The look of every figure: the widths of a paper, one colour per method, equal bytes for equal input."""
+"""The look of every figure: the widths of a paper, one color per method, equal bytes for equal input."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 COLUMN, PAGE = 3.4, 7.0  # widths in inches
 ENTRY = 0.13  # height of a line of a legend, in inches
-DPI = 200  # of the PNG; who prints takes the SVG
-DEMONSTRATIONS = ("tiny",)  # recipes of which this holds, whatever their suite says
+DPI = 200  # of the PNG, for screens; the SVG is for print
+DEMONSTRATIONS = ("tiny",)  # recipes that are toys, so that their figures always carry a warning
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that text is the same everywhere
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so that text is the same everywhere
     "font.size": 7,
     "axes.titlesize": 7,
     "axes.labelsize": 7,
@@ -47,12 +47,13 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "prunebench",
 }
 TRUTH, REFERENCE, RANDOM = "#bbbbbb", "#888888", "#444444"
-# Okabe and Ito's colours and P. Tol's "muted" ones, which the colour-blind tell apart; near ones far off.
+# Okabe and Ito's colors, then P. Tol's "muted" ones: color-blind readers can tell them apart.
+# Similar colors are far apart in the list.
 PALETTE = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
     *("#332288", "#999933", "#882255", "#44aa99", "#117733", "#aa4499"),
 )
-# The methods of the paper's tables and those beside them in the shipped suites; others by their name's hash.
+# The methods of the paper's tables, and others of the shipped suites. Any other method gets a color by hash.
 COLOURS = {
     "random": RANDOM,
     "elfs_dino": "#0072b2",
@@ -76,7 +77,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def colour(method: str) -> str:
-    """Return the colour that a method has in every figure; relatives such as semi_aum{...} share it."""
+    """Return the color of a method, the same in every figure. Variants such as semi_aum{...} share it."""
     stems = [name for name in COLOURS if re.match(rf"{re.escape(name)}($|[^a-z0-9])", method)]
     if stems:
         return COLOURS[max(stems, key=len)]
@@ -85,44 +86,47 @@ def colour(method: str) -> str:
 
 
 def markers(methods: Sequence[str]) -> dict[str, str]:
-    """Return a marker for each method; those of one colour have different ones."""
-    found: dict[str, str] = {}
-    used: dict[str, int] = {}
+    """Return a marker for each method. Methods of one color have different markers."""
+    by_method: dict[str, str] = {}
+    used: dict[str, int] = {}  # color -> markers given out
     for method in dict.fromkeys(methods):
-        place = used.setdefault(colour(method), 0)
-        found[method] = MARKERS[place % len(MARKERS)]
-        used[colour(method)] += 1
-    return found
+        color = colour(method)
+        number = used.setdefault(color, 0)
+        by_method[method] = MARKERS[number % len(MARKERS)]
+        used[color] += 1
+    return by_method
 
 
 def demonstration(note: str, recipe: str) -> str:
-    """Return the warning that a figure carries: the note of its suite, or that of a recipe for toys."""
-    return note or (DEMONSTRATION if recipe in DEMONSTRATIONS else "")
+    """Return the warning of a figure: the note of its suite, else the warning of a toy recipe, or ""."""
+    if note:
+        return note
+    return DEMONSTRATION if recipe in DEMONSTRATIONS else ""
 
 
 def seeds_of(rows: Iterable[Result]) -> str:
-    """Spell how many seeds the cells of some rows have."""
-    found: dict[tuple[str, int], set[int]] = {}
+    """Return the number of seeds per cell of some rows, as text."""
+    seeds: dict[tuple[str, int], set[int]] = {}
     for row in rows:
-        found.setdefault((row.method, row.ratio), set()).add(row.seed)
-    return counted(map(len, found.values()))
+        seeds.setdefault((row.method, row.ratio), set()).add(row.seed)
+    return counted(map(len, seeds.values()))
 
 
 def counted(seeds: Iterable[int]) -> str:
-    """Spell numbers of seeds: 1 seed, 3 seeds, 1 to 3 seeds."""
-    found = sorted(set(seeds))
-    if found == [1]:
+    """Return numbers of seeds as text: "1 seed", "3 seeds" or "1 to 3 seeds"."""
+    numbers = sorted(set(seeds))
+    if numbers == [1]:
         return "1 seed"
-    return f"{found[0]} seeds" if len(found) == 1 else f"{found[0]} to {found[-1]} seeds"
+    return f"{numbers[0]} seeds" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw and save inside of this."""
+    """Set the style of figures. Draw and save inside this context."""
     import matplotlib
 
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a matplotlibrc of the user's would change the bytes
+        matplotlib.rcdefaults()  # the user's matplotlibrc would change the bytes
         matplotlib.rcParams.update(STYLE)
         yield
 
@@ -130,31 +134,41 @@ def styled() -> Iterator[None]:
 def canvas(
     rows: int, columns: int, height: float, title: str, caption: str, entries: int = 0
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure of panels `height` inches high, a title above and a caption below all of them.
+    """Return a figure and its panels, with a title above and a caption below.
 
-    It is as wide as a column of a paper for one panel, as its page for more. entries: lines of a legend
-    for all panels, to which room is left above the caption; see `legend`.
+    A figure of one column is as wide as a column of a paper. Any other is as wide as the page.
+
+    rows, columns: the grid of panels.
+    height: of a panel, in inches.
+    entries: lines of the common legend. Room for them is left above the caption. See `legend`.
     """
     from matplotlib.figure import Figure
 
     width = COLUMN if columns == 1 else PAGE
-    above = textwrap.wrap(title, round(width * 14.5))
-    below = textwrap.wrap(caption, round(width * 19))
-    top, foot = 0.06 + 0.14 * len(above), 0.05 + 0.1 * len(below)
+    # Letters per inch at the font sizes below.
+    title_lines = textwrap.wrap(title, round(width * 14.5))
+    caption_lines = textwrap.wrap(caption, round(width * 19))
+    top = 0.06 + 0.14 * len(title_lines)
+    foot = 0.05 + 0.1 * len(caption_lines)
     bottom = foot + 0.05 + ENTRY * entries
-    whole = top + height * rows + bottom
-    figure = Figure(figsize=(width, whole), layout="constrained")
+    total = top + height * rows + bottom
+    figure = Figure(figsize=(width, total), layout="constrained")
     engine = figure.get_layout_engine()
     assert engine is not None
-    engine.set(rect=(0, bottom / whole, 1, height * rows / whole))  # type: ignore[call-arg]
-    figure.text(0.01, 1 - 0.04 / whole, "\n".join(above), va="top", fontsize=8, fontweight="bold")
-    figure.text(0.01, foot / whole, "\n".join(below), va="top", fontsize=6, color="#444444")
+    engine.set(rect=(0, bottom / total, 1, height * rows / total))  # type: ignore[call-arg]
+    figure.text(0.01, 1 - 0.04 / total, "\n".join(title_lines), va="top", fontsize=8, fontweight="bold")
+    figure.text(0.01, foot / total, "\n".join(caption_lines), va="top", fontsize=6, color="#444444")
     axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.flat)
 
 
 def legend(figure: Figure, handles: Mapping[str, Artist], columns: int, length: float = 2.2) -> None:
-    """Put a legend of all panels just above the caption: drawn examples by name, `length` letters long."""
+    """Put a legend of all panels just above the caption.
+
+    handles: an example of each line or dot, by its name.
+    columns: of the legend.
+    length: of an example, in units of the font size.
+    """
     _title, caption = figure.texts
     figure.legend(
         list(handles.values()),
@@ -170,13 +184,16 @@ def legend(figure: Figure, handles: Mapping[str, Artist], columns: int, length: 
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write stem.svg and stem.png, without dates or versions, and return their paths."""
-    written = []
+    """Write stem.svg and stem.png and return their paths.
+
+    The files carry no dates and no versions, so that equal figures have equal bytes.
+    """
+    paths = []
     for suffix, content in (("svg", _svg(figure)), ("png", _png(figure))):
         path = stem.with_name(f"{stem.name}.{suffix}")
         replace_file(path, content, "--output")
-        written.append(path)
-    return written
+        paths.append(path)
+    return paths
 
 
 def _svg(figure: Figure) -> bytes:
@@ -187,13 +204,14 @@ def _svg(figure: Figure) -> bytes:
 
 
 def _png(figure: Figure) -> bytes:
-    """Return the PNG with a palette of 256 colours, a third of the bytes of one without."""
+    """Return the PNG with a palette of 256 colors. It has a third of the bytes of one without."""
     from PIL import Image
 
-    drawn, content = io.BytesIO(), io.BytesIO()
+    full_color = io.BytesIO()
+    content = io.BytesIO()
     with styled():
-        figure.savefig(drawn, format="png", dpi=DPI)
-    with Image.open(drawn) as image:
+        figure.savefig(full_color, format="png", dpi=DPI)
+    with Image.open(full_color) as image:
         flat = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     flat.save(content, format="png", optimize=True, dpi=(DPI, DPI))
     return content.getvalue()

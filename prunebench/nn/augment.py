@@ -1,7 +1,7 @@
-"""Augmentations of whole batches: uint8 tensors [b, c, h, w] in and out, random only by their generator.
+"""Augmentations of whole batches: uint8 tensors [b, c, h, w] in and out.
 
-The generator lives on the device of the batch, so that nothing waits for the host. `resized_crop` alone
-returns floats, for those who go on computing with them.
+All randomness comes from the generator. It lives on the device of the batch, so that nothing waits for the
+host. `resized_crop` alone returns floats, for callers that compute on without rounding.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 Tensor = torch.Tensor
 Boxes = tuple[Tensor, Tensor, Tensor, Tensor]  # top, left, height and width, each int64 [b]
 PAD_MODES = {"reflect": "reflect", "zero": "constant"}
-ATTEMPTS = 10  # to place a box inside the image, as in torchvision's RandomResizedCrop
-LOG_ASPECT = math.log(4 / 3)  # of width to height, either way
+ATTEMPTS = 10  # draws of a box that fits the image, as in torchvision's RandomResizedCrop
+LOG_ASPECT = math.log(4 / 3)  # largest logarithm of the aspect ratio, either way
 
 
 def augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Return the batch as `recipe` wants it augmented: cut to what networks see, and mirrored, at random."""
+    """Return the batch, randomly cropped to the input size of the network and mirrored, as `recipe` says."""
     side = recipe.seen(batch.shape[-1])
     if recipe.resized_crop:
         batch = random_resized_crop(batch, recipe.resized_crop, side, generator)
@@ -38,17 +38,20 @@ def augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor
 
 
 def centre(batch: Tensor, side: int | None) -> Tensor:
-    """Return what a network tested at `side` pixels sees of square images: the middle.
+    """Return the central `side` x `side` pixels of square images, as torchvision's CenterCrop.
 
-    None: all of them. Of images smaller than that: all, enlarged. As torchvision's CenterCrop and Resize.
+    Smaller images are enlarged to that size, as by torchvision's Resize.
+
+    batch: uint8 [b, c, r, r].
+    side: in pixels. None returns the batch as it is.
     """
     resolution = batch.shape[-1]
     if side is None or side == resolution:
         return batch
     if side > resolution:
         start = torch.zeros(len(batch), dtype=torch.int64, device=batch.device)
-        whole = start + resolution
-        return rounded_crop(batch, (start, start, whole, whole), side)
+        length = start + resolution
+        return rounded_crop(batch, (start, start, length, length), side)
     begin = round((resolution - side) / 2)
     return batch[:, :, begin : begin + side, begin : begin + side]
 
@@ -56,10 +59,14 @@ def centre(batch: Tensor, side: int | None) -> Tensor:
 def crop(
     batch: Tensor, padding_px: int, mode: str, generator: torch.Generator, side: int | None = None
 ) -> Tensor:
-    """Pad every side by `padding_px` pixels, then cut a square of `side` out of each image at random.
+    """Pad every edge, then cut a random square out of each image: uint8 [b, c, side, side].
 
-    side: in pixels; None = that of the images. mode is "reflect" (the edge pixel is not repeated) or
-    "zero". Raise PrunebenchError for another mode, and where images are too small to be reflected that far.
+    padding_px: in pixels.
+    mode: "zero", or "reflect", which does not repeat the edge pixel.
+    side: of the square, in pixels. None is the width of the images.
+
+    Raise PrunebenchError for another mode.
+    Raise PrunebenchError if the images are too small to be reflected that far.
     """
     count, _, height, width = batch.shape
     side = width if side is None else side
@@ -71,25 +78,32 @@ def crop(
             "choose a smaller crop or padding 'zero'"
         )
     padded = functional.pad(batch, (padding_px,) * 4, mode=PAD_MODES[mode])
-    # Every crop there is, as a view: one gather takes each image's own.
+    # All possible crops, as a view without a copy. One gather takes one crop of each image.
     windows = padded.unfold(2, side, 1).unfold(3, side, 1)
-    places = width + 2 * padding_px - side + 1
-    down, right = torch.randint(places, (2, count), generator=generator, device=batch.device)
+    positions = width + 2 * padding_px - side + 1
+    down, right = torch.randint(positions, (2, count), generator=generator, device=batch.device)
     return windows[torch.arange(count, device=batch.device), :, down, right]
 
 
 def random_resized_crop(
     batch: Tensor, area: tuple[float, float], side: int, generator: torch.Generator
 ) -> Tensor:
-    """Cut a box out of each square image at random and resize it, as torchvision's RandomResizedCrop.
+    """Cut a random box out of each square image and resize it, as torchvision's RandomResizedCrop.
 
-    area: see `random_boxes`. uint8 [b, c, side, side].
+    batch: uint8 [b, c, r, r].
+    area: see `random_boxes`.
+    side: of the result, in pixels.
+
+    Return uint8 [b, c, side, side].
     """
     return rounded_crop(batch, random_boxes(len(batch), batch.shape[-1], area, generator), side)
 
 
 def rounded_crop(batch: Tensor, boxes: Boxes, side: int) -> Tensor:
-    """Do what `resized_crop` does, rounded where Pillow rounds: after the columns, after the rows."""
+    """Cut and resize as `resized_crop`, but round as Pillow does: after the columns and after the rows.
+
+    Return uint8 [b, c, side, side].
+    """
     top, left, height, width = boxes
     columns = resizing(left, width, batch.shape[3], side)[:, None].mT
     rows = resizing(top, height, batch.shape[2], side)[:, None]
@@ -98,10 +112,14 @@ def rounded_crop(batch: Tensor, boxes: Boxes, side: int) -> Tensor:
 
 
 def random_boxes(count: int, side: int, area: tuple[float, float], generator: torch.Generator) -> Boxes:
-    """Draw boxes in square images: top, left, height and width in whole pixels, each int64 [count].
+    """Draw boxes in square images: top, left, height and width in pixels, each int64 [count].
 
-    area: the least and the largest share of the image, drawn uniformly; the aspect ratio is uniform in
-    its logarithm, from 3:4 to 4:3. An image into which none of ten boxes fits is taken whole.
+    The area is uniform in `area`. The logarithm of the aspect ratio is uniform between 3:4 and 4:3. Of ten
+    drawn sizes, the first that fits counts. If none fits, the box is the whole image.
+
+    count: number of boxes.
+    side: of the images, in pixels.
+    area: least and largest share of the image, in 0..1.
     """
     shape = (2, ATTEMPTS, count)
     share, aspect = torch.rand(shape, generator=generator, device=generator.device)
@@ -116,7 +134,11 @@ def random_boxes(count: int, side: int, area: tuple[float, float], generator: to
 
 
 def resized_crop(batch: Tensor, boxes: Boxes, side: int) -> Tensor:
-    """Cut a box out of each image and resize it, bilinear and antialiased: float32 [b, c, side, side]."""
+    """Cut a box out of each image and resize it, bilinear and antialiased: float32 [b, c, side, side].
+
+    boxes: see `random_boxes`.
+    side: of the result, in pixels.
+    """
     top, left, height, width = boxes
     rows = resizing(top, height, batch.shape[2], side)
     columns = resizing(left, width, batch.shape[3], side)
@@ -124,10 +146,15 @@ def resized_crop(batch: Tensor, boxes: Boxes, side: int) -> Tensor:
 
 
 def resizing(start: Tensor, length: Tensor, source: int, side: int) -> Tensor:
-    """Return how each of `side` pixels mixes the `source` pixels of a line: float32 [b, side, source].
+    """Return the weights that resize part of a line of pixels: float32 [b, side, source].
 
-    start, length: int64 [b], the part of the line that is seen. The weights are a triangle as wide as
-    the larger of the two kinds of pixel, cut off where that part ends, as in Pillow.
+    Row i holds the weights of the `source` old pixels in the new pixel i. The weights form a triangle as wide
+    as the larger of an old and a new pixel, cut off at the ends of the part, as in Pillow.
+
+    start: int64 [b], first pixel of the part.
+    length: int64 [b], pixels of the part.
+    source: pixels of the line.
+    side: pixels of the result.
     """
     start, length = start.view(-1, 1, 1), length.view(-1, 1, 1)
     pixel = torch.arange(source, device=start.device)
@@ -139,20 +166,25 @@ def resizing(start: Tensor, length: Tensor, source: int, side: int) -> Tensor:
 
 
 def mixed(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Mix the rows and the columns of each image with weights [b, new, old] of its own."""
+    """Multiply each image by weights of its own: float32 [b, c, new height, new width].
+
+    rows: float32 [b, new height, old height].
+    columns: float32 [b, new width, old width].
+    """
     return rows[:, None] @ images @ columns[:, None].mT
 
 
 def flip(batch: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image left to right with probability 1/2."""
-    chosen = torch.rand(len(batch), 1, 1, 1, generator=generator, device=batch.device) < 0.5
-    return torch.where(chosen, batch.flip(3), batch)
+    mirrored = torch.rand(len(batch), 1, 1, 1, generator=generator, device=batch.device) < 0.5
+    return torch.where(mirrored, batch.flip(3), batch)
 
 
 def normalise(batch: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Return (batch / 255 - mean) / std: float32 [b, c, h, w] in channels_last layout.
 
-    mean and std are per channel, in 0..1.
+    batch: [b, c, h, w] in 0..255.
+    mean, std: per channel, in 0..1.
     """
     scale, shift = _affine(mean, std, batch.device)
     return batch.to(torch.float32, memory_format=torch.channels_last).mul_(scale).sub_(shift)
@@ -160,5 +192,8 @@ def normalise(batch: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) ->
 
 @lru_cache(maxsize=8)
 def _affine(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the scale and the shift of `normalise`: float32 [c, 1, 1] each. Cached, to spare a transfer."""
     deviation = torch.tensor(std, device=device).view(-1, 1, 1)
-    return 1 / (255 * deviation), torch.tensor(mean, device=device).view(-1, 1, 1) / deviation
+    scale = 1 / (255 * deviation)
+    shift = torch.tensor(mean, device=device).view(-1, 1, 1) / deviation
+    return scale, shift

@@ -1,8 +1,10 @@
 """Random crops of whole batches for self-supervised training: resized, mirrored, jittered, blurred.
 
-uint8 tensors [b, c, r, r] in, float32 in 0..255 out: nothing is rounded between the steps. An image has
-three channels, or one, which is treated as three equal ones: then saturation and hue change nothing.
-Source: the multi-crop of SwAV (Caron et al. 2020, section 3.3) with the colour distortion of SimCLR.
+uint8 tensors [b, c, r, r] in, float32 in 0..255 out. Nothing is rounded between the steps.
+Source: the multi-crop of SwAV (Caron et al. 2020, section 3.3) with the color distortion of SimCLR.
+
+Images have three channels, or one. One channel counts as three equal ones, so saturation and hue change
+nothing then.
 """
 
 from __future__ import annotations
@@ -15,19 +17,22 @@ import torch
 from prunebench.nn.augment import flip, mixed, random_boxes, resized_crop
 
 Tensor = torch.Tensor
-HUE = 0.25  # strength of the hue jitter, in turns of the colour circle, as a share of the others'
+HUE = 0.25  # turns of the color circle at a jitter of 1
 JITTERED, GREY, BLURRED = 0.8, 0.2, 0.5  # shares of the images
-SIGMA = 0.1  # of the weakest blur, in pixels
+SIGMA = 0.1  # standard deviation of the weakest blur, in pixels
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crops:
-    """Equal crops of an image: `count` of `side` pixels, covering `smallest` to `largest` of its area.
+    """The settings of crops of one size.
 
-    flip: mirror half of them. jitter: how far brightness, contrast and saturation are scaled at most,
-    in 0..1; 0 = no colour distortion at all. blur: standard deviation of the strongest Gaussian blur,
-    in pixels; 0 = none.
+    count: crops per image.
+    side: of a crop, in pixels.
+    smallest, largest: least and largest share of the image's area that a crop covers, in 0..1.
+    flip: whether to mirror half of the crops.
+    jitter: largest change of brightness, contrast and saturation, in 0..1. 0 turns off all color distortion.
+    blur: standard deviation of the strongest Gaussian blur, in pixels. 0 turns off the blur.
     """
 
     count: int
@@ -40,7 +45,12 @@ class Crops:
 
 
 def multicrop(batch: Tensor, crops: Crops, generator: torch.Generator) -> Tensor:
-    """Return random crops: float32 [count * b, c, side, side] in 0..255, one of every image, then again."""
+    """Return random crops: float32 [count * b, c, side, side] in 0..255.
+
+    The first b are a crop of every image, the next b another crop of every image, and so on.
+
+    batch: uint8 [b, c, r, r].
+    """
     batch = batch.repeat(crops.count, 1, 1, 1)
     area = (crops.smallest, crops.largest)
     pictures = resized_crop(batch, random_boxes(len(batch), batch.shape[-1], area, generator), crops.side)
@@ -52,28 +62,36 @@ def multicrop(batch: Tensor, crops: Crops, generator: torch.Generator) -> Tensor
 
 
 def distort(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
-    """Jitter the colours of most images, in an order drawn for each, and turn some grey."""
+    """Jitter the colors of 80 % of the images, each in a random order, and turn 20 % gray.
+
+    strength: largest change, in 0..1.
+    """
     count = len(images)
     draws = torch.rand(2 * len(OPERATIONS) + 2, count, generator=generator, device=images.device)
-    order, uniform, (jittered, grey) = draws[:4].argsort(0), draws[4:8], draws[8:]
+    order = draws[:4].argsort(0)
+    uniform = draws[4:8]
+    jittered, gray = draws[8:]
     amounts = strength * (2 * uniform - 1) * (jittered < JITTERED)
     images = jitter(images, order, amounts)
-    return torch.where(column(grey < GREY), luma(images), images)
+    return torch.where(column(gray < GREY), luma(images), images)
 
 
 def jitter(images: Tensor, order: Tensor, amounts: Tensor) -> Tensor:
-    """Apply all OPERATIONS to each image.
+    """Apply all four OPERATIONS to each image.
 
-    order: int64 [4, b], the place in OPERATIONS of what is applied first, second, ... amounts: float
-    [4, b], in the order of OPERATIONS; 0 changes nothing.
+    order: int64 [4, b], indices of the operations to apply first, second, third and fourth.
+    amounts: float [4, b], in the order of OPERATIONS. 0 changes nothing.
     """
     for chosen in order:
+        # Sort the images by operation, so that each operation runs once, on all of its images.
         rows = chosen.argsort()
         sizes = chosen.bincount(minlength=len(OPERATIONS)).tolist()
-        amount = amounts.gather(0, chosen[None])[0, rows]
-        groups = zip(OPERATIONS, torch.split(images[rows], sizes), torch.split(amount, sizes), strict=True)
-        done = [operation(group, column(a)) for operation, group, a in groups]
-        images = torch.empty_like(images).index_copy_(0, rows, torch.cat(done))
+        groups = torch.split(images[rows], sizes)
+        group_amounts = torch.split(amounts.gather(0, chosen[None])[0, rows], sizes)
+        outputs = []
+        for operation, group, amount in zip(OPERATIONS, groups, group_amounts, strict=True):
+            outputs.append(operation(group, column(amount)))
+        images = torch.empty_like(images).index_copy_(0, rows, torch.cat(outputs))
     return images
 
 
@@ -83,56 +101,60 @@ def brightness(images: Tensor, amount: Tensor) -> Tensor:
 
 
 def contrast(images: Tensor, amount: Tensor) -> Tensor:
-    """Multiply the difference to the mean grey by 1 + amount."""
+    """Multiply the difference from the mean gray by 1 + amount."""
     mean = luma(images).mean((2, 3), keepdim=True)
     return (images + amount * (images - mean)).clamp_(0, 255)
 
 
 def saturation(images: Tensor, amount: Tensor) -> Tensor:
-    """Multiply the difference to each pixel's grey by 1 + amount."""
+    """Multiply the difference from each pixel's gray by 1 + amount."""
     return (images + amount * (images - luma(images))).clamp_(0, 255)
 
 
 def hue(images: Tensor, amount: Tensor) -> Tensor:
-    """Turn the colour circle by amount / 4 turns, at constant value and saturation (of HSV)."""
+    """Turn the color circle by amount / 4 turns, with the same value and saturation (of HSV)."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.unbind(1)
     value = images.amax(1)
     chroma = value - images.amin(1)
-    # The place on the circle in sixths of it: red is at 0, green at 2, blue at 4.
+    # The position on the circle, in sixths of a turn: red is at 0, green at 2, blue at 4.
     start = torch.where(value == red, 0, torch.where(value == green, 2, 4))
     aside = torch.where(value == green, blue - red, red - green)
     aside = torch.where(value == red, green - blue, aside) / chroma.where(chroma > 0, 1)
     offsets = torch.arange(5, 0, -2, device=images.device).view(-1, 1, 1)
-    place = ((start + aside)[:, None] + 6 * HUE * amount + offsets) % 6
-    return value[:, None] - chroma[:, None] * torch.minimum(place, 4 - place).clamp_(0, 1)
+    position = ((start + aside)[:, None] + 6 * HUE * amount + offsets) % 6
+    return value[:, None] - chroma[:, None] * torch.minimum(position, 4 - position).clamp_(0, 1)
 
 
 OPERATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (brightness, contrast, saturation, hue)
 
 
 def random_blur(images: Tensor, strongest: float, generator: torch.Generator) -> Tensor:
-    """Blur half of the images, each by a standard deviation of its own, from 0.1 pixels to `strongest`."""
+    """Blur half of the images, each with a random standard deviation from 0.1 pixels to `strongest`."""
     uniform, chosen = torch.rand(2, len(images), generator=generator, device=images.device)
-    return blur(images, (SIGMA + (strongest - SIGMA) * uniform) * (chosen < BLURRED))
+    sigma = (SIGMA + (strongest - SIGMA) * uniform) * (chosen < BLURRED)
+    return blur(images, sigma)
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Blur each square image by a Gaussian; the edge mirrors, its pixel not repeated.
+    """Blur each square image by a Gaussian. The edges mirror the image without repeating the edge pixel.
 
-    sigma: float [b], in pixels; 0 leaves an image as it is.
+    sigma: float [b], standard deviations in pixels. 0 leaves an image as it is.
     """
     weights = blurring(sigma, images.shape[2])
     return mixed(images, weights, weights)
 
 
 def blurring(sigma: Tensor, side: int) -> Tensor:
-    """Return how each pixel of a line mixes all: float32 [b, side, side]."""
-    place = torch.arange(side, device=sigma.device)
-    # A line and its two mirror images; the pixels at its ends are their own.
-    mirrored = torch.cat((-place[1:], 2 * (side - 1) - place[:-1]))
-    distance = (torch.cat((place, mirrored)) - place[:, None]) / sigma.clamp(min=1e-3).view(-1, 1, 1)
+    """Return the weights that blur a line of pixels: float32 [b, side, side].
+
+    Row i holds the weights of all old pixels in the new pixel i.
+    """
+    position = torch.arange(side, device=sigma.device)
+    # A line and its mirror images on both sides. The end pixels are their own mirror images.
+    mirrored = torch.cat((-position[1:], 2 * (side - 1) - position[:-1]))
+    distance = (torch.cat((position, mirrored)) - position[:, None]) / sigma.clamp(min=1e-3).view(-1, 1, 1)
     weights = (-distance.square() / 2).exp()
     near, before, after = torch.split(weights, [side, side - 1, side - 1], dim=2)
     near[..., 1:] += before
@@ -141,7 +163,7 @@ def blurring(sigma: Tensor, side: int) -> Tensor:
 
 
 def luma(images: Tensor) -> Tensor:
-    """Return the grey of each pixel: [k, 1, h, w]."""
+    """Return the gray value of each pixel: [k, 1, h, w]."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.unbind(1)

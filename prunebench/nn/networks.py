@@ -1,8 +1,7 @@
-"""The networks a recipe may name: small CNNs, CIFAR and wide ResNets, and torchvision's for 224 pixels.
+"""The networks that a recipe may name: small CNNs, CIFAR and wide ResNets, and torchvision's for 224 pixels.
 
-Each is a `Network`: `features(x)` are the penultimate features [b, d], `head` is the last, linear
-layer, and the logits are head(features(x)). Weights are drawn as PyTorch draws them by default, or as
-the builder says.
+Each is a `Network`. `features(x)` returns the penultimate features, [b, d]. `head` is the last, linear layer.
+The logits are head(features(x)). Initial weights are PyTorch's default, unless a builder sets others.
 """
 
 from __future__ import annotations
@@ -22,9 +21,11 @@ Tensor = torch.Tensor
 
 
 class Network(nn.Module):
-    """An image classifier whose penultimate features can be read.
+    """An image classifier that gives access to its penultimate features.
 
-    body maps images, float [b, channels, r, r], to features, float [b, width].
+    body: maps images, float [b, channels, r, r], to features, float [b, width].
+    width: number of features.
+    classes: number of classes.
     """
 
     def __init__(self, body: nn.Module, width: int, classes: int) -> None:
@@ -42,7 +43,10 @@ class Network(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (He et al. 2016; projected where the shape changes)."""
+    """A residual block: two 3x3 convolutions and a shortcut (He et al. 2016).
+
+    The shortcut is a 1x1 convolution if the shape changes, else the identity.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -53,58 +57,73 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's output: [b, outputs, r / stride, r / stride]."""
-        return functional.relu_(self.second(functional.relu_(self.first(x))).add_(self.shortcut(x)))
+        y = functional.relu_(self.first(x))
+        y = self.second(y)
+        return functional.relu_(y.add_(self.shortcut(x)))
 
 
 def convolution(inputs: int, outputs: int, stride: int, side: int = 3) -> nn.Sequential:
-    """Return a convolution that keeps the resolution (at stride 1), without bias, then BatchNorm."""
+    """Return a convolution without bias, then BatchNorm. At stride 1 it keeps the resolution.
+
+    side: of the kernel, in pixels, odd.
+    """
     layer = nn.Conv2d(inputs, outputs, side, stride=stride, padding=side // 2, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(outputs))
 
 
 def pooled(*layers: nn.Module) -> nn.Sequential:
-    """Return the layers followed by the mean over all places."""
+    """Return the layers, followed by the mean over all positions."""
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def small_cnn(channels: int, classes: int) -> Network:
-    """Return three 3x3 convolutions, 16-32-64 channels, with two poolings between: 24,000 parameters."""
-    return Network(
-        pooled(
-            *(convolution(channels, 16, 1), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
-            *(convolution(16, 32, 1), nn.ReLU(inplace=True), nn.MaxPool2d(2)),
-            *(convolution(32, 64, 1), nn.ReLU(inplace=True)),
-        ),
-        width=64,
-        classes=classes,
+    """Return three 3x3 convolutions of 16, 32 and 64 channels, with max pooling between.
+
+    The network has 24,000 parameters.
+    """
+    body = pooled(
+        convolution(channels, 16, 1),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        convolution(16, 32, 1),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        convolution(32, 64, 1),
+        nn.ReLU(inplace=True),
     )
+    return Network(body, width=64, classes=classes)
 
 
 def cifar_resnet(channels: int, classes: int, *, widths: tuple[int, ...], depth: int) -> Network:
-    """Return a ResNet with a 3x3 stem and `depth` residual blocks per width, halving between widths.
+    """Return a ResNet with a 3x3 stem. The resolution halves from one width to the next.
 
-    (16, 32, 64) are the ResNets of He et al. 2016, section 4.2; (64, 128, 256, 512) with depth 2 is the
-    ResNet-18 that dataset pruning uses on CIFAR (SemiPrune, appendix A.1).
+    Widths (16, 32, 64) are the ResNets of He et al. 2016, section 4.2. Widths (64, 128, 256, 512) with depth
+    2 are the ResNet-18 of dataset pruning on CIFAR (SemiPrune, appendix A.1).
+
+    widths: channels of each stage.
+    depth: residual blocks per stage.
     """
-    blocks, inputs = [], widths[0]
-    for place, outputs in enumerate(widths):
+    blocks = []
+    inputs = widths[0]
+    for stage, outputs in enumerate(widths):
         for block in range(depth):
-            blocks.append(Residual(inputs, outputs, stride=2 if place and not block else 1))
+            halves = stage > 0 and block == 0
+            blocks.append(Residual(inputs, outputs, stride=2 if halves else 1))
             inputs = outputs
     stem = convolution(channels, widths[0], 1)
     return Network(pooled(stem, nn.ReLU(inplace=True), *blocks), width=inputs, classes=classes)
 
 
 class ThreeChannels(nn.Module):
-    """Shows grey images as colour."""
+    """Repeats the channel of gray images three times."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x, its one channel seen three times: [b, 3, r, r]."""
+        """Return x with its channel three times: [b, 3, r, r]."""
         return x.expand(-1, 3, -1, -1)
 
 
 def mlp(channels: int, classes: int) -> Network:
-    """Return a perceptron of one hidden layer of 256, for vectors that come as channels of one pixel."""
+    """Return a perceptron with one hidden layer of 256, for vectors stored as the channels of one pixel."""
     hidden = 256
     layer = nn.Linear(channels, hidden, bias=False)
     body = nn.Sequential(nn.Flatten(), layer, nn.BatchNorm1d(hidden), nn.ReLU(inplace=True))
@@ -112,7 +131,10 @@ def mlp(channels: int, classes: int) -> Network:
 
 
 def wrn_28(channels: int, classes: int, *, widen: int) -> Network:
-    """Return a wide ResNet of 28 layers, its head drawn as in the code base of FixMatch (USB)."""
+    """Return a wide ResNet of 28 layers. Its head is initialized as in USB, the code base of FixMatch.
+
+    widen: widening factor.
+    """
     body = WideResNet(channels, widen)
     network = Network(body, body.width, classes)
     nn.init.xavier_normal_(network.head.weight)
@@ -121,10 +143,10 @@ def wrn_28(channels: int, classes: int, *, widen: int) -> Network:
 
 
 def from_torchvision(channels: int, classes: int, *, name: str, small: bool = False) -> Network:
-    """Return torchvision's ResNet, randomly initialised, its last layer replaced.
+    """Return torchvision's ResNet with random weights and a new last layer.
 
-    small: for images of 32 pixels, with a 3x3 convolution of stride 1 before the first block, and no
-    pooling there.
+    name: torchvision's name of the network.
+    small: whether images have 32 pixels. The stem is then a 3x3 convolution of stride 1 without pooling.
     """
     from torchvision import models
 
@@ -159,15 +181,21 @@ def names() -> tuple[str, ...]:
 
 
 def build(name: str, *, channels: int, classes: int, resolution: int, generator_seed: int) -> Network:
-    """Return the network `name` with fresh weights, which depend on `generator_seed` alone.
+    """Return the network `name` with fresh weights. They depend on `generator_seed` alone.
 
-    Raise PrunebenchError for an unknown name and for images too small to be pooled that often.
+    name: one of `names()`.
+    channels: of the images.
+    classes: number of classes.
+    resolution: of the images, in pixels.
+
+    Raise PrunebenchError for an unknown name.
+    Raise PrunebenchError if the images are smaller than 4 pixels, which are too few for the poolings.
     """
     if name not in BUILDERS:
         raise unknown("network", name, names(), "prunebench.nn.networks.names()")
     if resolution < 4 and name != "mlp":
         raise PrunebenchError(f"network {name!r} needs images of 4 pixels or more, not {resolution}")
-    # Layers draw from the global generator, which is handed back as it was.
+    # Layers draw their weights from the global generator. Its state is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(generator_seed)
         return BUILDERS[name](channels, classes)
@@ -179,10 +207,10 @@ def state(network: nn.Module) -> dict[str, Array]:
 
 
 def array(tensor: Tensor) -> Array:
-    """Return a copy of `tensor` in C order, of any number of dimensions."""
+    """Return a copy of `tensor` in C order. It may have any number of dimensions."""
     return tensor.detach().cpu().contiguous().numpy().copy()
 
 
 def restore(network: nn.Module, weights: Mapping[str, Array]) -> None:
-    """Set all parameters and buffers to what `state` returned."""
+    """Set all parameters and buffers to the values that `state` returned."""
     network.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})

@@ -1,9 +1,10 @@
 """RandAugment as FixMatch uses it, on whole batches: uint8 tensors [b, c, h, w] in and out.
 
-Three operations per image, drawn uniformly with replacement from fourteen, each at a strength of its
-own, and then always Cutout (Sohn et al. 2020, appendix D; ranges and order of the USB code base). Every
-operation gives the pixels that Pillow gives for the same strength. An image has three channels, or one,
-which is treated as three equal ones: then Color changes nothing.
+Each image gets three operations, drawn uniformly with replacement from fourteen, each with a random strength.
+Cutout always follows. Source: Sohn et al. 2020, appendix D, with the ranges and the order of the USB code
+base. Every operation gives the same pixels as Pillow for the same strength.
+
+Images have three channels, or one. One channel counts as three equal ones, so Color changes nothing then.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from functools import lru_cache
 import torch
 
 Tensor = torch.Tensor
-DRAWS = 3
-LUMA = (19595, 38470, 7471)  # ITU-R 601-2, in 1/65536, as Pillow weighs red, green and blue
-ONE = 1 << 16  # Pillow's affine transform counts in 1/65536 pixels
+DRAWS = 3  # operations per image
+LUMA = (19595, 38470, 7471)  # ITU-R 601-2, Pillow's weights of red, green and blue in 1/65536
+ONE = 1 << 16  # a pixel in the fixed-point numbers of Pillow's affine transform
 CUTOUT_COLOUR = (125, 123, 114)
 CUTOUT_GREY = 123  # the luma of CUTOUT_COLOUR
-CUTOUT_SIDE = 0.5  # largest, as a share of the width
+CUTOUT_SIDE = 0.5  # largest side, as a share of the width
 
 
 def randaugment(batch: Tensor, generator: torch.Generator) -> Tensor:
@@ -35,27 +36,30 @@ def randaugment(batch: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def apply(batch: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
-    """Return each image after the operation at its place in OPERATIONS.
+    """Return each image after one operation.
 
-    chosen: int64 [b]. uniform: float64 [b] in 0..1, mapped to the range of the operation.
+    chosen: int64 [b], index of the operation in OPERATIONS.
+    uniform: float64 [b] in 0..1, mapped to the strengths of the operation.
     """
     if batch.device.type != "cpu":
         return apply_without_waiting(batch, chosen, uniform)
+    # Sort the images by operation, so that each operation runs once, on all of its images.
     order = chosen.argsort()
     sizes = chosen.bincount(minlength=len(OPERATIONS)).tolist()
-    groups = zip(
-        OPERATIONS.values(), torch.split(batch[order], sizes), torch.split(uniform[order], sizes), strict=True
-    )
-    done = [operation(images, low + (high - low) * u) for (operation, low, high), images, u in groups]
-    return torch.empty_like(batch).index_copy_(0, order, torch.cat(done))
+    groups = torch.split(batch[order], sizes)
+    uniforms = torch.split(uniform[order], sizes)
+    outputs = []
+    for (operation, low, high), images, u in zip(OPERATIONS.values(), groups, uniforms, strict=True):
+        outputs.append(operation(images, low + (high - low) * u))
+    return torch.empty_like(batch).index_copy_(0, order, torch.cat(outputs))
 
 
 def apply_without_waiting(batch: Tensor, chosen: Tensor, uniform: Tensor) -> Tensor:
-    """Do what `apply` does, to the pixel, with operations whose number and shapes depend on no value.
+    """Return the pixels of `apply`, without reading a value on the host.
 
-    To sort images by their operation, the host has to know how many there are of each, and waits for the
-    device. Here all images pass four operations, three of which change nothing in them: one gather for what
-    moves pixels, one for what is a table of 256 values, Color and Sharpness.
+    Sorting images by operation needs the number of images of each operation, and the host waits for it. Here
+    all images pass four steps: one gather that moves pixels, one lookup in a table of 256 values, Color and
+    Sharpness. An image is changed by one of them and left alone by the others.
     """
     numbers = {name: number for number, name in enumerate(OPERATIONS)}
     lowest = constant(tuple(low for _, low, _ in OPERATIONS.values()), torch.float64, batch.device)
@@ -63,7 +67,7 @@ def apply_without_waiting(batch: Tensor, chosen: Tensor, uniform: Tensor) -> Ten
     strength = lowest[chosen] + constant(spans, torch.float64, batch.device)[chosen] * uniform
 
     def by(name: str) -> tuple[Tensor, Tensor]:
-        """Return which images an operation is for, bool [b], and its strengths, the lowest elsewhere."""
+        """Return the mask of the images of an operation, bool [b], and its strengths, the lowest outside."""
         mine = chosen == numbers[name]
         return mine, torch.where(mine, strength, OPERATIONS[name][1])
 
@@ -76,62 +80,66 @@ def apply_without_waiting(batch: Tensor, chosen: Tensor, uniform: Tensor) -> Ten
 
 
 def _moves(batch: Tensor, by: Callable[[str], tuple[Tensor, Tensor]]) -> Tensor:
-    """Return the matrix of each image: float64 [b, 2, 3]. If no pixel is to move, it moves none."""
+    """Return the matrix of each image: float64 [b, 2, 3]. The identity, unless its operation moves pixels."""
     height, width = batch.shape[2:]
     matrix = altered(0, 0, torch.ones(len(batch), dtype=torch.float64, device=batch.device))
-    made: dict[str, Callable[[Tensor], Tensor]] = {
+    makers: dict[str, Callable[[Tensor], Tensor]] = {
         "Rotate": lambda strength: turned(strength, height, width),
         "ShearX": lambda strength: altered(0, 1, strength),
         "ShearY": lambda strength: altered(1, 0, strength),
         "TranslateX": lambda strength: altered(0, 2, rounded(strength * width)),
         "TranslateY": lambda strength: altered(1, 2, rounded(strength * height)),
     }
-    for name, make in made.items():
+    for name, make in makers.items():
         mine, strength = by(name)
         matrix = torch.where(mine.view(-1, 1, 1), make(strength), matrix)
     return matrix
 
 
 def _tables(batch: Tensor, by: Callable[[str], tuple[Tensor, Tensor]]) -> Tensor:
-    """Return what each value becomes in each channel: uint8 [b, c, 256]; itself where no table is meant."""
+    """Return the table of each channel: uint8 [b, c, 256]. Without an operation it is the identity."""
     values = torch.arange(256, dtype=torch.uint8, device=batch.device).view(1, 1, 256, 1)
     values = values.expand(*batch.shape[:2], 256, 1)
-    made: dict[str, Callable[[Tensor], Tensor]] = {
+    makers: dict[str, Callable[[Tensor], Tensor]] = {
         "AutoContrast": lambda strength: stretched(values, batch),
         "Brightness": lambda strength: brightness(values, strength),
-        "Contrast": lambda strength: blend(column(mean_grey(batch)), values, strength),
+        "Contrast": lambda strength: blend(column(mean_gray(batch)), values, strength),
         "Equalize": lambda strength: equalizing(batch)[..., None],
         "Posterize": lambda strength: posterize(values, strength),
         "Solarize": lambda strength: solarize(values, strength),
     }
     table = values
-    for name, make in made.items():
+    for name, make in makers.items():
         mine, strength = by(name)
         table = torch.where(column(mine), make(strength), table)
     return table.squeeze(3)
 
 
 def cutout(batch: Tensor, side: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """Paint a grey square into each image.
+    """Paint a gray square into each image.
 
-    side: float64 [b], a share of the width, above 0. right, down: float64 [b] in 0..1, how far the
-    centre is from the far edge (0) towards the second pixel (1). The released code draws the centre
-    from (1, w], never from the first column, truncates the near corner, and lets Pillow paint the far
-    one too: kept, since it decides how much of an image is seen.
+    The released code draws the center from (1, w], never from the first column. It truncates the near corner,
+    and Pillow paints the far corner too. Both are kept, because they decide how much of an image is covered.
+
+    side: float64 [b], side of the square as a share of the width, above 0.
+    right, down: float64 [b] in 0..1, position of the center, from the far edge (0) to the second pixel (1).
     """
     _, channels, height, width = batch.shape
-    reach = side * width
+    length = side * width
 
     def covered(size: int, uniform: Tensor) -> Tensor:
-        centre = size + (1 - size) * uniform
-        first = (centre - reach / 2).clamp(min=0).floor()
-        last = (first + reach).clamp(max=size).floor()
-        places = torch.arange(size, device=batch.device)
-        return (places >= first[:, None]) & (places <= last[:, None])
+        center = size + (1 - size) * uniform
+        first = (center - length / 2).clamp(min=0).floor()
+        last = (first + length).clamp(max=size).floor()
+        pixel = torch.arange(size, device=batch.device)
+        return (pixel >= first[:, None]) & (pixel <= last[:, None])
 
-    square = (covered(height, down)[:, :, None] & covered(width, right)[:, None, :])[:, None]
-    colour = CUTOUT_COLOUR if channels == 3 else (CUTOUT_GREY,)
-    return torch.where(square, constant(colour, torch.uint8, batch.device).view(-1, 1, 1), batch)
+    rows = covered(height, down)[:, :, None]
+    columns = covered(width, right)[:, None, :]
+    square = (rows & columns)[:, None]
+    channel_values = CUTOUT_COLOUR if channels == 3 else (CUTOUT_GREY,)
+    color = constant(channel_values, torch.uint8, batch.device).view(-1, 1, 1)
+    return torch.where(square, color, batch)
 
 
 def identity(images: Tensor, strength: Tensor) -> Tensor:
@@ -154,13 +162,13 @@ def stretched(values: Tensor, images: Tensor) -> Tensor:
 
 
 def equalize(images: Tensor, strength: Tensor) -> Tensor:
-    """Give each channel about as many pixels of every value."""
+    """Equalize the histogram of each channel."""
     table = equalizing(images)
     return table.gather(2, images.flatten(2).long()).view_as(images)
 
 
 def equalizing(images: Tensor) -> Tensor:
-    """Return what each value becomes where each channel is equalized: uint8 [k, c, 256]."""
+    """Return the table that equalizes the histogram of each channel: uint8 [k, c, 256]."""
     pixels = images.flatten(2).long()
     counts = pixels.new_zeros(*pixels.shape[:2], 256).scatter_add_(2, pixels, torch.ones_like(pixels))
     brightest = counts.gather(2, pixels.amax(2, keepdim=True))
@@ -186,23 +194,23 @@ def brightness(images: Tensor, strength: Tensor) -> Tensor:
 
 
 def color(images: Tensor, strength: Tensor) -> Tensor:
-    """Blend with the same image in grey."""
+    """Blend with the same image in gray."""
     return blend(luma(images), images, strength)
 
 
 def contrast(images: Tensor, strength: Tensor) -> Tensor:
-    """Blend with the mean grey of the image."""
-    return blend(column(mean_grey(images)), images, strength)
+    """Blend with the mean gray of the image."""
+    return blend(column(mean_gray(images)), images, strength)
 
 
-def mean_grey(images: Tensor) -> Tensor:
-    """Return the mean grey of each image, rounded half up: float32 [k]."""
-    grey = luma(images).flatten(1)
-    return (grey.sum(1) / grey.shape[1] + 0.5).floor()
+def mean_gray(images: Tensor) -> Tensor:
+    """Return the mean gray value of each image, rounded half up: float32 [k]."""
+    gray = luma(images).flatten(1)
+    return (gray.sum(1) / gray.shape[1] + 0.5).floor()
 
 
 def sharpness(images: Tensor, strength: Tensor) -> Tensor:
-    """Blend with a smoothed image; its border is not smoothed."""
+    """Blend with a smoothed image. The pixels at the border are not smoothed."""
     wide = images.int()
     inner = wide[:, :, 1:-1, 1:-1]
     rows = wide[:, :, :-2] + wide[:, :, 1:-1] + wide[:, :, 2:]
@@ -233,12 +241,12 @@ def translate_y(images: Tensor, strength: Tensor) -> Tensor:
 
 
 def rotate(images: Tensor, strength: Tensor) -> Tensor:
-    """Turn `strength` degrees counter-clockwise about the centre."""
+    """Turn `strength` degrees counterclockwise about the center."""
     return affine(images, turned(strength, *images.shape[2:]))
 
 
 def turned(degrees: Tensor, height: int, width: int) -> Tensor:
-    """Return the matrix that turns an image about its centre, per image: float64 [k, 2, 3]."""
+    """Return the matrix that turns an image about its center, per image: float64 [k, 2, 3]."""
     angle = degrees * -(math.pi / 180)
     cos, sin = angle.cos(), angle.sin()
     y, x = height / 2, width / 2
@@ -247,17 +255,18 @@ def turned(degrees: Tensor, height: int, width: int) -> Tensor:
 
 
 def affine(images: Tensor, matrix: Tensor) -> Tensor:
-    """Show at (x, y) the pixel at (a x + b y + c, d x + e y + f), black where that is outside.
+    """Take for (x, y) the pixel at (a x + b y + c, d x + e y + f), or black outside the image.
 
-    matrix: float64 [k, 2, 3], the rows (a, b, c) and (d, e, f), of coordinates in which the centre of the
-    first pixel is (0.5, 0.5). Its entries are rounded to 1/65536, as in Pillow.
+    Coordinates count in pixels. The center of the first pixel is (0.5, 0.5).
+
+    matrix: float64 [k, 2, 3], with the rows (a, b, c) and (d, e, f). Rounded to 1/65536, as in Pillow.
     """
     _, channels, height, width = images.shape
     start = matrix[:, :, 2] + matrix[:, :, 0] * 0.5 + matrix[:, :, 1] * 0.5
     scaled = rounded(torch.cat((matrix[:, :, :2], start[:, :, None]), 2) * ONE)
     # Whole numbers far below 2**53, so that the product is exact.
-    places = (scaled @ grid(height, width, images.device)).div_(ONE).floor_().long()
-    x, y = places.unbind(1)
+    positions = (scaled @ grid(height, width, images.device)).div_(ONE).floor_().long()
+    x, y = positions.unbind(1)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     source = (y * width + x).where(inside, 0)[:, None].expand(-1, channels, -1)
     return (images.flatten(2).gather(2, source) * inside[:, None]).view_as(images)
@@ -266,12 +275,16 @@ def affine(images: Tensor, matrix: Tensor) -> Tensor:
 @lru_cache(maxsize=8)
 def grid(height: int, width: int, device: torch.device) -> Tensor:
     """Return x, y and 1 of every pixel: float64 [3, height * width]."""
-    place = torch.arange(height * width, device=device)
-    return torch.stack((place % width, place // width, torch.ones_like(place))).double()
+    pixel = torch.arange(height * width, device=device)
+    return torch.stack((pixel % width, pixel // width, torch.ones_like(pixel))).double()
 
 
 def altered(row: int, column: int, value: Tensor) -> Tensor:
-    """Return the matrix that moves nothing, with one entry replaced, per image: float64 [k, 2, 3]."""
+    """Return identity matrices with one entry replaced: float64 [k, 2, 3].
+
+    row, column: position of the entry.
+    value: float64 [k], the entry of each matrix.
+    """
     matrix = torch.eye(2, 3, dtype=torch.float64, device=value.device).repeat(len(value), 1, 1)
     matrix[:, row, column] = value
     return matrix
@@ -288,7 +301,7 @@ def rounded(value: Tensor) -> Tensor:
 
 
 def luma(images: Tensor) -> Tensor:
-    """Return the grey of each pixel as Pillow rounds it: [k, 1, h, w], in 0..255."""
+    """Return the gray value of each pixel, rounded as in Pillow: [k, 1, h, w] in 0..255."""
     if images.shape[1] == 1:
         return images
     weights = constant(LUMA, torch.int32, images.device).view(-1, 1, 1)
@@ -302,12 +315,15 @@ def constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device
 
 
 def blend(start: Tensor, images: Tensor, share: Tensor) -> Tensor:
-    """Go from `start` towards the images by `share` in 0..1; as in Pillow, in float32 and rounded down."""
+    """Return start + share * (images - start), in float32 and rounded down, as in Pillow: uint8.
+
+    share: [k] in 0..1.
+    """
     start = start.float()
     return (start + column(share).float() * (images - start)).to(torch.uint8)
 
 
-# In the order of the released code, with the range of the strength.
+# The operations in the order of the released code, each with its least and largest strength.
 OPERATIONS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], float, float]] = {
     "AutoContrast": (auto_contrast, 0, 1),
     "Brightness": (brightness, 0.05, 0.95),

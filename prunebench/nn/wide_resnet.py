@@ -1,7 +1,7 @@
-"""Wide ResNets of depth 28, as the code bases of semi-supervised learning have them.
+"""Wide ResNets of depth 28, as in the code bases of semi-supervised learning.
 
-Zagoruyko and Komodakis 2016, in the variant of MixMatch and FixMatch that the USB code base trains:
-leaky ReLUs, a BatchNorm that remembers long, and a stem with a bias.
+Source: Zagoruyko and Komodakis 2016, in the variant of MixMatch and FixMatch of the USB code base. It has
+leaky ReLUs, a BatchNorm with slow running statistics, and a stem with a bias.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from torch.nn import functional
 
 Tensor = torch.Tensor
 BLOCKS = 4  # per stage: 28 layers are 3 stages of 4 blocks of 2 convolutions, 3 shortcuts and the stem
-SLOPE = 0.1
-MOMENTUM = 0.001  # of BatchNorm: its running statistics are those of about the last thousand steps
-FINAL_EPS = 0.001
+SLOPE = 0.1  # of the leaky ReLUs below 0
+MOMENTUM = 0.001  # of BatchNorm: running statistics average about the last thousand steps
+FINAL_EPS = 0.001  # of the last BatchNorm
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, each after BatchNorm and LeakyReLU, beside a shortcut.
+    """A residual block: two 3x3 convolutions, each after BatchNorm and LeakyReLU, and a shortcut.
 
-    shared: the shortcut sees the activated input too (in the first block). Where the width changes
-    without it, the input is not activated at all: the reference computes that activation in the first
-    blocks of the second and third stage, and does not use it.
+    If the width changes and `shared` is false, the input is not activated at all. The reference code computes
+    that activation in the first blocks of the second and third stage, but does not use it.
+
+    shared: whether the shortcut gets the activated input too. True in the first block of the network.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, shared: bool) -> None:
@@ -50,19 +51,23 @@ def activation(channels: int, eps: float = 1e-5) -> nn.Sequential:
 
 
 class WideResNet(nn.Module):
-    """Maps images, float [b, channels, r, r], to features, float [b, width], width being 64 * widen.
+    """Maps images, float [b, channels, r, r], to features, float [b, 64 * widen].
 
-    Convolutions are drawn by He's rule for the fan out (He et al. 2015).
+    Convolutions are initialized by the fan-out rule of He et al. 2015.
+
+    channels: of the images.
+    widen: widening factor.
     """
 
     def __init__(self, channels: int, widen: int) -> None:
         super().__init__()
         self.width = 64 * widen
-        blocks, inputs = [], 16
+        blocks = []
+        inputs = 16
         for stage, outputs in enumerate((16 * widen, 32 * widen, 64 * widen)):
-            for place in range(BLOCKS):
-                stride = 2 if stage and not place else 1
-                blocks.append(Block(inputs, outputs, stride, shared=not stage and not place))
+            for number in range(BLOCKS):
+                halves = stage > 0 and number == 0
+                blocks.append(Block(inputs, outputs, 2 if halves else 1, shared=stage == 0 and number == 0))
                 inputs = outputs
         self.stem = nn.Conv2d(channels, 16, 3, padding=1)
         self.blocks = nn.Sequential(*blocks)
@@ -72,6 +77,6 @@ class WideResNet(nn.Module):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the features, averaged over all places."""
+        """Return the features, averaged over all positions."""
         y = self.final(self.blocks(self.stem(x)))
         return functional.adaptive_avg_pool2d(y, 1).flatten(1)

@@ -1,8 +1,10 @@
-"""Sentences of the SemiPrune paper as predicates over numbers: its own, then ours.
+"""Sentences of the SemiPrune paper as predicates over numbers: the paper's, then ours.
 
-A claim says what is better than what, on which datasets and ratios, and whether in every cell, somewhere or
-on average. From our rows a cell counts where the 95 % t interval of the difference, paired by seed, excludes
-zero; the paper prints no spread, so its numbers are compared as they are.
+A claim says that some methods are better than others. It names the datasets and ratios. It holds in every
+cell, in some cell, or on average.
+
+Our rows have seeds. A cell counts if the 95 % t interval of the difference, paired by seed, excludes zero.
+The paper prints no spread, so its numbers are compared as they are.
 """
 
 from __future__ import annotations
@@ -23,19 +25,30 @@ from prunebench.results.statistics import mean_interval, summarise
 from prunebench.suites.resolve import MATCHED
 from prunebench.suites.resources import read_toml, shipped
 
-MEASURE = {"labels": "ACC", "cost": "hours"}  # every other kind is about accuracy
-LEVEL = 0.95
-Place = tuple[str, str, int | None]  # table, dataset, ratio
-Values = dict[int | None, float]  # by seed; None for what is printed
+MEASURE = {"labels": "ACC", "cost": "hours"}  # by kind of claim; every other kind compares accuracies
+LEVEL = 0.95  # confidence level
+Outcome = Literal["supported", "refuted", "undecided"]
+Setting = tuple[str, str, int | None]  # table, dataset, ratio
+Values = dict[int | None, float]  # by seed; None for a printed number
 
 
 class Claim(BaseModel):
-    """One sentence. Of each list of methods the best counts, or, with `pairs`, each against its twin.
+    """One sentence of the paper.
 
-    kind: "better" compares accuracies; "labels" the share of pseudo-labels that are right; "cost" hours, of
-    which fewer are better; "equal_labels" accuracies with that of Random on as many labels in all.
-    annotation: compare at each of these shares of labels bought by the methods that buy some. view: how the
-    names of datasets end that may stand in for the paper's. tables: where the paper prints the numbers.
+    sentence: in our words.
+    section: of the paper.
+    kind: "better" compares accuracies. "labels" compares the share of correct pseudo-labels. "cost" compares
+        hours, fewer being better. "equal_labels" compares accuracies with Random on as many labels in all.
+    better: methods claimed to be better. The best of them counts.
+    than: methods claimed to be worse. The best of them counts.
+    pairs: compare each method of `better` with its partner in `than` instead.
+    where: whether the claim holds in "every" cell, on "average", or in "some" cell.
+    tables: tables of the paper that print the numbers.
+    datasets: names of datasets.
+    ratios: in percent pruned.
+    annotation: label budgets of the methods that need some labels. The claim is checked at each of them.
+    view: suffix of the names of datasets that may stand in for the paper's.
+    note: a remark, or "".
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -62,7 +75,11 @@ class Claim(BaseModel):
 
 
 class ClaimFile(BaseModel):
-    """What benchmarks/claims.toml may say. stand_in: methods to take for one that has no rows, in order."""
+    """The schema of benchmarks/claims.toml.
+
+    claim: the claims, by name.
+    stand_in: for a method without rows, its substitutes in order of preference.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -72,34 +89,48 @@ class ClaimFile(BaseModel):
 
 @dataclass(frozen=True)
 class Cell:
-    """Where two sides of a claim were compared, and by how much the first is better, by seed."""
+    """One comparison of the two sides of a claim.
+
+    place: dataset, ratio and methods, as text.
+    gains: how much better the first side is, by seed.
+    """
 
     place: str
     gains: Mapping[int | None, float]
 
     @property
     def mean(self) -> float:
-        """The mean gain, without the dust of binary fractions."""
+        """The mean gain, rounded so that equal printed numbers give exactly 0."""
         return round(summarise(list(self.gains.values())).mean, 6)
 
     def sign(self, level: float) -> int:
-        """Return 1 or -1 for a gain or a loss at a confidence level, 0 where it cannot be told."""
+        """Return 1 for a gain, -1 for a loss, or 0 if undecided, at a confidence level."""
         if None in self.gains:
-            return (self.mean > 0) - (self.mean < 0)
-        found = mean_interval(list(self.gains.values()), level)
-        return 0 if found is None else (found[0] > 0) - (found[1] < 0)
+            low = high = self.mean  # a printed number has no spread
+        elif interval := mean_interval(list(self.gains.values()), level):
+            low, high = interval
+        else:
+            return 0
+        if low > 0:
+            return 1
+        return -1 if high < 0 else 0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What numbers say about a claim. interval: of the mean gain over all cells, paired by seed.
+    """The verdict of some numbers on a claim.
 
-    foreign: the datasets looked at in place of the paper's. missing: cells of the claim without numbers.
-    absent: which methods had no numbers, and which stood in for others.
+    claim: the claim.
+    outcome: "supported", "refuted" or "undecided".
+    cells: the comparisons made.
+    interval: of the mean gain over all cells, paired by seed. None for printed numbers and for a single seed.
+    missing: number of cells of the claim without numbers.
+    foreign: datasets compared in place of the paper's.
+    absent: remarks on methods without numbers and on their substitutes.
     """
 
     claim: Claim
-    outcome: Literal["supported", "refuted", "undecided"]
+    outcome: Outcome
     cells: Sequence[Cell]
     interval: tuple[float, float] | None
     missing: int = 0
@@ -113,192 +144,230 @@ class Finding:
 
     @property
     def against(self) -> list[Cell]:
-        """The cells with a loss, clear or not, the largest first."""
+        """The cells with a loss, clear or not, the largest loss first."""
         return sorted((cell for cell in self.cells if cell.mean < 0), key=lambda cell: cell.mean)
 
     @property
     def verdict(self) -> str:
-        """The outcome, with a word where the missing cells could still change it."""
-        settled = ("every", "refuted"), ("some", "supported")
-        open_ = (
-            self.missing and self.outcome != "undecided" and (self.claim.where, self.outcome) not in settled
-        )
-        return f"{self.outcome} so far" if open_ else self.outcome
+        """The outcome, with "so far" if missing cells could still change it."""
+        if not self.missing or self.outcome == "undecided":
+            return self.outcome
+        # One cell is enough against "every", and for "some".
+        if (self.claim.where, self.outcome) in (("every", "refuted"), ("some", "supported")):
+            return self.outcome
+        return f"{self.outcome} so far"
 
     @property
     def scale(self) -> str:
-        """How many cells, and by how much."""
+        """The number of better cells and the mean gain, as text."""
         if not self.cells:
             return "no numbers"
         above = sum(cell.mean > 0 for cell in self.cells)
         equal = sum(cell.mean == 0 for cell in self.cells)
-        words = f"better in {above} of {len(self.cells)}" + (f", equal in {equal}" if equal else "")
+        words = f"better in {above} of {len(self.cells)}"
+        if equal:
+            words += f", equal in {equal}"
         if not any(None in cell.gains for cell in self.cells):
             words += f", clearly in {sum(cell.sign(LEVEL) > 0 for cell in self.cells)}"
-        words += f", {self.missing} without numbers" if self.missing else ""
-        spread = (
-            ""
-            if self.interval is None
-            else f" [{self.spell(self.interval[0])}, {self.spell(self.interval[1])}]"
-        )
-        unit = " hours" if self.claim.kind == "cost" else ""
-        return f"{words}; mean {self.spell(self.mean)}{spread}{unit}"
+        if self.missing:
+            words += f", {self.missing} without numbers"
+        words += f"; mean {self.spell(self.mean)}"
+        if self.interval is not None:
+            low, high = self.interval
+            words += f" [{self.spell(low)}, {self.spell(high)}]"
+        if self.claim.kind == "cost":
+            words += " hours"
+        return words
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader of ours has to know: other datasets than the paper's, other methods."""
-        other = [f"not the paper's datasets: {', '.join(self.foreign)}"] if self.foreign else []
-        return [*other, *self.absent]
+        """Deviations from the paper, a line each: other datasets, absent methods, substitutes."""
+        remarks = list(self.absent)
+        if self.foreign:
+            remarks.insert(0, f"not the paper's datasets: {', '.join(self.foreign)}")
+        return remarks
 
     def spell(self, gain: float) -> str:
-        """Spell a gain: points to a tenth, hours to three digits."""
-        return f"{gain:+.3g}" if self.claim.kind == "cost" else f"{round(gain, 1) + 0.0:+.1f}"
+        """Return a gain as text: points to a tenth, hours to three digits."""
+        if self.claim.kind == "cost":
+            return f"{gain:+.3g}"
+        return f"{round(gain, 1) + 0.0:+.1f}"  # + 0.0 turns -0.0 into 0.0
 
 
 @cache
 def claims() -> ClaimFile:
-    """Return the claims of benchmarks/claims.toml by name; raise PrunebenchError where it is not valid."""
+    """Return the claims of benchmarks/claims.toml. Raise PrunebenchError if the file is not valid."""
     try:
         return ClaimFile.model_validate(read_toml(shipped() / "claims.toml"))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(place) for place in first["loc"])
-        raise PrunebenchError(f"claims.toml: {where}: {first['msg']} (it is {first['input']!r})") from None
+        field = ".".join(str(key) for key in first["loc"])
+        raise PrunebenchError(f"claims.toml: {field}: {first['msg']} (it is {first['input']!r})") from None
 
 
 def examine(
     claim: Claim, points: Iterable[Point], stand_in: Mapping[str, list[str]] | None = None
 ) -> Finding:
-    """Return what numbers of one origin, `printed` or `measured`, say about a claim.
+    """Return the verdict of some numbers on a claim.
 
-    Datasets that are not the paper's are looked at where none of the claim's has numbers, and only there
-    may `stand_in` name methods to take for others.
+    If none of the claim's datasets has numbers, datasets that are not the paper's are compared instead. Only
+    then are substitutes for methods allowed.
+
+    claim: the claim.
+    points: numbers of one origin, from `printed` or `measured`.
+    stand_in: substitutes for methods without rows, in order of preference.
     """
     measure = MEASURE.get(claim.kind, "accuracy")
-    about = [p for p in points if p.measure == measure and p.table in ("", *claim.tables)]
-    there = dict.fromkeys(point.dataset for point in about)
-    own = [dataset for dataset in claim.datasets if dataset in there]
-    paper = {line.dataset for line in published.lines()}
-    foreign = [dataset for dataset in there if dataset not in paper and dataset.endswith(claim.view)]
-    sides = _Sides(claim, about, stand_in if stand_in and not own else {})
-    cells = list(sides.cells(own or foreign))
-    whole = _average(cells) if cells else None
-    spread = whole is not None and None not in whole.gains
+    relevant = [p for p in points if p.measure == measure and p.table in ("", *claim.tables)]
+    measured_datasets = dict.fromkeys(point.dataset for point in relevant)
+    in_claim = [dataset for dataset in claim.datasets if dataset in measured_datasets]
+    in_paper = {line.dataset for line in published.lines()}
+    foreign = [name for name in measured_datasets if name not in in_paper and name.endswith(claim.view)]
+    sides = _Sides(claim, relevant, stand_in if stand_in and not in_claim else {})
+    cells = list(sides.cells(in_claim or foreign))
+    average = _average(cells) if cells else None
+    interval = None
+    if average and None not in average.gains:
+        interval = mean_interval(list(average.gains.values()))
     return Finding(
         claim,
         judged(cells, claim.where),
         cells,
-        mean_interval(list(whole.gains.values())) if whole and spread else None,
-        missing=sides.missing if own else 0,
-        foreign=foreign if cells and not own else (),
+        interval,
+        missing=sides.missing if in_claim else 0,
+        foreign=foreign if cells and not in_claim else (),
         absent=list(sides.remarks),
     )
 
 
 class _Sides:
-    """The two sides of a claim, place by place. remarks: who was absent, and who stood in, each once."""
+    """The two sides of a claim, setting by setting.
+
+    sign: 1 if higher is better, -1 if lower is better.
+    remarks: on absent methods and substitutes, each once, in order.
+    compared: dataset, ratio, label budget and number of the pair, of every cell yielded so far.
+    settings: the numbers, by table, dataset and ratio.
+    """
 
     def __init__(self, claim: Claim, points: Iterable[Point], stand_in: Mapping[str, list[str]]) -> None:
-        self.claim, self.stand_in = claim, stand_in
-        self.sign = -1 if claim.kind == "cost" else 1  # of what is a gain
+        self.claim = claim
+        self.stand_in = stand_in
+        self.sign = -1 if claim.kind == "cost" else 1
         self.remarks: dict[str, None] = {}
-        self.met: set[tuple[object, ...]] = set()
-        self.places: dict[Place, list[Point]] = {}
+        self.compared: set[tuple[object, ...]] = set()
+        self.settings: dict[Setting, list[Point]] = {}
         for point in points:
-            self.places.setdefault((point.table, point.dataset, point.ratio), []).append(point)
+            self.settings.setdefault((point.table, point.dataset, point.ratio), []).append(point)
 
     def cells(self, datasets: Sequence[str]) -> Iterator[Cell]:
-        """Yield every cell of these datasets where both sides have numbers."""
+        """Yield every cell of these datasets in which both sides have numbers."""
         claim = self.claim
+        ratios = [None] if claim.kind in MEASURE else claim.ratios
         for dataset in datasets:
-            tables = dict.fromkeys(table for table, name, _ in self.places if name == dataset)
-            ratios = [None] if claim.kind in MEASURE else claim.ratios
-            for place in ((table, dataset, ratio) for table in tables for ratio in ratios):
+            tables = dict.fromkeys(table for table, name, _ in self.settings if name == dataset)
+            for setting in ((table, dataset, ratio) for table in tables for ratio in ratios):
                 for annotation in claim.annotation or (None,):
-                    for number, (better, than) in enumerate(self._duels()):
-                        if cell := self._cell(place, annotation, better, than):
-                            self.met.add((*place[1:], annotation, number))
+                    for number, (better, than) in enumerate(self._pairs()):
+                        if cell := self._cell(setting, annotation, better, than):
+                            self.compared.add((*setting[1:], annotation, number))
                             yield cell
 
     @property
     def missing(self) -> int:
-        """How many cells of the claim were not met; 0 where the paper itself has not all of them."""
+        """The number of cells of the claim that lack numbers. 0 for "equal_labels".
+
+        The paper itself lacks some cells of a claim about equal labels.
+        """
         claim = self.claim
         if claim.kind == "equal_labels":
             return 0
         ratios = 1 if claim.kind in MEASURE else len(claim.ratios)
-        wanted = len(claim.datasets) * ratios * max(1, len(claim.annotation)) * len(self._duels())
-        return wanted - len(self.met)
+        cells = len(claim.datasets) * ratios * max(1, len(claim.annotation)) * len(self._pairs())
+        return cells - len(self.compared)
 
-    def _duels(self) -> list[tuple[list[str], list[str]]]:
-        """Return who is set against whom: the best of the lists, or one against one."""
+    def _pairs(self) -> list[tuple[list[str], list[str]]]:
+        """Return the pairs of sides to compare, each side a list of methods of which the best counts."""
         claim = self.claim
         if claim.kind == "equal_labels":
             return [([name], claim.than) for name in claim.better]
         if claim.pairs:
-            return [([one], [other]) for one, other in zip(claim.better, claim.than, strict=True)]
+            return [([left], [right]) for left, right in zip(claim.better, claim.than, strict=True)]
         return [(claim.better, claim.than)]
 
     def _cell(
-        self, place: Place, annotation: float | None, better: list[str], than: list[str]
+        self, setting: Setting, annotation: float | None, better: list[str], than: list[str]
     ) -> Cell | None:
-        left = self._best(place, annotation, better)
+        left = self._best(setting, annotation, better)
         if self.claim.kind == "equal_labels":
-            place_of_random, than = self._equal(place, better[0])
-            right = self._best(place_of_random, annotation, than)
+            random_setting, random_names = self._random_with_equal_labels(setting, better[0])
+            right = self._best(random_setting, annotation, random_names)
         else:
-            right = self._best(place, annotation, than)
+            right = self._best(setting, annotation, than)
         if left is None or right is None:
             return None
-        gains = {s: self.sign * (left.values[s] - right.values[s]) for s in left.values if s in right.values}
+        gains = {}
+        for seed, value in left.values.items():
+            if seed in right.values:
+                gains[seed] = self.sign * (value - right.values[seed])
         if not gains:
             return None
         self.remarks |= dict.fromkeys([*left.remarks, *right.remarks])
-        several = len(self.claim.better) > 1 or len(self.claim.than) > 1
-        who = f" ({left.method}, {right.method})" if several else ""
-        return Cell(_spelt(place, annotation) + who, gains)
+        place = _describe(setting, annotation)
+        if len(self.claim.better) > 1 or len(self.claim.than) > 1:
+            place += f" ({left.method}, {right.method})"
+        return Cell(place, gains)
 
-    def _equal(self, place: Place, name: str) -> tuple[Place, list[str]]:
-        """Return where Random with as many labels in all is to be found, and what it is called.
+    def _random_with_equal_labels(self, setting: Setting, name: str) -> tuple[Setting, list[str]]:
+        """Return the setting and the names of Random with as many labels in all as a method.
 
-        The paper has no such row. Its Random at 10 points less pruned has at least as many labels: more, by
-        as many as were kept of the images that had been paid for.
+        The paper has no such row. Its Random at a ratio 10 points lower has at least as many labels. It has
+        more if the method keeps some of the images that its labeler was trained on.
         """
-        table, dataset, ratio = place
+        table, dataset, ratio = setting
         if not table:
-            return place, [f"{MATCHED}{{{name}}}"]
+            return setting, [f"{MATCHED}{{{name}}}"]
         return (table, dataset, (ratio or 0) - 10), self.claim.than
 
-    def _best(self, place: Place, annotation: float | None, names: list[str]) -> _Side | None:
-        """Return the method of the best mean among those that have numbers at a place."""
-        found = [side for name in names if (side := self._side(place, annotation, name))]
-        if not found:
+    def _best(self, setting: Setting, annotation: float | None, names: list[str]) -> _Side | None:
+        """Return the side of the best mean, or None if no method has numbers in the setting."""
+        sides = [side for name in names if (side := self._side(setting, annotation, name))]
+        if not sides:
             return None
-        best = max(found, key=lambda side: self.sign * summarise(list(side.values.values())).mean)
-        absent = [f"without {name}" for name in names if name not in {side.asked for side in found}]
-        return replace(best, remarks=[*absent, *(remark for side in found for remark in side.remarks)])
+        best = max(sides, key=lambda side: self.sign * summarise(list(side.values.values())).mean)
+        present = {side.asked for side in sides}
+        remarks = [f"without {name}" for name in names if name not in present]
+        for side in sides:
+            remarks.extend(side.remarks)
+        return replace(best, remarks=remarks)
 
-    def _side(self, place: Place, annotation: float | None, name: str) -> _Side | None:
-        """Return the numbers of a method, or of the first that may stand in for it and has some.
+    def _side(self, setting: Setting, annotation: float | None, name: str) -> _Side | None:
+        """Return the numbers of a method, or of its first substitute that has numbers, or None.
 
-        annotation: the share of labels that whoever buys some has to buy; a method of this share may be
-        called NAME_... or NAME{...}.
+        annotation: label budget of the methods that need some labels, or None for any. A method with this
+            budget may be called NAME_... or NAME{...}.
         """
-        points = self.places.get(place, [])
+        points = self.settings.get(setting, [])
         if annotation is not None:
             points = [point for point in points if point.annotation in (0, annotation)]
-        there = dict.fromkeys(point.method for point in points)
-        for wanted in (name, *self.stand_in.get(name, ())):
-            variants = [m for m in there if annotation and re.match(rf"{re.escape(wanted)}[_{{]", m)]
-            if chosen := next((m for m in (wanted, *variants) if m in there), None):
+        methods = dict.fromkeys(point.method for point in points)
+        for candidate in (name, *self.stand_in.get(name, ())):
+            chosen = _method_or_variant(candidate, methods, with_variants=bool(annotation))
+            if chosen is not None:
                 values = {point.seed: point.value for point in points if point.method == chosen}
-                return _Side(name, chosen, values, [f"{wanted} in place of {name}"] * (wanted != name))
+                remarks = [] if candidate == name else [f"{candidate} in place of {name}"]
+                return _Side(name, chosen, values, remarks)
         return None
 
 
 @dataclass(frozen=True)
 class _Side:
-    """The method that a claim asked for, the one that was taken, and its numbers by seed."""
+    """The numbers of one side.
+
+    asked: the method of the claim.
+    method: the method or substitute with the numbers.
+    values: by seed.
+    remarks: on absent methods and substitutes.
+    """
 
     asked: str
     method: str
@@ -306,35 +375,54 @@ class _Side:
     remarks: Sequence[str]
 
 
-def _spelt(place: Place, annotation: float | None) -> str:
-    table, dataset, ratio = place
+def _method_or_variant(name: str, methods: Iterable[str], with_variants: bool) -> str | None:
+    """Return `name` if it is among the methods, else the first NAME_... or NAME{...}, else None."""
+    if name in methods:
+        return name
+    if with_variants:
+        for method in methods:
+            if re.match(rf"{re.escape(name)}[_{{]", method):
+                return method
+    return None
+
+
+def _describe(setting: Setting, annotation: float | None) -> str:
+    table, dataset, ratio = setting
     if ratio is None:
-        where = {"table1": ", table 1", "appendixB": ", appendix B.1"}.get(table, "")
-        return f"{dataset}{where}"
+        return dataset + {"table1": ", table 1", "appendixB": ", appendix B.1"}.get(table, "")
     return f"{dataset} {ratio} %" + (f" with {annotation:.0%} labels" if annotation else "")
 
 
-def judged(cells: Sequence[Cell], where: str) -> Literal["supported", "refuted", "undecided"]:
+def judged(cells: Sequence[Cell], where: str) -> Outcome:
     """Return the outcome of a claim about every cell, some cell, or their average.
 
-    That one cell decides, for "some" or against "every", takes 95 % over all cells together (Bonferroni):
-    among twenty, one would be outside by chance.
+    A single cell can refute "every" or support "some". It then needs 95 % confidence over all cells together
+    (Bonferroni), because among twenty cells one is outside its interval by chance.
+
+    where: "every", "average" or "some".
     """
     if not cells:
         return "undecided"
     if where == "average":
-        whole = _average(cells)
-        signs = {whole.sign(LEVEL)} if whole else {0}
-        return "supported" if signs == {1} else "refuted" if signs == {-1} else "undecided"
-    alone = 1 - (1 - LEVEL) / len(cells)
-    all_up, all_down = (all(cell.sign(LEVEL) == s for cell in cells) for s in (1, -1))
-    some_up, some_down = (any(cell.sign(alone) == s for cell in cells) for s in (1, -1))
-    up, down = (all_up, some_down) if where == "every" else (some_up, all_down)
-    return "supported" if up else "refuted" if down else "undecided"
+        average = _average(cells)
+        sign = average.sign(LEVEL) if average else 0
+        supported = sign == 1
+        refuted = sign == -1
+    else:
+        corrected = 1 - (1 - LEVEL) / len(cells)
+        if where == "every":
+            supported = all(cell.sign(LEVEL) == 1 for cell in cells)
+            refuted = any(cell.sign(corrected) == -1 for cell in cells)
+        else:
+            supported = any(cell.sign(corrected) == 1 for cell in cells)
+            refuted = all(cell.sign(LEVEL) == -1 for cell in cells)
+    if supported:
+        return "supported"
+    return "refuted" if refuted else "undecided"
 
 
 def _average(cells: Sequence[Cell]) -> Cell | None:
-    """Return the mean gain over cells, by the seeds that all of them have; None without any."""
+    """Return the mean gain over cells, for the seeds that all of them have. None if there is no such seed."""
     seeds = set.intersection(*(set(cell.gains) for cell in cells))
-    found = {seed: summarise([cell.gains[seed] for cell in cells]).mean for seed in seeds}
-    return Cell("average", found) if found else None
+    means = {seed: summarise([cell.gains[seed] for cell in cells]).mean for seed in seeds}
+    return Cell("average", means) if means else None

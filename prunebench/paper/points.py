@@ -1,4 +1,4 @@
-"""The numbers that claims are put to: the paper's, and ours."""
+"""The numbers that claims are checked against: the paper's and ours."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ from prunebench.paper.comparison import COST_STAGE, once, quality
 from prunebench.results.board import by_seed
 from prunebench.results.rows import Result
 
-ANNOTATION = {"none": 0.0, "few": 0.1, "full": 1.0}  # of the paper's tables
+ANNOTATION = {"none": 0.0, "few": 0.1, "full": 1.0}  # label budget by label usage, in the paper's tables
 
 
 @dataclass(frozen=True)
 class Point:
-    """One number: of the paper, with no seed, or of a row of ours. table: empty for ours."""
+    """One number, of the paper or of our rows.
+
+    table: table of the paper, or "" for our rows.
+    dataset: name of the dataset.
+    method: name of the method.
+    ratio: in percent pruned. None for label quality and cost.
+    annotation: label budget of the labeler, a share of the images.
+    seed: None for a printed number.
+    measure: "accuracy", "hours", or a metric of label quality.
+    value: in percent, or hours.
+    """
 
     table: str
     dataset: str
@@ -31,48 +41,57 @@ class Point:
 @cache
 def printed() -> Sequence[Point]:
     """Return the numbers of the paper."""
-    found = []
+    points = []
     for line in published.lines():
         _, dataset, method, ratio = published.key(line)
+        annotation = 0.1 if method.startswith("semi_") else 0.0
         match line:
             case published.PublishedAccuracy():
-                measure, value, annotation = "accuracy", line.percent, ANNOTATION[line.label_usage]
+                measure, value = "accuracy", line.percent
+                annotation = ANNOTATION[line.label_usage]
             case published.PublishedBudget() | published.PublishedAblation():
-                measure, value, annotation = "accuracy", line.percent, 0.1 * method.startswith("semi_")
+                measure, value = "accuracy", line.percent
             case published.PublishedQuality():
-                measure, value, annotation = line.metric, line.percent, 0.1 * method.startswith("semi_")
+                measure, value = line.metric, line.percent
             case published.PublishedCost():
-                measure, value, annotation = "hours", line.gpu_hours, 0.1 * method.startswith("semi_")
+                measure, value = "hours", line.gpu_hours
             case _:
                 continue
-        found.append(Point(line.table, dataset, method, ratio, annotation, None, measure, value))
-    return tuple(found)
+        points.append(Point(line.table, dataset, method, ratio, annotation, None, measure, value))
+    return tuple(points)
 
 
 def groups(rows: Iterable[Result]) -> dict[str, list[Result]]:
-    """Split rows into those that may be compared, by recipe, repeats, tuning and protocol, with a title."""
-    found: dict[str, list[Result]] = {}
-    copies: dict[str, str] = {}
+    """Split rows into comparable groups, by title: recipe, repeats, tuning and protocol.
+
+    Of each dataset only the rows with the content hash of the first row are taken.
+    """
+    by_title: dict[str, list[Result]] = {}
+    hashes: dict[str, str] = {}  # dataset -> content hash
     for row in rows:
-        if copies.setdefault(row.dataset, row.dataset_hash) == row.dataset_hash:
+        if hashes.setdefault(row.dataset, row.dataset_hash) == row.dataset_hash:
             title = f"recipe {row.recipe}, repeats {row.repeats}, tuning {row.tuning}"
-            found.setdefault(f"{title}, protocol {row.protocol_version}", []).append(row)
-    return found
+            by_title.setdefault(f"{title}, protocol {row.protocol_version}", []).append(row)
+    return by_title
 
 
 def measured(rows: Iterable[Result]) -> list[Point]:
-    """Return the numbers of comparable rows: accuracies of the last epoch, labels, hours."""
-    found, methods = [], dict[tuple[str, str], list[Result]]()
+    """Return the numbers of comparable rows: accuracy of the last epoch, label quality, hours."""
+    points = []
+    by_method: dict[tuple[str, str], list[Result]] = {}
     for row in rows:
-        methods.setdefault((row.dataset, row.method), []).append(row)
-    for (dataset, method), own in methods.items():
-        for row in own:
+        by_method.setdefault((row.dataset, row.method), []).append(row)
+    for (dataset, method), method_rows in by_method.items():
+        for row in method_rows:
             point = Point("", dataset, method, row.ratio, row.annotation, row.seed, "accuracy", row.accuracy)
-            found.append(point)
-        for row in once(by_seed(own)):
-            other = {"ACC": quality(row.quality, "ACC")} if row.quality else {}
+            points.append(point)
+        # Labels and their cost do not depend on the ratio: one row for each trained labeler.
+        for row in once(by_seed(method_rows)):
+            values = {}
+            if row.quality:
+                values["ACC"] = quality(row.quality, "ACC")
             if (stage := COST_STAGE.get(method)) in row.seconds:
-                other["hours"] = row.seconds[stage] / 3600
-            for measure, value in other.items():
-                found.append(Point("", dataset, method, None, row.annotation, row.seed, measure, value))
-    return found
+                values["hours"] = row.seconds[stage] / 3600
+            for measure, value in values.items():
+                points.append(Point("", dataset, method, None, row.annotation, row.seed, measure, value))
+    return points

@@ -1,6 +1,6 @@
-"""What the SemiPrune paper prints, line by line, and the cell of ours that each line stands beside.
+"""The numbers that the SemiPrune paper prints, line by line, and the cell of ours to compare each line with.
 
-The files are in benchmarks/published, whose README says where each number is from. Percent throughout.
+The files are in benchmarks/published. Its README gives the source of each number. All shares are in percent.
 """
 
 from __future__ import annotations
@@ -26,15 +26,19 @@ SUITES = {
     "table1": "pseudo_labels",
     "appendixB": "pseudo_labels",
     "cost": "cost",
-}  # the suite of ours that has the cells of a table
+}  # table of the paper -> our suite with its cells
+# Fields that do not tell which cell a line is about.
 MEASURED = {"percent", "cutoff", "paper_name", "backbone", "epochs", "gpus", "wall_hours", "gpu_hours"}
-LABELERS = {"temi_dino": "elfs_dino", "fixmatch": "semi_aum", "swav": "elfs_swav"}  # a method that uses it
+LABELERS = {"temi_dino": "elfs_dino", "fixmatch": "semi_aum", "swav": "elfs_swav"}  # labeler -> its method
 
 
 class Key(NamedTuple):
-    """The cell, label row, tuned value or cost row that a line is about, in our names.
+    """The cell, label quality, tuned value or cost that a line is about, in our names.
 
-    ratio: None for what does not depend on it, labels and cost.
+    suite: name of our suite.
+    dataset: name of the dataset.
+    method: name of our method.
+    ratio: in percent pruned. None for label quality and cost, which do not depend on it.
     """
 
     suite: str
@@ -44,7 +48,7 @@ class Key(NamedTuple):
 
 
 class Line(BaseModel):
-    """One line of a file. The names of its columns are the aliases of the fields."""
+    """One line of a file. The column names are the aliases of the fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,7 +57,14 @@ class Line(BaseModel):
 
 
 class PublishedAccuracy(Line):
-    """Tables 2 to 5 and the appendix's for imbalance factor 0.01. label_usage: see leaderboard.GROUPS."""
+    """A line of tables 2 to 5, or of the appendix's table for imbalance factor 0.01.
+
+    method: our name.
+    paper_name: the paper's name.
+    label_usage: labels needed before the selection. See `prunebench.results.board.GROUPS`.
+    ratio: in percent pruned.
+    percent: test accuracy.
+    """
 
     method: str
     paper_name: str
@@ -63,7 +74,11 @@ class PublishedAccuracy(Line):
 
 
 class PublishedBudget(Line):
-    """Appendix C.2: accuracy by all labels bought, the first 10 % included. budget: percent of the images."""
+    """A line of appendix C.2: accuracy by label budget.
+
+    budget: all labels, including the first 10 % for the labeler, in percent of the images.
+    percent: test accuracy.
+    """
 
     table: str = "same_budget"
     method: str
@@ -72,7 +87,13 @@ class PublishedBudget(Line):
 
 
 class PublishedAblation(Line):
-    """Table 6: accuracy of double-end pruning with each score on each kind of labels."""
+    """A line of table 6: accuracy of double-end pruning with a score on a kind of labels.
+
+    scorer: our name.
+    labeler: our name.
+    ratio: in percent pruned.
+    percent: test accuracy.
+    """
 
     table: str = "scorer_ablation"
     scorer: str
@@ -82,7 +103,12 @@ class PublishedAblation(Line):
 
 
 class PublishedQuality(Line):
-    """Table 1 and appendix B.1: how good labels are. What ACC_parenthesised is, the paper does not say."""
+    """A line of table 1 or appendix B.1: the quality of pseudo-labels.
+
+    labeler: our name.
+    metric: accuracy, NMI or ARI. The paper does not define the accuracy that it prints in parentheses.
+    percent: value of the metric.
+    """
 
     table: str = Field(alias="source")
     labeler: str
@@ -91,7 +117,12 @@ class PublishedQuality(Line):
 
 
 class PublishedCutoff(Line):
-    """Table 9: the share of the images cut at the hard end, by Semi-AUM, at a ratio."""
+    """A line of table 9: the cutoff of Semi-AUM at a ratio.
+
+    ratio: in percent pruned.
+    cutoff: share of the images cut at the hard end, in 0..1.
+    reading: how the printed value is read.
+    """
 
     table: str = "aum_cutoff"
     method: str
@@ -101,7 +132,15 @@ class PublishedCutoff(Line):
 
 
 class PublishedCost(Line):
-    """Appendix C.3: what training on the dataset for its pseudo-labels took, on RTX A6000 GPUs."""
+    """A line of appendix C.3: the cost of training for pseudo-labels, on RTX A6000 GPUs.
+
+    labeler: our name.
+    backbone: the paper's name.
+    epochs: of training.
+    gpus: number of GPUs.
+    wall_hours: hours of training.
+    gpu_hours: `wall_hours` times `gpus`.
+    """
 
     table: str = "cost"
     labeler: str
@@ -113,7 +152,15 @@ class PublishedCost(Line):
 
 
 class Note(BaseModel):
-    """A remark on the lines of tables: those of a dataset, a method, ratios and a metric, where given."""
+    """A remark on some lines of the paper's tables. A field that is not set matches every line.
+
+    tables: names of tables.
+    dataset: name of the dataset.
+    method: our name.
+    ratios: in percent pruned.
+    metric: of label quality.
+    text: the remark.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -160,7 +207,7 @@ def qualities() -> Sequence[PublishedQuality]:
 
 
 def cutoffs() -> Sequence[PublishedCutoff]:
-    """Return the cutoffs of Semi-AUM, table 9; both readings of those of SUN397."""
+    """Return the cutoffs of Semi-AUM, table 9, with both readings of the cutoffs of SUN397."""
     return _read("aum_cutoff.csv", PublishedCutoff)
 
 
@@ -177,23 +224,23 @@ def lines() -> list[Line]:
 @cache
 def notes() -> Sequence[Note]:
     """Return the remarks of benchmarks/published/notes.toml, in the order of the file."""
-    place = "published/notes.toml"
-    found = read_toml(shipped() / place).get("note", [])
-    return tuple(_checked(Note, values, f"{place}, note {n}") for n, values in enumerate(found, 1))
+    path = "published/notes.toml"
+    entries = read_toml(shipped() / path).get("note", [])
+    return tuple(_checked(Note, values, f"{path}, note {n}") for n, values in enumerate(entries, 1))
 
 
 def key(line: Line) -> Key:
-    """Return what `line` is about, in our names; several lines may be about one label row."""
+    """Return the cell that `line` is about, in our names. Lines on label quality may share a key."""
     match line:
         case PublishedAccuracy():
             return Key(SUITES[line.table], line.dataset, line.method, line.ratio)
         case PublishedBudget():
-            # The images bought for the labeler are kept, which is a method of its own.
-            kept = {"semi_aum": "semi_aum+known"}.get(line.method, line.method)
-            return Key(SUITES[line.table], line.dataset, kept, 100 - line.budget)
+            # A method of its own keeps all images that were labeled for the labeler.
+            method = {"semi_aum": "semi_aum+known"}.get(line.method, line.method)
+            return Key(SUITES[line.table], line.dataset, method, 100 - line.budget)
         case PublishedAblation():
             base = LABELERS[line.labeler]
-            # AUM is the score of the methods themselves; the suite names the others after theirs.
+            # AUM is the score of the methods themselves. Variants are named after their score.
             method = base if line.scorer == "aum" else f"{base.partition('_')[0]}_{line.scorer}"
             return Key(SUITES[line.table], line.dataset, method, line.ratio)
         case PublishedCutoff():
@@ -206,26 +253,28 @@ def key(line: Line) -> Key:
 
 @cache
 def _read(name: str, form: type[AnyLine]) -> Sequence[AnyLine]:
-    """Return the lines of a file; raise PrunebenchError naming the first that is not as it should be."""
-    place = f"published/{name}"
-    with (shipped() / place).open(encoding="utf-8", newline="") as file:
-        found = [_checked(form, row, f"{place}, line {n}") for n, row in enumerate(csv.DictReader(file), 2)]
+    """Return the lines of a file. Raise PrunebenchError with the number of the first invalid line."""
+    path = f"published/{name}"
+    with (shipped() / path).open(encoding="utf-8", newline="") as file:
+        # Line 1 is the header.
+        entries = [_checked(form, row, f"{path}, line {n}") for n, row in enumerate(csv.DictReader(file), 2)]
     seen: set[frozenset[tuple[str, object]]] = set()
-    for number, line in enumerate(found, 2):
-        what = frozenset((field, value) for field, value in line if field not in MEASURED)
-        if what in seen:
-            raise PrunebenchError(f"{place}, line {number}: a line before is about the same")
-        seen.add(what)
-    return tuple(found)
+    for number, line in enumerate(entries, 2):
+        subject = frozenset((field, value) for field, value in line if field not in MEASURED)
+        if subject in seen:
+            raise PrunebenchError(f"{path}, line {number}: an earlier line is about the same cell")
+        seen.add(subject)
+    return tuple(entries)
 
 
 Checked = TypeVar("Checked", bound=BaseModel)
 
 
-def _checked(form: type[Checked], values: object, where: str) -> Checked:
+def _checked(form: type[Checked], values: object, position: str) -> Checked:
+    """Return the values as a `form`. Raise PrunebenchError, with their position, if they are invalid."""
     try:
         return form.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        what = ".".join(str(part) for part in first["loc"])
-        raise PrunebenchError(f"{where}: {what}: {first['msg']} (it is {first['input']!r})") from None
+        field = ".".join(str(part) for part in first["loc"])
+        raise PrunebenchError(f"{position}: {field}: {first['msg']} (it is {first['input']!r})") from None

@@ -1,4 +1,4 @@
-"""What it would cost to prune a folder of photos, told from a few of them and a few steps."""
+"""Estimates the cost of pruning a folder of photos, from a few photos and a few training steps."""
 
 from __future__ import annotations
 
@@ -28,17 +28,25 @@ from prunebench.pipeline.stages.proxy import Proxy
 from prunebench.pipeline.stages.scores import ScorerScores
 from prunebench.suites.cells import Cell
 
-PROBED = (8, 40)  # images; what the larger number takes longer is the time of the difference
-SEEN = {"images", "device", "progress"}  # a backbone that asks for no more can be timed on noise
-QUICKLY = {"dynamics", "labels", "known", "rng"}  # a scorer that asks for no more takes no time
+PROBE_SIZES = (8, 40)  # images; time per image = (t(40) - t(8)) / 32, which cancels the set-up
+TIMED_INPUTS = {"images", "device", "progress"}  # a backbone that needs no other input is timed on noise
+QUICK_INPUTS = {"dynamics", "labels", "known", "rng"}  # a scorer that needs no other input takes no time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """What pruning would do, before it does it.
+    """The plan of a pruning and its estimated cost.
 
-    classes: how many labels of each are known. seconds: on one worker of the device, as far as it can be
-    told; untold: what is not in them. disk: bytes that will be written. warnings: what may be amiss.
+    images: images in the folder.
+    classes: known labels per class.
+    keep: images to keep.
+    method: title of the method.
+    backbones: names of the backbones that the method needs.
+    seconds: estimated time on one worker of the device, without the `untold` steps.
+    untold: steps whose time cannot be estimated.
+    disk: bytes to be written.
+    stored: whether the result is in the store already.
+    warnings: doubts about the photos and labels, a line each.
     """
 
     images: int
@@ -59,12 +67,13 @@ class Preview:
 
 
 def preview(request: Request, place: Workplace) -> Preview:
-    """Say what `make` would do and cost, without reading all images: a few are read and a few steps made."""
+    """Estimate the work and the cost of `make`. Reads a few images and makes a few training steps."""
     work = Work(request, place, look=False)
     needed = schedule.missing(work.ends.values(), place.store)
     work.check(needed)
     cost = _Cost(work, needed)
-    cell, sizes = work.cell, Counter(work.known.values())
+    cell = work.cell
+    sizes = Counter(work.known.values())
     return Preview(
         images=len(work.names),
         classes={name: sizes[name] for name in work.classes},
@@ -80,37 +89,51 @@ def preview(request: Request, place: Workplace) -> Preview:
 
 
 def _backbones(cell: Cell) -> tuple[str, ...]:
-    """Return the names of the backbones that a cell needs, the proxy's among them."""
-    found = [cell.proxy.name] if cell.proxy and cell.method.labeler else []
+    """Return the names of the backbones that a cell needs, including the proxy's."""
+    names = []
+    if cell.proxy and cell.method.labeler:
+        names.append(cell.proxy.name)
 
     def visit(part: Part) -> Part:
         if isinstance(part, Backbone):
-            found.append(part.name)
+            names.append(part.name)
         return part
 
     for part in cell.method.parts.values():
         map_parts(part, visit)
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(names))
 
 
 class _Cost:
-    """Seconds and bytes of what is missing, from a few images read and a few steps made on noise."""
+    """Seconds and bytes of the missing stages, estimated from a few images and a few steps on noise.
+
+    seconds: on one worker, without the `untold` steps.
+    untold: steps whose time cannot be estimated.
+    disk: bytes.
+    """
 
     def __init__(self, work: Work, needed: Mapping[str, Stage]) -> None:
-        self.work, self.images = work, len(work.names)
-        self.seconds, self.untold, self.disk = 0.0, list[str](), 0
-        self.embedded: dict[str, tuple[float, int]] = {}
+        self.work = work
+        self.images = len(work.names)
+        self.seconds = 0.0
+        self.untold: list[str] = []
+        self.disk = 0
+        self.embeddings: dict[str, tuple[float, int]] = {}  # key -> seconds per image, width
         if not work.read:
-            if (each := self._reading()) is None:
-                self.untold.append("reading the images")
-            else:
-                self.seconds += each * self.images
-            self.disk += self.images * 3 * work.request.side**2
+            self._add_reading()
         if not needed:
             return
         with one_thread():
             for stage in needed.values():
                 self._add(stage)
+
+    def _add_reading(self) -> None:
+        seconds = self._seconds_per_read()
+        if seconds is None:
+            self.untold.append("reading the images")
+        else:
+            self.seconds += seconds * self.images
+        self.disk += self.images * 3 * self.work.request.side**2
 
     def _add(self, stage: Stage) -> None:
         if isinstance(stage, BackboneEmbeddings):
@@ -118,13 +141,13 @@ class _Cost:
             self.seconds += seconds * self.images
             self.disk += width * 4 * self.images
             if not width:
-                self.untold.append(f"embeddings of {_named(stage)}")
+                self.untold.append(f"embeddings of {_part_name(stage)}")
         elif isinstance(stage, Proxy):
             self._add_training(stage)
-        elif isinstance(stage, ScorerScores) and {*load().rebuild(stage.part).needs()} <= QUICKLY:
+        elif isinstance(stage, ScorerScores) and {*load().rebuild(stage.part).needs()} <= QUICK_INPUTS:
             pass
         elif not stage.instant:
-            self.untold.append(f"{stage.kind} of {_named(stage)}")
+            self.untold.append(f"{stage.kind} of {_part_name(stage)}")
 
     def _add_training(self, stage: Proxy) -> None:
         from prunebench.nn import training
@@ -136,60 +159,71 @@ class _Cost:
             width = self._embedding(seen)[1]
             shape = {"channels": width, "resolution": 1}
         if not shape["channels"]:
-            self.untold.append(f"dynamics of {_named(stage)}")
+            self.untold.append(f"dynamics of {_part_name(stage)}")
             return
         classes = len(self.work.classes)
         device = self.work.place.device
-        each = training.seconds_per_image(recipe, classes=classes, device=device, **shape)
+        seconds = training.seconds_per_image(recipe, classes=classes, device=device, **shape)
         passes = recipe.iterations * recipe.batch if recipe.iterations else recipe.epochs * self.images
-        self.seconds += each * passes
-        self.disk += 7 * 4 * recipe.epochs * self.images
+        self.seconds += seconds * passes
+        self.disk += 7 * 4 * recipe.epochs * self.images  # seven float32 series of dynamics
 
     def _embedding(self, stage: BackboneEmbeddings) -> tuple[float, int]:
-        """Return the seconds and the width of one embedding; 0 and 0 where only a whole run could tell."""
-        if stage.key not in self.embedded:
-            self.embedded[stage.key] = self._timed(load().rebuild(stage.part))
-        return self.embedded[stage.key]
+        """Return the seconds and the width of one embedding, or 0 and 0 if only a full run could tell."""
+        if stage.key not in self.embeddings:
+            self.embeddings[stage.key] = self._time_backbone(load().rebuild(stage.part))
+        return self.embeddings[stage.key]
 
-    def _timed(self, part: Part) -> tuple[float, int]:
-        asked = {*part.needs()}
-        if not asked <= SEEN:
+    def _time_backbone(self, part: Part) -> tuple[float, int]:
+        names = {*part.needs()}
+        if not names <= TIMED_INPUTS:
             return 0.0, 0
-        side, dataset = self.work.request.side, self.work.dataset
-        noise = np.random.default_rng(0).integers(256, size=(PROBED[1], 3, side, side), dtype=np.uint8)
-        spent, width = [], 0
-        for count in (PROBED[0], *PROBED):  # the first time imports what it needs
+        few, many = PROBE_SIZES
+        side = self.work.request.side
+        dataset = self.work.dataset
+        noise = np.random.default_rng(0).integers(256, size=(many, 3, side, side), dtype=np.uint8)
+        seconds = []
+        width = 0
+        for count in (few, few, many):  # the first pass also imports modules
             images = Images(noise[:count], mean=dataset.mean, std=dataset.std)
-            given = {"images": images, "device": self.work.place.device, "progress": lambda *_: None}
+            inputs = {"images": images, "device": self.work.place.device, "progress": lambda *_: None}
             begin = time.perf_counter()
-            found = part.embed(**{name: given[name] for name in asked})  # type: ignore[attr-defined]
-            spent.append(time.perf_counter() - begin)
-            width = found.shape[1]
-        return max(0.0, spent[-1] - spent[-2]) / (PROBED[1] - PROBED[0]), width
+            embeddings = part.embed(**{name: inputs[name] for name in names})  # type: ignore[attr-defined]
+            seconds.append(time.perf_counter() - begin)
+            width = embeddings.shape[1]
+        return max(0.0, seconds[-1] - seconds[-2]) / (many - few), width
 
-    def _reading(self) -> float | None:
-        """Return the seconds to read one image, from a few all over the folder; None if none is readable."""
-        names, request = self.work.names, self.work.request
-        spent, read = [], list[str]()
-        for count in PROBED:
-            places = np.unique(np.linspace(0, len(names) - 1, min(count, len(names)), dtype=int))
+    def _seconds_per_read(self) -> float | None:
+        """Return the seconds to read one image, or None if no probed image is readable.
+
+        The probed images are spread over the whole folder.
+        """
+        names = self.work.names
+        request = self.work.request
+        seconds = []
+        readable: list[str] = []
+        for count in PROBE_SIZES:
+            index = np.unique(np.linspace(0, len(names) - 1, min(count, len(names)), dtype=int))
+            probed = [names[n] for n in index]
             begin = time.perf_counter()
-            # What it would tell of bad files lies in a folder that is gone at once.
+            # Reports on bad files go to a folder that is removed at once.
             with tempfile.TemporaryDirectory() as root, redirect_stderr(io.StringIO()):
-                read = self.work.dataset.readable(  # type: ignore[attr-defined]
-                    request.folder.expanduser(), [names[n] for n in places], Path(root), request.side, "skip"
+                readable = self.work.dataset.readable(  # type: ignore[attr-defined]
+                    request.folder.expanduser(), probed, Path(root), request.side, "skip"
                 )
-            spent.append(time.perf_counter() - begin)
-        if not read:
+            seconds.append(time.perf_counter() - begin)
+        if not readable:
             return None
-        return max(0.0, spent[1] - spent[0]) / (PROBED[1] - PROBED[0])
+        few, many = PROBE_SIZES
+        return max(0.0, seconds[1] - seconds[0]) / (many - few)
 
 
 def free(place: Path) -> int:
-    """Return the bytes that are free where a folder is, or will be."""
-    there = next(parent for parent in (place.resolve(), *place.resolve().parents) if parent.exists())
-    return shutil.disk_usage(there).free
+    """Return the free bytes on the disk of a folder, which need not exist yet."""
+    path = place.resolve()
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    return shutil.disk_usage(existing).free
 
 
-def _named(stage: Stage) -> str:
+def _part_name(stage: Stage) -> str:
     return str(stage.identity.get("part", {}).get("part", stage.title))

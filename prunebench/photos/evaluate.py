@@ -1,4 +1,4 @@
-"""Whether the photos that `prune` kept teach more than as many others: trained and tested, seed by seed."""
+"""Compares the photos that `prune` kept with as many random ones: trains and tests both, seed by seed."""
 
 from __future__ import annotations
 
@@ -32,11 +32,18 @@ from prunebench.system.files import replace_file
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Accuracy of networks trained on the kept photos, and on as many drawn at random; percent, by seed.
+    """Test accuracy of networks trained on the kept photos, and on as many random ones.
 
-    folder: where the photos are. kept: how many there are in the list. labelled: how many images have a
-    label. trained, tested: images in each training, and held out. in_common: the mean share of Random's
-    images that were kept too, in percent. warnings: what may be amiss with labels and photos.
+    folder: the folder of photos.
+    images: images in the folder.
+    labelled: images that have a label.
+    kept: images that `prune` kept.
+    trained: training images, by seed.
+    tested: test images, the same number for every seed.
+    in_common: mean share of Random's images that were kept too, in percent.
+    ours: accuracy on the kept photos, in percent, by seed.
+    random: accuracy on random photos, in percent, by seed.
+    warnings: doubts about the photos and labels, a line each.
     """
 
     folder: Path
@@ -52,7 +59,7 @@ class Comparison:
 
     @property
     def differences(self) -> list[float]:
-        """Ours minus Random, by seed: tested on the same images, begun from the same weights."""
+        """Ours minus Random, by seed. Both start from the same weights and are tested on the same images."""
         return [ours - random for ours, random in zip(self.ours, self.random, strict=True)]
 
     @property
@@ -62,18 +69,19 @@ class Comparison:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the mean difference, by Student's t; None for a single seed."""
+        """The 95 % interval of the mean difference, by Student's t. None for a single seed."""
         return mean_interval(self.differences)
 
     @property
     def verdict(self) -> str:
-        """What may be said."""
+        """The conclusion, in one sentence."""
         interval = self.interval
         if interval is None:
             return "One seed decides nothing."
         if interval[0] <= 0 <= interval[1]:
             return "Nothing is decided: the interval holds 0."
-        return f"On these photos {'the kept photos' if interval[0] > 0 else 'Random'} did better."
+        winner = "the kept photos" if interval[0] > 0 else "Random"
+        return f"On these photos {winner} did better."
 
 
 def evaluate(
@@ -91,97 +99,124 @@ def evaluate(
     device: str = "auto",
     workers: int | None = None,
 ) -> Comparison:
-    """Train on the kept photos and on as many drawn at random, and test both on photos that are held out.
+    """Train on the kept photos and on as many random ones, and test both on held-out photos.
 
-    kept: the .csv of `prune`. labels: a .csv with the labels of all kept photos and of others. folder,
-    side, on_bad: as they were for `prune`, if None. For each seed a share `holdout` of all labelled photos
-    is the test split, and never trained on; of what is left, Random is drawn. Raise PrunebenchError, in
-    one line, for what cannot be compared.
+    For each seed, a share `holdout` of all labeled photos is the test split, which no network trains on.
+    Random is drawn from the rest.
+
+    kept: the .csv of `prune`.
+    labels: a .csv with the labels of all kept photos and of some others.
+    folder, side, on_bad: as in `prune`. If None, as they were for the `prune` that wrote `kept`.
+    holdout: share of the labeled photos to test on, above 0 and below 1.
+    seeds: number of seeds, 1 or more.
+    recipe: name of the recipe.
+    store: folder of artefacts.
+    data: folder of decoded images.
+    device: "auto", or a device of PyTorch.
+    workers: number of worker processes.
+
+    Raise PrunebenchError, in one line, if there is nothing to compare.
     """
     require(0 < holdout < 1, "--holdout", holdout, "between 0 and 1")
     require(seeds > 0, "--seeds", seeds, "1 or more")
     place = Workplace.at(store, data, device)
-    chosen, own = _read_kept(Path(kept), place, {"folder": folder, "side": side, "on_bad": on_bad})
-    where = Path(own.pop("folder"))
-    place.check_outside(where)
+    chosen, options = _read_kept(Path(kept), place, {"folder": folder, "side": side, "on_bad": on_bad})
+    top = Path(options.pop("folder"))
+    place.check_outside(top)
     spec = {
         "family": "photos",
-        "path": str(where.expanduser().resolve()),
+        "path": str(top.expanduser().resolve()),
         "known": str(Path(labels).expanduser().resolve()),
         "holdout": holdout,
-        **own,
+        **options,
     }
-    survey = photos.survey(where)
-    names = photos.listed(survey, where, spec["on_bad"])
-    chosen, labelled = _check(Path(kept), chosen, Path(labels), names, where)
+    survey = photos.survey(top)
+    names = photos.listed(survey, top, spec["on_bad"])
+    chosen, labeled = _check(Path(kept), chosen, Path(labels), names, top)
     trials = [
         _Trial({**spec, "name": f"photos_{seed}", "seed": seed}, seed, chosen, recipe, place)
         for seed in range(seeds)
     ]
     cells = [cell for trial in trials for cell in trial.cells]
     matrix = place.matrix(cells, {trial.dataset.name: trial.spec for trial in trials})
-    ends = [stage for trial in trials for stage in trial.ends]
-    found = schedule.mended(
-        lambda: make_all(matrix, ends, workers, trials[0].dataset, trials[0].root),  # all of the same files
-        lambda: [place.store.read(stage.key, Accuracy) for stage in ends],
+    # Two stages a seed: the kept photos, then Random.
+    ends = [trial.ends for trial in trials]
+    all_ends = [stage for pair in ends for stage in pair]
+    ours, random = schedule.mended(
+        # One dataset is checked for changes: those of all seeds read the same files.
+        lambda: make_all(matrix, all_ends, workers, trials[0].dataset, trials[0].root),
+        lambda: (
+            [place.store.read(kept_end.key, Accuracy) for kept_end, _ in ends],
+            [place.store.read(random_end.key, Accuracy) for _, random_end in ends],
+        ),
     )
     return Comparison(
-        folder=where,
+        folder=top,
         images=len(names),
-        labelled=len(labelled),
+        labelled=len(labeled),
         kept=len(chosen),
         trained=tuple(trial.keep for trial in trials),
-        tested=len(found[0].predictions),
+        tested=len(ours[0].predictions),
         in_common=100 * float(np.mean([trial.keep / trial.pool for trial in trials])),
-        ours=tuple(accuracy.accuracy for accuracy in found[::2]),
-        random=tuple(accuracy.accuracy for accuracy in found[1::2]),
-        warnings=tuple(filter(None, [survey.remark, *photos.doubts(labelled.values())])),
+        ours=tuple(stored.accuracy for stored in ours),
+        random=tuple(stored.accuracy for stored in random),
+        warnings=tuple(filter(None, [survey.remark, *photos.doubts(labeled.values())])),
     )
 
 
-def _read_kept(path: Path, place: Workplace, given: dict[str, Any]) -> tuple[set[str], dict[str, Any]]:
-    """Return the files that a .csv of `prune` keeps, and folder, side and on_bad.
+def _read_kept(path: Path, place: Workplace, asked: dict[str, Any]) -> tuple[set[str], dict[str, Any]]:
+    """Return the files that a .csv of `prune` keeps, and the options folder, side and on_bad.
 
-    These are as given, or else as they were for `prune`. Raise PrunebenchError where nobody knows.
+    asked: these options, None for the value that `prune` had.
+
+    Raise PrunebenchError if the .csv is not one of `prune`, or if an option is unknown.
     """
     rows = [(name, status) for _, (name, status) in tables.read(path, *COLUMNS[:2])]
     if strange := [status for _, status in rows if status not in (KEPT, BUY, DROP)]:
         raise PrunebenchError(f"{path} has the status {strange[0]!r}; known: {KEPT}, {BUY}, {DROP}")
     chosen = {name for name, status in rows if status != DROP}
-    if len({name for name, _ in rows}) < len(rows) or not chosen:
-        raise PrunebenchError(f"{path} {'keeps no file' if not chosen else 'lists a file twice'}")
-    told = {name: value for name, value in given.items() if value is not None}
-    own = {"on_bad": "fail"} | remembered(rows, place.store) | told
-    if lacking := [name for name in ("folder", "side") if name not in own]:
-        options = " ".join(f"--{name} {name.upper()}" for name in lacking)
+    if not chosen:
+        raise PrunebenchError(f"{path} keeps no file")
+    if len({name for name, _ in rows}) < len(rows):
+        raise PrunebenchError(f"{path} lists a file twice")
+    not_none = {name: value for name, value in asked.items() if value is not None}
+    options = {"on_bad": "fail"} | remembered(rows, place.store) | not_none
+    if lacking := [name for name in ("folder", "side") if name not in options]:
+        flags = " ".join(f"--{name} {name.upper()}" for name in lacking)
         raise PrunebenchError(
             f"{path} lists other files than prunebench prune wrote with this --store; say what they were "
-            f"pruned with: {options}"
+            f"pruned with: {flags}"
         )
-    return chosen, own
+    return chosen, options
 
 
 def _check(
     kept: Path, chosen: set[str], labels: Path, names: Sequence[str], folder: Path
 ) -> tuple[set[str], dict[str, str]]:
-    """Return the kept images and the known labels; raise PrunebenchError where there are too few."""
+    """Return the kept images and the known labels, by their names in the folder.
+
+    Raise PrunebenchError if a kept image has no label, or if no other image has one.
+    """
     chosen = set(photos.matched(kept, sorted(chosen), names, folder).values())
-    labelled = photos.labels_of(labels, names, folder)
-    if lacking := sorted(chosen - set(labelled)):
+    labeled = photos.labels_of(labels, names, folder)
+    if lacking := sorted(chosen - set(labeled)):
         raise PrunebenchError(
             f"{labels} lacks the labels of {len(lacking)} of {len(chosen)} kept images: "
             f"{photos.some(lacking)}"
         )
-    if len(labelled) == len(chosen):
+    if len(labeled) == len(chosen):
         raise PrunebenchError(
             f"{labels} has labels of the kept images alone, so there are no others to compare with; "
             "label some more, drawn at random"
         )
-    return chosen, labelled
+    return chosen, labeled
 
 
 class _Trial:
-    """One seed: what is held out, the two cells, and the stages that test them."""
+    """One seed: its dataset with a test split, the two cells, and the stages that test them.
+
+    pool: labeled images that are not held out. keep: how many of them were kept.
+    """
 
     def __init__(
         self, spec: dict[str, Any], seed: int, chosen: set[str], recipe: str, place: Workplace
@@ -190,22 +225,26 @@ class _Trial:
         self.dataset: Dataset = load().dataset(spec)
         self.root = dataset_key(self.dataset, place.data, place.store)
         pool = self.dataset.names(place.data)
-        left = [name for name in pool if name in chosen]
-        self.pool, self.keep = len(pool), len(left)
+        kept = [name for name in pool if name in chosen]
+        self.pool = len(pool)
+        self.keep = len(kept)
         if not 1 < self.keep < self.pool:
             raise PrunebenchError(
                 f"with seed {seed} {self.keep} kept images of {self.pool} are left to train on, which is too "
                 "few, or all; label more, or hold out less"
             )
-        file = self._written(left)
-        listed = {"part": "file", "path": str(file), "name_column": "file", "annotation": 0.0}
+        list_path = self._write_list(kept)
+        from_list = {"part": "file", "path": str(list_path), "name_column": "file", "annotation": 0.0}
         self.cells = [
-            self._cell("kept", load().part("selector", listed), recipe),
+            self._cell("kept", load().part("selector", from_list), recipe),
             self._cell("random", load().part("selector", "random"), recipe),
         ]
 
-    def _written(self, names: Sequence[str]) -> Path:
-        """Write the kept files that are not held out, for the selector that reads them."""
+    def _write_list(self, names: Sequence[str]) -> Path:
+        """Write the list that the `file` selector reads, and return its path.
+
+        The path follows from the names, so the list of another seed is another file.
+        """
         text = tables.written(["file"], [[name] for name in names])
         path = self.place.store.root / "photos" / f"{store.key('kept', 1, {'files': text}, {})}.csv"
         replace_file(path, text.encode())
@@ -229,7 +268,8 @@ class _Trial:
         )
 
     @property
-    def ends(self) -> list[Stage]:
-        """The accuracy of the kept images, and of Random."""
+    def ends(self) -> tuple[Stage, Stage]:
+        """The stages of the accuracy on the kept images, and on Random's."""
         graph = Graph(self.cells, {self.dataset.name: self.root})
-        return [graph.targets[cell] for cell in self.cells]
+        kept, random = self.cells
+        return graph.targets[kept], graph.targets[random]

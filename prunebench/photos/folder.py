@@ -1,4 +1,4 @@
-"""A folder of photos and what is known of them: its files, labels in a .csv, and which to label first."""
+"""A folder of photos: its files, their labels in a .csv, and the order in which to label them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ UNREAD = frozenset(
         *("", ".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl"),
         *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),
     }
-)  # endings of files that may be photos and are not read, so that their owner is told
-CLUTTER = frozenset({"__MACOSX", "@eaDir"})  # what archives of macOS and disks of Synology add
-MISSING = frozenset({"-", "?", "n/a", "na", "nan", "none", "null"})  # what programs write where nothing is
+)  # suffixes of possible photos that no decoder here reads: counted, so that their owner learns of them
+CLUTTER = frozenset({"__MACOSX", "@eaDir"})  # folders that macOS archives and Synology disks add
+MISSING = frozenset({"-", "?", "n/a", "na", "nan", "none", "null"})  # how programs write an empty cell
 SHOWN = 5  # names that an error lists
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What is in a folder. images: paths below it, joined by "/", sorted.
+    """The files of a folder.
 
-    nameless: images whose names are no text, so that no .csv can list them. passed: how many of what else may
-    be photos was passed over, by what it is.
+    images: paths below the folder, joined by "/", sorted.
+    nameless: images whose names are not valid text. No .csv can list them.
+    passed: how many possible photos were skipped, by kind.
     """
 
     images: list[str]
@@ -39,17 +40,21 @@ class Survey:
 
     @property
     def remark(self) -> str:
-        """What was passed over, or "" where nothing was."""
-        each = [f"{count:,} {what}" for what, count in sorted(self.passed.items())]
-        return f"passed over, as they are not read: {', '.join(each)}" if each else ""
+        """One line on the skipped files, or "" if there are none."""
+        if not self.passed:
+            return ""
+        counts = [f"{count:,} {kind}" for kind, count in sorted(self.passed.items())]
+        return f"passed over, as they are not read: {', '.join(counts)}"
 
 
 def survey(folder: Path) -> Survey:
-    """Look through a folder, at whatever depth, and open nothing in it.
+    """List the images of a folder, at any depth, without opening a file.
 
-    Names that begin with a dot, what other programs leave beside photos, and links to folders are passed
-    over. A link that leads nowhere is an image, which will turn out to be unreadable. Raise DataAbsentError
-    where there is no folder, and PrunebenchError where one in it cannot be looked into.
+    Skips hidden names, clutter of other programs, and links to folders. A dead link counts as an image, which
+    will turn out to be unreadable.
+
+    Raise DataAbsentError if there is no such folder.
+    Raise PrunebenchError if a folder below it cannot be listed.
     """
     top = folder.expanduser()
     if not os.path.isdir(top):  # noqa: PTH112 - Path raises for a name that is too long
@@ -64,15 +69,18 @@ def survey(folder: Path) -> Survey:
 
 
 def scan(folder: Path, on_bad: str = "fail") -> list[str]:
-    """Return the images that `survey` finds. Raise as it does, and where there is none.
+    """Return the images that `survey` finds.
 
-    An image whose name is no text is an error, or with on_bad="skip" left out.
+    on_bad: "fail" refuses an image whose name is not valid text, "skip" leaves it out.
+
+    Raise as `survey` does.
+    Raise DataAbsentError if there is no image.
     """
     return listed(survey(folder), folder, on_bad)
 
 
 def listed(found: Survey, folder: Path, on_bad: str) -> list[str]:
-    """Return the images of a survey; raise as `scan` does."""
+    """Return the images of a survey. Raise as `scan` does."""
     if found.nameless and on_bad == "fail":
         raise PrunebenchError(
             f"{folder} has {len(found.nameless)} file(s) whose name is no UTF-8, so no .csv can list it: "
@@ -85,21 +93,21 @@ def listed(found: Survey, folder: Path, on_bad: str) -> list[str]:
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a file or folder of this name is none of the user's: hidden, or left by another program."""
+    """Whether a file or folder of this name is hidden, or was left by another program."""
     return name.startswith(".") or name in CLUTTER
 
 
 def is_photo(path: str) -> bool:
-    """Whether there is a file, or a link that leads nowhere: opening it will say why it cannot be read."""
+    """Whether there is a file or a dead link. Opening a dead link will say why it cannot be read."""
     return os.path.isfile(path) or (os.path.islink(path) and not os.path.exists(path))  # noqa: PTH110, PTH113, PTH114
 
 
 def _below(top: str, passed: Counter[str]) -> Iterator[str]:
-    """Yield the images in a folder and the folders in it, without order; count what is passed over."""
+    """Yield the images of a folder at any depth, in no order. Count skipped files in `passed`."""
     waiting = [""]
     while waiting:
         folder = waiting.pop()
-        with os.scandir(f"{top}/{folder}") as entries:  # which asks the disk about no single file
+        with os.scandir(f"{top}/{folder}") as entries:  # needs no disk access for each single file
             for entry in entries:
                 ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
                 if is_clutter(entry.name):
@@ -124,57 +132,69 @@ def _is_text(name: str) -> bool:
 
 def ordered(names: Sequence[str], seed: int) -> list[str]:
     """Return the names in the order in which to label them: one permutation for each seed."""
-    return [names[place] for place in seeds.stream("photos", seed).permutation(len(names))]
+    return [names[index] for index in seeds.stream("photos", seed).permutation(len(names))]
 
 
 def read_labels(path: Path) -> dict[str, str]:
-    """Return the labels in a .csv with the columns file and label, by file as it is spelled there.
+    """Return the labels in a .csv, by file name as written there.
 
-    An empty label says nothing. Raise PrunebenchError as `tables.read` does, where a file has two labels, and
-    where one has several lines.
+    path: a .csv with the columns file and label. A row with an empty label is skipped.
+
+    Raise PrunebenchError as `tables.read` does.
+    Raise PrunebenchError if a file has two labels, or a label has several lines.
     """
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for line, (name, label) in tables.read(path, "file", "label"):
-        label = label.strip()  # a space that somebody typed makes no class
+        label = label.strip()  # an accidental space must not make a class of its own
         if len(label.splitlines()) > 1:
             raise PrunebenchError(
                 f"{path} has a label of several lines in line {line}: {label[:40]!r}; is a quote left open?"
             )
-        if label and found.setdefault(name, label) != label:
-            raise _two_labels(path, name, found[name], label)
-    return found
+        if label and labels.setdefault(name, label) != label:
+            raise _two_labels(path, name, labels[name], label)
+    return labels
 
 
 def labels_of(path: Path, names: Iterable[str], folder: Path) -> dict[str, str]:
-    """Return the label of each image that has one in a .csv.
+    """Return the label of each labeled image of a folder.
 
-    names: the images of the folder. Raise PrunebenchError as `read_labels` and `matched` do.
+    path: a .csv with the columns file and label.
+    names: the images of the folder.
+
+    Raise PrunebenchError as `read_labels` and `matched` do.
     """
-    as_listed = read_labels(path)
-    found: dict[str, str] = {}
-    for given, name in matched(path, as_listed, names, folder).items():
-        if found.setdefault(name, as_listed[given]) != as_listed[given]:
-            raise _two_labels(path, name, found[name], as_listed[given])
-    return found
+    listed_labels = read_labels(path)
+    labels: dict[str, str] = {}
+    for listed_name, name in matched(path, listed_labels, names, folder).items():
+        label = listed_labels[listed_name]
+        # Two spellings of one file may carry different labels.
+        if labels.setdefault(name, label) != label:
+            raise _two_labels(path, name, labels[name], label)
+    return labels
 
 
-def _two_labels(path: Path, name: str, one: str, other: str) -> PrunebenchError:
-    return PrunebenchError(f"{path} says of {some([name])} both {one!r} and {other!r}; keep one of the two")
+def _two_labels(path: Path, name: str, first: str, second: str) -> PrunebenchError:
+    return PrunebenchError(
+        f"{path} says of {some([name])} both {first!r} and {second!r}; keep one of the two"
+    )
 
 
 def matched(path: Path, given: Iterable[str], names: Iterable[str], folder: Path) -> dict[str, str]:
-    """Return the image that each of the names given in a .csv means; see `tables.match`.
+    """Return the image of the folder that each name in a .csv means. See `tables.match`.
 
-    Raise PrunebenchError where one is no image of the folder, or may be several.
+    given: the names in the .csv.
+    names: the images of the folder.
+
+    Raise PrunebenchError if a name means no image, or may mean several.
     """
-    wanted = list(given)
-    found = tables.match(wanted, names)
-    if strange := [name for name in wanted if name not in found]:
+    listed_names = list(given)
+    matches = tables.match(listed_names, names)
+    if strange := [name for name in listed_names if name not in matches]:
         hint = '; paths are relative to it, with "/"' if any(map(_looks_foreign, strange)) else ""
         raise PrunebenchError(
             f"{path} lists {len(strange)} file(s) that are no images in {folder}: {some(strange)}{hint}"
         )
-    return found
+    return matches
 
 
 def _looks_foreign(name: str) -> bool:
@@ -182,23 +202,28 @@ def _looks_foreign(name: str) -> bool:
 
 
 def doubts(labels: Iterable[str]) -> list[str]:
-    """Return a line for each way in which labels may not say what they mean, and what was assumed."""
-    counts, told = Counter(labels), []
+    """Return a line for each doubt about the labels, with the reading that was assumed.
+
+    Doubts are labels that read like an empty cell, and classes that differ in case or spaces alone.
+    """
+    counts = Counter(labels)
+    messages = []
     if words := [name for name in sorted(counts) if name.casefold() in MISSING]:
         each = ", ".join(f"{counts[name]:,} label(s) read {name!r}" for name in words)
-        told.append(f"{each}: taken as a class; leave the cell empty where there is no label")
-    alike = defaultdict(list)
+        messages.append(f"{each}: taken as a class; leave the cell empty where there is no label")
+    spellings = defaultdict(list)
     for name in sorted(counts):
-        alike["".join(name.casefold().split())].append(f"{name!r} ({counts[name]:,})")
-    if pairs := [" and ".join(names) for names in alike.values() if len(names) > 1]:
-        told.append(f"{some(pairs)} differ in case or spaces alone: taken as different classes")
-    return told
+        without_case_and_spaces = "".join(name.casefold().split())
+        spellings[without_case_and_spaces].append(f"{name!r} ({counts[name]:,})")
+    if pairs := [" and ".join(names) for names in spellings.values() if len(names) > 1]:
+        messages.append(f"{some(pairs)} differ in case or spaces alone: taken as different classes")
+    return messages
 
 
 def class_names(path: Path, labels: Mapping[str, str], count: int | None = None) -> tuple[str, ...]:
-    """Return the names of the classes, sorted: those in the labels, and stand-ins up to `count`.
+    """Return the class names in the labels, sorted, then stand-ins up to `count` classes.
 
-    Raise PrunebenchError where the labels show fewer than two, or more than `count`.
+    Raise PrunebenchError if the labels show fewer than two classes, or more than `count`.
     """
     seen = sorted(set(labels.values()))
     if len(seen) < 2:
@@ -207,30 +232,32 @@ def class_names(path: Path, labels: Mapping[str, str], count: int | None = None)
         )
     if count is not None and count < len(seen):
         raise PrunebenchError(f"--classes {count}: but {path} has labels of {len(seen)}: {some(seen)}")
-    unseen = (f"unseen class {number}" for number in range(1, (count or 0) + 1))
-    free = (name for name in unseen if name not in labels.values())
-    return (*seen, *(name for name, _ in zip(free, range(len(seen), count or 0), strict=False)))
+    if count is None:
+        return tuple(seen)
+    stand_ins = (f"unseen class {number}" for number in range(1, count + 1))
+    unused = [name for name in stand_ins if name not in seen]
+    return (*seen, *unused[: count - len(seen)])
 
 
 def some(names: Sequence[str]) -> str:
-    """Spell the first of many names, in one line whatever they hold."""
+    """Return the first few names in one line. A name with unprintable characters is escaped."""
     shown = (name if name.isprintable() else repr(name) for name in names[:SHOWN])
     return ", ".join(shown) + (", ..." if len(names) > SHOWN else "")
 
 
 def check_writable(path: Path, option: str = "--output") -> None:
-    """Raise PrunebenchError where no file can be written at `path`, before there is anything to write."""
+    """Raise PrunebenchError if no file can be written at `path`. Call it before computing."""
     target = path.expanduser()
     if os.path.isdir(target):  # noqa: PTH112 - Path raises for a name that is too long
         raise PrunebenchError(f"{option} {path} is a folder; name a .csv in it")
-    with writing(path, option):  # a disk that is not to be written says so to whoever tries
+    with writing(path, option):  # only an attempt shows whether a disk is writable
         beside = beside_of(target)
         beside.touch()
         beside.unlink()
 
 
 def check_outside(folder: Path, path: Path, option: str) -> None:
-    """Raise PrunebenchError for a place inside the folder, in which nothing is ever written."""
+    """Raise PrunebenchError if `path` lies inside the folder. Nothing is ever written there."""
     if path.expanduser().resolve().is_relative_to(folder.expanduser().resolve()):
         raise PrunebenchError(
             f"{option} {near(path)} lies in {folder}, where nothing is written; choose another"
@@ -238,5 +265,5 @@ def check_outside(folder: Path, path: Path, option: str) -> None:
 
 
 def check_count(option: str, value: int, images: int) -> None:
-    """Raise PrunebenchError unless `value` is a number of some of the images."""
+    """Raise PrunebenchError unless `value` is between 1 and the number of images."""
     require(1 <= value <= images, option, value, f"1 to {images}, the images there are")

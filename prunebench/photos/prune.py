@@ -1,9 +1,9 @@
-"""Your own photos: which to label first, and which of the others are worth a label."""
+"""Prunes a folder of your own photos: which to label first, and which others are worth a label."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,29 +33,36 @@ from prunebench.system.sealed_json import canonical, sealed, unsealed
 
 KEPT, BUY, DROP = "keep_labelled", "to_label", "drop"
 COLUMNS = ("file", "status", "pseudo_label", "confidence", "score")
-GLANCE = 8  # pixels to which images are shrunk of which only is asked whether they can be read
+TEST_SIZE = 8  # pixels, the size used only to test that an image decodes
 
 
 def draw(
     folder: str | Path, labels: int, seed: int = 0, *, on_bad: str = "fail", data: Place = None
 ) -> list[str]:
-    """Return which images of a folder to label first: `labels` drawn uniformly, in the order of the draw.
+    """Return the images of a folder to label first, drawn uniformly, in the order of the draw.
 
-    A larger draw of the same seed begins with the smaller one, and so does whoever stops labelling halfway
-    through. Only what is drawn is opened. What cannot be read is an error, or with on_bad="skip" passed
-    over. Raise PrunebenchError for that, and for more labels than images.
+    Draws are nested: the first images of a draw are a smaller draw of the same seed. So you may stop labeling
+    at any point. Opens the drawn images only.
+
+    labels: number of images to draw.
+    on_bad: "fail" refuses an image that cannot be read, "skip" draws another instead.
+    data: folder of decoded images.
+
+    Raise PrunebenchError if an image cannot be read, or if there are fewer images than `labels`.
     """
-    top, root = Path(folder).expanduser(), places.folder("data", data)
+    top = Path(folder).expanduser()
+    root = places.folder("data", data)
     check_on_bad(on_bad)
     names = scan(top, on_bad)
     check_count("--labels", labels, len(names))
     check_outside(top, root, "--data")
     family = load().get("datasets", "photos")
     chosen: list[str] = []
-    left = ordered(names, seed)
-    while left and len(chosen) < labels:
-        asked, left = left[: labels - len(chosen)], left[labels - len(chosen) :]
-        chosen += family.readable(top, asked, root, GLANCE, on_bad)
+    remaining = ordered(names, seed)
+    while remaining and len(chosen) < labels:
+        lacking = labels - len(chosen)
+        chosen += family.readable(top, remaining[:lacking], root, TEST_SIZE, on_bad)
+        remaining = remaining[lacking:]
     if not chosen:
         raise PrunebenchError(f"none of the {len(names)} images in {top} can be read")
     check_count("--labels", labels, len(chosen))
@@ -64,12 +71,15 @@ def draw(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pruned:
-    """What became of each image, in the order of the files.
+    """The result of a pruning, one entry per image in the order of `files`.
 
-    status: "keep_labelled" for what was paid for, "to_label" for what is worth a label, "drop".
-    pseudo_labels: what the labeler said, "" where nothing. confidences, scores: float [n], NaN where
-    there is none; a higher score is harder. left_out: how many images cannot be read and have no line.
-    warnings: what may be amiss, and what was assumed.
+    files: paths below the folder.
+    status: "keep_labelled" for a labeled image, "to_label" for one worth a label, or "drop".
+    pseudo_labels: label predicted by the labeler, or "".
+    confidences: float [n], NaN if there is none.
+    scores: float [n], higher is harder, NaN if there is none.
+    left_out: number of images that cannot be read. They have no entry.
+    warnings: doubts about the photos and labels, a line each, with the reading that was assumed.
     """
 
     files: tuple[str, ...]
@@ -81,23 +91,28 @@ class Pruned:
     warnings: tuple[str, ...] = ()
 
     def chosen(self, *status: str) -> list[str]:
-        """Return the files of some status."""
-        return [name for name, own in zip(self.files, self.status, strict=True) if own in status]
+        """Return the files with one of these statuses."""
+        pairs = zip(self.files, self.status, strict=True)
+        return [name for name, file_status in pairs if file_status in status]
 
     @property
     def text(self) -> str:
-        """The lines of the .csv."""
-        numbers = ([f"{n:.6g}" if np.isfinite(n) else "" for n in a] for a in (self.confidences, self.scores))
-        return tables.written(
-            COLUMNS, zip(self.files, self.status, self.pseudo_labels, *numbers, strict=True)
-        )
+        """The content of the .csv."""
+        confidences = map(_format_number, self.confidences)
+        scores = map(_format_number, self.scores)
+        columns = (self.files, self.status, self.pseudo_labels, confidences, scores)
+        return tables.written(COLUMNS, zip(*columns, strict=True))
 
     def to_csv(self, path: str | Path) -> bool:
-        """Write one line for each image; return False where the file says so already.
+        """Write one line for each image. Return False if the file is up to date.
 
-        Raise PrunebenchError rather than write over a file that says something else.
+        Raise PrunebenchError if the file exists with another content. It is never overwritten.
         """
         return write_new(Path(path).expanduser(), self.text.encode())
+
+
+def _format_number(value: float) -> str:
+    return f"{value:.6g}" if np.isfinite(value) else ""
 
 
 def prune(
@@ -110,48 +125,59 @@ def prune(
     workers: int = 1,
     **options: Any,
 ) -> Pruned:
-    """Choose which images of a folder are worth a label, given the labels in `known`, a .csv.
+    """Choose the images of a folder that are worth a label.
 
-    options: the fields of `Request`, of which `budget` or `ratio` is needed. Nothing is written to the
-    folder. What is stored is not made again. Raise PrunebenchError, in one line, for what cannot be done.
+    Writes nothing to the folder. Reuses stored artefacts.
+
+    folder: the folder of photos.
+    known: a .csv with the columns file and label.
+    store: folder of artefacts.
+    data: folder of decoded images.
+    device: "auto", or a device of PyTorch.
+    workers: number of worker processes.
+    options: the other fields of `Request`. One of `budget` and `ratio` is required.
+
+    Raise PrunebenchError, in one line, if the request cannot be carried out.
     """
     request = construct_request(folder=folder, known=known, **options)
     return make(request, Workplace.at(store, data, device), workers)
 
 
 def make(request: Request, place: Workplace, workers: int = 1) -> Pruned:
-    """Make what is missing in the store, and say what became of each image. Raise as `prune` does."""
+    """Make the missing artefacts and return the result for each image. Raise as `prune` does."""
     work = Work(request, place, look=True)
     ends = list(work.ends.values())
-    found = schedule.mended(
+    pruned = schedule.mended(
         lambda: make_all(work.matrix, ends, workers, work.dataset, work.root), lambda: _pruned(work)
     )
-    remember(found, request, place.store)
-    return found
+    remember(pruned, request, place.store)
+    return pruned
 
 
 def make_all(matrix: Matrix, ends: Iterable[Stage], workers: int | None, dataset: Dataset, root: str) -> None:
-    """Make what is missing of these stages, with progress; raise PrunebenchError where one fails.
+    """Make the missing ones of these stages, with progress.
 
-    root: the key of the dataset when the stages were named. Each reads labels and photos for itself; so
-    where these are others in the end, what was made is forgotten again, and that is an error too.
+    root: the key of the dataset from which the keys of the stages follow. Each stage reads the labels and the
+        photos again, so a change during the run would give artefacts under wrong keys. They are removed.
+
+    Raise PrunebenchError if a stage fails, or if the labels or photos changed during the run.
     """
     wanted = {stage.key: stage for stage in ends}
     failures: Mapping[str, str] = {}
     if missing := schedule.missing(wanted.values(), matrix.store):
         matrix.check_device()
-        load_split.cache_clear()  # which knows photos by their place, where there may be others since
+        load_split.cache_clear()  # it knows photos by their path, and the files may have changed
         failures = make_stages(matrix, wanted, learnt(matrix), Engine(workers=workers))
-    if _key_now(matrix, dataset) != root:
+    if _current_key(matrix, dataset) != root:
         for key in missing:
             matrix.store.remove(key)
         raise PrunebenchError("the labels or the photos changed meanwhile; run it again")
-    for key, why in failures.items():
-        raise PrunebenchError(f"{wanted[key].kind} {wanted[key].title}: {why}")
+    for key, reason in failures.items():
+        raise PrunebenchError(f"{wanted[key].kind} {wanted[key].title}: {reason}")
 
 
-def _key_now(matrix: Matrix, dataset: Dataset) -> str:
-    """Return the key of a dataset as it is now, "" where it cannot be read any more."""
+def _current_key(matrix: Matrix, dataset: Dataset) -> str:
+    """Return the key of a dataset as it is now, or "" if it can no longer be read."""
     try:
         return dataset_key(dataset, matrix.data, matrix.store)
     except PrunebenchError:
@@ -159,29 +185,32 @@ def _key_now(matrix: Matrix, dataset: Dataset) -> str:
 
 
 def _pruned(work: Work) -> Pruned:
-    """Turn the stored artefacts into what became of each image."""
-    memory, ends, images = work.place.store, work.ends, len(work.names)
+    """Read the stored artefacts as the result for each image."""
+    store = work.place.store
+    ends = work.ends
+    images = len(work.names)
     status = np.full(images, DROP, object)
-    status[memory.read(ends["subset"].key, Subset).index] = BUY
-    scores, confidences = np.full(images, np.nan), np.full(images, np.nan)
-    pseudo = [""] * images
+    status[store.read(ends["subset"].key, Subset).index] = BUY
+    scores = np.full(images, np.nan)
+    confidences = np.full(images, np.nan)
+    pseudo_labels = [""] * images
     if "scores" in ends:
-        scores = memory.read(ends["scores"].key, Scores).values
+        scores = store.read(ends["scores"].key, Scores).values
     if "labels" in ends:
-        labels = memory.read(ends["labels"].key, Labels)
+        labels = store.read(ends["labels"].key, Labels)
         classes = work.classes if labels.space == "class" else None
-        pseudo = [
-            "" if value < 0 else classes[value] if classes else f"cluster {value}" for value in labels.values
-        ]
+        pseudo_labels = [_label_name(value, classes) for value in labels.values]
         if labels.confidences is not None:
             confidences = labels.confidences.astype(float)
-    for place, name in enumerate(work.names):
+    for index, name in enumerate(work.names):
         if name in work.known:
-            status[place], pseudo[place], confidences[place] = KEPT, work.known[name], 1.0
+            status[index] = KEPT
+            pseudo_labels[index] = work.known[name]
+            confidences[index] = 1.0
     return Pruned(
         files=work.names,
         status=tuple(status),
-        pseudo_labels=tuple(pseudo),
+        pseudo_labels=tuple(pseudo_labels),
         confidences=confidences,
         scores=scores,
         left_out=work.left_out,
@@ -189,25 +218,33 @@ def _pruned(work: Work) -> Pruned:
     )
 
 
-# Where a list of images came from
+def _label_name(value: int, classes: Sequence[str] | None) -> str:
+    """Return the name of a label, or "" for none (below 0). classes: None if labels are clusters."""
+    if value < 0:
+        return ""
+    return f"cluster {value}" if classes is None else classes[value]
+
+
+# The origin of a .csv: the options of the `prune` that wrote it
 
 
 def remember(pruned: Pruned, request: Request, memory: Store) -> None:
-    """Note which folder a .csv of `prune` is about, so that `evaluate` need not be told."""
-    own = {"folder": request.spec["path"], "side": request.side, "on_bad": request.on_bad}
-    note = _note(zip(pruned.files, pruned.status, strict=True), memory)
-    replace_file(note, sealed(own))
+    """Save the folder and options that a .csv of `prune` came from, so that `evaluate` can find them."""
+    origin = {"folder": request.spec["path"], "side": request.side, "on_bad": request.on_bad}
+    path = _origin_path(zip(pruned.files, pruned.status, strict=True), memory)
+    replace_file(path, sealed(origin))
 
 
 def remembered(rows: Iterable[tuple[str, str]], memory: Store) -> dict[str, Any]:
-    """Return folder, side and on_bad of the `prune` that made a .csv; {} where nobody knows.
+    """Return folder, side and on_bad of the `prune` that made a .csv, or {} if unknown.
 
-    rows: file and status of each image. Their order, the other columns and the spelling of numbers are not
-    looked at, since other programs change them when they save a table.
+    rows: file and status of each image, in any order. Nothing else of the .csv is compared, because other
+        programs reorder rows and reformat numbers when they save a table.
     """
-    return unsealed(_note(rows, memory)) or {}
+    return unsealed(_origin_path(rows, memory)) or {}
 
 
-def _note(rows: Iterable[tuple[str, str]], memory: Store) -> Path:
+def _origin_path(rows: Iterable[tuple[str, str]], memory: Store) -> Path:
+    """Return the path of a note named by the hash of the rows."""
     name = hashlib.sha256(canonical(sorted(map(list, rows))).encode()).hexdigest()
     return memory.root / "photos" / f"{name}.json"

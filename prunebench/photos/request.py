@@ -1,4 +1,4 @@
-"""What is asked of `prune`, and all that follows from it: the images, the cell, and its stages."""
+"""The request to `prune` and the work that follows from it: the images, the cell, and its stages."""
 
 from __future__ import annotations
 
@@ -30,19 +30,29 @@ from prunebench.suites.schema import Suite, SuiteFile
 
 
 def check_on_bad(on_bad: str) -> None:
-    """Raise PrunebenchError for no way to treat what cannot be read."""
+    """Raise PrunebenchError unless `on_bad` is "fail" or "skip"."""
     if on_bad not in ("fail", "skip"):
         raise unknown("way", on_bad, ["fail", "skip"], "--on-bad")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked of `prune`: a folder, the labels that are known, and how many labels it may cost in all.
+    """A request to `prune`: a folder, its known labels, and a label budget.
 
-    known: a .csv with the columns file and label. Either `budget`, the images to keep, those with a
-    known label among them, or `ratio`, the percent to drop. backbone: instead of that of the method and
-    the recipe. classes: how many there are, where the labels do not show all. side: pixels to which
-    images are shrunk. changes: "PART.field" or "recipe.field" -> value.
+    folder: the folder of photos.
+    known: a .csv with the columns file and label.
+    budget: images to keep, including those with a known label. Give either `budget` or `ratio`.
+    ratio: percent of the images to drop, 0 to 99.
+    method: name of the method.
+    recipe: name of the recipe.
+    backbone: name of a backbone that replaces those of the method and the recipe.
+    classes: number of classes, if the known labels do not show all of them.
+    side: pixels to which the images are shrunk, above 0.
+    seed: 0 or more.
+    on_bad: "fail" or "skip", for images that cannot be read.
+    changes: "PART.field" or "recipe.field" -> value.
+
+    Raise PrunebenchError for values outside these ranges.
     """
 
     folder: Path
@@ -69,7 +79,7 @@ class Request:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What the registry makes the dataset from."""
+        """The specification from which the registry makes the dataset."""
         return {
             "family": "photos",
             "name": "photos",
@@ -81,7 +91,7 @@ class Request:
         }
 
     def keep(self, images: int) -> int:
-        """Return how many of the images to keep."""
+        """Return how many of the images to keep. Raise PrunebenchError if the budget exceeds `images`."""
         if self.budget is None:
             return kept(images, self.ratio or 0)
         check_count("--budget", self.budget, images)
@@ -90,7 +100,12 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Workplace:
-    """Where it is made: the store of artefacts, the folder of decoded images, the device."""
+    """The places of a run.
+
+    store: the store of artefacts.
+    data: the folder of decoded images.
+    device: the device that computes.
+    """
 
     store: Store
     data: Path
@@ -98,7 +113,7 @@ class Workplace:
 
     @classmethod
     def at(cls, store: Place = None, data: Place = None, device: str = "auto") -> Workplace:
-        """Return these places, or those of the environment and the user's cache."""
+        """Return these places. If None, they come from the environment or the user's cache."""
         return cls(
             store=Store(places.folder("store", store)),
             data=places.folder("data", data),
@@ -106,42 +121,63 @@ class Workplace:
         )
 
     def check_outside(self, folder: Path) -> None:
-        """Raise PrunebenchError where the store or the data lie in a folder of photos."""
-        for option, where in (("--store", self.store.root), ("--data", self.data)):
-            check_outside(folder, where, option)
+        """Raise PrunebenchError if the store or the data lie in a folder of photos."""
+        check_outside(folder, self.store.root, "--store")
+        check_outside(folder, self.data, "--data")
 
     def matrix(self, cells: Sequence[Cell], specs: Mapping[str, Any]) -> Matrix:
-        """Return the matrix of some cells here; specs: what each dataset is made from, by name."""
+        """Return the matrix of some cells at these places.
+
+        specs: the specification of each dataset, by name.
+        """
         return Matrix(list(cells), self.store, self.data, self.device, datasets=specs)
 
 
 def construct_request(**values: Any) -> Request:
-    """Return a request, its places given as text or as paths; raise PrunebenchError for an unknown field."""
+    """Return a request. Paths may be text.
+
+    values: the fields of `Request`.
+
+    Raise PrunebenchError for an unknown field.
+    """
     fields = Request.__dataclass_fields__
-    if wrong := [name for name in values if name not in fields]:
-        raise unknown("option of prune", wrong[0], fields, "docs/photos.md")
+    if strange := [name for name in values if name not in fields]:
+        raise unknown("option of prune", strange[0], fields, "docs/photos.md")
     return Request(**{**values, "folder": Path(values["folder"]), "known": Path(values["known"])})
 
 
 class Work:
-    """A request with all that follows from it: the images, the cell, and its stages."""
+    """A request with all that follows from it.
+
+    survey: the files of the folder.
+    dataset: the photos as a dataset.
+    root: key of the dataset, "absent:..." if the images were not read.
+    names: the readable images, or all of them if the images were not read.
+    classes: the class names.
+    known: the known labels, by image.
+    left_out: number of images that cannot be read or listed.
+
+    look: read the images if their content is not known yet.
+    """
 
     def __init__(self, request: Request, place: Workplace, look: bool) -> None:
-        self.request, self.place = request, place
+        self.request = request
+        self.place = place
         place.check_outside(request.folder)
         self.survey = survey(request.folder)
         names = listed(self.survey, request.folder, request.on_bad)
+        # Errors in the labels come first: reading the images may take hours.
         labels_of(request.known, names, request.folder)
         self.dataset: Dataset = load().dataset(request.spec)
-        self.dataset.classes  # noqa: B018 - too few, or more than were said to be, is an error before all else
+        self.dataset.classes  # noqa: B018 - raises for too few classes, or for more than --classes
         self.root = dataset_key(self.dataset, place.data, place.store, look=look)
         self.names = self.dataset.names(place.data) if self.read else tuple(names)
-        # Reading the images takes its time; what is said of the labels is what they are after that, once.
+        # Read the .csv again: labels may have been added while the images were read.
         self.classes = self.dataset.classes
         known = labels_of(request.known, names, request.folder)
-        there = set(self.names)
-        self.left_out = len({*names} - there) + len(self.survey.nameless)
-        self.known = {name: label for name, label in known.items() if name in there}
+        present = set(self.names)
+        self.left_out = len(set(names) - present) + len(self.survey.nameless)
+        self.known = {name: label for name, label in known.items() if name in present}
 
     @property
     def read(self) -> bool:
@@ -155,14 +191,14 @@ class Work:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What may be amiss, a line each, and what was assumed."""
+        """Doubts about the photos and the labels, a line each, with the reading that was assumed."""
         sizes = Counter(self.known.values())
-        told = [self.survey.remark, *doubts(self.known.values())]
+        messages = [self.survey.remark, *doubts(self.known.values())]
         if single := [name for name in self.classes if sizes[name] == 1]:
-            told.append(f"{len(single)} class(es) with a single label: {some(single)}")
+            messages.append(f"{len(single)} class(es) with a single label: {some(single)}")
         if unseen := [name for name in self.classes if not sizes[name]]:
-            told.append(f"{len(unseen)} class(es) without a label, which nothing can recognise")
-        return tuple(filter(None, told))
+            messages.append(f"{len(unseen)} class(es) without a label, which nothing can recognise")
+        return tuple(filter(None, messages))
 
     @cached_property
     def cell(self) -> Cell:
@@ -176,13 +212,13 @@ class Work:
 
     @cached_property
     def ends(self) -> dict[str, Stage]:
-        """The stages that say what became of each image, by kind."""
+        """The stages whose results are reported for each image, by kind: labels, scores, subset."""
         subset = Graph([self.cell], {self.dataset.name: self.root}).subset(self.cell)
-        read = ("labels", "scores", "subset")
-        return {stage.kind: stage for stage in subset.ancestors() if stage.kind in read}
+        kinds = ("labels", "scores", "subset")
+        return {stage.kind: stage for stage in subset.ancestors() if stage.kind in kinds}
 
     def check(self, needed: Mapping[str, Stage]) -> None:
-        """Raise PrunebenchError where the device or a file will not do."""
+        """Raise PrunebenchError if the device or a part cannot compute the needed stages."""
         self.matrix.check_device()
         try:
             self.matrix.check_parts(needed)
@@ -191,12 +227,16 @@ class Work:
 
 
 def _cell(request: Request, dataset: Dataset, images: int, paid: int) -> Cell:
-    """Return the one cell of a request, its method keeping what was paid."""
+    """Return the one cell of a request. Its method keeps all labeled images.
+
+    images: number of images.
+    paid: number of labeled images.
+    """
     keep = request.keep(images)
     if paid >= keep:
         raise PrunebenchError(
-            f"{paid} labels are paid for and these images are kept, so of {keep} to keep none is left to "
-            "choose; raise --budget or lower --ratio"
+            f"{paid} images have a label and are kept, so none of the {keep} to keep is left to choose; "
+            "raise --budget or lower --ratio"
         )
     file = SuiteFile(title="photos", datasets=[], methods=[request.method], recipe=request.recipe)
     resolver = Resolver(Suite("photos", file, Path()), Filters(changes=request.changes), load())
@@ -212,7 +252,7 @@ def _cell(request: Request, dataset: Dataset, images: int, paid: int) -> Cell:
         suite="photos",
         dataset=dataset,
         method=method,
-        # As it were the ratio of the exact number: it fills in fields of parts that follow the ratio.
+        # With a budget, the nearest whole ratio below: parts may have fields that follow the ratio.
         ratio=100 * (images - keep) // images if request.ratio is None else request.ratio,
         seed=request.seed,
         recipe_name=name,
@@ -225,18 +265,21 @@ def _cell(request: Request, dataset: Dataset, images: int, paid: int) -> Cell:
 
 
 def including_paid(method: Method, share: float, backbone: str | None = None) -> Method:
-    """Return a method as it is when `share` of the labels were bought elsewhere, and are all kept.
+    """Return a variant of a method that takes known labels as given and keeps all labeled images.
 
-    backbone: a name that replaces those in the method. Raise PrunebenchError for a method that buys all
-    labels, or is there to be compared with.
+    share: share of the images that have a known label, in 0..1.
+    backbone: name of a backbone that replaces those of the method.
+
+    Raise PrunebenchError if the method labels all images, is a reference, or reads no labels.
     """
     if method.annotation == 1 or method.reference:
-        why = "buys the labels of all images" if method.annotation == 1 else "is a reference for tables"
-        raise PrunebenchError(f"method {method.name!r} {why}; choose one that needs few labels or none")
+        reason = "needs the labels of all images" if method.annotation == 1 else "is a reference for tables"
+        raise PrunebenchError(f"method {method.name!r} {reason}; choose one that needs few labels or none")
 
-    def moved(part: Part) -> Part:
-        own = None if isinstance(part, Backbone) else getattr(part, "backbone", None)
-        return part if own in (None, PROXY) else replace(part, backbone=backbone)  # type: ignore[call-arg]
+    def with_backbone(part: Part) -> Part:
+        if isinstance(part, Backbone) or getattr(part, "backbone", None) in (None, PROXY):
+            return part
+        return replace(part, backbone=backbone)  # type: ignore[call-arg]
 
     labeler = method.labeler or load().part("labeler", "none")
     try:
@@ -245,15 +288,15 @@ def including_paid(method: Method, share: float, backbone: str | None = None) ->
         )
     except PrunebenchError:
         raise PrunebenchError(
-            f"method {method.name!r} has no use for labels that are known: its labeler {labeler.name} reads "
-            "none; choose one that learns from a few, such as probe_aum, or one without a labeler"
+            f"method {method.name!r} has no use for known labels: its labeler {labeler.name} reads none; "
+            "choose one that learns from a few, such as probe_aum, or one without a labeler"
         ) from None
-    kept = method.selector.name == "include"
-    selector = (
-        method.selector if kept else load().part("selector", {"part": "include", "selector": method.selector})
-    )
+    selector: Part = method.selector
+    title = method.title
+    if selector.name != "include":
+        selector = load().part("selector", {"part": "include", "selector": selector})
+        title = f"{title}, paid kept"
     parts = {"labeler": labeler, "scorer": method.scorer, "selector": selector}
     if backbone is not None:
-        parts = {kind: part and map_parts(part, moved) for kind, part in parts.items()}
-    title = method.title if kept else f"{method.title}, paid kept"
+        parts = {kind: part and map_parts(part, with_backbone) for kind, part in parts.items()}
     return Method(method.name, title=title, **parts)  # type: ignore[arg-type]

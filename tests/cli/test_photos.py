@@ -70,7 +70,7 @@ def test_draw_says_the_same_twice_and_writes_over_nothing(cli, photos, tmp_path)
             "draw photos --labels 5 --output no/a.csv",
             "cannot write no/a.csv: No such file or directory; choose",
         ),
-        (f"{PRUNE} --budget 12", "12 labels are paid for and these images are kept, so of 12 to keep none"),
+        (f"{PRUNE} --budget 12", "12 images have a label and are kept, so none of the 12 to keep is left"),
         (PRUNE, "say how much to keep: either --budget LABELS or --ratio PERCENT"),
         (
             f"{PRUNE.replace('labels.csv', 'l.csv')} --budget 20",

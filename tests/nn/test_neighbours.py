@@ -108,7 +108,7 @@ def test_kmeans_depends_on_its_generator_alone():
 
 def test_an_empty_cluster_moves_to_the_farthest_vector(monkeypatch):
     begin = neighbours.torch.tensor([[0.0], [90.0]])
-    monkeypatch.setattr(neighbours, "_spread", lambda points, k, generator: begin)
+    monkeypatch.setattr(neighbours, "_greedy_start", lambda points, k, generator: begin)
     found = kmeans(np.array([[-1.0], [-1], [-1], [3]]), 2, rng=np.random.default_rng(0), starts=1)
     assert found.assignments.tolist() == [0, 0, 0, 1]
     assert found.inertia == 0

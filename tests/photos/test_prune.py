@@ -108,7 +108,7 @@ def test_every_method_can_be_asked_for_or_is_refused_in_one_line(photos, method)
     try:
         ends = Work(wanted, Workplace.at(device="cpu"), look=False).ends
     except PrunebenchError as error:
-        said = f"method '{re.escape(method)}' (buys|is a|has no use for)"
+        said = f"method '{re.escape(method)}' (needs|is a|has no use for)"
         assert re.fullmatch(rf"{said} [^\n]*; choose one [^\n]*", str(error))
     else:
         assert "subset" in ends
@@ -382,15 +382,18 @@ def test_saving_the_same_labels_again_is_no_change(photos, monkeypatch):
     [
         ({}, r"say how much to keep: either --budget LABELS or --ratio PERCENT"),
         ({"budget": 20, "ratio": 50}, r"say how much to keep: either"),
-        ({"budget": 12}, r"12 labels are paid for .* of 12 to keep none is left to choose; raise --budget"),
-        ({"ratio": 90}, r"12 labels are paid for .* of 6 to keep none is left to choose"),
+        (
+            {"budget": 12},
+            r"12 images have a label .* none of the 12 to keep is left to choose; raise --budget",
+        ),
+        ({"ratio": 90}, r"12 images have a label .* none of the 6 to keep is left to choose"),
         ({"budget": 61}, r"--budget is 61, expected 1 to 60, the images there are"),
         ({"ratio": 100}, r"--ratio is 100, expected the percent to drop, 0 to 99"),
         ({"budget": 20, "classes": 2}, r"--classes 2: but .*labels.csv has labels of 3: bird, cat, dog"),
         ({"budget": 20, "method": "probe_aumm"}, r"no method named 'probe_aumm'. Did you mean 'probe_aum'"),
-        ({"budget": 20, "method": "dual"}, r"method 'dual' buys the labels of all images; choose one that"),
+        ({"budget": 20, "method": "dual"}, r"method 'dual' needs the labels of all images; choose one that"),
         ({"budget": 20, "method": "ssl_model"}, r"method 'ssl_model' is a reference for tables"),
-        ({"budget": 20, "method": "elfs_pixels"}, r"'elfs_pixels' has no use for labels that are known: its"),
+        ({"budget": 20, "method": "elfs_pixels"}, r"'elfs_pixels' has no use for known labels: its"),
         ({"budget": 20, "recipe": "quik"}, r"no recipe named 'quik'. Did you mean 'quick'"),
         ({"budget": 20, "backbone": "pixel"}, r"no backbone named 'pixel'. Did you mean 'pixels'"),
         ({"budget": 20, "changes": {"dual.window": 3}}, r"--set dual.window: probe_aum has no such part"),
