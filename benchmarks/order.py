@@ -18,7 +18,7 @@ from scipy.stats import f_oneway
 from tabulate import tabulate
 
 from prunebench.results.rows import Result, read
-from prunebench.results.statistics import summarise
+from prunebench.results.statistics import summarize
 
 BASES = ("digits", "fashion_mnist_tiny")
 ORDERS = {"as shipped": "", "by class": "_by_class", "shuffled": "_shuffled"}
@@ -60,7 +60,7 @@ def tables(rows: Iterable[Result]) -> Iterator[str]:
 
 def _cells(groups: Sequence[Sequence[float]]) -> list[str]:
     """Return the mean of each order, and the widest gap between two of them, as text."""
-    summaries = [summarise(group) for group in groups]
+    summaries = [summarize(group) for group in groups]
     means = [summary.mean for summary in summaries]
     return [*map(str, summaries), f"{max(means) - min(means):.1f}"]
 

@@ -43,7 +43,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from prunebench.errors import PrunebenchError
-from prunebench.nn.augment import augment, normalise
+from prunebench.nn.augment import augment, normalize
 from prunebench.parts.images import Images
 from prunebench.parts.recipe import Recipe
 from prunebench_plugins.datasets.fashion_mnist import FashionMnist
@@ -124,7 +124,7 @@ def ours(images: Images, recipe: Recipe | None) -> Iterator[torch.Tensor]:
     for start in range(0, len(images), BATCH):
         batch = images[order[start : start + BATCH]]
         if recipe is not None:
-            batch = normalise(augment(batch, recipe, generator), MEAN, STD)
+            batch = normalize(augment(batch, recipe, generator), MEAN, STD)
         yield batch
 
 

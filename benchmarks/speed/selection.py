@@ -1,12 +1,12 @@
 """CPU seconds of selection, k-means and nearest neighbors, compared with plain code or scikit-learn.
 
-    python benchmarks/speed/selection.py [--rounds 3] [draws centres kmeans neighbours graphs]
+    python benchmarks/speed/selection.py [--rounds 3] [draws centers kmeans neighbours graphs]
 
 The contestants take turns on one thread. A figure is the median CPU time over the rounds. Other work on the
 machine disturbs CPU time less than wall time.
 
 draws       Beta and stratified selection, compared with the published algorithms in NumPy and SciPy
-centres     k-center, compared with one pass over all embeddings for each pick
+centers     k-center, compared with one pass over all embeddings for each pick
 kmeans      k-means, compared with scikit-learn's
 neighbours  nearest neighbors, compared with scikit-learn's brute force
 graphs      the picks of D2 and of facility location on a graph of 1.28 million images, alone
@@ -172,12 +172,12 @@ def draws(rounds: int) -> list[Row]:
 # Embeddings
 
 
-def our_centres(vectors: Array, rng: Rng) -> list[int]:
+def our_centers(vectors: Array, rng: Rng) -> list[int]:
     """Keep 1,000 images by `k_center`."""
     return KCenter().select(vectors, 1000, rng, "cpu", lambda done, total: None).tolist()
 
 
-def plain_centres(vectors: Array, rng: Rng) -> list[int]:
+def plain_centers(vectors: Array, rng: Rng) -> list[int]:
     """Keep 1,000 images, with one pass over all embeddings for each."""
     chosen = [int(rng.permutation(len(vectors))[0])]
     points = torch.tensor(vectors - vectors.mean(axis=0))
@@ -191,13 +191,13 @@ def plain_centres(vectors: Array, rng: Rng) -> list[int]:
     return chosen
 
 
-def centres(rounds: int) -> list[Row]:
+def centers(rounds: int) -> list[Row]:
     """Keep 1,000 of 10,000 and of 50,000 embeddings of 512 numbers."""
     rows = []
     for n in (10_000, 50_000):
         vectors = clustered(n, 512)
         ours, theirs = contest(
-            rounds, ours=partial(our_centres, vectors), theirs=partial(plain_centres, vectors)
+            rounds, ours=partial(our_centers, vectors), theirs=partial(plain_centers, vectors)
         )
         common = []
         for our_result, their_result in zip(ours.results, theirs.results, strict=True):
@@ -291,7 +291,7 @@ def graphs(rounds: int) -> list[Row]:
     return rows
 
 
-PARTS = {"draws": draws, "centres": centres, "kmeans": clusters, "neighbours": neighbours, "graphs": graphs}
+PARTS = {"draws": draws, "centers": centers, "kmeans": clusters, "neighbours": neighbours, "graphs": graphs}
 
 
 def main() -> None:

@@ -111,7 +111,7 @@ def ours(images: Images, labels: np.ndarray, recipe: Recipe, record: bool) -> Ca
 def network_alone(images: Images, labels: np.ndarray, recipe: Recipe) -> Callable[[], int]:
     """Return a function that trains on one batch 20 times and returns the number of images."""
     network, optimizer = network_and_optimizer(images, recipe)
-    batch = training.normalise(images[: recipe.batch], images.mean, images.std)
+    batch = training.normalize(images[: recipe.batch], images.mean, images.std)
     target = torch.tensor(labels[: recipe.batch])
 
     def steps() -> int:

@@ -233,11 +233,11 @@ def labels(
     if not groups:
         raise PrunebenchError("no labeler of these methods guesses a label. See: prunebench list methods")
     header, rows = judging.overview(groups)
-    echo("All images labelled right, in percent; clusters after the best one-to-one matching")
+    echo("All images labeled right, in percent; clusters after the best one-to-one matching")
     echo(table(rows, header))
     for dataset in dict.fromkeys(group.dataset for group in groups):
         header, rows = judging.details(groups, dataset)
-        echo(f"\n{dataset}, the images whose label was not paid for, in percent")
+        echo(f"\n{dataset}, the images that were not annotated, in percent")
         echo(table(rows, header))
         header, rows = judging.histogram(groups, dataset)
         echo("\n" + table(rows, header) if rows else "\nNothing stored; make it with --make.")

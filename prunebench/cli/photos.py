@@ -251,14 +251,14 @@ def _show_pruned(pruned: Pruned, output: Path) -> None:
 
 def _show_comparison(comparison: Comparison) -> None:
     """Print the accuracies of the kept images and of Random, and the verdict."""
-    from prunebench.results.statistics import summarise
+    from prunebench.results.statistics import summarize
     from prunebench.runs.format import table
 
     echo(
-        f"{comparison.labelled:,} of {comparison.images:,} images in {comparison.folder} have a label, "
+        f"{comparison.labeled:,} of {comparison.images:,} images in {comparison.folder} have a label, "
         f"{comparison.kept:,} are kept"
     )
-    if comparison.labelled < comparison.images:
+    if comparison.labeled < comparison.images:
         echo(
             "Random is drawn from labeled images, so the comparison is only fair if the labeled images "
             "beside the kept ones were drawn at random too"
@@ -271,7 +271,7 @@ def _show_comparison(comparison: Comparison) -> None:
         f"Random has about {comparison.in_common:.0f} % of its images in common with the kept\n"
     )
     header = ["", "kept", "Random", "difference"]
-    mean = ["accuracy, %", summarise(comparison.ours), summarise(comparison.random), comparison.difference]
+    mean = ["accuracy, %", summarize(comparison.ours), summarize(comparison.random), comparison.difference]
     each = zip(comparison.ours, comparison.random, comparison.differences, strict=True)
     rows = [mean]
     for seed, values in enumerate(each):

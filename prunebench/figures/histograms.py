@@ -110,7 +110,7 @@ def classes(given: Histogram) -> Figure:
     order = np.argsort(-truth, kind="stable")
     title = f"{given.heading}, {style.counted(map(len, counts.values()))}: images per label"
     caption = (
-        "Grey: images per true class, commonest first. Blue: images per label, mean over seeds, bands: least "
+        "Gray: images per true class, commonest first. Blue: images per label, mean over seeds, bands: least "
         f"to most; clusters after the best one-to-one matching with classes. {given.note}"
     ).strip()
     columns = min(WIDE, len(counts))

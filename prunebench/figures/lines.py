@@ -15,7 +15,7 @@ from prunebench.figures import style
 from prunebench.parts.artefacts import Array
 from prunebench.results.board import GROUPS, Board, at, label_usage
 from prunebench.results.rows import Result
-from prunebench.results.statistics import summarise
+from prunebench.results.statistics import summarize
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -138,8 +138,10 @@ def labels(board: Board) -> Figure:
     return draw(
         Sheet(
             title=_title("test accuracy by label budget", board),
-            caption=_caption("Test accuracy of the last epoch", board, "dashed: what buys no label, or all"),
-            x="labels bought, percent of all",
+            caption=_caption(
+                "Test accuracy of the last epoch", board, "dashed: methods that use no label, or all"
+            ),
+            x="labels annotated, percent of all",
             y=["test accuracy in percent"] * len(rows),
             rows=rows,
             ticks=sorted(100 * budget for budget in set().union(*budgets.values())),
@@ -332,7 +334,7 @@ def _have_similar_ranges(panels: Sequence[Panel]) -> bool:
     """Whether the ranges of all panels differ by a factor of 4 at most, so that one y axis suits them."""
     ranges = []
     for panel in panels:
-        means = [summarise(values).mean for curve in panel.curves for values in curve.points.values()]
+        means = [summarize(values).mean for curve in panel.curves for values in curve.points.values()]
         if means:
             ranges.append(max(means) - min(means))
     return max(ranges, default=0) <= 4 * min(ranges, default=0)
@@ -359,14 +361,14 @@ def _draw_panel(ax: Axes, panel: Panel, sheet: Sheet, marks: Mapping[str, str]) 
     ax.minorticks_off()
     references = 0
     for curve in panel.curves:
-        summaries = {x: summarise(values) for x, values in sorted(curve.points.items())}
+        summaries = {x: summarize(values) for x, values in sorted(curve.points.items())}
         means = [summary.mean for summary in summaries.values()]
         if curve.reference:
             dash = DASHES[references % len(DASHES)]
             references += 1
             look = {"color": style.REFERENCE, "linestyle": dash, "linewidth": 0.9, "zorder": 1.5}
         else:
-            look = {"color": style.colour(curve.method), "linestyle": "--" if curve.level else "-"}
+            look = {"color": style.color(curve.method), "linestyle": "--" if curve.level else "-"}
         if curve.level:
             ax.axhline(means[0], label=curve.title, **look)
             continue

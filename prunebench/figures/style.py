@@ -54,7 +54,7 @@ PALETTE = (
     *("#332288", "#999933", "#882255", "#44aa99", "#117733", "#aa4499"),
 )
 # The methods of the paper's tables, and others of the shipped suites. Any other method gets a color by hash.
-COLOURS = {
+COLORS = {
     "random": RANDOM,
     "elfs_dino": "#0072b2",
     "elfs_swav": "#009e73",
@@ -76,11 +76,11 @@ COLOURS = {
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
-def colour(method: str) -> str:
+def color(method: str) -> str:
     """Return the color of a method, the same in every figure. Variants such as semi_aum{...} share it."""
-    stems = [name for name in COLOURS if re.match(rf"{re.escape(name)}($|[^a-z0-9])", method)]
+    stems = [name for name in COLORS if re.match(rf"{re.escape(name)}($|[^a-z0-9])", method)]
     if stems:
-        return COLOURS[max(stems, key=len)]
+        return COLORS[max(stems, key=len)]
     digest = hashlib.sha256(method.partition("{")[0].encode()).digest()
     return PALETTE[digest[0] % len(PALETTE)]
 
@@ -90,10 +90,10 @@ def markers(methods: Sequence[str]) -> dict[str, str]:
     by_method: dict[str, str] = {}
     used: dict[str, int] = {}  # color -> markers given out
     for method in dict.fromkeys(methods):
-        color = colour(method)
-        number = used.setdefault(color, 0)
+        shade = color(method)
+        number = used.setdefault(shade, 0)
         by_method[method] = MARKERS[number % len(MARKERS)]
-        used[color] += 1
+        used[shade] += 1
     return by_method
 
 

@@ -33,11 +33,11 @@ def augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor
     elif recipe.crop:
         batch = crop(batch, recipe.crop, recipe.padding, generator, side)
     else:
-        batch = centre(batch, side)
+        batch = center(batch, side)
     return flip(batch, generator) if recipe.flip else batch
 
 
-def centre(batch: Tensor, side: int | None) -> Tensor:
+def center(batch: Tensor, side: int | None) -> Tensor:
     """Return the central `side` x `side` pixels of square images, as torchvision's CenterCrop.
 
     Smaller images are enlarged to that size, as by torchvision's Resize.
@@ -180,7 +180,7 @@ def flip(batch: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(mirrored, batch.flip(3), batch)
 
 
-def normalise(batch: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def normalize(batch: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Return (batch / 255 - mean) / std: float32 [b, c, h, w] in channels_last layout.
 
     batch: [b, c, h, w] in 0..255.
@@ -192,7 +192,7 @@ def normalise(batch: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) ->
 
 @lru_cache(maxsize=8)
 def _affine(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the scale and the shift of `normalise`: float32 [c, 1, 1] each. Cached, to spare a transfer."""
+    """Return the scale and the shift of `normalize`: float32 [c, 1, 1] each. Cached, to spare a transfer."""
     deviation = torch.tensor(std, device=device).view(-1, 1, 1)
     scale = 1 / (255 * deviation)
     shift = torch.tensor(mean, device=device).view(-1, 1, 1) / deviation

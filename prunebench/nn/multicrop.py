@@ -18,7 +18,7 @@ from prunebench.nn.augment import flip, mixed, random_boxes, resized_crop
 
 Tensor = torch.Tensor
 HUE = 0.25  # turns of the color circle at a jitter of 1
-JITTERED, GREY, BLURRED = 0.8, 0.2, 0.5  # shares of the images
+JITTERED, GRAY, BLURRED = 0.8, 0.2, 0.5  # shares of the images
 SIGMA = 0.1  # standard deviation of the weakest blur, in pixels
 LUMA = (0.299, 0.587, 0.114)  # ITU-R 601-2
 
@@ -73,7 +73,7 @@ def distort(images: Tensor, strength: float, generator: torch.Generator) -> Tens
     jittered, gray = draws[8:]
     amounts = strength * (2 * uniform - 1) * (jittered < JITTERED)
     images = jitter(images, order, amounts)
-    return torch.where(column(gray < GREY), luma(images), images)
+    return torch.where(column(gray < GRAY), luma(images), images)
 
 
 def jitter(images: Tensor, order: Tensor, amounts: Tensor) -> Tensor:

@@ -72,13 +72,13 @@ class Clusters:
 
     assignments: int64 [n], the cluster of each vector.
     distances: float32 [n], the Euclidean distance of each vector to its center.
-    centres: float32 [k, d].
+    centers: float32 [k, d].
     inertia: sum of the squared distances.
     """
 
     assignments: Array
     distances: Array
-    centres: Array
+    centers: Array
     inertia: float
 
 
@@ -128,7 +128,7 @@ def kmeans(
     return Clusters(
         assignments=assignments.cpu().numpy(),
         distances=squares.sqrt().cpu().numpy(),
-        centres=(centers + offset).cpu().numpy(),
+        centers=(centers + offset).cpu().numpy(),
         inertia=inertia,
     )
 

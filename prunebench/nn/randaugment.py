@@ -19,8 +19,8 @@ Tensor = torch.Tensor
 DRAWS = 3  # operations per image
 LUMA = (19595, 38470, 7471)  # ITU-R 601-2, Pillow's weights of red, green and blue in 1/65536
 ONE = 1 << 16  # a pixel in the fixed-point numbers of Pillow's affine transform
-CUTOUT_COLOUR = (125, 123, 114)
-CUTOUT_GREY = 123  # the luma of CUTOUT_COLOUR
+CUTOUT_COLOR = (125, 123, 114)
+CUTOUT_GRAY = 123  # the luma of CUTOUT_COLOR
 CUTOUT_SIDE = 0.5  # largest side, as a share of the width
 
 
@@ -137,7 +137,7 @@ def cutout(batch: Tensor, side: Tensor, right: Tensor, down: Tensor) -> Tensor:
     rows = covered(height, down)[:, :, None]
     columns = covered(width, right)[:, None, :]
     square = (rows & columns)[:, None]
-    channel_values = CUTOUT_COLOUR if channels == 3 else (CUTOUT_GREY,)
+    channel_values = CUTOUT_COLOR if channels == 3 else (CUTOUT_GRAY,)
     color = constant(channel_values, torch.uint8, batch.device).view(-1, 1, 1)
     return torch.where(square, color, batch)
 

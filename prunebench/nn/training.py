@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import loop, networks
-from prunebench.nn.augment import augment, centre, normalise
+from prunebench.nn.augment import augment, center, normalize
 from prunebench.nn.networks import Network
 from prunebench.nn.optimizers import Adam, Sgd
 from prunebench.nn.recorder import Recorder
@@ -175,8 +175,8 @@ def _map(
     network.eval()
     outputs = []
     for start in range(0, len(images), batch):
-        seen = centre(images[start : start + batch], side)
-        outputs.append(function(normalise(seen, images.mean, images.std)).float())
+        seen = center(images[start : start + batch], side)
+        outputs.append(function(normalize(seen, images.mean, images.std)).float())
         if progress:
             progress(min(start + batch, len(images)), len(images))
     return torch.cat(outputs)
@@ -190,8 +190,8 @@ def seconds_per_image(recipe: Recipe, *, channels: int, resolution: int, classes
     count = 2 * recipe.batch
     rng = np.random.default_rng(0)
     noise = rng.integers(256, size=(count, channels, resolution, resolution), dtype=np.uint8)
-    grey = (0.5,) * channels
-    images = Images(noise, mean=grey, std=grey, device=device)
+    gray = (0.5,) * channels
+    images = Images(noise, mean=gray, std=gray, device=device)
     labels = rng.integers(classes, size=count)
     short = replace(recipe, iterations=PROBE_STEPS)
     run = _Run(images, labels, np.arange(count), short, classes=classes, rng=rng, record=False)
@@ -339,7 +339,7 @@ class _Run(loop.Loop):
     def collect(self, order: Tensor, batch: Tensor, share: float) -> Tensor:
         """Add this share of a step to the gradients; return it of the loss."""
         labels = self.labels[order]
-        batch = normalise(batch, self.images.mean, self.images.std)
+        batch = normalize(batch, self.images.mean, self.images.std)
         with autocast(self.recipe.precision, self.device):
             features = self.network.features(batch)
             logits = self.network.head(features)

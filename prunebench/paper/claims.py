@@ -21,7 +21,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.paper import published
 from prunebench.paper.points import Point
 from prunebench.parts.base import STANDARD_RATIOS
-from prunebench.results.statistics import mean_interval, summarise
+from prunebench.results.statistics import mean_interval, summarize
 from prunebench.suites.resolve import MATCHED
 from prunebench.suites.resources import read_toml, shipped
 
@@ -101,7 +101,7 @@ class Cell:
     @property
     def mean(self) -> float:
         """The mean gain, rounded so that equal printed numbers give exactly 0."""
-        return round(summarise(list(self.gains.values())).mean, 6)
+        return round(summarize(list(self.gains.values())).mean, 6)
 
     def sign(self, level: float) -> int:
         """Return 1 for a gain, -1 for a loss, or 0 if undecided, at a confidence level."""
@@ -140,7 +140,7 @@ class Finding:
     @property
     def mean(self) -> float:
         """The mean gain over all cells."""
-        return summarise([cell.mean for cell in self.cells]).mean
+        return summarize([cell.mean for cell in self.cells]).mean
 
     @property
     def against(self) -> list[Cell]:
@@ -333,7 +333,7 @@ class _Sides:
         sides = [side for name in names if (side := self._side(setting, annotation, name))]
         if not sides:
             return None
-        best = max(sides, key=lambda side: self.sign * summarise(list(side.values.values())).mean)
+        best = max(sides, key=lambda side: self.sign * summarize(list(side.values.values())).mean)
         present = {side.asked for side in sides}
         remarks = [f"without {name}" for name in names if name not in present]
         for side in sides:
@@ -424,5 +424,5 @@ def judged(cells: Sequence[Cell], where: str) -> Outcome:
 def _average(cells: Sequence[Cell]) -> Cell | None:
     """Return the mean gain over cells, for the seeds that all of them have. None if there is no such seed."""
     seeds = set.intersection(*(set(cell.gains) for cell in cells))
-    means = {seed: summarise([cell.gains[seed] for cell in cells]).mean for seed in seeds}
+    means = {seed: summarize([cell.gains[seed] for cell in cells]).mean for seed in seeds}
     return Cell("average", means) if means else None

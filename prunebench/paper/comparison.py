@@ -26,13 +26,13 @@ from prunebench.results.cells import (
     columns,
 )
 from prunebench.results.rows import Result
-from prunebench.results.statistics import prediction_interval, summarise
+from prunebench.results.statistics import prediction_interval, summarize
 from prunebench.results.tables import alternatives
 
 RUNS = (1, 5)  # of how many runs a published number may be the mean; the paper does not say
 ACCURACIES = (PublishedAccuracy, PublishedBudget, PublishedAblation)
 QUALITY = {"ACC": "accuracy", "ACC_parenthesised": "balanced", "NMI": "nmi", "ARI": "ari"}
-METRICS = {"ACC": "labelled right", "ACC_parenthesised": "balanced (in parentheses)"}
+METRICS = {"ACC": "labeled right", "ACC_parenthesised": "balanced (in parentheses)"}
 COST_STAGE = {"elfs_swav": "embeddings", "semi_aum": "labels"}  # which one trains on the dataset
 CHANCE = (
     "Inside: the published number is where a further mean of m runs of ours would be in 95 % of cases, "
@@ -56,7 +56,7 @@ class Compared:
     @property
     def difference(self) -> float:
         """Our mean minus the published number."""
-        return summarise(self.ours).mean - self.theirs
+        return summarize(self.ours).mean - self.theirs
 
     def interval(self, runs: int) -> tuple[float, float] | None:
         """Where a mean of `runs` further runs of ours would lie with 95 % probability; None from one seed."""
@@ -264,7 +264,7 @@ def cost_table(board: Board) -> Table | None:
         seconds = [row.seconds[stage] for row in once(_rows_of(line, board.rows)) if stage in row.seconds]
         if seconds:
             theirs = Number(line.gpu_hours, "GPU-hours", footnotes=footnotes.own(line))
-            ours = Number(summarise(seconds).mean / 3600, "hours")
+            ours = Number(summarize(seconds).mean / 3600, "hours")
             epochs = Number(line.epochs, "epochs")
             body.append(Row([Text(line.labeler), Text(line.backbone), epochs, theirs, ours]))
     devices = ", ".join(sorted({row.device_name for row in board.rows}))

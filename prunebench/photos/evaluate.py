@@ -21,7 +21,7 @@ from prunebench.pipeline import schedule, store
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.stage import Stage
-from prunebench.results.statistics import Summary, mean_interval, summarise
+from prunebench.results.statistics import Summary, mean_interval, summarize
 from prunebench.runs.places import Place
 from prunebench.suites.cells import Cell, Filters
 from prunebench.suites.resolve import Resolver
@@ -36,7 +36,7 @@ class Comparison:
 
     folder: the folder of photos.
     images: images in the folder.
-    labelled: images that have a label.
+    labeled: images that have a label.
     kept: images that `prune` kept.
     trained: training images, by seed.
     tested: test images, the same number for every seed.
@@ -48,7 +48,7 @@ class Comparison:
 
     folder: Path
     images: int
-    labelled: int
+    labeled: int
     kept: int
     trained: tuple[int, ...]
     tested: int
@@ -65,7 +65,7 @@ class Comparison:
     @property
     def difference(self) -> Summary:
         """Mean and spread of the differences."""
-        return summarise(self.differences)
+        return summarize(self.differences)
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -153,7 +153,7 @@ def evaluate(
     return Comparison(
         folder=top,
         images=len(names),
-        labelled=len(labeled),
+        labeled=len(labeled),
         kept=len(chosen),
         trained=tuple(trial.keep for trial in trials),
         tested=len(ours[0].predictions),

@@ -197,7 +197,7 @@ class Work:
         if single := [name for name in self.classes if sizes[name] == 1]:
             messages.append(f"{len(single)} class(es) with a single label: {some(single)}")
         if unseen := [name for name in self.classes if not sizes[name]]:
-            messages.append(f"{len(unseen)} class(es) without a label, which nothing can recognise")
+            messages.append(f"{len(unseen)} class(es) without a label, which nothing can recognize")
         return tuple(filter(None, messages))
 
     @cached_property

@@ -198,10 +198,10 @@ class Store:
     def remove(self, key: str) -> None:
         """Delete an entry, and all that an unfinished attempt left of it."""
         shutil.rmtree(self.path(key), ignore_errors=True)
-        self.sweep({key})
+        self.discard_partial({key})
         self.checkpoint(key).discard()
 
-    def sweep(self, keys: Collection[str]) -> None:
+    def discard_partial(self, keys: Collection[str]) -> None:
         """Delete partial files that killed processes left for these keys. Checkpoints stay."""
         for claim in leases.claims(self.root / "leases"):
             if claim.name in keys and claim.dead():

@@ -97,7 +97,7 @@ def boards(page: Page) -> list[Board]:
 
 
 def label_usage(row: Record) -> str:
-    """Return the group a method is shown in: none, few or full, by the labels bought before selection."""
+    """Return the group a method is shown in: none, few or full, by the labels annotated before selection."""
     return "none" if row.annotation == 0 else "full" if row.annotation == 1 else "few"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from prunebench.results.statistics import summarise
+from prunebench.results.statistics import summarize
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class OverRuns:
     @classmethod
     def over(cls, values: Sequence[float], **fields: Any) -> Self:
         """Return the mean over at least one value."""
-        found = summarise(values)
+        found = summarize(values)
         return cls(found.mean, found.spread, found.count, **fields)
 
 

@@ -19,8 +19,8 @@ class Summary:
         return f"{self.mean:.1f}" if self.spread is None else f"{self.mean:.1f} ± {self.spread:.1f}"
 
 
-def summarise(values: Sequence[float]) -> Summary:
-    """Summarise at least one value."""
+def summarize(values: Sequence[float]) -> Summary:
+    """Summarize at least one value."""
     mean = math.fsum(values) / len(values)
     if len(values) == 1:
         return Summary(mean, None, 1)
@@ -39,7 +39,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
 
 
 def _interval(values: Sequence[float], level: float, variance: float) -> tuple[float, float] | None:
-    found = summarise(values)
+    found = summarize(values)
     if found.spread is None:
         return None
     from scipy.special import stdtrit  # the quantile of t, without the seconds that scipy.stats takes

@@ -22,7 +22,7 @@ from prunebench.results.cells import (
 )
 from prunebench.results.rows import Record, Result
 from prunebench.results.spelling import GAP
-from prunebench.results.statistics import summarise
+from prunebench.results.statistics import summarize
 
 QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty classes"]
 TESTED = ("accuracy", "labeler_accuracy")  # stages that come after the selection
@@ -61,7 +61,7 @@ def _accuracy_notes(board: Board, methods: Sequence[Sequence[Result]]) -> list[s
     seen = [(rows[0].title, backbone) for rows in methods for backbone in rows[0].pretraining]
     notes += [f"{title} uses a pretrained backbone, {backbone}." for title, backbone in seen]
     notes += [
-        f"{rows[0].title} buys some labels, but their draw ({rows[0].label_draw}) reads every label."
+        f"{rows[0].title} uses some labels, but their draw ({rows[0].label_draw}) reads every label."
         for rows in methods
         if rows[0].label_draw in READ_ALL
     ]
@@ -91,7 +91,7 @@ def _ranks(board: Board, ratio: int) -> dict[str, int]:
     for rows in board.methods(reference=False) if board.rows[0].tuning != "oracle_test" else []:
         found = at(rows, ratio)
         if label_usage(rows[0]) != "full" and found and complete(found, board.page):
-            means[rows[0].method] = summarise([row.accuracy for row in found.values()]).mean
+            means[rows[0].method] = summarize([row.accuracy for row in found.values()]).mean
     best = sorted(means, key=lambda method: -means[method])[:2]
     return {method: rank for rank, method in enumerate(best, 1)} if len(means) > 1 else {}
 
@@ -146,14 +146,14 @@ def _difference(rows: Mapping[int, Result], other: Mapping[int, Result], page: P
 
 
 def equal_labels_table(board: Board) -> Table | None:
-    """Methods that pay for their selection beside Random with as many labels in all."""
+    """Methods that need labels to select, next to Random with as many labels in all."""
     body = []
     matched = {rows[0].beside: rows for rows in board.methods(reference=True) if rows[0].beside}
     full = next((rows for rows in board.methods(reference=True) if rows[0].method == "full"), None)
     for rows in board.methods(reference=False):
         if rows[0].annotation == 0:
             continue
-        # Who bought every label could have trained on every image.
+        # A method that needs every label could have trained on every image.
         twin = full if rows[0].annotation == 1 else matched.get(rows[0].method)
         labels: list[Cell] = []
         ours, theirs = [], []
@@ -171,7 +171,7 @@ def equal_labels_table(board: Board) -> Table | None:
         ]
     header = columns("method", "", ratios=board.ratios)
     notes = [
-        "Labels in all: those bought before the selection together with those of the kept images. "
+        "Labels in all: those annotated before the selection together with those of the kept images. "
         "Random spends them all on images to train on, so it trains on more images."
     ]
     return Table("Equal labels", header, body, notes, keys=2) if body else None
@@ -179,11 +179,11 @@ def equal_labels_table(board: Board) -> Table | None:
 
 def _mean(values: Sequence[float], unit: str) -> Number | Gap:
     """Return the mean of values whose spread is not shown, or a gap where there are none."""
-    return Number(summarise(values).mean, unit) if values else Gap()
+    return Number(summarize(values).mean, unit) if values else Gap()
 
 
 def quality_cells(metrics: Sequence[Mapping[str, float]]) -> list[Measured | Gap]:
-    """Return the quality of labels, one mapping per seed, on the images that were not paid for.
+    """Return the quality of labels, one mapping per seed, on the images that were not annotated.
 
     See `prunebench.pipeline.label_quality.measure`; clusters, whose numbers carry no names, have no share
     that is right as they stand.
@@ -209,10 +209,10 @@ def labels_table(board: Board) -> Table | None:
         cells = quality_cells([row.quality for row in rows.values()])
         body.append(Row([Text(labeler), Number(annotation, "share"), *cells]))
     notes = [
-        "On the images whose label was not paid for, in percent: labelled right; mean recall over classes "
-        "(clusters after matching); labelled right after the best one-to-one matching of labels with "
-        "classes; normalised mutual information; adjusted Rand index. Empty: classes that no such image is "
-        "labelled with."
+        "On the images that were not annotated, in percent: labeled right; mean recall over classes "
+        "(clusters after matching); labeled right after the best one-to-one matching of labels with "
+        "classes; normalized mutual information; adjusted Rand index. Empty: classes that no such image is "
+        "labeled with."
     ]
     header = columns("labeler", "labels", *QUALITY_HEADER)
     return Table("Pseudo-labels", header, body, notes, keys=2) if body else None

@@ -14,7 +14,7 @@ from prunebench.pipeline.stage import Stage
 from prunebench.results.cells import Gap, Measured
 from prunebench.results.record import title
 from prunebench.results.spelling import GAP, spelled
-from prunebench.results.statistics import summarise
+from prunebench.results.statistics import summarize
 from prunebench.results.tables import QUALITY_HEADER, quality_cells
 from prunebench.system.sealed_json import canonical
 
@@ -120,4 +120,4 @@ def histogram(groups: Sequence[Judged], dataset: str) -> tuple[list[str], list[l
 
 
 def _mean(values: Iterable[int]) -> float:
-    return summarise(list(map(float, values))).mean
+    return summarize(list(map(float, values))).mean

@@ -146,7 +146,7 @@ def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: 
             yield work
     finally:
         work.executor.shutdown()
-        matrix.store.sweep(needed.keys() - work.made)
+        matrix.store.discard_partial(needed.keys() - work.made)
 
 
 def explained(error: Exception) -> str:

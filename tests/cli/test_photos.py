@@ -140,7 +140,7 @@ def test_warnings_go_to_stderr(cli, photos, tmp_path):
     told = cli(f"{PRUNE} --budget 20 --classes 6")
     assert told.err == (
         "warning: 1 class(es) with a single label: eel\n"
-        "warning: 2 class(es) without a label, which nothing can recognise\n"
+        "warning: 2 class(es) without a label, which nothing can recognize\n"
     )
 
 

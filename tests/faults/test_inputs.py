@@ -275,7 +275,7 @@ def test_rows_of_any_method_are_found_again(row, tmp_path, count):
 
 # 28. Photos
 
-GREY16 = np.arange(144, dtype=np.uint16).reshape(12, 12) * 400
+GRAY16 = np.arange(144, dtype=np.uint16).reshape(12, 12) * 400
 
 
 def jpeg(**options):
@@ -286,7 +286,7 @@ def jpeg(**options):
 
 def tiff16():
     file = io.BytesIO()
-    Image.fromarray(GREY16).save(file, "TIFF")
+    Image.fromarray(GRAY16).save(file, "TIFF")
     return file.getvalue()
 
 
@@ -334,7 +334,7 @@ def test_bad_photos_are_listed_up_front_or_skipped(cli, tmp_path, count):
 
 
 @pytest.mark.parametrize("name", ODD_PHOTOS)
-@fault(28, "a photo in four colours, of 16 bits, or with the ending of another kind")
+@fault(28, "a photo in four colors, of 16 bits, or with the ending of another kind")
 def test_odd_photos_are_photos(cli, tmp_path, count, name):
     with_files(tmp_path / "photos", {name: ODD_PHOTOS[name]})
     count.times += 1

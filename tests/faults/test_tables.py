@@ -37,7 +37,7 @@ def test_evaluate_seldom_takes_chance_for_a_gain(count, seeds):
         ran = Comparison(
             folder=None,
             images=0,
-            labelled=0,
+            labeled=0,
             kept=0,
             trained=(),
             tested=0,

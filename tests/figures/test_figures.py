@@ -353,7 +353,7 @@ def test_a_map_keeps_separate_classes_apart_and_is_the_same_each_time(groups):
     assert (maps.project(values) == points).all()
 
 
-def test_embeddings_colours_by_class_and_below_by_corruption(groups):
+def test_embeddings_colors_by_class_and_below_by_corruption(groups):
     values, truth = groups
     corrupted = np.arange(60) < 20
     panels = [maps.Embedded("one", values), maps.Embedded("two", values[:, :2])]
@@ -407,8 +407,8 @@ def test_methods_without_embeddings_are_an_error(matrix):
 # The look
 
 
-def test_a_method_has_one_colour_in_all_figures(board):
-    wanted = style.colour("semi_aum")
+def test_a_method_has_one_color_in_all_figures(board):
+    wanted = style.color("semi_aum")
     for figure in (lines.accuracy(board(*SEVERAL)), lines.labels(board(*BUDGETS))):
         found = {
             line.get_color() for ax in figure.axes for line in ax.lines if line.get_label() == "Semi_Aum"
@@ -416,14 +416,14 @@ def test_a_method_has_one_colour_in_all_figures(board):
         assert found == {wanted}
 
 
-def test_relatives_share_a_colour_and_differ_in_marker():
+def test_relatives_share_a_color_and_differ_in_marker():
     names = ["semi_aum", "semi_aum{aum.window=5}", "semi_aum+known", "semi_dual"]
-    assert len({style.colour(name) for name in names[:3]}) == 1 and style.colour(names[3]) != style.colour(
+    assert len({style.color(name) for name in names[:3]}) == 1 and style.color(names[3]) != style.color(
         names[0]
     )
     assert len({style.markers(names)[name] for name in names[:3]}) == 3
-    assert style.colour("zcore_pixels") == style.colour("zcore")
-    assert style.colour("dualist") in style.PALETTE != style.colour("dual")  # a stranger, by its own name
+    assert style.color("zcore_pixels") == style.color("zcore")
+    assert style.color("dualist") in style.PALETTE != style.color("dual")  # a stranger, by its own name
 
 
 def test_the_same_rows_give_the_same_bytes_and_a_users_settings_change_nothing(board, tmp_path):

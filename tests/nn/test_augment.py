@@ -15,10 +15,10 @@ from torchvision.transforms.v2 import functional as reference
 from prunebench import PrunebenchError, Recipe
 from prunebench.nn.augment import (
     augment,
-    centre,
+    center,
     crop,
     flip,
-    normalise,
+    normalize,
     random_boxes,
     random_resized_crop,
     resized_crop,
@@ -71,9 +71,9 @@ def test_flip_mirrors_about_half_of_the_images() -> None:
     assert 400 < mirrored.sum() < 600
 
 
-def test_normalise_is_in_units_of_the_standard_deviation() -> None:
+def test_normalize_is_in_units_of_the_standard_deviation() -> None:
     images = torch.tensor([[[[0, 255]], [[51, 51]]]], dtype=torch.uint8)
-    out = normalise(images, (0.5, 0.2), (0.5, 0.1))
+    out = normalize(images, (0.5, 0.2), (0.5, 0.1))
     torch.testing.assert_close(out, torch.tensor([[[[-1.0, 1.0]], [[0.0, 0.0]]]]))
 
 
@@ -149,13 +149,13 @@ def test_a_crop_may_be_smaller_than_the_image(padding: int) -> None:
 def test_the_middle_is_that_of_torchvision(stored: int) -> None:
     """Where it cannot be exact, too: it rounds half to even."""
     images = pictures(3, side=stored)
-    assert torch.equal(centre(images, 32), v2.CenterCrop(32)(images))
-    assert torch.equal(centre(images, None), images)
+    assert torch.equal(center(images, 32), v2.CenterCrop(32)(images))
+    assert torch.equal(center(images, None), images)
 
 
 def test_a_smaller_image_is_enlarged_as_torchvision_does() -> None:
     images = pictures(20, side=7)
-    difference = centre(images, 12).int() - v2.Resize(12, antialias=True)(images).int()
+    difference = center(images, 12).int() - v2.Resize(12, antialias=True)(images).int()
     assert difference.abs().max() <= 1 and (difference != 0).float().mean() < 0.05
 
 

@@ -34,9 +34,9 @@ def pictures(count: int, channels: int = 3, side: int = 8) -> Tensor:
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-def test_colours_change_as_torchvision_changes_them(name: str) -> None:
+def test_colors_change_as_torchvision_changes_them(name: str) -> None:
     images, amounts = pictures(100).float(), torch.linspace(-0.8, 0.8, 100)
-    images[:10] = 128  # grey, without a hue
+    images[:10] = 128  # gray, without a hue
     expected = [REFERENCES[name](image / 255, a) for image, a in zip(images, amounts.tolist(), strict=True)]
     changed = BY_NAME[name](images, column(amounts))
     torch.testing.assert_close(changed, 255 * torch.stack(expected), atol=0.05, rtol=0)
@@ -53,12 +53,12 @@ def test_each_image_has_an_order_of_its_own() -> None:
     torch.testing.assert_close(jitter(images, torch.tensor(orders).T, amounts), expected)
 
 
-def test_most_images_are_distorted_and_some_are_grey() -> None:
+def test_most_images_are_distorted_and_some_are_gray() -> None:
     images = pictures(5000, side=2).float()
     distorted = distort(images, 0.8, seeded())
-    grey = ((distorted - distorted.mean(1, keepdim=True)).abs() < 1e-3).flatten(1).all(1)
+    gray = ((distorted - distorted.mean(1, keepdim=True)).abs() < 1e-3).flatten(1).all(1)
     unchanged = ((distorted - images).abs() < 1e-3).flatten(1).all(1)
-    assert grey.float().mean() == pytest.approx(0.2, abs=0.02)
+    assert gray.float().mean() == pytest.approx(0.2, abs=0.02)
     assert unchanged.float().mean() == pytest.approx(0.2 * 0.8, abs=0.02)
 
 
@@ -89,7 +89,7 @@ def test_half_of_the_images_are_blurred() -> None:
 
 
 def test_crops_come_in_rounds_of_one_of_every_image() -> None:
-    """Images of one colour stay what they are, whatever is cut out of them."""
+    """Images of one color stay what they are, whatever is cut out of them."""
     images = torch.tensor([10, 200], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 8, 8)
     plain = Crops(count=3, side=5, smallest=0.1, largest=0.5, flip=True, jitter=0.0, blur=2.0)
     crops = multicrop.multicrop(images, plain, seeded())
@@ -97,11 +97,11 @@ def test_crops_come_in_rounds_of_one_of_every_image() -> None:
     assert crops.mean((1, 2, 3)).round().tolist() == [10, 200, 10, 200, 10, 200]
 
 
-def test_a_grey_image_is_treated_as_one_of_three_equal_channels() -> None:
-    grey = pictures(200, channels=1)
-    colour = multicrop.multicrop(grey.expand(-1, 3, -1, -1), PUBLISHED, seeded())
-    alone = multicrop.multicrop(grey, PUBLISHED, seeded())
-    torch.testing.assert_close(alone.expand(-1, 3, -1, -1), colour, atol=1e-2, rtol=0)
+def test_a_gray_image_is_treated_as_one_of_three_equal_channels() -> None:
+    gray = pictures(200, channels=1)
+    color = multicrop.multicrop(gray.expand(-1, 3, -1, -1), PUBLISHED, seeded())
+    alone = multicrop.multicrop(gray, PUBLISHED, seeded())
+    torch.testing.assert_close(alone.expand(-1, 3, -1, -1), color, atol=1e-2, rtol=0)
 
 
 def test_it_follows_its_generator_alone() -> None:

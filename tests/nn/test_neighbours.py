@@ -85,8 +85,8 @@ def test_kmeans_finds_separate_clusters():
     found = kmeans(vectors, 5, rng=np.random.default_rng(0), starts=1)
     assert len(set(zip(found.assignments, truth, strict=True))) == 5
     means = [vectors[found.assignments == c].mean(axis=0) for c in range(5)]
-    np.testing.assert_allclose(found.centres, means, atol=1e-5)
-    gaps = np.linalg.norm(vectors - found.centres[found.assignments], axis=1)
+    np.testing.assert_allclose(found.centers, means, atol=1e-5)
+    gaps = np.linalg.norm(vectors - found.centers[found.assignments], axis=1)
     np.testing.assert_allclose(found.distances, gaps, atol=1e-5)
     assert found.inertia == pytest.approx((gaps**2).sum(), rel=1e-5)
 
@@ -103,7 +103,7 @@ def test_kmeans_depends_on_its_generator_alone():
     first, again, other = (
         kmeans(vectors, 7, rng=np.random.default_rng(seed), starts=1) for seed in (0, 0, 1)
     )
-    assert first.centres.tolist() == again.centres.tolist() != other.centres.tolist()
+    assert first.centers.tolist() == again.centers.tolist() != other.centers.tolist()
 
 
 def test_an_empty_cluster_moves_to_the_farthest_vector(monkeypatch):

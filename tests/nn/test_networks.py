@@ -62,7 +62,7 @@ def test_state_and_restore_are_inverse() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # torchvision's own, on import
-def test_torchvision_networks_take_grey_images_and_lose_their_last_layer() -> None:
+def test_torchvision_networks_take_gray_images_and_lose_their_last_layer() -> None:
     network = networks.build("resnet18", channels=1, classes=5, resolution=64, generator_seed=0).eval()
     assert network.features(torch.zeros(1, 1, 64, 64)).shape == (1, 512)
     assert network(torch.zeros(1, 1, 64, 64)).shape == (1, 5)

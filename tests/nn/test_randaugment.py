@@ -30,7 +30,7 @@ PILLOW = {
 
 
 def pictures(count: int, channels: int, side: int) -> torch.Tensor:
-    """Return noise, of a different range of values in every image; some are of one colour."""
+    """Return noise, of a different range of values in every image; some are of one color."""
     rng = np.random.default_rng(side)
     low, high = np.sort(rng.integers(256, size=(2, count, channels, 1, 1)), axis=0)
     return torch.tensor(rng.integers(low, high + 1, size=(count, channels, side, side)), dtype=torch.uint8)
@@ -117,14 +117,14 @@ def test_each_image_gets_its_own_operation_and_stays_at_its_place() -> None:
     assert torch.equal(apply(images, chosen, uniform), torch.cat(alone))
 
 
-@pytest.mark.parametrize(("channels", "colour"), [(1, (123,)), (3, (125, 123, 114))])
+@pytest.mark.parametrize(("channels", "color"), [(1, (123,)), (3, (125, 123, 114))])
 def test_cutout_comes_after_the_operations_and_never_fails_to(
-    channels: int, colour: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    channels: int, color: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "OPERATIONS", {"Identity": (module.identity, 0, 1)})
     white = torch.full((5000, channels, 8, 8), 255, dtype=torch.uint8)
     done = randaugment(white, seeded())
-    painted = (done == torch.tensor(colour).view(-1, 1, 1)).all(1)
+    painted = (done == torch.tensor(color).view(-1, 1, 1)).all(1)
     assert ((done == 255).all(1) | painted).all()
     areas = painted.flatten(1).sum(1)
     assert areas.min() == 1 and areas.max() == 16, "one pixel at least, half of the width at most"
@@ -132,7 +132,7 @@ def test_cutout_comes_after_the_operations_and_never_fails_to(
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_cutout_paints_the_rectangle_of_the_released_code(channels: int) -> None:
-    width, colour = 14, (125, 123, 114) if channels == 3 else 123
+    width, color = 14, (125, 123, 114) if channels == 3 else 123
     images = pictures(300, channels, width)
     side, right, down = torch.rand(3, 300, generator=seeded(), dtype=torch.float64)
     side = side / 2
@@ -141,7 +141,7 @@ def test_cutout_paints_the_rectangle_of_the_released_code(channels: int) -> None
         # numpy.random.uniform(w) is uniform(low=w, high=1)
         x0, y0 = (int(max(0, width + (1 - width) * u - v / 2)) for u in (x, y))
         painted = to_pillow(image)
-        ImageDraw.Draw(painted).rectangle((x0, y0, min(width, x0 + v), min(width, y0 + v)), colour)
+        ImageDraw.Draw(painted).rectangle((x0, y0, min(width, x0 + v), min(width, y0 + v)), color)
         expected.append(painted)
     assert torch.equal(cutout(images, side, right, down), from_pillow(expected))
 
@@ -153,11 +153,11 @@ def test_cutout_is_always_there() -> None:
     assert ((cutout(white, side / 2, right, down) == 123).flatten(1).any(1)).all()
 
 
-def test_a_grey_image_is_treated_as_one_of_three_equal_channels() -> None:
+def test_a_gray_image_is_treated_as_one_of_three_equal_channels() -> None:
     """Cutout's green is its luma, so that the green channel tells."""
-    grey = pictures(400, 1, 14)
-    colour = randaugment(grey.expand(-1, 3, -1, -1), seeded())
-    assert torch.equal(randaugment(grey, seeded()), colour[:, 1:2])
+    gray = pictures(400, 1, 14)
+    color = randaugment(gray.expand(-1, 3, -1, -1), seeded())
+    assert torch.equal(randaugment(gray, seeded()), color[:, 1:2])
 
 
 def test_it_follows_its_generator_alone() -> None:

@@ -23,7 +23,7 @@ RECIPE = Recipe(network="cnn", epochs=4, batch=16, lr=0.05, crop=1, padding="zer
 
 
 def blobs(n: int = 70, classes: int = 3, seed: int = 0) -> tuple[Images, np.ndarray]:
-    """Return grey 8 x 8 images whose bright row tells the class."""
+    """Return gray 8 x 8 images whose bright row tells the class."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(n) % classes)
     pixels = rng.integers(60, size=(n, 1, 8, 8))
@@ -72,7 +72,7 @@ def test_dynamics_are_those_of_the_forward_pass_before_the_step() -> None:
     images, labels = blobs()
     network = trained.network.train()
     with torch.no_grad():
-        features = network.features(training.normalise(images[:], images.mean, images.std))
+        features = network.features(training.normalize(images[:], images.mean, images.std))
         logits = network.head(features)
     p = logits.softmax(1).numpy()
     other = np.arange(3) != labels[:, None]
@@ -173,18 +173,18 @@ def test_steps_are_those_of_torch_sgd(change: dict) -> None:
     recipe = Recipe(network="cnn", epochs=3, batch=70, lr=0.1, final_lr=0.01, **change)
     images, labels = blobs()
     network = networks.build("cnn", channels=1, classes=3, resolution=8, generator_seed=seed_of_network())
-    optimiser = torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         network.parameters(),
         momentum=recipe.momentum,
         nesterov=recipe.nesterov and recipe.momentum > 0,
         weight_decay=recipe.weight_decay,
     )
     for rate in training.learning_rates(recipe, 3):
-        optimiser.param_groups[0]["lr"] = rate
-        logits = network(training.normalise(images[:], images.mean, images.std))
-        optimiser.zero_grad()
+        optimizer.param_groups[0]["lr"] = rate
+        logits = network(training.normalize(images[:], images.mean, images.std))
+        optimizer.zero_grad()
         torch.nn.functional.cross_entropy(logits, torch.tensor(labels)).backward()
-        optimiser.step()
+        optimizer.step()
     trained = run(recipe)
     for ours, theirs in zip(trained.network.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
@@ -200,7 +200,7 @@ def test_steps_are_those_of_torch_adam(decay: float) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01, weight_decay=decay)
     for epoch in range(4):
         network.train(epoch < 1)
-        logits = network(training.normalise(images[:], images.mean, images.std))
+        logits = network(training.normalize(images[:], images.mean, images.std))
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(logits, torch.tensor(labels)).backward()
         optimizer.step()
@@ -254,7 +254,7 @@ def test_it_learns() -> None:
 
 
 def stored(n: int = 90, side: int = 40, seed: int = 0) -> tuple[Images, np.ndarray]:
-    """Return grey images of `side` pixels whose bright stripe within the middle 32 tells the class.
+    """Return gray images of `side` pixels whose bright stripe within the middle 32 tells the class.
 
     The frame around it is bright wherever it likes.
     """
@@ -509,15 +509,15 @@ def room_for(monkeypatch):
     """room_for(10) lets the device hold as many images of a step; it tells how many each step saw."""
 
     def limited(most: int) -> list[int]:
-        real, seen = training.normalise, []
+        real, seen = training.normalize, []
 
-        def normalise(batch, *given):
+        def normalize(batch, *given):
             seen.append(len(batch))
             if len(batch) > most:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
             return real(batch, *given)
 
-        monkeypatch.setattr(training, "normalise", normalise)
+        monkeypatch.setattr(training, "normalize", normalize)
         return seen
 
     return limited

@@ -16,7 +16,7 @@ from prunebench.results import statistics
 from prunebench.results.board import Page, boards
 from prunebench.results.cells import Table
 from prunebench.results.spelling import heading, spelled
-from prunebench.results.statistics import summarise
+from prunebench.results.statistics import summarize
 from prunebench.suites import schema
 from prunebench.suites.resources import shipped
 
@@ -180,9 +180,9 @@ def test_the_prediction_interval_is_that_of_the_formula():
 def test_the_intervals_agree_with_scipys_distribution(runs):
     values = [61.2, 60.4, 63.0, 61.9, 60.0]
     spread = stats.tstd(values) * math.sqrt(1 / 5 + 1 / runs)
-    expected = stats.t.interval(0.95, 4, loc=summarise(values).mean, scale=spread)
+    expected = stats.t.interval(0.95, 4, loc=summarize(values).mean, scale=spread)
     assert statistics.prediction_interval(values, runs) == pytest.approx(expected)
-    expected = stats.t.interval(0.99, 4, loc=summarise(values).mean, scale=stats.sem(values))
+    expected = stats.t.interval(0.99, 4, loc=summarize(values).mean, scale=stats.sem(values))
     assert statistics.mean_interval(values, 0.99) == pytest.approx(expected)
 
 
@@ -275,16 +275,16 @@ def test_labels_that_all_seeds_share_are_one_value(board):
     cells = [("elfs_dino", 30, 0, 50.0), ("elfs_dino", 30, 1, 50.0), ("elfs_dino", 50, 0, 50.0)]
     shared = comparison.quality_table(board(*cells, quality=quality, repeats="training"))
     both = "table 1, appendix B.1"
-    assert body(shared)[0] == ["temi_dino", "labelled right", "21.9", "22.0", "+0.1, no interval", both]
+    assert body(shared)[0] == ["temi_dino", "labeled right", "21.9", "22.0", "+0.1, no interval", both]
     anew = comparison.quality_table(board(*cells, quality=quality))
     assert body(anew)[0][3:5] == ["22.0 ± 0.0", "+0.1, outside"]
-    assert [line[1] for line in body(anew)] == ["labelled right", "balanced (in parentheses)", "ARI", "NMI"]
+    assert [line[1] for line in body(anew)] == ["labeled right", "balanced (in parentheses)", "ARI", "NMI"]
 
 
 def test_labels_with_names_need_no_matching(board):
     quality = {"accuracy": 65.0, "hungarian": 66.0, "balanced": 60.0, "nmi": 67.0, "ari": 48.0}
     table = comparison.quality_table(board(*AUM, quality=quality))
-    assert body(table)[0][:4] == ["fixmatch", "labelled right", "65.4 [1]", "65.0 ± 0.0"]
+    assert body(table)[0][:4] == ["fixmatch", "labeled right", "65.4 [1]", "65.0 ± 0.0"]
     assert table.notes[-1].startswith("[1] 65.4, exactly as for CIFAR-100-C")
 
 

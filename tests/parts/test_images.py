@@ -11,7 +11,7 @@ import pytest
 from prunebench import Images, PrunebenchError
 from prunebench.parts import images
 
-GREY = {"mean": (0.5,), "std": (0.25,)}
+GRAY = {"mean": (0.5,), "std": (0.25,)}
 
 
 def ramp(n: int) -> np.ndarray:
@@ -20,17 +20,17 @@ def ramp(n: int) -> np.ndarray:
 
 @pytest.mark.parametrize("index", [np.array([2, 0]), slice(1, 3)])
 def test_indexing_gives_the_pictures_of_the_index(index) -> None:
-    assert Images(ramp(4), **GREY)[index].numpy().tolist() == ramp(4)[index].tolist()
+    assert Images(ramp(4), **GRAY)[index].numpy().tolist() == ramp(4)[index].tolist()
 
 
 def test_an_index_may_be_a_tensor() -> None:
     import torch
 
-    assert Images(ramp(4), **GREY)[torch.tensor([3])].flatten().tolist() == [12, 13, 14, 15]
+    assert Images(ramp(4), **GRAY)[torch.tensor([3])].flatten().tolist() == [12, 13, 14, 15]
 
 
 def test_facts() -> None:
-    images = Images(ramp(4), **GREY)
+    images = Images(ramp(4), **GRAY)
     assert (len(images), images.channels, images.resolution, images.mean, images.std) == (
         4,
         1,
@@ -42,7 +42,7 @@ def test_facts() -> None:
 
 def test_the_array_is_shared_and_read_only() -> None:
     array = ramp(2)
-    images = Images(array, **GREY)
+    images = Images(array, **GRAY)
     assert np.shares_memory(images.array, array)
     with pytest.raises(ValueError, match="read-only"):
         images.array[0] = 0
@@ -50,13 +50,13 @@ def test_the_array_is_shared_and_read_only() -> None:
 
 def test_a_memory_map_stays_one(tmp_path) -> None:
     np.save(tmp_path / "images.npy", ramp(4))
-    images = Images(np.load(tmp_path / "images.npy", mmap_mode="r"), **GREY)
+    images = Images(np.load(tmp_path / "images.npy", mmap_mode="r"), **GRAY)
     assert images[np.array([1])].flatten().tolist() == [4, 5, 6, 7]
     assert isinstance(images.array, np.memmap)
 
 
 def test_take_gives_the_images_of_an_index_in_its_order() -> None:
-    assert Images(ramp(4), **GREY).take(np.array([3, 1])).array[:, 0, 0, 0].tolist() == [12, 4]
+    assert Images(ramp(4), **GRAY).take(np.array([3, 1])).array[:, 0, 0, 0].tolist() == [12, 4]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_is_no_array_is_asked_for_what_is_wanted() -> None:
     import torch
 
     source = Fetched(ramp(9))
-    shown = Images(source, **GREY)
+    shown = Images(source, **GRAY)
     assert (len(shown), shown.channels, shown.resolution, source.asked) == (9, 1, 2, 0)
     assert shown[np.array([5, 0])].numpy().tolist() == ramp(9)[[5, 0]].tolist()
     assert shown[torch.tensor([7])].numpy().tolist() == ramp(9)[[7]].tolist()
@@ -106,7 +106,7 @@ def test_what_is_no_array_is_asked_for_what_is_wanted() -> None:
 @pytest.mark.parametrize("view", [lambda array: array, lambda array: np.asarray(array)[1:]])
 def test_some_of_a_memory_map_are_not_read_before_they_are_asked_for(tmp_path, view) -> None:
     array = view(mapped(tmp_path, 5))
-    shown = Images(array, **GREY)
+    shown = Images(array, **GRAY)
     part = shown.take(np.array([3, 1]))
     assert isinstance(part.array, images.Chosen)
     assert (len(part), part.resolution) == (2, 2)
@@ -116,7 +116,7 @@ def test_some_of_a_memory_map_are_not_read_before_they_are_asked_for(tmp_path, v
 
 def test_taking_all_copies_nothing(tmp_path) -> None:
     for array in (ramp(5), mapped(tmp_path, 5)):
-        shown = Images(array, **GREY)
+        shown = Images(array, **GRAY)
         assert shown.take(np.arange(5)) is shown
         assert shown.take(np.arange(5)[::-1])[:1].flatten().tolist() == [16, 17, 18, 19]
 
@@ -160,7 +160,7 @@ def test_images_live_on_a_device_if_they_take_half_of_its_free_memory(
     pinned = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda rows: pinned.append(len(rows)) or rows)
     array = {"array": ramp, "map": lambda n: mapped(tmp_path, n), "fetched": lambda n: Fetched(ramp(n))}
-    shown = Images(array[source](6), **GREY).to("meta")
+    shown = Images(array[source](6), **GRAY).to("meta")
     for index in (np.array([2, 0]), torch.tensor([1, 5]), slice(2, 4)):
         assert (shown[index].shape, shown[index].device.type) == ((2, 1, 2, 2), "meta")
     assert pinned == ([] if resident else [2] * 6)
@@ -173,7 +173,7 @@ def test_images_that_do_not_fit_are_moved_batch_by_batch(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(images, "free_bytes", lambda _device: free)
     for array in (ramp(6), mapped(tmp_path, 6), Fetched(ramp(6))):
-        shown = Images(array, **GREY, device="cuda")
+        shown = Images(array, **GRAY, device="cuda")
         for index in (np.array([2, 0]), torch.tensor([2, 0]), torch.tensor([2, 0], device="cuda")):
             assert shown[index].is_cuda
             assert shown[index].cpu().numpy().tolist() == ramp(6)[[2, 0]].tolist()
@@ -182,6 +182,6 @@ def test_images_that_do_not_fit_are_moved_batch_by_batch(tmp_path, monkeypatch, 
 
 @pytest.mark.gpu
 def test_images_live_on_the_device() -> None:
-    images = Images(ramp(4), **GREY).to("cuda")
+    images = Images(ramp(4), **GRAY).to("cuda")
     assert images[np.array([1])].is_cuda
     assert images[slice(0, 2)].cpu().numpy().tolist() == ramp(2).tolist()

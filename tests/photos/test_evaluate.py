@@ -67,7 +67,7 @@ def test_both_train_on_as_many_images_none_of_which_is_held_out(photos, trained)
         assert min(*ours.values(), *random.values()) >= 0
     assert len({frozenset(tested) for _, tested, _ in trained}) == 3  # each seed holds out others
     assert found.trained == tuple(len(ours) for ours, _, _ in trained[::2])
-    assert (found.images, found.labelled, found.kept, found.tested) == (60, 60, 20, 12)
+    assert (found.images, found.labeled, found.kept, found.tested) == (60, 60, 20, 12)
 
 
 def test_what_is_trained_on_is_what_was_kept_with_its_true_labels(photos, trained, tmp_path):
@@ -130,7 +130,7 @@ def test_only_images_with_a_label_take_part(photos, trained, tmp_path):
     kept = photos.pruned.chosen(KEPT, BUY)
     some = {name: photos.truth[name] for name in sorted([*kept, *photos.pruned.chosen("drop")[:20]])}
     found = photos.evaluate(labels=write_labels(tmp_path / "some.csv", some), seeds=1)
-    assert (found.images, found.labelled, found.tested) == (60, 40, 8)
+    assert (found.images, found.labeled, found.tested) == (60, 40, 8)
     assert len({*trained[0][0], *trained[1][0], *trained[0][1]}) <= 40
 
 
@@ -178,7 +178,7 @@ def test_names_and_labels_that_a_spreadsheet_would_run_come_through(tmp_path):
     pruned = prune(folder, tmp_path / "known.csv", budget=20, method="random", side=8, **made)
     pruned.to_csv(tmp_path / "kept.csv")
     found = evaluating(tmp_path / "kept.csv", tmp_path / "all.csv", holdout=0.2, seeds=1, **made)
-    assert (found.images, found.labelled, found.kept) == (60, 60, 20)
+    assert (found.images, found.labeled, found.kept) == (60, 60, 20)
     assert set(pruned.pseudo_labels) == {"", *labels.values()}
 
 
@@ -228,7 +228,7 @@ def test_a_wrong_list_is_one_line(photos, tmp_path, text, message):
 def comparison(ours, random):
     counts = {
         "images": 9,
-        "labelled": 9,
+        "labeled": 9,
         "kept": 3,
         "trained": (2,) * len(ours),
         "tested": 1,

@@ -398,7 +398,7 @@ def test_saving_the_same_labels_again_is_no_change(photos, monkeypatch):
         ({"budget": 20, "backbone": "pixel"}, r"no backbone named 'pixel'. Did you mean 'pixels'"),
         ({"budget": 20, "changes": {"dual.window": 3}}, r"--set dual.window: probe_aum has no such part"),
         ({"budget": 20, "on_bad": "ignore"}, r"no way named 'ignore'. Known: fail, skip."),
-        ({"budget": 20, "colour": 1}, r"no option of prune named 'colour'"),
+        ({"budget": 20, "color": 1}, r"no option of prune named 'color'"),
         ({"budget": 20, "side": 0}, r"--side is 0, expected above 0 pixels"),
     ],
 )
@@ -519,7 +519,7 @@ def test_a_preview_tells_without_making_anything(photos, tmp_path):
     assert found.disk == 60 * 192 + 60 * 192 * 4 + 60 * 3 * 7 * 4
     assert found.warnings == (
         "1 class(es) with a single label: eel",
-        "1 class(es) without a label, which nothing can recognise",
+        "1 class(es) without a label, which nothing can recognize",
     )
     assert not (tmp_path / "store").exists() and not (tmp_path / "data").exists()
 

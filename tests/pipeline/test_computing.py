@@ -55,8 +55,8 @@ class Misjudging(Scorer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mislabelling(Labeler):
-    name = "mislabelling"
+class Mislabeling(Labeler):
+    name = "mislabeling"
     fault: str
 
     def label(self, images):
@@ -136,10 +136,10 @@ def test_a_scorer_returns_a_finite_number_for_each_image(matrix, make, offer, fa
     ],
 )
 def test_a_labeler_returns_a_class_for_each_image(matrix, make, offer, fault, reason):
-    offer(Mislabelling)
-    method = Method("m", title="M", labeler=Mislabelling(fault=fault), selector=Random(per_class=True))
+    offer(Mislabeling)
+    method = Method("m", title="M", labeler=Mislabeling(fault=fault), selector=Random(per_class=True))
     assert make(matrix(method)).failures == {
-        "m toy 50% seed 0": f"labeler 'mislabelling' of stranger {reason} (toy). "
+        "m toy 50% seed 0": f"labeler 'mislabeling' of stranger {reason} (toy). "
         "This is a bug in test_computing."
     }
 
@@ -611,14 +611,14 @@ def test_the_same_cell_twice_is_the_same(matrix, make, store, tmp_path):
 
 
 def test_a_row_says_where_memory_lacked_for_the_batch(matrix, make, monkeypatch):
-    real = training.normalise
+    real = training.normalize
 
-    def normalise(batch, *given):
+    def normalize(batch, *given):
         if torch.is_grad_enabled() and len(batch) > 8:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(batch, *given)
 
-    monkeypatch.setattr(training, "normalise", normalise)
+    monkeypatch.setattr(training, "normalize", normalize)
     assert make(matrix("random")).rows[0].micro_batch == 8
     monkeypatch.undo()
     assert make(matrix("random", seeds=(1,))).rows[0].micro_batch is None

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from prunebench.nn import training
-from prunebench.nn.augment import normalise
+from prunebench.nn.augment import normalize
 from prunebench.parts.artefacts import Dynamics, Embeddings
 from prunebench.parts.base import Scorer
 from prunebench.parts.images import Vectors
@@ -22,12 +22,12 @@ METHOD = Method("m", title="M", labeler=GroundTruth(), scorer=Aum(), selector=To
 ON_PIXELS = {"recipe.proxy_backbone": "pixels"}
 
 
-def test_vectors_are_standardised_where_images_are_normalised() -> None:
+def test_vectors_are_standardized_where_images_are_normalized() -> None:
     values = np.random.default_rng(0).normal(3, 5, (50, 4)).astype(np.float32)
     values[:, 3] = 7
     vectors = Vectors(values)
     for batch in (vectors[:], vectors[np.arange(50)], vectors.to("cpu").take(np.arange(50))[:]):
-        seen = normalise(batch, vectors.mean, vectors.std).flatten(1)
+        seen = normalize(batch, vectors.mean, vectors.std).flatten(1)
         torch.testing.assert_close(seen.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
         torch.testing.assert_close(seen.std(0, correction=0), torch.tensor([1.0, 1, 1, 0]), atol=1e-4, rtol=0)
     assert vectors[:1].flatten().tolist() == values[0].tolist()  # not changed by having been looked at

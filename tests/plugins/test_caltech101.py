@@ -40,7 +40,7 @@ def published():
     files = {}
     for c, (name, size) in enumerate(zip(CLASSES, SIZES, strict=True)):
         for i in range(size):
-            kind = "L" if i == 3 else "RGB"  # some are grey
+            kind = "L" if i == 3 else "RGB"  # some are gray
             files[f"{name}/image_{i + 1:04d}.jpg"] = jpeg(Image.new("RGB", (30, 20), (c,) * 3).convert(kind))
     clutter = {f"BACKGROUND_Google/image_{i:04d}.jpg": jpeg(Image.new("L", (9, 9))) for i in range(1, 4)}
     return files | clutter | {"BACKGROUND_Google/tmp": b"?"}

@@ -9,7 +9,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.conformance import conform
 from prunebench_plugins.labelers import probe
 from prunebench_plugins.labelers.probe import Probe
-from prunebench_plugins.labelers.propagate import Propagate, normalised, spread
+from prunebench_plugins.labelers.propagate import Propagate, normalized, spread
 
 GROUPS = np.array([[9.0, 0], [9, 1], [9, 2], [0, 9], [1, 9], [2, 9]])
 ENDS = np.array([0, -1, -1, -1, -1, 1])
@@ -42,7 +42,7 @@ def test_probe_keeps_a_paid_label_it_would_not_guess():
     assert labels.values.tolist() == [0, 0, 1, 1, 1, 1, 1]
 
 
-def test_probe_is_scikit_learns_regression_on_standardised_embeddings():
+def test_probe_is_scikit_learns_regression_on_standardized_embeddings():
     embeddings, _truth, known = digits()
     scaled = (embeddings - embeddings.mean(axis=0)) / np.maximum(embeddings.std(axis=0), 1e-6)
     paid = known >= 0
@@ -95,7 +95,7 @@ def test_propagate_solves_the_equation_of_zhou_et_al():
     dense = dense + dense.T
     degree = np.diag(dense.sum(axis=1) ** -0.5)
     seeds = np.eye(30, 3)
-    affinity = normalised(near, weights)
+    affinity = normalized(near, weights)
     np.testing.assert_allclose(affinity.toarray(), degree @ dense @ degree, atol=1e-12)
     expected = np.linalg.solve(np.eye(30) - 0.99 * degree @ dense @ degree, seeds)
     np.testing.assert_allclose(spread(affinity, seeds, 0.99), expected, atol=1e-4)

@@ -421,7 +421,7 @@ def test_wrong_counts(tmp_path):
 
 @pytest.mark.parametrize("edition", ["python", "binary"])
 def test_a_file_that_is_not_the_published_one(tmp_path, edition):
-    """Such as a corrupted or relabelled copy under the names of the original."""
+    """Such as a corrupted or relabeled copy under the names of the original."""
     write(tmp_path / "cifar10", getattr(Miniature(TEN), edition)())
     real = Cifar10(train_per_class=2, test_per_class=1)
     name, algorithm = ("data_batch_1", "md5") if edition == "python" else ("data_batch_1.bin", "sha256")
@@ -511,7 +511,7 @@ def test_an_archive_without_a_member(tmp_path):
 
 @pytest.fixture(scope="module")
 def full():
-    """Training images of the number and classes of CIFAR-100, 8 pixels wide and grey to save memory."""
+    """Training images of the number and classes of CIFAR-100, 8 pixels wide and gray to save memory."""
     rng = np.random.default_rng(1)
     labels = rng.permutation(np.repeat(np.arange(100), 500))
     return rng.integers(0, 256, (50_000, 1, 8, 8), dtype=np.uint8), labels
@@ -541,7 +541,7 @@ def test_sizes_of_the_real_datasets(name, count):
     assert dataset.verify
 
 
-def test_normalisation_is_that_of_elfs():
+def test_normalization_is_that_of_elfs():
     ten, hundred = VIEWS["cifar10"], VIEWS["cifar100_c"]
     assert (ten.mean, ten.std) == ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
     assert (hundred.mean, hundred.std) == ((0.507, 0.487, 0.441), (0.267, 0.256, 0.276))

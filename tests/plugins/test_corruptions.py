@@ -110,13 +110,13 @@ def test_six_percent_each():
     assert np.bincount(corruption_of(1347)).tolist() == [1347 - 5 * 80, 80, 80, 80, 80, 80]
 
 
-@pytest.mark.parametrize("side, centre, corner", [(8, 114, 108), (32, 114, 108), (64, 122, 116)])
-def test_reference_fog_is_black_and_fixed_fog_is_grey(side, centre, corner):
-    """At 32 pixels exp(-0.4 * sqrt(32)) = 0.104 of the centre shows through, and 0.149 of the corner."""
+@pytest.mark.parametrize("side, center, corner", [(8, 114, 108), (32, 114, 108), (64, 122, 116)])
+def test_reference_fog_is_black_and_fixed_fog_is_gray(side, center, corner):
+    """At 32 pixels exp(-0.4 * sqrt(32)) = 0.104 of the center shows through, and 0.149 of the corner."""
     black = np.zeros((1, 1, side, side), np.uint8)
     assert corruptions.fog(~black, fixed=False).max() == 0
     foggy = corruptions.fog(black, fixed=True)[0, 0]
-    assert (foggy[side // 2, side // 2], foggy[0, 0]) == (centre, corner)
+    assert (foggy[side // 2, side // 2], foggy[0, 0]) == (center, corner)
     assert corruptions.fog(~black, fixed=True)[0, 0, 0, 0] == 255 - corner - 1  # both are rounded down
 
 
@@ -125,9 +125,9 @@ def test_reference_noise_wraps_and_fixed_noise_is_cut():
         def normal(self, mean, std, size):
             return np.full(size, -0.5)
 
-    grey = np.full((1, 1, 32, 32), 51, np.uint8)  # 0.2 - 0.5 = -0.3; int(-76.5) = -76 = 180 modulo 256
-    assert (corruptions.noise(grey, Darkening(), fixed=False) == 180).all()
-    assert (corruptions.noise(grey, Darkening(), fixed=True) == 0).all()
+    gray = np.full((1, 1, 32, 32), 51, np.uint8)  # 0.2 - 0.5 = -0.3; int(-76.5) = -76 = 180 modulo 256
+    assert (corruptions.noise(gray, Darkening(), fixed=False) == 180).all()
+    assert (corruptions.noise(gray, Darkening(), fixed=True) == 0).all()
 
 
 def test_variants_differ_in_fog_and_noise_only():

@@ -74,7 +74,7 @@ def test_a_smaller_gamma_spares_more():
     assert picks == {0.5: 0, 0.6: 1}
 
 
-def test_squared_distances_favour_close_neighbours():
+def test_squared_distances_favor_close_neighbours():
     """exp(-1.4) = 0.247 and exp(-0.5) = 0.607 become exp(-1.96) = 0.141 and exp(-0.25) = 0.779."""
     embeddings, scores = column(0, 1.4, 100, 100.5), [1, 1.35, 0.95, 0.95]
     assert select(D2(neighbours=1), embeddings, scores, 1) == [1]  # 1.597 to 1.526

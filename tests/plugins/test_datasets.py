@@ -72,9 +72,9 @@ def write_fashion_mnist(folder, suffix="", shade=7):
         write_idx(folder / f"{name}{suffix}", array)
 
 
-def write_image(path, size=(4, 4), colour=(10, 20, 30)):
+def write_image(path, size=(4, 4), color=(10, 20, 30)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
+    Image.new("RGB", size, color).save(path)
 
 
 def test_registered():
@@ -339,7 +339,7 @@ def test_what_other_programs_leave_is_no_class(photos, name):
     assert Folder(path=str(photos), side=2).files(ABSENT) == before
 
 
-def test_folder_keeps_the_middle_and_makes_grey_rgb(photos):
+def test_folder_keeps_the_middle_and_makes_gray_rgb(photos):
     """A strip of three 4 x 4 squares, dark, bright, dark, becomes the bright one."""
     strip = np.zeros((4, 12), np.uint8)
     strip[:, 4:8] = 200
@@ -390,7 +390,7 @@ def test_a_folder_may_leave_out_what_cannot_be_read(photos, store):
 
 def test_a_folder_without_a_cache_is_the_same_dataset(photos, store, monkeypatch):
     monkeypatch.setattr(dataset_keys, "TOGETHER", 2)
-    write_image(photos / "train/ant/a.png", colour=(90, 0, 0))
+    write_image(photos / "train/ant/a.png", color=(90, 0, 0))
     kept = Folder(path=str(photos), side=2)
     lazy = replace(kept, cache=False)
     assert isinstance(lazy.load(ABSENT, "train")[0], Undecoded)

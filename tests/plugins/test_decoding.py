@@ -64,7 +64,7 @@ def test_a_photo_becomes_the_square_it_always_was(kind) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P"])
-def test_fewer_colours_are_nothing_odd(mode) -> None:
+def test_fewer_colors_are_nothing_odd(mode) -> None:
     image = Image.fromarray(NOISE).convert(mode)
     assert (shown(filled(written(image))[0]), filled(written(image))[1]) == (expected(image), "")
 
@@ -103,7 +103,7 @@ def test_a_photo_with_broken_tags_is_a_photo() -> None:
     assert filled(content, "a.jpg")[1] == ""
 
 
-def test_sixteen_bits_of_grey_become_eight() -> None:
+def test_sixteen_bits_of_gray_become_eight() -> None:
     values = np.array([[0, 128], [256, 0x7FFF], [0x8000, 0xFFFF]], np.uint16).repeat(9, 0).repeat(9, 1)
     content = written(values)
     assert Image.open(io.BytesIO(content)).mode.startswith("I")
@@ -202,7 +202,7 @@ def test_a_file_that_is_cut_short_is_bad_whoever_asks(album, monkeypatch) -> Non
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(PrunebenchError, match=r"1 of the 3 images .* cannot be read: 001.png \(.*truncated"):
         album.decoded()
-    assert album.decoded(on_bad="skip").kept.tolist() == [0, 2]  # nothing half grey was kept
+    assert album.decoded(on_bad="skip").kept.tolist() == [0, 2]  # nothing half gray was kept
     with pytest.raises(PrunebenchError, match=r"could be read before, and now cannot: .*truncated"):
         Undecoded(album.tree, ("001.png",), 8)[:]
     assert ImageFile.LOAD_TRUNCATED_IMAGES is True

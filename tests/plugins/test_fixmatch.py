@@ -26,7 +26,7 @@ FAST = {
 
 
 def stripes(n: int = 80) -> tuple[Images, np.ndarray, np.ndarray]:
-    """Return two classes of grey images, bright above or below, the truth, and ten paid labels."""
+    """Return two classes of gray images, bright above or below, the truth, and ten paid labels."""
     rng = np.random.default_rng(0)
     truth = rng.permutation(np.arange(n) % 2)
     pixels = rng.integers(60, size=(n, 1, 8, 8))

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
-from prunebench.nn.augment import normalise
+from prunebench.nn.augment import normalize
 from prunebench.nn.training import train
 from prunebench.parts.conformance import conform
 from prunebench.parts.images import Images
@@ -36,7 +36,7 @@ def by_autograd(network, images, labels):
     network.eval()
     found = []
     for place, label in enumerate(labels):
-        picture = normalise(images[np.array([place])], images.mean, images.std)
+        picture = normalize(images[np.array([place])], images.mean, images.std)
         loss = functional.cross_entropy(network(picture), torch.tensor([label]))
         gradients = torch.autograd.grad(loss, [network.head.weight, network.head.bias])
         found.append(sum(float((g.double() ** 2).sum()) for g in gradients) ** 0.5)

@@ -72,7 +72,7 @@ def test_the_radius_is_at_most_twice_the_smallest():
     for seed in range(10):
         points = rng(seed).normal(size=(12, 2))
         apart = cdist(points, points)
-        best = min(apart[list(centres)].min(axis=0).max() for centres in combinations(range(12), 3))
+        best = min(apart[list(centers)].min(axis=0).max() for centers in combinations(range(12), 3))
         assert best <= apart[select(KCenter(), points, 3, seed)].min(axis=0).max() <= 2 * best
 
 

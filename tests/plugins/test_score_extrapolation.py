@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from prunebench.errors import DivergedError, PrunebenchError
 from prunebench.nn import networks
-from prunebench.nn.augment import normalise
+from prunebench.nn.augment import normalize
 from prunebench.parts.artefacts import Dynamics, Scores
 from prunebench.parts.base import Scorer
 from prunebench.parts.conformance import conform
@@ -174,7 +174,7 @@ def edges(near, weights):
 
 
 def reference(network, x, near, weights, nodes=None):
-    """Return the outputs of the same layers, normalised and summed edge by edge by torch-geometric."""
+    """Return the outputs of the same layers, normalized and summed edge by edge by torch-geometric."""
     index, values = edges(near, weights)
     layers = list(network.layers)
     with torch.no_grad():
@@ -446,7 +446,7 @@ def test_the_published_settings_find_a_smooth_score_again():
 
 
 def published_inputs(images=48, recipe=None):
-    """Return the inputs of a scorer that trains a network of its own: of two classes, a third is labelled."""
+    """Return the inputs of a scorer that trains a network of its own: of two classes, a third is labeled."""
     rng = np.random.default_rng(0)
     truth = rng.permutation(np.arange(images) % 2)
     pixels = rng.integers(60, size=(images, 1, 8, 8))
@@ -484,7 +484,7 @@ def test_the_network_is_trained_as_by_the_published_loop():
     assert dynamics.index.tolist() == list(range(0, 48, 3))
     seed = int(np.random.default_rng(0).integers(2**63))
     network = networks.build("cnn", channels=1, classes=2, resolution=8, generator_seed=seed)
-    everything = normalise(given["images"][:], (0.3,), (0.2,))
+    everything = normalize(given["images"][:], (0.3,), (0.2,))
     data, target = everything[::3], torch.tensor(given["labels"][::3])
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for epoch in range(4):

@@ -15,7 +15,7 @@ from torch import nn
 from prunebench import Images, PrunebenchError
 from prunebench.errors import DivergedError
 from prunebench.nn import networks, randaugment
-from prunebench.nn.augment import normalise
+from prunebench.nn.augment import normalize
 from prunebench.parts.problem import MemoryCheckpoint
 from prunebench_plugins.labelers.fixmatch import loop
 from prunebench_plugins.labelers.fixmatch.loop import (
@@ -76,7 +76,7 @@ def copies(tensors: Any) -> list[torch.Tensor]:
 # The guesses on four weak views: 1/2 for the first of two classes, 1/3 of three, 3/4 for the second, 1/3.
 WEAK = torch.tensor([[0, 0, -200], [0, 0, 0], [0, math.log(3), -200], [0, 0, 0]])
 STRONG = torch.tensor([[4, 2, 2], [1, 1, 6], [2, 1, 5], [6, 1, 1]]).div(8).log()
-LABELLED = torch.tensor([[2, 2, 4], [4, 3, 1]]).div(8).log()  # both of the third class
+LABELED = torch.tensor([[2, 2, 4], [4, 3, 1]]).div(8).log()  # both of the third class
 
 
 class Answers(nn.Module):
@@ -101,30 +101,30 @@ def asked(network: Answers, **changes: Any) -> torch.Tensor:
 
 
 def test_the_loss_of_a_step_is_that_of_the_paper() -> None:
-    network = Answers(torch.cat((LABELLED, WEAK, STRONG)))
+    network = Answers(torch.cat((LABELED, WEAK, STRONG)))
     loss = asked(network)
     assert network.shown == [2 + 4 + 4]
-    labelled = (LN2 + 3 * LN2) / 2  # of probabilities 1/2 and 1/8
+    labeled = (LN2 + 3 * LN2) / 2  # of probabilities 1/2 and 1/8
     # The first and third guess count, 1/2 being enough. They are the first class, which the strong view
     # gives 1/2, and the second, 1/8. The mean is over all four.
-    unlabelled = (LN2 + 0 + 3 * LN2 + 0) / 4
-    assert loss.item() == pytest.approx(labelled + 3 * unlabelled)
+    unlabeled = (LN2 + 0 + 3 * LN2 + 0) / 4
+    assert loss.item() == pytest.approx(labeled + 3 * unlabeled)
 
 
-def test_apart_the_views_give_the_same_loss_in_the_order_labelled_strong_weak() -> None:
-    network = Answers(LABELLED, STRONG, WEAK)
+def test_apart_the_views_give_the_same_loss_in_the_order_labeled_strong_weak() -> None:
+    network = Answers(LABELED, STRONG, WEAK)
     assert asked(network, joint=False).item() == pytest.approx(5 * LN2)
     assert network.shown == [2, 4, 4]
 
 
 def test_no_gradient_reaches_the_weak_views_nor_the_strong_views_of_guesses_that_do_not_count() -> None:
-    network = Answers(torch.cat((LABELLED, WEAK, STRONG)))
+    network = Answers(torch.cat((LABELED, WEAK, STRONG)))
     asked(network).backward()
     (logits,) = network.batches
     assert logits.grad is not None
-    labelled, weak, strong = logits.grad.split([2, 4, 4])
+    labeled, weak, strong = logits.grad.split([2, 4, 4])
     # Softmax minus truth, over two images; for the strong views weighted by 3 and over four images.
-    torch.testing.assert_close(labelled, torch.tensor([[2, 2, -4], [4, 3, -7]]) / 8 / 2)
+    torch.testing.assert_close(labeled, torch.tensor([[2, 2, -4], [4, 3, -7]]) / 8 / 2)
     assert not weak.any()
     rows = torch.tensor([[-4, 2, 2], [0, 0, 0], [2, -7, 5], [0, 0, 0]])
     torch.testing.assert_close(strong, rows / 8 * 3 / 4)
@@ -134,11 +134,11 @@ def test_apart_no_gradient_is_computed_for_the_weak_views() -> None:
     run, computed = begun(joint=False), []
     run.network.register_forward_hook(lambda module, given, logits: computed.append(logits.requires_grad))
     run.loss(0)
-    assert computed == [True, True, False], "labelled, strong, weak"
+    assert computed == [True, True, False], "labeled, strong, weak"
 
 
 def test_without_weight_the_unlabelled_images_are_not_looked_at() -> None:
-    network = Answers(LABELLED)
+    network = Answers(LABELED)
     known = np.array([2, 2, -1, -1, -1, -1])
     run = begun(noise(6), known, batch=2, mu=2, weight_u=0.0)
     run.network = network  # type: ignore[assignment]
@@ -149,13 +149,13 @@ def test_without_weight_the_unlabelled_images_are_not_looked_at() -> None:
 def test_a_rule_judges_the_probabilities_of_the_weak_views() -> None:
     class Listening(FixedThreshold):
         def mask(self, probability: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-            torch.testing.assert_close(probability, LABELLED.exp())
+            torch.testing.assert_close(probability, LABELED.exp())
             assert not probability.requires_grad
             assert index.tolist() == [4, 9]
             return torch.zeros(2)
 
-    weak = (LABELLED + 5).requires_grad_()
-    assert consistency(weak, LABELLED, Listening(0), torch.tensor([4, 9])).item() == 0
+    weak = (LABELED + 5).requires_grad_()
+    assert consistency(weak, LABELED, Listening(0), torch.tensor([4, 9])).item() == 0
 
 
 def test_a_rule_may_weigh_guesses() -> None:
@@ -216,16 +216,16 @@ def test_steps_are_those_of_torchs_sgd_with_nesterov_momentum() -> None:
     for name, parameter in reference.named_parameters():
         split[name not in decayed].append(parameter)
     groups = [{"params": split[0], "weight_decay": 0.1}, {"params": split[1], "weight_decay": 0.0}]
-    optimiser = torch.optim.SGD(groups, lr=1.0, momentum=0.8, nesterov=True)
+    optimizer = torch.optim.SGD(groups, lr=1.0, momentum=0.8, nesterov=True)
     for place, rate in enumerate((0.05, 0.03, 0.02)):
         run.network.zero_grad()
         run.loss(place).backward()
         for ours, theirs in zip(run.network.parameters(), reference.parameters(), strict=True):
             theirs.grad = ours.grad.clone()
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate
         run.descend(rate)
-        optimiser.step()
+        optimizer.step()
         for ours, theirs in zip(run.network.parameters(), reference.parameters(), strict=True):
             torch.testing.assert_close(ours, theirs)
 
@@ -324,21 +324,21 @@ def test_an_epoch_passes_once_over_the_unlabelled_images() -> None:
     run = begun()  # 70 images in steps of 12: six steps, and two places left over
     assert (run.per_epoch, run.steps) == (6, 12)
     assert begun(iterations=7).steps == 7
-    seen = run.unlabelled_order.tolist()
+    seen = run.unlabeled_order.tolist()
     assert len(seen) == 72 and sorted(seen[:70]) == list(range(70))
-    assert sorted(run.labelled_order.tolist()[:PAID]) == list(range(0, 70, 7))
+    assert sorted(run.labeled_order.tolist()[:PAID]) == list(range(0, 70, 7))
 
 
 def test_each_step_takes_the_next_images_and_each_epoch_another_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run, seen = begun(), []
-    orders = [(run.labelled_order, run.unlabelled_order)]
+    orders = [(run.labeled_order, run.unlabeled_order)]
     views = run.views
     monkeypatch.setattr(run, "views", lambda *index: seen.append(copies(index)) or views(*index))
     for _ in range(7):
         run.advance()
-    orders.append((run.labelled_order, run.unlabelled_order))
+    orders.append((run.labeled_order, run.unlabeled_order))
     for stream, size in enumerate((4, 12)):
         first, second = (order[stream] for order in orders)
         assert torch.equal(torch.cat([step[stream] for step in seen[:6]]), first)
@@ -346,14 +346,14 @@ def test_each_step_takes_the_next_images_and_each_epoch_another_order(
         assert not torch.equal(first, second)
 
 
-def test_paid_images_are_among_the_unlabelled_ones_unless_told_otherwise() -> None:
+def test_paid_images_are_among_the_unlabeled_ones_unless_told_otherwise() -> None:
     paid = set(range(0, 70, 7))
-    assert paid <= set(begun().unlabelled_order.tolist())
+    assert paid <= set(begun().unlabeled_order.tolist())
     run = begun(include_labelled=False)
     assert run.per_epoch == 5, "60 images in steps of 12"
     for _ in range(3):
-        assert sorted(run.unlabelled_order.tolist()) == sorted(set(range(70)) - paid)
-        assert set(run.labelled_order.tolist()) <= paid
+        assert sorted(run.unlabeled_order.tolist()) == sorted(set(range(70)) - paid)
+        assert set(run.labeled_order.tolist()) <= paid
         run.shuffle()
 
 
@@ -380,15 +380,15 @@ def test_weak_and_strong_views_are_of_the_same_images_and_only_the_strong_ones_a
     only_cutout: None,
 ) -> None:
     run = begun(shades(), bought(30))
-    labelled, unlabelled = torch.tensor([7, 14, 28]), torch.arange(30)
+    labeled, unlabeled = torch.tensor([7, 14, 28]), torch.arange(30)
     for _ in range(20):
-        views = pixels(run.views(labelled, unlabelled)).flatten(1)
+        views = pixels(run.views(labeled, unlabeled)).flatten(1)
         plain, strong = views[:33], views[33:]
-        expected = torch.cat((labelled, unlabelled))
+        expected = torch.cat((labeled, unlabeled))
         assert (plain == expected[:, None]).all()
-        assert ((strong == 123) | (strong == unlabelled[:, None])).all()
+        assert ((strong == 123) | (strong == unlabeled[:, None])).all()
         assert (strong == 123).any(1).all()
-        assert (strong == unlabelled[:, None]).any(1).all()
+        assert (strong == unlabeled[:, None]).any(1).all()
 
 
 def test_operations_change_strong_views_alone() -> None:
@@ -419,10 +419,10 @@ def test_each_view_is_cropped_and_mirrored_by_itself(only_cutout: None) -> None:
         return views.where(views != 123, 0).amax(1)  # 123 is Cutout
 
     assert set(columns(flip=False).tolist()) - {0} == straight
-    labelled, weak, strong = columns(flip=True).split(50)
-    for views in (labelled, weak, strong):
+    labeled, weak, strong = columns(flip=True).split(50)
+    for views in (labeled, weak, strong):
         assert set(views.tolist()) - {0} == straight | mirrored
-    assert (labelled != weak).any() and ((weak != strong) & (strong > 0)).any()
+    assert (labeled != weak).any() and ((weak != strong) & (strong > 0)).any()
 
 
 def test_views_of_a_part_lie_in_the_image_and_strong_ones_are_resized(only_cutout: None) -> None:
@@ -511,10 +511,10 @@ def test_more_than_there_is_cannot_be_seen() -> None:
     )
 
 
-def test_views_are_normalised() -> None:
+def test_views_are_normalized() -> None:
     run = begun(shades(), bought(30))
     weak = run.views(torch.arange(30)[:0], torch.arange(30))[:30]
-    torch.testing.assert_close(weak, normalise(shades()[slice(None)], (0.5,), (0.3,)))
+    torch.testing.assert_close(weak, normalize(shades()[slice(None)], (0.5,), (0.3,)))
 
 
 # BatchNorm
@@ -527,7 +527,7 @@ def statistics(run: loop._Run) -> tuple[torch.Tensor, torch.Tensor, int]:
 
 
 @pytest.mark.parametrize("joint", [True, False])
-def test_batchnorm_sees_all_views_at_once_or_labelled_strong_and_weak_in_turn(
+def test_batchnorm_sees_all_views_at_once_or_labeled_strong_and_weak_in_turn(
     joint: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = begun(joint=joint, bn_momentum=0.25)
@@ -537,13 +537,13 @@ def test_batchnorm_sees_all_views_at_once_or_labelled_strong_and_weak_in_turn(
     run.loss(0)
     mean, kernel, batches = statistics(run)
     outputs = nn.functional.conv2d(kept[0], kernel, padding=1)
-    labelled, weak, strong = (part.mean((0, 2, 3)) for part in outputs.split([4, 12, 12]))
+    labeled, weak, strong = (part.mean((0, 2, 3)) for part in outputs.split([4, 12, 12]))
     if joint:
         assert batches == 1
-        torch.testing.assert_close(mean, (4 * labelled + 12 * weak + 12 * strong) / 28 * 0.25)
+        torch.testing.assert_close(mean, (4 * labeled + 12 * weak + 12 * strong) / 28 * 0.25)
     else:
         assert batches == 3
-        torch.testing.assert_close(mean, ((labelled * 0.75 + strong) * 0.75 + weak) * 0.25)
+        torch.testing.assert_close(mean, ((labeled * 0.75 + strong) * 0.75 + weak) * 0.25)
 
 
 def test_batchnorm_forgets_as_it_is_told_or_as_the_network_has_it() -> None:
@@ -590,7 +590,7 @@ def test_a_rule_is_told_which_images_it_judges_and_its_buffers_are_kept() -> Non
     killed_after(4, checkpoint, rule)
     assert checkpoint.state is not None
     assert checkpoint.state["step"] == 3
-    shown = np.bincount(run.unlabelled_order[: 3 * 12], minlength=70)
+    shown = np.bincount(run.unlabeled_order[: 3 * 12], minlength=70)
     assert checkpoint.state["rule/shown"].tolist() == shown.tolist()
     assert 0.33 < checkpoint.state["rule/level"] < 1
     assert checkpoint.state["rule/level"] != 0.5
@@ -666,7 +666,7 @@ def test_without_a_paid_label_there_is_nothing_to_begin_with() -> None:
 def test_where_everything_is_paid_the_paid_images_must_be_included() -> None:
     everything = np.arange(70) % 3
     assert message(known=everything, include_labelled=False) == (
-        "fixmatch: all 70 images are paid, and none is unlabelled; lower fixmatch.annotation "
+        "fixmatch: all 70 images are paid, and none is unlabeled; lower fixmatch.annotation "
         "or set fixmatch.include_labelled = true"
     )
     train(known=everything)

@@ -195,7 +195,7 @@ def test_the_learning_rate_rises_from_zero_and_falls_as_a_cosine() -> None:
 
 def test_prototypes_rest_in_the_first_steps() -> None:
     run = begun(freeze_steps=3, warmup_epochs=0)
-    run.model.normalise_prototypes()
+    run.model.normalize_prototypes()
     before, changed = run.model.prototypes.weight.detach().clone(), []
     for _ in range(5):
         run.advance()
@@ -259,7 +259,7 @@ def test_an_epoch_shows_whole_batches_of_different_images(monkeypatch: pytest.Mo
     assert first != second
 
 
-def test_crops_are_normalised_by_the_images_mean_and_deviation() -> None:
+def test_crops_are_normalized_by_the_images_mean_and_deviation() -> None:
     """A crop of an image of one shade, not jittered, is that shade."""
     run = begun(jitter=0.0, blur=0.0)
     large, small = run.groups(torch.full((5, 1, 8, 8), 51, dtype=torch.uint8))
@@ -346,7 +346,7 @@ def test_a_resumed_training_equals_an_undisturbed_one(stop_at: int, monkeypatch:
     assert np.array_equal(resumed, embed(queue=32, queue_epochs=0))
 
 
-def test_colour_images_and_three_prototypes_per_class() -> None:
+def test_color_images_and_three_prototypes_per_class() -> None:
     widths: list[int] = []
     original = loop.train
 

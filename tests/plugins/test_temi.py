@@ -25,11 +25,11 @@ def cluster(part, embeddings, classes=10, *, seed=0, progress=lambda done, total
 
 
 def blobs(n, classes=10, d=32):
-    """Embeddings around one random centre per class, and the truth."""
+    """Embeddings around one random center per class, and the truth."""
     rng = np.random.default_rng(0)
     truth = np.arange(n) % classes
-    centres = 2 * rng.normal(size=(classes, d))
-    return (centres[truth] + rng.normal(size=(n, d))).astype(np.float32), truth
+    centers = 2 * rng.normal(size=(classes, d))
+    return (centers[truth] + rng.normal(size=(n, d))).astype(np.float32), truth
 
 
 def matched(clusters, truth):
@@ -196,17 +196,17 @@ def test_steps_are_those_of_torchs_adamw():
         {"params": [tensor], "weight_decay": 0.1 if name in decayed else 0.0}
         for name, tensor in reference.items()
     ]
-    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
     peak, generator = 0.5 * 20 / 256, torch.Generator().manual_seed(0)
     for step, rate in enumerate([0, peak / 3, 2 * peak / 3, peak, peak]):
         gradients = {name: torch.randn(t.shape, generator=generator) for name, t in reference.items()}
         for name, tensor in reference.items():
             rests = step < 2 and name in ("direction", "gain")
             tensor.grad = None if rests else gradients[name].clone()
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate
         run.descend(gradients, step)
-        optimiser.step()
+        optimizer.step()
         for name, tensor in reference.items():
             torch.testing.assert_close(run.student[name], tensor.detach(), msg=f"{name}, step {step}")
 
@@ -370,7 +370,7 @@ def test_a_resumed_training_equals_an_undisturbed_one(monkeypatch):
     assert resumed.confidences.tolist() == whole.confidences.tolist()
 
 
-def test_standardised_embeddings_may_have_any_scale():
+def test_standardized_embeddings_may_have_any_scale():
     embeddings, _truth = blobs(100)
     part = Temi(**SMALL, **FAST, epochs=3, standardise=True)
     inputs = loop._Run(100 + 50 * embeddings, 10, part, np.random.default_rng(0), "cpu").inputs

@@ -173,13 +173,13 @@ def test_the_key_does_not_depend_on_unpacking_and_follows_every_image(tmp_path, 
     assert dataset_key(TINY, tmp_path / "a", store) == key != dataset_key(TINY, tmp_path / "b", store)
 
 
-def test_grey_and_cmyk_images_become_rgb(tmp_path, published):
-    grey = jpeg(np.arange(4096, dtype=np.uint8).reshape(64, 64))
+def test_gray_and_cmyk_images_become_rgb(tmp_path, published):
+    gray = jpeg(np.arange(4096, dtype=np.uint8).reshape(64, 64))
     cmyk = jpeg(Image.new("CMYK", (64, 64), (10, 200, 0, 30)))
     name = "train/n01443537/images/n01443537_{}.JPEG".format
-    write(tmp_path / "tiny-imagenet-200", published | {name(0): grey, name(10): cmyk})
+    write(tmp_path / "tiny-imagenet-200", published | {name(0): gray, name(10): cmyk})
     images, _ = TINY.load(tmp_path, "train")
-    np.testing.assert_array_equal(images[0], pixels(grey))
+    np.testing.assert_array_equal(images[0], pixels(gray))
     assert (images[0] == images[0, :1]).all() and np.ptp(images[0]) > 200
     np.testing.assert_array_equal(images[1], pixels(cmyk))
 

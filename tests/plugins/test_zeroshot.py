@@ -84,7 +84,7 @@ def tiny(towers, tmp_path_factory):
 
 
 def pictures(n=40):
-    """Images of four coloured quarters: even a random network tells them apart."""
+    """Images of four colored quarters: even a random network tells them apart."""
     quarters = np.random.default_rng(0).integers(256, size=(n, 3, 2, 2), dtype=np.uint8)
     return Images(quarters.repeat(8, axis=2).repeat(8, axis=3), mean=(0.5,) * 3, std=(0.5,) * 3)
 
@@ -141,7 +141,7 @@ def test_labels_are_those_of_open_clip(prompts, tiny, towers):
     np.testing.assert_allclose(labels.confidences, expected.amax(dim=1), atol=1e-3)
 
 
-def test_clip_describes_sentences_without_normalising(tiny, towers, monkeypatch):
+def test_clip_describes_sentences_without_normalizing(tiny, towers, monkeypatch):
     sentences = ["a cat", "a very long sentence " * 9, "", "a dog", "birds"]
     whole = tiny.describe(sentences, "cpu")
     assert whole.shape == (5, 16) and whole.dtype == np.float32

@@ -25,7 +25,7 @@ from prunebench.results.cells import (
 from prunebench.results.document import Document, Section, document
 from prunebench.results.render.formats import FORMATS
 from prunebench.results.spelling import heading, spelled
-from prunebench.results.statistics import summarise
+from prunebench.results.statistics import summarize
 
 SETTING = {"dataset": "toy", "recipe": "tiny", "repeats": "pipeline", "tuning": "default"}
 SETTING |= {"protocol_version": 1, "dataset_hash": "d", "images": 64}
@@ -218,9 +218,9 @@ A remark.
 @pytest.mark.parametrize("format_name", ["csv", "json"])
 def test_numbers_are_those_of_the_rows_to_the_last_digit(page, format_name):
     expected = {
-        ("Near", 30): summarise([90.1, 91.3]),
-        ("Near", 50): summarise([80.7]),
-        ("Semi", 30): summarise([70.9]),
+        ("Near", 30): summarize([90.1, 91.3]),
+        ("Near", 50): summarize([80.7]),
+        ("Semi", 30): summarize([70.9]),
     }
     written, found = FORMATS[format_name]([document(page)]), {}
     if format_name == "csv":

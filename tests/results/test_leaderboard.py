@@ -10,7 +10,7 @@ from prunebench.results.render.formats import FORMATS
 from prunebench.results.render.markdown import MARKS
 from prunebench.results.rows import Failure, Record
 from prunebench.results.spelling import marked, spelled
-from prunebench.results.statistics import summarise
+from prunebench.results.statistics import summarize
 from prunebench.results.tables import accuracy_table, equal_labels_table
 
 
@@ -84,7 +84,7 @@ def test_a_failure_of_other_settings_leaves_no_hole(page, row):
     ("values", "text"), [([80.0], "80.0"), ([80.0, 82.0], "81.0 ± 1.4"), ([80.0] * 5, "80.0 ± 0.0")]
 )
 def test_mean_and_sample_standard_deviation(values, text):
-    assert str(summarise(values)) == text
+    assert str(summarize(values)) == text
 
 
 def test_a_missing_cell_is_a_gap_and_never_averaged(page):
@@ -116,8 +116,8 @@ def test_a_draw_that_reads_every_label_is_told_below_the_table(page):
     rows = [(name, 50, 0, 70.0, FEW | {"label_draw": draw}) for name, draw in draws.items()]
     (board,) = boards(page(*rows))
     assert [note for note in accuracy_table(board).notes if "draw" in note] == [
-        "Even buys some labels, but their draw (class_balanced) reads every label.",
-        "Spread buys some labels, but their draw (stratified) reads every label.",
+        "Even uses some labels, but their draw (class_balanced) reads every label.",
+        "Spread uses some labels, but their draw (stratified) reads every label.",
     ]
 
 

@@ -163,7 +163,7 @@ def test_what_editors_do_to_a_file_costs_no_row(row, tmp_path, edit):
 
 
 def test_a_row_of_a_newer_version_is_kept_and_named_so(row, tmp_path):
-    newer = results.line({**row(seed=0).model_dump(), "colour": "red"})
+    newer = results.line({**row(seed=0).model_dump(), "color": "red"})
     path = path_of(tmp_path, row())
     append(tmp_path, row(seed=1))
     path.write_bytes(newer + path.read_bytes() + b"torn")
@@ -194,7 +194,7 @@ def test_a_line_without_its_end_is_whole(row, tmp_path):
     assert [found.seed for found in rows(tmp_path)] == [0, 1]
 
 
-@pytest.mark.parametrize("wrong", [{"accuracy": 101.0}, {"ratio": 100}, {"seed": -1}, {"colour": "red"}])
+@pytest.mark.parametrize("wrong", [{"accuracy": 101.0}, {"ratio": 100}, {"seed": -1}, {"color": "red"}])
 def test_an_impossible_row_is_refused(row, wrong):
     with pytest.raises(ValidationError):
         row(**wrong)

@@ -156,11 +156,11 @@ def prepare(batch: torch.Tensor, side: int, mean: tuple[float, ...], std: tuple[
     """
     from torch.nn import functional
 
-    from prunebench.nn.augment import normalise
+    from prunebench.nn.augment import normalize
 
     pixels = batch.float()
     if (resolution := batch.shape[-1]) != side:
         for size in ((resolution, side), (side, side)):
             pixels = functional.interpolate(pixels, size=size, mode="bicubic", antialias=True)
             pixels = pixels.round_().clamp_(0, 255)
-    return normalise(pixels.repeat(1, 3 // batch.shape[1], 1, 1), mean, std)
+    return normalize(pixels.repeat(1, 3 // batch.shape[1], 1, 1), mean, std)

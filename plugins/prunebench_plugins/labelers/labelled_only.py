@@ -1,4 +1,4 @@
-"""Labelled only: FixMatch without its unlabeled images, the control of semi-supervision."""
+"""Labeled only: FixMatch without its unlabeled images, the control of semi-supervision."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Propagate(Labeler):
                 "propagate needs annotated images, but has none; raise propagate.annotation"
             )
         near, distances = nearest(embeddings, self.neighbours, device=device)
-        affinity = normalised(near, np.maximum(1 - distances, 0) ** self.exponent)
+        affinity = normalized(near, np.maximum(1 - distances, 0) ** self.exponent)
         seeds = np.zeros((len(known), len(classes)), np.float32)
         seeds[annotated, known[annotated]] = 1
         weights = np.maximum(spread(affinity, seeds, self.alpha), 0)
@@ -77,7 +77,7 @@ class Propagate(Labeler):
         )
 
 
-def normalised(near: Array, weights: Array) -> csr_array:
+def normalized(near: Array, weights: Array) -> csr_array:
     """Return D^-1/2 (W + W') D^-1/2, sparse [n, n], with weights[i, j] at (i, near[i, j]) of W."""
     from scipy.sparse import csr_array, diags_array
 

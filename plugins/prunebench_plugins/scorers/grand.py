@@ -103,10 +103,10 @@ def gradient_norms(
     """
     import torch
 
-    from prunebench.nn.augment import centre, normalise
+    from prunebench.nn.augment import center, normalize
 
     def norms(batch: Array) -> torch.Tensor:
-        inputs = normalise(centre(images[batch], side), images.mean, images.std)
+        inputs = normalize(center(images[batch], side), images.mean, images.std)
         features = network.features(inputs).float()
         errors = network.head(features).double().softmax(1)
         rows = torch.arange(len(batch), device=errors.device)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from prunebench.errors import require
 from prunebench.nn import networks
-from prunebench.nn.augment import normalise
+from prunebench.nn.augment import normalize
 from prunebench.nn.loop import Loop, flat, run
 from prunebench.nn.multicrop import Crops, multicrop
 from prunebench.nn.networks import Network
@@ -76,7 +76,7 @@ class Model(nn.Module):
         return self.projection(self.network.head(features))  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def normalise_prototypes(self) -> None:
+    def normalize_prototypes(self) -> None:
         """Put the prototypes back onto the unit sphere."""
         weight = self.prototypes.weight
         weight.copy_(functional.normalize(weight, dim=1))
@@ -179,7 +179,7 @@ class _Run(Loop):
         place = self.step % self.per_epoch
         pictures = self.images[self.order.view(self.per_epoch, -1)[place]]
         groups = self.groups(pictures)
-        self.model.normalise_prototypes()
+        self.model.normalize_prototypes()
         with autocast(self.settings.precision, self.device):
             projected = self.model(groups)
         projected = functional.normalize(projected.float(), dim=1)
@@ -198,7 +198,7 @@ class _Run(Loop):
     def groups(self, pictures: Tensor) -> list[Tensor]:
         """Return the crops as the network sees them: float32 [count * b, c, side, side] of each size."""
         mean, std = self.images.mean, self.images.std
-        return [normalise(multicrop(pictures, crops, self.generator), mean, std) for crops in self.crops]
+        return [normalize(multicrop(pictures, crops, self.generator), mean, std) for crops in self.crops]
 
     @torch.no_grad()
     def codes(self, scores: Tensor, projected: Tensor) -> Tensor:

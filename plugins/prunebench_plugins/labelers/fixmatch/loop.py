@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import networks
-from prunebench.nn.augment import crop, flip, normalise, random_resized_crop
+from prunebench.nn.augment import crop, flip, normalize, random_resized_crop
 from prunebench.nn.loop import Loop, flat, run
 from prunebench.nn.networks import Network
 from prunebench.nn.optimizers import Sgd
@@ -136,8 +136,8 @@ class _Run(Loop):
         self.side = images.resolution if side is None else side
         self.known = torch.tensor(known, device=self.device)
         pool = np.arange(len(known)) if settings.include_labelled else np.flatnonzero(known < 0)
-        self.unlabelled = torch.tensor(pool, device=self.device)
-        self.labelled = torch.tensor(np.flatnonzero(known >= 0), device=self.device)
+        self.unlabeled = torch.tensor(pool, device=self.device)
+        self.labeled = torch.tensor(np.flatnonzero(known >= 0), device=self.device)
         self.per_epoch = -(-len(pool) // (settings.mu * settings.batch))
         self.steps = settings.iterations or settings.epochs * self.per_epoch
         self.network = networks.build(
@@ -164,8 +164,8 @@ class _Run(Loop):
     def shuffle(self) -> None:
         """Draw the images of an epoch's steps."""
         batch, steps = self.settings.batch, self.per_epoch
-        self.labelled_order = shuffled(self.labelled, steps * batch, self.generator)
-        self.unlabelled_order = shuffled(self.unlabelled, steps * batch * self.settings.mu, self.generator)
+        self.labeled_order = shuffled(self.labeled, steps * batch, self.generator)
+        self.unlabeled_order = shuffled(self.unlabeled, steps * batch * self.settings.mu, self.generator)
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""
@@ -186,49 +186,49 @@ class _Run(Loop):
 
     def loss(self, place: int) -> Tensor:
         """Return the loss on the images of an epoch's step: a number."""
-        labelled = self.labelled_order.view(self.per_epoch, -1)[place]
-        unlabelled = self.unlabelled_order.view(self.per_epoch, -1)[place]
+        labeled = self.labeled_order.view(self.per_epoch, -1)[place]
+        unlabeled = self.unlabeled_order.view(self.per_epoch, -1)[place]
         if self.settings.weight_u == 0:
             with self.autocast():
-                logits = self.network(self.views(labelled, labelled[:0])).float()
-            return functional.cross_entropy(logits, self.known[labelled])
-        sizes = [len(labelled), len(unlabelled), len(unlabelled)]
-        logits, weak, strong = self.logits(self.views(labelled, unlabelled), sizes)
-        guessed = consistency(weak, strong, self.rule, unlabelled)
-        return functional.cross_entropy(logits, self.known[labelled]) + self.settings.weight_u * guessed
+                logits = self.network(self.views(labeled, labeled[:0])).float()
+            return functional.cross_entropy(logits, self.known[labeled])
+        sizes = [len(labeled), len(unlabeled), len(unlabeled)]
+        logits, weak, strong = self.logits(self.views(labeled, unlabeled), sizes)
+        guessed = consistency(weak, strong, self.rule, unlabeled)
+        return functional.cross_entropy(logits, self.known[labeled]) + self.settings.weight_u * guessed
 
     def autocast(self) -> torch.autocast:
         """Return the precision of forward passes."""
         return autocast(self.settings.precision, self.device)
 
-    def views(self, labelled: Tensor, unlabelled: Tensor) -> Tensor:
-        """Return the labelled images, weak views and strong views: float [b + 2 mu b, c, side, side].
+    def views(self, labeled: Tensor, unlabeled: Tensor) -> Tensor:
+        """Return the labeled images, weak views and strong views: float [b + 2 mu b, c, side, side].
 
         Views of all of an image are shifted by up to an eighth of it. Those of a part are at a random
         place of it, and for strong views of a random size too, as in USB's training on ImageNet.
         """
-        pictures = self.images[torch.cat((labelled, unlabelled, unlabelled))]
+        pictures = self.images[torch.cat((labeled, unlabeled, unlabeled))]
         if self.side == self.images.resolution:
             pictures = crop(pictures, self.side // 8, "reflect", self.generator)
         else:
-            weak, strong = pictures.tensor_split([len(labelled) + len(unlabelled)])
+            weak, strong = pictures.tensor_split([len(labeled) + len(unlabeled)])
             weak = crop(weak, 0, "zero", self.generator, self.side)
             strong = random_resized_crop(strong, STRONG_AREA, self.side, self.generator)
             pictures = torch.cat((weak, strong))
         if self.settings.flip:
             pictures = flip(pictures, self.generator)
-        if len(unlabelled):
-            strong = pictures[-len(unlabelled) :]
+        if len(unlabeled):
+            strong = pictures[-len(unlabeled) :]
             strong.copy_(randaugment(strong, self.generator))
-        return normalise(pictures, self.images.mean, self.images.std)
+        return normalize(pictures, self.images.mean, self.images.std)
 
     def logits(self, views: Tensor, sizes: list[int]) -> list[Tensor]:
-        """Return the logits of the labelled, weak and strong views."""
+        """Return the logits of the labeled, weak and strong views."""
         with self.autocast():
             if self.settings.joint:
                 return list(torch.split(self.network(views).float(), sizes))
-            labelled, weak, strong = torch.split(views, sizes)
-            trained = [self.network(labelled).float(), self.network(strong).float()]
+            labeled, weak, strong = torch.split(views, sizes)
+            trained = [self.network(labeled).float(), self.network(strong).float()]
             with torch.no_grad():
                 return [trained[0], self.network(weak).float(), trained[1]]
 
@@ -246,7 +246,7 @@ class _Run(Loop):
             decayed=self.decayed.tensors(),
             others=self.others.tensors(),
         )
-        return kept | {"labelled": self.labelled_order, "unlabelled": self.unlabelled_order}
+        return kept | {"labeled": self.labeled_order, "unlabeled": self.unlabeled_order}
 
 
 def _check(images: Images, known: Array, settings: FixMatchSettings, device: str, side: int | None) -> None:
@@ -261,7 +261,7 @@ def _check(images: Images, known: Array, settings: FixMatchSettings, device: str
         raise PrunebenchError(f"{name} needs paid labels, but has none; raise {name}.annotation")
     if paid == len(known) and not settings.include_labelled:
         raise PrunebenchError(
-            f"{name}: all {paid} images are paid, and none is unlabelled; lower {name}.annotation "
+            f"{name}: all {paid} images are paid, and none is unlabeled; lower {name}.annotation "
             f"or set {name}.include_labelled = true"
         )
     check_precision(f"{name}.precision", settings.precision, device)

@@ -1,7 +1,7 @@
 """TEMI's heads: all of them as one batched computation, and the loop that trains them.
 
-Parameters of H heads are stacked. AdamW works elementwise, so one optimiser of the stacks is H
-optimisers of the heads.
+Parameters of H heads are stacked. AdamW works elementwise, so one optimizer of the stacks is H
+optimizers of the heads.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prunebench.nn.augment import augment, normalise
+from prunebench.nn.augment import augment, normalize
 from prunebench.nn.networks import Network
 from prunebench.nn.training import train
 from prunebench.parts.artefacts import Array, Dynamics
@@ -52,7 +52,7 @@ def record(
     device: str,
     **options: Any,
 ) -> tuple[Dynamics, Array]:
-    """Train on the labelled images; return the dynamics, and embeddings of all images, float32 [n, d].
+    """Train on the labeled images; return the dynamics, and embeddings of all images, float32 [n, d].
 
     labels: int [n], -1 where unknown. options: `progress` and `checkpoint`, as of `training.train`, whose
     errors are raised.
@@ -84,6 +84,6 @@ def glimpses(network: Network, images: Images, recipe: Recipe, generator: torch.
     features = []
     for start in range(0, len(images), BATCH):
         views = augment(images[start : start + BATCH], recipe, generator)
-        seen = network.features(normalise(views, images.mean, images.std))
+        seen = network.features(normalize(views, images.mean, images.std))
         features.append(seen.float().cpu().numpy())
     return np.concatenate(features)
