@@ -90,10 +90,7 @@ def test_sun397_has_both_readings_of_its_cutoffs():
         ("dual,F,all,30,80", "line 2: label_usage: Input should be 'none', 'few' or 'full'"),
         ("dual,F,full,30", "line 2: test_accuracy_percent: "),
         ("dual,F,full,30,80,1", "line 2: None: "),
-        (
-            "dual,F,full,30,80\ndomain,food101,dual,F,full,30,81",
-            "line 3: an earlier line is about the same cell",
-        ),
+        ("dual,F,full,30,80\ndomain,food101,dual,F,full,30,81", "line 3: an earlier line is about the same"),
     ],
 )
 def test_a_line_that_is_wrong_is_named(line, message, tmp_path, monkeypatch):
