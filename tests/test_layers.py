@@ -63,6 +63,22 @@ def test_the_core_can_be_surveyed_at_a_glance():
     assert len([path for path in CORE.iterdir() if path.name not in ("__pycache__", "benchmarks")]) <= 16
 
 
+def test_the_folders_are_nine_floors():
+    """A folder is one floor above the highest folder that it imports."""
+    below = {}
+    for name, tree in MODULES.items():
+        own = folder(name)
+        below.setdefault(own, set()).update(
+            {folder(found) for found in imported(tree)} & set(FOLDERS) - {own}
+        )
+    floors = {}
+    for name in FOLDERS:
+        lower = [floors[other] for other in below[name]]
+        # A single module beside the folders is no floor.
+        floors[name] = max(lower, default=0) + (CORE / name).is_dir()
+    assert max(floors.values()) <= 9
+
+
 def mapped():
     """Yield the full names of the modules in the order in which the map of the core lists them."""
     folder = ""
