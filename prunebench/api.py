@@ -21,7 +21,7 @@ from prunebench.parts.registry import load
 from prunebench.pipeline import context
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.executors.engine import Engine
-from prunebench.pipeline.forecast import learnt
+from prunebench.pipeline.forecast import forecast_from_store
 from prunebench.pipeline.store import Store
 from prunebench.results import record
 from prunebench.results.rows import Result
@@ -108,7 +108,7 @@ def run(
         if message:
             warnings.warn(message, stacklevel=2)
     with redirect_stdout(sys.stderr):
-        failures = run_matrix(matrix, learnt(matrix), pages, Engine(workers=workers))
+        failures = run_matrix(matrix, forecast_from_store(matrix), pages, Engine(workers=workers))
     rows = [record.row(matrix, cell) for cell in matrix.cells if cell.name not in failures]
     if failures:
         raise CellsFailedError(failures, rows)

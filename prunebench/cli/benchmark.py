@@ -61,7 +61,7 @@ def run(
 ) -> None:
     """Run cells, print a line for each and the leaderboard. The same command again resumes."""
     from prunebench.pipeline.executors.engine import Engine
-    from prunebench.pipeline.forecast import learnt
+    from prunebench.pipeline.forecast import forecast_from_store
     from prunebench.runs import listing
     from prunebench.runs.pages import remember
     from prunebench.runs.run import get_ready, run_matrix
@@ -83,7 +83,7 @@ def run(
     if told := remember(schema.read(suite or "standard"), results):
         echo(told, err=True)
     engine = Engine(name=executor, workers=workers, stage_timeout=stage_timeout)
-    failures = run_matrix(matrix, learnt(matrix), results, engine)
+    failures = run_matrix(matrix, forecast_from_store(matrix), results, engine)
     echo()
     show_page(matrix.cells[0].suite, results)
     for title, message in failures.items():
@@ -217,7 +217,7 @@ def labels(
 ) -> None:
     """Show how good the pseudo-labels of the chosen methods are, labelers by datasets, from the store."""
     from prunebench.pipeline.executors.engine import Engine
-    from prunebench.pipeline.forecast import learnt
+    from prunebench.pipeline.forecast import forecast_from_store
     from prunebench.runs import label_report as judging
     from prunebench.runs.format import table
     from prunebench.runs.run import get_ready, make_labels
@@ -228,7 +228,7 @@ def labels(
     failures: dict[str, str] = {}
     if make:
         get_ready(matrix)
-        failures = make_labels(matrix, learnt(matrix), Engine(workers=workers))
+        failures = make_labels(matrix, forecast_from_store(matrix), Engine(workers=workers))
     groups = judging.judged(matrix)
     if not groups:
         raise PrunebenchError("no labeler of these methods guesses a label. See: prunebench list methods")

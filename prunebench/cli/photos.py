@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from prunebench.photos.estimate import Preview
     from prunebench.photos.evaluate import Comparison
     from prunebench.photos.prune import Pruned
-    from prunebench.photos.request import Workplace
+    from prunebench.photos.request import Workspace
 
 FolderArgument = Annotated[
     Path,
@@ -99,7 +99,7 @@ def prune(
     from prunebench.photos import folder as photos
     from prunebench.photos.estimate import preview
     from prunebench.photos.prune import make
-    from prunebench.photos.request import Request, Workplace
+    from prunebench.photos.request import Request, Workspace
 
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
@@ -117,7 +117,7 @@ def prune(
         on_bad=on_bad,
         changes=dict(map(resolve.parse_change, changes or [])),
     )
-    workplace = Workplace.at(store, data, device)
+    workplace = Workspace.at(store, data, device)
     costs = preview(request, workplace)
     _show_preview(costs, folder, workplace)
     if output.exists() and not costs.stored:
@@ -203,7 +203,7 @@ def _confirmed() -> bool:
         return False
 
 
-def _show_preview(costs: Preview, folder: Path, workplace: Workplace) -> None:
+def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
     """Print the costs of a request. Raise PrunebenchError if the disk is too small."""
     from prunebench.photos.estimate import free
     from prunebench.photos.folder import some

@@ -13,7 +13,7 @@ from prunebench.parts.dataset import Dataset
 from prunebench.parts.registry import load
 from prunebench.pipeline.context import load_split
 from prunebench.pipeline.executors.engine import Engine
-from prunebench.pipeline.forecast import learnt
+from prunebench.pipeline.forecast import forecast_from_store
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.store import Store
@@ -203,4 +203,4 @@ def _make_missing(matrix: Matrix, stages: Sequence[Stage], workers: int | None) 
     matrix.check_device()
     matrix.fetch()
     by_key = {stage.key: stage for stage in stages}
-    return make_stages(matrix, by_key, learnt(matrix), Engine(workers=workers))
+    return make_stages(matrix, by_key, forecast_from_store(matrix), Engine(workers=workers))

@@ -60,7 +60,7 @@ def of_board(board: Board, truth: Array, names: Sequence[str]) -> Histogram:
     ordered = sorted(found.items(), key=lambda item: item[0][0])  # a stable sort keeps the suite's order
     counts = {}
     for (share, labeler), rows in ordered:
-        counts[f"{labeler}, {bought(share)}"] = [row.labels_per_class for row in rows.values()]
+        counts[f"{labeler}, {budget(share)}"] = [row.labels_per_class for row in rows.values()]
     note = style.demonstration(board.page.note, board.rows[0].recipe)
     return Histogram(board.rows[0].dataset, board.heading, truth, counts, names, note)
 
@@ -77,7 +77,7 @@ def of_store(name: str, groups: Sequence[Judged], recipe: str, names: Sequence[s
     ordered = sorted((group for group in groups if group.found), key=lambda group: group.annotation)
     counts = {}
     for group in ordered:
-        title = f"{group.labeler}, {bought(group.annotation)}"
+        title = f"{group.labeler}, {budget(group.annotation)}"
         counts[title] = [quality.labels_per_class for quality in group.found]
     truth = np.array(ordered[0].found[0].truth_per_class if ordered else [])
     return Histogram(
@@ -85,7 +85,7 @@ def of_store(name: str, groups: Sequence[Judged], recipe: str, names: Sequence[s
     )
 
 
-def bought(share: float) -> str:
+def budget(share: float) -> str:
     """Return a label budget as text. share: in 0..1."""
     return f"{100 * share:g} % of the labels" if share else "no labels"
 

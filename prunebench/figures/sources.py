@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.figures.histograms import bought
+from prunebench.figures.histograms import budget
 from prunebench.figures.lines import Share, family, tail
 from prunebench.parts.artefacts import Array, Embeddings, Subset, Weights
 from prunebench.parts.dataset import Dataset
@@ -219,7 +219,7 @@ def sources(matrix: Matrix) -> dict[str, list[Source]]:
             elif isinstance(stage, ProxyEmbeddings):
                 by_key.setdefault(stage.key, Source(f"proxy network of {cell.method.title}", stage))
             elif isinstance(stage, LabelerLabels) and labeler is not None and "images" in labeler.needs():
-                title = f"{labeler.name}, {bought(labeler.annotation)}"
+                title = f"{labeler.name}, {budget(labeler.annotation)}"
                 by_key.setdefault(stage.key, Source(title, stage))
     return {name: list(by_key.values()) for name, by_key in by_dataset.items()}
 

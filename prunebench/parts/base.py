@@ -228,7 +228,7 @@ class Labeler(Part):
 
     annotation: the label budget, as a share of the true labels in 0..1. The labeler gets them as `known`.
     sampling: how the annotated images are drawn: "uniform", "class_balanced" or "stratified". The last two
-        read every label to draw. "given" takes the images that `bought` returns.
+        read every label to draw. "given" takes the images that `annotated_images` returns.
     guesses: True if it labels images that are not annotated. The quality of these labels is then measured
         by the core and shown in every row.
     """
@@ -242,7 +242,7 @@ class Labeler(Part):
     def __post_init__(self) -> None:
         require(0 <= self.annotation <= 1, f"{self.name}.annotation", self.annotation, "in 0..1")
 
-    def bought(self, images: int, names: tuple[str, ...]) -> Array:
+    def annotated_images(self, images: int, names: tuple[str, ...]) -> Array:
         """Return the images that were annotated elsewhere, int [b]. Called if `sampling` is "given".
 
         images: n.

@@ -95,7 +95,7 @@ def map_parts(part: Part, function: Callable[[Part], Part]) -> Part:
 def identity(part: Part) -> dict[str, Any]:
     """Return all that decides the output of a part, as JSON: name, kind, version, fields and foreign code.
 
-    A Path field stands for the content of its file: {"file": path, "sha256": hash}. See `placeless`.
+    A Path field stands for the content of its file: {"file": path, "sha256": hash}. See `without_paths`.
 
     A part of another distribution also has hashes of its source. They cover the syntax trees of its module
     and of the modules of the same distribution that it imports, without docstrings and comments. So an
@@ -115,16 +115,16 @@ def identity(part: Part) -> dict[str, Any]:
 
     values: dict[str, Any] = {"part": part.name, "kind": part.kind, "version": part.version}
     values["fields"] = {entry.name: plain(entry.name, getattr(part, entry.name)) for entry in fields(part)}
-    return values | foreign_code(type(part))
+    return values | third_party_code(type(part))
 
 
-def placeless(value: Any) -> Any:
+def without_paths(value: Any) -> Any:
     """Return an identity without the paths of files, for keys. A path does not decide any result."""
     if isinstance(value, dict):
         names = [name for name in value if not (name == "file" and "sha256" in value)]
-        return {name: placeless(value[name]) for name in names}
+        return {name: without_paths(value[name]) for name in names}
     if isinstance(value, list):
-        return list(map(placeless, value))
+        return list(map(without_paths, value))
     return value
 
 
@@ -142,7 +142,7 @@ def _file_hash(path: Path, _size: int, _changed: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def foreign_code(cls: type) -> dict[str, list[str]]:
+def third_party_code(cls: type) -> dict[str, list[str]]:
     """Return {"code": hashes} of the source of a third-party class, or {} for a class of our own.
 
     The hashes cover the modules that define it and its bases, and the modules that these import from their

@@ -19,7 +19,7 @@ from prunebench.parts.identity import construct, map_parts
 from prunebench.parts.images import Images
 from prunebench.parts.recipe import Recipe
 from prunebench.parts.registry import load
-from prunebench.photos.request import Request, Work, Workplace
+from prunebench.photos.request import Request, Work, Workspace
 from prunebench.pipeline import schedule
 from prunebench.pipeline.forecast import one_thread
 from prunebench.pipeline.stage import Stage
@@ -66,7 +66,7 @@ class Preview:
         return sum(self.classes.values())
 
 
-def preview(request: Request, place: Workplace) -> Preview:
+def preview(request: Request, place: Workspace) -> Preview:
     """Estimate the work and the cost of `make`. Reads a few images and makes a few training steps."""
     work = Work(request, place, look=False)
     needed = schedule.missing(work.ends.values(), place.store)

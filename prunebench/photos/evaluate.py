@@ -16,7 +16,7 @@ from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
 from prunebench.photos.prune import BUY, COLUMNS, DROP, KEPT, make_all, remembered
-from prunebench.photos.request import Workplace
+from prunebench.photos.request import Workspace
 from prunebench.pipeline import schedule, store
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.graph import Graph
@@ -119,7 +119,7 @@ def evaluate(
     """
     require(0 < holdout < 1, "--holdout", holdout, "between 0 and 1")
     require(seeds > 0, "--seeds", seeds, "1 or more")
-    place = Workplace.at(store, data, device)
+    place = Workspace.at(store, data, device)
     chosen, options = _read_kept(Path(kept), place, {"folder": folder, "side": side, "on_bad": on_bad})
     top = Path(options.pop("folder"))
     place.check_outside(top)
@@ -164,7 +164,7 @@ def evaluate(
     )
 
 
-def _read_kept(path: Path, place: Workplace, asked: dict[str, Any]) -> tuple[set[str], dict[str, Any]]:
+def _read_kept(path: Path, place: Workspace, asked: dict[str, Any]) -> tuple[set[str], dict[str, Any]]:
     """Return the files that a .csv of `prune` keeps, and the options folder, side and on_bad.
 
     asked: these options, None for the value that `prune` had.
@@ -219,7 +219,7 @@ class _Trial:
     """
 
     def __init__(
-        self, spec: dict[str, Any], seed: int, chosen: set[str], recipe: str, place: Workplace
+        self, spec: dict[str, Any], seed: int, chosen: set[str], recipe: str, place: Workspace
     ) -> None:
         self.spec, self.seed, self.place = spec, seed, place
         self.dataset: Dataset = load().dataset(spec)

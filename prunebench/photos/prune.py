@@ -15,12 +15,12 @@ from prunebench.parts.artefacts import Array, Labels, Scores, Subset
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.registry import load
 from prunebench.photos.folder import check_count, check_outside, ordered, scan
-from prunebench.photos.request import Request, Work, Workplace, check_on_bad, construct_request
+from prunebench.photos.request import Request, Work, Workspace, check_on_bad, construct_request
 from prunebench.pipeline import schedule
 from prunebench.pipeline.context import load_split
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.executors.engine import Engine
-from prunebench.pipeline.forecast import learnt
+from prunebench.pipeline.forecast import forecast_from_store
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.store import Store
@@ -140,10 +140,10 @@ def prune(
     Raise PrunebenchError, in one line, if the request cannot be carried out.
     """
     request = construct_request(folder=folder, known=known, **options)
-    return make(request, Workplace.at(store, data, device), workers)
+    return make(request, Workspace.at(store, data, device), workers)
 
 
-def make(request: Request, place: Workplace, workers: int = 1) -> Pruned:
+def make(request: Request, place: Workspace, workers: int = 1) -> Pruned:
     """Make the missing artefacts and return the result for each image. Raise as `prune` does."""
     work = Work(request, place, look=True)
     ends = list(work.ends.values())
@@ -167,7 +167,7 @@ def make_all(matrix: Matrix, ends: Iterable[Stage], workers: int | None, dataset
     if missing := schedule.missing(wanted.values(), matrix.store):
         matrix.check_device()
         load_split.cache_clear()  # it knows photos by their path, and the files may have changed
-        failures = make_stages(matrix, wanted, learnt(matrix), Engine(workers=workers))
+        failures = make_stages(matrix, wanted, forecast_from_store(matrix), Engine(workers=workers))
     if _current_key(matrix, dataset) != root:
         for key in missing:
             matrix.store.remove(key)

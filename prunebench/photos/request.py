@@ -99,7 +99,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workplace:
+class Workspace:
     """The places of a run.
 
     store: the store of artefacts.
@@ -112,7 +112,7 @@ class Workplace:
     device: str
 
     @classmethod
-    def at(cls, store: Place = None, data: Place = None, device: str = "auto") -> Workplace:
+    def at(cls, store: Place = None, data: Place = None, device: str = "auto") -> Workspace:
         """Return these places. If None, they come from the environment or the user's cache."""
         return cls(
             store=Store(places.folder("store", store)),
@@ -160,7 +160,7 @@ class Work:
     look: read the images if their content is not known yet.
     """
 
-    def __init__(self, request: Request, place: Workplace, look: bool) -> None:
+    def __init__(self, request: Request, place: Workspace, look: bool) -> None:
         self.request = request
         self.place = place
         place.check_outside(request.folder)
@@ -243,7 +243,7 @@ def _cell(request: Request, dataset: Dataset, images: int, paid: int) -> Cell:
     name, recipe, defaults = resolver.recipe(dataset)
     if request.backbone and recipe.proxy_backbone:
         recipe = replace(recipe, proxy_backbone=request.backbone)
-    method = including_paid(resolver.method(request.method), paid / images, request.backbone)
+    method = including_annotated(resolver.method(request.method), paid / images, request.backbone)
     method = resolver.resolved(method, defaults)
     for path in request.changes:
         if f"{path}=" not in method.name:
@@ -264,7 +264,7 @@ def _cell(request: Request, dataset: Dataset, images: int, paid: int) -> Cell:
     )
 
 
-def including_paid(method: Method, share: float, backbone: str | None = None) -> Method:
+def including_annotated(method: Method, share: float, backbone: str | None = None) -> Method:
     """Return a variant of a method that takes known labels as given and keeps all labeled images.
 
     share: share of the images that have a known label, in 0..1.

@@ -11,7 +11,7 @@ import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.dataset import Dataset, View
-from prunebench.parts.identity import foreign_code
+from prunebench.parts.identity import third_party_code
 from prunebench.pipeline import store
 from prunebench.pipeline.store import Store
 from prunebench.system import sealed_json
@@ -41,7 +41,7 @@ def dataset_key(dataset: Dataset, data: Path, memory: Store, *, look: bool = Tru
             for entry in fields(dataset)
             if entry.name not in ("name", "base")
         }
-        view = {"view": type(dataset).__name__, "fields": values} | foreign_code(type(dataset))
+        view = {"view": type(dataset).__name__, "fields": values} | third_party_code(type(dataset))
         return store.key("view", dataset.version, view, {"base": base})
     try:
         stamp = _stamp(dataset, data)

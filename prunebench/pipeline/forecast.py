@@ -58,7 +58,7 @@ def _some(stages: list[Stage]) -> list[Stage]:
     return stages[:: math.ceil(len(stages) / ENOUGH)]
 
 
-def learnt(matrix: Matrix) -> Forecast:
+def forecast_from_store(matrix: Matrix) -> Forecast:
     """Return a forecast from the stored stages of a matrix that were made on its device.
 
     Reads at most ENOUGH manifests of similar stages.

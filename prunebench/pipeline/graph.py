@@ -9,7 +9,7 @@ from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stage import Stage, closure
 from prunebench.pipeline.stages.accuracy import TrainedAccuracy
 from prunebench.pipeline.stages.choice import choices
-from prunebench.pipeline.stages.given import bought
+from prunebench.pipeline.stages.given import annotated_labels
 from prunebench.pipeline.stages.labeler_accuracy import LabelerAccuracy
 from prunebench.pipeline.stages.quality import LabelQuality
 from prunebench.pipeline.stages.scores import upstream
@@ -72,7 +72,7 @@ class Graph:
         labeler = (cell.method.beside or cell.method).labeler
         if labeler is None or cell.method.annotation in (0, 1):
             return ()
-        return (bought(self.plan, cell, labeler),)
+        return (annotated_labels(self.plan, cell, labeler),)
 
     def _quality(self, cell: Cell) -> LabelQuality | None:
         labeler = cell.method.labeler

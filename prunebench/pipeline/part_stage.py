@@ -19,7 +19,7 @@ from prunebench.pipeline.job import Identity, Input, Seed
 from prunebench.pipeline.plan import Plan, seed_of, spelled
 from prunebench.pipeline.stage import CHOICE, Stage
 from prunebench.suites.cells import Cell
-from prunebench.suites.tuning import settled
+from prunebench.suites.tuning import with_values
 from prunebench.system.isolation import at_work, warn
 
 P = TypeVar("P", bound="PartStage")
@@ -112,7 +112,7 @@ class Call:
         for choice in self.stage.named(CHOICE):
             assert self.stage.tuned is not None
             value = self.context.read(choice, Choice).value
-            part = settled(part, choice.of, self.stage.tuned[choice.of], value)
+            part = with_values(part, choice.of, self.stage.tuned[choice.of], value)
         return part
 
     @cached_property

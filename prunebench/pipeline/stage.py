@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 from prunebench.parts.artefacts import Artefact
 from prunebench.parts.dataset import Dataset
-from prunebench.parts.identity import placeless
+from prunebench.parts.identity import without_paths
 from prunebench.pipeline import store
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Identity, Input, Job, Keyed, Stored
@@ -24,7 +24,7 @@ OVERHEAD = 0.15  # fixed cost of a final training, as a share of a training on a
 
 def spell(value: Any) -> str:
     """Return a value as keys contain it: canonical JSON, without the paths of files."""
-    return canonical(placeless(value))
+    return canonical(without_paths(value))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from prunebench.errors import MissingArtefactError
 from prunebench.parts.artefacts import Quality
-from prunebench.parts.identity import placeless
+from prunebench.parts.identity import without_paths
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
 from prunebench.results.cells import Gap, Measured
@@ -48,7 +48,7 @@ def judged(matrix: Matrix) -> list[Judged]:
         labeler = cell.method.labeler
         if stage is None or labeler is None:
             continue
-        meaning = canonical(placeless(stage.sources[0].identity["part"]))
+        meaning = canonical(without_paths(stage.sources[0].identity["part"]))
         key = (cell.dataset.name, meaning)
         if key not in groups:
             groups[key] = Judged(title(labeler), cell.dataset.name, labeler.annotation)

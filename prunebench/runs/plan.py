@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from prunebench.errors import DataAbsentError
-from prunebench.pipeline.forecast import Forecast, learnt, probe
+from prunebench.pipeline.forecast import Forecast, forecast_from_store, probe
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage, closure
 from prunebench.pipeline.stages import STAGES
@@ -64,7 +64,7 @@ class Line:
 def lines(matrix: Matrix, each: bool) -> list[Line]:
     """Return the plan of a matrix, in the order of datasets and kinds. each: one line per stage."""
     users = _users(matrix)
-    forecast = learnt(matrix)
+    forecast = forecast_from_store(matrix)
     needed = matrix.missing()
     probe(matrix, forecast, needed.values())
     datasets = list(dict.fromkeys(cell.dataset.name for cell in matrix.cells))

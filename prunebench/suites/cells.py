@@ -9,11 +9,11 @@ from typing import Any
 
 from prunebench.parts.base import Backbone, Selector
 from prunebench.parts.dataset import Dataset
-from prunebench.parts.identity import identity, placeless
+from prunebench.parts.identity import identity, without_paths
 from prunebench.parts.method import Method
 from prunebench.parts.recipe import Recipe
 from prunebench.suites.printed import Printed
-from prunebench.suites.tuning import SEARCHED, Search, settled
+from prunebench.suites.tuning import SEARCHED, Search, with_values
 from prunebench.system.sealed_json import canonical
 
 PROTOCOL = 1  # bump when rows made before and after may no longer share a table
@@ -94,7 +94,7 @@ class Cell:
         for entry in self.printed:
             name = entry.search.grid.field
             if (value := self.published.get(name)) is not None:
-                selector = settled(selector, name, entry.search.parts, value)  # type: ignore[assignment]
+                selector = with_values(selector, name, entry.search.parts, value)  # type: ignore[assignment]
         return selector.at(self.ratio)
 
     @property
@@ -140,4 +140,4 @@ class Cell:
             meaning["printed"] = [list(pair) for entry in self.printed for pair in entry.values]
         if self.method.final != "truth":
             meaning["final"] = self.method.final
-        return hashlib.sha256(canonical(placeless(meaning)).encode()).hexdigest()[:16]
+        return hashlib.sha256(canonical(without_paths(meaning)).encode()).hexdigest()[:16]

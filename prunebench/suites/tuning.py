@@ -71,7 +71,7 @@ def held(part: Part) -> Iterator[Part]:
     yield from parts
 
 
-def settled(part: Part, field: str, names: Sequence[str], value: Any) -> Part:
+def with_values(part: Part, field: str, names: Sequence[str], value: Any) -> Part:
     """Return `part` with a field set to a value, in itself and in the parts it holds.
 
     part: the part to change.

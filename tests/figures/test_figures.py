@@ -14,7 +14,7 @@ from prunebench.parts.dataset import View
 from prunebench.parts.registry import load
 from prunebench.pipeline.context import load_split
 from prunebench.pipeline.executors.engine import Engine
-from prunebench.pipeline.forecast import learnt
+from prunebench.pipeline.forecast import forecast_from_store
 from prunebench.results.board import Page, boards
 from prunebench.results.rows import Journal
 from prunebench.runs import label_report as judging
@@ -313,7 +313,7 @@ def test_classes_needs_no_rows_where_labels_are_stored(matrix):
     chosen = matrix("elfs_pixels", changes={"temi.epochs": 1, "temi.heads": 1})
     (drawing,) = drawings.classes(chosen, "")
     assert "prunebench labels --make" in str(drawing.error)
-    assert not make_labels(chosen, learnt(chosen), Engine(workers=0))
+    assert not make_labels(chosen, forecast_from_store(chosen), Engine(workers=0))
     (drawing,) = drawings.classes(chosen, "")
     (group,) = judging.judged(chosen)
     (ax,) = drawing.figure.axes

@@ -16,7 +16,7 @@ from prunebench.parts.registry import load
 from prunebench.photos import prune as pruning
 from prunebench.photos.estimate import free, preview
 from prunebench.photos.prune import BUY, DROP, KEPT
-from prunebench.photos.request import Work, Workplace, construct_request, including_paid
+from prunebench.photos.request import Work, Workspace, construct_request, including_annotated
 from prunebench.pipeline import context, jobs
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.graph import Graph
@@ -106,7 +106,7 @@ def test_every_method_can_be_asked_for_or_is_refused_in_one_line(photos, method)
     """The stages are named, as a preview names them; nothing is made."""
     wanted = request(photos, budget=25, method=method, changes={})
     try:
-        ends = Work(wanted, Workplace.at(device="cpu"), look=False).ends
+        ends = Work(wanted, Workspace.at(device="cpu"), look=False).ends
     except PrunebenchError as error:
         said = f"method '{re.escape(method)}' (needs|is a|has no use for)"
         assert re.fullmatch(rf"{said} [^\n]*; choose one [^\n]*", str(error))
@@ -116,7 +116,7 @@ def test_every_method_can_be_asked_for_or_is_refused_in_one_line(photos, method)
 
 def test_embeddings_are_those_of_the_selector_that_is_held(photos):
     wanted = request(photos, method="k_center_efficientnet", backbone=None, changes={})
-    ends = Work(wanted, Workplace.at(device="cpu"), look=False).ends
+    ends = Work(wanted, Workspace.at(device="cpu"), look=False).ends
     (embeddings,) = (stage for stage in ends["subset"].ancestors() if stage.kind == "embeddings")
     assert embeddings.identity["part"]["part"] == "efficientnet_lite0"
 
@@ -157,7 +157,7 @@ def test_equal_seeds_equal_lists(photos, tmp_path):
 def test_the_folder_is_left_as_it_was(photos):
     before = listing(photos.folder)
     pruning_request = request(photos)
-    preview(pruning_request, Workplace.at(device="cpu"))
+    preview(pruning_request, Workspace.at(device="cpu"))
     photos.prune(budget=20)
     assert listing(photos.folder) == before
 
@@ -186,7 +186,7 @@ def test_what_is_unknown_is_minus_one_and_reaches_no_training(photos, offer, mon
 
 
 def test_the_ledger_knows_what_was_paid(photos):
-    work = Work(request(photos, budget=24), Workplace.at(device="cpu"), look=True)
+    work = Work(request(photos, budget=24), Workspace.at(device="cpu"), look=True)
     assert work.cell.method.annotation == 12 / 60
     assert work.cell.keep == 24 and work.cell.ratio == 60
     (bought,) = (s for s in work.ends["subset"].ancestors() if s.kind in ("known", "given"))
@@ -212,19 +212,19 @@ def test_a_cell_of_a_suite_has_the_key_it_had(matrix):
 
 
 def test_a_method_is_wrapped_once():
-    wrapped = including_paid(load().get("methods", "probe_aum"), 0.25)
+    wrapped = including_annotated(load().get("methods", "probe_aum"), 0.25)
     assert wrapped.selector == Include(selector=Cutoff())
     assert wrapped.labeler == Probe(annotation=0.25, sampling="given")
-    known = including_paid(load().get("methods", "semi_aum+known"), 0.25)
+    known = including_annotated(load().get("methods", "semi_aum+known"), 0.25)
     assert known.selector == Include(selector=Cutoff()) and known.title == "Semi-AUM+Cutoff, paid kept"
-    nothing = including_paid(Method("r", title="R", selector=Random()), 0.25)
+    nothing = including_annotated(Method("r", title="R", selector=Random()), 0.25)
     assert nothing.labeler.name == "none" and nothing.annotation == 0.25
-    moved = including_paid(load().get("methods", "zcore"), 0.25, "pixels")
+    moved = including_annotated(load().get("methods", "zcore"), 0.25, "pixels")
     assert moved.scorer.backbone == "pixels"
 
 
 def test_classes_that_no_label_shows_are_counted(photos):
-    work = Work(request(photos, classes=5), Workplace.at(device="cpu"), look=False)
+    work = Work(request(photos, classes=5), Workspace.at(device="cpu"), look=False)
     assert work.dataset.classes == ("bird", "cat", "dog", "unseen class 1", "unseen class 2")
 
 
@@ -342,7 +342,7 @@ def test_labels_that_are_edited_after_all_is_made_are_told(photos, monkeypatch):
 
 
 def test_labels_that_are_edited_while_photos_are_read_are_those_that_count(photos, monkeypatch):
-    """Reading may take hours; a label that was added meanwhile is paid for, and never bought again."""
+    """Reading may take hours; a label that was added meanwhile counts, and is never annotated again."""
     added = next(name for name in photos.truth if name not in photos.known)
 
     def editing(*arguments, **options):
@@ -497,7 +497,7 @@ def test_weights_that_are_absent_name_another_backbone(photos):
     with pytest.raises(
         PrunebenchError, match=r"needs .*; or choose another with --backbone, such as pixels$"
     ):
-        preview(wanted, Workplace.at(device="cpu"))
+        preview(wanted, Workspace.at(device="cpu"))
 
 
 # What it will cost
@@ -505,7 +505,7 @@ def test_weights_that_are_absent_name_another_backbone(photos):
 
 def test_a_preview_tells_without_making_anything(photos, tmp_path):
     write_labels(photos.table, photos.known | {max(photos.known): "eel"})
-    place = Workplace.at(device="cpu")
+    place = Workspace.at(device="cpu")
     found = preview(request(photos, budget=24, classes=5), place)
     assert (found.images, found.paid, found.keep, found.stored) == (60, 12, 24, False)
     assert sum(found.classes.values()) == 12 and found.classes["eel"] == 1
@@ -523,7 +523,7 @@ def test_a_preview_tells_without_making_anything(photos, tmp_path):
 
 def test_a_preview_of_what_is_stored_says_so(photos):
     photos.prune(budget=20)
-    place = Workplace.at(device="cpu")
+    place = Workspace.at(device="cpu")
     found = preview(request(photos), place)
     assert (found.stored, found.seconds, found.disk) == (True, 0.0, 0)
     other = preview(request(photos, method="semi_aum"), place)
@@ -537,7 +537,7 @@ def test_a_preview_of_photos_none_of_which_is_read_goes_on(photos, monkeypatch, 
     looked_at = np.unique(np.linspace(0, 59, 40, dtype=int))
     for place in looked_at:
         (photos.folder / names[place]).write_bytes(b"")
-    place = Workplace.at(device="cpu")
+    place = Workspace.at(device="cpu")
     found = preview(request(photos, on_bad="skip"), place)
     assert found.untold == ("reading the images", "labels of probe")
     assert capfd.readouterr().err == ""
@@ -546,7 +546,7 @@ def test_a_preview_of_photos_none_of_which_is_read_goes_on(photos, monkeypatch, 
 def test_what_the_proxy_would_crop_of_images_does_not_concern_its_embeddings(photos):
     """The images that the final network sees may be cut; there is nothing to cut from embeddings."""
     cut = {"recipe.side": 6, "recipe.epochs": 3}
-    place = Workplace.at(device="cpu")
+    place = Workspace.at(device="cpu")
     wanted = request(photos, changes=cut)
     assert wanted.backbone == "pixels" and preview(wanted, place).seconds > 0
     assert counts(photos.prune(budget=20, changes=cut)) == [12, 8, 40]

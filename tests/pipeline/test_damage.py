@@ -14,7 +14,7 @@ from prunebench.parts.method import Method
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.executors.engine import Engine
 from prunebench.pipeline.executors.inline import InlineExecutor
-from prunebench.pipeline.forecast import learnt
+from prunebench.pipeline.forecast import forecast_from_store
 from prunebench.pipeline.schedule import REPAIRS
 from prunebench.pipeline.stages import STAGES
 from prunebench.results import record
@@ -68,7 +68,7 @@ def whole(matrix, offer, store, kept):
     if kept.exists():
         shutil.copytree(kept, store.root)
     else:
-        assert run_matrix(matrix, learnt(matrix), None, Engine(workers=0)) == {}
+        assert run_matrix(matrix, forecast_from_store(matrix), None, Engine(workers=0)) == {}
         shutil.copytree(store.root, kept)
     assert {stage.kind for stage in matrix.graph.stages.values()} == {*KINDS}
     return matrix
@@ -84,7 +84,7 @@ def outcome(matrix):
 
 def rerun(matrix):
     """Run the same command; return what became of the cell, and how many rows it gave."""
-    assert run_matrix(matrix, learnt(matrix), None, Engine(workers=0)) == {}
+    assert run_matrix(matrix, forecast_from_store(matrix), None, Engine(workers=0)) == {}
     assert matrix.missing() == {}
     return outcome(matrix)
 

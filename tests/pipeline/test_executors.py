@@ -21,7 +21,7 @@ from prunebench.pipeline.executors.engine import Engine, StageError, WorkerDied
 from prunebench.pipeline.executors.factory import EXECUTORS, executor
 from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.executors.local import LocalExecutor, _Room
-from prunebench.pipeline.forecast import learnt
+from prunebench.pipeline.forecast import forecast_from_store
 from prunebench.pipeline.job import Job
 from prunebench.runs.run import run_matrix
 from prunebench.system.isolation import python
@@ -322,7 +322,7 @@ def test_a_new_executor_is_a_class_and_an_entry_by_name(matrix, monkeypatch):
 
     monkeypatch.setitem(EXECUTORS, "noting", factory)
     found = matrix("random")
-    assert run_matrix(found, learnt(found), None, Engine(name="noting")) == {}
+    assert run_matrix(found, forecast_from_store(found), None, Engine(name="noting")) == {}
     assert made[0].order == ["subset", "accuracy", "the end"]
     with pytest.raises(PrunebenchError, match=r"no executor named 'notin'\. Did you mean 'noting'\?"):
         executor(Engine(name="notin"), 1, print)

@@ -14,7 +14,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Scores
 from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
 from prunebench.parts.dataset import View
-from prunebench.parts.identity import placeless
+from prunebench.parts.identity import without_paths
 from prunebench.parts.method import Method
 from prunebench.pipeline import jobs, schedule, stages
 from prunebench.pipeline.dataset_keys import dataset_key
@@ -92,7 +92,7 @@ def test_a_key_is_that_of_what_the_stage_is_and_reads(matrix):
     for key, stage in built.items():
         inputs = sorted([[given.name, given.of, given.source.key] for given in stage.inputs], key=canonical)
         given = {"inputs": inputs, "dataset": stage.root, "torch": torch_major()}
-        assert key == store_key(stage.kind, stage.version, placeless(stage.identity), given)
+        assert key == store_key(stage.kind, stage.version, without_paths(stage.identity), given)
 
 
 def test_keys_do_not_depend_on_what_else_is_run(matrix, offer):
@@ -207,7 +207,7 @@ def test_random_matched_waits_for_the_other_methods_subset(matrix):
     subsets = {cell.method.name: stage.source("subset") for cell, stage in found.graph.targets.items()}
     matched, other = subsets["random_matched{guessed}"], subsets["guessed"]
     assert matched.source("beside") is other
-    assert matched.source("bought") is other.source("scores").source("dynamics").source("labels").source(
+    assert matched.source("annotated") is other.source("scores").source("dynamics").source("labels").source(
         "known"
     )
 

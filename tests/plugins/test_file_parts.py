@@ -561,9 +561,9 @@ def test_the_paid_images_have_to_be_as_many_as_was_said(write, tmp_path):
     labels, paid = write("l.npy", np.zeros(30, int)), write("p.npy", np.arange(10))
     for annotation in (10 / 30, 0.333, 0.34, 0.31):
         part = labelers.File(path=labels, annotation=annotation, paid=paid)
-        assert part.bought(30, ()).tolist() == list(range(10))
+        assert part.annotated_images(30, ()).tolist() == list(range(10))
     part = labelers.File(path=labels, annotation=0.3, paid=paid)
-    assert refusal(part.bought, 30, ()).replace(f"{tmp_path}/", "") == (
+    assert refusal(part.annotated_images, 30, ()).replace(f"{tmp_path}/", "") == (
         "p.npy lists 10 of 30 images, but file.annotation is 0.3; set it to 0.333333"
     )
 
@@ -572,7 +572,7 @@ def test_a_label_file_and_its_paid_images_share_the_columns_that_say_which_image
     labels = write("l.csv", "image,y\ncat/9.png,2\nbee/1.png,1\nant/2.png,0\nant/1.png,0\n")
     paid = write("p.csv", "image\nbee/1.png\n")
     part = labelers.File(path=labels, column="y", name_column="image", annotation=0.25, paid=paid)
-    assert part.bought(4, NAMES).tolist() == [2]
+    assert part.annotated_images(4, NAMES).tolist() == [2]
     assert label(labels, column="y", name_column="image").values.tolist() == [0, 0, 1, 2]
 
 

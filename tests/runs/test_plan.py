@@ -50,7 +50,7 @@ def test_a_plan_tells_what_is_stored(matrix, make):
 def test_the_time_of_a_training_is_learnt_from_those_before(matrix, make):
     make(matrix("random"))
     more = matrix("random", seeds=[0, 1])
-    known = forecast.learnt(more)
+    known = forecast.forecast_from_store(more)
     (stage,) = [stage for stage in more.missing().values() if stage.kind == "accuracy"]
     spent = more.store.manifest(next(iter(more.graph.targets.values())).key)["seconds"]
     assert known.estimate([stage]) == (pytest.approx(spent), 0)

@@ -90,7 +90,7 @@ def test_no_more_epochs_are_tried_than_the_recipe_has():
 
 def test_a_part_that_another_holds_is_searched_too():
     (search,) = searches(method("semi_aum+known"), {})
-    selector = tuning.settled(method("semi_aum+known").selector, "cutoff", search.parts, 0.3)
+    selector = tuning.with_values(method("semi_aum+known").selector, "cutoff", search.parts, 0.3)
     assert selector.selector.cutoff == 0.3
 
 

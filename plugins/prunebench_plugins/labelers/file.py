@@ -58,7 +58,7 @@ class File(FromFile, Labeler):
         if self.paid is not None:
             existing_file(self.paid, "paid")
 
-    def bought(self, images: int, names: tuple[str, ...]) -> Array:
+    def annotated_images(self, images: int, names: tuple[str, ...]) -> Array:
         """Return the images listed in `paid`: int [b].
 
         Raise PrunebenchError unless their number agrees with `annotation`.

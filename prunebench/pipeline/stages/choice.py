@@ -19,7 +19,7 @@ from prunebench.pipeline.stages.candidate import Candidate
 from prunebench.pipeline.stages.scores import upstream
 from prunebench.pipeline.stages.validation import CandidateValidation
 from prunebench.suites.cells import Cell
-from prunebench.suites.tuning import Search, settled
+from prunebench.suites.tuning import Search, with_values
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -88,7 +88,7 @@ def _trial(cell: Cell, search: Search, value: float, ratio: int) -> Cell:
     field = search.grid.field
     names = search.parts
     method = cell.method
-    scorer = method.scorer and settled(method.scorer, field, names, value)
+    scorer = method.scorer and with_values(method.scorer, field, names, value)
     selector = load().part("selector", "top") if search.grid.top else method.selector
-    tried = replace(method, scorer=scorer, selector=settled(selector, field, names, value))  # type: ignore[arg-type]
+    tried = replace(method, scorer=scorer, selector=with_values(selector, field, names, value))  # type: ignore[arg-type]
     return replace(cell, ratio=ratio, method=tried)

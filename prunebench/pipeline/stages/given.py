@@ -41,7 +41,7 @@ class Given(PartStage):
         images = len(context.truth)
         assert isinstance(call.part, Labeler)
         with at_work(call.who):
-            index = np.asarray(call.part.bought(images, context.names))
+            index = np.asarray(call.part.annotated_images(images, context.names))
         if not np.isin(index, np.arange(images)).all() or len(np.unique(index)) != index.size:
             raise call.bug(
                 f"must name annotated images by unique indices in 0..{images - 1}, got {described(index)}"
@@ -49,7 +49,7 @@ class Given(PartStage):
         return index
 
 
-def bought(plan: Plan, cell: Cell, labeler: Labeler) -> Known | Given:
+def annotated_labels(plan: Plan, cell: Cell, labeler: Labeler) -> Known | Given:
     """Return the stage that annotates the labels of a labeler: drawn at random, or given."""
     if labeler.sampling == "given" and 0 < labeler.annotation < 1:
         title = f"{labeler.annotation:.0%} of the labels, given"

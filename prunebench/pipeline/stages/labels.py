@@ -13,7 +13,7 @@ from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Input
 from prunebench.pipeline.part_stage import Call, PartStage
 from prunebench.pipeline.plan import Plan, upstream_repeat
-from prunebench.pipeline.stages.given import bought
+from prunebench.pipeline.stages.given import annotated_labels
 from prunebench.pipeline.stages.proxy_embeddings import embeddings_of
 from prunebench.suites.cells import Cell
 
@@ -27,7 +27,7 @@ class LabelerLabels(PartStage):
     @classmethod
     def of(cls, plan: Plan, cell: Cell, labeler: Labeler) -> LabelerLabels:
         """Return the labels of a labeler."""
-        known = Input("known", bought(plan, cell, labeler))
+        known = Input("known", annotated_labels(plan, cell, labeler))
         available = (known, *embeddings_of(plan, cell, labeler, ()))
         return cls.planned(plan, cell, labeler, available, upstream_repeat(cell))
 

@@ -13,7 +13,7 @@ from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Input
 from prunebench.pipeline.part_stage import Call, PartStage
 from prunebench.pipeline.plan import Plan, upstream_repeat
-from prunebench.pipeline.stages.given import bought
+from prunebench.pipeline.stages.given import annotated_labels
 from prunebench.pipeline.stages.labels import LabelerLabels
 from prunebench.pipeline.stages.proxy import Proxy
 from prunebench.pipeline.stages.proxy_embeddings import embeddings_of
@@ -68,7 +68,7 @@ def _upstream(plan: Plan, cell: Cell, choices: Sequence[Input]) -> tuple[Input, 
     inputs = list(choices)
     if method.labeler is not None:
         labels = Input("labels", LabelerLabels.of(plan, cell, method.labeler))
-        known = Input("known", bought(plan, cell, method.labeler))
+        known = Input("known", annotated_labels(plan, cell, method.labeler))
         proxy = Proxy.of(plan, cell, labels)
         inputs += [known, labels, Input("dynamics", proxy), Input("weights", proxy)]
     if method.scorer is not None:

@@ -13,7 +13,7 @@ from prunebench.pipeline.job import Input
 from prunebench.pipeline.part_stage import Call, PartStage
 from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stages.choice import choices
-from prunebench.pipeline.stages.given import bought
+from prunebench.pipeline.stages.given import annotated_labels
 from prunebench.pipeline.stages.proxy_embeddings import embeddings_of
 from prunebench.pipeline.stages.scores import upstream
 from prunebench.pipeline.stages.selecting import select
@@ -28,7 +28,7 @@ class SelectorSubset(PartStage):
     keep: the exact number of images to keep, or None.
 
     If both are None, it keeps as many images as another method has labels in all: those annotated before its
-    selection, and those of its subset. The inputs `bought` and `beside` hold these.
+    selection, and those of its subset. The inputs `annotated` and `beside` hold these.
     """
 
     kind: ClassVar[str] = "subset"
@@ -59,9 +59,9 @@ class SelectorSubset(PartStage):
         other = replace(cell, method=method)
         inputs = (
             Input("beside", cls.of(plan, other)),
-            Input("bought", bought(plan, other, method.labeler)),
+            Input("annotated", annotated_labels(plan, other, method.labeler)),
         )
-        also = ("beside", "bought")
+        also = ("beside", "annotated")
         return cls.planned(plan, cell, selector, inputs, cell.seed, also=also, ratio=cell.ratio)
 
     def compute(self, context: Context) -> tuple[Subset]:
@@ -76,6 +76,6 @@ class SelectorSubset(PartStage):
             return self.keep
         if self.pruned is not None:
             return kept(images, self.pruned)
-        labeled = context.read(self.named("bought")[0], Labels).annotated.copy()
+        labeled = context.read(self.named("annotated")[0], Labels).annotated.copy()
         labeled[context.read(self.named("beside")[0], Subset).index] = True
         return int(labeled.sum())
