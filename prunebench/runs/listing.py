@@ -107,7 +107,7 @@ def overview(registry: Registry, data: Path, device: str) -> Iterator[str]:
     methods = registry.found["methods"].values()
     ready = [method for method in methods if _ready(method, registry)]
     yield "Nothing was run: say what to run. What is here:"
-    yield f"  datasets  {len(present)} of {len(datasets)}, beside their views: {', '.join(present)}"
+    yield f"  datasets  {len(present)} of {len(datasets)}, not counting their views: {', '.join(present)}"
     yield f"  methods   {len(ready)} of {len(methods)}; the others need files of weights"
     yield f"  device    {device}"
     yield "What to type:"
