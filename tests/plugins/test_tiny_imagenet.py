@@ -268,10 +268,14 @@ def test_a_missing_class_folder(tmp_path, published):
 def test_a_class_that_does_not_belong(tmp_path, published):
     """As in copies that somebody extended, or in a folder of another dataset."""
     root = tmp_path / "tiny-imagenet-200"
-    write(root, published | {"train/n02480855/images/n02480855_0.JPEG": plain(0)})
-    name = f"{root}/train/n02480855/images/n02480855_0.JPEG"
+    strange = [f"train/n02480855/images/n02480855_{n}.JPEG" for n in range(2)]
+    strange.append("train/n10148035/images/n10148035_0.JPEG")
+    write(root, published | dict.fromkeys(strange, plain(0)))
     message = line(lambda: TINY.load(tmp_path, "train"))
-    assert message == f"{name} is in class n02480855, which Tiny-ImageNet does not have. Get it again."
+    assert message == (
+        f"{root}/train has images of 2 class(es) that Tiny-ImageNet does not have: n02480855, n10148035. "
+        "Remove these 3 image(s), or get the published copy."
+    )
 
 
 def test_validation_images_need_their_annotations(tmp_path, published):

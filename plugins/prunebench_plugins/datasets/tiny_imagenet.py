@@ -10,6 +10,7 @@ import numpy as np
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import Dataset
+from prunebench.photos.folder import some
 from prunebench_plugins.datasets.class_names import TINY_IMAGENET
 from prunebench_plugins.datasets.io.copies import Tree, check_sizes, folder_tree, text_lines, zip_tree
 from prunebench_plugins.datasets.io.jpegs import decoded_as_published
@@ -135,11 +136,13 @@ def _by_class(tree: Tree, split: str) -> dict[tuple[str, str], str]:
                 raise PrunebenchError(
                     f"{tree.path / folder / 'val_annotations.txt'} gives no class for {file}. Get it again."
                 )
-        if wnid not in TINY_IMAGENET:
-            raise PrunebenchError(
-                f"{tree.path / name} is in class {wnid}, which Tiny-ImageNet does not have. Get it again."
-            )
         files[wnid, file] = name
+    if strange := sorted({wnid for wnid, _ in files} - TINY_IMAGENET.keys()):
+        images = sum(wnid in strange for wnid, _ in files)
+        raise PrunebenchError(
+            f"{tree.path / folder} has images of {len(strange)} class(es) that Tiny-ImageNet does not have: "
+            f"{some(strange)}. Remove these {images} image(s), or get the published copy."
+        )
     return dict(sorted(files.items()))
 
 
