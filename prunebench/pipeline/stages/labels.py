@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array, Artefact, Labels, PseudoLabels, Weights
 from prunebench.parts.base import Labeler
 from prunebench.pipeline.context import Context
@@ -57,7 +58,7 @@ class LabelerLabels(PartStage):
         return labels, Weights(network=pseudo_labels.network, values=pseudo_labels.weights)
 
     def _annotated(self, call: Call, images: int) -> Array:
-        """Return which labels the labeler received: bool [n]. None if it does not ask for `known`."""
+        """Return which labels the labeler received: bool [n]. All False if it has no `known`."""
         if self.source("known") is None:
             return np.zeros(images, np.bool_)
         annotated: Array = call.one("known", Labels).annotated
@@ -65,11 +66,10 @@ class LabelerLabels(PartStage):
 
 
 def _integers(call: Call, returned: object) -> Array:
-    """Return the result of a labeler as an array of integers. Raise PrunebenchError if it is none."""
+    """Return the result of a labeler as an array. Raise PrunebenchError unless it is a row of integers."""
     values = np.asarray(returned)
     if values.dtype.kind not in "iu" or values.ndim != 1:
-        expected = f"expected int [{len(call.context.images)}]"
-        raise call.bug(f"returned {values.dtype} labels of shape {values.shape}, {expected}")
+        raise _misshapen(call, values)
     return values
 
 
@@ -78,6 +78,12 @@ def _check(call: Call, values: Array) -> None:
     images = len(call.context.images)
     classes = len(call.context.classes)
     if values.shape != (images,):
-        raise call.bug(f"returned {values.dtype} labels of shape {values.shape}, expected int [{images}]")
+        raise _misshapen(call, values)
     if images and not -1 <= values.min() <= values.max() < classes:
         raise call.bug(f"returned labels outside -1..{classes - 1}")
+
+
+def _misshapen(call: Call, values: Array) -> PrunebenchError:
+    """Return the error about labels which are not int [n]."""
+    images = len(call.context.images)
+    return call.bug(f"returned {values.dtype} labels of shape {values.shape}, expected int [{images}]")
