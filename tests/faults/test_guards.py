@@ -116,7 +116,8 @@ def test_nothing_but_the_accuracy_opens_the_test_split(watched, matrix, make, co
     ran = make(matrix(name, datasets=["watched"]))
     assert ran.failures == {} and len(ran.rows) == 1
     count.times += 1
-    assert {stage for stage, split in SEEN if split == "test"} - {"the fingerprint"} <= TESTED
+    opened = {stage for stage, split in SEEN if split == "test"} - {"the fingerprint"}
+    assert opened and opened <= TESTED
     assert watched["truth"] <= TRUTH
     assert max(watched["handed"], default=0) == ran.rows[0].labels_selection
 
