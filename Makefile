@@ -10,6 +10,7 @@ docs:  ## everything that is generated: pages of the leaderboard, tables of the 
 	prunebench leaderboard
 	python tests/readme_blocks.py
 	python tests/paper_blocks.py
+	python benchmarks/order.py
 
 quickstart:  ## real images to a leaderboard
 	prunebench run --suite quickstart

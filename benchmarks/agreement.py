@@ -39,11 +39,11 @@ VARIANTS: dict[str, dict[str, Any]] = {  # fields of ScoreExtrapolation that dif
     "gnn, labels none": {"labels": "none"},
     "gnn, labels all": {"labels": "all"},
     "gnn, inference one_hop": {"inference": "one_hop"},
-    "gnn, batch 128, raw scores": {"batch": 128, "standardise": False},
+    "gnn, batch 128, raw scores": {"batch": 128, "standardize": False},
     "gnn, as published": {
         "training": "published",
         "batch": 128,
-        "standardise": False,
+        "standardize": False,
         "inference": "one_hop",
     },
     "knn": {"via": "knn"},
@@ -93,7 +93,7 @@ def agreements(name: str, seed: int, scorers: list[str]) -> dict[tuple[str, str]
             inputs = {
                 "dynamics": few.dynamics,
                 "labels": labels,
-                "known": truth,
+                "known_labels": truth,
                 "classes": dataset.classes,
                 "embeddings": embeddings,
                 "device": "cpu",

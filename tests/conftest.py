@@ -311,7 +311,7 @@ def row():
             "kept": 32,
             "kept_per_class": [8, 8, 8, 8],
             "lost_classes": 0,
-            "annotation": 0.0,
+            "label_fraction": 0.0,
             "label_draw": None,
             "labels_selection": 0,
             "labels_training": 32,

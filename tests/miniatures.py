@@ -54,7 +54,7 @@ PHOTO_SIDE = 14  # pixels that networks see of photos
 PARTS: dict[str, dict[str, Any]] = {
     "temi": {
         "heads": 2,
-        "neighbours": 5,
+        "neighbors": 5,
         "hidden": 16,
         "bottleneck": 8,
         "lr": 0.01,
@@ -62,7 +62,7 @@ PARTS: dict[str, dict[str, Any]] = {
         "warmup_epochs": 1,
         "batch": 32,
     },
-    "zcore": {"rounds": 2000, "neighbours": 20},
+    "zcore": {"rounds": 2000, "neighbors": 20},
     "fixmatch": {"network": "cnn", "epochs": 1, "batch": 8, "mu": 2, "precision": "fp32"},
     "swav": {
         "network": "cnn",

@@ -47,7 +47,7 @@ def methods() -> str:
         if registry.owners["methods", name] == "prunebench":
             parts = " + ".join(_link(part.name) for part in method.parts.values())
             kind = "reference" if method.reference else "method"
-            rows.append([f"`{name}`", method.title, parts, f"{method.annotation:.0%}", kind])
+            rows.append([f"`{name}`", method.title, parts, f"{method.label_fraction:.0%}", kind])
     return _markdown(rows, ["name", "title", "parts", "labels to select", ""])
 
 

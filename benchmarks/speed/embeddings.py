@@ -27,12 +27,12 @@ def main(images: int) -> None:
     truth = rng.integers(CLASSES, size=images)
     centers = rng.normal(size=(CLASSES, WIDTH)).astype(np.float32)
     embeddings = rng.standard_normal((images, WIDTH), dtype=np.float32) * 6 + centers[truth]
-    known = np.full(images, -1)
+    known_labels = np.full(images, -1)
     labeled = draw_labels(truth, 0.1, "uniform", rng)
-    known[labeled] = truth[labeled]
+    known_labels[labeled] = truth[labeled]
 
     begin = time.perf_counter()
-    labels = Probe().label(embeddings, known)
+    labels = Probe().label(embeddings, known_labels)
     after_probe = time.perf_counter()
     recipe = Recipe(network="mlp", epochs=10, batch=512, warmup=0.2)
     trained = train(

@@ -33,7 +33,7 @@ from scipy.stats import spearmanr
 from tabulate import tabulate
 from torch.nn import functional
 
-from prunebench.nn.neighbours import nearest
+from prunebench.nn.neighbors import nearest
 from prunebench_plugins.scorers.score_extrapolation import graph
 from prunebench_plugins.scorers.score_extrapolation.part import ScoreExtrapolation
 
@@ -233,7 +233,7 @@ def compare(images: int, epochs: int) -> list[list[str]]:
     their_seconds = EPOCHS * their_clock.epoch
     step = our_clock.epoch / PUBLISHED.steps
     whole = epochs == EPOCHS  # after fewer epochs the scores mean nothing
-    rows = [row("the graph, 10 neighbours", searching, 0, None)]
+    rows = [row("the graph, 10 neighbors", searching, 0, None)]
     rows.append(row("network, ours", our_seconds, our_seconds, our_scores if whole else None))
     rows.append(row("network, published", their_seconds, our_seconds, their_scores if whole else None))
     rows.append(row("a step on all scored images, ours", step, step, None))

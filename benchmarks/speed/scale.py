@@ -33,7 +33,7 @@ def artefacts() -> dict[str, Artefact]:
     index = np.arange(IMAGES)
     labels = Labels(values=index % 10, annotated=np.ones(IMAGES, bool))
     return {
-        "known": labels,
+        "known_labels": labels,
         "labels": labels,
         "dynamics": Dynamics(images=1, index=np.zeros(1), **dict.fromkeys(Dynamics.series, series)),
         "scores": Scores(values=np.zeros(IMAGES)),

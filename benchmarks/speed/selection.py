@@ -1,6 +1,6 @@
 """CPU seconds of selection, k-means and nearest neighbors, compared with plain code or scikit-learn.
 
-    python benchmarks/speed/selection.py [--rounds 3] [draws centers kmeans neighbours graphs]
+    python benchmarks/speed/selection.py [--rounds 3] [draws centers kmeans neighbors graphs]
 
 The contestants take turns on one thread. A figure is the median CPU time over the rounds. Other work on the
 machine disturbs CPU time less than wall time.
@@ -8,7 +8,7 @@ machine disturbs CPU time less than wall time.
 draws       Beta and stratified selection, compared with the published algorithms in NumPy and SciPy
 centers     k-center, compared with one pass over all embeddings for each pick
 kmeans      k-means, compared with scikit-learn's
-neighbours  nearest neighbors, compared with scikit-learn's brute force
+neighbors  nearest neighbors, compared with scikit-learn's brute force
 graphs      the picks of D2 and of facility location on a graph of 1.28 million images, alone
 """
 
@@ -33,7 +33,7 @@ from sklearn.cluster import KMeans
 from sklearn.neighbors import NearestNeighbors
 from tabulate import tabulate
 
-from prunebench.nn.neighbours import kmeans, nearest
+from prunebench.nn.neighbors import kmeans, nearest
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.d2 import compiled, densest_first
@@ -232,23 +232,23 @@ def clusters(rounds: int) -> list[Row]:
     return rows
 
 
-def our_neighbours(vectors: Array, rng: Rng) -> Array:
+def our_neighbors(vectors: Array, rng: Rng) -> Array:
     """Return the 10 nearest neighbors of each vector."""
     return nearest(vectors, 10, metric="euclidean")[0]
 
 
-def their_neighbours(vectors: Array, rng: Rng) -> Array:
+def their_neighbors(vectors: Array, rng: Rng) -> Array:
     """Return scikit-learn's 10 nearest neighbors of each vector."""
     return NearestNeighbors(n_neighbors=10, algorithm="brute").fit(vectors).kneighbors(return_distance=False)
 
 
-def neighbours(rounds: int) -> list[Row]:
+def neighbors(rounds: int) -> list[Row]:
     """Find the 10 nearest neighbors of each of 5,000, 20,000 and 50,000 embeddings of 512 numbers."""
     rows = []
     for n in (5_000, 20_000, 50_000):
         vectors = clustered(n, 512)
         ours, theirs = contest(
-            rounds, ours=partial(our_neighbours, vectors), theirs=partial(their_neighbours, vectors)
+            rounds, ours=partial(our_neighbors, vectors), theirs=partial(their_neighbors, vectors)
         )
         same = np.mean(np.sort(ours.results[0], axis=1) == np.sort(theirs.results[0], axis=1))
         rows.append(row("nearest, k = 10", f"{n:,} x 512", ours, theirs, f"{same:.3%} the same"))
@@ -291,7 +291,7 @@ def graphs(rounds: int) -> list[Row]:
     return rows
 
 
-PARTS = {"draws": draws, "centers": centers, "kmeans": clusters, "neighbours": neighbours, "graphs": graphs}
+PARTS = {"draws": draws, "centers": centers, "kmeans": clusters, "neighbors": neighbors, "graphs": graphs}
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def plain(embeddings: np.ndarray, rounds: loop.Rounds) -> np.ndarray:
         best = np.abs(columns - point).sum(axis=1).argmin()
         scores[best] += 1
         gaps = np.abs(columns - columns[best]).sum(axis=1)
-        nearest = np.argsort(gaps)[1 : PUBLISHED.neighbours + 1]
+        nearest = np.argsort(gaps)[1 : PUBLISHED.neighbors + 1]
         if gaps[nearest[0]] == 0:
             scores[nearest[0]] -= 1
         else:
@@ -80,8 +80,8 @@ def plain_draws(space: loop.Space, rounds: int) -> loop.Rounds:
 
 def ours(space: loop.Space, rounds: loop.Rounds, threads: int) -> np.ndarray:
     """Play the rounds as the scorer does and return the scores, [n]."""
-    neighbours = min(PUBLISHED.neighbours, space.columns.shape[1] - 1)
-    gained = loop.on_cpu(space.columns, rounds, neighbours, PUBLISHED.exponent, threads)
+    neighbors = min(PUBLISHED.neighbors, space.columns.shape[1] - 1)
+    gained = loop.on_cpu(space.columns, rounds, neighbors, PUBLISHED.exponent, threads)
     return gained[space.places]
 
 

@@ -28,14 +28,14 @@ class FromFile:
     column: column of a .csv, or entry of a dict in a .pt, with the values.
     index_column: column of a .csv with the index of the image of each row, from 0.
     name_column: column of a .csv with the name of the image of each row. Not beside `index_column`.
-    annotation: share of the true labels that the file is based on, in 0..1. By default all.
+    label_fraction: share of the true labels that the file is based on, in 0..1. By default all.
     fingerprint: the first 8 to 64 digits of the fingerprint of the dataset. Empty = any dataset.
     """
 
     column: str = ""
     index_column: str = ""
     name_column: str = ""
-    annotation: float = 1.0
+    label_fraction: float = 1.0
     fingerprint: str = ""
 
     def __post_init__(self) -> None:

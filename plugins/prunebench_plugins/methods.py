@@ -10,7 +10,7 @@ from prunebench.parts.hookspecs import hookimpl
 from prunebench.parts.method import Method
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.ground_truth import GroundTruth
-from prunebench_plugins.labelers.labelled_only import LabelledOnly
+from prunebench_plugins.labelers.labeled_only import LabeledOnly
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.labelers.probe import Probe
 from prunebench_plugins.labelers.propagate import Propagate
@@ -30,6 +30,7 @@ from prunebench_plugins.scorers.prototypicality import Prototypicality
 from prunebench_plugins.scorers.score_extrapolation.part import ScoreExtrapolation
 from prunebench_plugins.scorers.tdds import Tdds
 from prunebench_plugins.scorers.zcore.part import Zcore
+from prunebench_plugins.selectors.annotated import Annotated
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.cutoff import Cutoff
 from prunebench_plugins.selectors.d2 import D2
@@ -37,7 +38,6 @@ from prunebench_plugins.selectors.facility_location import FacilityLocation
 from prunebench_plugins.selectors.herding import Herding
 from prunebench_plugins.selectors.include import Include
 from prunebench_plugins.selectors.k_center import KCenter
-from prunebench_plugins.selectors.known import Known
 from prunebench_plugins.selectors.random import Random
 from prunebench_plugins.selectors.stratified import Stratified
 from prunebench_plugins.selectors.top import Top
@@ -109,21 +109,33 @@ def semi_supervised() -> list[Method]:
     return [
         scored("semi_aum", "Semi-AUM+Cutoff", FixMatch(), Aum(), Cutoff()),
         scored("semi_dual", "Semi-DUAL+Beta", FixMatch(), Dual(), Beta()),
-        scored("semi_aum+known", "Semi-AUM+Cutoff, paid kept", FixMatch(), Aum(), Include(selector=Cutoff())),
-        scored("semi_dual+known", "Semi-DUAL+Beta, paid kept", FixMatch(), Dual(), Include(selector=Beta())),
+        scored(
+            "semi_aum+annotated",
+            "Semi-AUM+Cutoff, annotated kept",
+            FixMatch(),
+            Aum(),
+            Include(selector=Cutoff()),
+        ),
+        scored(
+            "semi_dual+annotated",
+            "Semi-DUAL+Beta, annotated kept",
+            FixMatch(),
+            Dual(),
+            Include(selector=Beta()),
+        ),
         scored("probe_aum", "Probe-AUM+Cutoff", Probe(), Aum(), Cutoff()),
         scored("probe_dual", "Probe-DUAL+Beta", Probe(), Dual(), Beta()),
         scored("propagate_aum", "Propagate-AUM+Cutoff", Propagate(), Aum(), Cutoff()),
-        scored("labelled_only_aum", "Labelled-only-AUM+Cutoff", LabelledOnly(), Aum(), Cutoff()),
+        scored("labeled_only_aum", "Labeled-only-AUM+Cutoff", LabeledOnly(), Aum(), Cutoff()),
         *extrapolated(),
     ]
 
 
 def extrapolated() -> list[Method]:
     """Return Score Extrapolation (Schmidt et al. 2025), which needs scores of annotated images only."""
-    few = NoLabeler(annotation=0.1)
+    few = NoLabeler(label_fraction=0.1)
     published = ScoreExtrapolation(
-        scorer=DynUnc(start=2), training="published", batch=128, standardise=False, inference="one_hop"
+        scorer=DynUnc(start=2), training="published", batch=128, standardize=False, inference="one_hop"
     )
     leaky = replace(published, labels="all")
     return [
@@ -182,20 +194,20 @@ def references() -> list[Method]:
             "ssl_model",
             title="FixMatch's own network",
             labeler=FixMatch(),
-            selector=Known(),
+            selector=Annotated(),
             reference=True,
             ratio=90,
             final="labeler",
         ),
         Method(
-            "labelled_only",
-            title="The paid 10 %",
-            labeler=NoLabeler(annotation=0.1),
-            selector=Known(),
+            "labeled_only",
+            title="The annotated 10 %",
+            labeler=NoLabeler(label_fraction=0.1),
+            selector=Annotated(),
             reference=True,
             ratio=90,
         ),
-        Method("random_twin", title="Random, again", selector=Random(stream=1), reference=True),
+        Method("random_twin", title="Random (second stream)", selector=Random(stream=1), reference=True),
         Method(
             "random_stratified",
             title="Random, stratified by true class",

@@ -225,8 +225,8 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
     lines = [
         ("images", f"{costs.images:,} in {folder}"),
         ("classes", f"{len(classes)}: {first_classes}"),
-        ("labeled", f"{costs.paid:,}, all kept"),
-        ("to label", f"{costs.keep - costs.paid:,}, which makes {costs.keep:,} in all"),
+        ("labeled", f"{costs.labeled:,}, all kept"),
+        ("to label", f"{costs.keep - costs.labeled:,}, which makes {costs.keep:,} in all"),
         ("to drop", f"{costs.images - costs.keep:,} images"),
         ("method", method),
         ("hours", hours),

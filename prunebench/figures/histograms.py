@@ -56,7 +56,7 @@ def of_board(board: Board, truth: Array, names: Sequence[str]) -> Histogram:
     found: dict[tuple[float, str], dict[int, Result]] = {}  # label share, labeler -> seed -> row
     for row in board.rows:
         if row.labels_per_class and row.labeler:
-            found.setdefault((row.annotation, row.labeler), {}).setdefault(row.seed, row)
+            found.setdefault((row.label_fraction, row.labeler), {}).setdefault(row.seed, row)
     ordered = sorted(found.items(), key=lambda item: item[0][0])  # a stable sort keeps the suite's order
     counts = {}
     for (share, labeler), rows in ordered:
@@ -74,10 +74,10 @@ def of_store(name: str, groups: Sequence[Judged], recipe: str, names: Sequence[s
     names: class names, or ().
     note: the note of the suite.
     """
-    ordered = sorted((group for group in groups if group.found), key=lambda group: group.annotation)
+    ordered = sorted((group for group in groups if group.found), key=lambda group: group.label_fraction)
     counts = {}
     for group in ordered:
-        title = f"{group.labeler}, {budget(group.annotation)}"
+        title = f"{group.labeler}, {budget(group.label_fraction)}"
         counts[title] = [quality.labels_per_class for quality in group.found]
     truth = np.array(ordered[0].found[0].truth_per_class if ordered else [])
     return Histogram(

@@ -95,7 +95,7 @@ def accuracy(board: Board) -> Figure:
     curves = [_by_ratio(rows, lambda row: row.accuracy) for rows in methods]
     for rows in references:
         # A reference matched to the label budget of another method keeps another number of images.
-        if rows[0].beside is None:
+        if rows[0].matched_to is None:
             curves.append(_by_ratio(rows, lambda row: row.accuracy))
     usage = {rows[0].method: label_usage(rows[0]) for rows in [*methods, *references]}
     return draw(
@@ -113,8 +113,8 @@ def accuracy(board: Board) -> Figure:
 def labels(board: Board) -> Figure:
     """Draw accuracy against the label budget of the labeler, with a panel for each ratio.
 
-    Methods that differ in `annotation` alone are points of one line. A method that needs no labels, or the
-    labels of all images, is a horizontal line.
+    Methods that differ in `label_fraction` alone are points of one line. A method that needs no labels, or
+    the labels of all images, is a horizontal line.
 
     Raise PrunebenchError if no method was run with two budgets, or for more than twelve methods.
     """
@@ -122,12 +122,12 @@ def labels(board: Board) -> Figure:
     for row in board.rows:
         if not row.reference or row.method == "full":
             families.setdefault(family(row)[0], []).append(row)
-    budgets = {name: {row.annotation for row in rows} - {0, 1} for name, rows in families.items()}
+    budgets = {name: {row.label_fraction for row in rows} - {0, 1} for name, rows in families.items()}
     if not any(len(shares) > 1 for shares in budgets.values()):
         raise PrunebenchError(
             f"no method on {board.rows[0].dataset} was run with several label budgets; run, for example: "
             f"prunebench run --suite {board.page.suite} --datasets {board.rows[0].dataset} "
-            "--methods semi_aum --set fixmatch.annotation=0.05"
+            "--methods semi_aum --set fixmatch.label_fraction=0.05"
         )
     check_number([rows for rows in families.values() if not rows[0].reference], board)
     panels = []
@@ -209,10 +209,10 @@ def tail(sizes: Array) -> Array | None:
 def family(row: Result) -> tuple[str, str]:
     """Return the name and title of a row's method, without its label budget.
 
-    A budget is written in two ways. NAME{PART.annotation=0.05} comes from --set. NAME_5 with the title
+    A budget is written in two ways. NAME{PART.label_fraction=0.05} comes from --set. NAME_5 with the title
     "TITLE, 5 % of the labels" is a method of its own. Both return NAME and TITLE.
     """
-    percent = f"{100 * row.annotation:g}"
+    percent = f"{100 * row.label_fraction:g}"
     name = _without_budget(row.method, f"_{percent}")
     title = _without_budget(row.title, f", {percent} % of the labels")
     return name, title
@@ -221,7 +221,7 @@ def family(row: Result) -> tuple[str, str]:
 def _without_budget(text: str, suffix: str) -> str:
     base, _, inner = text.partition("{")
     changes = inner.removesuffix("}").split(",")
-    others = [change for change in changes if change and not re.match(r".*annotation=", change)]
+    others = [change for change in changes if change and not re.match(r".*label_fraction=", change)]
     braces = f"{{{','.join(others)}}}" if others else ""
     return base.removesuffix(suffix) + braces
 
@@ -251,8 +251,8 @@ def _by_budget(name: str, rows: Sequence[Result], ratio: int) -> Curve:
     """
     first = rows[0]
     points: dict[float, list[float]] = {}
-    for budget in sorted({row.annotation for row in rows}):
-        budget_rows = [row for row in rows if row.annotation == budget]
+    for budget in sorted({row.label_fraction for row in rows}):
+        budget_rows = [row for row in rows if row.label_fraction == budget]
         row_ratio = budget_rows[0].ratio if first.reference else ratio
         if values := [row.accuracy for row in at(budget_rows, row_ratio).values()]:
             points[100 * budget] = values

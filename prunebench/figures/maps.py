@@ -121,7 +121,7 @@ def embeddings(
     caption = (
         f"t-SNE (perplexity {PERPLEXITY}, seed 0) of {len(truth)} training images of "
         f"{len(np.unique(truth))} classes. "
-        f"1-NN: images whose nearest neighbour, in the embeddings themselves, has their class. {note}".strip()
+        f"1-NN: images whose nearest neighbor, in the embeddings themselves, has their class. {note}".strip()
     )
     with style.styled():
         columns = max(2, len(panels))

@@ -219,7 +219,7 @@ def sources(matrix: Matrix) -> dict[str, list[Source]]:
             elif isinstance(stage, ProxyEmbeddings):
                 by_key.setdefault(stage.key, Source(f"proxy network of {cell.method.title}", stage))
             elif isinstance(stage, LabelerLabels) and labeler is not None and "images" in labeler.needs():
-                title = f"{labeler.name}, {budget(labeler.annotation)}"
+                title = f"{labeler.name}, {budget(labeler.label_fraction)}"
                 by_key.setdefault(stage.key, Source(title, stage))
     return {name: list(by_key.values()) for name, by_key in by_dataset.items()}
 

@@ -46,7 +46,7 @@ class Claim(BaseModel):
     tables: tables of the paper that print the numbers.
     datasets: names of datasets.
     ratios: in percent pruned.
-    annotation: label budgets of the methods that need some labels. The claim is checked at each of them.
+    label_fraction: label budgets of the methods that need some labels. The claim is checked at each of them.
     view: suffix of the names of datasets that may stand in for the paper's.
     note: a remark, or "".
     """
@@ -63,7 +63,7 @@ class Claim(BaseModel):
     tables: list[str]
     datasets: list[str]
     ratios: list[int] = list(STANDARD_RATIOS)
-    annotation: list[float] = []
+    label_fraction: list[float] = []
     view: Literal["", "_c", "_lt"] = ""
     note: str = ""
 
@@ -266,10 +266,10 @@ class _Sides:
         for dataset in datasets:
             tables = dict.fromkeys(table for table, name, _ in self.settings if name == dataset)
             for setting in ((table, dataset, ratio) for table in tables for ratio in ratios):
-                for annotation in claim.annotation or (None,):
+                for label_fraction in claim.label_fraction or (None,):
                     for number, (better, than) in enumerate(self._pairs()):
-                        if cell := self._cell(setting, annotation, better, than):
-                            self.compared.add((*setting[1:], annotation, number))
+                        if cell := self._cell(setting, label_fraction, better, than):
+                            self.compared.add((*setting[1:], label_fraction, number))
                             yield cell
 
     @property
@@ -282,7 +282,7 @@ class _Sides:
         if claim.kind == "equal_labels":
             return 0
         ratios = 1 if claim.kind in MEASURE else len(claim.ratios)
-        cells = len(claim.datasets) * ratios * max(1, len(claim.annotation)) * len(self._pairs())
+        cells = len(claim.datasets) * ratios * max(1, len(claim.label_fraction)) * len(self._pairs())
         return cells - len(self.compared)
 
     def _pairs(self) -> list[tuple[list[str], list[str]]]:
@@ -295,14 +295,14 @@ class _Sides:
         return [(claim.better, claim.than)]
 
     def _cell(
-        self, setting: Setting, annotation: float | None, better: list[str], than: list[str]
+        self, setting: Setting, label_fraction: float | None, better: list[str], than: list[str]
     ) -> Cell | None:
-        left = self._best(setting, annotation, better)
+        left = self._best(setting, label_fraction, better)
         if self.claim.kind == "equal_labels":
             random_setting, random_names = self._random_with_equal_labels(setting, better[0])
-            right = self._best(random_setting, annotation, random_names)
+            right = self._best(random_setting, label_fraction, random_names)
         else:
-            right = self._best(setting, annotation, than)
+            right = self._best(setting, label_fraction, than)
         if left is None or right is None:
             return None
         gains = {}
@@ -312,7 +312,7 @@ class _Sides:
         if not gains:
             return None
         self.remarks |= dict.fromkeys([*left.remarks, *right.remarks])
-        place = _describe(setting, annotation)
+        place = _describe(setting, label_fraction)
         if len(self.claim.better) > 1 or len(self.claim.than) > 1:
             place += f" ({left.method}, {right.method})"
         return Cell(place, gains)
@@ -328,9 +328,9 @@ class _Sides:
             return setting, [f"{MATCHED}{{{name}}}"]
         return (table, dataset, (ratio or 0) - 10), self.claim.than
 
-    def _best(self, setting: Setting, annotation: float | None, names: list[str]) -> _Side | None:
+    def _best(self, setting: Setting, label_fraction: float | None, names: list[str]) -> _Side | None:
         """Return the side of the best mean, or None if no method has numbers in the setting."""
-        sides = [side for name in names if (side := self._side(setting, annotation, name))]
+        sides = [side for name in names if (side := self._side(setting, label_fraction, name))]
         if not sides:
             return None
         best = max(sides, key=lambda side: self.sign * summarize(list(side.values.values())).mean)
@@ -340,18 +340,18 @@ class _Sides:
             remarks.extend(side.remarks)
         return replace(best, remarks=remarks)
 
-    def _side(self, setting: Setting, annotation: float | None, name: str) -> _Side | None:
+    def _side(self, setting: Setting, label_fraction: float | None, name: str) -> _Side | None:
         """Return the numbers of a method, or of its first substitute that has numbers, or None.
 
-        annotation: label budget of the methods that need some labels, or None for any. A method with this
+        label_fraction: label budget of the methods that need some labels, or None for any. A method with this
             budget may be called NAME_... or NAME{...}.
         """
         points = self.settings.get(setting, [])
-        if annotation is not None:
-            points = [point for point in points if point.annotation in (0, annotation)]
+        if label_fraction is not None:
+            points = [point for point in points if point.label_fraction in (0, label_fraction)]
         methods = dict.fromkeys(point.method for point in points)
         for candidate in (name, *self.stand_in.get(name, ())):
-            chosen = _method_or_variant(candidate, methods, with_variants=bool(annotation))
+            chosen = _method_or_variant(candidate, methods, with_variants=bool(label_fraction))
             if chosen is not None:
                 values = {point.seed: point.value for point in points if point.method == chosen}
                 remarks = [] if candidate == name else [f"{candidate} in place of {name}"]
@@ -386,11 +386,11 @@ def _method_or_variant(name: str, methods: Iterable[str], with_variants: bool) -
     return None
 
 
-def _describe(setting: Setting, annotation: float | None) -> str:
+def _describe(setting: Setting, label_fraction: float | None) -> str:
     table, dataset, ratio = setting
     if ratio is None:
         return dataset + {"table1": ", table 1", "appendixB": ", appendix B.1"}.get(table, "")
-    return f"{dataset} {ratio} %" + (f" with {annotation:.0%} labels" if annotation else "")
+    return f"{dataset} {ratio} %" + (f" with {label_fraction:.0%} labels" if label_fraction else "")
 
 
 def judged(cells: Sequence[Cell], where: str) -> Outcome:

@@ -22,7 +22,7 @@ class Point:
     dataset: name of the dataset.
     method: name of the method.
     ratio: in percent pruned. None for label quality and cost.
-    annotation: label budget of the labeler, a share of the images.
+    label_fraction: label budget of the labeler, a share of the images.
     seed: None for a printed number.
     measure: "accuracy", "hours", or a metric of label quality.
     value: in percent, or hours.
@@ -32,7 +32,7 @@ class Point:
     dataset: str
     method: str
     ratio: int | None
-    annotation: float
+    label_fraction: float
     seed: int | None
     measure: str
     value: float
@@ -44,11 +44,11 @@ def printed() -> Sequence[Point]:
     points = []
     for line in published.lines():
         _, dataset, method, ratio = published.key(line)
-        annotation = 0.1 if method.startswith("semi_") else 0.0
+        label_fraction = 0.1 if method.startswith("semi_") else 0.0
         match line:
             case published.PublishedAccuracy():
                 measure, value = "accuracy", line.percent
-                annotation = ANNOTATION[line.label_usage]
+                label_fraction = ANNOTATION[line.label_usage]
             case published.PublishedBudget() | published.PublishedAblation():
                 measure, value = "accuracy", line.percent
             case published.PublishedQuality():
@@ -57,7 +57,7 @@ def printed() -> Sequence[Point]:
                 measure, value = "hours", line.gpu_hours
             case _:
                 continue
-        points.append(Point(line.table, dataset, method, ratio, annotation, None, measure, value))
+        points.append(Point(line.table, dataset, method, ratio, label_fraction, None, measure, value))
     return tuple(points)
 
 
@@ -83,7 +83,9 @@ def measured(rows: Iterable[Result]) -> list[Point]:
         by_method.setdefault((row.dataset, row.method), []).append(row)
     for (dataset, method), method_rows in by_method.items():
         for row in method_rows:
-            point = Point("", dataset, method, row.ratio, row.annotation, row.seed, "accuracy", row.accuracy)
+            point = Point(
+                "", dataset, method, row.ratio, row.label_fraction, row.seed, "accuracy", row.accuracy
+            )
             points.append(point)
         # Labels and their cost do not depend on the ratio: one row for each trained labeler.
         for row in once(by_seed(method_rows)):
@@ -93,5 +95,5 @@ def measured(rows: Iterable[Result]) -> list[Point]:
             if (stage := COST_STAGE.get(method)) in row.seconds:
                 values["hours"] = row.seconds[stage] / 3600
             for measure, value in values.items():
-                points.append(Point("", dataset, method, None, row.annotation, row.seed, measure, value))
+                points.append(Point("", dataset, method, None, row.label_fraction, row.seed, measure, value))
     return points

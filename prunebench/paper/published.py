@@ -236,7 +236,7 @@ def key(line: Line) -> Key:
             return Key(SUITES[line.table], line.dataset, line.method, line.ratio)
         case PublishedBudget():
             # A method of its own keeps all images that were labeled for the labeler.
-            method = {"semi_aum": "semi_aum+known"}.get(line.method, line.method)
+            method = {"semi_aum": "semi_aum+annotated"}.get(line.method, line.method)
             return Key(SUITES[line.table], line.dataset, method, 100 - line.budget)
         case PublishedAblation():
             base = LABELERS[line.labeler]

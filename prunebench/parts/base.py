@@ -15,7 +15,7 @@ rng         a NumPy Generator. A part that asks for it is run once per repeat
 device      "cpu" or "cuda"
 progress    call progress(done, total) to show how far a long computation is
 checkpoint  `load()` and `save(dict)`, so that a long computation resumes
-known       int [n], the true labels of the annotated images, -1 elsewhere
+known_labels       int [n], the true labels of the annotated images, -1 elsewhere
 embeddings  float32 [n, d], made by the part's `backbone` field
 labels      int [n], from the labeler, -1 = unknown
 dynamics    a `Dynamics`, recorded while a proxy network trained on the labels
@@ -48,9 +48,9 @@ COMMON = (
 )
 VOCABULARY = {
     "backbone": COMMON,
-    "labeler": (*COMMON, "known", "embeddings"),
-    "scorer": (*COMMON, "embeddings", "labels", "dynamics", "weights", "known"),
-    "selector": (*COMMON, "embeddings", "labels", "dynamics", "weights", "scores", "keep", "known"),
+    "labeler": (*COMMON, "known_labels", "embeddings"),
+    "scorer": (*COMMON, "embeddings", "labels", "dynamics", "weights", "known_labels"),
+    "selector": (*COMMON, "embeddings", "labels", "dynamics", "weights", "scores", "keep", "known_labels"),
 }
 PROXY = "proxy"  # as the name of a backbone: the network trained on the labels
 STANDARD_RATIOS = (30, 50, 70, 80, 90)  # percent pruned, as in the papers' tables
@@ -226,21 +226,22 @@ class Labeler(Part):
     The core alone records which images are annotated. A labeler that returns `Labels`, with a record of
     its own, is refused.
 
-    annotation: the label budget, as a share of the true labels in 0..1. The labeler gets them as `known`.
+    label_fraction: the label budget, as a share of the true labels in 0..1. The labeler gets them as
+        `known_labels`.
     sampling: how the annotated images are drawn: "uniform", "class_balanced" or "stratified". The last two
         read every label to draw. "given" takes the images that `annotated_images` returns.
-    guesses: True if it labels images that are not annotated. The quality of these labels is then measured
-        by the core and shown in every row.
+    makes_pseudo_labels: True if it labels images that are not annotated. The core then measures the quality
+        of these labels, and shows it in every row.
     """
 
     kind: ClassVar[str] = "labeler"
     method: ClassVar[str] = "label"
-    guesses: ClassVar[bool] = True
-    annotation: float = 0.0
+    makes_pseudo_labels: ClassVar[bool] = True
+    label_fraction: float = 0.0
     sampling: str = "uniform"
 
     def __post_init__(self) -> None:
-        require(0 <= self.annotation <= 1, f"{self.name}.annotation", self.annotation, "in 0..1")
+        require(0 <= self.label_fraction <= 1, f"{self.name}.label_fraction", self.label_fraction, "in 0..1")
 
     def annotated_images(self, images: int, names: tuple[str, ...]) -> Array:
         """Return the images that were annotated elsewhere, int [b]. Called if `sampling` is "given".

@@ -263,7 +263,7 @@ class Vectors(Images):
         return Vectors(self.array[index], device=self.device, like=self)
 
 
-PER_IMAGE = ("embeddings", "labels", "dynamics", "scores", "known")
+PER_IMAGE = ("embeddings", "labels", "dynamics", "scores", "known_labels")
 
 
 class Handed(Images):

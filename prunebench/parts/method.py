@@ -21,7 +21,7 @@ class Method:
     selector: picks the subset.
     reference: True if tables show it beside the methods and never rank it.
     ratio: the only ratio it runs at, in percent pruned. None: it runs at all. The full dataset is ratio 0.
-    beside: another method, or None. The selector then keeps as many images as that method has annotated.
+    matched_to: another method, or None. The selector then keeps as many images as that method has annotated.
     final: the network that is tested in the end. "truth" trains it from scratch on the subset with true
         labels, which is the purpose of pruning. "labels" trains it with the labels of the labeler.
         "labeler" takes the network with which the labeler made its labels.
@@ -34,7 +34,7 @@ class Method:
     selector: Selector
     reference: bool = False
     ratio: int | None = None
-    beside: Method | None = None
+    matched_to: Method | None = None
     final: str = "truth"
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class Method:
             raise PrunebenchError(f"method {self.name!r}: final {self.final!r} needs a labeler")
         supplied = {*COMMON, "embeddings", "keep"}
         if self.labeler:
-            supplied |= {"labels", "dynamics", "weights", "known"}
+            supplied |= {"labels", "dynamics", "weights", "known_labels"}
         if self.scorer:
             supplied.add("scores")
         label_users = [part for part in (self.scorer, self.selector) if part is not None]
@@ -60,7 +60,7 @@ class Method:
             # The ledger has to name each annotated image, and only a labeler's draw does.
             if fraction not in (0, 1):
                 raise PrunebenchError(
-                    f"method {self.name!r}: {part.name}.annotation is {fraction}, expected 0 or 1; "
+                    f"method {self.name!r}: {part.name}.label_fraction is {fraction}, expected 0 or 1; "
                     "only a labeler may take part of the labels"
                 )
         for reader in self.parts.values():
@@ -82,19 +82,19 @@ class Method:
         return {kind: part for kind, part in parts.items() if part is not None}
 
     @property
-    def annotation(self) -> float:
+    def label_fraction(self) -> float:
         """The label budget: the share of true labels that the method uses before it selects, in 0..1.
 
         It is that of the labeler, or that of a file which a scorer or selector reads, if that is larger.
         """
-        fractions = [] if self.labeler is None else [self.labeler.annotation]
+        fractions = [] if self.labeler is None else [self.labeler.label_fraction]
         fractions += [_annotation(part) for part in (self.scorer, self.selector) if part is not None]
         return max(fractions)
 
 
 def _annotation(part: Part) -> float:
-    """Return the largest `annotation` field of a part and the parts it holds, or 0 if none has one."""
-    largest: float = getattr(part, "annotation", 0.0)
+    """Return the largest `label_fraction` field of a part and the parts it holds, or 0 if none has one."""
+    largest: float = getattr(part, "label_fraction", 0.0)
     for entry in fields(part):
         value = getattr(part, entry.name)
         if isinstance(value, Part):

@@ -103,17 +103,18 @@ class Problem:
     def inputs(self, part: Part, *, keep: int | None = None, seed: int = 0) -> dict[str, Any]:
         """Return the required and optional inputs of `part` by name, ready to be passed to its method.
 
-        A labeler gets as many labels in `known` as its `annotation` says, any other part `keep` of them.
+        A labeler gets as many labels in `known_labels` as its `label_fraction` says. Any other part gets
+        `keep` of them.
 
         keep: number of images that a selector keeps, by default that of ratio 70.
         seed: of `rng`.
         """
         keep = kept(len(self), RATIO) if keep is None else keep
-        fraction = part.annotation if isinstance(part, Labeler) else keep / len(self)
+        fraction = part.label_fraction if isinstance(part, Labeler) else keep / len(self)
         annotated = draw_labels(self.truth, fraction, "uniform", np.random.default_rng(1))
-        known = np.full(len(self), -1)
-        known[annotated] = self.truth[annotated]
-        known.setflags(write=False)
+        known_labels = np.full(len(self), -1)
+        known_labels[annotated] = self.truth[annotated]
+        known_labels.setflags(write=False)
         everything = {entry.name: getattr(self, entry.name) for entry in fields(self)} | {
             "names": tuple(self.names.tolist()),
             "fingerprint": FINGERPRINT,
@@ -124,7 +125,7 @@ class Problem:
             "device": "cpu",
             "progress": lambda done, total: None,
             "checkpoint": MemoryCheckpoint(),
-            "known": known,
+            "known_labels": known_labels,
             "weights": WEIGHTS,
             "keep": keep,
         }

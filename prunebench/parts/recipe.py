@@ -86,19 +86,8 @@ class Recipe:
 
     def identity(self) -> dict[str, Any]:
         """Return the fields as JSON, for keys."""
-        # Fields added since protocol 1. At these values they are left out, so that older keys stay valid.
-        added = {
-            "proxy_backbone": None,
-            "side": None,
-            "resized_crop": None,
-            "final_iterations": None,
-            "optimizer": "sgd",
-            "statistics_epochs": None,
-        }
-        values = asdict(self)
-        if self.resized_crop is not None:
-            values["resized_crop"] = list(self.resized_crop)  # JSON has no tuples
-        return {name: value for name, value in values.items() if name not in added or value != added[name]}
+        crop = self.resized_crop
+        return asdict(self) | {"resized_crop": crop and list(crop)}  # JSON has no tuples
 
     def proxy(self) -> Recipe:
         """Return this recipe for proxy networks, without the fields of final networks."""

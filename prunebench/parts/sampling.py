@@ -80,7 +80,7 @@ def _each(budget: int, classes: int) -> int:
     if 0 < budget < classes:
         raise PrunebenchError(
             f"a class_balanced draw cannot share {budget} label(s) between {classes} classes; "
-            "raise the labeler's annotation or set its sampling to uniform"
+            "raise the labeler's label_fraction or set its sampling to uniform"
         )
     return budget // classes if classes else 0
 

@@ -30,7 +30,12 @@ from prunebench.suites.cells import Cell
 
 PROBE_SIZES = (8, 40)  # images; time per image = (t(40) - t(8)) / 32, which cancels the set-up
 TIMED_INPUTS = {"images", "device", "progress"}  # a backbone that needs no other input is timed on noise
-QUICK_INPUTS = {"dynamics", "labels", "known", "rng"}  # a scorer that needs no other input takes no time
+QUICK_INPUTS = {
+    "dynamics",
+    "labels",
+    "known_labels",
+    "rng",
+}  # a scorer that needs no other input takes no time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +66,7 @@ class Preview:
     warnings: tuple[str, ...]
 
     @property
-    def paid(self) -> int:
+    def labeled(self) -> int:
         """How many labels are known already."""
         return sum(self.classes.values())
 

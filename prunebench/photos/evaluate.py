@@ -234,7 +234,7 @@ class _Trial:
                 "few, or all; label more, or hold out less"
             )
         list_path = self._write_list(kept)
-        from_list = {"part": "file", "path": str(list_path), "name_column": "file", "annotation": 0.0}
+        from_list = {"part": "file", "path": str(list_path), "name_column": "file", "label_fraction": 0.0}
         self.cells = [
             self._cell("kept", load().part("selector", from_list), recipe),
             self._cell("random", load().part("selector", "random"), recipe),

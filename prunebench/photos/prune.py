@@ -31,7 +31,7 @@ from prunebench.system import tables
 from prunebench.system.files import replace_file, write_new
 from prunebench.system.sealed_json import canonical, sealed, unsealed
 
-KEPT, BUY, DROP = "keep_labelled", "to_label", "drop"
+KEPT, BUY, DROP = "keep_labeled", "to_label", "drop"
 COLUMNS = ("file", "status", "pseudo_label", "confidence", "score")
 TEST_SIZE = 8  # pixels, the size used only to test that an image decodes
 
@@ -74,7 +74,7 @@ class Pruned:
     """The result of a pruning, one entry per image in the order of `files`.
 
     files: paths below the folder.
-    status: "keep_labelled" for a labeled image, "to_label" for one worth a label, or "drop".
+    status: "keep_labeled" for a labeled image, "to_label" for one worth a label, or "drop".
     pseudo_labels: label predicted by the labeler, or "".
     confidences: float [n], NaN if there is none.
     scores: float [n], higher is harder, NaN if there is none.

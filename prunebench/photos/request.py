@@ -226,16 +226,16 @@ class Work:
             raise PrunebenchError(f"{error}; or choose another with --backbone, such as pixels") from None
 
 
-def _cell(request: Request, dataset: Dataset, images: int, paid: int) -> Cell:
+def _cell(request: Request, dataset: Dataset, images: int, labeled: int) -> Cell:
     """Return the one cell of a request. Its method keeps all labeled images.
 
     images: number of images.
-    paid: number of labeled images.
+    labeled: number of labeled images.
     """
     keep = request.keep(images)
-    if paid >= keep:
+    if labeled >= keep:
         raise PrunebenchError(
-            f"{paid} images have a label and are kept, so none of the {keep} to keep is left to choose; "
+            f"{labeled} images have a label and are kept, so none of the {keep} to keep is left to choose; "
             "raise --budget or lower --ratio"
         )
     file = SuiteFile(title="photos", datasets=[], methods=[request.method], recipe=request.recipe)
@@ -243,7 +243,7 @@ def _cell(request: Request, dataset: Dataset, images: int, paid: int) -> Cell:
     name, recipe, defaults = resolver.recipe(dataset)
     if request.backbone and recipe.proxy_backbone:
         recipe = replace(recipe, proxy_backbone=request.backbone)
-    method = including_annotated(resolver.method(request.method), paid / images, request.backbone)
+    method = including_annotated(resolver.method(request.method), labeled / images, request.backbone)
     method = resolver.resolved(method, defaults)
     for path in request.changes:
         if f"{path}=" not in method.name:
@@ -272,8 +272,10 @@ def including_annotated(method: Method, share: float, backbone: str | None = Non
 
     Raise PrunebenchError if the method labels all images, is a reference, or reads no labels.
     """
-    if method.annotation == 1 or method.reference:
-        reason = "needs the labels of all images" if method.annotation == 1 else "is a reference for tables"
+    if method.label_fraction == 1 or method.reference:
+        reason = (
+            "needs the labels of all images" if method.label_fraction == 1 else "is a reference for tables"
+        )
         raise PrunebenchError(f"method {method.name!r} {reason}; choose one that needs few labels or none")
 
     def with_backbone(part: Part) -> Part:
@@ -284,7 +286,7 @@ def including_annotated(method: Method, share: float, backbone: str | None = Non
     labeler = method.labeler or load().part("labeler", "none")
     try:
         labeler = change(
-            labeler, {"annotation": share, "sampling": "given"}, f"method {method.name}: labeler"
+            labeler, {"label_fraction": share, "sampling": "given"}, f"method {method.name}: labeler"
         )
     except PrunebenchError:
         raise PrunebenchError(
@@ -295,7 +297,7 @@ def including_annotated(method: Method, share: float, backbone: str | None = Non
     title = method.title
     if selector.name != "include":
         selector = load().part("selector", {"part": "include", "selector": selector})
-        title = f"{title}, paid kept"
+        title = f"{title}, annotated kept"
     parts = {"labeler": labeler, "scorer": method.scorer, "selector": selector}
     if backbone is not None:
         parts = {kind: part and map_parts(part, with_backbone) for kind, part in parts.items()}

@@ -69,13 +69,13 @@ class Graph:
         return TrainedAccuracy.of(self.plan, cell, (subset, self._labels(cell)))
 
     def _draws(self, cell: Cell) -> tuple[Stage, ...]:
-        labeler = (cell.method.beside or cell.method).labeler
-        if labeler is None or cell.method.annotation in (0, 1):
+        labeler = (cell.method.matched_to or cell.method).labeler
+        if labeler is None or cell.method.label_fraction in (0, 1):
             return ()
         return (annotated_labels(self.plan, cell, labeler),)
 
     def _quality(self, cell: Cell) -> LabelQuality | None:
         labeler = cell.method.labeler
-        if labeler is None or not labeler.guesses:
+        if labeler is None or not labeler.makes_pseudo_labels:
             return None
         return LabelQuality.of(self.plan, cell, self._labels(cell))

@@ -37,7 +37,7 @@ def balanced(values: Array, truth: Array, classes: int) -> float:
 def measure(labels: Labels, truth: Array, classes: int) -> Quality:
     """Measure labels on all images, and on the images that were not annotated.
 
-    The metrics on the latter have the prefix `unlabelled_`. A missing label (-1) counts as wrong.
+    The metrics on the latter have the prefix `unlabeled_`. A missing label (-1) counts as wrong.
 
     accuracy: percent of correct labels. Only for labels that name classes, not for clusters.
     hungarian: percent of correct labels after the best one-to-one renaming. It overrates labels that name
@@ -54,7 +54,7 @@ def measure(labels: Labels, truth: Array, classes: int) -> Quality:
     unlabeled = np.flatnonzero(~labels.annotated)
     if 0 < len(unlabeled) < len(truth):
         on_unlabeled, _ = _metrics(labels[unlabeled], truth[unlabeled], classes)
-        metrics |= {f"unlabelled_{name}": value for name, value in on_unlabeled.items()}
+        metrics |= {f"unlabeled_{name}": value for name, value in on_unlabeled.items()}
     return Quality(
         metrics=metrics,
         labels_per_class=np.bincount(named[named >= 0], minlength=classes).tolist(),

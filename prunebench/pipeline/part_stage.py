@@ -25,7 +25,7 @@ from prunebench.system.isolation import at_work, warn
 P = TypeVar("P", bound="PartStage")
 CHOSEN = "chosen"  # shown in titles instead of a value that a search sets
 # Inputs that may be absent. A part that can do without one declares it with a default.
-OPTIONAL = ("known", "labels", "dynamics", "weights", "scores")
+OPTIONAL = ("known_labels", "labels", "dynamics", "weights", "scores")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -150,7 +150,7 @@ class Call:
             "progress": lambda: context.progress,
             "checkpoint": lambda: context.checkpoint,
             "embeddings": lambda: context.joined(stage.named("embeddings"), Embeddings),
-            "known": lambda: self.one("known", Labels).values,
+            "known_labels": lambda: self.one("known_labels", Labels).values,
             "labels": lambda: self.one("labels", Labels).values,
             "dynamics": lambda: self.one("dynamics", Dynamics),
             "weights": lambda: self.one("weights", Weights),

@@ -184,11 +184,15 @@ class _Walk:
         return self.repairs[stage.key] < REPAIRS and damaged in {upstream.key for upstream in stage.sources}
 
     def repair(self, stage: Stage, damaged: str) -> None:
-        """Submit a damaged input again, and let the stage wait for it."""
+        """Submit a damaged input again, and let the stage wait for it.
+
+        An input that is under way, or whose turn is yet to come, is not submitted twice.
+        """
         self.repairs[stage.key] += 1
         self.waiting.setdefault(damaged, []).append(stage)
+        to_come = self.needed.keys() - self.made - self.outcome.failures.keys()
         under_way = {*self.elsewhere, *(running.key for running in self.running.values())}
-        if damaged not in under_way:
+        if damaged not in to_come | under_way:
             self.submit(next(upstream for upstream in stage.sources if upstream.key == damaged))
 
     def done(self, stage: Stage) -> None:

@@ -98,7 +98,7 @@ def boards(page: Page) -> list[Board]:
 
 def label_usage(row: Record) -> str:
     """Return the group a method is shown in: none, few or full, by the labels annotated before selection."""
-    return "none" if row.annotation == 0 else "full" if row.annotation == 1 else "few"
+    return "none" if row.label_fraction == 0 else "full" if row.label_fraction == 1 else "few"
 
 
 def by_seed(rows: Iterable[Result]) -> dict[int, Result]:

@@ -15,7 +15,7 @@ SETTING = ("dataset", "recipe", "repeats", "tuning", "protocol_version", "datase
 DEMONSTRATION = "Demonstration. Says nothing about the paper's datasets."
 TUNING = {
     "default": "default",
-    "search": "search, each value chosen by the labeler's labels of a tenth of the labelled images",
+    "search": "search, each value chosen by the labeler's labels of a tenth of the labeled images",
     "published": "published, the cutoffs printed for Semi-AUM, which may have been chosen on the test split",
     "oracle_test": "oracle, each value chosen on the test split: to study the gap, never a result",
 }

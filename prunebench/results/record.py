@@ -49,7 +49,7 @@ def row(matrix: Matrix, cell: Cell) -> Result:
         kept_per_class=accuracy.kept_per_class,
         lost_classes=accuracy.kept_per_class.count(0),
         constant_scores=_constant_scores(matrix, subset_stage),
-        label_draw=labeler.sampling if labeler and 0 < labeler.annotation < 1 else None,
+        label_draw=labeler.sampling if labeler and 0 < labeler.label_fraction < 1 else None,
         labels_selection=selection,
         labels_training=len(subset) if cell.method.final == "truth" else 0,
         labels_total=total,
@@ -77,13 +77,13 @@ def failure(matrix: Matrix, cell: Cell, why: str) -> Failure:
 
 def _record(matrix: Matrix, cell: Cell) -> dict[str, Any]:
     """Return what a cell is, as every record of it tells."""
-    method, beside = cell.method, cell.method.beside
+    method, matched_to = cell.method, cell.method.matched_to
     return {
         "suite": cell.suite,
         "method": method.name,
         "title": method.title,
         "reference": method.reference,
-        "beside": beside.name if beside else None,
+        "matched_to": matched_to.name if matched_to else None,
         "method_key": cell.method_key,
         "dataset": cell.dataset.name,
         "dataset_hash": matrix.graph.roots[cell.dataset.name],
@@ -93,7 +93,7 @@ def _record(matrix: Matrix, cell: Cell) -> dict[str, Any]:
         "changes": dict(cell.changes),
         "ratio": cell.ratio,
         "seed": cell.seed,
-        "annotation": method.annotation,
+        "label_fraction": method.label_fraction,
         "protocol_version": PROTOCOL,
     }
 
@@ -120,9 +120,9 @@ def _labels(matrix: Matrix, cell: Cell, subset: Subset) -> tuple[int, int]:
 
     What is not trained with true labels asks for none of the kept ones.
     """
-    if cell.method.annotation == 0:
+    if cell.method.label_fraction == 0:
         return 0, len(subset) if cell.method.final == "truth" else 0
-    if cell.method.annotation == 1:
+    if cell.method.label_fraction == 1:
         return subset.images, subset.images
     annotated = np.zeros(subset.images, np.bool_)
     for draw in matrix.graph.draws[cell]:

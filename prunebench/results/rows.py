@@ -43,7 +43,7 @@ class Record(BaseModel):
     method: str
     title: str
     reference: bool = False
-    beside: str | None = None
+    matched_to: str | None = None
     method_key: str
     dataset: str
     dataset_hash: str
@@ -53,7 +53,7 @@ class Record(BaseModel):
     changes: dict[str, Any] = {}
     ratio: int = Field(ge=0, le=99)
     seed: int = Field(ge=0)
-    annotation: float
+    label_fraction: float
     protocol_version: int
 
     @property

@@ -43,7 +43,7 @@ def accuracy_table(board: Board) -> Table:
         for one, cells in sorted(lines, key=lambda line: _group(line[0]))
     ]
     for rows in board.methods(reference=True):
-        if rows[0].beside is None and len({row.ratio for row in rows}) > 1:
+        if rows[0].matched_to is None and len({row.ratio for row in rows}) > 1:
             cells = [measured(at(rows, ratio), page, _accuracy) for ratio in ratios]
             body.append(Row([Text(rows[0].title), Text("reference"), *cells], reference=True))
     header = columns("method", "labels to select", ratios=ratios)
@@ -100,7 +100,7 @@ def reference_table(board: Board) -> Table | None:
     """The references that stand at one ratio only, such as the network trained on all images."""
     body = []
     for rows in board.methods(reference=True):
-        if len({row.ratio for row in rows}) == 1 and rows[0].beside is None:
+        if len({row.ratio for row in rows}) == 1 and rows[0].matched_to is None:
             seeds = by_seed(rows)
             kept = Number(rows[0].kept, "images", of=rows[0].images)
             values = (measured(seeds, board.page, value) for value in (_accuracy, _balanced, _worst))
@@ -148,13 +148,13 @@ def _difference(rows: Mapping[int, Result], other: Mapping[int, Result], page: P
 def equal_labels_table(board: Board) -> Table | None:
     """Methods that need labels to select, next to Random with as many labels in all."""
     body = []
-    matched = {rows[0].beside: rows for rows in board.methods(reference=True) if rows[0].beside}
+    matched = {rows[0].matched_to: rows for rows in board.methods(reference=True) if rows[0].matched_to}
     full = next((rows for rows in board.methods(reference=True) if rows[0].method == "full"), None)
     for rows in board.methods(reference=False):
-        if rows[0].annotation == 0:
+        if rows[0].label_fraction == 0:
             continue
         # A method that needs every label could have trained on every image.
-        twin = full if rows[0].annotation == 1 else matched.get(rows[0].method)
+        twin = full if rows[0].label_fraction == 1 else matched.get(rows[0].method)
         labels: list[Cell] = []
         ours, theirs = [], []
         for ratio in board.ratios:
@@ -190,7 +190,7 @@ def quality_cells(metrics: Sequence[Mapping[str, float]]) -> list[Measured | Gap
     """
     cells: list[Measured | Gap] = []
     for name in ("accuracy", "balanced", "hungarian", "nmi", "ari", "empty"):
-        values = [found.get(f"unlabelled_{name}", found.get(name)) for found in metrics]
+        values = [found.get(f"unlabeled_{name}", found.get(name)) for found in metrics]
         known = [value for value in values if value is not None]
         unit = "classes" if name == "empty" else "percent"
         cells.append(Measured.over(known, unit=unit) if known else Gap())
@@ -203,11 +203,11 @@ def labels_table(board: Board) -> Table | None:
     for row in board.rows:
         if row.quality and row.labeler:
             repeat = row.seed if row.repeats == "pipeline" else 0  # else all seeds share one labeler
-            found.setdefault((row.labeler, row.annotation), {}).setdefault(repeat, row)
+            found.setdefault((row.labeler, row.label_fraction), {}).setdefault(repeat, row)
     body = []
-    for (labeler, annotation), rows in found.items():
+    for (labeler, label_fraction), rows in found.items():
         cells = quality_cells([row.quality for row in rows.values()])
-        body.append(Row([Text(labeler), Number(annotation, "share"), *cells]))
+        body.append(Row([Text(labeler), Number(label_fraction, "share"), *cells]))
     notes = [
         "On the images that were not annotated, in percent: labeled right; mean recall over classes "
         "(clusters after matching); labeled right after the best one-to-one matching of labels with "

@@ -35,7 +35,7 @@ class Manifest(BaseModel):
     images: the number of training images.
     kept: the number of kept images.
     ratio: the percent of images pruned.
-    annotation: the share of labels annotated before the selection, in 0..1.
+    label_fraction: the share of labels annotated before the selection, in 0..1.
     labels_selection: the number of labels annotated before the selection.
     labels_total: the number of labels in all.
     """
@@ -55,7 +55,7 @@ class Manifest(BaseModel):
     repeats: str
     tuning: str
     changes: dict[str, Any]
-    annotation: float
+    label_fraction: float
     labels_selection: int
     labels_total: int
     subset_key: str

@@ -27,7 +27,7 @@ class Judged:
 
     labeler: its title.
     dataset: the name of the dataset.
-    annotation: the share of annotated labels, in 0..1.
+    label_fraction: the share of annotated labels, in 0..1.
     methods: the names of the methods that use it.
     stages: its quality stages, by seed.
     found: the stored results of these stages.
@@ -35,7 +35,7 @@ class Judged:
 
     labeler: str
     dataset: str
-    annotation: float
+    label_fraction: float
     methods: list[str] = field(default_factory=list)
     stages: dict[int, Stage] = field(default_factory=dict)
     found: list[Quality] = field(default_factory=list)
@@ -51,7 +51,7 @@ def judged(matrix: Matrix) -> list[Judged]:
         meaning = canonical(without_paths(stage.sources[0].identity["part"]))
         key = (cell.dataset.name, meaning)
         if key not in groups:
-            groups[key] = Judged(title(labeler), cell.dataset.name, labeler.annotation)
+            groups[key] = Judged(title(labeler), cell.dataset.name, labeler.label_fraction)
         group = groups[key]
         if cell.method.name not in group.methods:
             group.methods.append(cell.method.name)
@@ -65,8 +65,8 @@ def judged(matrix: Matrix) -> list[Judged]:
 def overview(groups: Sequence[Judged]) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of the table labelers x datasets: the percent of correct labels."""
     datasets = list(dict.fromkeys(group.dataset for group in groups))
-    labelers = list(dict.fromkeys((group.labeler, group.annotation) for group in groups))
-    cells = {(group.labeler, group.annotation, group.dataset): _correct(group) for group in groups}
+    labelers = list(dict.fromkeys((group.labeler, group.label_fraction) for group in groups))
+    cells = {(group.labeler, group.label_fraction, group.dataset): _correct(group) for group in groups}
     rows = [
         [name, f"{share:.0%}", *(cells.get((name, share, dataset), GAP) for dataset in datasets)]
         for name, share in labelers

@@ -71,7 +71,7 @@ def _fields(part: type[Part]) -> str:
 
 def _method_row(owner: str, method: Method) -> list[object]:
     parts = " + ".join(part.name for part in method.parts.values())
-    return [method.name, owner, f"{method.annotation:.0%}", parts, method.title]
+    return [method.name, owner, f"{method.label_fraction:.0%}", parts, method.title]
 
 
 def _dataset_row(name: str, owner: str, item: Dataset | type[Dataset], data: Path) -> list[object]:

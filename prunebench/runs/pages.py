@@ -134,7 +134,7 @@ def current_keys(
         if place in found or row.dataset not in {*registry.found["datasets"], *suite.file.dataset}:
             continue  # a folder of the user's: its recipe cannot be told from here
         base = row.method.partition("{")[0] if row.changes else row.method
-        wanted = [(row.beside or "").partition("{")[0], MATCHED] if row.beside else [base]
+        wanted = [(row.matched_to or "").partition("{")[0], MATCHED] if row.matched_to else [base]
         filters = Filters(
             methods=wanted,
             datasets=[row.dataset],

@@ -59,11 +59,11 @@ def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Pla
     The matrix is not for computing, so its device is always "cpu".
     Raise PrunebenchError if there is no such cell, or if the method has another ratio.
     """
-    matrix = choose(suite, _beside(filters), device="cpu", store=store, data=data)
+    matrix = choose(suite, _with_matched(filters), device="cpu", store=store, data=data)
     (method,) = filters.methods or ("",)
     (ratio,) = filters.ratios or (0,)
     matched = method.startswith(MATCHED)
-    cells = [cell for cell in matrix.cells if (cell.method.beside is not None) == matched]
+    cells = [cell for cell in matrix.cells if (cell.method.matched_to is not None) == matched]
     if len(cells) != 1:
         raise PrunebenchError(
             f"{method!r} chooses {len(cells)} cells, expected one: name one method, such as random or "
@@ -76,7 +76,7 @@ def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Pla
     return replace(matrix, cells=cells)
 
 
-def _beside(filters: Filters) -> Filters:
+def _with_matched(filters: Filters) -> Filters:
     """Return filters that a suite resolves to the method.
 
     A Random that is matched to another method is named after it, and is chosen together with it.
@@ -87,7 +87,7 @@ def _beside(filters: Filters) -> Filters:
 
 def command(suite: Place, filters: Filters, *, store: Place = None, data: Place = None) -> str:
     """Return the shell command that runs the cells of `filters`."""
-    filters = _beside(filters)
+    filters = _with_matched(filters)
     options = {
         "suite": [str(suite)] if suite else [],
         "methods": filters.methods or [],

@@ -100,7 +100,7 @@ class Cell:
     @property
     def published(self) -> dict[str, float]:
         """The values that a paper printed for this cell, by field."""
-        if self.method.beside is not None:
+        if self.method.matched_to is not None:
             return {}
         values = {}
         for entry in self.printed:
@@ -113,31 +113,32 @@ class Cell:
     def searched(self) -> tuple[Search, ...]:
         """The searches for this cell. There are none if its tuning rule does not search.
 
-        A Random beside another method has none either. The cells of that method have them.
+        A Random matched to another method has none either. The cells of that method have them.
         """
-        if self.tuning in SEARCHED and self.method.beside is None:
+        if self.tuning in SEARCHED and self.method.matched_to is None:
             return self.searches
         return ()
 
     @property
     def method_key(self) -> str:
         """Hash of a row's method at any ratio, 16 hex digits: of its parts, recipe, tuning and repeats."""
-        beside = self.method.beside
-        meaning: dict[str, Any] = {
-            "parts": {kind: identity(part) for kind, part in self.method.parts.items()},
-            "beside": beside and {kind: identity(part) for kind, part in beside.parts.items()},
+        matched_to = self.method.matched_to
+        searches = self.searches if self.tuning in SEARCHED else ()
+        meaning = {
+            "parts": _identities(self.method),
+            "matched_to": matched_to and _identities(matched_to),
+            "final": self.method.final,
             "recipe": self.recipe.identity(),
-            "tuning": self.tuning,
+            "proxy": self.proxy and identity(self.proxy),
             "repeats": self.repeats,
+            "tuning": self.tuning,
+            "searches": [search.identity() for search in searches],
+            "printed": [list(pair) for entry in self.printed for pair in entry.values],
             "protocol": PROTOCOL,
         }
-        # These are left out at their defaults, so that the keys of older rows stay valid.
-        if self.proxy:
-            meaning["proxy"] = identity(self.proxy)
-        if self.searches and self.tuning in SEARCHED:
-            meaning["searches"] = [search.identity() for search in self.searches]
-        if self.printed:
-            meaning["printed"] = [list(pair) for entry in self.printed for pair in entry.values]
-        if self.method.final != "truth":
-            meaning["final"] = self.method.final
         return hashlib.sha256(canonical(without_paths(meaning)).encode()).hexdigest()[:16]
+
+
+def _identities(method: Method) -> dict[str, Any]:
+    """Return the identities of the parts of a method, by kind."""
+    return {kind: identity(part) for kind, part in method.parts.items()}

@@ -22,7 +22,7 @@ from prunebench.suites.resources import parse_toml
 from prunebench.suites.schema import Suite, seed_list
 from prunebench.suites.tuning import RULES, Search, held, searches
 
-MATCHED = "random_matched"  # stands for a Random beside each method with a label budget
+MATCHED = "random_matched"  # stands for a Random matched to each method with a label budget
 FIELDS = ("name", "side", "on_bad", "cache")  # of a [dataset.NAME] table. Another key is its family or `of`
 METHOD_KEYS = ("title", "labeler", "scorer", "selector")
 
@@ -158,7 +158,7 @@ class Resolver:
 
     def _drawing(self, part: Part) -> Part:
         """Return a labeler that draws labels with the suite's draw, and any other part as it is."""
-        if isinstance(part, Labeler) and 0 < part.annotation < 1 and part.sampling == "uniform":
+        if isinstance(part, Labeler) and 0 < part.label_fraction < 1 and part.sampling == "uniform":
             return replace(part, sampling=self.suite.file.label_draw)
         return part
 
@@ -236,10 +236,12 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
             resolver.resolved(resolver.method(name), defaults, proxy) for name in wanted if name != MATCHED
         ]
         if MATCHED in wanted:
-            labeling = [method for method in methods if 0 < method.annotation < 1 and not method.reference]
+            labeling = [
+                method for method in methods if 0 < method.label_fraction < 1 and not method.reference
+            ]
             methods += [_matched(method, registry) for method in labeling]
         for method in methods:
-            tuned = method.beside or method  # a Random beside a method has the values of that method
+            tuned = method.matched_to or method  # its Random has the values of a method
             method_searches = searches(tuned, file.grids, resolver.fixed(tuned))
             values: dict[str, Any] = {
                 "suite": suite.name,
@@ -279,7 +281,7 @@ def _matched(method: Method, registry: Registry) -> Method:
         title=f"Random with as many labels as {method.title}",
         selector=registry.part("selector", "random"),  # type: ignore[arg-type]
         reference=True,
-        beside=method,
+        matched_to=method,
     )
 
 

@@ -23,7 +23,7 @@ from prunebench.parts.recipe import Recipe
 RULES = ("default", "search", "published", "oracle_test")
 # The rules that search, and what each validates on. Rows repeat these texts, so they stay as they are.
 SEARCHED = {
-    "search": "the labeler's labels of a tenth of the labelled images",
+    "search": "the labeler's labels of a tenth of the labeled images",
     "oracle_test": "the test split",
 }
 HELD_OUT = 0.1  # of the labeled images, for validation

@@ -290,7 +290,7 @@ def check_not_at_work(dataset: str) -> None:
     if who := _at_work.get():
         raise PrunebenchError(
             f"{who} loads the dataset {dataset}, and with it the truth. "
-            "Truth reaches a part only as `known`; ask for that, or for images and names"
+            "Truth reaches a part only as `known_labels`; ask for that, or for images and names"
         )
 
 

@@ -101,7 +101,7 @@ def test_without_yes_prune_says_what_it_would_cost_and_ends(cli, photos, tmp_pat
         "labeled  12, all kept",
         "to label  8, which makes 20 in all",
         "to drop  40 images",
-        "method  Probe-AUM+Cutoff, paid kept{recipe.epochs=3} on pixels",
+        "method  Probe-AUM+Cutoff, annotated kept{recipe.epochs=3} on pixels",
     ]
     assert re.fullmatch(r"hours  \S+ on cpu, one worker, and an unknown time for: labels of probe", lines[6])
     assert re.fullmatch(r"disk  \S+ GB of \S+ GB free", lines[7])
@@ -113,7 +113,7 @@ def test_with_yes_prune_writes_a_line_for_each_image(cli, photos, tmp_path):
     before = listing(photos.folder)
     told = cli(f"{PRUNE} --budget 20 --yes")
     assert (told.code, told.err) == (0, "")
-    assert told.out.endswith("\nwrote kept.csv: 12 keep_labelled, 8 to_label, 40 drop\n")
+    assert told.out.endswith("\nwrote kept.csv: 12 keep_labeled, 8 to_label, 40 drop\n")
     with (tmp_path / "kept.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["file"] for row in rows] == sorted(photos.truth)
@@ -126,12 +126,12 @@ def test_prune_again_needs_no_yes_and_makes_nothing(cli, photos, monkeypatch):
     monkeypatch.setattr(jobs, "run", None)
     told = cli(f"{PRUNE} --budget 20")
     assert re.search("hours +0, all is stored", told.out)
-    assert told.out.endswith("kept.csv is up to date: 12 keep_labelled, 8 to_label, 40 drop\n")
+    assert told.out.endswith("kept.csv is up to date: 12 keep_labeled, 8 to_label, 40 drop\n")
 
 
 def test_on_a_terminal_a_person_is_asked(cli, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(commands, "_confirmed", lambda: True)
-    assert cli(f"{PRUNE} --budget 20").out.endswith("12 keep_labelled, 8 to_label, 40 drop\n")
+    assert cli(f"{PRUNE} --budget 20").out.endswith("12 keep_labeled, 8 to_label, 40 drop\n")
 
 
 def test_warnings_go_to_stderr(cli, photos, tmp_path):
@@ -148,7 +148,7 @@ def test_images_that_are_left_out_are_counted(cli, photos):
     (photos.folder / max(photos.truth)).write_bytes(b"")
     assert cli(f"{PRUNE} --budget 20 --yes").err.startswith("Error: 1 of the 60 images in ")
     told = cli(f"{PRUNE} --budget 20 --yes --on-bad skip")
-    assert told.out.endswith("wrote kept.csv: 12 keep_labelled, 8 to_label, 39 drop\n")
+    assert told.out.endswith("wrote kept.csv: 12 keep_labeled, 8 to_label, 39 drop\n")
     assert told.err == "warning: 1 image(s) cannot be read and are left out\n"
 
 
@@ -295,6 +295,6 @@ def test_the_commands_of_the_page_run_in_order(cli, tmp_path):
             assert len(drawn) == 40
             write_labels(tmp_path / "to_label.csv", {name: truth[name] for name in drawn})
     assert told[1].out.endswith("The same command with --yes goes on.\n")
-    assert told[2].out.endswith("wrote kept.csv: 40 keep_labelled, 40 to_label, 320 drop\n")
+    assert told[2].out.endswith("wrote kept.csv: 40 keep_labeled, 40 to_label, 320 drop\n")
     assert "tested on 40 that are held out" in told[3].out
     assert listing(tmp_path / "photos") == before

@@ -27,7 +27,7 @@ FAULTS = {
     12: "Loss or scores that say nothing",
     13: "Bad plugins",
     14: "Plugins that nobody asked for",
-    15: "A part reaches for labels that were not paid for",
+    15: "A part reaches for labels that are not annotated",
     16: "A stage reaches for the test split",
     17: "Files that run code when they are read",
     18: "Hostile archives",

@@ -96,7 +96,7 @@ WAYS = {
     "entry deleted": shutil.rmtree,
 }
 STAGES = (
-    *("known", "embeddings", "labels", "quality", "dynamics", "scores"),
+    *("known_labels", "embeddings", "labels", "quality", "dynamics", "scores"),
     *("candidate", "validation", "choice", "subset", "accuracy"),
 )
 

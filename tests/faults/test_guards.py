@@ -1,4 +1,4 @@
-"""Who sees labels that were not paid for, and who sees the test split: 15, 16."""
+"""Who sees labels that were not annotated, and who sees the test split: 15, 16."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +25,7 @@ from tests.miniatures import PARTS
 fault = pytest.mark.fault
 FREE = ("pixels", "swav", "proxy")  # backbones that need no download
 TESTED = {"accuracy", "labeler_accuracy"}  # the stages that open the test split
-TRUTH = {"known", "given", "quality", *TESTED}  # the stages that read true labels
+TRUTH = {"known_labels", "given", "quality", *TESTED}  # the stages that read true labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Watched(Toy):
         "tiny": {
             **Toy.recipes["tiny"],
             **PARTS,
-            "score_extrapolation": {**PARTS["score_extrapolation"], "neighbours": 3},
+            "score_extrapolation": {**PARTS["score_extrapolation"], "neighbors": 3},
             "tdds": {"window": 3, "epochs": 4},
         }
     }
@@ -101,7 +101,7 @@ def watched(toy, offer, monkeypatch):
 
     def hand_out(call, **more):
         given = arguments(call, **more)
-        told["handed"].append(int((np.asarray(given.get("known", [-1])) >= 0).sum()))
+        told["handed"].append(int((np.asarray(given.get("known_labels", [-1])) >= 0).sum()))
         return given
 
     monkeypatch.setattr(Context, "truth", property(read_truth))
@@ -130,13 +130,13 @@ class Looks(Labeler):
     """Looks at labels here and there."""
 
     name = "looks"
-    annotation: float = 0.1
+    label_fraction: float = 0.1
     sampling: str = "uniform"
     places: tuple[int, ...] = ()
 
-    def label(self, known):
-        FOUND.append((known.copy(), [int(known[place]) for place in self.places]))
-        return np.zeros(len(known), int)
+    def label(self, known_labels):
+        FOUND.append((known_labels.copy(), [int(known_labels[place]) for place in self.places]))
+        return np.zeros(len(known_labels), int)
 
 
 FOUND = []
@@ -145,18 +145,20 @@ FOUND = []
 @fault(15, "a labeler that looks at labels in places of its choice")
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    annotation=st.floats(0, 1),
+    label_fraction=st.floats(0, 1),
     sampling=st.sampled_from(["uniform", "class_balanced", "stratified"]),
     places=st.lists(st.integers(0, 63), max_size=8),
     seed=st.integers(0, 3),
 )
-def test_a_labeler_sees_the_labels_that_were_paid_for(
-    matrix, offer, tmp_path_factory, count, annotation, sampling, places, seed
+def test_a_labeler_sees_the_labels_that_were_annotated(
+    matrix, offer, tmp_path_factory, count, label_fraction, sampling, places, seed
 ):
-    assume(sampling != "class_balanced" or annotation == 0 or share(64, annotation) >= 4)  # else refused
+    assume(
+        sampling != "class_balanced" or label_fraction == 0 or share(64, label_fraction) >= 4
+    )  # else refused
     if not count.times:
         offer(Looks)
-    labeler = Looks(annotation=annotation, sampling=sampling, places=tuple(places))
+    labeler = Looks(label_fraction=label_fraction, sampling=sampling, places=tuple(places))
     found = matrix(Method("m", title="M", labeler=labeler, selector=Random()), seeds=[seed])
     (labels,) = [stage for stage in found.graph.stages.values() if stage.kind == "labels"]
     found.store.remove(labels.key)
@@ -166,28 +168,28 @@ def test_a_labeler_sees_the_labels_that_were_paid_for(
     outcome = schedule.walk(needed, found.store, engine, found.job, lambda _: None)
     assert outcome.failures == {}
     count.times += 1
-    ((known, looked),) = FOUND
-    paid = np.flatnonzero(known >= 0)
+    ((known_labels, looked),) = FOUND
+    annotated = np.flatnonzero(known_labels >= 0)
     truth = np.arange(64) % 4
-    np.testing.assert_array_equal(known[paid], truth[paid])
-    assert len(paid) <= share(64, annotation)
-    assert looked == [int(truth[place]) if place in paid else -1 for place in places]
-    ledger = found.store.read(labels.source("known").key, Labels)
-    np.testing.assert_array_equal(np.flatnonzero(ledger.annotated), paid)
+    np.testing.assert_array_equal(known_labels[annotated], truth[annotated])
+    assert len(annotated) <= share(64, label_fraction)
+    assert looked == [int(truth[place]) if place in annotated else -1 for place in places]
+    ledger = found.store.read(labels.source("known_labels").key, Labels)
+    np.testing.assert_array_equal(np.flatnonzero(ledger.annotated), annotated)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Greedy(Scorer):
     name = "greedy"
 
-    def score(self, known):
-        return known
+    def score(self, known_labels):
+        return known_labels
 
 
-@fault(15, "a part that asks for labels it does not pay for")
+@fault(15, "a part that asks for labels that its method does not have")
 def test_who_pays_for_no_labels_is_given_none(offer, count):
     count.times += 2
-    with pytest.raises(PrunebenchError, match="asks for known, but the method has no labeler"):
+    with pytest.raises(PrunebenchError, match="asks for known_labels, but the method has no labeler"):
         Method("g", title="G", scorer=Greedy(), selector=Random())
     with pytest.raises((TypeError, PrunebenchError), match="truth"):
 

@@ -27,7 +27,7 @@ METHOD = Method(
     scorer=Dual(window=2, epochs=4),
     selector=Beta(epochs=4, c_d=4.0),
 )
-CHAIN = ("known", "embeddings", "labels", "dynamics", "scores", "subset", "accuracy")
+CHAIN = ("known_labels", "embeddings", "labels", "dynamics", "scores", "subset", "accuracy")
 WHOLE = st.integers(1, 1000)
 RECIPE = {
     **dict.fromkeys(("epochs", "iterations", "batch", "evaluate_every", "crop", "final_iterations"), WHOLE),
@@ -38,8 +38,8 @@ RECIPE = {
     "side": st.integers(4, 8),
 }
 FIELDS = {
-    "propagate.annotation": st.floats(0.05, 0.9),
-    "propagate.neighbours": WHOLE,
+    "propagate.label_fraction": st.floats(0.05, 0.9),
+    "propagate.neighbors": WHOLE,
     "propagate.alpha": st.floats(0.01, 0.98),
     "dual.window": st.integers(2, 4),
     "dual.epochs": st.integers(2, 1000),

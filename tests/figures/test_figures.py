@@ -20,7 +20,7 @@ from prunebench.results.rows import Journal
 from prunebench.runs import label_report as judging
 from prunebench.runs.run import make_labels
 
-FEW = {"annotation": 0.1, "labels_selection": 6, "labels_total": 35}
+FEW = {"label_fraction": 0.1, "labels_selection": 6, "labels_total": 35}
 FULL = {"reference": True, "kept": 64, "kept_per_class": [16, 16, 16, 16]}
 SEVERAL = [
     *(("random", ratio, seed, 80 - ratio / 10 + seed) for ratio in (30, 50) for seed in (0, 1)),
@@ -28,7 +28,7 @@ SEVERAL = [
     *(("semi_aum", ratio, seed, 85 - ratio / 10 - seed, FEW) for ratio in (30, 50) for seed in (0, 1)),
     *(("full", 0, seed, 90 + seed, FULL) for seed in (0, 1)),
     *(("random_twin", ratio, 0, 70.0, {"reference": True}) for ratio in (30, 50)),
-    ("random_matched{semi_aum}", 30, 0, 10.0, {"reference": True, "beside": "semi_aum"}),
+    ("random_matched{semi_aum}", 30, 0, 10.0, {"reference": True, "matched_to": "semi_aum"}),
 ]
 
 
@@ -106,7 +106,7 @@ def test_references_are_dashed_and_methods_are_not(board):
 
 
 def test_a_reference_stands_with_a_panel_even_where_no_method_buys_as_many_labels(board):
-    all_labels = {"reference": True, "annotation": 1.0}
+    all_labels = {"reference": True, "label_fraction": 1.0}
     (ax,) = lines.accuracy(board(*SEVERAL[:4], ("stratified", 30, 0, 60.0, all_labels))).axes
     assert drawn(ax)["Stratified"] == [[0, 60.0], [1, 60.0]]
 
@@ -143,8 +143,8 @@ def test_too_many_methods_are_one_line_that_says_how_to_choose(board):
 
 BUDGETS = [
     *(("semi_aum", 30, seed, 90 + seed, FEW) for seed in (0, 1)),
-    ("semi_aum{fixmatch.annotation=0.05}", 30, 0, 85.0, {"annotation": 0.05}),
-    ("semi_aum_2", 30, 0, 80.0, {"annotation": 0.02, "title": "Semi_Aum, 2 % of the labels"}),
+    ("semi_aum{fixmatch.label_fraction=0.05}", 30, 0, 85.0, {"label_fraction": 0.05}),
+    ("semi_aum_2", 30, 0, 80.0, {"label_fraction": 0.02, "title": "Semi_Aum, 2 % of the labels"}),
     ("elfs_dino", 30, 0, 84.0),
     ("elfs_swav", 30, 0, 70.0),
     ("full", 0, 0, 99.0, FULL),
@@ -172,22 +172,22 @@ def test_labels_has_a_panel_for_each_ratio_and_all_images_in_each(board):
 
 
 @pytest.mark.parametrize(
-    ("method", "annotation", "name"),
+    ("method", "label_fraction", "name"),
     [
         ("semi_aum", 0.1, "semi_aum"),
-        ("semi_aum{fixmatch.annotation=0.05}", 0.05, "semi_aum"),
-        ("semi_aum{aum.window=5,fixmatch.annotation=0.05}", 0.05, "semi_aum{aum.window=5}"),
+        ("semi_aum{fixmatch.label_fraction=0.05}", 0.05, "semi_aum"),
+        ("semi_aum{aum.window=5,fixmatch.label_fraction=0.05}", 0.05, "semi_aum{aum.window=5}"),
         ("semi_aum_1", 0.01, "semi_aum"),
         ("semi_aum_1", 0.1, "semi_aum_1"),
-        ("semi_dual+known", 0.1, "semi_dual+known"),
+        ("semi_dual+annotated", 0.1, "semi_dual+annotated"),
     ],
 )
-def test_a_family_is_named_without_its_budget(row, method, annotation, name):
-    assert lines.family(row(method=method, annotation=annotation))[0] == name
+def test_a_family_is_named_without_its_budget(row, method, label_fraction, name):
+    assert lines.family(row(method=method, label_fraction=label_fraction))[0] == name
 
 
 def test_labels_needs_two_budgets_and_says_how_to_get_them(board):
-    with pytest.raises(PrunebenchError, match=r"run, for example: .* --set fixmatch\.annotation=0\.05"):
+    with pytest.raises(PrunebenchError, match=r"run, for example: .* --set fixmatch\.label_fraction=0\.05"):
         lines.labels(board(*SEVERAL))
 
 
@@ -334,7 +334,7 @@ def test_ten_classes_and_up_to_500_images_of_each_are_drawn():
     assert maps.drawn(np.array([2, 0, 2]), 3).tolist() == [0, 1, 2]
 
 
-def test_the_share_with_a_neighbour_of_their_class_is_counted_in_the_embeddings():
+def test_the_share_with_a_neighbor_of_their_class_is_counted_in_the_embeddings():
     values = np.array([[0.0], [1.0], [10.0], [11.0], [12.5]])
     assert maps.together(values, np.array([0, 0, 1, 1, 0])) == 80.0
 
@@ -371,13 +371,13 @@ SHORT = {"fixmatch.iterations": 3}  # what they are matters here, not how good
 
 
 def test_embeddings_makes_what_is_missing_and_nothing_else(matrix):
-    chosen = matrix("elfs_pixels", "labelled_only_aum", changes=SHORT)
+    chosen = matrix("elfs_pixels", "labeled_only_aum", changes=SHORT)
     (drawing,) = drawings.embeddings(chosen, "", 0)
     assert drawing.error is None
     titles = [ax.get_title(loc="left").partition("\n")[0] for ax in drawing.figure.axes]
-    assert titles == ["pixels", "labelled_only, 10 % of the labels"]
+    assert titles == ["pixels", "labeled_only, 10 % of the labels"]
     made = {stage.kind for stage in chosen.graph.stages.values() if stage.key in chosen.store}
-    assert made == {"known", "labels", "embeddings"}
+    assert made == {"known_labels", "labels", "embeddings"}
     assert not [
         s for s in chosen.graph.stages.values() if s.title.startswith("temi") and s.key in chosen.store
     ]
@@ -387,7 +387,7 @@ def test_features_are_those_of_the_labelers_own_network(matrix):
     from prunebench.nn import networks, training
     from prunebench.parts.artefacts import Weights
 
-    chosen = matrix("labelled_only_aum", changes=SHORT)
+    chosen = matrix("labeled_only_aum", changes=SHORT)
     list(drawings.embeddings(chosen, "", 0))
     ((source,),) = sources.sources(chosen).values()
     given = chosen.store.read(source.stage.key, Weights)
@@ -417,7 +417,7 @@ def test_a_method_has_one_color_in_all_figures(board):
 
 
 def test_relatives_share_a_color_and_differ_in_marker():
-    names = ["semi_aum", "semi_aum{aum.window=5}", "semi_aum+known", "semi_dual"]
+    names = ["semi_aum", "semi_aum{aum.window=5}", "semi_aum+annotated", "semi_dual"]
     assert len({style.color(name) for name in names[:3]}) == 1 and style.color(names[3]) != style.color(
         names[0]
     )

@@ -121,10 +121,10 @@ def test_randaugment_never_waits(side) -> None:
 @pytest.mark.pretended
 @pytest.mark.parametrize("joint", [False, True])
 def test_a_step_of_fixmatch_never_waits(joint) -> None:
-    known = np.where(np.arange(320) % 4, -1, np.arange(320) % 10)
+    known_labels = np.where(np.arange(320) % 4, -1, np.arange(320) % 10)
     settings = FixMatch(network="resnet8", batch=2, mu=2, epochs=100, joint=joint)
     rng = np.random.default_rng(0)
-    run = loop._Run(pictures(320, 32).to("cuda"), known, 10, settings, FixedThreshold(0.9), rng)
+    run = loop._Run(pictures(320, 32).to("cuda"), known_labels, 10, settings, FixedThreshold(0.9), rng)
     assert run.per_epoch > 3 * STEPS  # an epoch ends with a wait
     assert waits_of(run.advance) == {}
 

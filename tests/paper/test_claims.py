@@ -27,10 +27,10 @@ def claim(**fields):
     return Claim(**ordinary | {"datasets": ["toy"], "ratios": [50, 90]} | fields)
 
 
-def points(*cells, table="", annotation=0.0):
+def points(*cells, table="", label_fraction=0.0):
     """Return the points of (dataset, method, ratio, values): with a seed each, or printed in a table."""
     return [
-        Point(table, dataset, method, ratio, annotation, None if table else seed, "accuracy", value)
+        Point(table, dataset, method, ratio, label_fraction, None if table else seed, "accuracy", value)
         for dataset, method, ratio, values in cells
         for seed, value in enumerate(values)
     ]
@@ -177,14 +177,14 @@ def test_of_hours_fewer_are_better():
 
 
 def test_a_share_of_labels_chooses_among_variants():
-    """Who buys no labels stands at every share; who buys some has to buy this share."""
+    """A method without labels stands at every share. One with some labels stands at its own share."""
     numbers = [
-        *points(("toy", "near", 50, [70.0, 71.0]), annotation=0.1),
-        *points(("toy", "near_5", 50, [60.0, 61.0]), annotation=0.05),
-        *points(("toy", "nearer_5", 50, [99.0, 99.0]), annotation=0.05),
+        *points(("toy", "near", 50, [70.0, 71.0]), label_fraction=0.1),
+        *points(("toy", "near_5", 50, [60.0, 61.0]), label_fraction=0.05),
+        *points(("toy", "nearer_5", 50, [99.0, 99.0]), label_fraction=0.05),
         *points(("toy", "random", 50, [50.0, 50.0])),
     ]
-    found = examine(claim(annotation=[0.05, 0.1, 0.2], ratios=[50]), numbers)
+    found = examine(claim(label_fraction=[0.05, 0.1, 0.2], ratios=[50]), numbers)
     assert [(cell.place, cell.mean) for cell in found.cells] == [
         ("toy 50 % with 5% labels", 10.5),
         ("toy 50 % with 10% labels", 20.5),
@@ -194,10 +194,10 @@ def test_a_share_of_labels_chooses_among_variants():
 
 def test_a_variant_by_flag_has_its_share_too():
     numbers = [
-        *points(("toy", "near{fixmatch.annotation=0.05}", 50, [60.0, 61.0]), annotation=0.05),
+        *points(("toy", "near{fixmatch.label_fraction=0.05}", 50, [60.0, 61.0]), label_fraction=0.05),
         *points(("toy", "random", 50, [50.0, 50.0])),
     ]
-    assert examine(claim(annotation=[0.05], ratios=[50]), numbers).cells[0].mean == 10.5
+    assert examine(claim(label_fraction=[0.05], ratios=[50]), numbers).cells[0].mean == 10.5
     assert not examine(claim(ratios=[50]), numbers).cells
 
 
@@ -263,7 +263,7 @@ def test_rows_become_points(row):
     named = quality | {"accuracy": 55.0}
     seconds = {"labels": 7200.0, "accuracy": 1.0}
     rows = [
-        row(method="semi_aum", ratio=ratio, seed=seed, quality=named, seconds=seconds, annotation=0.1)
+        row(method="semi_aum", ratio=ratio, seed=seed, quality=named, seconds=seconds, label_fraction=0.1)
         for ratio in (50, 90)
         for seed in (0, 1)
     ]
@@ -384,7 +384,7 @@ def test_the_command_shows_the_papers_numbers_without_rows(cli):
 @pytest.fixture
 def toy_rows(row, tmp_path):
     """Rows of a suite `toys` of one dataset, that is the user's, and the suite beside them."""
-    few = {"suite": "toys", "annotation": 0.1}
+    few = {"suite": "toys", "label_fraction": 0.1}
     for seed, near, far in ((0, 80.0, 70.0), (1, 81.0, 71.0)):
         for method, accuracy in (("semi_aum", near), ("score_extrapolation", far)):
             Journal(tmp_path / "leaderboard").append(row(method=method, accuracy=accuracy, seed=seed, **few))

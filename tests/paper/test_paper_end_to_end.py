@@ -132,8 +132,8 @@ def run(name, top, store):
     )
 
 
-def percent_bought(method):
-    """The share of the labels that a method buys before it selects, by its name."""
+def percent_annotated(method):
+    """The share of the labels that a method has annotated before it selects, by its name."""
     if method == "dual":
         return 100
     if method.startswith(("semi", "score_extrapolation")):
@@ -174,15 +174,15 @@ def test_every_cell_has_a_row(name, finished):
 
 
 @EVERY
-def test_every_row_says_what_was_bought(name, finished):
+def test_every_row_says_what_was_annotated(name, finished):
     for row in finished(name).rows:
-        bought = row.images * percent_bought(row.method) // 100
-        assert row.labels_selection == bought, row.method
+        annotated = row.images * percent_annotated(row.method) // 100
+        assert row.labels_selection == annotated, row.method
         assert row.labels_training == row.kept
-        if row.method.endswith("+known") or not bought:  # what was paid is kept
+        if row.method.endswith("+annotated") or not annotated:  # what was annotated is kept
             assert row.labels_total == row.kept
         else:
-            assert max(bought, row.kept) <= row.labels_total <= min(bought + row.kept, row.images)
+            assert max(annotated, row.kept) <= row.labels_total <= min(annotated + row.kept, row.images)
 
 
 @EVERY
@@ -269,7 +269,7 @@ def test_every_claim_finds_its_numbers_in_some_suite(finished):
 @pytest.mark.slow
 def test_the_cost_of_a_labeler_is_counted_by_stage(finished):
     for row in finished("cost").rows:
-        own = "embeddings" if row.method.startswith("elfs") else "known"
+        own = "embeddings" if row.method.startswith("elfs") else "known_labels"
         assert {*row.seconds} == {own, "labels", "dynamics", "scores", "subset", "accuracy"}
         assert min(row.seconds[stage] for stage in ("labels", "dynamics", "accuracy")) > 0
         assert row.gpu_seconds == {}

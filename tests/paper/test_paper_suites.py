@@ -109,10 +109,10 @@ def test_suites_of_the_paper_repeat_what_the_paper_repeats(name):
 
 
 def labelers(name, **filters):
-    """Return the labelers of a suite that buy some of the labels and not all."""
+    """Return the labelers of a suite that annotate some of the labels and not all."""
     cells = resolve.cells(schema.read(name), Filters(**filters), registry.load())
     found = {cell.method.labeler for cell in cells if cell.method.labeler}
-    return {labeler for labeler in found if 0 < labeler.annotation < 1}
+    return {labeler for labeler in found if 0 < labeler.label_fraction < 1}
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -129,7 +129,7 @@ def test_on_the_longest_tail_no_class_is_without_a_label_as_a_uniform_draw_leave
         chosen = {"datasets": ["cifar100_lt_001"], "methods": ["semi_aum"], "changes": changes}
         (labeler,) = labelers("paper_long_tailed", **chosen)
         drawn = [
-            draw_labels(truth, labeler.annotation, labeler.sampling, seeds.stream("known", repeat))
+            draw_labels(truth, labeler.label_fraction, labeler.sampling, seeds.stream("known", repeat))
             for repeat in range(5)
         ]
         lost[name] = [100 - len(np.unique(truth[index])) for index in drawn]
@@ -139,7 +139,9 @@ def test_on_the_longest_tail_no_class_is_without_a_label_as_a_uniform_draw_leave
 def test_score_extrapolation_and_fixmatch_buy_the_same_labels():
     cells = resolve.cells(schema.read("paper_standard"), Filters(datasets=["cifar100"]), registry.load())
     graph = Graph(cells, {"cifar100": "absent:cifar100"})
-    draws = [stage for stage in graph.stages.values() if stage.kind == "known" and "seed" in stage.identity]
+    draws = [
+        stage for stage in graph.stages.values() if stage.kind == "known_labels" and "seed" in stage.identity
+    ]
     assert [stage.title for stage in draws] == ["10% of the labels, class_balanced, which reads every label"]
 
 

@@ -124,7 +124,7 @@ def test_a_line_leads_to_one_cell():
     )
     assert set(cells.values()) == {1}
     line = the(published.budgets(), method="semi_aum", budget=60)
-    assert published.key(line) == ("same_budget", "caltech101", "semi_aum+known", 40)
+    assert published.key(line) == ("same_budget", "caltech101", "semi_aum+annotated", 40)
     line = the(published.ablations(), scorer="el2n", labeler="temi_dino", dataset="food101", ratio=90)
     assert published.key(line) == ("scorer_ablation", "food101", "elfs_el2n", 90)
     line = the(published.ablations(), scorer="aum", labeler="fixmatch", dataset="food101", ratio=90)

@@ -269,14 +269,14 @@ def test_a_file_made_for_one_dataset_may_rest_on_its_order():
 @dataclass(frozen=True, kw_only=True)
 class ToyLabeler(Labeler):
     name = "toy"
-    annotation: float = 0.1
+    label_fraction: float = 0.1
     fault: str = ""
 
-    def label(self, known, classes):
-        values = np.where(known < 0, len(classes) - 1, known)
+    def label(self, known_labels, classes):
+        values = np.where(known_labels < 0, len(classes) - 1, known_labels)
         match self.fault:
             case "out of range":
-                values[known < 0] = len(classes)
+                values[known_labels < 0] = len(classes)
             case "short":
                 values = values[1:]
             case "floating":
@@ -302,8 +302,8 @@ def test_a_labeler_may_return_labels():
     class Clusters(Labeler):
         name = "clusters"
 
-        def label(self, known):
-            return PseudoLabels(values=np.zeros(len(known), int), space="cluster")
+        def label(self, known_labels):
+            return PseudoLabels(values=np.zeros(len(known_labels), int), space="cluster")
 
     conform(Clusters())
 
@@ -351,7 +351,7 @@ def test_a_faulty_backbone(fault, checks):
 def test_a_part_is_given_exactly_what_it_names():
     problem = synthetic_problem()
     assert list(problem.inputs(ToySelector(), keep=7)) == ["scores", "keep", "rng"]
-    assert (problem.inputs(ToyLabeler(), seed=3)["known"] >= 0).sum() == 12
+    assert (problem.inputs(ToyLabeler(), seed=3)["known_labels"] >= 0).sum() == 12
 
 
 def test_images_have_names_and_their_dataset_a_fingerprint():

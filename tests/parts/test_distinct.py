@@ -37,7 +37,7 @@ class Handful(Dataset):
             | {"ema_warmup": True, "bn_momentum": 0.1},
             "temi": {
                 "heads": 2,
-                "neighbours": 10,
+                "neighbors": 10,
                 "hidden": 32,
                 "bottleneck": 16,
                 "epochs": 20,
@@ -54,7 +54,7 @@ class Handful(Dataset):
             },
             "efficientnet_lite0": {"side": 32},
             "probe": {"backbone": "pixels"},
-            "propagate": {"backbone": "pixels", "neighbours": 10},
+            "propagate": {"backbone": "pixels", "neighbors": 10},
         }
     }
 

@@ -57,7 +57,7 @@ def test_hook_register_labelers(offer):
 
         def label(self, images): ...
 
-    assert offer(Guess).part("labeler", {"part": "guess", "annotation": 0.1}) == Guess(annotation=0.1)
+    assert offer(Guess).part("labeler", {"part": "guess", "label_fraction": 0.1}) == Guess(label_fraction=0.1)
 
 
 def test_hook_register_scorers(offer):
@@ -102,8 +102,8 @@ def test_every_hook_has_a_test(hook):
         (
             "selectors",
             "zz",
-            "no selector named 'zz'. Known: beta, cutoff, d2, facility_location, file, herding, include, "
-            "k_center, known, random, stratified, top. See: prunebench list selectors",
+            "no selector named 'zz'. Known: annotated, beta, cutoff, d2, facility_location, file, herding, "
+            "include, k_center, random, stratified, top. See: prunebench list selectors",
         ),
     ],
 )

@@ -110,7 +110,7 @@ def test_a_class_balanced_draw_of_fewer_labels_than_classes_is_one_line():
         draw([0, 1, 2] * 10, 0.07, "class_balanced")
     assert str(error.value) == (
         "a class_balanced draw cannot share 2 label(s) between 3 classes; "
-        "raise the labeler's annotation or set its sampling to uniform"
+        "raise the labeler's label_fraction or set its sampling to uniform"
     )
 
 

@@ -213,7 +213,7 @@ def test_labels_that_are_too_few_are_told(photos, tmp_path):
     ("text", "message"),
     [
         ("file,state\n", r"needs one column 'status'"),
-        ("file,status\n000.jpg,kept\n", r"has the status 'kept'; known: keep_labelled, to_label, drop"),
+        ("file,status\n000.jpg,kept\n", r"has the status 'kept'; known: keep_labeled, to_label, drop"),
         ("file,status\n000.jpg,drop\n", r"keeps no file"),
         ("file,status\n000.jpg,to_label\n000.jpg,to_label\n", r"lists a file twice"),
         ("file,status\n1.png,to_label\n", r"lists 1 file\(s\) that are no images in .*: 1.png"),

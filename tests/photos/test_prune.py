@@ -1,4 +1,4 @@
-"""Which photos are worth a label: exact numbers, what was paid is kept, and nothing is made twice."""
+"""Which photos are worth a label: exact numbers, what was annotated is kept, and nothing is made twice."""
 
 import csv
 import os
@@ -82,19 +82,24 @@ def test_a_ratio_keeps_what_it_does_everywhere(photos):
         "random",
         "probe_dual",
         "semi_aum",
-        "semi_dual+known",
+        "semi_dual+annotated",
         "prototypicality_pixels",
         "k_center_pixels",
         "facility_location_efficientnet",
         "propagate_aum",
     ],
 )
-def test_whatever_the_method_what_was_paid_is_kept(photos, method):
+def test_whatever_the_method_what_was_annotated_is_kept(photos, method):
     more = {
         "probe_dual": {"dual.window": 2, "dual.epochs": 3, "beta.epochs": 3},
         "semi_aum": {"fixmatch.iterations": 4},
-        "semi_dual+known": {"dual.window": 2, "dual.epochs": 3, "beta.epochs": 3, "fixmatch.iterations": 4},
-        "propagate_aum": {"propagate.neighbours": 5},
+        "semi_dual+annotated": {
+            "dual.window": 2,
+            "dual.epochs": 3,
+            "beta.epochs": 3,
+            "fixmatch.iterations": 4,
+        },
+        "propagate_aum": {"propagate.neighbors": 5},
     }
     pruned = photos.prune(budget=25, method=method, changes=QUICK["changes"] | more.get(method, {}))
     assert counts(pruned) == [12, 13, 35]
@@ -166,8 +171,8 @@ def test_the_folder_is_left_as_it_was(photos):
 
 
 def test_what_is_unknown_is_minus_one_and_reaches_no_training(photos, offer, monkeypatch):
-    paid_only = Method("paid_only", title="P", labeler=NoLabeler(), scorer=Aum(), selector=Cutoff())
-    offer(paid_only, owner="tests")
+    annotated_only = Method("annotated_only", title="P", labeler=NoLabeler(), scorer=Aum(), selector=Cutoff())
+    offer(annotated_only, owner="tests")
     seen = []
     train = training.train
 
@@ -181,16 +186,16 @@ def test_what_is_unknown_is_minus_one_and_reaches_no_training(photos, offer, mon
     assert images.shape == (60, 3, 8, 8) and (labels == -1).sum() == 48
     assert [len(array) for array in dataset.load(photos.folder.parent, "test")] == [0, 0]
     photos.prune(budget=20)  # the proxy trains on what the probe guessed
-    photos.prune(budget=20, method="paid_only")  # and here on the paid images alone
+    photos.prune(budget=20, method="annotated_only")  # and here on the annotated images alone
     assert seen == [0, 0]
 
 
-def test_the_ledger_knows_what_was_paid(photos):
+def test_the_ledger_knows_what_was_annotated(photos):
     work = Work(request(photos, budget=24), Workspace.at(device="cpu"), look=True)
-    assert work.cell.method.annotation == 12 / 60
+    assert work.cell.method.label_fraction == 12 / 60
     assert work.cell.keep == 24 and work.cell.ratio == 60
-    (bought,) = (s for s in work.ends["subset"].ancestors() if s.kind in ("known", "given"))
-    assert bought.kind == "given"
+    (annotated,) = (s for s in work.ends["subset"].ancestors() if s.kind in ("known_labels", "given"))
+    assert annotated.kind == "given"
     assert work.ends["subset"].identity["keep"] == 24 and "pruned" not in work.ends["subset"].identity
 
 
@@ -214,11 +219,11 @@ def test_a_cell_of_a_suite_has_the_key_it_had(matrix):
 def test_a_method_is_wrapped_once():
     wrapped = including_annotated(load().get("methods", "probe_aum"), 0.25)
     assert wrapped.selector == Include(selector=Cutoff())
-    assert wrapped.labeler == Probe(annotation=0.25, sampling="given")
-    known = including_annotated(load().get("methods", "semi_aum+known"), 0.25)
-    assert known.selector == Include(selector=Cutoff()) and known.title == "Semi-AUM+Cutoff, paid kept"
+    assert wrapped.labeler == Probe(label_fraction=0.25, sampling="given")
+    known = including_annotated(load().get("methods", "semi_aum+annotated"), 0.25)
+    assert known.selector == Include(selector=Cutoff()) and known.title == "Semi-AUM+Cutoff, annotated kept"
     nothing = including_annotated(Method("r", title="R", selector=Random()), 0.25)
-    assert nothing.labeler.name == "none" and nothing.annotation == 0.25
+    assert nothing.labeler.name == "none" and nothing.label_fraction == 0.25
     moved = including_annotated(load().get("methods", "zcore"), 0.25, "pixels")
     assert moved.scorer.backbone == "pixels"
 
@@ -488,8 +493,8 @@ def test_nothing_is_kept_in_the_folder(photos):
 
 
 def test_a_part_that_fails_is_one_line(photos):
-    with pytest.raises(PrunebenchError, match=r"^labels propagate\(.*: .*neighbours"):
-        photos.prune(budget=20, method="propagate_aum", changes={"propagate.neighbours": 60})
+    with pytest.raises(PrunebenchError, match=r"^labels propagate\(.*: .*neighbors"):
+        photos.prune(budget=20, method="propagate_aum", changes={"propagate.neighbors": 60})
 
 
 def test_weights_that_are_absent_name_another_backbone(photos):
@@ -507,7 +512,7 @@ def test_a_preview_tells_without_making_anything(photos, tmp_path):
     write_labels(photos.table, photos.known | {max(photos.known): "eel"})
     place = Workspace.at(device="cpu")
     found = preview(request(photos, budget=24, classes=5), place)
-    assert (found.images, found.paid, found.keep, found.stored) == (60, 12, 24, False)
+    assert (found.images, found.labeled, found.keep, found.stored) == (60, 12, 24, False)
     assert sum(found.classes.values()) == 12 and found.classes["eel"] == 1
     assert found.classes["unseen class 1"] == 0
     assert found.backbones == ("pixels",)

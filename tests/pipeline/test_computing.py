@@ -163,10 +163,12 @@ def test_a_labeler_may_say_more_than_numbers(matrix, make, offer, store):
     @dataclass(frozen=True, kw_only=True)
     class Sure(Labeler):
         name = "sure"
-        annotation: float = 0.5
+        label_fraction: float = 0.5
 
-        def label(self, known):
-            return PseudoLabels(values=np.maximum(known, 0), confidences=np.full(len(known), 0.5))
+        def label(self, known_labels):
+            return PseudoLabels(
+                values=np.maximum(known_labels, 0), confidences=np.full(len(known_labels), 0.5)
+            )
 
     offer(Sure)
     made = make(matrix(Method("m", title="M", labeler=Sure(), selector=Random(per_class=True)))).stages
@@ -198,20 +200,33 @@ def test_inputs_are_read_only_and_as_the_contract_says(matrix, make, offer):
         backbone: tuple[str | Backbone, ...] = ("pixels", "proxy")
 
         def select(
-            self, images, classes, recipe, rng, device, embeddings, labels, dynamics, scores, keep, known
+            self,
+            images,
+            classes,
+            recipe,
+            rng,
+            device,
+            embeddings,
+            labels,
+            dynamics,
+            scores,
+            keep,
+            known_labels,
         ):
             seen.update(locals())
             return np.arange(keep)
 
     offer(Curious)
-    method = Method("m", title="M", labeler=GroundTruth(annotation=0.5), scorer=El2n(), selector=Curious())
+    method = Method(
+        "m", title="M", labeler=GroundTruth(label_fraction=0.5), scorer=El2n(), selector=Curious()
+    )
     assert make(matrix(method)).failures == {}
     assert (len(seen["images"]), seen["classes"], seen["keep"]) == (64, ("a", "b", "c", "d"), 32)
     assert (seen["recipe"].epochs, seen["device"]) == (4, "cpu")
     assert seen["embeddings"].shape == (64, 64 + 64)  # 8 x 8 pixels, then the features of the small CNN
-    assert seen["labels"].shape == seen["known"].shape == seen["scores"].shape == (64,)
+    assert seen["labels"].shape == seen["known_labels"].shape == seen["scores"].shape == (64,)
     assert isinstance(seen["dynamics"], Dynamics) and seen["dynamics"].epochs == 4
-    for name in ("embeddings", "labels", "scores", "known"):
+    for name in ("embeddings", "labels", "scores", "known_labels"):
         assert not seen[name].flags.writeable, name
     assert not seen["images"].array.flags.writeable
 
@@ -292,8 +307,8 @@ def test_an_optional_input_is_left_out_where_nobody_supplies_it(matrix, make, of
     class Modest(Selector):
         name = "modest"
 
-        def select(self, images, keep, labels=None, scores=None, known=None):
-            seen.append((labels, scores, known))
+        def select(self, images, keep, labels=None, scores=None, known_labels=None):
+            seen.append((labels, scores, known_labels))
             return np.arange(keep)
 
     offer(Modest)
@@ -310,12 +325,12 @@ def test_images_that_no_network_saw_get_the_mean_score(matrix, make, offer, stor
             return dynamics.index.astype(float)
 
     offer(Place)
-    method = Method("m", title="M", labeler=NoLabeler(annotation=0.5), scorer=Place(), selector=Top())
+    method = Method("m", title="M", labeler=NoLabeler(label_fraction=0.5), scorer=Place(), selector=Top())
     made = {stage.kind: stage.key for stage in make(matrix(method)).stages}
-    bought = np.flatnonzero(store.read(made["known"], Labels).annotated)
+    annotated = np.flatnonzero(store.read(made["known_labels"], Labels).annotated)
     scores = store.read(made["scores"], Scores).values
-    assert scores[bought].tolist() == bought.tolist()
-    assert set(np.delete(scores, bought)) == {bought.mean()}
+    assert scores[annotated].tolist() == annotated.tolist()
+    assert set(np.delete(scores, annotated)) == {annotated.mean()}
 
 
 def test_a_part_remembers_where_it_stopped(matrix, make, offer):
@@ -386,8 +401,8 @@ def test_per_class_shares_exactly_by_label(matrix, offer, store, make, ratio, ke
     assert len(index) == kept
 
 
-def test_random_matched_keeps_as_many_as_were_bought_and_kept(matrix, make):
-    method = Method("few", title="F", labeler=NoLabeler(annotation=0.25), selector=Random(per_class=True))
+def test_random_matched_keeps_as_many_as_were_annotated_and_kept(matrix, make):
+    method = Method("few", title="F", labeler=NoLabeler(label_fraction=0.25), selector=Random(per_class=True))
     rows = {row.method: row for row in make(matrix(method, references=["random_matched"])).rows}
     assert rows["few"].labels_selection == 16
     assert rows["few"].labels_training == 32
@@ -400,35 +415,35 @@ def test_random_matched_keeps_as_many_as_were_bought_and_kept(matrix, make):
 # The label ledger
 
 
-@pytest.mark.parametrize("annotation", [0.0, 0.1, 0.29, 0.5, 1.0])
+@pytest.mark.parametrize("label_fraction", [0.0, 0.1, 0.29, 0.5, 1.0])
 @pytest.mark.parametrize("sampling", ["uniform", "stratified"])
-def test_a_labeler_sees_what_it_bought_and_not_one_label_more(matrix, make, offer, annotation, sampling):
+def test_a_labeler_sees_its_annotated_labels_and_not_one_more(matrix, make, offer, label_fraction, sampling):
     seen = []
 
     @dataclass(frozen=True, kw_only=True)
     class Honest(Labeler):
         name = "honest"
 
-        def label(self, known):
-            seen.append(known)
-            return np.maximum(known, 0)
+        def label(self, known_labels):
+            seen.append(known_labels)
+            return np.maximum(known_labels, 0)
 
     offer(Honest)
-    labeler = Honest(annotation=annotation, sampling=sampling)
+    labeler = Honest(label_fraction=label_fraction, sampling=sampling)
     made = make(matrix(Method("m", title="M", labeler=labeler, selector=Random(per_class=True))))
-    bought = np.flatnonzero(seen[0] >= 0)
-    assert len(bought) == int(64 * annotation) == made.rows[0].labels_selection
-    assert seen[0][bought].tolist() == (bought % 4).tolist()
-    assert made.rows[0].labels_total <= 32 + len(bought)
+    annotated = np.flatnonzero(seen[0] >= 0)
+    assert len(annotated) == int(64 * label_fraction) == made.rows[0].labels_selection
+    assert seen[0][annotated].tolist() == (annotated % 4).tolist()
+    assert made.rows[0].labels_total <= 32 + len(annotated)
 
 
-def test_the_total_is_the_union_of_bought_and_kept(matrix, make, store):
-    method = Method("m", title="M", labeler=NoLabeler(annotation=0.25), selector=Random(per_class=True))
+def test_the_total_is_the_union_of_annotated_and_kept(matrix, make, store):
+    method = Method("m", title="M", labeler=NoLabeler(label_fraction=0.25), selector=Random(per_class=True))
     made = make(matrix(method))
     keys = {stage.kind: stage.key for stage in made.stages}
-    bought = set(np.flatnonzero(store.read(keys["known"], Labels).annotated))
+    annotated = set(np.flatnonzero(store.read(keys["known_labels"], Labels).annotated))
     kept = set(store.read(keys["subset"], Subset).index)
-    assert made.rows[0].labels_total == len(bought | kept)
+    assert made.rows[0].labels_total == len(annotated | kept)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -436,11 +451,11 @@ class Sly(Labeler):
     """Says that all of its labels were annotated, or none."""
 
     name = "sly"
-    annotation: float = 0.25
+    label_fraction: float = 0.25
     says: bool = True
 
-    def label(self, known):
-        return Labels(values=np.maximum(known, 0), annotated=np.full(len(known), self.says))
+    def label(self, known_labels):
+        return Labels(values=np.maximum(known_labels, 0), annotated=np.full(len(known_labels), self.says))
 
 
 @pytest.mark.parametrize("says", [True, False])
@@ -462,23 +477,25 @@ def test_the_ledger_is_what_was_handed_out(matrix, make, offer, store):
     @dataclass(frozen=True, kw_only=True)
     class Contrary(Labeler):
         name = "contrary"
-        annotation: float = 0.25
+        label_fraction: float = 0.25
 
-        def label(self, known):
-            return PseudoLabels(values=np.zeros(len(known), int))
+        def label(self, known_labels):
+            return PseudoLabels(values=np.zeros(len(known_labels), int))
 
     offer(Contrary)
     made = make(matrix(Method("m", title="M", labeler=Contrary(), selector=Random(per_class=True))))
     labels = store.read(next(stage.key for stage in made.stages if stage.kind == "labels"), Labels)
-    known = store.read(next(stage.key for stage in made.stages if stage.kind == "known"), Labels)
-    assert labels.annotated.tolist() == known.annotated.tolist()
+    known_labels = store.read(
+        next(stage.key for stage in made.stages if stage.kind == "known_labels"), Labels
+    )
+    assert labels.annotated.tolist() == known_labels.annotated.tolist()
     assert made.rows[0].labels_selection == 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heir(Labeler):
     name = "heir"
-    annotation: float = 0.25
+    label_fraction: float = 0.25
     sampling: str = "given"
     heritage: tuple[float, ...] = ()
 
@@ -486,32 +503,35 @@ class Heir(Labeler):
         assert (images, names) == (64, ())
         return np.array(self.heritage, float if 0.5 in self.heritage else int)
 
-    def label(self, known):
-        return np.maximum(known, 0)
+    def label(self, known_labels):
+        return np.maximum(known_labels, 0)
 
 
-def test_labels_bought_elsewhere_are_not_drawn(matrix, make, offer, store):
+def test_labels_annotated_elsewhere_are_not_drawn(matrix, make, offer, store):
     offer(Heir)
     labeler = Heir(heritage=tuple(range(40, 56)))
     made = make(
         matrix(Method("m", title="M", labeler=labeler, selector=Random(per_class=True)), seeds=(0, 1))
     )
     (draw,) = (stage for stage in made.stages if stage.kind == "given")
-    known = store.read(draw.key, Labels)
-    assert known.values.tolist() == [-1] * 40 + [0, 1, 2, 3] * 4 + [-1] * 8
-    assert known.annotated.tolist() == (known.values >= 0).tolist()
+    known_labels = store.read(draw.key, Labels)
+    assert known_labels.values.tolist() == [-1] * 40 + [0, 1, 2, 3] * 4 + [-1] * 8
+    assert known_labels.annotated.tolist() == (known_labels.values >= 0).tolist()
     assert [(row.label_draw, row.labels_selection) for row in made.rows] == [("given", 16)] * 2
 
 
-@pytest.mark.parametrize("annotation", [0.0, 1.0])
-def test_a_labeler_that_bought_all_or_nothing_is_not_asked(matrix, make, offer, annotation):
+@pytest.mark.parametrize("label_fraction", [0.0, 1.0])
+def test_a_labeler_that_annotated_all_or_nothing_is_not_asked(matrix, make, offer, label_fraction):
     offer(Heir)
-    labeler = Heir(heritage=(1, 2), annotation=annotation)
+    labeler = Heir(heritage=(1, 2), label_fraction=label_fraction)
     made = make(matrix(Method("m", title="M", labeler=labeler, selector=Random(per_class=True))))
-    assert made.rows[0].labels_selection == 64 * annotation
+    assert made.rows[0].labels_selection == 64 * label_fraction
     assert made.rows[0].label_draw is None
-    (draw,) = (stage for stage in made.stages if stage.kind == "known")
-    assert draw.identity == {"annotation": annotation, "sampling": "given"}  # shared by all such labelers
+    (draw,) = (stage for stage in made.stages if stage.kind == "known_labels")
+    assert draw.identity == {
+        "label_fraction": label_fraction,
+        "sampling": "given",
+    }  # shared by all such labelers
 
 
 @pytest.mark.parametrize(
@@ -523,7 +543,7 @@ def test_a_labeler_that_bought_all_or_nothing_is_not_asked(matrix, make, offer, 
         ((0.5,), "float64 [1] in 0.5..0.5"),
     ],
 )
-def test_what_was_bought_elsewhere_are_unique_indices(matrix, make, offer, heritage, got):
+def test_what_was_annotated_elsewhere_are_unique_indices(matrix, make, offer, heritage, got):
     offer(Heir)
     method = Method("m", title="M", labeler=Heir(heritage=heritage), selector=Random(per_class=True))
     assert make(matrix(method)).failures == {
@@ -586,13 +606,13 @@ def test_a_row_says_what_the_cell_is_and_what_it_cost(matrix, make):
     assert (row.method, row.dataset, row.ratio, row.seed, row.recipe) == ("dual", "toy", 75, 0, "tiny")
     assert (row.images, row.kept, sum(row.kept_per_class)) == (64, 16, 16)
     assert (row.labels_selection, row.labels_training, row.labels_total) == (64, 16, 64)
-    assert set(row.seconds) == {"known", "labels", "dynamics", "scores", "subset", "accuracy"}
+    assert set(row.seconds) == {"known_labels", "labels", "dynamics", "scores", "subset", "accuracy"}
     assert row.gpu_seconds == {}
     assert row.device == "cpu" and set(row.versions) == {"python", "prunebench", "torch", "numpy"}
     assert row.accuracy <= row.best_accuracy
 
 
-def test_a_random_row_has_paid_for_nothing_but_its_subset(matrix, make):
+def test_a_random_row_annotates_nothing_but_its_subset(matrix, make):
     row = make(matrix("random")).rows[0]
     assert (row.labels_selection, row.labels_training, row.labels_total) == (0, 32, 32)
     assert set(row.seconds) == {"subset", "accuracy"}

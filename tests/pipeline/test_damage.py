@@ -21,7 +21,14 @@ from prunebench.results import record
 from prunebench.runs import status
 from prunebench.runs.run import run_matrix
 
-READ = {"known", "quality", "choice", "scores", "subset", "accuracy"}  # payloads that a row is made from
+READ = {
+    "known_labels",
+    "quality",
+    "choice",
+    "scores",
+    "subset",
+    "accuracy",
+}  # payloads that a row is made from
 # Of each a file of its entry is damaged. A given draw and the test of a labeler are of other methods.
 KINDS = [kind.kind for kind in STAGES if kind.kind not in ("given", "proxy_embeddings", "labeler_accuracy")]
 FILES = ["payload.safetensors", "manifest.json"]
@@ -60,10 +67,10 @@ def kept(tmp_path_factory):
 def whole(matrix, offer, store, kept):
     """A finished cell with a stage of each kind."""
     offer(From)
-    known = registry.load()
-    spread = {"part": "propagate", "backbone": "pixels", "annotation": 0.5, "neighbours": 5}
-    labeler = known.part("labeler", spread)
-    method = Method("all", title="All", labeler=labeler, scorer=known.part("scorer", "el2n"), selector=From())
+    parts = registry.load()
+    spread = {"part": "propagate", "backbone": "pixels", "label_fraction": 0.5, "neighbors": 5}
+    labeler = parts.part("labeler", spread)
+    method = Method("all", title="All", labeler=labeler, scorer=parts.part("scorer", "el2n"), selector=From())
     matrix = matrix(method, tuning="search")
     if kept.exists():
         shutil.copytree(kept, store.root)
@@ -92,7 +99,7 @@ def rerun(matrix):
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("file", FILES)
 def test_a_damaged_file_of_any_kind_of_stage_is_mended(whole, file, harm):
-    """88 injections in all: known, labels, embeddings, ..., accuracy."""
+    """88 injections in all: known_labels, labels, embeddings, ..., accuracy."""
     before = outcome(whole)
     for kind in KINDS:
         stage = next(stage for stage in whole.graph.stages.values() if stage.kind == kind)
@@ -160,7 +167,8 @@ def test_what_vanishes_again_and_again_fails_its_cell_in_the_end(whole):
 
 
 @pytest.mark.parametrize(
-    ("kind", "harm"), [("subset", "gone"), ("known", "emptied"), ("dynamics", "flipped"), ("accuracy", "cut")]
+    ("kind", "harm"),
+    [("subset", "gone"), ("known_labels", "emptied"), ("dynamics", "flipped"), ("accuracy", "cut")],
 )
 @pytest.mark.parametrize("file", FILES)
 def test_one_command_mends_the_store(toy, suite_file, cli, store, kind, harm, file):

@@ -197,10 +197,10 @@ def test_alone_is_alone():
         waiting = threading.Thread(target=alone)
         waiting.start()
         time.sleep(0.1)
-        order.append("beside")
+        order.append("matched_to")
     waiting.join()
     with room.shared():
-        assert order == ["beside", "alone"]
+        assert order == ["matched_to", "alone"]
 
 
 def test_deaths_of_a_worker_that_only_starts_count_against_no_job(job, workers, monkeypatch, tmp_path):

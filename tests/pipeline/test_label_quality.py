@@ -48,10 +48,10 @@ def test_one_label_for_all_images() -> None:
     assert found["prior_distance"] == pytest.approx(0.5)
 
 
-def test_paid_labels_flatter_so_the_others_are_measured_apart() -> None:
+def test_annotated_labels_flatter_so_the_others_are_measured_apart() -> None:
     found = metrics(labels([0, 0, 0, 2, 2, 1], annotated=[1, 1, 1, 0, 0, 0]))
     assert found["accuracy"] == pytest.approx(50)
-    assert found["unlabelled_accuracy"] == 0
+    assert found["unlabeled_accuracy"] == 0
 
 
 def test_an_unknown_label_is_wrong() -> None:

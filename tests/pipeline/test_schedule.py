@@ -1,5 +1,6 @@
 """The loop that makes stages, with an engine that makes them at once, or fails as it is told to."""
 
+import shutil
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import ClassVar
@@ -33,6 +34,19 @@ class Engine:
             future.set_exception(error)
         else:
             future.set_result(None)
+        return future
+
+
+class Unread(Engine):
+    """Makes the stage `late` without reading its inputs."""
+
+    def submit(self, stage):
+        if stage.name != "late":
+            return super().submit(stage)
+        self.calls.append(stage.name)
+        self.store.write(stage.key, [Scores(values=np.ones(3))], {})
+        future = Future()
+        future.set_result(None)
         return future
 
 
@@ -148,6 +162,26 @@ def test_two_readers_of_a_damaged_input_wait_for_one_repair(go, chain, store):
     go(chain["a"])
     damage(store, chain["a"])
     assert sorted(go(chain["b"], chain["d"])[1]) == ["a", "b", "b", "d", "d"]
+
+
+def test_a_gone_input_whose_turn_is_yet_to_come_is_waited_for(store):
+    """All but `read` are needed. `read` is damaged, and `late` is gone. What leads to `late` is not read."""
+    first = stage("first")
+    second = stage("second", first)
+    late = stage("late", stage("third", second))
+    read = stage("read", late)
+    last = stage("last", read)
+    engine, finished = Engine(store), []
+    walk({s.key: s for s in last.ancestors()}, store, engine, lambda stage: stage, finished.append)
+    for gone in (first, second, *late.sources, late, last):
+        shutil.rmtree(store.path(gone.key))
+    damage(store, read)
+    needed = {s.key: s for s in last.ancestors() if s is not read}
+    engine, finished = Unread(store), []
+    outcome = walk(needed, store, engine, lambda stage: stage, finished.append)
+    assert outcome.failures == {}
+    assert engine.calls.count("late") == 1
+    assert sorted(s.name for s in finished) == ["first", "last", "late", "second", "third"]
 
 
 def test_an_input_that_cannot_be_made_again_fails_its_reader(go, chain, store):

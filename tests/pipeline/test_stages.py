@@ -32,7 +32,7 @@ from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.selectors.random import Random
 from prunebench_plugins.selectors.top import Top
 
-UPSTREAM = {"known", "labels", "dynamics", "scores"}
+UPSTREAM = {"known_labels", "labels", "dynamics", "scores"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +55,9 @@ class Lowest(Selector):
 @dataclass(frozen=True, kw_only=True)
 class Guess(Labeler):
     name = "guess"
-    annotation: float = 0.1
+    label_fraction: float = 0.1
 
-    def label(self, known, rng): ...
+    def label(self, known_labels, rng): ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def test_the_stages_of_one_cell(matrix):
 
 def test_methods_share_everything_up_to_what_differs(matrix):
     assert count(matrix("aum_supervised", "el2n_supervised", "forgetting_supervised")) == {
-        "known": 1,
+        "known_labels": 1,
         "labels": 1,
         "dynamics": 1,
         "scores": 3,
@@ -155,12 +155,12 @@ def test_a_seed_enters_where_it_is_used_alone(matrix):
     assert found == dict.fromkeys([*UPSTREAM, "quality"], 1) | {"subset": 1, "accuracy": 3}
 
 
-@pytest.mark.parametrize(("annotation", "draws"), [(0, 1), (0.1, 3), (1, 1)])
-def test_buying_all_labels_or_none_takes_no_luck(matrix, annotation, draws):
+@pytest.mark.parametrize(("label_fraction", "draws"), [(0, 1), (0.1, 3), (1, 1)])
+def test_buying_all_labels_or_none_takes_no_luck(matrix, label_fraction, draws):
     method = Method(
-        "m", title="M", labeler=GroundTruth(annotation=annotation), selector=Random(per_class=True)
+        "m", title="M", labeler=GroundTruth(label_fraction=label_fraction), selector=Random(per_class=True)
     )
-    assert count(matrix(method, seeds=[0, 1, 2]))["known"] == draws
+    assert count(matrix(method, seeds=[0, 1, 2]))["known_labels"] == draws
 
 
 def test_a_stream_does_not_depend_on_the_method(matrix):
@@ -206,9 +206,9 @@ def test_random_matched_waits_for_the_other_methods_subset(matrix):
     found = matrix(GUESSED, references=["random_matched"])
     subsets = {cell.method.name: stage.source("subset") for cell, stage in found.graph.targets.items()}
     matched, other = subsets["random_matched{guessed}"], subsets["guessed"]
-    assert matched.source("beside") is other
+    assert matched.source("matched_to") is other
     assert matched.source("annotated") is other.source("scores").source("dynamics").source("labels").source(
-        "known"
+        "known_labels"
     )
 
 
@@ -226,7 +226,7 @@ def test_device_store_and_data_folder_do_not_matter(matrix, tmp_path):
 @pytest.mark.parametrize(
     ("change", "changed"),
     [
-        ({"guess.annotation": 0.2}, {*UPSTREAM, "quality", "subset", "accuracy"}),
+        ({"guess.label_fraction": 0.2}, {*UPSTREAM, "quality", "subset", "accuracy"}),
         ({"recipe.epochs": 7}, {"dynamics", "scores", "subset", "accuracy"}),
         ({"top.per_class": True}, {"subset", "accuracy"}),
     ],

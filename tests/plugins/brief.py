@@ -8,7 +8,7 @@ from prunebench.parts.registry import load
 from prunebench_plugins.backbones.efficientnet import EfficientnetLite0
 from prunebench_plugins.backbones.swav.part import Swav
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
-from prunebench_plugins.labelers.labelled_only import LabelledOnly
+from prunebench_plugins.labelers.labeled_only import LabeledOnly
 from prunebench_plugins.labelers.temi.part import Temi
 from prunebench_plugins.scorers.grand import Grand
 from prunebench_plugins.scorers.zcore.part import Zcore
@@ -18,12 +18,12 @@ BRIEF = {
     part.name: part
     for part in (
         FIXMATCH,
-        LabelledOnly(fixmatch=FIXMATCH),
-        Temi(heads=2, neighbours=5, hidden=16, bottleneck=8, epochs=4, warmup_epochs=1, batch=32, lr=0.01),
+        LabeledOnly(fixmatch=FIXMATCH),
+        Temi(heads=2, neighbors=5, hidden=16, bottleneck=8, epochs=4, warmup_epochs=1, batch=32, lr=0.01),
         Swav(network="cnn", hidden=16, projection=8, epochs=2, warmup_epochs=1, batch=32, freeze_steps=1),
         EfficientnetLite0(side=32),
         Grand(runs=2, epochs=2),
-        Zcore(rounds=2000, neighbours=20),
+        Zcore(rounds=2000, neighbors=20),
     )
 }
 KINDS = ("backbones", "labelers", "scorers", "selectors")

@@ -359,7 +359,7 @@ def test_elfs_on_dino_runs_with_a_weights_file(tmp_path, monkeypatch, toy, cli, 
     settings = {
         "dino_vitb16.weights": tmp_path / "dino.safetensors",
         "dino_vitb16.side": 32,
-        **{"temi.heads": 2, "temi.neighbours": 5, "temi.epochs": 2, "temi.warmup_epochs": 1},
+        **{"temi.heads": 2, "temi.neighbors": 5, "temi.epochs": 2, "temi.warmup_epochs": 1},
         **{"temi.hidden": 16, "temi.bottleneck": 8, "cutoff.cutoff": 0.1},
     }
     changes = " ".join(f"--set {path}={value}" for path, value in settings.items())

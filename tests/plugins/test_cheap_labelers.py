@@ -1,4 +1,4 @@
-"""Labelers that spread paid labels over frozen embeddings: a linear probe and label propagation."""
+"""Labelers that spread annotated labels over frozen embeddings: a linear probe and label propagation."""
 
 import numpy as np
 import pytest
@@ -18,70 +18,71 @@ ENDS = np.array([0, -1, -1, -1, -1, 1])
 def digits(share=0.1):
     """Pixels, truth, and the true labels of a share of the images, -1 elsewhere."""
     data = load_digits()
-    known = np.where(np.random.default_rng(0).random(len(data.target)) < share, data.target, -1)
-    return data.data.astype(np.float32), data.target, known
+    known_labels = np.where(np.random.default_rng(0).random(len(data.target)) < share, data.target, -1)
+    return data.data.astype(np.float32), data.target, known_labels
 
 
-def propagate(part, embeddings, known, classes=("a", "b")):
-    return part.label(embeddings, classes, known, "cpu")
+def propagate(part, embeddings, known_labels, classes=("a", "b")):
+    return part.label(embeddings, classes, known_labels, "cpu")
 
 
 # Probe
 
 
-def test_probe_keeps_what_was_paid_for_and_guesses_the_rest():
+def test_probe_keeps_what_was_annotated_and_guesses_the_rest():
     labels = Probe().label(GROUPS, ENDS)
     assert labels.values.tolist() == [0, 0, 0, 1, 1, 1]
     assert labels.space == "class"
     assert (labels.confidences == 1).tolist() == [True, False, False, False, False, True]
 
 
-def test_probe_keeps_a_paid_label_it_would_not_guess():
-    known = np.array([0, 0, 1, 1, 1, 1, -1])
-    labels = Probe(C=0.01).label(np.array([[0.0], [0], [0], [9], [9], [9], [9]]), known)
+def test_probe_keeps_a_annotated_label_it_would_not_guess():
+    known_labels = np.array([0, 0, 1, 1, 1, 1, -1])
+    labels = Probe(C=0.01).label(np.array([[0.0], [0], [0], [9], [9], [9], [9]]), known_labels)
     assert labels.values.tolist() == [0, 0, 1, 1, 1, 1, 1]
 
 
 def test_probe_is_scikit_learns_regression_on_standardized_embeddings():
-    embeddings, _truth, known = digits()
+    embeddings, _truth, known_labels = digits()
     scaled = (embeddings - embeddings.mean(axis=0)) / np.maximum(embeddings.std(axis=0), 1e-6)
-    paid = known >= 0
-    model = LogisticRegression(max_iter=1000).fit(scaled[paid], known[paid])
-    labels = Probe().label(embeddings, known)
-    assert (labels.values == model.predict(scaled))[~paid].mean() > 0.999
+    annotated = known_labels >= 0
+    model = LogisticRegression(max_iter=1000).fit(scaled[annotated], known_labels[annotated])
+    labels = Probe().label(embeddings, known_labels)
+    assert (labels.values == model.predict(scaled))[~annotated].mean() > 0.999
     np.testing.assert_allclose(
-        labels.confidences[~paid], model.predict_proba(scaled).max(1)[~paid], atol=0.01
+        labels.confidences[~annotated], model.predict_proba(scaled).max(1)[~annotated], atol=0.01
     )
 
 
 def test_probe_asked_in_chunks_answers_the_same(monkeypatch):
-    embeddings, _truth, known = digits()
-    whole = Probe().label(embeddings, known)
+    embeddings, _truth, known_labels = digits()
+    whole = Probe().label(embeddings, known_labels)
     monkeypatch.setattr(probe, "CHUNK", 100)
-    chunked = Probe().label(embeddings, known)
+    chunked = Probe().label(embeddings, known_labels)
     assert chunked.values.tolist() == whole.values.tolist()
 
 
-def test_probe_never_guesses_a_class_nobody_paid_for():
-    embeddings, _truth, known = digits()
-    known[known == 3] = -1
-    assert 3 not in Probe().label(embeddings, known).values
+def test_probe_never_guesses_a_class_nobody_annotated():
+    embeddings, _truth, known_labels = digits()
+    known_labels[known_labels == 3] = -1
+    assert 3 not in Probe().label(embeddings, known_labels).values
 
 
-@pytest.mark.parametrize(("known", "bought"), [([-1, -1, -1], 0), ([1, 1, -1], 1)])
-def test_probe_needs_two_classes(known, bought):
+@pytest.mark.parametrize(("known_labels", "annotated"), [([-1, -1, -1], 0), ([1, 1, -1], 1)])
+def test_probe_needs_two_classes(known_labels, annotated):
     with pytest.raises(PrunebenchError) as error:
-        Probe().label(np.eye(3), np.array(known))
+        Probe().label(np.eye(3), np.array(known_labels))
     assert str(error.value) == (
-        f"probe needs annotated images of two classes or more, but has {bought}; raise probe.annotation"
+        f"probe needs annotated images of two classes or more, but has {annotated}; "
+        "raise probe.label_fraction"
     )
 
 
 # Propagate
 
 
-def test_propagate_follows_the_neighbours():
-    labels = propagate(Propagate(neighbours=2), GROUPS, ENDS)
+def test_propagate_follows_the_neighbors():
+    labels = propagate(Propagate(neighbors=2), GROUPS, ENDS)
     assert labels.values[[0, 5]].tolist() == [0, 1]
     assert labels.confidences[[0, 5]].tolist() == [1, 1]
 
@@ -103,21 +104,21 @@ def test_propagate_solves_the_equation_of_zhou_et_al():
 
 def test_a_class_without_labels_is_no_trouble():
     """Its column of the equation is zero."""
-    labels = propagate(Propagate(neighbours=2), GROUPS, ENDS, classes=("a", "b", "c"))
+    labels = propagate(Propagate(neighbors=2), GROUPS, ENDS, classes=("a", "b", "c"))
     assert set(labels.values) == {0, 1}
 
 
 def test_an_image_no_label_reaches_stays_unknown():
     islands = np.array([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]])
-    labels = propagate(Propagate(neighbours=1), islands, np.array([0, -1, -1, -1]))
+    labels = propagate(Propagate(neighbors=1), islands, np.array([0, -1, -1, -1]))
     assert labels.values.tolist() == [0, 0, -1, -1]
     assert labels.confidences.tolist() == [1, 1, 0, 0]
 
 
-def test_propagate_keeps_a_paid_label_that_its_neighbours_contradict():
+def test_propagate_keeps_a_annotated_label_that_its_neighbors_contradict():
     same = np.array([[1.0, 0]] * 6)
-    known = np.array([0, 0, 0, 0, 1, -1])
-    labels = propagate(Propagate(neighbours=5), same, known)
+    known_labels = np.array([0, 0, 0, 0, 1, -1])
+    labels = propagate(Propagate(neighbors=5), same, known_labels)
     assert labels.values.tolist() == [0, 0, 0, 0, 1, 0]
     assert labels.confidences[5] == pytest.approx(0.8)
 
@@ -130,20 +131,20 @@ def test_propagate_needs_a_label():
 # Both
 
 
-@pytest.mark.parametrize("part", [Probe(), Propagate(neighbours=10)])
+@pytest.mark.parametrize("part", [Probe(), Propagate(neighbors=10)])
 def test_cheap_labelers_keep_the_contract(part):
     conform(part)
-    assert part.annotation == 0.1
+    assert part.label_fraction == 0.1
 
 
 def test_they_beat_chance_by_far_on_digits():
-    embeddings, truth, known = digits()
+    embeddings, truth, known_labels = digits()
     classes = tuple("0123456789")
     found = [
-        Probe().label(embeddings, known),
-        propagate(Propagate(neighbours=10), embeddings, known, classes),
+        Probe().label(embeddings, known_labels),
+        propagate(Propagate(neighbors=10), embeddings, known_labels, classes),
     ]
-    assert all((labels.values == truth)[known < 0].mean() > 0.85 for labels in found)
+    assert all((labels.values == truth)[known_labels < 0].mean() > 0.85 for labels in found)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_they_beat_chance_by_far_on_digits():
     [
         (lambda: Probe(C=0), r"probe\.C is 0, expected above 0"),
         (lambda: Propagate(alpha=1), r"propagate\.alpha is 1, expected between 0 and 1"),
-        (lambda: Propagate(neighbours=0), r"propagate\.neighbours is 0, expected above 0"),
+        (lambda: Propagate(neighbors=0), r"propagate\.neighbors is 0, expected above 0"),
     ],
 )
 def test_bad_fields_are_one_line(make, message):

@@ -580,10 +580,10 @@ def test_the_test_split_of_a_view_stays_clean_and_whole(tmp_path):
         np.testing.assert_array_equal(small.load(tmp_path, "test")[0], expected)
 
 
-@pytest.mark.parametrize("name, bought", [("cifar100_c", 5000), ("cifar100_lt", 1957)])
-def test_the_ten_percent_draw_is_reproducible(full, name, bought):
+@pytest.mark.parametrize("name, annotated", [("cifar100_c", 5000), ("cifar100_lt", 1957)])
+def test_the_ten_percent_draw_is_reproducible(full, name, annotated):
     _, labels = VIEWS[name].alter(*full)
     draws = [draw_labels(labels, 0.1, "uniform", stream("known", repeat)) for repeat in (0, 0, 1)]
-    assert len(draws[0]) == len(np.unique(draws[0])) == bought
+    assert len(draws[0]) == len(np.unique(draws[0])) == annotated
     np.testing.assert_array_equal(draws[0], draws[1])
     assert (draws[0] != draws[2]).any()

@@ -1,4 +1,4 @@
-"""D2: message passing over the graph of nearest neighbours, beside plain loops."""
+"""D2: message passing over the graph of nearest neighbors, beside plain loops."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sklearn.neighbors import kneighbors_graph
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.conformance import conform
-from prunebench_plugins.selectors.d2 import D2, SMALLEST, compiled, densest_first, neighbour_graph
+from prunebench_plugins.selectors.d2 import D2, SMALLEST, compiled, densest_first, neighbor_graph
 from prunebench_plugins.selectors.top import Top
 
 
@@ -41,7 +41,7 @@ def loops(part, embeddings, scores, keep):
     joined = np.zeros((n, n), bool)
     for i in range(n):
         others = [j for j in np.argsort(apart[i]) if j != i]
-        for j in others[: part.neighbours]:
+        for j in others[: part.neighbors]:
             joined[i, j] = joined[j, i] = True
     power = 2 if part.squared else 1
     density = scores.copy()
@@ -59,26 +59,26 @@ def loops(part, embeddings, scores, keep):
 # By hand
 
 
-def test_a_pick_spares_its_neighbours_where_top_would_keep_them():
+def test_a_pick_spares_its_neighbors_where_top_would_keep_them():
     """Densities 1 + 2/e, 2 + 1/e + 3/e^2, 3 + 2/e^2; the last is picked, and the one in the middle falls."""
     embeddings, scores = column(0, 1, 3), [1, 2, 3]
-    assert select(D2(neighbours=1), embeddings, scores, 3).tolist() == [2, 0, 1]
+    assert select(D2(neighbors=1), embeddings, scores, 3).tolist() == [2, 0, 1]
     assert Top().select(np.array(scores, float), 3, rng()).tolist() == [2, 1, 0]
 
 
 def test_a_smaller_gamma_spares_more():
     """The middle keeps 2.774 - 3.271 exp(-2 gamma), which is above 1.736 where gamma is 0.6 or more."""
     picks = {
-        gamma: select(D2(neighbours=1, gamma=gamma), column(0, 1, 3), [1, 2, 3], 2)[1] for gamma in (0.5, 0.6)
+        gamma: select(D2(neighbors=1, gamma=gamma), column(0, 1, 3), [1, 2, 3], 2)[1] for gamma in (0.5, 0.6)
     }
     assert picks == {0.5: 0, 0.6: 1}
 
 
-def test_squared_distances_favor_close_neighbours():
+def test_squared_distances_favor_close_neighbors():
     """exp(-1.4) = 0.247 and exp(-0.5) = 0.607 become exp(-1.96) = 0.141 and exp(-0.25) = 0.779."""
     embeddings, scores = column(0, 1.4, 100, 100.5), [1, 1.35, 0.95, 0.95]
-    assert select(D2(neighbours=1), embeddings, scores, 1) == [1]  # 1.597 to 1.526
-    assert select(D2(neighbours=1, squared=True), embeddings, scores, 1)[0] in (2, 3)  # 1.491 to 1.690
+    assert select(D2(neighbors=1), embeddings, scores, 1) == [1]  # 1.597 to 1.526
+    assert select(D2(neighbors=1, squared=True), embeddings, scores, 1)[0] in (2, 3)  # 1.491 to 1.690
 
 
 # Beside plain loops
@@ -88,17 +88,17 @@ def test_squared_distances_favor_close_neighbours():
     "part",
     [
         D2(),
-        D2(neighbours=1),
-        D2(neighbours=5, gamma=0),
-        D2(neighbours=5, gamma=1),
-        D2(neighbours=4, squared=True, gamma=0.3),
-        D2(neighbours=1000),
+        D2(neighbors=1),
+        D2(neighbors=5, gamma=0),
+        D2(neighbors=5, gamma=1),
+        D2(neighbors=4, squared=True, gamma=0.3),
+        D2(neighbors=1000),
     ],
-    ids=lambda part: f"k {part.neighbours}, gamma {part.gamma}",
+    ids=lambda part: f"k {part.neighbors}, gamma {part.gamma}",
 )
 @pytest.mark.parametrize("seed", range(3))
 def test_d2_against_the_formulas(part, seed):
-    """All are picked in the end, so that densities below zero, where neighbours rise, are met too."""
+    """All are picked in the end, so that densities below zero, where neighbors rise, are met too."""
     embeddings, scores = problem(seed=seed)
     assert select(part, embeddings, scores, 60).tolist() == loops(part, embeddings, scores, 60)
 
@@ -127,13 +127,13 @@ def test_the_graph_joins_images_of_which_either_is_near_the_other(k):
     embeddings = rng().normal(size=(30, 4)).astype(np.float32)
     expected = kneighbors_graph(embeddings, k, mode="distance").toarray()
     expected = np.maximum(expected, expected.T)
-    graph = neighbour_graph(embeddings, k, metric="euclidean", device="cpu")
+    graph = neighbor_graph(embeddings, k, metric="euclidean", device="cpu")
     np.testing.assert_allclose(graph.toarray(), expected, atol=1e-5)
     assert graph.dtype == np.float64
 
 
-def test_the_graph_keeps_neighbours_at_distance_zero():
-    graph = neighbour_graph(np.ones((4, 2), np.float32), 3, metric="euclidean", device="cpu")
+def test_the_graph_keeps_neighbors_at_distance_zero():
+    graph = neighbor_graph(np.ones((4, 2), np.float32), 3, metric="euclidean", device="cpu")
     assert graph.nnz == 12
     assert (graph.data == SMALLEST).all()
 
@@ -150,11 +150,11 @@ def test_negative_scores_send_messages_too():
 
 
 def test_scores_of_zero_and_more_are_taken_as_they_are():
-    """A shift would matter: images with many close neighbours gain more from it."""
+    """A shift would matter: images with many close neighbors gain more from it."""
     embeddings, scores = column(0, 0.1, 0.2, 50), [1.0, 1.0, 1.0, 2.5]
-    assert select(D2(neighbours=2), embeddings, scores, 1).tolist() != [3]
-    assert select(D2(neighbours=2), embeddings, np.array(scores) - 1, 1).tolist() == [3]
-    assert select(D2(neighbours=2), embeddings, np.array(scores) - 9, 1).tolist() == [3]
+    assert select(D2(neighbors=2), embeddings, scores, 1).tolist() != [3]
+    assert select(D2(neighbors=2), embeddings, np.array(scores) - 1, 1).tolist() == [3]
+    assert select(D2(neighbors=2), embeddings, np.array(scores) - 9, 1).tolist() == [3]
 
 
 def test_the_scale_of_the_scores_does_not_matter():
@@ -173,7 +173,7 @@ def test_several_groups_are_covered_where_top_keeps_one():
     groups = np.repeat([[0.0, 0], [9, 0], [0, 9]], 20, axis=0) + rng().normal(0, 0.1, (60, 2))
     scores = np.repeat([3.0, 2.0, 1.0], 20) + rng(1).random(60)
     assert (Top().select(scores, 9, rng()) < 20).all()
-    kept = np.bincount(select(D2(neighbours=19), groups, scores, 9) // 20, minlength=3)
+    kept = np.bincount(select(D2(neighbors=19), groups, scores, 9) // 20, minlength=3)
     assert (kept > 0).all()
 
 
@@ -182,10 +182,10 @@ def test_several_groups_are_covered_where_top_keeps_one():
 
 def test_ties_are_broken_at_random_not_by_position():
     """Equal images with equal scores have equal densities; after the first pick all are at 0."""
-    subsets = [select(D2(neighbours=299), np.ones((300, 2)), np.ones(300), 60, seed) for seed in (0, 1)]
+    subsets = [select(D2(neighbors=299), np.ones((300, 2)), np.ones(300), 60, seed) for seed in (0, 1)]
     assert 100 < subsets[0].mean() < 200
     assert set(subsets[0]) != set(subsets[1])
-    again = select(D2(neighbours=299), np.ones((300, 2)), np.ones(300), 60)
+    again = select(D2(neighbors=299), np.ones((300, 2)), np.ones(300), 60)
     assert again.tolist() == subsets[0].tolist()
 
 
@@ -202,7 +202,7 @@ def test_subsets_of_one_seed_are_nested():
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_fewer_images_than_neighbours(n):
+def test_fewer_images_than_neighbors(n):
     embeddings, scores = problem(n)
     for keep in range(n + 1):
         subset = select(D2(), embeddings, scores, keep)
@@ -222,7 +222,7 @@ def test_a_cutoff_above_the_ratio_is_refused():
         D2(cutoff=0.5).at(30)
 
 
-@pytest.mark.parametrize("part", [D2(), D2(neighbours=3, cutoff=0.3, squared=True), D2(per_class=True)])
+@pytest.mark.parametrize("part", [D2(), D2(neighbors=3, cutoff=0.3, squared=True), D2(per_class=True)])
 def test_d2_keeps_the_contract(part):
     conform(part)
 
@@ -230,7 +230,7 @@ def test_d2_keeps_the_contract(part):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: D2(neighbours=0), r"d2\.neighbours is 0, expected above 0"),
+        (lambda: D2(neighbors=0), r"d2\.neighbors is 0, expected above 0"),
         (lambda: D2(gamma=-1), r"d2\.gamma is -1, expected 0 or more"),
         (lambda: D2(cutoff=1), r"d2\.cutoff is 1, expected in 0\.\.1, below 1"),
     ],

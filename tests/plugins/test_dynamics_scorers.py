@@ -25,9 +25,9 @@ from prunebench_plugins.scorers.windows import over_windows
 
 def recorded(**series):
     """Return the dynamics of these series, [epochs, images]; the others are 0."""
-    known = {name: np.array(values, dtype=float) for name, values in series.items()}
-    shape = next(iter(known.values())).shape
-    everything = dict.fromkeys(Dynamics.series, np.zeros(shape)) | known
+    given = {name: np.array(values, dtype=float) for name, values in series.items()}
+    shape = next(iter(given.values())).shape
+    everything = dict.fromkeys(Dynamics.series, np.zeros(shape)) | given
     return Dynamics(images=shape[1], index=np.arange(shape[1]), **everything)
 
 

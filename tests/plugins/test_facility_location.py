@@ -38,7 +38,7 @@ def similarities(part, embeddings):
     apart = cdist(embeddings, embeddings, "cosine" if part.similarity == "cosine" else "euclidean")
     joined = np.zeros((n, n), bool)
     for i in range(n):
-        for j in [j for j in np.argsort(apart[i]) if j != i][: part.neighbours]:
+        for j in [j for j in np.argsort(apart[i]) if j != i][: part.neighbors]:
             joined[i, j] = joined[j, i] = True
     longest = 1 if part.similarity == "cosine" else apart[joined].max()
     likeness = np.where(joined | np.eye(n, dtype=bool), np.maximum(longest - apart, 0), 0)
@@ -52,14 +52,14 @@ def test_by_hand():
 
 PARTS = [
     FacilityLocation(),
-    FacilityLocation(neighbours=4),
-    FacilityLocation(neighbours=1),
+    FacilityLocation(neighbors=4),
+    FacilityLocation(neighbors=1),
     FacilityLocation(similarity="cosine"),
-    FacilityLocation(neighbours=4, similarity="cosine"),
+    FacilityLocation(neighbors=4, similarity="cosine"),
 ]
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part.similarity}, k {part.neighbours}")
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part.similarity}, k {part.neighbors}")
 @pytest.mark.parametrize("seed", range(3))
 def test_facility_location_against_plain_greedy(part, seed):
     embeddings = rng(seed).normal(size=(70, 5)).astype(np.float32) + 0.5
@@ -85,7 +85,7 @@ def test_lazy_greedy_is_plain_greedy_ties_included(seed):
 def test_facility_location_against_apricot(similarity, optimizer):
     """The picks before the first tie of a pair, which apricot leaves to rounding, and the value of all."""
     apricot = pytest.importorskip("apricot")
-    part = FacilityLocation(neighbours=99, similarity=similarity)
+    part = FacilityLocation(neighbors=99, similarity=similarity)
     embeddings = rng(7).normal(size=(100, 6)).astype(np.float32)
     dense = similarities(part, embeddings) / 2**30
     model = apricot.FacilityLocationSelection(40, metric="precomputed", optimizer=optimizer).fit(dense)
@@ -96,32 +96,32 @@ def test_facility_location_against_apricot(similarity, optimizer):
 
 @pytest.mark.parametrize("similarity", ["distance", "cosine"])
 def test_the_scale_of_the_embeddings_does_not_matter(similarity):
-    part, embeddings = FacilityLocation(neighbours=5, similarity=similarity), rng().normal(size=(60, 4))
+    part, embeddings = FacilityLocation(neighbors=5, similarity=similarity), rng().normal(size=(60, 4))
     subsets = [select(part, scale * embeddings, 40).tolist() for scale in (1 / 1024, 1, 1024)]
     assert subsets[0] == subsets[1] == subsets[2]
 
 
-def test_an_image_whose_neighbours_are_not_kept_counts_nothing():
+def test_an_image_whose_neighbors_are_not_kept_counts_nothing():
     """Three pairs, the last the closest: the pair's likeness is what is longest, less its distance."""
     pairs = [[0.0], [3], [100], [102], [200], [201]]
-    subset = select(FacilityLocation(neighbours=1), pairs, 3)
+    subset = select(FacilityLocation(neighbors=1), pairs, 3)
     assert [place // 2 for place in subset] == [2, 1, 0]
 
 
 def test_every_group_is_represented_before_any_twice():
     groups = np.repeat(50 * np.eye(5), [40, 5, 20, 9, 26], axis=0) + rng().normal(0, 0.1, (100, 5))
     which = np.repeat(np.arange(5), [40, 5, 20, 9, 26])
-    assert sorted(which[select(FacilityLocation(neighbours=99), groups, 5)]) == [0, 1, 2, 3, 4]
+    assert sorted(which[select(FacilityLocation(neighbors=99), groups, 5)]) == [0, 1, 2, 3, 4]
 
 
 def test_once_nothing_gains_anything_the_rest_is_random():
     """Two places, 150 copies of each: after one of each, every gain is 0."""
     places = np.repeat([[0.0, 0], [9, 0]], 150, axis=0)
-    subsets = [select(FacilityLocation(neighbours=299), places, 80, seed) for seed in (0, 1)]
+    subsets = [select(FacilityLocation(neighbors=299), places, 80, seed) for seed in (0, 1)]
     assert sorted(subsets[0][:2] // 150) == [0, 1]
     assert 100 < subsets[0].mean() < 200
     assert set(subsets[0]) != set(subsets[1])
-    again = select(FacilityLocation(neighbours=299), places, 80)
+    again = select(FacilityLocation(neighbors=299), places, 80)
     assert again.tolist() == subsets[0].tolist()
 
 
@@ -131,7 +131,7 @@ def test_equal_images_are_kept_at_random():
 
 def test_subsets_of_one_seed_are_nested():
     embeddings = rng().normal(size=(60, 4))
-    large, small = (select(FacilityLocation(neighbours=5), embeddings, keep) for keep in (40, 11))
+    large, small = (select(FacilityLocation(neighbors=5), embeddings, keep) for keep in (40, 11))
     assert large[:11].tolist() == small.tolist()
 
 
@@ -151,7 +151,7 @@ def test_facility_location_keeps_the_contract(part):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FacilityLocation(neighbours=0), r"facility_location\.neighbours is 0, expected above 0"),
+        (lambda: FacilityLocation(neighbors=0), r"facility_location\.neighbors is 0, expected above 0"),
         (
             lambda: FacilityLocation(similarity="rbf"),
             r"facility_location\.similarity is 'rbf', expected 'distance' or 'cosine'",

@@ -26,8 +26,8 @@ from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.scorers import file as scorers
 from prunebench_plugins.scorers.el2n import El2n
 from prunebench_plugins.selectors import file as selectors
+from prunebench_plugins.selectors.annotated import Annotated
 from prunebench_plugins.selectors.include import Include
-from prunebench_plugins.selectors.known import Known
 from prunebench_plugins.selectors.top import Top
 
 FINGERPRINT = "18d07bdddd1f" + "0" * 52
@@ -49,11 +49,11 @@ def select(path, keep, n=4, names=NAMES, **fields):
     return part.select(images=blank(n), names=names, fingerprint=FINGERPRINT, keep=keep)
 
 
-def label(path, n=4, names=NAMES, paid=(), **fields):
-    known = np.full(n, -1)
-    known[list(paid)] = 0
+def label(path, n=4, names=NAMES, annotated=(), **fields):
+    known_labels = np.full(n, -1)
+    known_labels[list(annotated)] = 0
     part = labelers.File(path=path, **fields)
-    return part.label(names=names, fingerprint=FINGERPRINT, classes=CLASSES, known=known)
+    return part.label(names=names, fingerprint=FINGERPRINT, classes=CLASSES, known_labels=known_labels)
 
 
 @pytest.fixture
@@ -355,14 +355,17 @@ def test_fields_that_cannot_be_meant_are_refused_before_anything_is_read(fields,
         ({"space": "names"}, "file.space is 'names', expected 'class', 'cluster' or 'name'"),
         ({"path": Path("l.npy"), "space": "name"}, "l.npy holds no names of classes: only a .csv does"),
         ({"sampling": "uniform"}, "file.sampling is 'uniform', expected 'given': nothing is drawn here"),
-        ({"annotation": 1.5}, "file.annotation is 1.5, expected in 0..1"),
+        ({"label_fraction": 1.5}, "file.label_fraction is 1.5, expected in 0..1"),
         (
-            {"annotation": 0.1},
-            "file.annotation is 0.1, but file.paid is not set; name the file that lists the annotated",
+            {"label_fraction": 0.1},
+            "file.label_fraction is 0.1, but file.annotated is not set; name the file that lists",
         ),
-        ({"paid": Path("p.npy")}, "file.paid is 'p.npy', expected unset if annotation is 0 or 1"),
         (
-            {"path": Path("l.npy"), "annotation": 0.1, "paid": Path("p.csv")},
+            {"annotated": Path("p.npy")},
+            "file.annotated is 'p.npy', expected unset if label_fraction is 0 or 1",
+        ),
+        (
+            {"path": Path("l.npy"), "label_fraction": 0.1, "annotated": Path("p.csv")},
             "p.csv is a table: name the column that lists the images, with file.index_column or file.",
         ),
     ],
@@ -406,8 +409,8 @@ def test_every_file_has_to_be_there(tmp_path):
     there, absent = tmp_path / "there.npy", tmp_path / "absent.npy"
     there.touch()
     assert "absent.npy', but there" in refusal(selectors.File(path=(there, absent)).ready)
-    told = refusal(labelers.File(path=there, annotation=0.5, paid=absent).ready)
-    assert told == f"file.paid is '{absent}', but there is no such file"
+    told = refusal(labelers.File(path=there, label_fraction=0.5, annotated=absent).ready)
+    assert told == f"file.annotated is '{absent}', but there is no such file"
 
 
 def test_a_file_for_another_dataset_is_refused(write):
@@ -488,11 +491,11 @@ def test_of_several_files_the_one_that_fits_is_taken(write, tmp_path):
     assert told == "few.npy and other.npy both keep 1 images; name one file for each ratio"
 
 
-def test_held_by_include_names_find_the_unpaid_images(write):
+def test_held_by_include_names_find_the_unlabeled_images(write):
     held = selectors.File(path=write("k.csv", "n\ncat/9.png\n"), name_column="n")
-    known = np.array([-1, 0, -1, -1])
+    known_labels = np.array([-1, 0, -1, -1])
     found = Include(selector=held).select(
-        known=known, keep=2, images=blank(4), names=NAMES, fingerprint=FINGERPRINT
+        known_labels=known_labels, keep=2, images=blank(4), names=NAMES, fingerprint=FINGERPRINT
     )
     assert found.tolist() == [1, 3]
 
@@ -557,21 +560,23 @@ def test_a_file_that_is_not_one_label_per_image_is_one_line(write, tmp_path, nam
     assert told.replace(f"{tmp_path}/", "").startswith(message)
 
 
-def test_the_paid_images_have_to_be_as_many_as_was_said(write, tmp_path):
-    labels, paid = write("l.npy", np.zeros(30, int)), write("p.npy", np.arange(10))
-    for annotation in (10 / 30, 0.333, 0.34, 0.31):
-        part = labelers.File(path=labels, annotation=annotation, paid=paid)
+def test_the_annotated_images_have_to_be_as_many_as_was_said(write, tmp_path):
+    labels, annotated = write("l.npy", np.zeros(30, int)), write("p.npy", np.arange(10))
+    for label_fraction in (10 / 30, 0.333, 0.34, 0.31):
+        part = labelers.File(path=labels, label_fraction=label_fraction, annotated=annotated)
         assert part.annotated_images(30, ()).tolist() == list(range(10))
-    part = labelers.File(path=labels, annotation=0.3, paid=paid)
+    part = labelers.File(path=labels, label_fraction=0.3, annotated=annotated)
     assert refusal(part.annotated_images, 30, ()).replace(f"{tmp_path}/", "") == (
-        "p.npy lists 10 of 30 images, but file.annotation is 0.3; set it to 0.333333"
+        "p.npy lists 10 of 30 images, but file.label_fraction is 0.3; set it to 0.333333"
     )
 
 
-def test_a_label_file_and_its_paid_images_share_the_columns_that_say_which_image(write):
+def test_a_label_file_and_its_annotated_images_share_the_columns_that_say_which_image(write):
     labels = write("l.csv", "image,y\ncat/9.png,2\nbee/1.png,1\nant/2.png,0\nant/1.png,0\n")
-    paid = write("p.csv", "image\nbee/1.png\n")
-    part = labelers.File(path=labels, column="y", name_column="image", annotation=0.25, paid=paid)
+    annotated = write("p.csv", "image\nbee/1.png\n")
+    part = labelers.File(
+        path=labels, column="y", name_column="image", label_fraction=0.25, annotated=annotated
+    )
     assert part.annotated_images(4, NAMES).tolist() == [2]
     assert label(labels, column="y", name_column="image").values.tolist() == [0, 0, 1, 2]
 
@@ -586,7 +591,9 @@ def test_scorer_and_labeler_keep_the_contract(write):
     conform(scorers.File(path=path, column="score", name_column="image"))
     conform(labelers.File(path=path, column="class", name_column="image", space="name"))
     conform(
-        labelers.File(path=write("l.npy", np.arange(120) % 4), annotation=0.1, paid=write("p.npy", range(12)))
+        labelers.File(
+            path=write("l.npy", np.arange(120) % 4), label_fraction=0.1, annotated=write("p.npy", range(12))
+        )
     )
 
 
@@ -622,29 +629,29 @@ def test_a_selector_is_rebuilt_from_its_identity(write, monkeypatch, tmp_path, p
 
 @pytest.fixture
 def files(write):
-    """Files for the toy dataset: scores that grow, the first 32 images, true labels, and 16 paid images."""
+    """Files for the toy dataset: scores that grow, the first 32 images, true labels, and 16 annotated."""
     return {
         "scores": write("scores.npy", np.arange(64.0)),
         "subset": write("subset.npy", np.arange(32)),
         "labels": write("labels.npy", np.arange(64) % 4),
-        "paid": write("paid.npy", np.arange(24, 40)),
+        "annotated": write("annotated.npy", np.arange(24, 40)),
     }
 
 
 def few(files):
-    return labelers.File(path=files["labels"], annotation=0.25, paid=files["paid"])
+    return labelers.File(path=files["labels"], label_fraction=0.25, annotated=files["annotated"])
 
 
 def test_scores_count_as_made_with_all_labels_until_their_user_says_otherwise(matrix, make, files, store):
     methods = [
         Method(name, title=name, scorer=scorers.File(path=files["scores"], **said), selector=Top())
-        for name, said in {"silent": {}, "said": {"annotation": 0.0}}.items()
+        for name, said in {"silent": {}, "said": {"label_fraction": 0.0}}.items()
     ]
     made = make(matrix(*methods))
     assert made.failures == {}
     silent, said = sorted(made.rows, key=lambda row: row.method, reverse=True)
-    assert (silent.annotation, silent.labels_selection, silent.labels_total) == (1.0, 64, 64)
-    assert (said.annotation, said.labels_selection, said.labels_total) == (0.0, 0, 32)
+    assert (silent.label_fraction, silent.labels_selection, silent.labels_total) == (1.0, 64, 64)
+    assert (said.label_fraction, said.labels_selection, said.labels_total) == (0.0, 0, 32)
     keys = {stage.kind: stage.key for stage in made.stages}
     assert store.read(keys["scores"], Scores).values.tolist() == list(range(64))
     assert store.read(keys["subset"], Subset).index.tolist() == list(range(32, 64))
@@ -653,20 +660,25 @@ def test_scores_count_as_made_with_all_labels_until_their_user_says_otherwise(ma
 def test_a_subset_counts_as_chosen_with_all_labels_wherever_it_is_held(matrix, make, files):
     chosen = selectors.File(path=files["subset"])
     method = Method("m", title="M", selector=chosen)
-    assert method.annotation == 1
+    assert method.label_fraction == 1
     row = make(matrix(method)).rows[0]
     assert (row.kept, row.kept_per_class, row.labels_total) == (32, [8] * 4, 64)
-    held = Method("m", title="M", labeler=NoLabeler(annotation=0.25), selector=Include(selector=chosen))
-    assert held.annotation == 1
+    held = Method("m", title="M", labeler=NoLabeler(label_fraction=0.25), selector=Include(selector=chosen))
+    assert held.label_fraction == 1
 
 
-def test_few_labels_are_those_of_the_paid_images(matrix, make, files, store):
-    free = selectors.File(path=files["subset"], annotation=0.0)
+def test_few_labels_are_those_of_the_annotated_images(matrix, make, files, store):
+    free = selectors.File(path=files["subset"], label_fraction=0.0)
     made = make(matrix(Method("m", title="M", labeler=few(files), selector=free)))
     assert made.failures == {}
     row = made.rows[0]
-    assert (row.annotation, row.label_draw, row.labels_selection, row.labels_total) == (0.25, "given", 16, 40)
-    assert row.quality["accuracy"] == row.quality["unlabelled_accuracy"] == 100
+    assert (row.label_fraction, row.label_draw, row.labels_selection, row.labels_total) == (
+        0.25,
+        "given",
+        16,
+        40,
+    )
+    assert row.quality["accuracy"] == row.quality["unlabeled_accuracy"] == 100
     keys = {
         stage.kind: stage.key
         for stage in make(
@@ -676,8 +688,8 @@ def test_few_labels_are_those_of_the_paid_images(matrix, make, files, store):
     assert set(keys) == {"accuracy"}  # neither draw nor labels follow the seed
 
 
-def test_known_and_include_see_the_paid_images_and_no_others(matrix, make, files, store):
-    made = make(matrix(Method("m", title="M", labeler=few(files), selector=Known()), ratios=[75]))
+def test_known_and_include_see_the_annotated_images_and_no_others(matrix, make, files, store):
+    made = make(matrix(Method("m", title="M", labeler=few(files), selector=Annotated()), ratios=[75]))
     assert made.failures == {}
     keys = {stage.kind: stage.key for stage in made.stages}
     assert store.read(keys["subset"], Subset).index.tolist() == list(range(24, 40))
@@ -687,11 +699,11 @@ def test_known_and_include_see_the_paid_images_and_no_others(matrix, make, files
     assert made.rows[0].labels_total == 16
 
 
-def test_labels_count_as_all_bought_until_their_user_says_otherwise(matrix, make, files):
-    for said, counted in (({}, (1.0, 64, 64)), ({"annotation": 0.0}, (0.0, 0, 32))):
+def test_labels_count_as_all_annotated_until_their_user_says_otherwise(matrix, make, files):
+    for said, counted in (({}, (1.0, 64, 64)), ({"label_fraction": 0.0}, (0.0, 0, 32))):
         labeler = labelers.File(path=files["labels"], **said)
         row = make(matrix(Method("m", title="M", labeler=labeler, scorer=El2n(), selector=Top()))).rows[0]
-        assert (row.annotation, row.labels_selection, row.labels_total) == counted
+        assert (row.label_fraction, row.labels_selection, row.labels_total) == counted
         assert (row.labeler, row.quality["accuracy"]) == ("file on labels.npy", 100)
 
 
@@ -706,11 +718,11 @@ seeds = 1
 recipe = "tiny"
 
 [method.scores]
-scorer = {part = "file", path = "scores.npy", annotation = 0.0}
+scorer = {part = "file", path = "scores.npy", label_fraction = 0.0}
 selector = "top"
 
 [method.subset]
-selector = {part = "file", path = ["half.npy", "tenth.csv"], index_column = "kept", annotation = 0}
+selector = {part = "file", path = ["half.npy", "tenth.csv"], index_column = "kept", label_fraction = 0}
 
 [method.labels]
 scorer = {part = "el2n", stop = 1}
@@ -721,8 +733,8 @@ part = "file"
 path = "labels.csv"
 column = "label"
 index_column = "id"
-annotation = 0.1
-paid = "paid.npy"
+label_fraction = 0.1
+annotated = "annotated.npy"
 """
 
 
@@ -734,7 +746,7 @@ def published(cli, write, suite_file):
     write("half.npy", rng.permutation(1347)[:673])
     write("tenth.csv", "kept\n" + "".join(f"{i}\n" for i in rng.permutation(1347)[:134]))
     write("labels.csv", "id,label\n" + "".join(f"{i},{i % 10}\n" for i in rng.permutation(1347)))
-    write("paid.npy", np.arange(1347) % 10 == 7)
+    write("annotated.npy", np.arange(1347) % 10 == 7)
     path = suite_file(SUITE, name="published.toml")
     yield lambda options="": cli(f"run --suite {path} --workers 0 --set recipe.epochs=1 {options}")
     context.load_split.cache_clear()
@@ -759,7 +771,7 @@ def test_published_files_make_rows(published, tmp_path, cli):
     again = published()
     assert again.code == 0 and again.out.count(" stored\n") == 8
     planned = cli(f"plan --each --suite {tmp_path}/published.toml").out
-    assert " file(annotation=0.0, path=scores.npy) " in planned
+    assert " file(label_fraction=0.0, path=scores.npy) " in planned
     assert "path=half.npy + tenth.csv" in planned
 
 

@@ -26,23 +26,23 @@ FAST = {
 
 
 def stripes(n: int = 80) -> tuple[Images, np.ndarray, np.ndarray]:
-    """Return two classes of gray images, bright above or below, the truth, and ten paid labels."""
+    """Return two classes of gray images, bright above or below, the truth, and ten annotated labels."""
     rng = np.random.default_rng(0)
     truth = rng.permutation(np.arange(n) % 2)
     pixels = rng.integers(60, size=(n, 1, 8, 8))
     pixels[truth == 0, :, :4] += 150
     pixels[truth == 1, :, 4:] += 150
-    known = np.full(n, -1)
-    known[:10] = truth[:10]
-    return Images(pixels.astype(np.uint8), mean=(0.4,), std=(0.3,)), truth, known
+    known_labels = np.full(n, -1)
+    known_labels[:10] = truth[:10]
+    return Images(pixels.astype(np.uint8), mean=(0.4,), std=(0.3,)), truth, known_labels
 
 
-def run(part: FixMatch, known: np.ndarray | None = None, checkpoint=None, progress=None):
-    images, _, paid = stripes()
+def run(part: FixMatch, known_labels: np.ndarray | None = None, checkpoint=None, progress=None):
+    images, _, annotated = stripes()
     return part.label(
         images,
         ("above", "below"),
-        paid if known is None else known,
+        annotated if known_labels is None else known_labels,
         np.random.default_rng(0),
         "cpu",
         progress or (lambda done, total: None),
@@ -55,10 +55,10 @@ def test_a_guess_counts_from_the_threshold_on() -> None:
     assert FixedThreshold(0.95).mask(probability, torch.arange(3)).tolist() == [1, 0, 1]
 
 
-def test_ten_labels_are_enough_for_two_classes_and_paid_labels_stay() -> None:
-    _, truth, known = stripes()
-    wrong = known.copy()
-    wrong[0] = 1 - known[0]  # a paid label is kept even where the network knows better
+def test_ten_labels_are_enough_for_two_classes_and_annotated_labels_stay() -> None:
+    _, truth, known_labels = stripes()
+    wrong = known_labels.copy()
+    wrong[0] = 1 - known_labels[0]  # a annotated label is kept even where the network knows better
     labels = run(FixMatch(**FAST), wrong)
     assert labels.values[0] == wrong[0]
     assert (labels.values[10:] == truth[10:]).mean() > 0.95
@@ -67,33 +67,33 @@ def test_ten_labels_are_enough_for_two_classes_and_paid_labels_stay() -> None:
     assert (labels.confidences[10:] > 0.5).all()
 
 
-def test_paid_labels_stay_at_their_images_wherever_these_are() -> None:
+def test_annotated_labels_stay_at_their_images_wherever_these_are() -> None:
     """Two of them are wrong, and are kept."""
     _, truth, _ = stripes()
-    known = np.full(80, -1)
-    known[3::7] = truth[3::7]
-    known[[3, 73]] = 1 - truth[[3, 73]]
-    labels = run(FixMatch(**FAST, include_labelled=False), known)
-    paid = np.flatnonzero(known >= 0)
-    assert labels.values[paid].tolist() == known[paid].tolist()
-    assert (labels.values[known < 0] == truth[known < 0]).mean() > 0.95
+    known_labels = np.full(80, -1)
+    known_labels[3::7] = truth[3::7]
+    known_labels[[3, 73]] = 1 - truth[[3, 73]]
+    labels = run(FixMatch(**FAST, include_labeled=False), known_labels)
+    annotated = np.flatnonzero(known_labels >= 0)
+    assert labels.values[annotated].tolist() == known_labels[annotated].tolist()
+    assert (labels.values[known_labels < 0] == truth[known_labels < 0]).mean() > 0.95
 
 
 def test_the_guesses_are_those_of_the_network_that_comes_with_the_labels() -> None:
-    images, _, known = stripes()
+    images, _, known_labels = stripes()
     labels = run(FixMatch(**FAST))
     network = networks.build("cnn", channels=1, classes=2, resolution=8, generator_seed=1)
     assert labels.network == "cnn"
     networks.restore(network, labels.weights)
     probability = training.predict(network.eval(), images, device="cpu")
-    unpaid = known < 0
-    assert labels.values[unpaid].tolist() == probability.argmax(1)[unpaid].tolist()
-    assert labels.confidences[unpaid].tolist() == probability.max(1)[unpaid].tolist()
+    unlabeled = known_labels < 0
+    assert labels.values[unlabeled].tolist() == probability.argmax(1)[unlabeled].tolist()
+    assert labels.confidences[unlabeled].tolist() == probability.max(1)[unlabeled].tolist()
 
 
-def test_a_class_without_a_paid_image_is_never_guessed() -> None:
-    known = stripes()[2]
-    labels = run(FixMatch(**FAST), np.where(known == 0, 0, -1))
+def test_a_class_without_a_annotated_image_is_never_guessed() -> None:
+    known_labels = stripes()[2]
+    labels = run(FixMatch(**FAST), np.where(known_labels == 0, 0, -1))
     assert set(labels.values) == {0}
 
 
@@ -111,7 +111,7 @@ def test_it_keeps_the_contract_of_a_labeler() -> None:
 def test_the_defaults_are_those_of_the_paper_for_cifar_10() -> None:
     part = FixMatch()
     assert (part.network, part.epochs, part.batch, part.mu) == ("wrn_28_2", 100, 64, 7)
-    assert (part.threshold, part.weight_u, part.joint, part.include_labelled) == (0.95, 1, True, True)
+    assert (part.threshold, part.weight_u, part.joint, part.include_labeled) == (0.95, 1, True, True)
     assert (part.lr, part.momentum, part.weight_decay, part.ema) == (0.03, 0.9, 5e-4, 0.999)
     assert not part.ema_warmup
 
@@ -150,6 +150,6 @@ def test_an_impossible_value_is_named(values: dict, message: str) -> None:
         FixMatch(**values)
 
 
-def test_without_a_paid_label_there_is_nothing_to_learn_from() -> None:
+def test_without_a_annotated_label_there_is_nothing_to_learn_from() -> None:
     with pytest.raises(PrunebenchError):
         run(FixMatch(**FAST), np.full(80, -1))

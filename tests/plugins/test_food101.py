@@ -348,10 +348,10 @@ def test_registered():
     assert (CLASSES[0], CLASSES[16], CLASSES[-1]) == ("apple_pie", "cheese_plate", "waffles")
 
 
-@pytest.mark.parametrize("annotation, labels", [(0.01, 757), (0.02, 1515), (0.05, 3787), (0.1, 7575)])
-def test_label_budgets(annotation, labels):
-    """Drawn uniformly; the published runs bought 707, 1515, 3838 and 7575, as many of each class."""
+@pytest.mark.parametrize("label_fraction, labels", [(0.01, 757), (0.02, 1515), (0.05, 3787), (0.1, 7575)])
+def test_label_budgets(label_fraction, labels):
+    """Drawn uniformly; the published runs annotated 707, 1515, 3838 and 7575, as many of each class."""
     truth = np.repeat(np.arange(101), 750)
-    first, again = (draw_labels(truth, annotation, "uniform", stream("known", 0)) for _ in range(2))
+    first, again = (draw_labels(truth, label_fraction, "uniform", stream("known", 0)) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert len(np.unique(first)) == labels

@@ -1,4 +1,4 @@
-"""Prototypicality: distances by hand and against scikit-learn, and its ways to normalise."""
+"""Prototypicality: distances by hand and against scikit-learn, and its ways to normalize."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,9 @@ from sklearn.preprocessing import StandardScaler, normalize
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.conformance import conform
-from prunebench_plugins.scorers.prototypicality import Prototypicality, normalised
+from prunebench_plugins.scorers.prototypicality import Prototypicality, normalized
 
-# Two clusters whose centres are (0, 1) and (10, 3).
+# Two clusters whose centers are (0, 1) and (10, 3).
 SQUARE = np.array([[0, 0], [10, 0], [0, 2], [10, 6], [10, 3]], np.float32)
 
 
@@ -20,11 +20,11 @@ def score(part, embeddings, classes=2, seed=0):
 
 def blobs(n=300, classes=5, d=8):
     rng = np.random.default_rng(1)
-    centres = 20 * rng.normal(size=(classes, d))
-    return (centres[np.arange(n) % classes] + rng.normal(size=(n, d))).astype(np.float32)
+    centers = 20 * rng.normal(size=(classes, d))
+    return (centers[np.arange(n) % classes] + rng.normal(size=(n, d))).astype(np.float32)
 
 
-def test_distances_to_the_centre_of_the_own_cluster():
+def test_distances_to_the_center_of_the_own_cluster():
     scores = score(Prototypicality(), SQUARE)
     assert scores.dtype == np.float64
     np.testing.assert_allclose(scores, [1, 3, 1, 3, 0], atol=1e-5)
@@ -49,7 +49,7 @@ def test_distances_are_those_of_scikit_learn(how):
     )
     found = KMeans(5, n_init=10, random_state=0).fit(reference)
     expected = found.transform(reference).min(axis=1)
-    np.testing.assert_allclose(score(Prototypicality(normalise=how), embeddings, 5), expected, atol=1e-4)
+    np.testing.assert_allclose(score(Prototypicality(normalize=how), embeddings, 5), expected, atol=1e-4)
 
 
 def test_clusters_are_as_many_as_classes_unless_told_otherwise():
@@ -85,15 +85,15 @@ def test_what_has_no_scale_is_left_without_one():
     embeddings = np.array([[0.1, 1, 3], [0.1, 3, 4], [0.1, 5, 5]], np.float32)
     half = np.sqrt(1.5)
     expected = [[0, -half, -half], [0, 0, 0], [0, half, half]]
-    np.testing.assert_allclose(normalised(embeddings, "zscore"), expected, atol=1e-6)
+    np.testing.assert_allclose(normalized(embeddings, "zscore"), expected, atol=1e-6)
     lengths = np.array([[3, 4], [0, 0]], np.float32)
-    np.testing.assert_allclose(normalised(lengths, "l2"), [[0.6, 0.8], [0, 0]], atol=1e-7)
-    assert normalised(lengths, "none") is lengths
+    np.testing.assert_allclose(normalized(lengths, "l2"), [[0.6, 0.8], [0, 0]], atol=1e-7)
+    assert normalized(lengths, "none") is lengths
 
 
 @pytest.mark.parametrize("how", ["zscore", "l2"])
-def test_normalising_keeps_float32(how):
-    assert normalised(blobs(), how).dtype == np.float32
+def test_normalizing_keeps_float32(how):
+    assert normalized(blobs(), how).dtype == np.float32
 
 
 def test_fewer_images_than_clusters_is_one_line():
@@ -107,7 +107,7 @@ def test_fewer_images_than_clusters_is_one_line():
     [
         ({"clusters": 0}, "prototypicality.clusters is 0, expected above 0, or None: the number of classes"),
         ({"starts": 0}, "prototypicality.starts is 0, expected above 0"),
-        ({"normalise": "L2"}, "prototypicality.normalise is 'L2', expected 'none', 'zscore' or 'l2'"),
+        ({"normalize": "L2"}, "prototypicality.normalize is 'L2', expected 'none', 'zscore' or 'l2'"),
         ({"end": "middle"}, "prototypicality.end is 'middle', expected 'far' or 'near'"),
     ],
 )
@@ -118,14 +118,14 @@ def test_a_wrong_field_is_one_line(fields, message):
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"end": "near"}, {"normalise": "zscore"}, {"normalise": "l2"}], ids=str
+    "fields", [{}, {"end": "near"}, {"normalize": "zscore"}, {"normalize": "l2"}], ids=str
 )
 def test_the_contract_holds(fields):
     conform(Prototypicality(**fields))
 
 
 def test_the_defaults_are_the_published_ones():
-    assert Prototypicality() == Prototypicality(clusters=None, starts=10, normalise="none", end="far")
+    assert Prototypicality() == Prototypicality(clusters=None, starts=10, normalize="none", end="far")
     assert Prototypicality().backbone == "swav_rn50"
 
 

@@ -1,4 +1,4 @@
-"""Score extrapolation, by neighbours and by a network on their graph; the labeler of its published leak."""
+"""Score extrapolation, by neighbors and by a network on their graph; the labeler of its published leak."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from prunebench_plugins.selectors.top import Top
 CLASSES = ("a", "b", "c")
 PUBLISHED = ScoreExtrapolation(
     **{"scorer": DynUnc(start=2), "training": "published", "training_epochs": 50, "training_batch": 256},
-    **{"training_lr": 1e-3, "epochs": 35, "batch": 128, "lr": 1e-3, "standardise": False},
+    **{"training_lr": 1e-3, "epochs": 35, "batch": 128, "lr": 1e-3, "standardize": False},
     **{"inference": "one_hop", "inference_batch": 1024},
 )
 
@@ -56,7 +56,7 @@ def record(images, index, scores):
     return Dynamics(images=images, index=np.array(index), **series)
 
 
-def extrapolate(part, embeddings, index, scores, *, labels=None, known=None, seed=0, progress=None):
+def extrapolate(part, embeddings, index, scores, *, labels=None, known_labels=None, seed=0, progress=None):
     """Return what `part` makes of the scores of a few images; by default the labels of these are 0."""
     part = replace(part, scorer=First())
     embeddings = np.asarray(embeddings, np.float32)
@@ -69,7 +69,7 @@ def extrapolate(part, embeddings, index, scores, *, labels=None, known=None, see
         "device": "cpu",
         "classes": CLASSES,
         "labels": labels,
-        "known": labels if known is None else known,
+        "known_labels": labels if known_labels is None else known_labels,
         "rng": np.random.default_rng(seed),
         "progress": progress or (lambda _done, _total: None),
     }
@@ -88,24 +88,24 @@ def cloud(images=40, seeds=13, width=5, seed=0):
 
 def short(**fields):
     """Return a graph network that is quickly trained."""
-    settings = {"via": "gnn", "neighbours": 3, "hidden": (6, 4), "epochs": 3, "steps": 2, "lr": 0.05}
+    settings = {"via": "gnn", "neighbors": 3, "hidden": (6, 4), "epochs": 3, "steps": 2, "lr": 0.05}
     return ScoreExtrapolation(**settings | fields)
 
 
-# Means of neighbours
+# Means of neighbors
 
 
-def test_the_mean_of_neighbours_by_hand():
+def test_the_mean_of_neighbors_by_hand():
     line = [[0], [10], [1], [7], [100]]
-    one = extrapolate(ScoreExtrapolation(via="knn", neighbours=1), line, [0, 1], [1, 3])
-    two = extrapolate(ScoreExtrapolation(via="knn", neighbours=2), line, [0, 1], [1, 3])
+    one = extrapolate(ScoreExtrapolation(via="knn", neighbors=1), line, [0, 1], [1, 3])
+    two = extrapolate(ScoreExtrapolation(via="knn", neighbors=2), line, [0, 1], [1, 3])
     assert one.tolist() == [1, 3, 1, 3, 3]
     assert two.tolist() == [1, 3, 2, 2, 2]
 
 
-def test_the_weighted_mean_of_neighbours_by_hand():
+def test_the_weighted_mean_of_neighbors_by_hand():
     """Image 2 is at distances 1 and 2 of scores 1 and 3, so these weigh e and 1."""
-    part = ScoreExtrapolation(via="knn_weighted", neighbours=2)
+    part = ScoreExtrapolation(via="knn_weighted", neighbors=2)
     scores = extrapolate(part, [[0], [3], [1]], [0, 1], [1, 3])
     np.testing.assert_allclose(scores, [1, 3, (np.e + 3) / (np.e + 1)], rtol=1e-6)
 
@@ -113,10 +113,10 @@ def test_the_weighted_mean_of_neighbours_by_hand():
 @pytest.mark.parametrize("via", ["knn", "knn_weighted"])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("bytes_", [2**28, 1])
-def test_the_means_are_those_of_scikit_learns_neighbours(via, metric, bytes_, monkeypatch):
+def test_the_means_are_those_of_scikit_learns_neighbors(via, metric, bytes_, monkeypatch):
     monkeypatch.setattr(graph, "CHUNK_BYTES", bytes_)
     embeddings, seeds, scores = cloud()
-    part = ScoreExtrapolation(via=via, neighbours=4, metric=metric)
+    part = ScoreExtrapolation(via=via, neighbors=4, metric=metric)
     search = NearestNeighbors(n_neighbors=4, metric=metric).fit(embeddings[seeds])
     expected = np.zeros(40)
     for image, near in enumerate(search.kneighbors(embeddings, return_distance=False)):
@@ -127,7 +127,7 @@ def test_the_means_are_those_of_scikit_learns_neighbours(via, metric, bytes_, mo
     np.testing.assert_allclose(extrapolate(part, embeddings, seeds, scores), expected, rtol=1e-4)
 
 
-def test_the_neighbours_are_given_nearest_first_with_their_distances():
+def test_the_neighbors_are_given_nearest_first_with_their_distances():
     line = np.array([[0.0], [4], [10], [3]], np.float32)
     near, distances = graph.nearest_seeds(
         line, np.array([0, 1, 2]), np.array([3]), 3, metric="euclidean", device="cpu"
@@ -136,31 +136,31 @@ def test_the_neighbours_are_given_nearest_first_with_their_distances():
     np.testing.assert_allclose(distances, [[1, 3, 7]], rtol=1e-6)
 
 
-def test_neighbours_are_told_apart_far_from_the_origin():
+def test_neighbors_are_told_apart_far_from_the_origin():
     """Where the products of single-precision numbers are wrong by more than the gaps."""
     embeddings, seeds, scores = cloud()
-    part = ScoreExtrapolation(via="knn", neighbours=2)
+    part = ScoreExtrapolation(via="knn", neighbors=2)
     near = extrapolate(part, embeddings, seeds, scores)
     assert extrapolate(part, embeddings + 5000, seeds, scores).tolist() == near.tolist()
 
 
-def test_neighbours_too_far_for_an_exponential_still_weigh():
-    part = ScoreExtrapolation(via="knn_weighted", neighbours=2)
+def test_neighbors_too_far_for_an_exponential_still_weigh():
+    part = ScoreExtrapolation(via="knn_weighted", neighbors=2)
     scores = extrapolate(part, [[0], [3e5], [1e5]], [0, 1], [1, 3])
     assert scores.tolist() == [1, 3, 1]
 
 
-def test_images_that_are_equal_get_the_mean_of_their_neighbours():
+def test_images_that_are_equal_get_the_mean_of_their_neighbors():
     embeddings = np.ones((6, 2))
     for via in ("knn", "knn_weighted"):
-        part = ScoreExtrapolation(via=via, neighbours=3)
+        part = ScoreExtrapolation(via=via, neighbors=3)
         assert extrapolate(part, embeddings, [0, 2, 4], [1, 2, 6])[[1, 3, 5]].tolist() == [3, 3, 3]
 
 
 def test_a_zero_vector_has_no_direction_and_is_no_trouble():
     embeddings, seeds, scores = cloud()
     embeddings[seeds[3]] = embeddings[np.setdiff1d(np.arange(40), seeds)[0]] = 0
-    for part in (ScoreExtrapolation(via="knn", neighbours=2, metric="cosine"), short(metric="cosine")):
+    for part in (ScoreExtrapolation(via="knn", neighbors=2, metric="cosine"), short(metric="cosine")):
         assert np.isfinite(extrapolate(part, embeddings, seeds, scores)).all()
 
 
@@ -168,7 +168,7 @@ def test_a_zero_vector_has_no_direction_and_is_no_trouble():
 
 
 def edges(near, weights):
-    """Return a graph as torch-geometric writes it: from neighbours to the node whose they are."""
+    """Return a graph as torch-geometric writes it: from neighbors to the node whose they are."""
     targets = np.repeat(np.arange(len(near)), near.shape[1])
     return torch.tensor(np.stack([near.ravel(), targets])), torch.tensor(weights.ravel()).float()
 
@@ -217,7 +217,7 @@ def test_the_network_is_torch_geometrics_on_the_same_edges():
 
 
 def test_a_view_holds_only_what_its_nodes_can_see():
-    """A chain, each node with its successor as neighbour: two convolutions after the first see two on."""
+    """A chain, each node with its successor as neighbor: two convolutions after the first see two on."""
     near = np.minimum(np.arange(9)[:, None] + 1, 8)
     near[8] = 7
     found = graph.convolution(near, np.ones((9, 1)), 9)
@@ -230,7 +230,7 @@ def test_a_view_holds_only_what_its_nodes_can_see():
 def batches(near, size):
     """Yield the roots, the nodes and the edges of each batch, as the published sampler hands them out.
 
-    The nodes are the roots and their neighbours, and edges lead to roots alone.
+    The nodes are the roots and their neighbors, and edges lead to roots alone.
     """
     for start in range(0, len(near), size):
         roots = np.arange(start, min(start + size, len(near)))
@@ -241,7 +241,7 @@ def batches(near, size):
 
 
 @pytest.mark.parametrize("batch", [1, 4, 7, 30, 1000])
-def test_one_hop_gives_each_batch_its_neighbours_and_nothing_beyond(batch):
+def test_one_hop_gives_each_batch_its_neighbors_and_nothing_beyond(batch):
     near, weights, x = a_graph()
     network = biased((5, 6, 4, 1), 0.5)
     expected = [
@@ -278,7 +278,7 @@ def test_correlation_is_pearsons_and_undefined_for_constants():
 def naive(part, embeddings, labels, seeds, scores, near, weights, batch):
     """Train by torch-geometric's own layers, edge by edge: predictions and correlation of each epoch.
 
-    batch: of the images to predict, which see their neighbours and no farther.
+    batch: of the images to predict, which see their neighbors and no farther.
     """
     rng = np.random.default_rng(0)
     hot = functional.one_hot(torch.tensor(labels) + 1, len(CLASSES) + 1)[:, 1:]
@@ -351,19 +351,19 @@ def test_the_network_learns_what_a_plain_loop_over_torch_geometric_learns(metric
 def hears(near, roots):
     """Return what the published sampler hands out for a mini-batch: nodes, roots first, and whose edges.
 
-    It samples ten neighbours of each root, then ten of each of those; edges lead to whom it asked alone.
+    It samples ten neighbors of each root, then ten of each of those; edges lead to whom it asked alone.
     """
     asked = list(dict.fromkeys([*roots, *near[roots].ravel()]))
     return list(dict.fromkeys([*asked, *near[asked].ravel()])), asked
 
 
 def test_a_mini_batch_is_drawn_as_by_the_published_sampler():
-    """A chain of nine, each node with its successor as neighbour: 0 hears 1 and 2, and 2 hears nobody."""
+    """A chain of nine, each node with its successor as neighbor: 0 hears 1 and 2, and 2 hears nobody."""
     near = np.minimum(np.arange(9)[:, None] + 1, 8)
     near[8] = 7
     found, nodes, roots = graph.sampled(near, np.ones((9, 1)), np.array([4, 0]), 2)
     assert nodes.tolist() == [0, 1, 4, 5, 2, 6] and roots.tolist() == [2, 0]
-    half, root = 1 / 2, 1 / np.sqrt(2)  # a node with a neighbour has degree 2, one without 1
+    half, root = 1 / 2, 1 / np.sqrt(2)  # a node with a neighbor has degree 2, one without 1
     np.testing.assert_allclose(
         found.toarray()[:4],
         [
@@ -380,7 +380,7 @@ def as_published(part, x, seeds, scores, near, weights):
     """Train as gnn_extrapolate.py does: predictions and correlation of each epoch, draws as ours.
 
     Raw scores, mini-batches in an order drawn anew, Adam, convolutions that normalize the graph they are
-    given; predictions in batches of images in order, each with its direct neighbours.
+    given; predictions in batches of images in order, each with its direct neighbors.
     """
     rng = np.random.default_rng(0)
     order = rng.permutation(len(seeds))
@@ -424,7 +424,7 @@ def as_published(part, x, seeds, scores, near, weights):
 def test_mini_batches_teach_what_the_published_loop_teaches(batch):
     embeddings, seeds, scores = cloud(seed=3)
     part = short(dropout=0.0, validation=0.4, epochs=6, lr=0.01, labels="none")
-    part = replace(part, batch=batch, standardise=False, inference="one_hop", inference_batch=7)
+    part = replace(part, batch=batch, standardize=False, inference="one_hop", inference_batch=7)
     search = kneighbors_graph(embeddings, 3, mode="distance")
     near, distances = search.indices.reshape(40, 3), search.data.reshape(40, 3)
     weights = np.exp(-distances / 2)
@@ -439,7 +439,7 @@ def test_the_published_settings_find_a_smooth_score_again():
     embeddings, _seeds, _scores = cloud(images=300, width=3)
     truth = 0.1 + 0.05 * np.tanh(embeddings[:, 0] - 2 * embeddings[:, 1])
     seeds = np.arange(0, 300, 5)
-    part = replace(PUBLISHED, neighbours=3)
+    part = replace(PUBLISHED, neighbors=3)
     found = extrapolate(replace(part, training="recipe"), embeddings, seeds, truth[seeds])
     rest = np.setdiff1d(np.arange(300), seeds)
     assert spearmanr(found[rest], truth[rest])[0] > 0.5
@@ -512,14 +512,14 @@ def test_embeddings_are_of_augmented_images():
 def test_a_network_of_its_own_needs_no_dynamics_and_embeddings_only_of_another_backbone():
     own = {"images", "labels", "classes", "recipe", "rng", "device", "progress", "checkpoint"}
     assert set(PUBLISHED.needs()) == own
-    assert set(replace(PUBLISHED, labels="all").needs()) == own | {"known"}
+    assert set(replace(PUBLISHED, labels="all").needs()) == own | {"known_labels"}
     assert set(replace(PUBLISHED, backbone="pixels").needs()) == own | {"embeddings"}
     assert set(replace(PUBLISHED, via="knn").needs()) == own
 
 
 def test_a_killed_and_resumed_published_training_equals_an_undisturbed_one(monkeypatch):
     monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
-    part = replace(PUBLISHED, scorer=First(), training_epochs=3, training_batch=4, neighbours=3, epochs=2)
+    part = replace(PUBLISHED, scorer=First(), training_epochs=3, training_batch=4, neighbors=3, epochs=2)
     whole = part.score(**published_inputs())
     given = published_inputs()
 
@@ -540,7 +540,7 @@ def test_the_methods_as_published_are_so_in_every_setting():
         found[f"score_extrapolation{suffix}"] for suffix in ("", "_published", "_leaky")
     )
     assert ours.scorer == ScoreExtrapolation(scorer=DynUnc())
-    assert published.scorer == PUBLISHED and published.labeler == NoLabeler(annotation=0.1)
+    assert published.scorer == PUBLISHED and published.labeler == NoLabeler(label_fraction=0.1)
     assert leaky.scorer == replace(PUBLISHED, labels="all") and leaky.labeler == Withheld()
 
 
@@ -556,7 +556,7 @@ def test_without_images_to_validate_on_the_last_epoch_counts():
 # What both ways share
 
 
-@pytest.mark.parametrize("part", [short(), ScoreExtrapolation(via="knn", neighbours=3)])
+@pytest.mark.parametrize("part", [short(), ScoreExtrapolation(via="knn", neighbors=3)])
 def test_scored_images_keep_their_scores(part):
     embeddings, seeds, scores = cloud()
     found = extrapolate(part, embeddings, seeds, scores)
@@ -567,7 +567,7 @@ def test_scored_images_keep_their_scores(part):
 
 @pytest.mark.parametrize("part", [ScoreExtrapolation(), ScoreExtrapolation(via="knn")])
 def test_with_every_image_scored_nothing_is_extrapolated(part):
-    """Not even the settings are looked at: three images have no ten neighbours."""
+    """Not even the settings are looked at: three images have no ten neighbors."""
     assert extrapolate(part, np.eye(3), [0, 1, 2], [3, 1, 2]).tolist() == [3, 1, 2]
 
 
@@ -577,8 +577,8 @@ def test_with_every_image_scored_nothing_is_extrapolated(part):
         short(hidden=(64, 32), epochs=10, lr=1e-3),
         short(hidden=(64, 32), epochs=10, lr=1e-3, inference="one_hop"),
         short(hidden=(64, 32), epochs=10, lr=1e-3, metric="cosine", labels="none"),
-        ScoreExtrapolation(via="knn", neighbours=5),
-        ScoreExtrapolation(via="knn_weighted", neighbours=5),
+        ScoreExtrapolation(via="knn", neighbors=5),
+        ScoreExtrapolation(via="knn_weighted", neighbors=5),
     ],
 )
 def test_a_score_that_is_smooth_over_the_embeddings_is_found_again(part):
@@ -591,9 +591,7 @@ def test_a_score_that_is_smooth_over_the_embeddings_is_found_again(part):
     assert abs(found[rest].mean() - truth.mean()) < 0.005
 
 
-@pytest.mark.parametrize(
-    "part", [short(validation=0.5), ScoreExtrapolation(via="knn_weighted", neighbours=3)]
-)
+@pytest.mark.parametrize("part", [short(validation=0.5), ScoreExtrapolation(via="knn_weighted", neighbors=3)])
 def test_a_constant_score_stays_constant(part):
     embeddings, seeds, _scores = cloud()
     np.testing.assert_allclose(extrapolate(part, embeddings, seeds, np.full(13, 0.25)), 0.25, rtol=1e-12)
@@ -629,7 +627,7 @@ def test_every_epoch_is_reported():
 # Labels in the features
 
 
-def features(monkeypatch, part, labels, known):
+def features(monkeypatch, part, labels, known_labels):
     """Return the features that the network gets; the images 1 and 3 of four are scored."""
     seen = []
 
@@ -638,31 +636,33 @@ def features(monkeypatch, part, labels, known):
         return np.zeros(4)
 
     monkeypatch.setattr(graph, "learn", learned)
-    extrapolate(part, np.eye(4, 2), [1, 3], [0, 1], labels=np.array(labels), known=np.array(known))
+    extrapolate(
+        part, np.eye(4, 2), [1, 3], [0, 1], labels=np.array(labels), known_labels=np.array(known_labels)
+    )
     return seen[0].tolist()
 
 
 def test_the_features_hold_the_labels_that_were_asked_for(monkeypatch):
-    labels, known = [-1, 2, -1, 0], [1, 2, 1, 0]
+    labels, known_labels = [-1, 2, -1, 0], [1, 2, 1, 0]
     embeddings = np.eye(4, 2).tolist()
-    assert features(monkeypatch, short(labels="none"), labels, known) == embeddings
-    assert features(monkeypatch, short(labels="paid"), labels, known) == [
+    assert features(monkeypatch, short(labels="none"), labels, known_labels) == embeddings
+    assert features(monkeypatch, short(labels="annotated"), labels, known_labels) == [
         [*hot, *own]
         for hot, own in zip([[0, 0, 0], [0, 0, 1], [0, 0, 0], [1, 0, 0]], embeddings, strict=True)
     ]
-    assert features(monkeypatch, short(labels="all"), labels, known) == [
+    assert features(monkeypatch, short(labels="all"), labels, known_labels) == [
         [*hot, *own]
         for hot, own in zip([[0, 1, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]], embeddings, strict=True)
     ]
 
 
-def test_all_labels_have_to_be_paid_for():
+def test_all_labels_have_to_be_annotated():
     embeddings, seeds, scores = cloud()
     with pytest.raises(PrunebenchError) as error:
         extrapolate(short(labels="all"), embeddings, seeds, scores)
     assert str(error.value) == (
         "score_extrapolation.labels is 'all', but 27 of 40 images are not annotated; "
-        "take the labeler 'withheld', or labels 'paid'"
+        "take the labeler 'withheld', or labels 'annotated'"
     )
 
 
@@ -671,7 +671,12 @@ def test_it_needs_what_its_way_and_the_held_scorer_need():
     assert set(ScoreExtrapolation(via="knn").needs()) == common
     assert set(ScoreExtrapolation(labels="none").needs()) == common | {"rng", "progress"}
     assert set(ScoreExtrapolation().needs()) == common | {"rng", "progress", "classes", "labels"}
-    assert set(ScoreExtrapolation(labels="all").needs()) == common | {"rng", "progress", "classes", "known"}
+    assert set(ScoreExtrapolation(labels="all").needs()) == common | {
+        "rng",
+        "progress",
+        "classes",
+        "known_labels",
+    }
 
     @dataclass(frozen=True, kw_only=True)
     class Wants(Scorer):
@@ -680,7 +685,7 @@ def test_it_needs_what_its_way_and_the_held_scorer_need():
         def score(self, dynamics, images, labels, recipe=None, device="cpu"):
             return dynamics.label_probability[0] + labels[dynamics.index] + len(images)
 
-    part = ScoreExtrapolation(scorer=Wants(), via="knn", neighbours=1)
+    part = ScoreExtrapolation(scorer=Wants(), via="knn", neighbors=1)
     assert part.needs() == dict.fromkeys([*common, "images", "labels"], True) | {"recipe": False}
     given = {"images": "xyz", "labels": np.array([1, -1, 2]), "embeddings": np.array([[0.0], [1], [4]])}
     found = part.score(dynamics=record(3, [0, 2], [0.5, 0.25]), device="cpu", **given)
@@ -699,10 +704,10 @@ def test_it_keeps_the_contract(via, training):
 @pytest.mark.parametrize(
     ("part", "labeler"),
     [
-        (short(), NoLabeler(annotation=0.5)),
+        (short(), NoLabeler(label_fraction=0.5)),
         (short(labels="all", inference="one_hop"), Withheld(shown=0.5)),
         (short(labels="all", batch=4, training="published", training_epochs=2), Withheld(shown=0.5)),
-        (ScoreExtrapolation(via="knn", neighbours=3), NoLabeler(annotation=0.5)),
+        (ScoreExtrapolation(via="knn", neighbors=3), NoLabeler(label_fraction=0.5)),
     ],
 )
 def test_it_runs_in_a_method_whose_ledger_knows_every_label(part, labeler, matrix, make, store, offer):
@@ -712,15 +717,15 @@ def test_it_runs_in_a_method_whose_ledger_knows_every_label(part, labeler, matri
     assert made.failures == {}
     (scores,) = [store.read(stage.key, Scores).values for stage in made.stages if stage.kind == "scores"]
     assert len(np.unique(scores)) > 32
-    assert [row.labels_selection for row in made.rows] == [64 * labeler.annotation]
+    assert [row.labels_selection for row in made.rows] == [64 * labeler.label_fraction]
 
 
 @pytest.mark.parametrize(
     ("part", "images", "index", "message"),
     [
-        (ScoreExtrapolation(), 8, [0, 1], "neighbours is 10, but an image has 7 other images; lower it or"),
-        (ScoreExtrapolation(via="knn"), 8, [0, 1], "neighbours is 20, but an image has 2 scored images; lo"),
-        (short(), 8, [3], "needs two scored images or more to learn from, but has 1; raise the labeler's an"),
+        (ScoreExtrapolation(), 8, [0, 1], "neighbors is 10, but an image has 7 other images; lower it or"),
+        (ScoreExtrapolation(via="knn"), 8, [0, 1], "neighbors is 20, but an image has 2 scored images; lo"),
+        (short(), 8, [3], "needs two scored images or more to learn from, but has 1; raise the labeler's la"),
     ],
 )
 def test_too_few_images_are_one_line(part, images, index, message):
@@ -765,10 +770,10 @@ class Static(Scorer):
     [
         (lambda: ScoreExtrapolation(via="gcn"), "via is 'gcn', expected one of gnn, knn, knn_weighted"),
         (lambda: ScoreExtrapolation(metric="l1"), "metric is 'l1', expected one of euclidean, cosine"),
-        (lambda: ScoreExtrapolation(labels="true"), "labels is 'true', expected one of paid, all, none"),
+        (lambda: ScoreExtrapolation(labels="true"), "labels is 'true', expected one of annotated, all, none"),
         (lambda: ScoreExtrapolation(inference="two"), "inference is 'two', expected one of full, one_hop"),
         (lambda: ScoreExtrapolation(scorer=Static()), "scorer is 'static', expected a scorer of dynamics"),
-        (lambda: ScoreExtrapolation(neighbours=0), "neighbours is 0, expected above 0, or unset"),
+        (lambda: ScoreExtrapolation(neighbors=0), "neighbors is 0, expected above 0, or unset"),
         (lambda: ScoreExtrapolation(hidden=(8, 0)), r"hidden is \(8, 0\), expected sizes above 0"),
         (lambda: ScoreExtrapolation(dropout=1), r"dropout is 1, expected in 0\.\.1, below 1"),
         (lambda: ScoreExtrapolation(validation=-0.1), r"validation is -0\.1, expected in 0\.\.1, below 1"),
@@ -799,13 +804,13 @@ def test_the_defaults_are_those_of_the_paper_where_it_has_them():
 # Withheld
 
 
-def test_withheld_shows_a_share_of_what_was_bought():
-    known = np.arange(50) % 5
-    found = Withheld(shown=0.3).label(known, np.random.default_rng(0))
+def test_withheld_shows_a_share_of_what_was_annotated():
+    known_labels = np.arange(50) % 5
+    found = Withheld(shown=0.3).label(known_labels, np.random.default_rng(0))
     shown = np.flatnonzero(found >= 0)
-    assert len(shown) == 15 and (found[shown] == known[shown]).all()
+    assert len(shown) == 15 and (found[shown] == known_labels[shown]).all()
     assert (np.delete(found, shown) == -1).all()
-    again, other = (Withheld(shown=0.3).label(known, np.random.default_rng(seed)) for seed in (0, 1))
+    again, other = (Withheld(shown=0.3).label(known_labels, np.random.default_rng(seed)) for seed in (0, 1))
     assert np.array_equal(found, again) and not np.array_equal(found, other)
 
 
@@ -817,13 +822,16 @@ def test_withheld_shows_every_image_equally_often():
 
 def test_withheld_buys_all_and_guesses_nothing():
     conform(Withheld())
-    assert Withheld().annotation == 1 and not Withheld.guesses
+    assert Withheld().label_fraction == 1 and not Withheld.makes_pseudo_labels
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"annotation": 0.5}, r"withheld\.annotation is 0\.5, expected 1: it buys all, and shows some"),
+        (
+            {"label_fraction": 0.5},
+            r"withheld\.label_fraction is 0\.5, expected 1: all are annotated, and some shown",
+        ),
         ({"shown": 1.5}, r"withheld\.shown is 1\.5, expected in 0\.\.1"),
     ],
 )

@@ -14,10 +14,10 @@ from prunebench.parts.sampling import apportion, kept
 from prunebench.suites.tuning import searches
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.scorers.aum import Aum
+from prunebench_plugins.selectors.annotated import Annotated
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.cutoff import Cutoff
 from prunebench_plugins.selectors.d2 import D2
-from prunebench_plugins.selectors.known import Known
 from prunebench_plugins.selectors.random import Random
 from prunebench_plugins.selectors.stratified import Stratified, strata_of, water_fill
 from prunebench_plugins.selectors.top import Top
@@ -356,13 +356,13 @@ def test_beta_says_when_too_few_epochs_were_recorded():
 # Known
 
 
-def test_known_keeps_the_paid_images():
-    assert Known().select(np.array([-1, 3, -1, 0]), 2).tolist() == [1, 3]
+def test_known_keeps_the_annotated_images():
+    assert Annotated().select(np.array([-1, 3, -1, 0]), 2).tolist() == [1, 3]
 
 
 def test_known_says_when_the_count_differs():
     with pytest.raises(PrunebenchError, match="keeps the 2 annotated images, but 3 are to be kept"):
-        Known().select(np.array([-1, 3, -1, 0]), 3)
+        Annotated().select(np.array([-1, 3, -1, 0]), 3)
 
 
 @pytest.mark.parametrize(

@@ -39,28 +39,28 @@ def noise(n: int = 70, side: int = 8) -> Images:
     return Images(array, mean=(0.5,), std=(0.3,))
 
 
-def bought(n: int = 70) -> np.ndarray:
+def annotated(n: int = 70) -> np.ndarray:
     """Three classes in turn, known of every seventh image."""
     return np.where(np.arange(n) % 7 == 0, np.arange(n) % 3, -1)
 
 
 def begun(
-    images: Images | None = None, known: np.ndarray | None = None, rule: Any = None, **changes: Any
+    images: Images | None = None, known_labels: np.ndarray | None = None, rule: Any = None, **changes: Any
 ) -> loop._Run:
     settings = FixMatch(**TINY | changes)
     rule = rule or FixedThreshold(settings.threshold)
-    known = bought() if known is None else known
-    return loop._Run(images or noise(), known, 3, settings, rule, np.random.default_rng(0))
+    known_labels = annotated() if known_labels is None else known_labels
+    return loop._Run(images or noise(), known_labels, 3, settings, rule, np.random.default_rng(0))
 
 
-def train(rule: Any = None, *, known: np.ndarray | None = None, **changes: Any) -> networks.Network:
+def train(rule: Any = None, *, known_labels: np.ndarray | None = None, **changes: Any) -> networks.Network:
     options = {"progress": lambda done, total: None, "checkpoint": MemoryCheckpoint()}
     options |= {name: changes.pop(name) for name in tuple(options) if name in changes}
     settings = FixMatch(**TINY | changes)
     rule = rule or FixedThreshold(settings.threshold)
-    known = bought() if known is None else known
+    known_labels = annotated() if known_labels is None else known_labels
     rng = np.random.default_rng(0)
-    return loop.train(noise(), known, 3, settings, rule, rng=rng, device="cpu", **options)
+    return loop.train(noise(), known_labels, 3, settings, rule, rng=rng, device="cpu", **options)
 
 
 def seeded() -> torch.Generator:
@@ -93,9 +93,9 @@ class Answers(nn.Module):
 
 
 def asked(network: Answers, **changes: Any) -> torch.Tensor:
-    """Return the loss of the first step of a training on such a network, two paid images of class 2."""
-    known = np.array([2, 2, -1, -1, -1, -1])
-    run = begun(noise(6), known, batch=2, mu=2, threshold=0.5, weight_u=3.0, **changes)
+    """Return the loss of the first step of a training on such a network, two annotated images of class 2."""
+    known_labels = np.array([2, 2, -1, -1, -1, -1])
+    run = begun(noise(6), known_labels, batch=2, mu=2, threshold=0.5, weight_u=3.0, **changes)
     run.network = network  # type: ignore[assignment]
     return run.loss(0)
 
@@ -137,10 +137,10 @@ def test_apart_no_gradient_is_computed_for_the_weak_views() -> None:
     assert computed == [True, True, False], "labeled, strong, weak"
 
 
-def test_without_weight_the_unlabelled_images_are_not_looked_at() -> None:
+def test_without_weight_the_unlabeled_images_are_not_looked_at() -> None:
     network = Answers(LABELED)
-    known = np.array([2, 2, -1, -1, -1, -1])
-    run = begun(noise(6), known, batch=2, mu=2, weight_u=0.0)
+    known_labels = np.array([2, 2, -1, -1, -1, -1])
+    run = begun(noise(6), known_labels, batch=2, mu=2, weight_u=0.0)
     run.network = network  # type: ignore[assignment]
     assert run.loss(0).item() == pytest.approx(2 * LN2)
     assert network.shown == [2]
@@ -320,7 +320,7 @@ def test_fewer_than_all_are_drawn_without_repetition() -> None:
     assert len(set(shuffled(torch.arange(50), 20, seeded()).tolist())) == 20
 
 
-def test_an_epoch_passes_once_over_the_unlabelled_images() -> None:
+def test_an_epoch_passes_once_over_the_unlabeled_images() -> None:
     run = begun()  # 70 images in steps of 12: six steps, and two places left over
     assert (run.per_epoch, run.steps) == (6, 12)
     assert begun(iterations=7).steps == 7
@@ -346,14 +346,14 @@ def test_each_step_takes_the_next_images_and_each_epoch_another_order(
         assert not torch.equal(first, second)
 
 
-def test_paid_images_are_among_the_unlabeled_ones_unless_told_otherwise() -> None:
-    paid = set(range(0, 70, 7))
-    assert paid <= set(begun().unlabeled_order.tolist())
-    run = begun(include_labelled=False)
+def test_annotated_images_are_among_the_unlabeled_ones_unless_told_otherwise() -> None:
+    annotated = set(range(0, 70, 7))
+    assert annotated <= set(begun().unlabeled_order.tolist())
+    run = begun(include_labeled=False)
     assert run.per_epoch == 5, "60 images in steps of 12"
     for _ in range(3):
-        assert sorted(run.unlabeled_order.tolist()) == sorted(set(range(70)) - paid)
-        assert set(run.labeled_order.tolist()) <= paid
+        assert sorted(run.unlabeled_order.tolist()) == sorted(set(range(70)) - annotated)
+        assert set(run.labeled_order.tolist()) <= annotated
         run.shuffle()
 
 
@@ -379,7 +379,7 @@ def shades(n: int = 30) -> Images:
 def test_weak_and_strong_views_are_of_the_same_images_and_only_the_strong_ones_always_have_cutout(
     only_cutout: None,
 ) -> None:
-    run = begun(shades(), bought(30))
+    run = begun(shades(), annotated(30))
     labeled, unlabeled = torch.tensor([7, 14, 28]), torch.arange(30)
     for _ in range(20):
         views = pixels(run.views(labeled, unlabeled)).flatten(1)
@@ -415,7 +415,7 @@ def test_each_view_is_cropped_and_mirrored_by_itself(only_cutout: None) -> None:
     index = torch.arange(50)
 
     def columns(*, flip: bool) -> torch.Tensor:
-        views = pixels(begun(images, bought(50), flip=flip).views(index, index))[:, 0, :, 0]
+        views = pixels(begun(images, annotated(50), flip=flip).views(index, index))[:, 0, :, 0]
         return views.where(views != 123, 0).amax(1)  # 123 is Cutout
 
     assert set(columns(flip=False).tolist()) - {0} == straight
@@ -426,7 +426,7 @@ def test_each_view_is_cropped_and_mirrored_by_itself(only_cutout: None) -> None:
 
 
 def test_views_of_a_part_lie_in_the_image_and_strong_ones_are_resized(only_cutout: None) -> None:
-    """Of a ramp 40 wide: weak views are 32 neighbouring columns, strong ones a box stretched to 32."""
+    """Of a ramp 40 wide: weak views are 32 neighboring columns, strong ones a box stretched to 32."""
     ramp = np.tile(np.arange(130, 170, dtype=np.uint8), (50, 1, 40, 1))
     index, run = torch.arange(50), part(Images(ramp, mean=(0.5,), std=(0.3,)), flip=False)
     views = pixels(run.views(index, index))
@@ -451,8 +451,8 @@ def test_views_of_a_part_are_mirrored_too(only_cutout: None) -> None:
 def part(images: Images, **changes: Any) -> loop._Run:
     """Begin a training that sees 32 pixels of images."""
     settings = FixMatch(**TINY | changes)
-    known, rng = bought(len(images)), np.random.default_rng(0)
-    return loop._Run(images, known, 3, settings, FixedThreshold(0.6), rng, 32)
+    known_labels, rng = annotated(len(images)), np.random.default_rng(0)
+    return loop._Run(images, known_labels, 3, settings, FixedThreshold(0.6), rng, 32)
 
 
 def test_all_of_an_image_is_what_no_side_means() -> None:
@@ -460,7 +460,7 @@ def test_all_of_an_image_is_what_no_side_means() -> None:
     settings = FixMatch(**TINY)
     ours, theirs = (
         loop.train(
-            *(images, bought(), 3, settings, FixedThreshold(0.6)),
+            *(images, annotated(), 3, settings, FixedThreshold(0.6)),
             **{"rng": np.random.default_rng(0), "checkpoint": MemoryCheckpoint(), "side": side} | options,
         )
         for side in (None, 8)
@@ -476,7 +476,7 @@ def test_a_training_on_a_part_resumes_as_if_undisturbed(weight_u: float, monkeyp
 
     def trained(checkpoint: MemoryCheckpoint, progress: Any) -> networks.Network:
         return loop.train(
-            *(noise(side=12), bought(), 3, settings, FixedThreshold(0.6)),
+            *(noise(side=12), annotated(), 3, settings, FixedThreshold(0.6)),
             rng=np.random.default_rng(0),
             device="cpu",
             progress=progress,
@@ -499,7 +499,7 @@ def test_a_training_on_a_part_resumes_as_if_undisturbed(weight_u: float, monkeyp
 def test_more_than_there_is_cannot_be_seen() -> None:
     with pytest.raises(PrunebenchError) as error:
         loop.train(
-            *(noise(), bought(), 3, FixMatch(**TINY), FixedThreshold(0.6)),
+            *(noise(), annotated(), 3, FixMatch(**TINY), FixedThreshold(0.6)),
             rng=np.random.default_rng(0),
             device="cpu",
             progress=lambda done, total: None,
@@ -512,7 +512,7 @@ def test_more_than_there_is_cannot_be_seen() -> None:
 
 
 def test_views_are_normalized() -> None:
-    run = begun(shades(), bought(30))
+    run = begun(shades(), annotated(30))
     weak = run.views(torch.arange(30)[:0], torch.arange(30))[:30]
     torch.testing.assert_close(weak, normalize(shades()[slice(None)], (0.5,), (0.3,)))
 
@@ -656,20 +656,20 @@ def test_half_precision_needs_a_gpu() -> None:
     assert message(precision="bf16") == "fixmatch.precision 'bf16' needs a CUDA device; on a CPU use 'fp32'"
 
 
-def test_without_a_paid_label_there_is_nothing_to_begin_with() -> None:
+def test_without_a_annotated_label_there_is_nothing_to_begin_with() -> None:
     assert (
-        message(known=np.full(70, -1))
-        == "fixmatch needs paid labels, but has none; raise fixmatch.annotation"
+        message(known_labels=np.full(70, -1))
+        == "fixmatch needs annotated images, but has none; raise fixmatch.label_fraction"
     )
 
 
-def test_where_everything_is_paid_the_paid_images_must_be_included() -> None:
+def test_where_everything_is_annotated_the_annotated_images_must_be_included() -> None:
     everything = np.arange(70) % 3
-    assert message(known=everything, include_labelled=False) == (
-        "fixmatch: all 70 images are paid, and none is unlabeled; lower fixmatch.annotation "
-        "or set fixmatch.include_labelled = true"
+    assert message(known_labels=everything, include_labeled=False) == (
+        "fixmatch: all 70 images are annotated; lower fixmatch.label_fraction "
+        "or set fixmatch.include_labeled = true"
     )
-    train(known=everything)
+    train(known_labels=everything)
 
 
 def test_a_loss_that_is_not_finite_stops_at_its_step(monkeypatch: pytest.MonkeyPatch) -> None:

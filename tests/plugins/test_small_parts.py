@@ -32,7 +32,7 @@ def test_pixels_are_flattened_to_0_1():
     np.testing.assert_allclose(embeddings, [[0, 0.2, 0.4, 1], [1, 0, 0, 0]])
 
 
-def test_components_are_the_singular_vectors_of_the_centred_pixels():
+def test_components_are_the_singular_vectors_of_the_centered_pixels():
     array = np.random.default_rng(0).integers(256, size=(30, 1, 3, 3))
     embeddings = Pixels(components=4).embed(pictures(array))
     pixels = array.reshape(30, 9) / 255
@@ -54,12 +54,12 @@ def test_more_components_than_there_are_is_one_line():
 
 def test_ground_truth_passes_the_true_labels_on():
     assert GroundTruth().label(np.array([2, 0, 1])).tolist() == [2, 0, 1]
-    assert GroundTruth().annotation == 1
+    assert GroundTruth().label_fraction == 1
 
 
-def test_none_knows_only_what_was_paid_for():
-    assert NoLabeler().annotation == 0
-    assert NoLabeler(annotation=0.5).label(np.array([2, -1])).tolist() == [2, -1]
+def test_none_knows_only_what_was_annotated():
+    assert NoLabeler().label_fraction == 0
+    assert NoLabeler(label_fraction=0.5).label(np.array([2, -1])).tolist() == [2, -1]
 
 
 # Methods
@@ -73,7 +73,7 @@ def test_the_methods_and_their_references():
         "full": 0,
         "pseudo_all": 0,
         "ssl_model": 90,
-        "labelled_only": 90,
+        "labeled_only": 90,
         "random_twin": None,
         "random_stratified": None,
     }
@@ -85,14 +85,14 @@ def test_titles_are_unique():
 
 def test_random_buys_no_label_and_the_supervised_methods_buy_all():
     annotations = {
-        name: METHODS[name].annotation for name in ("random", "random_twin", "dual", "labelled_only")
+        name: METHODS[name].label_fraction for name in ("random", "random_twin", "dual", "labeled_only")
     }
-    assert annotations == {"random": 0, "random_twin": 0, "dual": 1, "labelled_only": 0.1}
+    assert annotations == {"random": 0, "random_twin": 0, "dual": 1, "labeled_only": 0.1}
 
 
-def test_the_labels_of_labelled_only_are_as_many_as_it_keeps():
-    method = METHODS["labelled_only"]
-    assert all(share(n, method.annotation) == kept(n, method.ratio) for n in range(10_000))
+def test_the_labels_of_labeled_only_are_as_many_as_it_keeps():
+    method = METHODS["labeled_only"]
+    assert all(share(n, method.label_fraction) == kept(n, method.ratio) for n in range(10_000))
 
 
 def test_dual_and_beta_look_at_the_same_epochs():

@@ -335,7 +335,7 @@ def test_the_seeded_partition_at_full_size():
 
 
 def test_label_budget():
-    """Drawn uniformly; the published run bought 19 of each class, 7543."""
+    """Drawn uniformly; the published run annotated 19 of each class, 7543."""
     truth = np.arange(76_128) % 397
     draws = [draw_labels(truth, 0.1, "uniform", stream("known", repeat)) for repeat in (0, 0, 1)]
     assert len(draws[0]) == 7612

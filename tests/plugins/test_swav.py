@@ -16,7 +16,7 @@ import torch
 from prunebench import Images, PrunebenchError
 from prunebench.errors import DivergedError
 from prunebench.nn import networks, training
-from prunebench.nn.neighbours import nearest
+from prunebench.nn.neighbors import nearest
 from prunebench.parts.conformance import conform
 from prunebench.parts.identity import construct
 from prunebench.parts.problem import MemoryCheckpoint
@@ -361,7 +361,7 @@ def test_color_images_and_three_prototypes_per_class() -> None:
 
 
 def test_it_learns_to_tell_digits() -> None:
-    """By their 20 nearest neighbours; the labels are read by this test alone."""
+    """By their 20 nearest neighbors; the labels are read by this test alone."""
     dataset = Digits()
     array, labels = dataset.load(Path(), "train")
     images = Images(array, mean=dataset.mean, std=dataset.std)

@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from prunebench.errors import DivergedError, PrunebenchError
-from prunebench.nn.neighbours import kmeans
+from prunebench.nn.neighbors import kmeans
 from prunebench.parts.conformance import conform
 from prunebench.parts.problem import MemoryCheckpoint
 from prunebench_plugins.labelers.temi import loop
@@ -42,7 +42,7 @@ def matched(clusters, truth):
 
 
 def a_run(n=40, classes=3, **fields):
-    settings = Temi(**{"heads": 2, "hidden": 5, "bottleneck": 4, "neighbours": 3, "batch": 20} | fields)
+    settings = Temi(**{"heads": 2, "hidden": 5, "bottleneck": 4, "neighbors": 3, "batch": 20} | fields)
     embeddings = np.random.default_rng(0).normal(size=(n, 6))
     return loop._Run(embeddings, classes, settings, np.random.default_rng(0), "cpu")
 
@@ -141,22 +141,22 @@ def rows(embeddings, views):
     return (views[:, None] == embeddings).all(2).nonzero()[:, 1]
 
 
-def test_an_image_is_never_its_own_neighbour_not_even_among_equals():
+def test_an_image_is_never_its_own_neighbor_not_even_among_equals():
     embeddings = np.repeat(np.random.default_rng(0).normal(size=(10, 6)), 4, axis=0)
-    near = loop._Run(embeddings, 3, Temi(neighbours=3), np.random.default_rng(0), "cpu").near
+    near = loop._Run(embeddings, 3, Temi(neighbors=3), np.random.default_rng(0), "cpu").near
     own = torch.arange(40)[:, None]
     assert not (near == own).any()
     assert (near // 4 == own // 4).all(), "the three others of the same four"
 
 
-def test_neighbours_are_found_by_cosine():
+def test_neighbors_are_found_by_cosine():
     """At any distance: the even images point one way, the odd ones another."""
     embeddings = np.array([[10.0**place, 0] if place % 2 == 0 else [0, 10.0**place] for place in range(8)])
-    near = loop._Run(embeddings, 2, Temi(neighbours=3), np.random.default_rng(0), "cpu").near
+    near = loop._Run(embeddings, 2, Temi(neighbors=3), np.random.default_rng(0), "cpu").near
     assert (near % 2 == torch.arange(8)[:, None] % 2).all()
 
 
-def test_each_image_is_paired_with_one_of_its_neighbours_drawn_anew(monkeypatch):
+def test_each_image_is_paired_with_one_of_its_neighbors_drawn_anew(monkeypatch):
     run = a_run()
     seen, index, drawn = views_of(run, monkeypatch), torch.arange(5, 25), []
     for step in range(30):
@@ -372,7 +372,7 @@ def test_a_resumed_training_equals_an_undisturbed_one(monkeypatch):
 
 def test_standardized_embeddings_may_have_any_scale():
     embeddings, _truth = blobs(100)
-    part = Temi(**SMALL, **FAST, epochs=3, standardise=True)
+    part = Temi(**SMALL, **FAST, epochs=3, standardize=True)
     inputs = loop._Run(100 + 50 * embeddings, 10, part, np.random.default_rng(0), "cpu").inputs
     torch.testing.assert_close(inputs.mean(0), torch.zeros(32), atol=1e-4, rtol=0)
     torch.testing.assert_close(inputs.std(0, correction=0), torch.ones(32))
@@ -390,16 +390,16 @@ def test_it_keeps_the_contract():
 
 def test_the_defaults_are_the_published_ones():
     part = Temi()
-    assert (part.heads, part.epochs, part.batch, part.neighbours) == (50, 200, 1024, 50)
+    assert (part.heads, part.epochs, part.batch, part.neighbors) == (50, 200, 1024, 50)
     assert (part.lr, part.momentum, part.beta, part.temperature) == (1e-4, 0.996, 0.6, 0.1)
 
 
 def test_bad_input_is_one_line():
-    with pytest.raises(PrunebenchError, match=r"temi\.annotation is 0\.1, expected 0"):
-        Temi(annotation=0.1)
-    with pytest.raises(PrunebenchError, match="asked for 50 neighbours of each of 20 vectors"):
+    with pytest.raises(PrunebenchError, match=r"temi\.label_fraction is 0\.1, expected 0"):
+        Temi(label_fraction=0.1)
+    with pytest.raises(PrunebenchError, match="asked for 50 neighbors of each of 20 vectors"):
         cluster(Temi(), np.ones((20, 4)))
     with pytest.raises(
         DivergedError, match=r"^temi: the loss is not finite at epoch 2 of 3, learning rate .*; lower"
     ):
-        cluster(Temi(**SMALL | {"warmup_epochs": 0}, epochs=3, lr=1e25, neighbours=5), blobs(100)[0])
+        cluster(Temi(**SMALL | {"warmup_epochs": 0}, epochs=3, lr=1e25, neighbors=5), blobs(100)[0])

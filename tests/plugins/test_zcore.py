@@ -45,7 +45,7 @@ def turns(images, ticket):
     return np.array([(image ^ int(ticket)) * 0x9E3779B1 % 2**32 for image in range(images)])
 
 
-def naive(embeddings, rounds, neighbours, exponent):
+def naive(embeddings, rounds, neighbors, exponent):
     """Play the rounds as the definition has them: one by one, everything sorted."""
     scores = np.zeros(len(embeddings))
     for chosen, point, ticket in zip(rounds.dimensions, rounds.points, rounds.tickets, strict=True):
@@ -53,7 +53,7 @@ def naive(embeddings, rounds, neighbours, exponent):
         best = np.lexsort((turn, np.abs(shown - point).sum(axis=1)))[0]
         scores[best] += 1
         gaps = np.abs(shown - shown[best]).sum(axis=1)
-        order = [i for i in np.lexsort((turn, gaps)) if i != best][:neighbours]
+        order = [i for i in np.lexsort((turn, gaps)) if i != best][:neighbors]
         if gaps[order[0]] == 0:
             scores[order[0]] -= 1
         else:
@@ -88,7 +88,7 @@ def test_two_rounds_by_hand(play):
 
 @both
 @pytest.mark.parametrize(
-    ("n", "d", "levels", "sample_dim", "neighbours", "exponent"),
+    ("n", "d", "levels", "sample_dim", "neighbors", "exponent"),
     [
         (300, 12, None, 2, 50, 4.0),
         (300, 12, None, 3, 200, 3.5),
@@ -105,11 +105,11 @@ def test_two_rounds_by_hand(play):
         (4096, 3, 40, 2, 70, 4.0),
     ],
 )
-def test_rounds_are_those_of_plain_loops(play, n, d, levels, sample_dim, neighbours, exponent):
+def test_rounds_are_those_of_plain_loops(play, n, d, levels, sample_dim, neighbors, exponent):
     embeddings = normal(n, d, levels)
     draws = drawn(embeddings, 20 if n > 1000 else 150, sample_dim)
-    expected = naive(embeddings, draws, neighbours, exponent)
-    np.testing.assert_allclose(play(embeddings, draws, neighbours, exponent), expected, atol=1e-9)
+    expected = naive(embeddings, draws, neighbors, exponent)
+    np.testing.assert_allclose(play(embeddings, draws, neighbors, exponent), expected, atol=1e-9)
 
 
 @both
@@ -141,8 +141,8 @@ def test_images_that_are_equal_only_where_a_round_looks_are_equal(play):
 
 
 @both
-def test_of_equally_near_images_any_may_be_a_neighbour(play):
-    """Images 0, 2 and 4 are 2 from image 1, and two of them are neighbours beside image 3."""
+def test_of_equally_near_images_any_may_be_a_neighbor(play):
+    """Images 0, 2 and 4 are 2 from image 1, and two of them are neighbors beside image 3."""
     embeddings = np.array([[2], [0], [-2], [-1], [2]], np.float32)
     left_out = []
     for ticket in range(0, 2**32, 2**27):
@@ -165,12 +165,12 @@ def test_the_scale_of_the_embeddings_does_not_matter(play, scale):
 
 
 @both
-def test_a_neighbour_far_beyond_all_powers_loses_nothing(play):
+def test_a_neighbor_far_beyond_all_powers_loses_nothing(play):
     embeddings = np.array([[0], [1e-40], [1e38]], np.float32)
     assert play(embeddings, one_round([0], 0), 2, 20.0).tolist() == [1, -1, 0]
 
 
-def test_neighbours_are_found_where_the_sample_misleads():
+def test_neighbors_are_found_where_the_sample_misleads():
     """The reach is guessed from every second image: these lie close together, the others do not."""
     embeddings = normal(1000, 2)
     embeddings[::2] *= 0.01
@@ -214,7 +214,7 @@ def test_a_gpu_plays_the_same_rounds():
 
 @pytest.mark.gpu
 def test_a_gpu_scores_the_same():
-    part = Zcore(rounds=2000, neighbours=100)
+    part = Zcore(rounds=2000, neighbors=100)
     options = (lambda done, total: None, MemoryCheckpoint())
     scores = part.score(normal(500, 6), np.random.default_rng(0), "cuda", *options)
     np.testing.assert_allclose(scores, score(part, normal(500, 6)), atol=1e-9)
@@ -270,7 +270,7 @@ def test_scores_are_the_sums_of_the_rounds_scaled():
     draws = loop.draw(space, 700, 2, np.random.default_rng([seed, 0]))
     for jitter, noise in ((False, 0), (True, rng.random(80))):
         sums = naive(space.columns.T, draws, 25, 3.0)[space.places] + noise
-        part = Zcore(rounds=700, neighbours=25, exponent=3.0, jitter=jitter)
+        part = Zcore(rounds=700, neighbors=25, exponent=3.0, jitter=jitter)
         scores = score(part, embeddings, seed=3)
         assert scores.dtype == np.float64
         assert (scores.min(), scores.max()) == (0, 1)
@@ -280,14 +280,14 @@ def test_scores_are_the_sums_of_the_rounds_scaled():
 def test_isolated_images_score_high_and_crowded_ones_low():
     rng = np.random.default_rng(0)
     embeddings = np.concatenate([rng.normal(0, 0.01, (90, 8)), rng.normal(0, 1, (10, 8))]).astype(np.float32)
-    scores = score(Zcore(rounds=3000, neighbours=20), embeddings)
+    scores = score(Zcore(rounds=3000, neighbors=20), embeddings)
     assert scores[90:].min() > scores[:90].max()
 
 
 def test_the_place_in_the_dataset_does_not_matter():
     """Of five equal images the first would gain all and the second lose all."""
     embeddings = np.repeat(normal(20, 4, 1), 5, axis=0)
-    by_place = score(Zcore(rounds=20_000, neighbours=20), embeddings).reshape(20, 5).mean(axis=0)
+    by_place = score(Zcore(rounds=20_000, neighbors=20), embeddings).reshape(20, 5).mean(axis=0)
     assert np.ptp(by_place) < 0.1
 
 
@@ -301,7 +301,7 @@ def test_equal_seeds_score_equally():
 def test_a_resumed_computation_equals_an_undisturbed_one(stop_at, monkeypatch):
     monkeypatch.setattr(loop, "BLOCK", 64)
     monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
-    part, embeddings, checkpoint = Zcore(rounds=300, neighbours=20), normal(50, 6), MemoryCheckpoint()
+    part, embeddings, checkpoint = Zcore(rounds=300, neighbors=20), normal(50, 6), MemoryCheckpoint()
 
     def stop(done, total):
         assert total == 300
@@ -327,9 +327,9 @@ def test_what_is_complete_is_not_saved(monkeypatch):
     assert checkpoint.load() is None
 
 
-def test_more_neighbours_than_images_are_all_others():
+def test_more_neighbors_than_images_are_all_others():
     embeddings = normal(30, 4)
-    all_others, more = (score(Zcore(rounds=200, neighbours=k), embeddings) for k in (29, 1000))
+    all_others, more = (score(Zcore(rounds=200, neighbors=k), embeddings) for k in (29, 1000))
     np.testing.assert_array_equal(all_others, more)
 
 
@@ -383,7 +383,7 @@ def test_embeddings_that_cannot_be_scored_are_one_line(fields, embeddings, messa
     [
         ({"rounds": 0}, "zcore.rounds is 0, expected above 0"),
         ({"sample_dim": 0}, "zcore.sample_dim is 0, expected above 0"),
-        ({"neighbours": 0}, "zcore.neighbours is 0, expected above 0"),
+        ({"neighbors": 0}, "zcore.neighbors is 0, expected above 0"),
         ({"exponent": -1.0}, "zcore.exponent is -1.0, expected 0 or more"),
     ],
 )
@@ -399,7 +399,7 @@ def test_the_contract_holds(fields):
 
 
 def test_the_defaults_are_the_published_ones():
-    published = Zcore(rounds=1_000_000, sample_dim=2, neighbours=1000, exponent=4.0, jitter=True)
+    published = Zcore(rounds=1_000_000, sample_dim=2, neighbors=1000, exponent=4.0, jitter=True)
     assert Zcore() == published
     assert Zcore().backbone == ("clip_vitl14", "resnet18_imagenet")
 

@@ -210,8 +210,8 @@ def test_there_is_a_prompt():
 
 
 def test_it_buys_no_label():
-    with pytest.raises(PrunebenchError, match=r"zeroshot\.annotation is 0\.1, expected 0"):
-        Zeroshot(annotation=0.1)
+    with pytest.raises(PrunebenchError, match=r"zeroshot\.label_fraction is 0\.1, expected 0"):
+        Zeroshot(label_fraction=0.1)
 
 
 def test_weights_that_are_absent_or_wrong_are_one_line(tmp_path, towers):

@@ -66,7 +66,7 @@ HOSTILE = "=x<b>|`y`\n## Injected\x1b[31m\x9b31m \\input{x} % $ # _ & ~ ^ [ { \u
 @pytest.fixture
 def page(row):
     cells = [("near", 30, 0, 90.1), ("near", 30, 1, 91.3), ("near", 50, 0, 80.7), ("semi", 30, 0, 70.9)]
-    rows = [row(method=m, ratio=r, seed=s, accuracy=a, annotation=0.1) for m, r, s, a in cells]
+    rows = [row(method=m, ratio=r, seed=s, accuracy=a, label_fraction=0.1) for m, r, s, a in cells]
     return Page(suite="toys", title="Toys", note="", ratios=[30, 50], seeds=[0, 1], rows=rows)
 
 

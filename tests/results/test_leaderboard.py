@@ -48,8 +48,8 @@ def text(page, **options):
 
 
 BOTH = [("near", 50, 0, 90.0), ("near", 50, 1, 92.0), ("random", 50, 0, 80.0), ("random", 50, 1, 80.0)]
-FULL = {"annotation": 1.0, "labels_selection": 64, "labels_total": 64}
-FEW = {"annotation": 0.1, "labels_selection": 6, "labels_total": 35}
+FULL = {"label_fraction": 1.0, "labels_selection": 64, "labels_total": 64}
+FEW = {"label_fraction": 0.1, "labels_selection": 6, "labels_total": 35}
 
 
 # Numbers
@@ -61,7 +61,7 @@ def failure(row, **values):
 
 
 def test_a_method_that_failed_is_a_hole_and_never_absent(page, row):
-    few, full = ({"method": name, "annotation": share} for name, share in (("semi", 0.1), ("dual", 1.0)))
+    few, full = ({"method": name, "label_fraction": share} for name, share in (("semi", 0.1), ("dual", 1.0)))
     failures = [failure(row, **full, seed=0), failure(row, **full, seed=1), failure(row, **few)]
     found = page(*BOTH, ("semi", 50, 0, 70.0, FEW), failures=failures)
     assert body(found)[2:] == [
@@ -156,7 +156,7 @@ def test_a_method_whose_scores_order_nothing_says_so(page):
 
 
 def test_a_method_that_pays_stands_beside_random_with_as_many_labels(page):
-    matched = {"reference": True, "beside": "semi", "kept": 35}
+    matched = {"reference": True, "matched_to": "semi", "kept": 35}
     cells = [
         *(("semi", 50, seed, 82.0, FEW) for seed in (0, 1)),
         *(("random_matched{semi}", 50, seed, 85.0, matched) for seed in (0, 1)),
@@ -170,7 +170,7 @@ def test_a_method_that_pays_stands_beside_random_with_as_many_labels(page):
     assert "Random_Matched{Semi}" not in str(body(page(*cells)))  # nowhere but there
 
 
-def test_who_bought_every_label_stands_beside_all_images(page):
+def test_who_annotated_every_label_stands_beside_all_images(page):
     full = {"reference": True, "kept": 64}
     cells = [("dual", 50, 0, 90.0, FULL), ("full", 0, 0, 97.0, full), ("full", 0, 1, 97.0, full)]
     last = body(page(*cells), equal_labels_table)[-1]
@@ -292,7 +292,7 @@ def test_a_page_does_not_depend_on_the_order_of_its_rows(page):
 
 def test_tuned_values_and_the_regret_of_the_search(page):
     """Two rules are two boards; the search's shows what the oracle's choice gains, by seed."""
-    common = {"annotation": 0.1, "trials": 10, "tuned": {"cutoff": 0.2}}
+    common = {"label_fraction": 0.1, "trials": 10, "tuned": {"cutoff": 0.2}}
     search, oracle = common | {"tuning": "search"}, common | {"tuning": "oracle_test"}
     both = page(
         ("near", 50, 0, 80.0, search),
@@ -317,7 +317,7 @@ def test_rows_of_another_rule_are_not_stale(page):
 
 def test_labels_of_one_pipeline_are_counted_once(page):
     """Where all seeds share a labeler there is no spread to show."""
-    shared = {"repeats": "training", "labeler": "probe", "quality": {"unlabelled_nmi": 50.0}}
+    shared = {"repeats": "training", "labeler": "probe", "quality": {"unlabeled_nmi": 50.0}}
     found = page(("near", 50, 0, 80.0, shared), ("near", 50, 1, 80.0, shared))
     assert body(found, tables.labels_table)[0][5] == "50.0"
 

@@ -141,7 +141,7 @@ def test_json_and_npy_are_read_back(finished, cli, stored, tmp_path):
     assert (found.tolist(), manifest) == (index.tolist(), None)
 
 
-def test_what_was_not_paid_for_is_not_told(cli, toy, suite_file, offer, tmp_path):
+def test_what_was_not_annotated_is_not_told(cli, toy, suite_file, offer, tmp_path):
     offer(Method("own", title="Own", labeler=GroundTruth(), selector=Random(), final="labels"))
     path = suite_file()
     cli(f"run --suite {path} --workers 0 --methods own --seeds 1")
@@ -175,7 +175,11 @@ def test_the_command_for_an_unfinished_cell_finishes_that_cell(cli, toy, suite_f
 
 @pytest.mark.parametrize("method", ["few", "random_matched{few}"])
 def test_a_matched_random_is_a_cell_too(cli, toy, suite_file, offer, tmp_path, method):
-    offer(Method("few", title="Few", labeler=NoLabeler(annotation=0.25), selector=Include(selector=Random())))
+    offer(
+        Method(
+            "few", title="Few", labeler=NoLabeler(label_fraction=0.25), selector=Include(selector=Random())
+        )
+    )
     path = suite_file()
     export = f"export --suite {path} --dataset toy --ratio 50 --method {method} --output kept.json"
     command = cli(export).err.partition("prunebench ")[2]
@@ -452,7 +456,7 @@ def test_no_link_is_guessed(paths, names, labels):
 MANIFEST = {
     **{"suite": "s", "method": "m", "method_key": "k", "dataset": "toy", "fingerprint": "f", "images": 4},
     **{"kept": 2, "ratio": 50, "seed": 0, "recipe": "tiny", "repeats": "pipeline", "tuning": "default"},
-    **{"changes": {}, "annotation": 0.0, "labels_selection": 0, "labels_total": 2, "subset_key": "s"},
+    **{"changes": {}, "label_fraction": 0.0, "labels_selection": 0, "labels_total": 2, "subset_key": "s"},
     **{"versions": {}, "commit": None},
 }
 

@@ -17,14 +17,14 @@ from prunebench.parts.registry import load
 from prunebench.runs.label_report import details, histogram, judged, overview
 from prunebench_plugins.backbones.resnets import Resnet18Imagenet
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
-from prunebench_plugins.labelers.labelled_only import LabelledOnly
+from prunebench_plugins.labelers.labeled_only import LabeledOnly
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.scorers.dual import Dual
+from prunebench_plugins.selectors.annotated import Annotated
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.cutoff import Cutoff
 from prunebench_plugins.selectors.include import Include
-from prunebench_plugins.selectors.known import Known
 from prunebench_plugins.selectors.random import Random
 from tests.plugins.brief import FIXMATCH
 
@@ -34,12 +34,12 @@ class Shifted(Labeler):
     """Says of every image that it did not pay for the class after the true one."""
 
     name = "shifted"
-    annotation: float = 0.25
+    label_fraction: float = 0.25
     space: str = "class"
 
-    def label(self, known):
+    def label(self, known_labels):
         wrong = (np.arange(64) + 1) % 4
-        return PseudoLabels(values=np.where(known >= 0, known, wrong), space=self.space)
+        return PseudoLabels(values=np.where(known_labels >= 0, known_labels, wrong), space=self.space)
 
 
 def method(labeler, name="m", **more):
@@ -49,11 +49,11 @@ def method(labeler, name="m", **more):
 # Quality
 
 
-def test_a_row_says_how_good_the_guesses_were_on_what_was_not_paid_for(matrix, make, offer):
+def test_a_row_says_how_good_the_guesses_were_on_what_was_not_annotated(matrix, make, offer):
     offer(Shifted)
     (row,) = make(matrix(method(Shifted()))).rows
     assert row.labeler == "shifted"
-    assert row.quality["unlabelled_accuracy"] == 0 and row.quality["unlabelled_hungarian"] == 100
+    assert row.quality["unlabeled_accuracy"] == 0 and row.quality["unlabeled_hungarian"] == 100
     assert row.quality["accuracy"] == 25
     assert sum(row.labels_per_class) == 64
 
@@ -69,7 +69,7 @@ def test_a_damaged_quality_counts_as_a_seed_that_is_not_there(matrix, make, offe
 
 
 def test_a_labeler_that_guesses_nothing_is_not_judged(matrix, make):
-    found = matrix(method(NoLabeler(annotation=0.5), selector=Random(per_class=True)))
+    found = matrix(method(NoLabeler(label_fraction=0.5), selector=Random(per_class=True)))
     (row,) = make(found).rows
     assert row.quality == {} and judged(found) == []
 
@@ -114,31 +114,31 @@ def test_another_score_on_the_same_labels_costs_no_labeler_and_no_proxy(matrix):
     ]
 
 
-SHORT = FixMatch(annotation=0.25, network="cnn", iterations=2)
+SHORT = FixMatch(label_fraction=0.25, network="cnn", iterations=2)
 
 
-@pytest.mark.parametrize("labeler", [FIXMATCH, LabelledOnly(fixmatch=FIXMATCH), SHORT])
-def test_the_ledger_counts_exactly_what_was_bought(matrix, make, labeler):
+@pytest.mark.parametrize("labeler", [FIXMATCH, LabeledOnly(fixmatch=FIXMATCH), SHORT])
+def test_the_ledger_counts_exactly_what_was_annotated(matrix, make, labeler):
     (row,) = make(matrix(method(labeler, selector=Random(per_class=True)))).rows
-    assert row.labels_selection == int(64 * labeler.annotation)
-    assert row.quality["accuracy"] >= 100 * labeler.annotation - 2
+    assert row.labels_selection == int(64 * labeler.label_fraction)
+    assert row.quality["accuracy"] >= 100 * labeler.label_fraction - 2
 
 
 def test_a_control_without_labels_names_its_own_field(matrix, make):
-    (reason,) = make(matrix(method(LabelledOnly(annotation=0, fixmatch=FIXMATCH)))).failures.values()
+    (reason,) = make(matrix(method(LabeledOnly(label_fraction=0, fixmatch=FIXMATCH)))).failures.values()
     assert reason.endswith(
-        "labelled_only needs annotated images, but has none; raise labelled_only.annotation"
+        "labeled_only needs annotated images, but has none; raise labeled_only.label_fraction"
     )
 
 
 def test_every_method_with_few_labels_says_how_many():
-    shares = {name: m.annotation for name, m in load().found["methods"].items()}
+    shares = {name: m.label_fraction for name, m in load().found["methods"].items()}
     assert {name for name, share in shares.items() if share == 0.1} >= {"semi_aum", "semi_dual", "probe_aum"}
     assert {shares[name] for name in shares if name.startswith(("elfs", "zeroshot"))} == {0}
 
 
-def test_paid_images_are_in_the_subset_of_a_known_variant(matrix, make):
-    given = method(NoLabeler(annotation=0.25), selector=Include())
+def test_annotated_images_are_in_the_subset_of_a_known_variant(matrix, make):
+    given = method(NoLabeler(label_fraction=0.25), selector=Include())
     (row,) = make(matrix(given, ratios=[50])).rows
     assert (row.labels_selection, row.labels_total, row.kept) == (16, 32, 32)
 
@@ -147,10 +147,10 @@ def test_paid_images_are_in_the_subset_of_a_known_variant(matrix, make):
 
 
 def test_a_network_may_train_on_the_labels_of_the_labeler(matrix, make, offer):
-    """All but the paid quarter of the labels are wrong, and that is what it learns."""
+    """All but the annotated quarter of the labels are wrong, and that is what it learns."""
     offer(Shifted)
-    pseudo = method(Shifted(annotation=0.1), ratio=0, final="labels", reference=True)
-    true = method(Shifted(annotation=0.1), "n", ratio=0)
+    pseudo = method(Shifted(label_fraction=0.1), ratio=0, final="labels", reference=True)
+    true = method(Shifted(label_fraction=0.1), "n", ratio=0)
     made = make(matrix(pseudo, true, changes={"recipe.epochs": 12}))
     wrong, right = made.rows
     assert wrong.accuracy < 50 < right.accuracy
@@ -159,7 +159,7 @@ def test_a_network_may_train_on_the_labels_of_the_labeler(matrix, make, offer):
 
 
 def test_the_labelers_own_network_is_tested_untrained_further(matrix, make):
-    own = method(FIXMATCH, selector=Known(), ratio=90, final="labeler", reference=True)
+    own = method(FIXMATCH, selector=Annotated(), ratio=90, final="labeler", reference=True)
     made = make(matrix(own))
     assert made.failures == {}
     assert [stage.kind for stage in made.stages].count("dynamics") == 0

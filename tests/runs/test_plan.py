@@ -20,7 +20,7 @@ def planned(matrix, each=False):
 
 def test_stages_that_differ_in_ratio_and_seed_are_one_line(matrix):
     assert planned(matrix("random", "el2n_supervised", ratios=[30, 50], seeds=[0, 1])) == [
-        ("known", 0, 1, ["el2n_supervised"]),
+        ("known_labels", 0, 1, ["el2n_supervised"]),
         ("labels", 0, 1, ["el2n_supervised"]),
         ("dynamics", 0, 2, ["el2n_supervised"]),
         ("scores", 0, 2, ["el2n_supervised"]),
@@ -38,7 +38,7 @@ def test_each_stage_may_have_its_line(matrix):
 def test_a_plan_tells_what_is_stored(matrix, make):
     make(matrix("el2n_supervised"))
     assert planned(matrix("el2n_supervised", ratios=[50, 70])) == [
-        ("known", 1, 0, ["el2n_supervised"]),
+        ("known_labels", 1, 0, ["el2n_supervised"]),
         ("labels", 1, 0, ["el2n_supervised"]),
         ("dynamics", 1, 0, ["el2n_supervised"]),
         ("scores", 1, 0, ["el2n_supervised"]),

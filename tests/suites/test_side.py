@@ -20,22 +20,22 @@ from prunebench_plugins.backbones.swav import loop
 from prunebench_plugins.backbones.swav.part import Swav
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.ground_truth import GroundTruth
-from prunebench_plugins.labelers.labelled_only import LabelledOnly
+from prunebench_plugins.labelers.labeled_only import LabeledOnly
 from prunebench_plugins.labelers.temi.part import Temi
 from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.scorers.grand import Grand, gradient_norms
 from prunebench_plugins.scorers.moderate import Moderate
-from prunebench_plugins.selectors.known import Known
+from prunebench_plugins.selectors.annotated import Annotated
 from prunebench_plugins.selectors.top import Top
 
-TINY = FixMatch(annotation=0.25, network="cnn", iterations=12, batch=8, mu=2, lr=0.05, bn_momentum=0.1)
+TINY = FixMatch(label_fraction=0.25, network="cnn", iterations=12, batch=8, mu=2, lr=0.05, bn_momentum=0.1)
 SWAV = Swav(network="cnn", hidden=16, projection=8, epochs=2, batch=16, warmup_epochs=1, blur=0.0)
 SEMI = Method("semi", title="S", labeler=TINY, scorer=Aum(), selector=Top())
-OWN = Method("own", title="O", labeler=TINY, selector=Known(), ratio=75, final="labeler")
+OWN = Method("own", title="O", labeler=TINY, selector=Annotated(), ratio=75, final="labeler")
 PROXY = Method("near", title="N", labeler=GroundTruth(), scorer=Moderate(), selector=Top())
 GRAND = Method("pull", title="G", labeler=GroundTruth(), scorer=Grand(runs=1, epochs=1), selector=Top())
-ALONE = Method("alone", title="A", labeler=LabelledOnly(fixmatch=TINY), scorer=Aum(), selector=Top())
-TEMI = Temi(backbone=SWAV, heads=2, hidden=8, bottleneck=8, epochs=2, warmup_epochs=1, batch=32, neighbours=5)
+ALONE = Method("alone", title="A", labeler=LabeledOnly(fixmatch=TINY), scorer=Aum(), selector=Top())
+TEMI = Temi(backbone=SWAV, heads=2, hidden=8, bottleneck=8, epochs=2, warmup_epochs=1, batch=32, neighbors=5)
 ELFS = Method("elfs", title="E", labeler=TEMI, scorer=Aum(), selector=Top())
 METHODS = (SEMI, OWN, PROXY, GRAND, ALONE, ELFS)
 SEEN = {"recipe.side": 6, "recipe.resized_crop": [0.5, 1.0]}
@@ -70,13 +70,6 @@ def test_what_reads_images_through_a_network_depends_on_the_side(matrix) -> None
     assert "embeddings" in changed(matrix, ELFS, side=6) - changed(matrix, ELFS, epochs=5)
 
 
-def test_without_a_side_no_key_knows_of_it(matrix) -> None:
-    for method in METHODS:
-        for stage in matrix(method).graph.stages.values():
-            assert "side" not in stage.identity
-            assert not {"side", "resized_crop", "final_iterations"} & {*stage.identity.get("recipe", {})}
-
-
 def test_final_networks_alone_depend_on_their_number_of_steps(matrix, make, store) -> None:
     assert changed(matrix, SEMI, final_iterations=7) == {"accuracy"}
     found = matrix(SEMI, changes={"recipe.final_iterations": 7})
@@ -102,8 +95,8 @@ def test_fixmatch_labels_what_its_network_sees_in_the_middle(matrix, make, store
     restore(network, weights.values)
     shown = middle(Images(pixels, mean=(0.5,), std=(0.25,)))
     guessed = training.predict(network, shown, device="cpu")
-    unpaid = ~labels.annotated
-    assert labels.values[unpaid].tolist() == guessed[:64].argmax(1)[unpaid].tolist()
+    unlabeled = ~labels.annotated
+    assert labels.values[unlabeled].tolist() == guessed[:64].argmax(1)[unlabeled].tolist()
     tested = next(stage for cell, stage in found.graph.targets.items() if cell.method.final == "labeler")
     accuracy = store.read(tested.key, Accuracy)
     assert accuracy.predictions.tolist() == guessed[64:].argmax(1).tolist()

@@ -299,10 +299,10 @@ def test_a_suite_may_name_a_recipe_for_each_dataset(cells):
 
 def test_a_method_may_be_written_in_the_suite(cells):
     text = BASE.replace('"random", "dual"', '"mine"') + (
-        '[method.mine]\nlabeler = {part = "none", annotation = 0.1}\nscorer = "el2n"\nselector = "top"\n'
+        '[method.mine]\nlabeler = {part = "none", label_fraction = 0.1}\nscorer = "el2n"\nselector = "top"\n'
     )
     assert cells(text)[0].method == Method(
-        "mine", title="mine", labeler=NoLabeler(annotation=0.1), scorer=El2n(), selector=Top()
+        "mine", title="mine", labeler=NoLabeler(label_fraction=0.1), scorer=El2n(), selector=Top()
     )
 
 
@@ -311,9 +311,9 @@ def test_a_suite_says_how_labels_are_drawn_that_are_drawn_at_all(cells):
         f'[method.{name}]\nlabeler = {labeler}\nscorer = "aum"\nselector = "top"\n'
         for name, labeler in {
             "none": '{part = "none"}',
-            "few": '{part = "none", annotation = 0.1}',
+            "few": '{part = "none", label_fraction = 0.1}',
             "all": '"ground_truth"',
-            "told": '{part = "none", annotation = 0.1, sampling = "stratified"}',
+            "told": '{part = "none", label_fraction = 0.1, sampling = "stratified"}',
         }.items()
     )
     drawn = {
@@ -432,7 +432,7 @@ def test_the_method_key_changes_with_part_recipe_and_repeats(cells):
     assert method_key(cell, method=replace(method, title="Other")) == cell.method_key
     changed = {
         method_key(cell, method=replace(method, scorer=Dual(window=5))),
-        method_key(cell, method=replace(method, labeler=GroundTruth(annotation=0.5))),
+        method_key(cell, method=replace(method, labeler=GroundTruth(label_fraction=0.5))),
         method_key(cell, method=replace(method, selector=Beta(per_class=not method.selector.per_class))),
         method_key(cell, recipe=replace(cell.recipe, epochs=7)),
         method_key(cell, repeats="training"),
@@ -447,11 +447,11 @@ def test_random_matched_stands_beside_every_method_that_buys_some_labels(cells, 
 
         def score(self, labels): ...
 
-    few = Method("few", title="Few", labeler=NoLabeler(annotation=0.1), scorer=Near(), selector=Top())
+    few = Method("few", title="Few", labeler=NoLabeler(label_fraction=0.1), scorer=Near(), selector=Top())
     offer(Near, few)
     text = BASE.replace('"dual"', '"dual", "few"').replace('"full"', '"random_matched"')
     matched = [cell.method for cell in cells(text, ratios=[30], seeds=[0])][-1]
-    assert (matched.name, matched.beside, matched.selector) == ("random_matched{few}", few, Random())
+    assert (matched.name, matched.matched_to, matched.selector) == ("random_matched{few}", few, Random())
 
 
 def test_commas_inside_a_variants_name_do_not_part_names():
@@ -473,7 +473,7 @@ def current(suite_file, *methods, references=(), **changes):
     rows = [
         SimpleNamespace(
             method=cell.method.name,
-            beside=cell.method.beside and cell.method.beside.name,
+            matched_to=cell.method.matched_to and cell.method.matched_to.name,
             dataset="digits",
             recipe="tiny",
             tuning="default",

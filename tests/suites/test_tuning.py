@@ -35,10 +35,10 @@ class Turned(Labeler):
     """Every label is wrong, and the next one: who learns from it is good at it, and bad at the truth."""
 
     name: ClassVar[str] = "turned"
-    annotation: float = 0.5
+    label_fraction: float = 0.5
 
-    def label(self, known):
-        return (np.arange(len(known)) + 1) % 4
+    def label(self, known_labels):
+        return (np.arange(len(known_labels)) + 1) % 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +89,8 @@ def test_no_more_epochs_are_tried_than_the_recipe_has():
 
 
 def test_a_part_that_another_holds_is_searched_too():
-    (search,) = searches(method("semi_aum+known"), {})
-    selector = tuning.with_values(method("semi_aum+known").selector, "cutoff", search.parts, 0.3)
+    (search,) = searches(method("semi_aum+annotated"), {})
+    selector = tuning.with_values(method("semi_aum+annotated").selector, "cutoff", search.parts, 0.3)
     assert selector.selector.cutoff == 0.3
 
 
@@ -185,7 +185,7 @@ def test_a_candidate_leaves_a_tenth_of_each_label_out(matrix, make, shifted, sto
     for stage in made.graph.stages.values():
         if stage.kind == "candidate":
             subset = store.read(stage.key, Subset)
-            assert len(subset) == (64 - 4 - 3) // 2  # a tenth of 32 paid, rounded up, and of 32 guessed
+            assert len(subset) == (64 - 4 - 3) // 2  # a tenth of 32 annotated, rounded up, and of 32 guessed
             held_out -= set(subset.index.tolist())
     # Candidates start at 0, a quarter and a half of the 57 others, and keep 28: all but the last are seen.
     assert len(held_out) == 7 + 1
@@ -199,7 +199,7 @@ def test_the_subset_is_the_one_of_the_chosen_value(matrix, make, shifted, store)
     chosen = store.read(choice.key, Choice)
     assert chosen.value == max(chosen.tried, key=lambda pair: pair[1])[0]
     assert row.tuned == {"start": chosen.value}
-    assert (row.trials, row.tuned_on) == (3, "the labeler's labels of a tenth of the labelled images")
+    assert (row.trials, row.tuned_on) == (3, "the labeler's labels of a tenth of the labeled images")
     start = int(chosen.value * 64)
     assert store.read(row.subset_key, Subset).index.tolist() == list(range(start, start + 32))
     assert {"search", "labels", "accuracy"} <= set(row.seconds)
@@ -370,17 +370,17 @@ def held_out_of(values, annotated):
 
 
 @pytest.mark.parametrize("images", [190, 6941, 19_573, 75_750])
-def test_who_keeps_all_paid_images_still_can_among_those_not_held_out(images):
-    """At ratio 90 all that is kept was paid for, to the last image."""
-    paid = np.arange(images) < images // 10
-    apart = held_out_of(np.arange(images) % 7, paid)
+def test_who_keeps_all_annotated_images_still_can_among_those_not_held_out(images):
+    """At ratio 90 all that is kept was annotated, to the last image."""
+    annotated = np.arange(images) < images // 10
+    apart = held_out_of(np.arange(images) % 7, annotated)
     pool = np.setdiff1d(np.arange(images), apart)
-    assert paid[pool].sum() <= kept(len(pool), 90)
+    assert annotated[pool].sum() <= kept(len(pool), 90)
     assert abs(len(apart) - images / 10) < 2
 
 
 def test_a_search_never_becomes_an_oracle_for_lack_of_labels():
-    """A tenth of three paid labels is still one; of none there is none, and nothing takes their place."""
+    """A tenth of three annotated labels is still one. Of none there is none."""
     assert len(held_out_of([0, 1, 2, -1, -1], [True, True, True, False, False])) == 1
     with pytest.raises(PrunebenchError, match="no image has a label, so none can be held out"):
         held_out_of([-1, -1], [False, False])
@@ -396,7 +396,7 @@ def test_a_search_on_another_repeat_is_no_part_of_the_labelers_cost(matrix, make
     for cell in made.graph.targets:
         target = made.graph.targets[cell]
         own = [stage.kind for stage in target.ancestors(searching=False)]
-        assert own.count("labels") == own.count("known") == 1
+        assert own.count("labels") == own.count("known_labels") == 1
         assert not {"candidate", "validation", "choice"} & set(own)
     for row in make(made).rows:
         (cell,) = (cell for cell in made.graph.targets if cell.seed == row.seed)

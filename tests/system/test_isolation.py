@@ -327,7 +327,7 @@ def test_a_part_that_changes_images_in_place_touches_no_other(matrix, make, offe
 def test_who_changed_the_images_is_named_and_nothing_of_it_stored(matrix, make, offer, method, who):
     offer(Careless, CarelessBackbone, CarelessLabeler, CarelessSelector, Near)
     made = make(matrix(method))
-    assert made.stages == [] or [stage.kind for stage in made.stages] == ["known"]
+    assert made.stages == [] or [stage.kind for stage in made.stages] == ["known_labels"]
     assert made.failures == {
         "m toy 50% seed 0": f"{who} 'careless' of stranger changed its input images, which is shared; "
         "change a copy (toy). This is a bug in test_isolation."

@@ -7,7 +7,7 @@ from prunebench.parts.hookspecs import hookimpl
 from prunebench_plugins.labelers.file import File
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.ground_truth import GroundTruth
-from prunebench_plugins.labelers.labelled_only import LabelledOnly
+from prunebench_plugins.labelers.labeled_only import LabeledOnly
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.labelers.probe import Probe
 from prunebench_plugins.labelers.propagate import Propagate
@@ -19,4 +19,4 @@ from prunebench_plugins.labelers.zeroshot import Zeroshot
 @hookimpl
 def register_labelers() -> list[type[Labeler]]:
     """Return the built-in labelers."""
-    return [File, FixMatch, GroundTruth, LabelledOnly, NoLabeler, Probe, Propagate, Temi, Withheld, Zeroshot]
+    return [File, FixMatch, GroundTruth, LabeledOnly, NoLabeler, Probe, Propagate, Temi, Withheld, Zeroshot]

@@ -20,9 +20,9 @@ class File(FromFile, Labeler):
 
     path: the file. None = not set, which `ready` refuses.
     space: "class" = class numbers, "cluster" = numbers that name no class, "name" = class names, in a .csv.
-    annotation: share of the true labels that were read to make the file, in 0..1.
-    paid: a file that lists the images of these labels. Needed if `annotation` is between 0 and 1, else
-        refused.
+    label_fraction: share of the true labels that were read to make the file, in 0..1.
+    annotated: a file that lists the images of these labels. Needed if `label_fraction` is between 0 and 1,
+        else refused.
     sampling: always "given": the labeler draws no labels.
 
     The other fields are those of `FromFile`. index_column and name_column apply to both files.
@@ -31,49 +31,49 @@ class File(FromFile, Labeler):
     name: ClassVar[str] = "file"
     sampling: str = "given"
     path: Path | None = None
-    paid: Path | None = None
+    annotated: Path | None = None
     space: str = "class"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 <= self.annotation <= 1, "file.annotation", self.annotation, "in 0..1")
+        require(0 <= self.label_fraction <= 1, "file.label_fraction", self.label_fraction, "in 0..1")
         require(self.sampling == "given", "file.sampling", self.sampling, "'given': nothing is drawn here")
         spaces = ("class", "cluster", "name")
         require(self.space in spaces, "file.space", self.space, "'class', 'cluster' or 'name'")
-        self.check_columns(self.path, () if self.paid is None else (self.paid,))
+        self.check_columns(self.path, () if self.annotated is None else (self.annotated,))
         if self.space == "name" and self.path is not None and self.path.suffix != ".csv":
             raise PrunebenchError(f"{self.path} holds no names of classes: only a .csv does")
-        partly = 0 < self.annotation < 1
-        if partly and self.paid is None:
+        partly = 0 < self.label_fraction < 1
+        if partly and self.annotated is None:
             raise PrunebenchError(
-                f"file.annotation is {self.annotation}, but file.paid is not set; name the file that lists "
-                "the annotated images, or set annotation 1, which counts all as annotated"
+                f"file.label_fraction is {self.label_fraction}, but file.annotated is not set; "
+                "name the file that lists the annotated images, or set label_fraction 1, which counts all"
             )
-        expected = "unset if annotation is 0 or 1"
-        require(partly or self.paid is None, "file.paid", str(self.paid), expected)
+        expected = "unset if label_fraction is 0 or 1"
+        require(partly or self.annotated is None, "file.annotated", str(self.annotated), expected)
 
     def ready(self) -> None:
         """Raise PrunebenchError if no file is named, or if one is not on this machine."""
         existing_file(self.path, "path")
-        if self.paid is not None:
-            existing_file(self.paid, "paid")
+        if self.annotated is not None:
+            existing_file(self.annotated, "annotated")
 
     def annotated_images(self, images: int, names: tuple[str, ...]) -> Array:
-        """Return the images listed in `paid`: int [b].
+        """Return the images listed in `annotated`: int [b].
 
-        Raise PrunebenchError unless their number agrees with `annotation`.
+        Raise PrunebenchError unless their number agrees with `label_fraction`.
         """
-        path = existing_file(self.paid, "paid")
+        path = existing_file(self.annotated, "annotated")
         annotated = self.members(path, images, names)
-        if abs(len(annotated) - self.annotation * images) >= 1:
+        if abs(len(annotated) - self.label_fraction * images) >= 1:
             raise PrunebenchError(
-                f"{path} lists {len(annotated)} of {images} images, but file.annotation is "
-                f"{self.annotation}; set it to {len(annotated) / images:.6g}"
+                f"{path} lists {len(annotated)} of {images} images, but file.label_fraction is "
+                f"{self.label_fraction}; set it to {len(annotated) / images:.6g}"
             )
         return annotated
 
     def label(
-        self, names: tuple[str, ...], fingerprint: str, classes: tuple[str, ...], known: Array
+        self, names: tuple[str, ...], fingerprint: str, classes: tuple[str, ...], known_labels: Array
     ) -> PseudoLabels:
         """Return the labels of the file, in the order of the dataset.
 
@@ -88,7 +88,7 @@ class File(FromFile, Labeler):
                 return _classes(path, text, classes)
             return whole_numbers(path, text, column)
 
-        values = self.values(path, len(known), names, parse)
+        values = self.values(path, len(known_labels), names, parse)
         if values.dtype.kind not in "iu":
             raise PrunebenchError(f"{path} holds {values.dtype}, expected labels (int)")
         if len(wrong := np.flatnonzero((values < -1) | (values >= len(classes)))):

@@ -13,13 +13,13 @@ from prunebench.parts.base import Labeler
 class GroundTruth(Labeler):
     """The true label of every annotated image, by default of all images.
 
-    annotation: label budget, as a share of the images, in 0..1. The other images get -1, unknown.
+    label_fraction: label budget, as a share of the images, in 0..1. The other images get -1, unknown.
     """
 
     name: ClassVar[str] = "ground_truth"
-    guesses: ClassVar[bool] = False
-    annotation: float = 1.0
+    makes_pseudo_labels: ClassVar[bool] = False
+    label_fraction: float = 1.0
 
-    def label(self, known: Array) -> Array:
+    def label(self, known_labels: Array) -> Array:
         """Return the true labels, -1 for images that are not annotated: int [n]."""
-        return known
+        return known_labels

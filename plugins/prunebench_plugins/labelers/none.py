@@ -12,8 +12,8 @@ from prunebench_plugins.labelers.ground_truth import GroundTruth
 class NoLabeler(GroundTruth):
     """The true labels of the annotated images, by default none, under a name that tables show as "none".
 
-    annotation: label budget, as a share of the images, in 0..1.
+    label_fraction: label budget, as a share of the images, in 0..1.
     """
 
     name: ClassVar[str] = "none"
-    annotation: float = 0.0
+    label_fraction: float = 0.0

@@ -22,41 +22,41 @@ class Probe(Labeler):
     Embeddings are first standardized over all images.
 
     backbone: backbone of the embeddings.
-    annotation: label budget, as a share of the images, in 0..1.
+    label_fraction: label budget, as a share of the images, in 0..1.
     C: inverse strength of the quadratic penalty on the weights, above 0, as in scikit-learn. The default is
         scikit-learn's and was not tuned.
     """
 
     name: ClassVar[str] = "probe"
     backbone: Backbones = "dino_vitb16"
-    annotation: float = 0.1
+    label_fraction: float = 0.1
     C: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.C > 0, "probe.C", self.C, "above 0")
 
-    def label(self, embeddings: Array, known: Array) -> PseudoLabels:
+    def label(self, embeddings: Array, known_labels: Array) -> PseudoLabels:
         """Return annotated labels and predictions for the other images, with their probabilities.
 
         A class without an annotated image is never predicted.
 
         Raise PrunebenchError unless two or more classes have an annotated image.
         """
-        annotated = known >= 0
-        if (classes := len(np.unique(known[annotated]))) < 2:
+        annotated = known_labels >= 0
+        if (classes := len(np.unique(known_labels[annotated]))) < 2:
             raise PrunebenchError(
                 f"probe needs annotated images of two classes or more, but has {classes}; "
-                "raise probe.annotation"
+                "raise probe.label_fraction"
             )
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
         scaled = StandardScaler().fit_transform(embeddings)
         model = LogisticRegression(C=self.C, max_iter=MAX_ITERATIONS)
-        model.fit(scaled[annotated], known[annotated])
-        values = known.copy()
-        confidences = np.ones(len(known), np.float32)
+        model.fit(scaled[annotated], known_labels[annotated])
+        values = known_labels.copy()
+        confidences = np.ones(len(known_labels), np.float32)
         others = np.flatnonzero(~annotated)
         for start in range(0, len(others), CHUNK):
             chunk = others[start : start + CHUNK]

@@ -27,8 +27,8 @@ class Propagate(Labeler):
     made symmetric. Conjugate gradients solve for F.
 
     backbone: backbone of the embeddings.
-    annotation: label budget, as a share of the images, in 0..1.
-    neighbours: nearest neighbors per image, above 0.
+    label_fraction: label budget, as a share of the images, in 0..1.
+    neighbors: nearest neighbors per image, above 0.
     alpha: weight of the neighbors against the annotated labels, between 0 and 1.
     exponent: power of the cosine, above 0.
 
@@ -38,41 +38,43 @@ class Propagate(Labeler):
 
     name: ClassVar[str] = "propagate"
     backbone: Backbones = "dino_vitb16"
-    annotation: float = 0.1
-    neighbours: int = 50
+    label_fraction: float = 0.1
+    neighbors: int = 50
     alpha: float = 0.99
     exponent: float = 3.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.neighbours > 0, "propagate.neighbours", self.neighbours, "above 0")
+        require(self.neighbors > 0, "propagate.neighbors", self.neighbors, "above 0")
         require(0 < self.alpha < 1, "propagate.alpha", self.alpha, "between 0 and 1")
         require(self.exponent > 0, "propagate.exponent", self.exponent, "above 0")
 
-    def label(self, embeddings: Array, classes: tuple[str, ...], known: Array, device: str) -> PseudoLabels:
+    def label(
+        self, embeddings: Array, classes: tuple[str, ...], known_labels: Array, device: str
+    ) -> PseudoLabels:
         """Return annotated labels and predictions for the other images, -1 if no label reaches an image.
 
         The confidence is the label's share of all the weight that reaches the image.
 
-        Raise PrunebenchError if no image is annotated, or unless there are more images than `neighbours`.
+        Raise PrunebenchError if no image is annotated, or unless there are more images than `neighbors`.
         """
-        from prunebench.nn.neighbours import nearest
+        from prunebench.nn.neighbors import nearest
 
-        annotated = known >= 0
+        annotated = known_labels >= 0
         if not annotated.any():
             raise PrunebenchError(
-                "propagate needs annotated images, but has none; raise propagate.annotation"
+                "propagate needs annotated images, but has none; raise propagate.label_fraction"
             )
-        near, distances = nearest(embeddings, self.neighbours, device=device)
+        near, distances = nearest(embeddings, self.neighbors, device=device)
         affinity = normalized(near, np.maximum(1 - distances, 0) ** self.exponent)
-        seeds = np.zeros((len(known), len(classes)), np.float32)
-        seeds[annotated, known[annotated]] = 1
+        seeds = np.zeros((len(known_labels), len(classes)), np.float32)
+        seeds[annotated, known_labels[annotated]] = 1
         weights = np.maximum(spread(affinity, seeds, self.alpha), 0)
         total = weights.sum(axis=1)
         predictions = np.where(total > 0, weights.argmax(axis=1), -1)
         confidences = weights.max(axis=1) / np.where(total > 0, total, 1)
         return PseudoLabels(
-            values=np.where(annotated, known, predictions),
+            values=np.where(annotated, known_labels, predictions),
             confidences=np.where(annotated, 1, confidences),
         )
 

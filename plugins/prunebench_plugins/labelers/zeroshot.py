@@ -36,7 +36,9 @@ class Zeroshot(Labeler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.annotation == 0, "zeroshot.annotation", self.annotation, "0: it reads no label")
+        require(
+            self.label_fraction == 0, "zeroshot.label_fraction", self.label_fraction, "0: it reads no label"
+        )
         # A name may turn out to be no CLIP. This check runs again when the name is resolved.
         possible = isinstance(self.backbone, str | Clip) and self.backbone != PROXY
         expected = "one CLIP, such as clip_vitl14: no other backbone reads sentences"

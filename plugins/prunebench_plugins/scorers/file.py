@@ -22,7 +22,7 @@ class File(FromFile, Scorer):
     path: the file. None = not set, which `ready` refuses.
     harder: the hard end of its numbers, "high" or "low". "low" negates them, as margins and times of
         learning need.
-    annotation: 1 if true labels were read to compute the scores, 0 if none was.
+    label_fraction: 1 if true labels were read to compute the scores, 0 if none was.
 
     The other fields are those of `FromFile`.
     """

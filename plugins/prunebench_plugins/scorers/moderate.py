@@ -20,7 +20,7 @@ class Moderate(Scorer):
     every ratio.
 
     backbone: backbone of the embeddings.
-    centre: "median" (the released code) or "mean" (the paper) of each dimension over the images of a class.
+    center: "median" (the released code) or "mean" (the paper) of each dimension over the images of a class.
 
     Source: Xia et al. 2023, "Moderate Coreset".
     """
@@ -28,11 +28,11 @@ class Moderate(Scorer):
     name: ClassVar[str] = "moderate"
     version: ClassVar[int] = 2
     backbone: Backbones = PROXY
-    centre: str = "median"
+    center: str = "median"
 
     def __post_init__(self) -> None:
-        allowed = self.centre in ("median", "mean")
-        require(allowed, "moderate.centre", self.centre, "'median' or 'mean'")
+        allowed = self.center in ("median", "mean")
+        require(allowed, "moderate.center", self.center, "'median' or 'mean'")
 
     def score(self, embeddings: Array, labels: Array, rng: np.random.Generator) -> Array:
         """Return float64 [n], in -n/2..0, all different among labeled images.
@@ -43,7 +43,7 @@ class Moderate(Scorer):
         labeled = np.flatnonzero(labels >= 0)
         if not len(labeled):
             raise PrunebenchError("moderate needs labels, but no image has one; choose another labeler")
-        distances = centre_distances(embeddings[labeled], labels[labeled], self.centre)
+        distances = center_distances(embeddings[labeled], labels[labeled], self.center)
         order = np.lexsort((rng.permutation(len(labeled)), distances))
         ranks = np.empty(len(labeled))
         ranks[order] = np.arange(len(labeled))
@@ -54,14 +54,14 @@ class Moderate(Scorer):
         return scores
 
 
-def centre_distances(embeddings: Array, labels: Array, centre: str) -> Array:
+def center_distances(embeddings: Array, labels: Array, center: str) -> Array:
     """Return the Euclidean distance of each image to the center of its class: float64 [n].
 
     embeddings: float [n, d].
     labels: int [n], 0 or more.
-    centre: "median" or "mean" of each dimension.
+    center: "median" or "mean" of each dimension.
     """
-    middle = np.median if centre == "median" else np.mean
+    middle = np.median if center == "median" else np.mean
     order = np.argsort(labels, kind="stable")
     distances = np.empty(len(labels))
     ends = np.cumsum(np.bincount(labels))

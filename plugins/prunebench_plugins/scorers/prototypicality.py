@@ -19,7 +19,7 @@ class Prototypicality(Scorer):
     backbone: backbone of the embeddings.
     clusters: number of clusters, above 0. None = the number of classes.
     starts: runs of k-means, above 0. The best one counts.
-    normalise: "zscore" brings each coordinate to mean 0 and variance 1, "l2" each embedding to length 1,
+    normalize: "zscore" brings each coordinate to mean 0 and variance 1, "l2" each embedding to length 1,
         "none" changes nothing.
     end: "far" scores atypical images high. "near" scores typical images high, by the opposite sign.
 
@@ -30,15 +30,15 @@ class Prototypicality(Scorer):
     backbone: Backbones = "swav_rn50"
     clusters: int | None = None
     starts: int = 10
-    normalise: str = "none"
+    normalize: str = "none"
     end: str = "far"
 
     def __post_init__(self) -> None:
         some = self.clusters is None or self.clusters > 0
         require(some, "prototypicality.clusters", self.clusters, "above 0, or None: the number of classes")
         require(self.starts > 0, "prototypicality.starts", self.starts, "above 0")
-        named = self.normalise in ("none", "zscore", "l2")
-        require(named, "prototypicality.normalise", self.normalise, "'none', 'zscore' or 'l2'")
+        named = self.normalize in ("none", "zscore", "l2")
+        require(named, "prototypicality.normalize", self.normalize, "'none', 'zscore' or 'l2'")
         require(self.end in ("far", "near"), "prototypicality.end", self.end, "'far' or 'near'")
 
     def score(
@@ -48,16 +48,16 @@ class Prototypicality(Scorer):
 
         Raise PrunebenchError if there are fewer images than clusters.
         """
-        from prunebench.nn.neighbours import kmeans
+        from prunebench.nn.neighbors import kmeans
 
         clusters = self.clusters or len(classes)
-        points = normalised(embeddings, self.normalise)
+        points = normalized(embeddings, self.normalize)
         clustering = kmeans(points, clusters, rng=rng, device=device, starts=self.starts)
         distances: Array = clustering.distances.astype(np.float64)
         return distances if self.end == "far" else -distances
 
 
-def normalised(embeddings: Array, how: str) -> Array:
+def normalized(embeddings: Array, how: str) -> Array:
     """Return the embeddings, float [n, d], normalized by "none", "zscore" or "l2".
 
     A constant coordinate becomes 0. An embedding of length 0 stays as it is.

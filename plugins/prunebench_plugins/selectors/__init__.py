@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prunebench.parts.base import Selector
 from prunebench.parts.hookspecs import hookimpl
+from prunebench_plugins.selectors.annotated import Annotated
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.cutoff import Cutoff
 from prunebench_plugins.selectors.d2 import D2
@@ -12,7 +13,6 @@ from prunebench_plugins.selectors.file import File
 from prunebench_plugins.selectors.herding import Herding
 from prunebench_plugins.selectors.include import Include
 from prunebench_plugins.selectors.k_center import KCenter
-from prunebench_plugins.selectors.known import Known
 from prunebench_plugins.selectors.random import Random
 from prunebench_plugins.selectors.stratified import Stratified
 from prunebench_plugins.selectors.top import Top
@@ -22,6 +22,7 @@ from prunebench_plugins.selectors.top import Top
 def register_selectors() -> list[type[Selector]]:
     """Return the built-in selectors."""
     return [
+        Annotated,
         Beta,
         Cutoff,
         D2,
@@ -30,7 +31,6 @@ def register_selectors() -> list[type[Selector]]:
         Herding,
         Include,
         KCenter,
-        Known,
         Random,
         Stratified,
         Top,

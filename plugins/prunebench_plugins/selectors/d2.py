@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SMALLEST = np.finfo(np.float32).tiny
 
 
-def neighbour_graph(embeddings: Array, k: int, *, metric: str, device: str) -> csr_array:
+def neighbor_graph(embeddings: Array, k: int, *, metric: str, device: str) -> csr_array:
     """Return the distances along the symmetric graph of the k nearest neighbors: sparse float64 [n, n].
 
     Two images are joined if either is among the k nearest of the other. A distance of 0 is stored as the
@@ -33,7 +33,7 @@ def neighbour_graph(embeddings: Array, k: int, *, metric: str, device: str) -> c
     """
     from scipy.sparse import csr_array
 
-    from prunebench.nn.neighbours import nearest
+    from prunebench.nn.neighbors import nearest
 
     n = len(embeddings)
     k = min(k, n - 1)
@@ -104,7 +104,7 @@ class D2(HardCutoff):
     cutoff: share of all images first dropped at the hard end, in 0..ratio / 100. None = by ratio: 0.4 from
         90, else 0.
     backbone: backbone of the embeddings.
-    neighbours: neighbors per image, above 0, before the graph is made symmetric.
+    neighbors: neighbors per image, above 0, before the graph is made symmetric.
     gamma: how fast the effect of a pick falls with distance, 0 or more.
     squared: whether both exponents have d ** 2, as in the paper, instead of d.
 
@@ -115,13 +115,13 @@ class D2(HardCutoff):
     # The commands that D2's README gives, for CIFAR-10 and ImageNet: both keep 10 %.
     published: ClassVar[Mapping[int, float]] = {0: 0.0, 90: 0.4}
     backbone: Backbones = "proxy"
-    neighbours: int = 10
+    neighbors: int = 10
     gamma: float = 0.1
     squared: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.neighbours > 0, "d2.neighbours", self.neighbours, "above 0")
+        require(self.neighbors > 0, "d2.neighbors", self.neighbors, "above 0")
         require(self.gamma >= 0, "d2.gamma", self.gamma, "0 or more")
 
     def select(
@@ -129,7 +129,7 @@ class D2(HardCutoff):
     ) -> Array:
         """Return int [keep], unique indices in 0..n-1, in the order of the picks."""
         left = self.easier(scores, keep, rng)  # hardest first, ties at random
-        graph = neighbour_graph(embeddings[left], self.neighbours, metric="euclidean", device=device)
+        graph = neighbor_graph(embeddings[left], self.neighbors, metric="euclidean", device=device)
         lengths: Any = graph.data**2 if self.squared else graph.data
         difficulty = scores[left] - scores.min(initial=0.0)
         graph.data = np.exp(-lengths)

@@ -11,7 +11,7 @@ import numpy as np
 from prunebench.errors import require
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones, Selector
-from prunebench_plugins.selectors.d2 import SMALLEST, compiled, neighbour_graph
+from prunebench_plugins.selectors.d2 import SMALLEST, compiled, neighbor_graph
 
 METRICS = {"distance": "euclidean", "cosine": "cosine"}
 UNIT = 2**30  # the similarity of an image to itself, as a whole number
@@ -62,7 +62,7 @@ class FacilityLocation(Selector):
     similarities are 0. Ties are broken at random. If no image gains anything, the rest is drawn at random.
 
     backbone: backbone of the embeddings.
-    neighbours: number of nearest neighbors per image, above 0.
+    neighbors: number of nearest neighbors per image, above 0.
     similarity: "distance" = the longest distance in the graph minus the Euclidean distance. "cosine" = the
         positive part of the cosine.
 
@@ -72,11 +72,11 @@ class FacilityLocation(Selector):
     name: ClassVar[str] = "facility_location"
     version: ClassVar[int] = 2
     backbone: Backbones = "resnet18_imagenet"
-    neighbours: int = 50
+    neighbors: int = 50
     similarity: str = "distance"
 
     def __post_init__(self) -> None:
-        require(self.neighbours > 0, "facility_location.neighbours", self.neighbours, "above 0")
+        require(self.neighbors > 0, "facility_location.neighbors", self.neighbors, "above 0")
         expected = "'distance' or 'cosine'"
         require(self.similarity in METRICS, "facility_location.similarity", self.similarity, expected)
 
@@ -85,7 +85,7 @@ class FacilityLocation(Selector):
         metric = METRICS[self.similarity]
         # Ties go to the first image, in the graph and among the picks. A random order makes it a random one.
         order = rng.permutation(len(embeddings))
-        graph = neighbour_graph(embeddings[order], self.neighbours, metric=metric, device=device)
+        graph = neighbor_graph(embeddings[order], self.neighbors, metric=metric, device=device)
         longest = 1.0 if self.similarity == "cosine" else graph.data.max(initial=SMALLEST)
         # Sums of whole numbers are exact in any order. So equal gains tie exactly, and the seed decides.
         similarity = np.rint(np.maximum(1 - graph.data / longest, 0) * UNIT).astype(np.int64)

@@ -20,7 +20,7 @@ class File(FromFile, Selector):
 
     path: the file, or one file for each ratio. The file that lists `keep` images is taken. None = not set,
         which `ready` refuses.
-    annotation: 1 if true labels were read to choose the images, 0 if none was.
+    label_fraction: 1 if true labels were read to choose the images, 0 if none was.
     column: an entry of a dict in a .pt alone.
 
     The other fields are those of `FromFile`.

@@ -36,25 +36,25 @@ class Include(Selector):
 
     def needs(self) -> dict[str, bool]:
         """Return the inputs that the held selector needs, and the annotated labels."""
-        return {**self.selector.needs(), "known": True, "keep": True}
+        return {**self.selector.needs(), "known_labels": True, "keep": True}
 
     def at(self, ratio: int) -> Self:
         """Return this selector with the held one set for `ratio`."""
         return replace(self, selector=self.selector.at(ratio))
 
-    def select(self, known: Array, keep: int, **inputs: Any) -> Array:
+    def select(self, known_labels: Array, keep: int, **inputs: Any) -> Array:
         """Return int [keep], the annotated images first.
 
         Raise PrunebenchError if more than `keep` images are annotated.
         """
-        annotated = np.flatnonzero(known >= 0)
+        annotated = np.flatnonzero(known_labels >= 0)
         if len(annotated) > keep:
             raise PrunebenchError(
                 f"include keeps all {len(annotated)} annotated images, but only {keep} are to be kept; "
-                "lower the labeler's annotation or the ratio"
+                "lower the labeler's label_fraction or the ratio"
             )
-        others = np.flatnonzero(known < 0)
-        inputs |= {"known": known, "keep": keep - len(annotated)}
+        others = np.flatnonzero(known_labels < 0)
+        inputs |= {"known_labels": known_labels, "keep": keep - len(annotated)}
         arguments = {name: inputs[name] for name in self.selector.needs() if name in inputs}
         chosen = self.selector.select(**sliced(arguments, others))  # type: ignore[attr-defined]
         return np.concatenate([annotated, others[chosen]])

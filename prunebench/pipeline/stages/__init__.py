@@ -1,6 +1,6 @@
 """The stages of a cell, each in a file of its own.
 
-dataset --+--> known, given (annotated labels) --------+
+dataset --+--> known_labels, given --------------------+
           +--> embeddings ----------+------------------+---------+
           |                         v                            v
           +----------------------> labels --> dynamics -------> scores --> subset --> accuracy
@@ -21,7 +21,7 @@ from prunebench.pipeline.stages.candidate import Candidate
 from prunebench.pipeline.stages.choice import FieldChoice
 from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
 from prunebench.pipeline.stages.given import Given
-from prunebench.pipeline.stages.known import Known
+from prunebench.pipeline.stages.known_labels import KnownLabels
 from prunebench.pipeline.stages.labeler_accuracy import LabelerAccuracy
 from prunebench.pipeline.stages.labels import LabelerLabels
 from prunebench.pipeline.stages.proxy import Proxy
@@ -33,7 +33,7 @@ from prunebench.pipeline.stages.validation import CandidateValidation
 
 # In the order in which plans list them.
 STAGES: list[type[Stage]] = [
-    Known,
+    KnownLabels,
     Given,
     BackboneEmbeddings,
     LabelerLabels,

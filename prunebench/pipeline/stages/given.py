@@ -12,7 +12,7 @@ from prunebench.parts.base import Labeler
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.part_stage import Call, PartStage, described
 from prunebench.pipeline.plan import Plan
-from prunebench.pipeline.stages.known import Known, revealed, there
+from prunebench.pipeline.stages.known_labels import KnownLabels, revealed, there
 from prunebench.suites.cells import Cell
 from prunebench.system.isolation import at_work
 
@@ -49,9 +49,9 @@ class Given(PartStage):
         return index
 
 
-def annotated_labels(plan: Plan, cell: Cell, labeler: Labeler) -> Known | Given:
+def annotated_labels(plan: Plan, cell: Cell, labeler: Labeler) -> KnownLabels | Given:
     """Return the stage that annotates the labels of a labeler: drawn at random, or given."""
-    if labeler.sampling == "given" and 0 < labeler.annotation < 1:
-        title = f"{labeler.annotation:.0%} of the labels, given"
+    if labeler.sampling == "given" and 0 < labeler.label_fraction < 1:
+        title = f"{labeler.label_fraction:.0%} of the labels, given"
         return plan.add(Given, cell, title=title, part=plan.identity(labeler))
-    return Known.planned(plan, cell, labeler)
+    return KnownLabels.planned(plan, cell, labeler)

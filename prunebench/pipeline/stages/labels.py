@@ -28,8 +28,8 @@ class LabelerLabels(PartStage):
     @classmethod
     def of(cls, plan: Plan, cell: Cell, labeler: Labeler) -> LabelerLabels:
         """Return the labels of a labeler."""
-        known = Input("known", annotated_labels(plan, cell, labeler))
-        available = (known, *embeddings_of(plan, cell, labeler, ()))
+        known_labels = Input("known_labels", annotated_labels(plan, cell, labeler))
+        available = (known_labels, *embeddings_of(plan, cell, labeler, ()))
         return cls.planned(plan, cell, labeler, available, upstream_repeat(cell))
 
     def compute(self, context: Context) -> tuple[Artefact, ...]:
@@ -58,10 +58,10 @@ class LabelerLabels(PartStage):
         return labels, Weights(network=pseudo_labels.network, values=pseudo_labels.weights)
 
     def _annotated(self, call: Call, images: int) -> Array:
-        """Return which labels the labeler received: bool [n]. All False if it has no `known`."""
-        if self.source("known") is None:
+        """Return which labels the labeler received: bool [n]. All False if it has no `known_labels`."""
+        if self.source("known_labels") is None:
             return np.zeros(images, np.bool_)
-        annotated: Array = call.one("known", Labels).annotated
+        annotated: Array = call.one("known_labels", Labels).annotated
         return annotated
 
 

@@ -53,7 +53,7 @@ class ScorerScores(PartStage):
 def upstream(plan: Plan, cell: Cell, choices: Sequence[Input] = ()) -> tuple[Input, ...]:
     """Return the inputs that a selector may read.
 
-    These are the choices, then known, labels, dynamics, weights and scores, if the method has them.
+    These are the choices, then known_labels, labels, dynamics, weights and scores, if the method has them.
 
     choices: the choices of searches for fields of the scorer.
     """
@@ -68,9 +68,9 @@ def _upstream(plan: Plan, cell: Cell, choices: Sequence[Input]) -> tuple[Input, 
     inputs = list(choices)
     if method.labeler is not None:
         labels = Input("labels", LabelerLabels.of(plan, cell, method.labeler))
-        known = Input("known", annotated_labels(plan, cell, method.labeler))
+        known_labels = Input("known_labels", annotated_labels(plan, cell, method.labeler))
         proxy = Proxy.of(plan, cell, labels)
-        inputs += [known, labels, Input("dynamics", proxy), Input("weights", proxy)]
+        inputs += [known_labels, labels, Input("dynamics", proxy), Input("weights", proxy)]
     if method.scorer is not None:
         available = (*inputs, *embeddings_of(plan, cell, method.scorer, inputs))
         scores = ScorerScores.planned(plan, cell, method.scorer, available, upstream_repeat(cell))

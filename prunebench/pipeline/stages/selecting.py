@@ -15,7 +15,7 @@ from prunebench.parts.sampling import apportion
 from prunebench.pipeline.part_stage import Call, described
 
 # Arguments from which a selector can tell the number of images.
-LENGTHS = ("images", "scores", "embeddings", "labels", "dynamics", "known")
+LENGTHS = ("images", "scores", "embeddings", "labels", "dynamics", "known_labels")
 
 
 def select(call: Call, keep: int, pool: Array | None = None) -> Array:

@@ -28,7 +28,7 @@ class SelectorSubset(PartStage):
     keep: the exact number of images to keep, or None.
 
     If both are None, it keeps as many images as another method has labels in all: those annotated before its
-    selection, and those of its subset. The inputs `annotated` and `beside` hold these.
+    selection, and those of its subset. The inputs `annotated` and `matched_to` hold these.
     """
 
     kind: ClassVar[str] = "subset"
@@ -41,8 +41,8 @@ class SelectorSubset(PartStage):
     def of(cls, plan: Plan, cell: Cell) -> SelectorSubset:
         """Return the selection of a cell."""
         selector = plan.shared(cell, lambda: cell.selector, cell.ratio)
-        if cell.method.beside is not None:
-            return cls._beside(plan, cell, selector)
+        if cell.method.matched_to is not None:
+            return cls._matched(plan, cell, selector)
         available = upstream(plan, cell, choices(plan, cell))
         inputs = (*available, *embeddings_of(plan, cell, selector, available))
         pruned = cell.ratio if cell.keep is None else None
@@ -52,16 +52,16 @@ class SelectorSubset(PartStage):
         )
 
     @classmethod
-    def _beside(cls, plan: Plan, cell: Cell, selector: Part) -> SelectorSubset:
+    def _matched(cls, plan: Plan, cell: Cell, selector: Part) -> SelectorSubset:
         """Return the selection of as many images as another method has labels in all."""
-        method = cell.method.beside
+        method = cell.method.matched_to
         assert method is not None and method.labeler is not None
         other = replace(cell, method=method)
         inputs = (
-            Input("beside", cls.of(plan, other)),
+            Input("matched_to", cls.of(plan, other)),
             Input("annotated", annotated_labels(plan, other, method.labeler)),
         )
-        also = ("beside", "annotated")
+        also = ("matched_to", "annotated")
         return cls.planned(plan, cell, selector, inputs, cell.seed, also=also, ratio=cell.ratio)
 
     def compute(self, context: Context) -> tuple[Subset]:
@@ -77,5 +77,5 @@ class SelectorSubset(PartStage):
         if self.pruned is not None:
             return kept(images, self.pruned)
         labeled = context.read(self.named("annotated")[0], Labels).annotated.copy()
-        labeled[context.read(self.named("beside")[0], Subset).index] = True
+        labeled[context.read(self.named("matched_to")[0], Subset).index] = True
         return int(labeled.sum())

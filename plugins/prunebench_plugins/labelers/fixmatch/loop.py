@@ -52,7 +52,7 @@ class FixedThreshold(nn.Module):
 
 def train(
     images: Images,
-    known: Array,
+    known_labels: Array,
     classes: int,
     settings: FixMatchSettings,
     rule: FixedThreshold,
@@ -65,12 +65,14 @@ def train(
 ) -> Network:
     """Return the moving average of the network, in eval mode.
 
-    known: int [n], the paid labels, -1 elsewhere. side: of what the network sees of the images, in
-    pixels; None = all of them. Raise PrunebenchError for what cannot be trained, DivergedError for a
-    loss that is not finite: on a CPU at that step, elsewhere after the epoch.
+    known_labels: int [n], the annotated labels, -1 elsewhere.
+    side: side in pixels of what the network sees of the images. None: all of them.
+
+    Raise PrunebenchError for what cannot be trained. Raise DivergedError for a loss that is not finite: on a
+    CPU at that step, elsewhere after the epoch.
     """
-    _check(images, known, settings, device, side)
-    training = _Run(images.to(device), known, classes, settings, rule, rng, side)
+    _check(images, known_labels, settings, device, side)
+    training = _Run(images.to(device), known_labels, classes, settings, rule, rng, side)
     run(training, progress, checkpoint)
     average: Network = training.average.eval()
     return average
@@ -124,7 +126,7 @@ class _Run(Loop):
     def __init__(
         self,
         images: Images,
-        known: Array,
+        known_labels: Array,
         classes: int,
         settings: FixMatchSettings,
         rule: FixedThreshold,
@@ -134,10 +136,10 @@ class _Run(Loop):
         self.images, self.settings, self.device = images, settings, images.device
         self.prefix, self.remedy = f"{settings.name}: ", f"lower {settings.name}.lr"
         self.side = images.resolution if side is None else side
-        self.known = torch.tensor(known, device=self.device)
-        pool = np.arange(len(known)) if settings.include_labelled else np.flatnonzero(known < 0)
+        self.known_labels = torch.tensor(known_labels, device=self.device)
+        pool = np.arange(len(known_labels)) if settings.include_labeled else np.flatnonzero(known_labels < 0)
         self.unlabeled = torch.tensor(pool, device=self.device)
-        self.labeled = torch.tensor(np.flatnonzero(known >= 0), device=self.device)
+        self.labeled = torch.tensor(np.flatnonzero(known_labels >= 0), device=self.device)
         self.per_epoch = -(-len(pool) // (settings.mu * settings.batch))
         self.steps = settings.iterations or settings.epochs * self.per_epoch
         self.network = networks.build(
@@ -191,11 +193,11 @@ class _Run(Loop):
         if self.settings.weight_u == 0:
             with self.autocast():
                 logits = self.network(self.views(labeled, labeled[:0])).float()
-            return functional.cross_entropy(logits, self.known[labeled])
+            return functional.cross_entropy(logits, self.known_labels[labeled])
         sizes = [len(labeled), len(unlabeled), len(unlabeled)]
         logits, weak, strong = self.logits(self.views(labeled, unlabeled), sizes)
         guessed = consistency(weak, strong, self.rule, unlabeled)
-        return functional.cross_entropy(logits, self.known[labeled]) + self.settings.weight_u * guessed
+        return functional.cross_entropy(logits, self.known_labels[labeled]) + self.settings.weight_u * guessed
 
     def autocast(self) -> torch.autocast:
         """Return the precision of forward passes."""
@@ -249,19 +251,21 @@ class _Run(Loop):
         return kept | {"labeled": self.labeled_order, "unlabeled": self.unlabeled_order}
 
 
-def _check(images: Images, known: Array, settings: FixMatchSettings, device: str, side: int | None) -> None:
+def _check(
+    images: Images, known_labels: Array, settings: FixMatchSettings, device: str, side: int | None
+) -> None:
     """Raise PrunebenchError unless this can be trained."""
-    name, paid = settings.name, int((known >= 0).sum())
+    name, annotated = settings.name, int((known_labels >= 0).sum())
     if side is not None and side > images.resolution:
         raise PrunebenchError(
             f"{name} cannot see {side} pixels (recipe.side) of images of {images.resolution}; "
             f"set recipe.side to {images.resolution} or less"
         )
-    if not paid:
-        raise PrunebenchError(f"{name} needs paid labels, but has none; raise {name}.annotation")
-    if paid == len(known) and not settings.include_labelled:
+    if not annotated:
+        raise PrunebenchError(f"{name} needs annotated images, but has none; raise {name}.label_fraction")
+    if annotated == len(known_labels) and not settings.include_labeled:
         raise PrunebenchError(
-            f"{name}: all {paid} images are paid, and none is unlabeled; lower {name}.annotation "
-            f"or set {name}.include_labelled = true"
+            f"{name}: all {annotated} images are annotated; lower {name}.label_fraction "
+            f"or set {name}.include_labeled = true"
         )
     check_precision(f"{name}.precision", settings.precision, device)

@@ -35,7 +35,7 @@ class FixMatch(FixMatchSettings):
         self,
         images: Images,
         classes: tuple[str, ...],
-        known: Array,
+        known_labels: Array,
         rng: np.random.Generator,
         device: str,
         progress: Progress,
@@ -58,7 +58,7 @@ class FixMatch(FixMatchSettings):
 
         network = train(
             images,
-            known,
+            known_labels,
             len(classes),
             self,
             FixedThreshold(self.threshold),
@@ -69,9 +69,9 @@ class FixMatch(FixMatchSettings):
             side=side,
         )
         probability = training.predict(network, images, device=device, side=side)
-        annotated = known >= 0
+        annotated = known_labels >= 0
         return PseudoLabels(
-            values=np.where(annotated, known, probability.argmax(1)),
+            values=np.where(annotated, known_labels, probability.argmax(1)),
             confidences=np.where(annotated, 1, probability.max(1)),
             network=self.network,
             weights=networks.state(network),

@@ -13,7 +13,7 @@ from prunebench.parts.precision import check_precision
 class FixMatchSettings(Labeler):
     """How FixMatch trains.
 
-    annotation: label budget, as a share of the images, in 0..1.
+    label_fraction: label budget, as a share of the images, in 0..1.
     network: name of a network of `prunebench.nn.networks`.
     epochs: passes over the unlabeled images, above 0.
     iterations: number of steps, instead of `epochs`. None = by `epochs`.
@@ -30,13 +30,13 @@ class FixMatchSettings(Labeler):
     bn_momentum: momentum of BatchNorm. None = that of the network. A wide ResNet averages over a thousand
         steps, too many for a training of a few thousand.
     precision: "fp32" or "bf16".
-    include_labelled: whether the annotated images are also among the unlabeled ones.
+    include_labeled: whether the annotated images are also among the unlabeled ones.
     joint: whether all views of a step pass the network as one batch, and so share the statistics of
         BatchNorm. Otherwise the weak views pass alone, without a gradient, which is faster.
     flip: whether half of the views are mirrored.
     """
 
-    annotation: float = 0.1
+    label_fraction: float = 0.1
     network: str = "wrn_28_2"
     epochs: int = 100
     iterations: int | None = None
@@ -51,7 +51,7 @@ class FixMatchSettings(Labeler):
     ema_warmup: bool = False
     bn_momentum: float | None = None
     precision: str = "fp32"
-    include_labelled: bool = True
+    include_labeled: bool = True
     joint: bool = True
     flip: bool = True
 

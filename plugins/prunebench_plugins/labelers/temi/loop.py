@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.optim.adamw import adamw
 
 from prunebench.nn.loop import Loop, flat, run
-from prunebench.nn.neighbours import nearest
+from prunebench.nn.neighbors import nearest
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.seeds import torch_generator
@@ -92,17 +92,17 @@ class _Run(Loop):
 
     unit = "epoch"
     prefix = "temi: "
-    remedy = "lower temi.lr or set temi.standardise = true"
+    remedy = "lower temi.lr or set temi.standardize = true"
     per_epoch = 1
 
     def __init__(
         self, embeddings: Array, classes: int, settings: TemiSettings, rng: np.random.Generator, device: str
     ) -> None:
         self.settings, self.device = settings, device
-        near, _distances = nearest(embeddings, settings.neighbours, device=device)
+        near, _distances = nearest(embeddings, settings.neighbors, device=device)
         self.near = torch.tensor(near, device=device)
         self.inputs = torch.tensor(embeddings, dtype=torch.float32, device=device)
-        if settings.standardise:
+        if settings.standardize:
             deviation, mean = torch.std_mean(self.inputs, 0, correction=0)
             self.inputs = (self.inputs - mean) / deviation.clamp(min=1e-6)
         self.batch = min(settings.batch, len(embeddings))
@@ -126,7 +126,7 @@ class _Run(Loop):
         return self.settings.lr * self.batch / LR_BATCH * min(1.0, batch / rising if rising > 0 else 1.0)
 
     def advance(self) -> Tensor:
-        """Pair each image with a neighbour, in batches; what is left over waits for another epoch.
+        """Pair each image with a neighbor, in batches; what is left over waits for another epoch.
 
         Return the sum of the losses of the heads, each the mean of the epoch.
         """
@@ -140,7 +140,7 @@ class _Run(Loop):
         return self.losses.sum()
 
     def learn(self, index: Tensor, batch: int) -> None:
-        """Learn from these images, each with a neighbour drawn anew; batches are counted from 0."""
+        """Learn from these images, each with a neighbor drawn anew; batches are counted from 0."""
         drawn = torch.randint(self.near.shape[1], index.shape, generator=self.generator, device=self.device)
         views = self.inputs[torch.cat((index, self.near[index, drawn]))]
         with torch.no_grad():

@@ -40,7 +40,7 @@ class Temi(TemiSettings):
     ) -> PseudoLabels:
         """Return clusters, int [n] in 0..len(classes)-1, with confidences. Some clusters may be empty.
 
-        Raise PrunebenchError unless there are more images than `neighbours`.
+        Raise PrunebenchError unless there are more images than `neighbors`.
         Raise DivergedError if the loss is not finite.
         """
         from prunebench_plugins.labelers.temi import loop

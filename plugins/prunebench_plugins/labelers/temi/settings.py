@@ -14,7 +14,7 @@ class TemiSettings(Labeler):
 
     backbone: backbone of the embeddings.
     heads: number of heads, above 0. The best one gives the labels.
-    neighbours: nearest neighbors per image, above 0.
+    neighbors: nearest neighbors per image, above 0.
     hidden: units of the hidden layer of a head, above 0.
     bottleneck: units of its bottleneck, above 0, from which cosines with the clusters are taken.
     epochs: epochs of training, above 0.
@@ -26,12 +26,12 @@ class TemiSettings(Labeler):
     momentum: share of the teacher that stays at a step, in 0..1.
     temperature: divisor of the cosines, above 0.
     beta: exponent of the loss, above 0.
-    standardise: whether each coordinate of the embeddings is shifted and scaled to mean 0 and variance 1.
+    standardize: whether each coordinate of the embeddings is shifted and scaled to mean 0 and variance 1.
     """
 
     backbone: Backbones = "dino_vitb16"
     heads: int = 50
-    neighbours: int = 50
+    neighbors: int = 50
     hidden: int = 512
     bottleneck: int = 256
     epochs: int = 200
@@ -43,12 +43,17 @@ class TemiSettings(Labeler):
     momentum: float = 0.996
     temperature: float = 0.1
     beta: float = 0.6
-    standardise: bool = False
+    standardize: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.annotation == 0, "temi.annotation", self.annotation, "0: clustering reads no label")
-        for name in ("heads", "neighbours", "hidden", "bottleneck", "epochs", "batch"):
+        require(
+            self.label_fraction == 0,
+            "temi.label_fraction",
+            self.label_fraction,
+            "0: clustering reads no label",
+        )
+        for name in ("heads", "neighbors", "hidden", "bottleneck", "epochs", "batch"):
             require(getattr(self, name) > 0, f"temi.{name}", getattr(self, name), "above 0")
         for name in ("lr", "temperature", "beta"):
             require(getattr(self, name) > 0, f"temi.{name}", getattr(self, name), "above 0")

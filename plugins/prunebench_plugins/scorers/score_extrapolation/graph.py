@@ -18,7 +18,7 @@ import torch
 from scipy.sparse import csr_array, diags_array, eye_array
 
 from prunebench.errors import DivergedError
-from prunebench.nn.neighbours import CHUNK_BYTES
+from prunebench.nn.neighbors import CHUNK_BYTES
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Progress
 from prunebench.parts.sampling import share
@@ -286,7 +286,7 @@ def learn(
     held_out, fitted = np.split(rng.permutation(len(seeds)), [share(len(seeds), settings.validation)])
     mean = 0.0
     deviation = 1.0
-    if settings.standardise:
+    if settings.standardize:
         mean = float(scores.mean())
         deviation = float(scores.std())
     targets = (scores - mean) / (deviation or 1)

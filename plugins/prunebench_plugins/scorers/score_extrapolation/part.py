@@ -11,7 +11,7 @@ import numpy as np
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.base import PROXY
-from prunebench_plugins.scorers.score_extrapolation.settings import NEIGHBOURS, ScoreExtrapolationSettings
+from prunebench_plugins.scorers.score_extrapolation.settings import NEIGHBORS, ScoreExtrapolationSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class ScoreExtrapolation(ScoreExtrapolationSettings):
         if self.via == "gnn":
             names += ["rng", "progress"]
             if self.labels == "all":
-                names += ["classes", "known"]
+                names += ["classes", "known_labels"]
             elif self.labels != "none":
                 names += ["classes", "labels"]
         needs = self.scorer.needs() | dict.fromkeys(names, True)
@@ -56,7 +56,7 @@ class ScoreExtrapolation(ScoreExtrapolationSettings):
     ) -> Array:
         """Return float64 [n]. If every image has a label, these are the scores of the held scorer.
 
-        Raise PrunebenchError if there are fewer images, or scored images, than `neighbours`.
+        Raise PrunebenchError if there are fewer images, or scored images, than `neighbors`.
         Raise PrunebenchError if `labels` is "all" and some images are not annotated.
         Raise DivergedError if the loss is not finite.
         """
@@ -86,7 +86,7 @@ class ScoreExtrapolation(ScoreExtrapolationSettings):
     def _train(self, device: str, inputs: Mapping[str, Any]) -> tuple[Dynamics, Array]:
         """Train a network as the published code does. Return its dynamics and embeddings, float32 [n, d]."""
         if not (inputs["labels"] >= 0).any():
-            raise PrunebenchError(f"{self.name} needs labels to train on; raise the labeler's annotation")
+            raise PrunebenchError(f"{self.name} needs labels to train on; raise the labeler's label_fraction")
         from prunebench_plugins.scorers.score_extrapolation import loop
 
         names = ("images", "labels", "classes", "recipe", "rng", "progress", "checkpoint")
@@ -97,7 +97,7 @@ class ScoreExtrapolation(ScoreExtrapolationSettings):
         """Return the plain or weighted mean score of the nearest seeds: float64 [n], 0 at the seeds."""
         from prunebench_plugins.scorers.score_extrapolation.graph import nearest_seeds
 
-        k = self._neighbours(len(seeds), "scored images")
+        k = self._neighbors(len(seeds), "scored images")
         others = np.setdiff1d(np.arange(len(embeddings)), seeds)
         near, distances = nearest_seeds(embeddings, seeds, others, k, metric=self.metric, device=device)
         # Subtracting the minimum changes no mean. Without it exp(-distance) is 0 if all neighbors are far.
@@ -111,15 +111,15 @@ class ScoreExtrapolation(ScoreExtrapolationSettings):
         self, embeddings: Array, seeds: Array, seed_scores: Array, device: str, inputs: Mapping[str, Any]
     ) -> Array:
         """Fit the graph network to the seeds. Return its prediction for every image: float64 [n]."""
-        k = self._neighbours(len(embeddings) - 1, "other images")
+        k = self._neighbors(len(embeddings) - 1, "other images")
         if len(seeds) < 2:
             raise PrunebenchError(
                 f"{self.name} needs two scored images or more to learn from, but has {len(seeds)}; "
-                "raise the labeler's annotation"
+                "raise the labeler's label_fraction"
             )
         features = self._features(embeddings, inputs)
 
-        from prunebench.nn.neighbours import nearest
+        from prunebench.nn.neighbors import nearest
         from prunebench_plugins.scorers.score_extrapolation import graph
 
         points = graph.unit(embeddings) if self.metric == "cosine" else embeddings
@@ -141,23 +141,23 @@ class ScoreExtrapolation(ScoreExtrapolationSettings):
         """Return the embeddings after one-hot labels: float32 [n, classes + d]. Unknown labels are zeros."""
         if self.labels == "none":
             return embeddings
-        labels = inputs["known" if self.labels == "all" else "labels"]
+        labels = inputs["known_labels" if self.labels == "all" else "labels"]
         unknown = int((labels < 0).sum())
         if self.labels == "all" and unknown:
             raise PrunebenchError(
                 f"{self.name}.labels is 'all', but {unknown} of {len(labels)} images are not annotated; "
-                "take the labeler 'withheld', or labels 'paid'"
+                "take the labeler 'withheld', or labels 'annotated'"
             )
         one_hot = np.eye(len(inputs["classes"]), dtype=np.float32)[labels]
         one_hot[labels < 0] = 0
         return np.concatenate([one_hot, embeddings], axis=1)
 
-    def _neighbours(self, candidates: int, kind: str) -> int:
+    def _neighbors(self, candidates: int, kind: str) -> int:
         """Return the number of neighbors. Raise PrunebenchError if there are fewer candidates."""
-        k = self.neighbours or NEIGHBOURS[self.via]
+        k = self.neighbors or NEIGHBORS[self.via]
         if k > candidates:
             raise PrunebenchError(
-                f"{self.name}.neighbours is {k}, but an image has {candidates} {kind}; "
-                "lower it or raise the labeler's annotation"
+                f"{self.name}.neighbors is {k}, but an image has {candidates} {kind}; "
+                "lower it or raise the labeler's label_fraction"
             )
         return k

@@ -8,7 +8,7 @@ from prunebench.errors import require
 from prunebench.parts.base import PROXY, Backbones, Scorer
 from prunebench_plugins.scorers.dual import Dual
 
-NEIGHBOURS = {"gnn": 10, "knn": 20, "knn_weighted": 20}  # default of `neighbours`, by `via`
+NEIGHBORS = {"gnn": 10, "knn": 20, "knn_weighted": 20}  # default of `neighbors`, by `via`
 POSITIVE = ("training_epochs", "training_batch", "training_lr", "epochs", "steps", "lr", "inference_batch")
 
 
@@ -30,7 +30,7 @@ class ScoreExtrapolationSettings(Scorer):
 
     via: "gnn" predicts with a graph convolutional network on the graph of nearest neighbors. "knn" takes the
         mean score of the nearest scored images, "knn_weighted" the mean with weights exp(-distance).
-    neighbours: number of neighbors, above 0. None = 10 for "gnn", 20 for the others.
+    neighbors: number of neighbors, above 0. None = 10 for "gnn", 20 for the others.
     metric: ranks the neighbors, "euclidean" or "cosine".
 
     The graph network, for "gnn" alone:
@@ -40,12 +40,12 @@ class ScoreExtrapolationSettings(Scorer):
     epochs: epochs of Adam, above 0.
     steps: steps per epoch on all fitted images at once, above 0. Unused if `batch` is set.
     batch: images per mini-batch. An epoch is then one pass, as published. None = all images at once.
-    standardise: shift and scale the scores to mean 0 and deviation 1 first. The published code does not.
+    standardize: shift and scale the scores to mean 0 and deviation 1 first. The published code does not.
     lr: learning rate of Adam, above 0.
     validation: share of the scored images held out, in 0..1, below 1. The epoch that agrees best with
         them counts.
-    labels: true labels among the features of an image. "paid" = those behind the scores, "none", or "all" =
-        the label of every image, as published.
+    labels: true labels among the features of an image. "annotated" = those behind the scores, "none", or
+        "all" = the label of every image, as published.
     inference: "full" = on the whole graph. "one_hop" = in batches, in order, that see themselves and their
         direct neighbors alone, as published.
     inference_batch: images per batch of "one_hop", above 0.
@@ -58,26 +58,26 @@ class ScoreExtrapolationSettings(Scorer):
     training_batch: int = 256
     training_lr: float = 1e-3
     via: str = "gnn"
-    neighbours: int | None = None
+    neighbors: int | None = None
     metric: str = "euclidean"
     hidden: tuple[int, ...] = (512, 256)
     dropout: float = 0.5
     epochs: int = 35
     steps: int = 5
     batch: int | None = None
-    standardise: bool = True
+    standardize: bool = True
     lr: float = 1e-3
     validation: float = 0.1
-    labels: str = "paid"
+    labels: str = "annotated"
     inference: str = "full"
     inference_batch: int = 1024
 
     def __post_init__(self) -> None:
         for name, choices in (
             ("training", ("recipe", "published")),
-            ("via", tuple(NEIGHBOURS)),
+            ("via", tuple(NEIGHBORS)),
             ("metric", ("euclidean", "cosine")),
-            ("labels", ("paid", "all", "none")),
+            ("labels", ("annotated", "all", "none")),
             ("inference", ("full", "one_hop")),
         ):
             value = getattr(self, name)
@@ -88,7 +88,7 @@ class ScoreExtrapolationSettings(Scorer):
         for name in POSITIVE:
             value = getattr(self, name)
             require(value > 0, f"{self.name}.{name}", value, "above 0")
-        for name in ("neighbours", "batch"):
+        for name in ("neighbors", "batch"):
             value = getattr(self, name)
             require(value is None or value > 0, f"{self.name}.{name}", value, "above 0, or unset")
         # The published network gives its features alone: they are not joined with other embeddings.

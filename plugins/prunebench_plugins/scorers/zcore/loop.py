@@ -3,7 +3,7 @@
 A round reads two columns of the embeddings from end to end, so these are stored by column. Rounds are
 independent of one another and their gains and losses only added up, so they may be played in any order.
 Both ways compute distances in float32, in the same order of operations, and rank equally near images by
-their turn, a number that is another in each round: they find the same neighbours.
+their turn, a number that is another in each round: they find the same neighbors.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def play(
     Block b of the rounds has a stream of its own, made from seed and b.
     """
     space = survey(embeddings, settings.sample_dim, np.random.default_rng(seed))
-    neighbours = min(settings.neighbours, len(embeddings) - 1)
+    neighbors = min(settings.neighbors, len(embeddings) - 1)
     on_device = torch.from_numpy(space.columns).to(device) if device != "cpu" else None
     state = checkpoint.load() or {"scores": np.zeros(len(embeddings)), "blocks": 0}
     scores: Array = state["scores"]
@@ -93,9 +93,9 @@ def play(
         upto = min(done + BLOCK, settings.rounds)
         rounds = draw(space, upto - done, settings.sample_dim, block)
         if on_device is None:
-            gained = on_cpu(space.columns, rounds, neighbours, settings.exponent)
+            gained = on_cpu(space.columns, rounds, neighbors, settings.exponent)
         else:
-            gained = batched(on_device, rounds, neighbours, settings.exponent)
+            gained = batched(on_device, rounds, neighbors, settings.exponent)
         scores = scores + gained[space.places]
         progress(upto, settings.rounds)
         if upto < settings.rounds and saver.due():
@@ -159,10 +159,10 @@ def turns(places: Any, ticket: Any) -> Any:
     return (places ^ ticket) * TURN & WORD
 
 
-def on_cpu(columns: Array, rounds: Rounds, neighbours: int, exponent: float, threads: int = 0) -> Array:
+def on_cpu(columns: Array, rounds: Rounds, neighbors: int, exponent: float, threads: int = 0) -> Array:
     """Play these rounds on columns, float32 [d, n]: float64 [n], gains less losses.
 
-    1 <= neighbours < n. threads: as many as torch uses, if 0; the result does not depend on it, because
+    1 <= neighbors < n. threads: as many as torch uses, if 0; the result does not depend on it, because
     the rounds of a slice and the slices are added up in a fixed order.
     """
     order = np.argsort(
@@ -173,14 +173,14 @@ def on_cpu(columns: Array, rounds: Rounds, neighbours: int, exponent: float, thr
         scores = np.zeros(columns.shape[1])
         mine = rounds[order[rows]]
         drawn = mine.dimensions, mine.points, mine.tickets
-        _play(columns, *drawn, neighbours, float(exponent), scores)
+        _play(columns, *drawn, neighbors, float(exponent), scores)
         return scores
 
     with ThreadPoolExecutor(threads or torch.get_num_threads()) as pool:
         return sum(pool.map(played, _slices(len(order), SLICE)), np.zeros(columns.shape[1]))
 
 
-def batched(columns: Tensor, rounds: Rounds, neighbours: int, exponent: float) -> Array:
+def batched(columns: Tensor, rounds: Rounds, neighbors: int, exponent: float) -> Array:
     """Do what `on_cpu` does with tensors, on the device of the columns, many rounds at a time."""
     images = columns.shape[1]
     everyone = torch.arange(images, device=columns.device)
@@ -196,11 +196,11 @@ def batched(columns: Tensor, rounds: Rounds, neighbours: int, exponent: float) -
         gaps = _gaps(columns, chosen, columns[chosen, nearest[:, None]])
         keys = gaps.view(torch.int32).long() << 32 | order
         keys.scatter_(1, nearest[:, None], torch.iinfo(torch.int64).max)
-        keys, near = keys.topk(neighbours, largest=False)
+        keys, near = keys.topk(neighbors, largest=False)
         distances = (keys >> 32).int().view(torch.float32).double()
         weights = (distances / distances[:, :1]) ** -exponent
         # An equal image, that with the lowest turn, takes the whole loss.
-        weights = torch.where(distances[:, :1] > 0, weights, (everyone[:neighbours] == 0).double())
+        weights = torch.where(distances[:, :1] > 0, weights, (everyone[:neighbors] == 0).double())
         losses = weights / weights.sum(1, keepdim=True)
         scores.index_add_(0, nearest, torch.ones_like(nearest, dtype=torch.float64))
         scores.index_add_(0, near.flatten(), -losses.flatten())
@@ -233,7 +233,7 @@ def _play(
     dimensions: Array,
     points: Array,
     tickets: Array,
-    neighbours: int,
+    neighbors: int,
     exponent: float,
     scores: Array,
 ) -> None:
@@ -249,9 +249,9 @@ def _play(
     found = np.empty(len(flags), np.int64)
     place = np.empty(dimensions.shape[1], np.float32)
     whole = int(exponent)
-    # How far the neighbours reach is guessed from a sample in which about 64 of them are expected.
-    step = max(1, neighbours // 64)
-    rank = neighbours // step + int(2.5 * math.sqrt(neighbours / step)) + 1
+    # How far the neighbors reach is guessed from a sample in which about 64 of them are expected.
+    step = max(1, neighbors // 64)
+    rank = neighbors // step + int(2.5 * math.sqrt(neighbors / step)) + 1
     for turn in range(len(dimensions)):
         chosen, ticket = dimensions[turn], tickets[turn]
         nearest, least = 0, 2**31 - 1
@@ -270,10 +270,10 @@ def _play(
         _measure(columns, chosen, place, 0, gaps)
         sample = bits[::step].copy()
         count = _within(bits, _limit(sample, min(rank, len(sample))), nearest, flags, found)
-        if count < neighbours:  # the guess was too low: all are looked at, the image itself among them
-            count = _within(bits, _limit(bits, neighbours + 1), nearest, flags, found)
-        _cut(bits, found[:count], neighbours, ticket)
-        near = found[:neighbours]
+        if count < neighbors:  # the guess was too low: all are looked at, the image itself among them
+            count = _within(bits, _limit(bits, neighbors + 1), nearest, flags, found)
+        _cut(bits, found[:count], neighbors, ticket)
+        near = found[:neighbors]
         closest = gaps[near[_find(bits[near], _smallest(bits[near]))]]
         if closest == 0:
             equal = near[gaps[near] == 0]
@@ -282,7 +282,7 @@ def _play(
         ratios = gaps[near] / np.float64(closest)  # at least 1: whatever the scale, no power is nan
         weights = 1 / ratios**whole if whole == exponent else ratios**-exponent
         weights /= weights.sum()
-        for i in range(neighbours):
+        for i in range(neighbors):
             scores[near[i]] -= weights[i]
 
 

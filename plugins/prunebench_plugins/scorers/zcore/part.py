@@ -20,7 +20,7 @@ class Zcore(ZcoreSettings):
     """Coverage minus redundancy, summed over many random subspaces of the embeddings.
 
     Each round draws a point in `sample_dim` dimensions of the embeddings. The image nearest to the point
-    gains 1. The `neighbours` images nearest to that image lose 1 between them, in proportion to
+    gains 1. The `neighbors` images nearest to that image lose 1 between them, in proportion to
     distance ** -exponent. Ties are broken at random, in each round anew. At the end the sums are scaled to
     0..1.
 

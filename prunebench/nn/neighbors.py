@@ -1,0 +1,212 @@
+"""Exact nearest neighbors and k-means, in chunks of bounded memory, on a CPU or a CUDA device.
+
+On a CPU the same input gives the same output, bit for bit. No n x n matrix is ever in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Array
+from prunebench.parts.seeds import torch_generator
+
+Tensor = torch.Tensor
+CHUNK_BYTES = 256 * 2**20  # of each temporary tensor
+
+
+def nearest(vectors: Array, k: int, *, metric: str = "cosine", device: str = "cpu") -> tuple[Array, Array]:
+    """Return the k nearest other vectors of each vector, the nearest first.
+
+    The result is the indices, int64 [n, k], and the distances, float32 [n, k]. A vector is never its own
+    neighbor, but an equal vector may be, at distance 0.
+
+    vectors: float [n, d].
+    k: number of neighbors.
+    metric: "euclidean", or "cosine" for the distance 1 - cosine, in 0..2. A zero vector has cosine distance 1
+        from all vectors.
+    device: of PyTorch.
+
+    Raise PrunebenchError for another metric.
+    Raise PrunebenchError unless 1 <= k <= n - 1.
+    """
+    if metric not in ("cosine", "euclidean"):
+        raise PrunebenchError(f"no metric named {metric!r}. Known: cosine, euclidean.")
+    n = len(vectors)
+    if not 1 <= k <= n - 1:
+        raise PrunebenchError(f"asked for {k} neighbors of each of {n} vectors; choose 1..{n - 1}")
+    points = _to_tensor(vectors, device)
+    if metric == "cosine":
+        points = functional.normalize(points)
+        squared_norms = points.new_zeros(n)
+    else:
+        points = points - points.mean(0)  # small norms lose fewer digits in the products below
+        squared_norms = points.square().sum(1)
+    indices = np.empty((n, k), np.int64)
+    distances = np.empty((n, k), np.float32)
+    for rows in _chunks(n, max(n, k * points.shape[1])):
+        queries = points[rows]
+        # |p|^2 - 2 q.p: the squared distance without |q|^2, which is constant in a row.
+        gaps = torch.addmm(squared_norms, queries, points.T, alpha=-2)
+        query = torch.arange(len(queries), device=device)
+        gaps[query, query + rows.start] = torch.inf  # a vector is no neighbor of itself
+        values, neighbors = gaps.topk(k, largest=False)
+        if metric == "cosine":
+            exact = (1 + values / 2).clamp(0, 2)
+        else:
+            exact = torch.linalg.vector_norm(queries[:, None] - points[neighbors], dim=2)
+        exact, order = exact.sort(dim=1, stable=True)
+        indices[rows] = neighbors.gather(1, order).cpu().numpy()
+        distances[rows] = exact.cpu().numpy()
+    return indices, distances
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Clusters:
+    """The result of k-means.
+
+    assignments: int64 [n], the cluster of each vector.
+    distances: float32 [n], the Euclidean distance of each vector to its center.
+    centers: float32 [k, d].
+    inertia: sum of the squared distances.
+    """
+
+    assignments: Array
+    distances: Array
+    centers: Array
+    inertia: float
+
+
+def kmeans(
+    vectors: Array,
+    k: int,
+    *,
+    rng: np.random.Generator,
+    device: str = "cpu",
+    starts: int = 10,
+    steps: int = 300,
+    tolerance: float = 1e-4,
+) -> Clusters:
+    """Cluster vectors by the best of several runs of Lloyd's algorithm, that is, by the lowest inertia.
+
+    A run starts from greedy k-means++ (Arthur and Vassilvitskii 2007). An empty cluster moves to the vector
+    farthest from its own center.
+
+    vectors: float [n, d].
+    k: number of clusters.
+    rng: source of the random starts.
+    device: of PyTorch.
+    starts: number of runs.
+    steps: most steps of a run.
+    tolerance: a run ends once the summed squared movement of the centers is at most `tolerance` times the
+        mean variance of a coordinate.
+
+    Raise PrunebenchError unless 1 <= k <= n.
+    """
+    if not 1 <= k <= len(vectors):
+        raise PrunebenchError(f"asked for {k} clusters of {len(vectors)} vectors; choose 1..{len(vectors)}")
+    points = _to_tensor(vectors, device)
+    offset = points.mean(0)
+    points = points - offset
+    generator = torch_generator(rng, device)
+    threshold = tolerance * float(points.var(0, correction=0).mean())
+    best: tuple[float, Tensor, Tensor, Tensor] | None = None
+    for _ in range(starts):
+        centers = _lloyd(points, _greedy_start(points, k, generator), steps, threshold)
+        assignments = _assign(points, centers)
+        squares = _squared_distances(points, centers, assignments)
+        inertia = float(squares.sum(dtype=torch.float64))
+        if best is None or inertia < best[0]:
+            best = inertia, assignments, squares, centers
+    assert best is not None
+    inertia, assignments, squares, centers = best
+    return Clusters(
+        assignments=assignments.cpu().numpy(),
+        distances=squares.sqrt().cpu().numpy(),
+        centers=(centers + offset).cpu().numpy(),
+        inertia=inertia,
+    )
+
+
+def _greedy_start(points: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """Draw k centers by greedy k-means++: float32 [k, d].
+
+    For each center a few vectors are drawn, with a probability proportional to the squared distance to the
+    nearest center so far. The one that lowers the sum of these distances most becomes a center.
+    """
+    trials = 2 + int(np.log(k))
+    squared_norms = points.square().sum(1)
+    first = int(torch.randint(len(points), (), generator=generator, device=points.device))
+    centers = [points[first]]
+    gaps = (points - points[first]).square().sum(1)
+    for _ in range(k - 1):
+        # Draws by the cumulative sum, because multinomial refuses more than 2**24 vectors.
+        cumulative = gaps.cumsum(0, dtype=torch.float64)
+        uniform = torch.rand(trials, generator=generator, device=points.device, dtype=torch.float64)
+        index = torch.searchsorted(cumulative, uniform * cumulative[-1]).clamp_(max=len(points) - 1)
+        candidates = points[index]
+        squares = torch.addmm(squared_norms, candidates, points.T, alpha=-2).add_(squared_norms[index, None])
+        new_gaps = torch.minimum(gaps, squares.clamp_(min=0))
+        winner = new_gaps.sum(1, dtype=torch.float64).argmin()
+        centers.append(candidates[winner])
+        gaps = new_gaps[winner]
+    return torch.stack(centers)
+
+
+def _lloyd(points: Tensor, centers: Tensor, steps: int, threshold: float) -> Tensor:
+    """Move every center to the mean of its vectors, until the summed squared movement is small enough."""
+    for _ in range(steps):
+        assignments = _assign(points, centers)
+        sizes = torch.bincount(assignments, minlength=len(centers))
+        empty = (sizes == 0).nonzero()[:, 0]
+        if len(empty):
+            squares = _squared_distances(points, centers, assignments)
+            assignments[squares.topk(len(empty)).indices] = empty
+            sizes = torch.bincount(assignments, minlength=len(centers))
+        sums = torch.zeros_like(centers).index_add_(0, assignments, points)
+        # A cluster may have lost its last vector to an empty one. Its center stays.
+        moved = torch.where(sizes[:, None] > 0, sums / sizes[:, None].clamp(min=1), centers)
+        shift = float((moved - centers).square().sum())
+        centers = moved
+        if shift <= threshold:
+            break
+    return centers
+
+
+def _assign(points: Tensor, centers: Tensor) -> Tensor:
+    """Return the nearest center of each vector: int64 [n]."""
+    squared_norms = centers.square().sum(1)
+    nearest_centers = [
+        torch.addmm(squared_norms, points[rows], centers.T, alpha=-2).argmin(1)
+        for rows in _chunks(len(points), len(centers))
+    ]
+    return torch.cat(nearest_centers)
+
+
+def _squared_distances(points: Tensor, centers: Tensor, assignments: Tensor) -> Tensor:
+    """Return the squared distance of each vector to its center: float32 [n]."""
+    squares = []
+    for rows in _chunks(*points.shape):
+        squares.append((points[rows] - centers[assignments[rows]]).square().sum(1))
+    return torch.cat(squares)
+
+
+def _chunks(n: int, floats: int) -> Iterator[slice]:
+    """Cut n rows into slices, so that temporary tensors stay within CHUNK_BYTES.
+
+    floats: float32 numbers per row of a temporary tensor.
+    """
+    rows = max(1, CHUNK_BYTES // (4 * floats))
+    return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
+
+
+def _to_tensor(vectors: Array, device: str) -> Tensor:
+    """Return the vectors as float32 on the device. Raise PrunebenchError unless [n, d] and finite."""
+    if vectors.ndim != 2 or not np.isfinite(vectors).all():
+        raise PrunebenchError(f"vectors of shape {vectors.shape}, expected [n, d], all finite")
+    return torch.tensor(vectors, dtype=torch.float32, device=device)

@@ -1,0 +1,133 @@
+"""Nearest neighbors and k-means: exact, in chunks, and as good as scikit-learn's."""
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits
+from sklearn.neighbors import NearestNeighbors
+
+from prunebench.errors import PrunebenchError
+from prunebench.nn import neighbors
+from prunebench.nn.neighbors import kmeans, nearest
+
+SQUARE = np.array([[0, 0], [0, 1], [3, 0], [3, 1.5]])
+
+
+def blobs(count, clusters, d, seed=0):
+    """Vectors in well separated clusters, in turn: vectors, truth."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(count) % clusters
+    return 5 * np.eye(clusters, d)[truth] + rng.normal(0, 0.5, (count, d)), truth
+
+
+# Neighbors
+
+
+def test_neighbors_come_nearest_first():
+    indices, distances = nearest(SQUARE, 2, metric="euclidean")
+    assert indices.tolist() == [[1, 2], [0, 3], [3, 0], [2, 1]]
+    np.testing.assert_allclose(distances[0], [1, 3])
+
+
+def test_cosine_sees_the_direction_only():
+    indices, distances = nearest(np.array([[1.0, 0], [9, 0], [0, 2], [-3, 0]]), 3)
+    assert indices[0].tolist() == [1, 2, 3]
+    np.testing.assert_allclose(distances[0], [0, 1, 2], atol=1e-6)
+
+
+def test_a_vector_without_direction_is_at_1_from_all():
+    assert nearest(np.array([[0.0, 0], [1, 0], [0, 1]]), 2)[1][0].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("chunk", [1, 4 * 50 * 7, neighbors.CHUNK_BYTES])
+def test_equal_to_scikit_learn_in_chunks_of_any_size(metric, chunk, monkeypatch):
+    monkeypatch.setattr(neighbors, "CHUNK_BYTES", chunk)
+    vectors = np.random.default_rng(0).normal(size=(50, 6))
+    distances, indices = NearestNeighbors(n_neighbors=5, metric=metric).fit(vectors).kneighbors()
+    found = nearest(vectors, 5, metric=metric)
+    assert found[0].tolist() == indices.tolist()
+    np.testing.assert_allclose(found[1], distances, atol=1e-5)
+
+
+def test_never_its_own_neighbor_among_duplicates(monkeypatch):
+    """A published version excludes only the first rows of a chunk from themselves."""
+    monkeypatch.setattr(neighbors, "CHUNK_BYTES", 4 * 30 * 4)
+    for metric in ("cosine", "euclidean"):
+        indices, distances = nearest(np.ones((30, 3)), 29, metric=metric)
+        assert all(sorted({*row, i}) == list(range(30)) for i, row in enumerate(indices.tolist()))
+        assert np.abs(distances).max() < 1e-6
+
+
+def test_distances_far_from_the_origin_are_exact():
+    assert nearest(1e4 + SQUARE, 1, metric="euclidean")[1][:, 0].tolist() == [1, 1, 1.5, 1.5]
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_more_neighbors_than_there_are_is_one_line(k):
+    with pytest.raises(PrunebenchError) as error:
+        nearest(SQUARE, k)
+    assert str(error.value) == f"asked for {k} neighbors of each of 4 vectors; choose 1..3"
+
+
+def test_other_bad_input_is_one_line():
+    with pytest.raises(PrunebenchError, match=r"no metric named 'l1'\. Known: cosine, euclidean"):
+        nearest(SQUARE, 1, metric="l1")
+    with pytest.raises(PrunebenchError, match=r"expected \[n, d\], all finite"):
+        nearest(np.full((4, 2), np.nan), 1)
+
+
+# k-means
+
+
+def test_kmeans_finds_separate_clusters():
+    vectors, truth = blobs(200, 5, 8)
+    found = kmeans(vectors, 5, rng=np.random.default_rng(0), starts=1)
+    assert len(set(zip(found.assignments, truth, strict=True))) == 5
+    means = [vectors[found.assignments == c].mean(axis=0) for c in range(5)]
+    np.testing.assert_allclose(found.centers, means, atol=1e-5)
+    gaps = np.linalg.norm(vectors - found.centers[found.assignments], axis=1)
+    np.testing.assert_allclose(found.distances, gaps, atol=1e-5)
+    assert found.inertia == pytest.approx((gaps**2).sum(), rel=1e-5)
+
+
+def test_kmeans_is_as_good_as_scikit_learn():
+    vectors = load_digits().data
+    ours = [kmeans(vectors, 10, rng=np.random.default_rng(seed)).inertia for seed in range(3)]
+    theirs = [KMeans(10, n_init=10, random_state=seed).fit(vectors).inertia_ for seed in range(3)]
+    assert np.mean(ours) < 1.003 * np.mean(theirs)
+
+
+def test_kmeans_depends_on_its_generator_alone():
+    vectors = np.random.default_rng(0).normal(size=(100, 4))
+    first, again, other = (
+        kmeans(vectors, 7, rng=np.random.default_rng(seed), starts=1) for seed in (0, 0, 1)
+    )
+    assert first.centers.tolist() == again.centers.tolist() != other.centers.tolist()
+
+
+def test_an_empty_cluster_moves_to_the_farthest_vector(monkeypatch):
+    begin = neighbors.torch.tensor([[0.0], [90.0]])
+    monkeypatch.setattr(neighbors, "_greedy_start", lambda points, k, generator: begin)
+    found = kmeans(np.array([[-1.0], [-1], [-1], [3]]), 2, rng=np.random.default_rng(0), starts=1)
+    assert found.assignments.tolist() == [0, 0, 0, 1]
+    assert found.inertia == 0
+
+
+def test_more_clusters_than_distinct_vectors():
+    found = kmeans(np.array([[0.0], [0], [1]]), 3, rng=np.random.default_rng(0))
+    assert found.inertia == 0
+
+
+def test_more_clusters_than_vectors_is_one_line():
+    with pytest.raises(PrunebenchError) as error:
+        kmeans(SQUARE, 5, rng=np.random.default_rng(0))
+    assert str(error.value) == "asked for 5 clusters of 4 vectors; choose 1..4"
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_the_same():
+    vectors, truth = blobs(500, 5, 8)
+    assert nearest(vectors, 3, device="cuda")[0].tolist() == nearest(vectors, 3)[0].tolist()
+    found = kmeans(vectors, 5, rng=np.random.default_rng(0), device="cuda")
+    assert len(set(zip(found.assignments, truth, strict=True))) == 5
