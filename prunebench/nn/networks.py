@@ -130,6 +130,11 @@ def mlp(channels: int, classes: int) -> Network:
     return Network(body, hidden, classes)
 
 
+def linear(channels: int, classes: int) -> Network:
+    """Return a linear classifier, for vectors stored as the channels of one pixel."""
+    return Network(nn.Flatten(), channels, classes)
+
+
 def wrn_28(channels: int, classes: int, *, widen: int) -> Network:
     """Return a wide ResNet of 28 layers. Its head is initialized as in USB, the code base of FixMatch.
 
@@ -160,9 +165,12 @@ def from_torchvision(channels: int, classes: int, *, name: str, small: bool = Fa
     return Network(nn.Sequential(ThreeChannels(), body) if channels == 1 else body, width, classes)
 
 
+HEADS = ("mlp", "linear")  # networks on vectors
+
 BUILDERS: Mapping[str, Callable[[int, int], Network]] = {
     "cnn": small_cnn,
     "mlp": mlp,
+    "linear": linear,
     "resnet8": partial(cifar_resnet, widths=(16, 32, 64), depth=1),
     "resnet20": partial(cifar_resnet, widths=(16, 32, 64), depth=3),
     "resnet18_cifar": partial(cifar_resnet, widths=(64, 128, 256, 512), depth=2),
@@ -193,7 +201,7 @@ def build(name: str, *, channels: int, classes: int, resolution: int, generator_
     """
     if name not in BUILDERS:
         raise unknown("network", name, names(), "prunebench.nn.networks.names()")
-    if resolution < 4 and name != "mlp":
+    if resolution < 4 and name not in HEADS:
         raise PrunebenchError(f"network {name!r} needs images of 4 pixels or more, not {resolution}")
     # Layers draw their weights from the global generator. Its state is restored afterwards.
     with torch.random.fork_rng(devices=[]):

@@ -75,6 +75,7 @@ class PseudoLabels(Artefact):
     confidences: of the labels, float [n] in 0..1, or None.
     network: name in `prunebench.nn.networks` of the network that made the labels, or None.
     weights: parameters and buffers of that network by name, so that the network itself can be tested.
+    resize: side in pixels to which images are resized before that network sees them. None: they are not.
     """
 
     values: Array
@@ -82,6 +83,7 @@ class PseudoLabels(Artefact):
     confidences: Array | None = None
     network: str | None = None
     weights: dict[str, Array] = field(default_factory=dict, metadata={"arrays": True})
+    resize: int | None = None
 
     def __post_init__(self) -> None:
         self._freeze("values", np.int64, 1)
@@ -134,10 +136,12 @@ class Weights(Artefact):
 
     network: its name in `prunebench.nn.networks`.
     values: its parameters and buffers, by name.
+    resize: side in pixels to which images are resized before the network sees them. None: they are not.
     """
 
     network: str
     values: dict[str, Array] = field(metadata={"arrays": True})
+    resize: int | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -195,6 +195,11 @@ class Backbone(Part):
     method: ClassVar[str] = "embed"
     pretraining: ClassVar[Pretraining | None] = None
 
+    @property
+    def frozen(self) -> bool:
+        """True if an embedding depends on its image alone. Only then may final networks read it."""
+        return False
+
 
 Backbones = str | Backbone | tuple[str | Backbone, ...]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array, Labels, PseudoLabels
-from prunebench.parts.base import Part, Scorer, Selector
+from prunebench.parts.base import Backbone, Part, Scorer, Selector
 from prunebench.parts.identity import identity
 from prunebench.parts.images import sliced
 from prunebench.parts.permutation import told_apart
@@ -77,6 +77,8 @@ def check(part: Part) -> list[Check]:
         attempts["one class at a time"] = lambda: _check_classes(part, problem)
     if isinstance(part, Scorer | Selector) and "fingerprint" not in part.needs():
         attempts["order of the images"] = lambda: _check_order(part, problem)
+    if isinstance(part, Backbone) and part.frozen:
+        attempts["frozen"] = lambda: _check_frozen(part, problem)
     if isinstance(part, Scorer | Selector) and {"labels", "dynamics"} & set(part.needs()):
         attempts["incomplete labels"] = lambda: _check_incomplete(part, problem)
     checks = [_attempt(name, action) for name, action in attempts.items()]
@@ -246,6 +248,15 @@ def _check_incomplete(part: Scorer | Selector, problem: Problem) -> None:
     except PrunebenchError:
         return
     _obey(part, runs)
+
+
+def _check_frozen(part: Backbone, problem: Problem) -> None:
+    """Embed every third image alone. A frozen backbone returns the same vectors as among all images."""
+    index = np.arange(0, len(problem), 3)
+    alone = np.asarray(part.embed(**sliced(problem.inputs(part), index)))  # type: ignore[attr-defined]
+    among_all = _call(part, problem)[index]
+    if alone.shape != among_all.shape or not np.allclose(alone, among_all, rtol=1e-3, atol=1e-5):
+        raise PrunebenchError("the embedding of an image depends on the other images; set `frozen` to False")
 
 
 def _check_order(part: Scorer | Selector, problem: Problem) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array, Artefact
 
 if TYPE_CHECKING:
@@ -113,6 +113,25 @@ class Images:
         copied = self.device == "cpu" and _in_memory(self.array)
         subset = self.array[index] if copied else Chosen(self.array, np.asarray(index))
         return Images(subset, mean=self.mean, std=self.std, device=self.device)
+
+    def resized(self, side: int | None) -> Images:
+        """Return the images resized to `side` pixels, bilinear and antialiased. None: as they are.
+
+        Raise PrunebenchError if `side` exceeds theirs.
+        """
+        if side is None or side == self.resolution:
+            return self
+        if side > self.resolution:
+            raise PrunebenchError(f"images of {self.resolution} pixels cannot be resized to {side}")
+        import torch
+        from torch.nn import functional
+
+        array = np.empty((len(self), self.channels, side, side), np.uint8)
+        for start in range(0, len(self), TOGETHER):
+            batch = torch.tensor(self.array[start : start + TOGETHER])
+            smaller = functional.interpolate(batch, size=(side, side), mode="bilinear", antialias=True)
+            array[start : start + len(batch)] = smaller.numpy()
+        return Images(array, mean=self.mean, std=self.std, device=self.device)
 
     def __getitem__(self, index: slice | Array | torch.Tensor) -> torch.Tensor:
         import torch
@@ -261,6 +280,11 @@ class Vectors(Images):
     def take(self, index: Array) -> Vectors:
         """Return the vectors of `index` alone, int [m], with the mean and std of all vectors."""
         return Vectors(self.array[index], device=self.device, like=self)
+
+
+def check_resize(field: str, side: int | None) -> None:
+    """Raise PrunebenchError unless a field of a part is a size in pixels to resize to, or None."""
+    require(side is None or side > 0, field, side, "above 0 pixels, or none")
 
 
 PER_IMAGE = ("embeddings", "labels", "dynamics", "scores", "known_labels")

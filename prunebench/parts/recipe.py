@@ -31,8 +31,9 @@ class Recipe:
     flip: mirror half of the images, drawn at random.
     precision: "fp32" or "bf16".
     evaluate_every: epochs between two evaluations on the test split, above 0.
-    proxy_backbone: name of a backbone. The proxy network is then an MLP of one hidden layer on its
-        embeddings. Final networks train on images all the same.
+    proxy_backbone: name of a backbone. The proxy network is then a head on its embeddings.
+    final_backbone: name of a frozen backbone. Final networks are then heads on its embeddings.
+    head: network of proxy and final networks on embeddings: "mlp", of one hidden layer, or "linear".
     side: side in pixels of the square that networks see. None: that of the images. Tests see the middle of
         a larger image. Trainings see a random place, as `crop` or `resized_crop` says.
     resized_crop: least and largest share of the image, in 0..1, that a random box covers. The box is resized
@@ -60,6 +61,8 @@ class Recipe:
     precision: str = "fp32"
     evaluate_every: int = 1
     proxy_backbone: str | None = None
+    final_backbone: str | None = None
+    head: str = "mlp"
     side: int | None = None
     resized_crop: tuple[float, float] | None = None
     final_iterations: int | None = None
@@ -77,6 +80,7 @@ class Recipe:
         require(self.crop >= 0, "recipe.crop", self.crop, "0 or more pixels")
         require(self.padding in ("reflect", "zero"), "recipe.padding", self.padding, "'reflect' or 'zero'")
         check_precision("recipe.precision", self.precision)
+        require(self.head in ("mlp", "linear"), "recipe.head", self.head, "'mlp' or 'linear'")
         require(self.optimizer in ("sgd", "adam"), "recipe.optimizer", self.optimizer, "'sgd' or 'adam'")
         if self.resized_crop is not None:
             least, most = self.resized_crop
@@ -91,7 +95,7 @@ class Recipe:
 
     def proxy(self) -> Recipe:
         """Return this recipe for proxy networks, without the fields of final networks."""
-        return replace(self, final_iterations=None)
+        return replace(self, final_iterations=None, final_backbone=None)
 
     def final(self) -> Recipe:
         """Return this recipe for final networks, with `final_iterations` in the place of `iterations`."""
@@ -99,8 +103,8 @@ class Recipe:
         return replace(self, iterations=steps, final_iterations=None, proxy_backbone=None)
 
     def on_vectors(self) -> Recipe:
-        """Return this recipe for an MLP on embeddings, which cannot be cropped or mirrored."""
-        return replace(self, network="mlp", crop=0, flip=False, side=None, resized_crop=None)
+        """Return this recipe for a head on embeddings, which cannot be cropped or mirrored."""
+        return replace(self, network=self.head, crop=0, flip=False, side=None, resized_crop=None)
 
     def seen(self, resolution: int) -> int:
         """Return the side in pixels of the square that networks see of images of `resolution` pixels.

@@ -96,8 +96,8 @@ def preview(request: Request, place: Workspace) -> Preview:
 def _backbones(cell: Cell) -> tuple[str, ...]:
     """Return the names of the backbones that a cell needs, including the proxy's."""
     names = []
-    if cell.proxy and cell.method.labeler:
-        names.append(cell.proxy.name)
+    if cell.proxy_backbone and cell.method.labeler:
+        names.append(cell.proxy_backbone.name)
 
     def visit(part: Part) -> Part:
         if isinstance(part, Backbone):

@@ -259,7 +259,7 @@ def _cell(request: Request, dataset: Dataset, images: int, labeled: int) -> Cell
         recipe=recipe,
         repeats="pipeline",
         tuning="default",
-        proxy=resolver.proxy(recipe, defaults),
+        proxy_backbone=resolver.backbones(recipe, defaults).proxy,
         keep=keep,
     )
 

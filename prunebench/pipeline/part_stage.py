@@ -12,7 +12,7 @@ from prunebench.parts import registry
 from prunebench.parts.artefacts import Array, Choice, Dynamics, Embeddings, Labels, Scores, Weights
 from prunebench.parts.base import Part
 from prunebench.parts.identity import construct, identity
-from prunebench.parts.images import Handed, checksums
+from prunebench.parts.images import Handed, Images, Vectors, checksums
 from prunebench.parts.recipe import Recipe
 from prunebench.pipeline.context import Context, load_split, stream
 from prunebench.pipeline.job import Identity, Input, Seed
@@ -63,13 +63,15 @@ class PartStage(Stage):
 
         available: the inputs from which the stage takes those that the part asks for.
         repeat: the repeat of its random stream.
-        also: names of further inputs that the stage reads.
+        also: names of further inputs that the stage reads. A part that asks for the recipe also gets `seen`,
+            the embeddings that the recipe's networks train on, if they do not train on images.
         ratio: the pruning ratio in percent, from the selection on.
         title: the name in plans. By default the part with its changed fields.
         more: further fields of the stage.
         """
         needs = plan.needs(part)
-        inputs = [item for item in available if item.name in needs or item.name in also]
+        wanted = {*needs, *also, *(("seen",) if "recipe" in needs else ())}
+        inputs = [item for item in available if item.name in wanted]
         tuned: dict[str, list[str]] = {}
         for search in cell.searched:
             field = search.grid.field
@@ -139,11 +141,11 @@ class Call:
         context = self.context
         stage = self.stage
         return {
-            "images": lambda: Handed(context.images),
+            "images": self._images,
             "names": lambda: context.names,
             "fingerprint": lambda: context.root,
             "classes": lambda: context.classes,
-            "recipe": lambda: construct(Recipe, stage.recipe or {}, "recipe"),
+            "recipe": self._recipe,
             "side": lambda: stage.side,
             "rng": lambda: stream(stage.seed or []),
             "device": lambda: context.device,
@@ -156,6 +158,16 @@ class Call:
             "weights": lambda: self.one("weights", Weights),
             "scores": lambda: self.one("scores", Scores).values,
         }
+
+    def _images(self) -> Images:
+        """Return the images, or the embeddings in their place if networks of the recipe train on these."""
+        if self.stage.named("seen"):
+            return Vectors(self.context.joined(self.stage.named("seen"), Embeddings))
+        return Handed(self.context.images)
+
+    def _recipe(self) -> Recipe:
+        recipe = construct(Recipe, self.stage.recipe or {}, "recipe")
+        return recipe.on_vectors() if self.stage.named("seen") else recipe
 
     def one(self, name: str, artefact: type[Any]) -> Any:
         """Return the artefact of the input with a name."""

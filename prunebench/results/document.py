@@ -62,7 +62,7 @@ def _section(board: Board, shown: Sequence[Table]) -> Section:
         heading=board.heading,
         setting={name: getattr(row, name) for name in SETTING},
         warning=DEMONSTRATION if demonstration else None,
-        facts=facts(row),
+        facts=facts(board.rows),
         tables=shown,
     )
 
@@ -104,16 +104,19 @@ def stale_lines(page: Page) -> list[str]:
     ]
 
 
-def facts(row: Result) -> str:
-    """Return in words what a row shares with all others of its board."""
+def facts(rows: Sequence[Result]) -> str:
+    """Return in words what all rows of a board share."""
+    row = rows[0]
+    final_networks = {row.final_network for row in rows} - {None}
     repeats = {
         "pipeline": "each seed repeats everything: label draw, labeler, proxy, scores, selection, training",
         "training": "each seed repeats selection and training only, on the scores of one pipeline",
     }[row.repeats]
     if row.tuning in ("search", "oracle_test") and row.repeats == "pipeline":
         repeats += "; tuned values were chosen once, on the pipeline of seed 0"
+    network = "".join(f"Final networks: {name}. " for name in sorted(filter(None, final_networks)))
     return (
-        f"{row.images} training images. Repeats: {repeats}. Tuning: {TUNING[row.tuning]}. "
+        f"{row.images} training images. {network}Repeats: {repeats}. Tuning: {TUNING[row.tuning]}. "
         f"Protocol {row.protocol_version}, dataset {row.dataset_hash[:12]}."
     )
 

@@ -57,6 +57,7 @@ def row(matrix: Matrix, cell: Cell) -> Result:
         quality=quality.metrics if quality else {},
         labels_per_class=quality.labels_per_class if quality else [],
         pretraining=pretraining(cell.method.parts.values()),
+        final_network=_final_network(cell),
         seconds=seconds,
         gpu_seconds=gpu_seconds,
         micro_batch=_micro_batch(matrix, target),
@@ -168,6 +169,14 @@ def title(labeler: Labeler) -> str:
 
     map_parts(labeler, visit)
     return f"{labeler.name} on {' + '.join(found)}" if found else labeler.name
+
+
+def _final_network(cell: Cell) -> str | None:
+    """Return what final networks train on if not on images: head, backbone, and what it saw before."""
+    if cell.final_backbone is None or cell.method.final == "labeler":
+        return None
+    seen = pretraining([cell.final_backbone])
+    return f"{cell.recipe.head} on frozen embeddings of {'; '.join(seen) or cell.final_backbone.name}"
 
 
 def pretraining(parts: Iterable[Part]) -> list[str]:

@@ -89,16 +89,25 @@ class Failure(Record):
 class Result(Record):
     """One finished cell. Accuracies are percentages on the clean test split, of the last epoch.
 
-    constant_scores: whether the scorer gave every image the same score, which is no order at all.
-    changes: those of --set that concern this method or the recipe; what others were changed by is not here.
-    tuned_on: what the values in `tuned` were chosen by, in `trials` trainings (0 where they were printed).
-    labels_selection: true labels handed out before the selection; labels_training: images kept, 0 where
-    the network that is tested did not train on true labels; labels_total: their union, which is what the
-    subset cost in labels. quality, labels_per_class: of guessed labels, as
-    `prunebench.pipeline.label_quality.measure` says; empty where nothing was guessed. seconds: by stage, as
-    if this cell had been run alone; gpu_seconds: the part of them spent on a GPU. micro_batch: the fewest
-    images that a training of this cell saw at once because the device lacked memory for the recipe's batch,
-    so that BatchNorm worked on fewer; None: none did. Keys name artefacts in the store that made the row.
+    tuned_on: what the values in `tuned` were chosen by.
+    trials: number of trainings that chose them. 0 if they were printed.
+    best_accuracy: that of the best epoch on the test split, an oracle.
+    constant_scores: True if the scorer gave every image the same score, which is no order at all.
+    changes: the values of --set that concern this method or the recipe.
+    labels_selection: number of true labels annotated before the selection.
+    labels_training: number of images kept. 0 if the tested network did not train on true labels.
+    labels_total: number of images in their union, which is what the subset cost in labels.
+    quality: that of pseudo-labels, as `prunebench.pipeline.label_quality.measure` says. Empty without any.
+    labels_per_class: number of images with each pseudo-label. Empty without any.
+    pretraining: what the backbones of the method saw before.
+    final_network: what final networks train on instead of images: a head, its frozen backbone, and what that
+        saw before. None: they train on images.
+    seconds: by stage, as if this cell had been run alone.
+    gpu_seconds: the part of them spent on a GPU.
+    micro_batch: the fewest images that a training of this cell saw at once, because the device lacked memory
+        for the recipe's batch. BatchNorm then worked on fewer. None: no training lacked memory.
+    subset_key: key of the subset in the store that made the row.
+    accuracy_key: key of the accuracy in that store.
     """
 
     tuned_on: str = "nothing"
@@ -121,6 +130,7 @@ class Result(Record):
     quality: dict[str, float] = {}
     labels_per_class: list[int] = []
     pretraining: list[str] = []
+    final_network: str | None = None
     seconds: dict[str, float]
     gpu_seconds: dict[str, float]
     micro_batch: int | None = None

@@ -56,7 +56,8 @@ class Cell:
     recipe: how networks are trained.
     repeats: the stages that a seed repeats, "pipeline" or "training".
     tuning: name of the tuning rule.
-    proxy: the backbone that the recipe names as `proxy_backbone`, or None.
+    proxy_backbone: the backbone of proxy networks, or None if they train on images.
+    final_backbone: the backbone of final networks, or None if they train on images.
     searches: the searches of the tuning rule for this method, in order.
     printed: values from a paper, for fields that a search would set otherwise.
     keep: exact number of images to keep, if no ratio gives it, or None.
@@ -72,7 +73,8 @@ class Cell:
     recipe: Recipe
     repeats: str
     tuning: str
-    proxy: Backbone | None = None
+    proxy_backbone: Backbone | None = None
+    final_backbone: Backbone | None = None
     searches: tuple[Search, ...] = ()
     printed: tuple[Printed, ...] = ()
     keep: int | None = None
@@ -129,7 +131,8 @@ class Cell:
             "matched_to": matched_to and _identities(matched_to),
             "final": self.method.final,
             "recipe": self.recipe.identity(),
-            "proxy": self.proxy and identity(self.proxy),
+            "proxy_backbone": self.proxy_backbone and identity(self.proxy_backbone),
+            "final_backbone": self.final_backbone and identity(self.final_backbone),
             "repeats": self.repeats,
             "tuning": self.tuning,
             "searches": [search.identity() for search in searches],

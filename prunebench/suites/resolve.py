@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from prunebench.errors import PrunebenchError, unknown
@@ -25,6 +25,26 @@ from prunebench.suites.tuning import RULES, Search, held, searches
 MATCHED = "random_matched"  # stands for a Random matched to each method with a label budget
 FIELDS = ("name", "side", "on_bad", "cache")  # of a [dataset.NAME] table. Another key is its family or `of`
 METHOD_KEYS = ("title", "labeler", "scorer", "selector")
+
+
+@dataclass(frozen=True)
+class Backbones:
+    """The backbones that a recipe names.
+
+    proxy: that of proxy networks, or None if they train on images.
+    final: that of final networks, or None if they train on images.
+    """
+
+    proxy: Backbone | None = None
+    final: Backbone | None = None
+
+    def used_by(self, method: Method) -> list[Backbone]:
+        """Return those that the networks of a method rest on. A method without labels has no proxy."""
+        proxy = self.proxy if method.labeler else None
+        return [backbone for backbone in (proxy, self.final) if backbone is not None]
+
+
+NONE = Backbones()
 
 
 class Resolver:
@@ -105,7 +125,7 @@ class Resolver:
         return pairs
 
     def resolved(
-        self, method: Method, defaults: Mapping[str, Mapping[str, Any]], proxy: Backbone | None = None
+        self, method: Method, defaults: Mapping[str, Mapping[str, Any]], backbones: Backbones = NONE
     ) -> Method:
         """Return a method with its backbones, and with the values of recipe and flags in its parts.
 
@@ -113,7 +133,7 @@ class Resolver:
 
         method: as registered or written in the suite.
         defaults: the fields that the recipe sets in parts, by part name.
-        proxy: the backbone of the recipe's proxy network, or None.
+        backbones: those that the recipe names.
         """
 
         def visit(part: Part) -> Part:
@@ -129,20 +149,17 @@ class Resolver:
             with_backbones = self.registry.resolve_backbones(with_names)
             parts[kind] = map_parts(with_backbones, visit_backbone)
         filled: Method = replace(method, **parts)  # type: ignore[arg-type]
-        changes = self.concerning(filled, proxy)
+        changes = self.concerning(filled, backbones)
         if not changes:
             return filled
         # Sorted, so that the order of the flags does not change the name.
         suffix = "{" + ",".join(f"{path}={value}" for path, value in sorted(changes.items())) + "}"
         return replace(filled, name=filled.name + suffix, title=filled.title + suffix)
 
-    def concerning(self, method: Method, proxy: Backbone | None) -> dict[str, Any]:
-        """Return the changes that a method depends on: of its parts, its proxy's backbone, the recipe."""
-        parts = list(method.parts.values())
-        if proxy and method.labeler:
-            parts.append(proxy)
+    def concerning(self, method: Method, backbones: Backbones) -> dict[str, Any]:
+        """Return the changes that a method depends on: of its parts, of the recipe and its backbones."""
         owners = {"recipe"}
-        for part in parts:
+        for part in (*method.parts.values(), *backbones.used_by(method)):
             owners.update(inner.name for inner in held(part))
         return {path: value for path, value in self.filters.changes.items() if _owner(path) in owners}
 
@@ -162,11 +179,25 @@ class Resolver:
             return replace(part, sampling=self.suite.file.label_draw)
         return part
 
-    def proxy(self, recipe: Recipe, defaults: Mapping[str, Mapping[str, Any]]) -> Backbone | None:
-        """Return the backbone that the recipe names as `proxy_backbone`, or None if it names none."""
-        if recipe.proxy_backbone is None:
+    def backbones(self, recipe: Recipe, defaults: Mapping[str, Mapping[str, Any]]) -> Backbones:
+        """Return the backbones that a recipe names.
+
+        Raise PrunebenchError if that of final networks is not frozen. One that trains would give the test
+        split other embeddings than the training split.
+        """
+        proxy = self._backbone(recipe.proxy_backbone, defaults)
+        final = self._backbone(recipe.final_backbone, defaults)
+        if final is not None and not final.frozen:
+            raise PrunebenchError(
+                f"recipe.final_backbone is {final.name!r}, which is not frozen: it learns from the images it "
+                "embeds; name a pretrained one. See: prunebench list backbones"
+            )
+        return Backbones(proxy, final)
+
+    def _backbone(self, name: str | None, defaults: Mapping[str, Mapping[str, Any]]) -> Backbone | None:
+        if name is None:
             return None
-        part = self._filled(self.registry.part("backbone", recipe.proxy_backbone), defaults)
+        part = self._filled(self.registry.part("backbone", name), defaults)
         assert isinstance(part, Backbone)
         return part
 
@@ -230,10 +261,12 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
         dataset = resolver.dataset(dataset_name)
         recipe_name, recipe, defaults = resolver.recipe(dataset)
         recipe.seen(dataset.resolution)  # an impossible side is an error before anything runs
-        proxy = resolver.proxy(recipe, defaults)
+        backbones = resolver.backbones(recipe, defaults)
         wanted = resolver.methods()
         methods = [
-            resolver.resolved(resolver.method(name), defaults, proxy) for name in wanted if name != MATCHED
+            resolver.resolved(resolver.method(name), defaults, backbones)
+            for name in wanted
+            if name != MATCHED
         ]
         if MATCHED in wanted:
             labeling = [
@@ -251,10 +284,11 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
                 "recipe": recipe,
                 "repeats": file.repeats,
                 "tuning": tuning,
-                "proxy": proxy if tuned.labeler else None,
+                "proxy_backbone": backbones.proxy if tuned.labeler else None,
+                "final_backbone": backbones.final,
                 "searches": method_searches,
                 "printed": _printed(tuned, dataset, method_searches) if tuning == "published" else (),
-                "changes": resolver.concerning(tuned, proxy),
+                "changes": resolver.concerning(tuned, backbones),
             }
             if method.ratio is not None:
                 ratios: Sequence[int] = [method.ratio]

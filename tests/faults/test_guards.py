@@ -24,7 +24,7 @@ from tests.miniatures import PARTS
 
 fault = pytest.mark.fault
 FREE = ("pixels", "swav", "proxy")  # backbones that need no download
-TESTED = {"accuracy", "labeler_accuracy"}  # the stages that open the test split
+TESTED = {"accuracy", "labeler_accuracy", "test_embeddings"}  # the stages that open the test split
 TRUTH = {"known_labels", "given", "quality", *TESTED}  # the stages that read true labels
 
 

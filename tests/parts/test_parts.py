@@ -227,7 +227,7 @@ def test_identity_is_json_and_nests():
     found = json.loads(json.dumps(identity(part)))
     pixels = {"part": "pixels", "kind": "backbone", "version": 1}
     assert found["fields"] == {
-        "backbone": [pixels | {"fields": {"components": c}} for c in (None, 2)],
+        "backbone": [pixels | {"fields": {"resize": None, "components": c}} for c in (None, 2)],
         "neighbors": 5,
         "weights": [0.5],
     }

@@ -21,16 +21,11 @@ from prunebench.results import record
 from prunebench.runs import status
 from prunebench.runs.run import run_matrix
 
-READ = {
-    "known_labels",
-    "quality",
-    "choice",
-    "scores",
-    "subset",
-    "accuracy",
-}  # payloads that a row is made from
+# Payloads that a row is made from.
+READ = {"known_labels", "quality", "choice", "scores", "subset", "accuracy"}
 # Of each a file of its entry is damaged. A given draw and the test of a labeler are of other methods.
 KINDS = [kind.kind for kind in STAGES if kind.kind not in ("given", "proxy_embeddings", "labeler_accuracy")]
+ALL = "all{recipe.final_backbone=pixels}"
 FILES = ["payload.safetensors", "manifest.json"]
 HARMS = {
     "cut": lambda file: file.write_bytes(file.read_bytes()[:-20]),
@@ -71,7 +66,7 @@ def whole(matrix, offer, store, kept):
     spread = {"part": "propagate", "backbone": "pixels", "label_fraction": 0.5, "neighbors": 5}
     labeler = parts.part("labeler", spread)
     method = Method("all", title="All", labeler=labeler, scorer=parts.part("scorer", "el2n"), selector=From())
-    matrix = matrix(method, tuning="search")
+    matrix = matrix(method, tuning="search", changes={"recipe.final_backbone": "pixels"})
     if kept.exists():
         shutil.copytree(kept, store.root)
     else:
@@ -99,18 +94,18 @@ def rerun(matrix):
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("file", FILES)
 def test_a_damaged_file_of_any_kind_of_stage_is_mended(whole, file, harm):
-    """88 injections in all: known_labels, labels, embeddings, ..., accuracy."""
+    """96 injections in all: known_labels, labels, embeddings, ..., accuracy."""
     before = outcome(whole)
     for kind in KINDS:
         stage = next(stage for stage in whole.graph.stages.values() if stage.kind == kind)
         HARMS[harm](whole.store.path(stage.key) / file)
         if harm == "gone" and file == "payload.safetensors":
-            assert status.status(whole)[0] == [["toy", "all", 0, 0, 0, 0, 1]]
+            assert status.status(whole)[0] == [["toy", ALL, 0, 0, 0, 0, 1]]
         assert rerun(whole) == before, kind
         unread = harm == "flipped" and file == "payload.safetensors" and kind not in READ
         assert whole.store.verify(stage.key) != unread, kind
     assert rerun(whole) == before
-    assert status.status(whole)[0] == [["toy", "all", 1, 0, 0, 0, 0]]
+    assert status.status(whole)[0] == [["toy", ALL, 1, 0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -10,30 +10,38 @@ import numpy as np
 from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbone
-from prunebench.parts.images import Images
+from prunebench.parts.images import Images, check_resize
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pixels(Backbone):
     """The pixels themselves, in 0..1, flattened.
 
+    resize: side in pixels to which images are resized first. None = as they are.
     components: number of principal components, above 0, centered, not whitened, by a full singular value
         decomposition. None = all pixels.
     """
 
     name: ClassVar[str] = "pixels"
+    resize: int | None = None
     components: int | None = None
 
     def __post_init__(self) -> None:
+        check_resize("pixels.resize", self.resize)
         positive = self.components is None or self.components > 0
         require(positive, "pixels.components", self.components, "above 0")
+
+    @property
+    def frozen(self) -> bool:
+        """True without `components`, which follow from all images."""
+        return self.components is None
 
     def embed(self, images: Images) -> Array:
         """Return float32 [n, d], with d = channels * height * width, or `components`.
 
         Raise PrunebenchError if the images have fewer than `components` principal components.
         """
-        array = np.asarray(images.array)  # decodes lazy images
+        array = np.asarray(images.resized(self.resize).array)  # decodes lazy images
         pixels: Array = np.divide(array.reshape(len(images), -1), 255, dtype=np.float32)
         if self.components is None:
             return pixels

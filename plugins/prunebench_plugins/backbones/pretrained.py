@@ -52,6 +52,11 @@ class PretrainedBackbone(Backbone):
         """Return the network with these weights. It maps float [b, 3, side, side] to float [b, d]."""
         raise NotImplementedError
 
+    @property
+    def frozen(self) -> bool:
+        """Always True: nothing is trained here."""
+        return True
+
     def ready(self) -> None:
         """Raise PrunebenchError if the weights are not on this machine."""
         self._file()

@@ -4,8 +4,8 @@ dataset --+--> known_labels, given --------------------+
           +--> embeddings ----------+------------------+---------+
           |                         v                            v
           +----------------------> labels --> dynamics -------> scores --> subset --> accuracy
-                                     |             +--> proxy_embeddings ---^
-                                     +--> quality                           labeler_accuracy
+                                     |             +--> proxy_embeddings ---^            ^
+                                     +--> quality                labeler_accuracy  test_embeddings
 
 If a suite tunes a field of a scorer or selector, a choice sets its value:
 
@@ -20,6 +20,7 @@ from prunebench.pipeline.stages.accuracy import TrainedAccuracy
 from prunebench.pipeline.stages.candidate import Candidate
 from prunebench.pipeline.stages.choice import FieldChoice
 from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
+from prunebench.pipeline.stages.embeddings_of_test import TestSplitEmbeddings
 from prunebench.pipeline.stages.given import Given
 from prunebench.pipeline.stages.known_labels import KnownLabels
 from prunebench.pipeline.stages.labeler_accuracy import LabelerAccuracy
@@ -36,6 +37,7 @@ STAGES: list[type[Stage]] = [
     KnownLabels,
     Given,
     BackboneEmbeddings,
+    TestSplitEmbeddings,
     LabelerLabels,
     LabelQuality,
     Proxy,

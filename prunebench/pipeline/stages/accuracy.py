@@ -10,12 +10,11 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Accuracy, Array, Labels, Subset
-from prunebench.parts.identity import construct
-from prunebench.parts.recipe import Recipe
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Identity, Input, Seed
-from prunebench.pipeline.plan import Plan, seed_of, training_title
+from prunebench.pipeline.plan import Plan, seed_of
 from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stages.sight import seen_by_final, sight, sight_in_test, title_of
 from prunebench.suites.cells import Cell
 
 
@@ -23,7 +22,8 @@ from prunebench.suites.cells import Cell
 class TrainedAccuracy(Stage):
     """Trains a network from scratch on the subset, and tests it.
 
-    It trains on the labeler's labels if these are an input, else on the true labels.
+    It trains on the labeler's labels if these are an input, else on the true labels. It sees the embeddings
+    of a backbone if these are an input, else the images.
 
     recipe: how it trains.
     seed: the seed of the initial weights and of the order of images.
@@ -41,17 +41,17 @@ class TrainedAccuracy(Stage):
         return plan.add(
             cls,
             cell,
-            inputs,
-            title=training_title(recipe),
+            (*inputs, *seen_by_final(plan, cell, test=True)),
+            title=title_of(recipe, cell.final_backbone),
             ratio=cell.ratio,
             recipe=plan.recipe(recipe),
             seed=seed_of("accuracy", cell.seed),
         )
 
     @property
-    def training(self) -> Identity:
-        """The recipe."""
-        return self.recipe
+    def training(self) -> Identity | None:
+        """The recipe, or None if the network trains on embeddings."""
+        return None if self.named("seen") else self.recipe
 
     def compute(self, context: Context) -> tuple[Accuracy]:
         """Return the accuracy of the last epoch, with further metrics.
@@ -66,8 +66,9 @@ class TrainedAccuracy(Stage):
             labels = with_classes(context.read(pseudo_labels[0], Labels), "train on").values
             index = index[labels[index] >= 0]
         pruned_percent = 100 * (subset.images - len(subset)) // subset.images
-        recipe = construct(Recipe, self.recipe, "recipe").at(pruned_percent)
-        trained = context.train(context.images, labels, recipe, self.seed, index=index, test=context.test)
+        images, recipe = sight(self, self.recipe, context)
+        test = sight_in_test(self, images, context), context.test[1]
+        trained = context.train(images, labels, recipe.at(pruned_percent), self.seed, index=index, test=test)
         assert trained.predictions is not None
         return (measured(context, subset, trained.predictions, trained.history),)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,15 +28,21 @@ class BackboneEmbeddings(PartStage):
         return cls.planned(plan, cell, backbone, (), upstream_repeat(cell))
 
     def compute(self, context: Context) -> tuple[Embeddings]:
-        """Return one vector per image.
-
-        Raise PrunebenchError if the backbone returns another shape or values that are not finite.
-        """
+        """Return one vector per training image. Errors are those of `embedded`."""
         call = Call(self, context)
-        images = len(context.images)
-        values = np.asarray(call(call.arguments()))
-        if values.ndim != 2 or len(values) != images or not values.shape[1]:
-            raise call.bug(f"returned embeddings of shape {values.shape}, expected [{images}, d]")
-        if not np.isfinite(values).all():
-            raise call.bug("returned embeddings that are not finite")
-        return (Embeddings(values=values),)
+        return (embedded(call, call.arguments(), len(context.images)),)
+
+
+def embedded(call: Call, arguments: Mapping[str, Any], images: int) -> Embeddings:
+    """Call a backbone and return one vector per image.
+
+    images: the number of images.
+
+    Raise PrunebenchError if the backbone returns another shape or values that are not finite.
+    """
+    values = np.asarray(call(arguments))
+    if values.ndim != 2 or len(values) != images or not values.shape[1]:
+        raise call.bug(f"returned embeddings of shape {values.shape}, expected [{images}, d]")
+    if not np.isfinite(values).all():
+        raise call.bug("returned embeddings that are not finite")
+    return Embeddings(values=values)

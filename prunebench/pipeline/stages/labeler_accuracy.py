@@ -45,7 +45,8 @@ class LabelerAccuracy(Stage):
         weights = context.optional(labels, Weights)
         if weights is None:
             raise PrunebenchError("the labeler keeps no network of its own, so there is none to test")
-        network = context.network(weights.network, weights.values, context.images, self.side)
-        predictions = training.classify(network, context.test[0], device=context.device, side=self.side)
+        test = context.test[0].resized(weights.resize)
+        network = context.network(weights.network, weights.values, test, self.side)
+        predictions = training.classify(network, test, device=context.device, side=self.side)
         subset = context.read(self.named("subset")[0], Subset)
         return (measured(context, subset, predictions, ()),)

@@ -16,6 +16,7 @@ from prunebench.pipeline.part_stage import Call, PartStage
 from prunebench.pipeline.plan import Plan, upstream_repeat
 from prunebench.pipeline.stages.given import annotated_labels
 from prunebench.pipeline.stages.proxy_embeddings import embeddings_of
+from prunebench.pipeline.stages.sight import seen_by_proxy
 from prunebench.suites.cells import Cell
 
 
@@ -29,7 +30,7 @@ class LabelerLabels(PartStage):
     def of(cls, plan: Plan, cell: Cell, labeler: Labeler) -> LabelerLabels:
         """Return the labels of a labeler."""
         known_labels = Input("known_labels", annotated_labels(plan, cell, labeler))
-        available = (known_labels, *embeddings_of(plan, cell, labeler, ()))
+        available = (known_labels, *seen_by_proxy(plan, cell), *embeddings_of(plan, cell, labeler, ()))
         return cls.planned(plan, cell, labeler, available, upstream_repeat(cell))
 
     def compute(self, context: Context) -> tuple[Artefact, ...]:
@@ -55,7 +56,10 @@ class LabelerLabels(PartStage):
         )
         if pseudo_labels.network is None:
             return (labels,)
-        return labels, Weights(network=pseudo_labels.network, values=pseudo_labels.weights)
+        weights = Weights(
+            network=pseudo_labels.network, values=pseudo_labels.weights, resize=pseudo_labels.resize
+        )
+        return labels, weights
 
     def _annotated(self, call: Call, images: int) -> Array:
         """Return which labels the labeler received: bool [n]. All False if it has no `known_labels`."""

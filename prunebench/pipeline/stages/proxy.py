@@ -8,15 +8,12 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts.artefacts import Dynamics, Embeddings, Labels, Weights
-from prunebench.parts.identity import construct
-from prunebench.parts.images import Images, Vectors
-from prunebench.parts.recipe import Recipe
+from prunebench.parts.artefacts import Dynamics, Labels, Weights
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Identity, Input, Seed
-from prunebench.pipeline.plan import Plan, length, seed_of, training_title, upstream_repeat
+from prunebench.pipeline.plan import Plan, seed_of, upstream_repeat
 from prunebench.pipeline.stage import Stage
-from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
+from prunebench.pipeline.stages.sight import seen_by_proxy, sight, title_of
 from prunebench.suites.cells import Cell
 
 
@@ -38,12 +35,11 @@ class Proxy(Stage):
     def of(cls, plan: Plan, cell: Cell, labels: Input) -> Proxy:
         """Return the training on some labels."""
         recipe = plan.proxy(cell.recipe)
-        title = f"mlp on {cell.proxy.name}, {length(recipe)}" if cell.proxy else training_title(recipe)
         return plan.add(
             cls,
             cell,
-            (labels, *seen(plan, cell)),
-            title=title,
+            (labels, *seen_by_proxy(plan, cell)),
+            title=title_of(recipe, cell.proxy_backbone),
             recipe=plan.recipe(recipe),
             seed=seed_of("dynamics", upstream_repeat(cell)),
         )
@@ -69,18 +65,3 @@ class Proxy(Stage):
         assert trained.dynamics is not None
         weights = Weights(network=recipe.network, values=networks.state(trained.network))
         return trained.dynamics, weights
-
-
-def seen(plan: Plan, cell: Cell) -> tuple[Input, ...]:
-    """Return the embeddings that the proxy network trains on. Empty if it trains on images."""
-    if cell.proxy is None:
-        return ()
-    return (Input("seen", BackboneEmbeddings.of(plan, cell, cell.proxy)),)
-
-
-def sight(stage: Stage, recipe: Identity, context: Context) -> tuple[Images, Recipe]:
-    """Return the inputs of the proxy network and its recipe: images, or embeddings for an MLP."""
-    training = construct(Recipe, recipe, "recipe")
-    if training.proxy_backbone is None:
-        return context.images, training
-    return Vectors(context.joined(stage.named("seen"), Embeddings)), training.on_vectors()

@@ -13,7 +13,7 @@ from prunebench.pipeline.job import Identity, Input
 from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
-from prunebench.pipeline.stages.proxy import seen, sight
+from prunebench.pipeline.stages.sight import seen_by_proxy, sight
 from prunebench.suites.cells import Cell
 
 
@@ -31,7 +31,7 @@ class ProxyEmbeddings(Stage):
     @classmethod
     def of(cls, plan: Plan, cell: Cell, dynamics: Input) -> ProxyEmbeddings:
         """Return the embeddings of the network that made the dynamics."""
-        inputs = (Input("weights", dynamics.source), *seen(plan, cell))
+        inputs = (Input("weights", dynamics.source), *seen_by_proxy(plan, cell))
         recipe = plan.recipe(plan.proxy(cell.recipe))
         return plan.add(cls, cell, inputs, title="the proxy network", recipe=recipe)
 

@@ -17,6 +17,7 @@ from prunebench.pipeline.stages.given import annotated_labels
 from prunebench.pipeline.stages.labels import LabelerLabels
 from prunebench.pipeline.stages.proxy import Proxy
 from prunebench.pipeline.stages.proxy_embeddings import embeddings_of
+from prunebench.pipeline.stages.sight import seen_by_proxy
 from prunebench.suites.cells import Cell
 
 
@@ -54,6 +55,7 @@ def upstream(plan: Plan, cell: Cell, choices: Sequence[Input] = ()) -> tuple[Inp
     """Return the inputs that a selector may read.
 
     These are the choices, then known_labels, labels, dynamics, weights and scores, if the method has them.
+    If proxy networks see embeddings, these are among them too.
 
     choices: the choices of searches for fields of the scorer.
     """
@@ -71,6 +73,7 @@ def _upstream(plan: Plan, cell: Cell, choices: Sequence[Input]) -> tuple[Input, 
         known_labels = Input("known_labels", annotated_labels(plan, cell, method.labeler))
         proxy = Proxy.of(plan, cell, labels)
         inputs += [known_labels, labels, Input("dynamics", proxy), Input("weights", proxy)]
+    inputs += seen_by_proxy(plan, cell)
     if method.scorer is not None:
         available = (*inputs, *embeddings_of(plan, cell, method.scorer, inputs))
         scores = ScorerScores.planned(plan, cell, method.scorer, available, upstream_repeat(cell))

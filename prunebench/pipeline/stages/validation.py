@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from prunebench.parts.artefacts import Labels, Subset, Validation
-from prunebench.parts.identity import construct
-from prunebench.parts.recipe import Recipe
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Identity, Input, Seed
-from prunebench.pipeline.plan import Plan, seed_of, training_title
+from prunebench.pipeline.plan import Plan, seed_of
 from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.stages.candidate import Candidate, held_out
+from prunebench.pipeline.stages.sight import seen_by_final, sight, sight_in_test, title_of
 from prunebench.suites.cells import Cell
 
 
@@ -43,8 +42,12 @@ class CandidateValidation(Stage):
         return plan.add(
             cls,
             trial,
-            (Input("candidate", candidate), *candidate.named("labels")),
-            title=f"{training_title(recipe)}, trying {field}",
+            (
+                Input("candidate", candidate),
+                *candidate.named("labels"),
+                *seen_by_final(plan, trial, test=candidate.split is None),
+            ),
+            title=f"{title_of(recipe, trial.final_backbone)}, trying {field}",
             ratio=candidate.ratio,
             recipe=recipe.identity(),
             seed=seed_of("validation", 0),
@@ -53,27 +56,28 @@ class CandidateValidation(Stage):
         )
 
     @property
-    def training(self) -> Identity:
-        """The recipe."""
-        return self.recipe
+    def training(self) -> Identity | None:
+        """The recipe, or None if the network trains on embeddings."""
+        return None if self.named("seen") else self.recipe
 
     def compute(self, context: Context) -> tuple[Validation]:
         """Return the accuracy of the last epoch, or 0 if fewer than two images can be trained on."""
         candidate = context.read(self.named("candidate")[0], Subset)
         labels = context.read(self.named("labels")[0], Labels)
         tested = held_out(labels, self.held_out, self.split)
+        images, recipe = sight(self, self.recipe, context)
         index = candidate.index
         if self.split is None:
             values = context.truth
-            test = context.test
+            test = sight_in_test(self, images, context), context.test[1]
         else:
             values = labels.values
             index = index[values[index] >= 0]
-            test = context.images.take(tested), values[tested]
+            test = images.take(tested), values[tested]
         if len(index) < 2:  # nothing to train on, so the value gets the worst accuracy
             return (Validation(accuracy=0.0),)
         pool = candidate.images - len(tested)
-        recipe = construct(Recipe, self.recipe, "recipe").at(100 * (pool - len(candidate)) // pool)
+        recipe = recipe.at(100 * (pool - len(candidate)) // pool)
         last = replace(recipe, evaluate_every=sys.maxsize)  # only the last epoch counts
-        trained = context.train(context.images, values, last, self.seed, index=index, test=test)
+        trained = context.train(images, values, last, self.seed, index=index, test=test)
         return (Validation(accuracy=trained.history[-1][1]),)

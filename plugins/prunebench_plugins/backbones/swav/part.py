@@ -49,6 +49,7 @@ class Swav(SwavSettings):
         from prunebench.nn import training
         from prunebench_plugins.backbones.swav import loop
 
+        images = images.resized(self.resize)
         prototypes = self.prototypes or 3 * len(classes)
         network = loop.train(
             images,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from prunebench.errors import require
 from prunebench.parts.base import Backbone
+from prunebench.parts.images import check_resize
 from prunebench.parts.precision import check_precision
 
 POSITIVE = (
@@ -61,6 +62,7 @@ class SwavSettings(Backbone):
     trust: trust coefficient of LARC, above 0, which scales the learning rate of each layer.
     freeze_steps: steps for which the prototypes are frozen.
     precision: "fp32" or "bf16".
+    resize: side in pixels to which images are resized before all else. None = as they are.
     """
 
     network: str = "resnet50_cifar"
@@ -86,6 +88,7 @@ class SwavSettings(Backbone):
     trust: float = 0.001
     freeze_steps: int = 900
     precision: str = "fp32"
+    resize: int | None = None
 
     def __post_init__(self) -> None:
         for count, side, least, largest in self.crops:
@@ -106,3 +109,4 @@ class SwavSettings(Backbone):
         expected = f"in 0..{self.epochs - 1}, below swav.epochs"
         require(valid_warmup, "swav.warmup_epochs", self.warmup_epochs, expected)
         check_precision("swav.precision", self.precision)
+        check_resize("swav.resize", self.resize)

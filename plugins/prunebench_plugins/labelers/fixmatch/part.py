@@ -56,6 +56,7 @@ class FixMatch(FixMatchSettings):
         from prunebench.nn import networks, training
         from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold, train
 
+        images = images.resized(self.resize)
         network = train(
             images,
             known_labels,
@@ -75,4 +76,5 @@ class FixMatch(FixMatchSettings):
             confidences=np.where(annotated, 1, probability.max(1)),
             network=self.network,
             weights=networks.state(network),
+            resize=self.resize,
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from prunebench.errors import require
 from prunebench.parts.base import Labeler
+from prunebench.parts.images import check_resize
 from prunebench.parts.precision import check_precision
 
 
@@ -34,6 +35,7 @@ class FixMatchSettings(Labeler):
     joint: whether all views of a step pass the network as one batch, and so share the statistics of
         BatchNorm. Otherwise the weak views pass alone, without a gradient, which is faster.
     flip: whether half of the views are mirrored.
+    resize: side in pixels to which images are resized before the network sees them. None = as they are.
     """
 
     label_fraction: float = 0.1
@@ -54,6 +56,7 @@ class FixMatchSettings(Labeler):
     include_labeled: bool = True
     joint: bool = True
     flip: bool = True
+    resize: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,6 +65,7 @@ class FixMatchSettings(Labeler):
             require(value > 0, f"{self.name}.{name}", value, "above 0")
         positive = self.iterations is None or self.iterations > 0
         require(positive, f"{self.name}.iterations", self.iterations, "above 0")
+        check_resize(f"{self.name}.resize", self.resize)
         for name in ("threshold", "momentum", "ema"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"{self.name}.{name}", value, "in 0..1")
