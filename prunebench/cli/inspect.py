@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from prunebench.cli.options import DataOption, SetOption, StoreOption
+from prunebench.cli.options import DataOption, DeviceOption, SetOption, StoreOption
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts.registry import KINDS, load
-from prunebench.runs.places import folder
+from prunebench.runs.places import folder, pick_device
 from prunebench.suites import resolve
 from prunebench.system.terminal import echo
 
@@ -40,6 +40,7 @@ def check(
         str, typer.Argument(help="The name of a backbone, labeler, scorer or selector, or KIND:NAME.")
     ],
     changes: SetOption = None,
+    device: DeviceOption = "cpu",
 ) -> None:
     """Test that an installed part keeps the contract of its kind. Use --set to make a slow part fast."""
     from prunebench.parts import conformance
@@ -64,7 +65,7 @@ def check(
         raise unknown("part", part, names, "prunebench list scorers")
     checks = []
     for checked in parts:
-        checks += conformance.check(checked)
+        checks += conformance.check(checked, pick_device(device))
     for outcome in checks:
         if outcome.error:
             echo(f"FAILED  {outcome.name}: {outcome.error}")

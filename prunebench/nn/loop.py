@@ -16,6 +16,7 @@ import torch
 from prunebench.errors import DivergedError
 from prunebench.nn.networks import array
 from prunebench.parts.base import Checkpoint, Progress
+from prunebench.parts.precision import arithmetic
 
 Tensor = torch.Tensor
 CHECKPOINT_SECONDS = 20.0
@@ -26,11 +27,13 @@ class Loop(ABC):
 
     step, steps: how many steps are made, and of how many. per_epoch: how many make an epoch.
     device: "cpu" or "cuda", where it trains. generator: on the device; everything random comes from it.
+    precision: one of `prunebench.parts.precision.PRECISIONS`.
     unit: what a step is called; it may be a whole epoch. prefix, remedy: what the message about a loss that
     is not finite begins with, and what it tells the user to do.
     """
 
     unit: ClassVar[str] = "step"
+    precision: str = "fp32"
     prefix: str = ""
     remedy: str
     device: str
@@ -83,6 +86,11 @@ def run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) ->
     random generator cannot be continued here. Raise DivergedError for a loss that is not finite: on a CPU
     at that step, elsewhere after the epoch, so that no step waits for the device.
     """
+    with arithmetic(loop.precision):
+        _run(loop, progress, checkpoint)
+
+
+def _run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) -> None:
     state = checkpoint.load() if checkpoint else None
     if state and state.get("device") == loop.device:
         loop.restore(state)

@@ -26,7 +26,7 @@ from prunebench.nn.replay import WARM, Replay
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.images import Images
-from prunebench.parts.precision import autocast, check_precision
+from prunebench.parts.precision import arithmetic, autocast, check_precision
 from prunebench.parts.recipe import Recipe
 from prunebench.parts.seeds import torch_generator
 from prunebench.system.isolation import warn
@@ -158,7 +158,7 @@ def classify(
     network: Network, images: Images, *, device: str, side: int | None = None, precision: str = "fp32"
 ) -> Array:
     """Return the most probable class in eval mode, of the middle `side` pixels: int64 [n]."""
-    with autocast(precision, device):
+    with arithmetic(precision), autocast(precision, device):
         return _map(network, network, images.to(device), side, 512, None).argmax(1).cpu().numpy()
 
 
@@ -226,6 +226,7 @@ class _Run(loop.Loop):
     ) -> None:
         _check(labels[index], recipe, classes, images.device)
         self.recipe, self.device = recipe, images.device
+        self.precision = recipe.precision
         # What a device holds are the images that it trains on, and no others.
         self.images = images if self.device == "cpu" else images.take(index)
         self.total, self.index = len(images), index

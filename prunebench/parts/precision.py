@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from prunebench.errors import PrunebenchError, require
@@ -9,17 +11,39 @@ from prunebench.errors import PrunebenchError, require
 if TYPE_CHECKING:
     import torch
 
+# "tf32" lets a GPU round the factors of convolutions and matrix products to ten bits. A CPU rounds nothing.
+PRECISIONS = ("fp32", "tf32", "bf16")
+
 
 def can_run(precision: str, device: str) -> bool:
-    """Whether a device trains faithfully in a precision: a CPU does so in fp32 alone."""
-    return precision == "fp32" or device != "cpu"
+    """Whether a device trains faithfully in a precision. A CPU does not in bf16."""
+    return precision != "bf16" or device != "cpu"
 
 
 def check_precision(name: str, value: str, device: str | None = None) -> None:
     """Raise PrunebenchError unless the field `name` is a precision, which the device, if given, can run."""
-    require(value in ("fp32", "bf16"), name, value, "'fp32' or 'bf16'")
+    require(value in PRECISIONS, name, value, "'fp32', 'tf32' or 'bf16'")
     if device is not None and not can_run(value, device):
         raise PrunebenchError(f"{name} {value!r} needs a CUDA device; on a CPU use 'fp32'")
+
+
+@contextmanager
+def arithmetic(precision: str) -> Iterator[None]:
+    """Let a GPU use TF32 if the precision is "tf32", else IEEE float32. Restore what was set before.
+
+    PyTorch's own default is a mixture: convolutions in TF32, matrix products in IEEE float32.
+    """
+    import torch
+
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    cudnn.allow_tf32 = precision == "tf32"
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
 
 
 def autocast(precision: str, device: str) -> torch.autocast:

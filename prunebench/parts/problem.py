@@ -60,6 +60,7 @@ class Problem:
     dynamics: of a training on `labels`.
     scores: float64 [n].
     names: of the images, str [n].
+    device: "cpu" or "cuda", where parts compute.
     """
 
     images: Images
@@ -69,14 +70,15 @@ class Problem:
     dynamics: Dynamics
     scores: Array
     names: Array
+    device: str = "cpu"
 
     def __len__(self) -> int:
         return len(self.truth)
 
     def __getitem__(self, index: Array) -> Problem:
-        names = [entry.name for entry in fields(self) if entry.name != "images"]
+        names = [entry.name for entry in fields(self) if entry.name not in ("images", "device")]
         sliced = {name: getattr(self, name)[index] for name in names}
-        return Problem(images=self.images.take(index), **sliced)
+        return replace(self, images=self.images.take(index), **sliced)
 
     def without_labels(self, index: Array) -> Problem:
         """Return the problem with the labels of `index` unknown. No network trained on these images."""
@@ -122,7 +124,6 @@ class Problem:
             "recipe": Recipe(network="cnn", epochs=2, batch=32),
             "side": None,
             "rng": np.random.default_rng(seed),
-            "device": "cpu",
             "progress": lambda done, total: None,
             "checkpoint": MemoryCheckpoint(),
             "known_labels": known_labels,
@@ -138,7 +139,7 @@ class Problem:
         return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
-def synthetic_problem() -> Problem:
+def synthetic_problem(device: str = "cpu") -> Problem:
     """Return a problem of 120 images, 3 x 8 x 8, in four classes of 30. A tenth of the labels is wrong.
 
     The images are called 000.png, 001.png, ... The dynamics have 40 epochs. In all of them, one image has
@@ -157,6 +158,7 @@ def synthetic_problem() -> Problem:
         dynamics=_dynamics(labels, rng),
         scores=rng.normal(size=120).round(1),
         names=np.array([f"{number:03}.png" for number in range(120)]),
+        device=device,
     )
     for array in (problem.truth, problem.embeddings, problem.labels, problem.scores):
         array.setflags(write=False)

@@ -29,7 +29,7 @@ class Recipe:
     crop: pixels by which an image is padded, 0 or more, before a random crop of the original size.
     padding: the pixels of that padding, "reflect" or "zero".
     flip: mirror half of the images, drawn at random.
-    precision: "fp32" or "bf16".
+    precision: "fp32", "tf32" or "bf16". See `prunebench.parts.precision`.
     evaluate_every: epochs between two evaluations on the test split, above 0.
     proxy_backbone: name of a backbone. The proxy network is then a head on its embeddings.
     final_backbone: name of a frozen backbone. Final networks are then heads on its embeddings.

@@ -121,6 +121,22 @@ def failure(error: BaseException) -> dict[str, Any]:
     }
 
 
+def device_lost(device: str) -> bool:
+    """Whether this process can no longer use its GPU.
+
+    After some errors of CUDA, such as a failed assertion on the device, every later call fails too.
+    """
+    if device != "cuda":
+        return False
+    import torch
+
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
+
+
 class _PeakMemory:
     """Peak memory in bytes: of the process, or on CUDA of the device since this object was created."""
 

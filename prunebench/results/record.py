@@ -144,13 +144,22 @@ def _micro_batch(matrix: Matrix, target: Stage) -> int | None:
 def _seconds(matrix: Matrix, target: Stage) -> tuple[dict[str, float], dict[str, float]]:
     """Sum the seconds of a cell's stages by kind, as if it had been run alone: all, and on a GPU.
 
-    What a search made and the cell itself does not need counts as "search", whatever it is.
+    What a search made and the cell itself does not need counts as "search", whatever it is. Embeddings that
+    the final network alone sees count as "final_embeddings": they are no cost of the selection.
     """
+    subset = target.source("subset")
+    assert isinstance(subset, Stage)
+    for_selection = {stage.key for stage in subset.ancestors()}
     seconds: dict[str, float] = {}
     gpu: dict[str, float] = {}
     own = {stage.key for stage in target.ancestors(searching=False)}
     for stage in target.ancestors():
-        kind = stage.kind if stage.key in own else "search"
+        if stage.key not in own:
+            kind = "search"
+        elif stage.kind in ("embeddings", "test_embeddings") and stage.key not in for_selection:
+            kind = "final_embeddings"
+        else:
+            kind = stage.kind
         manifest = matrix.store.manifest(stage.key)
         for table in (seconds, gpu) if manifest["device"] == "cuda" else (seconds,):
             table[kind] = round(table.get(kind, 0.0) + manifest["seconds"], 4)

@@ -25,7 +25,7 @@ from prunebench.results.spelling import GAP
 from prunebench.results.statistics import summarize
 
 QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty classes"]
-TESTED = ("accuracy", "labeler_accuracy")  # stages that come after the selection
+TESTED = ("accuracy", "labeler_accuracy", "final_embeddings")  # seconds spent after the selection
 
 
 def accuracy_table(board: Board) -> Table:

@@ -33,6 +33,9 @@ def folder(name: str, given: Place = None) -> Path:
     return cache / "prunebench" / name
 
 
+DRIVER_FILES = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg")  # the last is that of WSL2
+
+
 def pick_device(name: str) -> str:
     """Return "cpu" or "cuda". "auto" is "cuda" if there is such a device.
 
@@ -43,9 +46,8 @@ def pick_device(name: str) -> str:
     if name not in ("auto", "cuda"):
         raise unknown("device", name, ["auto", "cpu", "cuda"], "prunebench doctor")
     # Linux has one of these files if a driver is installed. Without them there is no need to import torch.
-    driver = Path("/proc/driver/nvidia").exists() or Path("/dev/nvidiactl").exists()
     available = False
-    if driver or os.name == "nt":
+    if any(Path(file).exists() for file in DRIVER_FILES) or os.name == "nt":
         import torch
 
         available = torch.cuda.is_available()

@@ -213,6 +213,7 @@ SETTINGS = (
     _autocast("cuda"),
     _attribute("torch.backends.mkldnn", "enabled", lambda: True),
     _attribute("torch.backends.cudnn", "enabled", lambda: True),
+    _attribute("torch.backends.cudnn", "allow_tf32", lambda: False),  # a recipe says where it may be used
     _attribute("torch.backends.cudnn", "benchmark", lambda: False),
     _attribute("torch.backends.cudnn", "deterministic", lambda: False),
 )

@@ -17,11 +17,13 @@ import torch
 from prunebench import Images, Recipe
 from prunebench.nn import training
 from prunebench.nn.randaugment import randaugment
+from prunebench.parts.conformance import conform
 from prunebench_plugins.labelers.fixmatch import loop
 from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from tests import pretend_gpu
 from tests.faults.test_guards import Watched, methods
+from tests.plugins.brief import READY, brief
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = 5
@@ -139,6 +141,12 @@ def test_every_method_runs(matrix, make, offer, name) -> None:
     ran = make(matrix(name, datasets=["watched"], device="cuda"))
     assert ran.failures == {}
     assert [(row.method, row.device) for row in ran.rows] == [(name, "cuda")]
+
+
+@pytest.mark.pretended
+@pytest.mark.parametrize(("kind", "name"), READY)
+def test_every_part_keeps_its_contract(kind, name) -> None:
+    conform(brief(kind, name), "cuda")
 
 
 def pretending(*arguments: str) -> subprocess.CompletedProcess[str]:

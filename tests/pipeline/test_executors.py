@@ -23,6 +23,7 @@ from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.executors.local import LocalExecutor, _Room
 from prunebench.pipeline.forecast import forecast_from_store
 from prunebench.pipeline.job import Job
+from prunebench.pipeline.jobs import device_lost
 from prunebench.runs.run import run_matrix
 from prunebench.system.isolation import python
 
@@ -184,6 +185,27 @@ def test_what_lacked_memory_is_tried_again_alone_in_a_new_process(job, workers, 
     assert outcome == {"needs memory": message, "needs memory once": "made", "works": "made"}
     assert store.failure(job("needs memory").key)["message"] == message
     assert store.failure(job("needs memory once").key) is None
+
+
+def test_a_worker_that_lost_its_gpu_is_replaced(job, workers, monkeypatch):
+    lost = lambda failure: StageError(failure["message"], device_lost=True)  # noqa: E731
+    monkeypatch.setattr(local, "as_error", lost)
+    single = workers(1)
+    assert single.submit(job("works")).exception(timeout=60) is None
+    before = single._processes[0].pid
+    assert str(single.submit(job("fails")).exception(timeout=60)) == "ValueError: not today"
+    assert single.submit(job("reads")).exception(timeout=60) is None
+    assert single._processes[0].pid != before
+
+
+def test_a_gpu_is_lost_once_every_call_fails(monkeypatch):
+    def fails():
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    assert not device_lost("cuda")
+    monkeypatch.setattr(torch.cuda, "synchronize", fails)
+    assert device_lost("cuda") and not device_lost("cpu")
 
 
 def test_alone_is_alone():

@@ -80,6 +80,14 @@ def test_the_test_split_is_standardized_as_the_training_images():
     assert (test.mean, test.std) == (training.mean, training.std)
 
 
+def test_what_final_networks_alone_see_is_no_cost_of_the_selection(matrix, make, offer):
+    changes = {"recipe.final_backbone": "pixels"}
+    row = make(matrix(RANDOM, changes=changes)).rows[0]
+    assert set(row.seconds) == {"subset", "accuracy", "final_embeddings"}
+    both = make(matrix(SCORED, changes=changes | {"recipe.proxy_backbone": "pixels"})).rows[0]
+    assert {"embeddings", "final_embeddings"} < set(both.seconds)
+
+
 def test_nothing_before_the_final_network_depends_on_its_backbone(matrix):
     def keys(changes):
         return {stage.kind: stage.key for stage in matrix(SCORED, changes=changes).graph.stages.values()}

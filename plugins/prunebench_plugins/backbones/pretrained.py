@@ -14,6 +14,7 @@ from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbone, Progress
 from prunebench.parts.images import Images
+from prunebench.parts.precision import arithmetic
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +65,8 @@ class PretrainedBackbone(Backbone):
     def embed(self, images: Images, device: str, progress: Progress) -> Array:
         """Return the network's features in eval mode, neither scaled nor centered: float32 [n, d].
 
-        The channel of gray images is repeated three times. Nothing is downloaded.
+        A GPU computes them in TF32. The channel of gray images is repeated three times. Nothing is
+        downloaded.
 
         Raise PrunebenchError if the weights are absent or do not fit, or if images have neither 1 nor 3
         channels.
@@ -75,7 +77,7 @@ class PretrainedBackbone(Backbone):
 
         images = images.to(device)
         features = []
-        with torch.inference_mode():
+        with torch.inference_mode(), arithmetic("tf32"):
             for start in range(0, len(images), BATCH):
                 batch = prepare(images[start : start + BATCH], self.side, self.mean, self.std)
                 features.append(network(batch).float().cpu().numpy())

@@ -47,12 +47,16 @@ class StageError(Exception):
 
     trace: the traceback, for an author of parts.
     memory: whether the machine ran out of memory.
+    device_lost: whether the worker can no longer use its GPU.
     """
 
-    def __init__(self, message: str, trace: str = "", memory: bool = False) -> None:
+    def __init__(
+        self, message: str, trace: str = "", memory: bool = False, device_lost: bool = False
+    ) -> None:
         super().__init__(message)
         self.trace = trace
         self.memory = memory
+        self.device_lost = device_lost
 
 
 class WorkerDied(Exception):  # noqa: N818 - the name is a sentence
@@ -72,4 +76,6 @@ def as_error(failure: dict[str, Any]) -> Exception:
         return MissingArtefactError(failure["missing"])
     if failure["busy"]:
         return BusyError(failure["busy"])
-    return StageError(failure["message"], failure["traceback"], failure["memory"])
+    return StageError(
+        failure["message"], failure["traceback"], failure["memory"], failure.get("device_lost", False)
+    )

@@ -181,7 +181,8 @@ class LocalExecutor:
             if self._answered(process, job, watch):
                 return
         except StageError as error:
-            if error.memory:  # the worker may never give back the memory it holds
+            # The worker may never give back the memory it holds, and never use its GPU again.
+            if error.memory or error.device_lost:
                 _kill(process)
             raise
         except (_Garbled, KeyError, TypeError):  # also for JSON that only looks like an answer

@@ -67,7 +67,7 @@ def main() -> None:
     import torch  # noqa: F401
 
     from prunebench.pipeline.job import Job
-    from prunebench.pipeline.jobs import failure, run
+    from prunebench.pipeline.jobs import device_lost, failure, run
 
     channel.answer({"ready": True})
     while True:
@@ -83,6 +83,6 @@ def main() -> None:
         try:
             run(job, progress, lambda: channel.answer({"begun": True}))
         except Exception as error:
-            channel.answer({"failure": failure(error)})
+            channel.answer({"failure": failure(error) | {"device_lost": device_lost(job.device)}})
         else:
             channel.answer({"done": True})

@@ -144,6 +144,7 @@ class _Run(Loop):
         side: int | None = None,
     ) -> None:
         self.images, self.settings, self.device = images, settings, images.device
+        self.precision = settings.precision
         self.crops = crop_groups(settings, images.resolution if side is None else side)
         self.batch = min(settings.batch, len(images))
         self.per_epoch = len(images) // self.batch

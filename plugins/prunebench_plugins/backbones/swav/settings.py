@@ -61,7 +61,7 @@ class SwavSettings(Backbone):
     weight_decay: weight decay of SGD.
     trust: trust coefficient of LARC, above 0, which scales the learning rate of each layer.
     freeze_steps: steps for which the prototypes are frozen.
-    precision: "fp32" or "bf16".
+    precision: "fp32", "tf32" or "bf16". See `prunebench.parts.precision`.
     resize: side in pixels to which images are resized before all else. None = as they are.
     """
 

@@ -134,6 +134,7 @@ class _Run(Loop):
         side: int | None = None,
     ) -> None:
         self.images, self.settings, self.device = images, settings, images.device
+        self.precision = settings.precision
         self.prefix, self.remedy = f"{settings.name}: ", f"lower {settings.name}.lr"
         self.side = images.resolution if side is None else side
         self.known_labels = torch.tensor(known_labels, device=self.device)

@@ -30,7 +30,7 @@ class FixMatchSettings(Labeler):
         in USB, the average holds ema ** t of the initial weights: 5 % after 3000 steps of 0.999.
     bn_momentum: momentum of BatchNorm. None = that of the network. A wide ResNet averages over a thousand
         steps, too many for a training of a few thousand.
-    precision: "fp32" or "bf16".
+    precision: "fp32", "tf32" or "bf16". See `prunebench.parts.precision`.
     include_labeled: whether the annotated images are also among the unlabeled ones.
     joint: whether all views of a step pass the network as one batch, and so share the statistics of
         BatchNorm. Otherwise the weak views pass alone, without a gradient, which is faster.
