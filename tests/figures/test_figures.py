@@ -504,7 +504,7 @@ def test_the_command_writes_two_files_and_a_line_for_each(cli, rows_on_disk, tmp
     from prunebench.suites.schema import read
 
     remember(read(suite), tmp_path / "leaderboard")
-    found = cli(f"figures accuracy --suite {suite} --output out")
+    found = cli(f"figures accuracy --suite {suite} --datasets all --output out")
     assert found.out.splitlines() == ["wrote out/accuracy-toy.svg", "wrote out/accuracy-toy.png"]
     assert (tmp_path / "out" / "accuracy-toy.png").read_bytes()[:4] == b"\x89PNG"
     failed = cli(f"figures labels --suite {suite}")
