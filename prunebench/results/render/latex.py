@@ -13,7 +13,7 @@ MARKS = {"best": (r"\textbf{", "}"), "second": (r"\underline{", "}"), "reference
 
 
 def latex(documents: Sequence[Document]) -> str:
-    """Return the tables of documents as floats, with what is told around them as paragraphs."""
+    """Return the tables of documents as floats, with the words around them as paragraphs."""
     return "\n\n".join(block for document in documents for block in _blocks(document)) + "\n"
 
 

@@ -11,7 +11,7 @@ from prunebench.system.escaping import plain
 
 
 def text(documents: Sequence[Document]) -> str:
-    """Return the tables of documents, without marks and without what pages tell of their settings."""
+    """Return the tables of documents, without marks and without what pages say of their settings."""
     return "\n\n".join(block for document in documents for block in _blocks(document)) + "\n"
 
 
