@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_every_field_of_a_part_has_a_meaning(kind: str, name: str) -> None:
 @pytest.mark.parametrize("hook", [name for name in vars(hookspecs) if name.startswith("register_")])
 def test_every_hook_is_documented(hook: str) -> None:
     assert f"`{hook}`" in DOCS["plugins.md"]
+
+
+PUBLIC = re.findall(r"^\| `(prunebench[.a-z]*)` \| (`.*`) \|", DOCS["plugins.md"], flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(("module", "names"), PUBLIC)
+def test_every_public_name_is_where_the_documentation_says(module: str, names: str) -> None:
+    own = vars(import_module(module))
+    assert [name for name in re.findall(r"`(\w+)`", names) if name not in own] == []
 
 
 @pytest.mark.parametrize("name", sorted({name for names in VOCABULARY.values() for name in names}))
