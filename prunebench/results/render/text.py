@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from prunebench.results.cells import Table
 from prunebench.results.document import Document
-from prunebench.results.spelling import heading, spelled
+from prunebench.results.spelling import explained, heading, spelled
 from prunebench.system.escaping import plain
 
 
@@ -21,7 +21,7 @@ def _blocks(document: Document) -> Iterator[str]:
     for section in document.sections:
         yield plain(section.heading)
         for table in section.tables:
-            yield from (f"{table.title}\n{_grid(table)}", *map(plain, table.notes))
+            yield from (f"{table.title}\n{_grid(table)}", *explained(table, plain))
     yield from map(plain, document.remarks)
 
 
