@@ -17,7 +17,7 @@ from prunebench.parts.base import Part
 from prunebench.parts.registry import load
 from prunebench.results import tables
 from prunebench.results.board import boards
-from prunebench.results.render.markdown import grid
+from prunebench.results.render.markdown import grid, notes
 from prunebench.results.spelling import words
 from prunebench.runs.pages import page_of
 
@@ -35,7 +35,7 @@ def quickstart() -> str:
     titles = {load().get("methods", name).title for name in SHOWN}
     table = tables.accuracy_table(board)
     rows = [row for row in table.rows if words(row.cells[0]) in titles]
-    note = f"{board.page.note} {table.notes[0]}"
+    note = f"{board.page.note} {notes(table)[0]}"
     return f"{grid(replace(table, rows=rows))}\n\n{note}"
 
 

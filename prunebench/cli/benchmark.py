@@ -9,22 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prunebench.cli.options import (
-    DataOption,
-    DatasetsOption,
-    DeviceOption,
-    MethodsOption,
-    OnBadOption,
-    RatiosOption,
-    RecipeOption,
+    CellOptions,
     ResultsOption,
-    SeedsOption,
-    SetOption,
     StageTimeoutOption,
-    StoreOption,
     SuiteOption,
-    TuningOption,
     WorkersOption,
-    build_matrix,
+    cell_options,
 )
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts.registry import load
@@ -38,19 +28,9 @@ if TYPE_CHECKING:
     from prunebench.pipeline.matrix import Matrix
 
 
+@cell_options()
 def run(
-    suite: SuiteOption = None,
-    methods: MethodsOption = None,
-    datasets: DatasetsOption = None,
-    ratios: RatiosOption = None,
-    seeds: SeedsOption = None,
-    recipe: RecipeOption = None,
-    tuning: TuningOption = None,
-    on_bad: OnBadOption = None,
-    changes: SetOption = None,
-    device: DeviceOption = "auto",
-    store: StoreOption = None,
-    data: DataOption = None,
+    options: CellOptions,
     results: ResultsOption = Path("leaderboard"),
     executor: Annotated[str, typer.Option("--executor", help="What runs the stages: local.")] = "local",
     workers: WorkersOption = None,
@@ -66,22 +46,21 @@ def run(
     from prunebench.runs.pages import remember
     from prunebench.runs.run import get_ready, run_matrix
 
-    if not any((suite, methods, datasets, ratios, seeds, recipe, tuning)):
-        for line in listing.overview(load(), folder("data", data), pick_device(device)):
+    if options.empty:
+        for line in listing.overview(load(), folder("data", options.data), pick_device(options.device)):
             echo(line)
         return
-    matrix = build_matrix(
-        suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data, tuning, on_bad
-    )
-    if not (suite or datasets):
+    matrix = options.matrix()
+    if not (options.suite or options.datasets):
         raise PrunebenchError(
             "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
             "See: prunebench list datasets"
         )
     get_ready(matrix, results)
     remake(matrix, fresh or [])
-    if told := remember(schema.read(suite or "standard"), results):
-        echo(told, err=True)
+    warning = remember(schema.read(options.suite or "standard"), results)
+    if warning:
+        echo(warning, err=True)
     engine = Engine(name=executor, workers=workers, stage_timeout=stage_timeout)
     failures = run_matrix(matrix, forecast_from_store(matrix), results, engine)
     echo()
@@ -118,28 +97,13 @@ def show_page(name: str, results: Path) -> None:
     echo(f"The whole page: {near(path)}")
 
 
+@cell_options()
 def plan(
-    suite: SuiteOption = None,
-    methods: MethodsOption = None,
-    datasets: DatasetsOption = None,
-    ratios: RatiosOption = None,
-    seeds: SeedsOption = None,
-    recipe: RecipeOption = None,
-    tuning: TuningOption = None,
-    on_bad: OnBadOption = None,
-    changes: SetOption = None,
-    device: DeviceOption = "auto",
-    store: StoreOption = None,
-    data: DataOption = None,
+    options: CellOptions,
     each: Annotated[bool, typer.Option("--each", help="One line per stage, with its key.")] = False,
 ) -> None:
     """Show every stage of the chosen cells: stored or to make, for which methods, how long it will take."""
-    print_plan(
-        build_matrix(
-            suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data, tuning, on_bad
-        ),
-        each,
-    )
+    print_plan(options.matrix(), each)
 
 
 def print_plan(matrix: Matrix, each: bool) -> None:
@@ -171,45 +135,24 @@ def print_plan(matrix: Matrix, each: bool) -> None:
     )
 
 
+@cell_options()
 def status(
-    suite: SuiteOption = None,
-    methods: MethodsOption = None,
-    datasets: DatasetsOption = None,
-    ratios: RatiosOption = None,
-    seeds: SeedsOption = None,
-    recipe: RecipeOption = None,
-    tuning: TuningOption = None,
-    on_bad: OnBadOption = None,
-    changes: SetOption = None,
-    device: DeviceOption = "auto",
-    store: StoreOption = None,
-    data: DataOption = None,
+    options: CellOptions,
 ) -> None:
     """Show how many of the chosen cells are done, running, interrupted, failed and left."""
     from prunebench.runs import status
     from prunebench.runs.format import table
 
-    matrix = build_matrix(
-        suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data, tuning, on_bad
-    )
+    matrix = options.matrix()
     rows, failures = status.status(matrix)
     echo(table(rows, ["dataset", "method", *status.SHOWN]))
     for line in failures:
         echo(line)
 
 
+@cell_options(without=("ratios",))
 def labels(
-    suite: SuiteOption = None,
-    methods: MethodsOption = None,
-    datasets: DatasetsOption = None,
-    seeds: SeedsOption = None,
-    recipe: RecipeOption = None,
-    tuning: TuningOption = None,
-    on_bad: OnBadOption = None,
-    changes: SetOption = None,
-    device: DeviceOption = "auto",
-    store: StoreOption = None,
-    data: DataOption = None,
+    options: CellOptions,
     make: Annotated[
         bool, typer.Option("--make", help="First make the labels that are missing, and nothing else.")
     ] = False,
@@ -222,9 +165,7 @@ def labels(
     from prunebench.runs.format import table
     from prunebench.runs.run import get_ready, make_labels
 
-    matrix = build_matrix(
-        suite, methods, datasets, None, seeds, recipe, changes, device, store, data, tuning, on_bad
-    )
+    matrix = options.matrix()
     failures: dict[str, str] = {}
     if make:
         get_ready(matrix)

@@ -7,25 +7,7 @@ from typing import Annotated
 
 import typer
 
-from prunebench.cli.options import (
-    DataOption,
-    DatasetsOption,
-    DeviceOption,
-    MethodsOption,
-    RatiosOption,
-    RecipeOption,
-    ResultsOption,
-    SeedsOption,
-    SetOption,
-    StoreOption,
-    SuiteOption,
-    WorkersOption,
-    build_matrix,
-    folder_option,
-    listed,
-    numbers,
-    split,
-)
+from prunebench.cli.options import CellOptions, ResultsOption, WorkersOption, cell_options, folder_option
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.pipeline.store import Store
 from prunebench.results.rows import read
@@ -37,18 +19,10 @@ from prunebench.system.terminal import echo
 NAMES = ("accuracy", "labels", "embeddings", "classes", "kept")
 
 
+@cell_options(without=("tuning", "on_bad"))
 def figures(
+    options: CellOptions,
     name: Annotated[str, typer.Argument(help=", ".join(NAMES))],
-    suite: SuiteOption = None,
-    methods: MethodsOption = None,
-    datasets: DatasetsOption = None,
-    ratios: RatiosOption = None,
-    seeds: SeedsOption = None,
-    recipe: RecipeOption = None,
-    changes: SetOption = None,
-    device: DeviceOption = "auto",
-    store: StoreOption = None,
-    data: DataOption = None,
     results: ResultsOption = Path("leaderboard"),
     workers: WorkersOption = None,
     output: Annotated[Path, folder_option("--output", help="Where figures are written.")] = Path("figures"),
@@ -60,29 +34,30 @@ def figures(
 
     if name not in NAMES:
         raise unknown("figure", name, NAMES, "prunebench figures --help")
-    suite_name = Path(suite or "standard").stem
+    suite_name = Path(options.suite or "standard").stem
     # Without rows, the classes are drawn from the dataset itself.
     if name == "embeddings" or (name == "classes" and not read(results, suite_name)[0]):
-        matrix = build_matrix(suite, methods, datasets, ratios, seeds, recipe, changes, device, store, data)
-        note = schema.read(suite or "standard").file.note
+        matrix = options.matrix()
+        note = schema.read(options.suite or "standard").file.note
         if name == "classes":
             drawn = drawings.classes(matrix, note)
         else:
             drawn = drawings.embeddings(matrix, note, workers)
-    elif changes:
+    elif options.changes:
         raise PrunebenchError(
             f"figures {name} only draws rows that exist; choose a variant by --methods, not by --set"
         )
     else:
+        filters = options.filters()
         chosen = Chosen(
-            methods=split(methods),
-            datasets=split(datasets),
-            ratios=numbers("--ratios", ratios, 100),
-            seeds=listed("--seeds", seeds),
-            recipe=recipe,
+            methods=filters.methods,
+            datasets=filters.datasets,
+            ratios=filters.ratios,
+            seeds=filters.seeds,
+            recipe=filters.recipe,
             families=name == "labels",
         )
-        places = drawings.Places(results, folder("data", data), Store(folder("store", store)))
+        places = drawings.Places(results, folder("data", options.data), Store(folder("store", options.store)))
         drawn = drawings.from_rows(name, suite_name, chosen, places)
     left_out: list[PrunebenchError] = []
     count = 0

@@ -1,8 +1,12 @@
-"""Options that several commands share, and the matrix of cells that they choose."""
+"""Options that several commands share, and the cells that they choose."""
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,23 +32,8 @@ def folder_option(name: str, **more: Any) -> Any:
     return typer.Option(name, parser=absolute, metavar="FOLDER", **more)
 
 
-MethodsOption = Annotated[str | None, typer.Option("--methods", help="Names with commas, or all.")]
-DatasetsOption = Annotated[
-    str | None, typer.Option("--datasets", help="Names with commas, or folder:PATH@PIXELS.")
-]
-RatiosOption = Annotated[str | None, typer.Option("--ratios", help="Percent pruned, such as 30,90.")]
-SeedsOption = Annotated[
-    str | None, typer.Option("--seeds", help="A count (3 means 0,1,2) or a list (0,3 or 3,).")
-]
 SuiteOption = Annotated[
     str | None, typer.Option("--suite", help="A shipped suite or a .toml file. [default: standard]")
-]
-RecipeOption = Annotated[str | None, typer.Option("--recipe", help="How networks are trained.")]
-TuningOption = Annotated[
-    str | None, typer.Option("--tuning", help="How values are chosen. [default: as the suite says]")
-]
-OnBadOption = Annotated[
-    str | None, typer.Option("--on-bad", help="Photos that cannot be read: fail or skip. [default: fail]")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 SetOption = Annotated[
@@ -103,37 +92,86 @@ def listed(option: str, text: str | None) -> list[int] | None:
     return seeds
 
 
-def build_matrix(
-    suite: str | None,
-    methods: str | None,
-    datasets: str | None,
-    ratios: str | None,
-    seeds: str | None,
-    recipe: str | None,
-    changes: list[str] | None,
-    device: str,
-    store: Path | None,
-    data: Path | None,
-    tuning: str | None = None,
-    on_bad: str | None = None,
-) -> Matrix:
-    """Return the matrix of the cells that options choose.
-
-    Raise PrunebenchError if an option is invalid, or no cell is chosen.
-    """
-    filters = Filters(
-        methods=split(methods),
-        datasets=None if datasets == "all" else split(datasets),
-        ratios=numbers("--ratios", ratios, 100),
-        seeds=listed("--seeds", seeds),
-        recipe=recipe,
-        tuning=tuning,
-        on_bad=on_bad,
-        changes=parsed(changes),
-    )
-    return choose(suite, filters, device=device, store=store, data=data)
-
-
 def parsed(changes: list[str] | None) -> dict[str, Any]:
     """Return the values of --set, by PART.field."""
     return dict(map(resolve.parse_change, changes or []))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellOptions:
+    """The options that choose cells, their folders and their device, as the user wrote them."""
+
+    suite: SuiteOption = None
+    methods: Annotated[str | None, typer.Option("--methods", help="Names with commas, or all.")] = None
+    datasets: Annotated[
+        str | None, typer.Option("--datasets", help="Names with commas, or folder:PATH@PIXELS.")
+    ] = None
+    ratios: Annotated[str | None, typer.Option("--ratios", help="Percent pruned, such as 30,90.")] = None
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="A count (3 means 0,1,2) or a list (0,3 or 3,).")
+    ] = None
+    recipe: Annotated[str | None, typer.Option("--recipe", help="How networks are trained.")] = None
+    tuning: Annotated[
+        str | None, typer.Option("--tuning", help="How values are chosen. [default: as the suite says]")
+    ] = None
+    on_bad: Annotated[
+        str | None, typer.Option("--on-bad", help="Photos that cannot be read: fail or skip. [default: fail]")
+    ] = None
+    changes: SetOption = None
+    device: DeviceOption = "auto"
+    store: StoreOption = None
+    data: DataOption = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether no option says which cells."""
+        names = (self.suite, self.methods, self.datasets, self.recipe, self.tuning)
+        return not any((*names, self.ratios, self.seeds))
+
+    def filters(self) -> Filters:
+        """Return what the options choose from the suite. Raise PrunebenchError if an option is invalid."""
+        return Filters(
+            methods=split(self.methods),
+            datasets=None if self.datasets == "all" else split(self.datasets),
+            ratios=numbers("--ratios", self.ratios, 100),
+            seeds=listed("--seeds", self.seeds),
+            recipe=self.recipe,
+            tuning=self.tuning,
+            on_bad=self.on_bad,
+            changes=parsed(self.changes),
+        )
+
+    def matrix(self) -> Matrix:
+        """Return the matrix of the chosen cells.
+
+        Raise PrunebenchError if an option is invalid, or no cell is chosen.
+        """
+        return choose(self.suite, self.filters(), device=self.device, store=self.store, data=self.data)
+
+
+Command = Callable[..., None]
+
+
+def cell_options(*, without: Sequence[str] = ()) -> Callable[[Command], Command]:
+    """Give a command the options of CellOptions. Their values are its first argument, a CellOptions.
+
+    without: the fields whose options the command lacks.
+    """
+
+    def with_cell_options(command: Command) -> Command:
+        fields = inspect.signature(CellOptions, eval_str=True).parameters
+        shared = {name: field for name, field in fields.items() if name not in without}
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
+
+        @wraps(command)
+        def called(**values: Any) -> None:
+            options = CellOptions(**{name: values.pop(name) for name in shared})
+            command(options, **values)
+
+        # The help lists required options first. By keyword, any order is a signature.
+        parameters = sorted([*shared.values(), *own], key=lambda one: one.default is not one.empty)
+        by_keyword = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in parameters]
+        called.__signature__ = inspect.Signature(by_keyword)  # type: ignore[attr-defined]
+        return called
+
+    return with_cell_options

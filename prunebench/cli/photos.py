@@ -217,8 +217,8 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
     hours = f"{costs.seconds / 3600:.2g} on {workplace.device}, one worker"
     if costs.stored:
         hours = "0, all is stored"
-    if costs.untold:
-        hours += f", and an unknown time for: {', '.join(costs.untold)}"
+    if costs.untimed:
+        hours += f", and an unknown time for: {', '.join(costs.untimed)}"
     method = costs.method
     if costs.backbones:
         method += f" on {' + '.join(costs.backbones)}"

@@ -119,7 +119,7 @@ def truth_per_class(board: Board, dataset: Dataset | None, data: Path) -> Array:
             return np.array(row.kept_per_class)
     if dataset is None:
         raise PrunebenchError(
-            f"no row of {board.rows[0].dataset} tells the sizes of its classes, and its plugin is not "
+            f"no row of {board.rows[0].dataset} has the sizes of its classes, and its plugin is not "
             f"installed; run: prunebench run --suite {board.page.suite} --methods full"
         )
     return np.bincount(load_split(dataset, data, "train")[1], minlength=len(dataset.classes))

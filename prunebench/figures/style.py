@@ -188,12 +188,26 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
     The files carry no dates and no versions, so that equal figures have equal bytes.
     """
+    _lay_out(figure)
     paths = []
     for suffix, content in (("svg", _svg(figure)), ("png", _png(figure))):
         path = stem.with_name(f"{stem.name}.{suffix}")
         replace_file(path, content, "--output")
         paths.append(path)
     return paths
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the panels of a figure for good, at positions rounded to a millionth of its size.
+
+    The last digits of matplotlib's own positions depend on memory addresses. They decide the ids in an SVG.
+    """
+    with styled():
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        left, bottom, width, height = ax.get_position(original=True).bounds
+        ax.set_position((round(left, 6), round(bottom, 6), round(width, 6), round(height, 6)))
 
 
 def _svg(figure: Figure) -> bytes:

@@ -29,7 +29,7 @@ class Loop(ABC):
     device: "cpu" or "cuda", where it trains. generator: on the device; everything random comes from it.
     precision: one of `prunebench.parts.precision.PRECISIONS`.
     unit: what a step is called; it may be a whole epoch. prefix, remedy: what the message about a loss that
-    is not finite begins with, and what it tells the user to do.
+    is not finite begins with, and what it asks the user to do.
     """
 
     unit: ClassVar[str] = "step"

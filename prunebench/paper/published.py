@@ -27,7 +27,7 @@ SUITES = {
     "appendixB": "pseudo_labels",
     "cost": "cost",
 }  # table of the paper -> our suite with its cells
-# Fields that do not tell which cell a line is about.
+# Fields that do not say which cell a line is about.
 MEASURED = {"percent", "cutoff", "paper_name", "backbone", "epochs", "gpus", "wall_hours", "gpu_hours"}
 LABELERS = {"temi_dino": "elfs_dino", "fixmatch": "semi_aum", "swav": "elfs_swav"}  # labeler -> its method
 

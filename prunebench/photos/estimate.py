@@ -47,8 +47,8 @@ class Preview:
     keep: images to keep.
     method: title of the method.
     backbones: names of the backbones that the method needs.
-    seconds: estimated time on one worker of the device, without the `untold` steps.
-    untold: steps whose time cannot be estimated.
+    seconds: estimated time on one worker of the device, without the `untimed` steps.
+    untimed: steps whose time cannot be estimated.
     disk: bytes to be written.
     stored: whether the result is in the store already.
     warnings: doubts about the photos and labels, a line each.
@@ -60,7 +60,7 @@ class Preview:
     method: str
     backbones: tuple[str, ...]
     seconds: float
-    untold: tuple[str, ...]
+    untimed: tuple[str, ...]
     disk: int
     stored: bool
     warnings: tuple[str, ...]
@@ -86,7 +86,7 @@ def preview(request: Request, place: Workspace) -> Preview:
         method=cell.method.title,
         backbones=_backbones(cell),
         seconds=cost.seconds,
-        untold=tuple(dict.fromkeys(cost.untold)),
+        untimed=tuple(dict.fromkeys(cost.untimed)),
         disk=cost.disk,
         stored=not needed,
         warnings=work.warnings,
@@ -112,8 +112,8 @@ def _backbones(cell: Cell) -> tuple[str, ...]:
 class _Cost:
     """Seconds and bytes of the missing stages, estimated from a few images and a few steps on noise.
 
-    seconds: on one worker, without the `untold` steps.
-    untold: steps whose time cannot be estimated.
+    seconds: on one worker, without the `untimed` steps.
+    untimed: steps whose time cannot be estimated.
     disk: bytes.
     """
 
@@ -121,7 +121,7 @@ class _Cost:
         self.work = work
         self.images = len(work.names)
         self.seconds = 0.0
-        self.untold: list[str] = []
+        self.untimed: list[str] = []
         self.disk = 0
         self.embeddings: dict[str, tuple[float, int]] = {}  # key -> seconds per image, width
         if not work.read:
@@ -135,7 +135,7 @@ class _Cost:
     def _add_reading(self) -> None:
         seconds = self._seconds_per_read()
         if seconds is None:
-            self.untold.append("reading the images")
+            self.untimed.append("reading the images")
         else:
             self.seconds += seconds * self.images
         self.disk += self.images * 3 * self.work.request.side**2
@@ -146,13 +146,13 @@ class _Cost:
             self.seconds += seconds * self.images
             self.disk += width * 4 * self.images
             if not width:
-                self.untold.append(f"embeddings of {_part_name(stage)}")
+                self.untimed.append(f"embeddings of {_part_name(stage)}")
         elif isinstance(stage, Proxy):
             self._add_training(stage)
         elif isinstance(stage, ScorerScores) and {*load().rebuild(stage.part).needs()} <= QUICK_INPUTS:
             pass
         elif not stage.instant:
-            self.untold.append(f"{stage.kind} of {_part_name(stage)}")
+            self.untimed.append(f"{stage.kind} of {_part_name(stage)}")
 
     def _add_training(self, stage: Proxy) -> None:
         from prunebench.nn import training
@@ -164,7 +164,7 @@ class _Cost:
             width = self._embedding(seen)[1]
             shape = {"channels": width, "resolution": 1}
         if not shape["channels"]:
-            self.untold.append(f"dynamics of {_part_name(stage)}")
+            self.untimed.append(f"dynamics of {_part_name(stage)}")
             return
         classes = len(self.work.classes)
         device = self.work.place.device
@@ -174,7 +174,7 @@ class _Cost:
         self.disk += 7 * 4 * recipe.epochs * self.images  # seven float32 series of dynamics
 
     def _embedding(self, stage: BackboneEmbeddings) -> tuple[float, int]:
-        """Return the seconds and the width of one embedding, or 0 and 0 if only a full run could tell."""
+        """Return the seconds and the width of one embedding, or 0 and 0 if only a full run can show it."""
         if stage.key not in self.embeddings:
             self.embeddings[stage.key] = self._time_backbone(load().rebuild(stage.part))
         return self.embeddings[stage.key]

@@ -116,7 +116,7 @@ def failure(error: BaseException) -> dict[str, Any]:
         "missing": error.key if isinstance(error, MissingArtefactError) else None,
         "busy": error.key if isinstance(error, BusyError) else None,
         "traceback": "".join(traceback.format_exception(error)),
-        # On a CPU, torch raises a plain RuntimeError if memory runs out; only its text tells.
+        # On a CPU, torch raises a plain RuntimeError if memory runs out; only its text says so.
         "memory": isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate" in str(error),
     }
 

@@ -57,7 +57,7 @@ class Matrix:
     def missing(self) -> dict[str, Stage]:
         """Return the stages that are not stored, by key, inputs first.
 
-        A row tells what each stage of its cell cost, so a stage that is lost is missing, whatever was made
+        A row says what each stage of its cell cost, so a stage that is lost is missing, whatever was made
         from it. That what is stored is whole is seen when it is read.
         """
         return {key: stage for key, stage in self.graph.stages.items() if key not in self.store}
@@ -90,18 +90,20 @@ class Matrix:
         self,
         executor: Executor,
         needed: dict[str, Stage],
-        made: Callable[[Stage], None],
-        done: Callable[[Cell], None],
+        on_stage: Callable[[Stage], None],
+        on_cell: Callable[[Cell], None],
     ) -> dict[Cell, Exception]:
-        """Make the `needed` stages; `made` hears of each, `done` of each cell as soon as all its stages are.
+        """Make stages. Return the failed cells, each with the error that kept it from finishing.
 
-        Where `done` finds something damaged or gone, that is made again, and `done` hears of the cell again.
-        Return the failed cells, each with the error that kept it from finishing.
+        needed: the stages to make, by key, inputs first.
+        on_stage: called after each stage.
+        on_cell: called with each cell as soon as all its stages are stored. If it finds an artefact damaged
+            or gone, that is made again, and it is called with the cell again.
         """
         failures: dict[Cell, Exception] = {}
         cells = list(self.graph.targets)
         for _ in range(1 + schedule.REPAIRS):
-            failed, torn = self._round(cells, needed, executor, made, done)
+            failed, torn = self._round(cells, needed, executor, on_stage, on_cell)
             failures |= failed
             cells = list(torn)
             needed = self._damaged(cells)
@@ -121,10 +123,10 @@ class Matrix:
         cells: list[Cell],
         needed: dict[str, Stage],
         executor: Executor,
-        made: Callable[[Stage], None],
-        done: Callable[[Cell], None],
+        on_stage: Callable[[Stage], None],
+        on_cell: Callable[[Cell], None],
     ) -> tuple[dict[Cell, Exception], dict[Cell, MissingArtefactError]]:
-        """Make the `needed` stages, and tell `done` of the `cells`.
+        """Make the `needed` stages, and call `on_cell` with each of the `cells` that is finished.
 
         Return the failed cells, and those to try again, each with its error.
         """
@@ -132,26 +134,26 @@ class Matrix:
         cells_of: dict[str, list[Cell]] = {}
         torn: dict[Cell, MissingArtefactError] = {}
 
-        def tell(cell: Cell) -> None:
+        def cell_finished(cell: Cell) -> None:
             try:
-                done(cell)
+                on_cell(cell)
             except MissingArtefactError as error:
                 torn[cell] = error
 
-        def finished(stage: Stage) -> None:
-            made(stage)
+        def stage_finished(stage: Stage) -> None:
+            on_stage(stage)
             for cell in cells_of.get(stage.key, []):
                 left[cell].remove(stage.key)
                 if not left[cell]:
-                    tell(cell)
+                    cell_finished(cell)
 
         for cell in cells:
             left[cell] = {stage.key for stage in self.graph.lineage(cell) if stage.key in needed}
             for key in left[cell]:
                 cells_of.setdefault(key, []).append(cell)
             if not left[cell]:
-                tell(cell)
-        outcome = schedule.walk(needed, self.store, executor, self.job, finished)
+                cell_finished(cell)
+        outcome = schedule.walk(needed, self.store, executor, self.job, stage_finished)
         errors = {cell: map(outcome.failure, self.graph.ends(cell)) for cell in cells}
         failed = {cell: next(filter(None, found), None) for cell, found in errors.items()}
         return {cell: error for cell, error in failed.items() if error is not None}, torn

@@ -1,1 +1,1 @@
-"""Rows, and what is said of them."""
+"""Rows, and the tables made from them."""

@@ -17,7 +17,7 @@ class Page:
     """What a page is made from: its suite's words, its rows, and what a complete table would hold.
 
     failures: of cells that have no row. current: the method_key that follows from the suite today, by
-    (method, dataset, recipe, tuning), or None where that cannot be told; rows of another key are stale.
+    (method, dataset, recipe, tuning), or None where that is unknown; rows of another key are stale.
     titles: of datasets, by name, where these are not their names. providers: what makes further tables of a
     board, such as the numbers that a paper prints beside ours.
     """
@@ -102,7 +102,7 @@ def label_usage(row: Record) -> str:
 
 
 def by_seed(rows: Iterable[Result]) -> dict[int, Result]:
-    """Return one row per seed, the first; `conflicts` tells where there are others that disagree."""
+    """Return one row per seed, the first; `conflicts` lists others that disagree."""
     found: dict[int, Result] = {}
     for row in rows:
         found.setdefault(row.seed, row)

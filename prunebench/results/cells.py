@@ -126,10 +126,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table, with lines of explanation below. keys: how many first columns say what a row is."""
+    """A titled table.
+
+    notes: lines of explanation below.
+    keys: how many first columns say what a row is.
+    ranked: which of its cells are ranked, in words. "": none.
+    """
 
     title: str
     header: Sequence[Column]
     rows: Sequence[Row]
     notes: Sequence[str] = field(default_factory=list)
     keys: int = 1
+    ranked: str = ""

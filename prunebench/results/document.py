@@ -1,4 +1,4 @@
-"""What a page says, whatever its format: the tables of its boards, and all that is told around them."""
+"""What a page says, whatever its format: the tables of its boards, and the words around them."""
 
 from __future__ import annotations
 

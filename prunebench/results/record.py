@@ -77,7 +77,7 @@ def failure(matrix: Matrix, cell: Cell, why: str) -> Failure:
 
 
 def _record(matrix: Matrix, cell: Cell) -> dict[str, Any]:
-    """Return what a cell is, as every record of it tells."""
+    """Return what a cell is, as every record of it says."""
     method, matched_to = cell.method, cell.method.matched_to
     return {
         "suite": cell.suite,

@@ -29,8 +29,8 @@ LONGEST_NAME = 200  # bytes of a file name; most systems take 255
 OPTION = "--results"  # what chooses where rows are
 BOM = b"\xef\xbb\xbf"  # some editors put it before the first line
 GPU_TOLERANCE = 0.3  # percentage points within which two GPU runs of one cell agree
-Said = tuple[float, str] | str  # accuracy and device, or why there is none
-Index = dict[tuple[Any, ...], list[Said]]  # what the rows of each cell say
+CellOutcome = tuple[float, str] | str  # accuracy and device, or why there is none
+Index = dict[tuple[Any, ...], list[CellOutcome]]  # of the records of each cell
 Stamp = tuple[int, int, int] | None  # size, time and number of a file, None where there is none
 
 
@@ -70,8 +70,8 @@ class Record(BaseModel):
         )
 
     @property
-    def said(self) -> Said:
-        """What becomes of the cell, as far as records of one cell are compared."""
+    def outcome(self) -> CellOutcome:
+        """What became of the cell, as far as records of one cell are compared."""
         raise NotImplementedError
 
 
@@ -81,7 +81,7 @@ class Failure(Record):
     failed: str
 
     @property
-    def said(self) -> Said:
+    def outcome(self) -> CellOutcome:
         """Why it failed."""
         return self.failed
 
@@ -149,16 +149,16 @@ class Result(Record):
         return hashlib.sha256(canonical(self.model_dump()).encode()).hexdigest()[:12]
 
     @property
-    def said(self) -> Said:
+    def outcome(self) -> CellOutcome:
         """What rows of one cell must agree on: the accuracy, and the device it depends on."""
         return self.accuracy, self.device
 
     def agrees(self, other: Result) -> bool:
         """Whether two rows of one cell say the same: exactly on a CPU, within 0.3 points with a GPU."""
-        return _agree(self.said, other.said)
+        return _agree(self.outcome, other.outcome)
 
 
-def _agree(one: Said, other: Said) -> bool:
+def _agree(one: CellOutcome, other: CellOutcome) -> bool:
     if isinstance(one, str) or isinstance(other, str):
         return one == other
     tolerance = GPU_TOLERANCE if "cuda" in (one[1], other[1]) else 0.0
@@ -171,7 +171,7 @@ def path_of(folder: Path, row: Record) -> Path:
 
 
 def rows_path(folder: Path, suite: str, dataset: str, method: str) -> Path:
-    """Return the file of rows of a method on a dataset; long names are cut, and told apart by a hash."""
+    """Return the file of rows of a method on a dataset; long names are cut, and a hash keeps them apart."""
     return folder / "results" / suite / _file_name(dataset) / f"{_file_name(method)}.jsonl"
 
 
@@ -206,18 +206,21 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             with lease(self.folder / "results" / ".rows", "adding a row", OPTION):
                 index = self._index(path)
-                if any(_settles(said, row) for said in index.get(row.cell, [])):
+                if any(_settles(outcome, row) for outcome in index.get(row.cell, [])):
                     return False
                 with path.open("ab") as file:
                     file.write(line(row.model_dump()))
                     file.flush()
                     os.fsync(file.fileno())
-                index.setdefault(row.cell, []).append(row.said)
+                index.setdefault(row.cell, []).append(row.outcome)
                 self._files[path] = _stamp(path), index
         return True
 
     def _index(self, path: Path) -> Index:
-        """Return what a file says of each cell, once it holds whole lines alone. The caller has the lease."""
+        """Return the outcomes of each cell in a file, once it holds whole lines alone.
+
+        The caller has the lease.
+        """
         if path not in self._files or self._files[path][0] != _stamp(path):
             lines = read_file(path)
             if lines.damaged:
@@ -227,15 +230,15 @@ class Journal:
                 replace_file(path, b"".join(lines.good), OPTION)
             index: Index = {}
             for row in (*lines.rows, *lines.failures):
-                index.setdefault(row.cell, []).append(row.said)
+                index.setdefault(row.cell, []).append(row.outcome)
             self._files[path] = _stamp(path), index
         return self._files[path][1]
 
 
-def _settles(said: Said, record: Record) -> bool:
-    """Whether what is on record of a cell makes another record of it needless."""
-    finished = not isinstance(said, str)
-    return (finished and isinstance(record, Failure)) or _agree(said, record.said)
+def _settles(outcome: CellOutcome, record: Record) -> bool:
+    """Whether an outcome on record of a cell makes another record of it needless."""
+    finished = not isinstance(outcome, str)
+    return (finished and isinstance(record, Failure)) or _agree(outcome, record.outcome)
 
 
 def _stamp(path: Path) -> Stamp:

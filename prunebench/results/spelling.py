@@ -15,6 +15,7 @@ from prunebench.results.cells import (
     OverRuns,
     PerRatio,
     Row,
+    Table,
     Text,
 )
 
@@ -104,3 +105,21 @@ def marked(row: Row, escaped: Callable[[Cell], str], marks: Mapping[str, Mark]) 
         before, after = marks.get(kind, ("", ""))
         found.append(f"{before}{escaped(cell)}{after}")
     return found
+
+
+def explained(table: Table, escaped: Callable[[str], str], best: str = "", second: str = "") -> list[str]:
+    """Return the notes of a table. If its cells are ranked, the first note also says what marks mean.
+
+    escaped: spells a note as the format needs it.
+    best, second: the names of the format's marks, as it spells them. "" if it has none.
+    """
+    lines = [*map(escaped, table.notes)]
+    if table.ranked:
+        meaning = f"{escaped(GAP)} marks a cell without a result"
+        if best:
+            meaning = (
+                f"{best}: best, {second}: second, among {escaped(table.ranked)}. "
+                f"{meaning}; references are never ranked"
+            )
+        lines[:1] = [" ".join([*lines[:1], f"{meaning}."])]
+    return lines

@@ -21,15 +21,15 @@ from prunebench.results.cells import (
     columns,
 )
 from prunebench.results.rows import Record, Result
-from prunebench.results.spelling import GAP
 from prunebench.results.statistics import summarize
 
 QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty classes"]
+RANKED = "complete cells of methods without all labels"
 TESTED = ("accuracy", "labeler_accuracy", "final_embeddings")  # seconds spent after the selection
 
 
 def accuracy_table(board: Board) -> Table:
-    """Test accuracy by method and ratio, grouped by label usage; best bold, second underlined."""
+    """Test accuracy by method and ratio, grouped by label usage, the best two of a ratio ranked."""
     page, ratios = board.page, board.ratios
     ranks = {ratio: _ranks(board, ratio) for ratio in ratios}
     methods = sorted(board.methods(reference=False), key=lambda rows: _group(rows[0]))
@@ -47,16 +47,14 @@ def accuracy_table(board: Board) -> Table:
             cells = [measured(at(rows, ratio), page, _accuracy) for ratio in ratios]
             body.append(Row([Text(rows[0].title), Text("reference"), *cells], reference=True))
     header = columns("method", "labels to select", ratios=ratios)
-    return Table("Accuracy", header, body, _accuracy_notes(board, methods), keys=2)
+    notes = _accuracy_notes(board, methods)
+    return Table("Accuracy", header, body, notes, keys=2, ranked=RANKED)
 
 
 def _accuracy_notes(board: Board, methods: Sequence[Sequence[Result]]) -> list[str]:
     """Return what to know of the methods, by their rows, before accuracies are compared."""
     notes = [
-        "Test accuracy in percent, last epoch, mean ± standard deviation "
-        f"over {len(board.page.seeds)} seeds. "
-        "Bold: best, underlined: second, among complete cells of methods without all labels. "
-        f"{GAP} marks a cell without a result; references are never ranked."
+        f"Test accuracy in percent, last epoch, mean ± standard deviation over {len(board.page.seeds)} seeds."
     ]
     seen = [(rows[0].title, backbone) for rows in methods for backbone in rows[0].pretraining]
     notes += [f"{title} uses a pretrained backbone, {backbone}." for title, backbone in seen]

@@ -132,7 +132,7 @@ def current_keys(
     for row in rows:
         place = (row.method, row.dataset, row.recipe, row.tuning)
         if place in found or row.dataset not in {*registry.found["datasets"], *suite.file.dataset}:
-            continue  # a folder of the user's: its recipe cannot be told from here
+            continue  # a folder of the user's: its recipe is unknown here
         base = row.method.partition("{")[0] if row.changes else row.method
         wanted = [(row.matched_to or "").partition("{")[0], MATCHED] if row.matched_to else [base]
         filters = Filters(

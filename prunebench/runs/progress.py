@@ -69,7 +69,7 @@ class Live:
     def __exit__(self, *_error: object) -> None:
         self.bars.stop()
 
-    def tell(self, key: str, done: int, total: int) -> None:
+    def update(self, key: str, done: int, total: int) -> None:
         """Show the progress of one stage."""
         stage = self.left.get(key)
         if stage is None or self.bars.disable:

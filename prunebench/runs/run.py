@@ -140,7 +140,7 @@ def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: 
     limit = default_workers(matrix.device) if engine.workers is None else engine.workers
     count = min(max(1, len(needed)), limit)  # at least one, in case a stored stage is damaged
     live = Live(needed.values(), forecast, count)
-    work = _Work(matrix, needed, executor(engine, count, live.tell), live)
+    work = _Work(matrix, needed, executor(engine, count, live.update), live)
     try:
         with interruptible(), live:
             yield work

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -439,6 +441,47 @@ def test_the_same_rows_give_the_same_bytes_and_a_users_settings_change_nothing(b
     assert b"<dc:date>" not in written[0][0]
 
 
+CLASSES = """
+import random, sys
+from pathlib import Path
+import numpy as np
+random.seed(sys.argv[1])  # another layout of memory in each process
+memory = [bytearray(random.randrange(4000)) for _ in range(random.randrange(20_000))]
+for _ in range(len(memory) // 2):
+    memory.pop(random.randrange(len(memory)))
+from prunebench.figures import histograms, style
+counts = {f"labeler {number}": [range(number, number + 10)] for number in range(9)}
+given = histograms.Histogram("toy", "toy, recipe tiny", np.arange(10), counts, list("abcdefghij"))
+style.save(histograms.classes(given), Path(sys.argv[1]) / "classes")
+"""
+
+
+def test_two_processes_write_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        subprocess.run([sys.executable, "-c", CLASSES, name], cwd=tmp_path, check=True)
+    for suffix in ("svg", "png"):
+        content = [(tmp_path / name / f"classes.{suffix}").read_bytes() for name in ("a", "b")]
+        assert content[0] == content[1]
+
+
+def test_the_last_digits_of_a_layout_change_nothing(board, tmp_path, monkeypatch):
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    execute = ConstrainedLayoutEngine.execute
+
+    def execute_elsewhere(self, figure):
+        execute(self, figure)
+        for ax in figure.axes:
+            ax._set_position(ax.get_position(original=True).translated(1e-15, -1e-15))
+
+    written = []
+    for name in ("a", "b"):
+        paths = style.save(lines.accuracy(board(*SEVERAL)), tmp_path / name / "figure")
+        written.append([path.read_bytes() for path in paths])
+        monkeypatch.setattr(ConstrainedLayoutEngine, "execute", execute_elsewhere)
+    assert written[0] == written[1]
+
+
 def test_an_output_that_cannot_be_written_is_one_line(board, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PrunebenchError, match=r"cannot write .*--output"):
@@ -504,7 +547,7 @@ def test_the_command_writes_two_files_and_a_line_for_each(cli, rows_on_disk, tmp
     from prunebench.suites.schema import read
 
     remember(read(suite), tmp_path / "leaderboard")
-    found = cli(f"figures accuracy --suite {suite} --output out")
+    found = cli(f"figures accuracy --suite {suite} --datasets all --output out")
     assert found.out.splitlines() == ["wrote out/accuracy-toy.svg", "wrote out/accuracy-toy.png"]
     assert (tmp_path / "out" / "accuracy-toy.png").read_bytes()[:4] == b"\x89PNG"
     failed = cli(f"figures labels --suite {suite}")

@@ -18,7 +18,7 @@ ELSEWHERE = "cpu:0"  # stands in for a GPU: a device that is not named "cpu"
 
 
 class Walk(loop.Loop):
-    """Goes a random way, of three epochs of four steps; its losses are what it is told, or 1."""
+    """Goes a random way, of three epochs of four steps; its losses are given, or 1."""
 
     prefix = "walk: "
     remedy = "go slower"

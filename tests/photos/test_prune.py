@@ -516,7 +516,7 @@ def test_a_preview_tells_without_making_anything(photos, tmp_path):
     assert sum(found.classes.values()) == 12 and found.classes["eel"] == 1
     assert found.classes["unseen class 1"] == 0
     assert found.backbones == ("pixels",)
-    assert found.seconds > 0 and found.untold == ("labels of probe",)
+    assert found.seconds > 0 and found.untimed == ("labels of probe",)
     # 60 images of 3 x 8 x 8 bytes, as float32, and three epochs of seven float32.
     assert found.disk == 60 * 192 + 60 * 192 * 4 + 60 * 3 * 7 * 4
     assert found.warnings == (
@@ -532,7 +532,7 @@ def test_a_preview_of_what_is_stored_says_so(photos):
     found = preview(request(photos), place)
     assert (found.stored, found.seconds, found.disk) == (True, 0.0, 0)
     other = preview(request(photos, method="semi_aum"), place)
-    assert other.untold == ("labels of fixmatch",) and not other.stored
+    assert other.untimed == ("labels of fixmatch",) and not other.stored
 
 
 def test_a_preview_of_photos_none_of_which_is_read_goes_on(photos, monkeypatch, capfd):
@@ -544,7 +544,7 @@ def test_a_preview_of_photos_none_of_which_is_read_goes_on(photos, monkeypatch, 
         (photos.folder / names[place]).write_bytes(b"")
     place = Workspace.at(device="cpu")
     found = preview(request(photos, on_bad="skip"), place)
-    assert found.untold == ("reading the images", "labels of probe")
+    assert found.untimed == ("reading the images", "labels of probe")
     assert capfd.readouterr().err == ""
 
 

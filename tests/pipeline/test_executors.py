@@ -108,8 +108,8 @@ def workers():
     """workers(2) is an executor with so many processes."""
     started = []
 
-    def start(count, tell=lambda *_progress: None):
-        started.append(LocalExecutor(count, tell))
+    def start(count, on_progress=lambda *_progress: None):
+        started.append(LocalExecutor(count, on_progress))
         return started[-1]
 
     yield start
@@ -119,14 +119,14 @@ def workers():
 
 def test_workers_make_jobs_and_survive_what_plugins_do(job, workers, store, tmp_path):
     """One pair of workers for all of it, since a worker takes seconds to start."""
-    told = []
-    pair = workers(2, lambda *progress: told.append(progress))
+    reports = []
+    pair = workers(2, lambda *progress: reports.append(progress))
     futures = {does: pair.submit(job(does)) for does in ("works", "fails", "refuses", "dies", "dies once")}
     outcome = {does: future.exception(timeout=120) for does, future in futures.items()}
 
     assert [does for does, error in outcome.items() if error is None] == ["works", "dies once"]
     assert store.read(job("works").key, Scores).values[:3].tolist() == [0, 1, 2]
-    assert told[0] == (job("works").key, 1, 2)
+    assert reports[0] == (job("works").key, 1, 2)
 
     assert isinstance(outcome["fails"], StageError)
     assert str(outcome["fails"]) == "ValueError: not today"
@@ -324,8 +324,8 @@ def test_executors_by_name():
 class Noting:
     """An executor that nobody else knows: it notes what it is asked for."""
 
-    def __init__(self, tell):
-        self.inline, self.order = InlineExecutor(tell), []
+    def __init__(self, on_progress):
+        self.inline, self.order = InlineExecutor(on_progress), []
 
     def submit(self, job):
         self.order.append(job.kind)
@@ -338,8 +338,8 @@ class Noting:
 def test_a_new_executor_is_a_class_and_an_entry_by_name(matrix, monkeypatch):
     made = []
 
-    def factory(engine, workers, tell):
-        made.append(Noting(tell))
+    def factory(engine, workers, on_progress):
+        made.append(Noting(on_progress))
         return made[0]
 
     monkeypatch.setitem(EXECUTORS, "noting", factory)

@@ -1,4 +1,4 @@
-"""The loop that makes stages, with an engine that makes them at once, or fails as it is told to."""
+"""The loop that makes stages, with an engine that makes them at once, or fails on request."""
 
 import shutil
 from concurrent.futures import Future
@@ -16,7 +16,7 @@ from prunebench.pipeline.stage import Stage
 
 
 class Engine:
-    """Makes a stage as soon as it is submitted, or fails as `faults` say; `calls` is what it was told."""
+    """Makes a stage as soon as it is submitted, or fails as `faults` say; `calls` lists its calls."""
 
     def __init__(self, store, faults=None):
         self.store, self.faults, self.calls = store, faults or {}, []
@@ -217,7 +217,7 @@ def test_what_is_no_input_of_a_stage_cannot_be_repaired_for_it(go, chain):
 
 
 def test_a_stage_that_another_makes_blocks_no_other(go, chain, store):
-    """It is told to be busy, then left alone until the other ends."""
+    """It answers that it is busy, and is left alone until the other ends."""
 
     def other_ends():
         with store.lease(chain["b"].key, "scores"):

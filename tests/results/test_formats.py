@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html import escape
 
 import pytest
@@ -183,6 +184,35 @@ def test_json():
     assert ours["cells"][4]["30"]["value"] == 1.23 and ours["cells"][4]["50"] is None
     assert theirs["cells"][0] == "A_1" and theirs["cells"][3] is None
     assert apart["reference"] and [one["value"] for one in apart["cells"][4]] == [0.1, 3]
+
+
+@pytest.mark.parametrize(
+    ("format_name", "note"),
+    [
+        ("markdown", "Bold: best, underlined: second, among {}. · marks {}; references are never ranked."),
+        ("text", "· marks {1}."),
+        (
+            "latex",
+            r"\textbf{{Bold}}: best, \underline{{underlined}}: second, among {}. $\cdot$ marks {}; "
+            "references are never ranked.",
+        ),
+    ],
+)
+def test_the_note_of_ranks_is_about_the_marks_of_the_format(page, format_name, note):
+    written = FORMATS[format_name]([document(page)])
+    words = note.format("complete cells of methods without all labels", "a cell without a result")
+    assert f"mean ± standard deviation over 2 seeds. {words}\n" in written.replace(r"$\pm$", "±")
+
+
+def test_ranks_in_json_are_data(page):
+    written = FORMATS["json"]([document(replace(page, seeds=[0]))])
+    table = json.loads(written)[0]["sections"][0]["tables"][0]
+    assert table["ranked"] == "complete cells of methods without all labels"
+    assert table["notes"] == ["Test accuracy in percent, last epoch, mean ± standard deviation over 1 seeds."]
+    at_30, at_50 = ([row["cells"][column] for row in table["rows"]] for column in (2, 3))
+    assert [cell["rank"] for cell in at_30] == [1, 2]
+    assert at_50[0]["rank"] is None and at_50[1] is None  # one method alone is not the best
+    assert "Bold" not in written and "underlined" not in written
 
 
 def test_latex():

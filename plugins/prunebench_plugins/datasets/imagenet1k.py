@@ -62,7 +62,7 @@ class ImageNet1k(PhotoDataset):
         return tuple(IMAGENET.values())
 
     def absent(self, root: Path, reason: str) -> DataAbsentError:
-        """Return the error that tells how to get the files, or which archive to unpack."""
+        """Return the error that says how to get the files, or which archive to unpack."""
         if not reason:
             paths = [folder / name for folder in (root, root / "imagenet1k") for name in TARS]
             packed = [path for path in paths if path.is_file()]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from prunebench.errors import BusyError, MissingArtefactError
 from prunebench.pipeline.job import Job
 
-Tell = Callable[[str, int, int], None]  # reports progress: key, steps done, steps in all
+OnProgress = Callable[[str, int, int], None]  # arguments: key of a job, steps done, steps in all
 
 
 class Executor(Protocol):

@@ -5,34 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.pipeline.executors.engine import Engine, Executor, Tell
+from prunebench.pipeline.executors.engine import Engine, Executor, OnProgress
 from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.executors.local import LocalExecutor
 
-Factory = Callable[[Engine, int, Tell], Executor]
+Factory = Callable[[Engine, int, OnProgress], Executor]
 
 
-def local(engine: Engine, workers: int, tell: Tell) -> Executor:
+def local(engine: Engine, workers: int, on_progress: OnProgress) -> Executor:
     """Return an executor with worker processes on this machine, or in this process if `workers` is 0.
 
     Raise PrunebenchError for a time limit without worker processes.
     """
     if workers:
-        return LocalExecutor(workers, tell, engine.stage_timeout)
+        return LocalExecutor(workers, on_progress, engine.stage_timeout)
     if engine.stage_timeout is not None and engine.workers == 0:
         raise PrunebenchError(
             "--stage-timeout stops worker processes, and --workers 0 has none; use --workers 1 or more"
         )
-    return InlineExecutor(tell)
+    return InlineExecutor(on_progress)
 
 
 EXECUTORS: dict[str, Factory] = {"local": local}
 
 
-def executor(engine: Engine, workers: int, tell: Tell) -> Executor:
+def executor(engine: Engine, workers: int, on_progress: OnProgress) -> Executor:
     """Return the executor of an engine, with a number of workers.
 
-    tell: called with the progress of each job.
+    on_progress: called with the progress of each job.
 
     Raise PrunebenchError if there is no executor with that name, or if the time limit is not positive.
     """
@@ -40,4 +40,4 @@ def executor(engine: Engine, workers: int, tell: Tell) -> Executor:
         raise unknown("executor", engine.name, [*EXECUTORS], "docs/architecture.md")
     if engine.stage_timeout is not None and engine.stage_timeout <= 0:
         raise PrunebenchError(f"--stage-timeout {engine.stage_timeout:g}: expected seconds, above 0")
-    return EXECUTORS[engine.name](engine, workers, tell)
+    return EXECUTORS[engine.name](engine, workers, on_progress)

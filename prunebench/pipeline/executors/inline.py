@@ -5,15 +5,15 @@ from __future__ import annotations
 from concurrent.futures import Future
 
 from prunebench.pipeline import jobs
-from prunebench.pipeline.executors.engine import Tell, as_error
+from prunebench.pipeline.executors.engine import OnProgress, as_error
 from prunebench.pipeline.job import Job
 
 
 class InlineExecutor:
     """Runs each job in this process, on one thread, as soon as it is submitted."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, on_progress: OnProgress) -> None:
+        self._on_progress = on_progress
 
     def submit(self, job: Job) -> Future[None]:
         """Run a job now and return a finished future."""
@@ -22,7 +22,7 @@ class InlineExecutor:
 
         future: Future[None] = Future()
         try:
-            jobs.run(job, lambda done, total: self._tell(job.key, done, total))
+            jobs.run(job, lambda done, total: self._on_progress(job.key, done, total))
         except Exception as error:
             future.set_exception(as_error(jobs.failure(error)))
         else:

@@ -23,7 +23,7 @@ from typing import Any
 from prunebench.errors import PrunebenchError
 from prunebench.parts import registry
 from prunebench.pipeline import jobs
-from prunebench.pipeline.executors.engine import StageError, Tell, WorkerDied, as_error
+from prunebench.pipeline.executors.engine import OnProgress, StageError, WorkerDied, as_error
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
 from prunebench.system.isolation import ONE_THREAD, python
@@ -81,12 +81,12 @@ class LocalExecutor:
     """An executor with worker processes, each running one job at a time.
 
     workers: the number of processes.
-    tell: called with the progress of each job.
+    on_progress: called with the progress of each job.
     stage_timeout: seconds after which a stage is stopped, or None for no limit.
     """
 
-    def __init__(self, workers: int, tell: Tell, stage_timeout: float | None = None) -> None:
-        self._tell = tell
+    def __init__(self, workers: int, on_progress: OnProgress, stage_timeout: float | None = None) -> None:
+        self._on_progress = on_progress
         self._stage_timeout = stage_timeout
         self._jobs: queue.SimpleQueue[tuple[Job, Future[None]] | None] = queue.SimpleQueue()
         self._processes: dict[int, subprocess.Popen[str]] = {}
@@ -213,7 +213,7 @@ class LocalExecutor:
             if "begun" in answer:
                 watch.begin()
             elif "progress" in answer:
-                self._tell(job.key, *answer["progress"])
+                self._on_progress(job.key, *answer["progress"])
             elif "failure" in answer:
                 raise as_error(answer["failure"])
             elif "done" in answer and job.key in Store(Path(job.store)):

@@ -14,7 +14,7 @@ from prunebench.parts.images import sliced
 from prunebench.parts.sampling import apportion
 from prunebench.pipeline.part_stage import Call, described
 
-# Arguments from which a selector can tell the number of images.
+# Arguments that show a selector the number of images.
 LENGTHS = ("images", "scores", "embeddings", "labels", "dynamics", "known_labels")
 
 
@@ -44,7 +44,7 @@ def select(call: Call, keep: int, pool: Array | None = None) -> Array:
 def _selected(call: Call, arguments: dict[str, Any], images: int) -> Array:
     # Without an argument of length n, a selector cannot know the number of images.
     if not any(name in arguments for name in LENGTHS):
-        raise PrunebenchError(f"{call.who} asks for nothing that tells how many images there are")
+        raise PrunebenchError(f"{call.who} asks for nothing that shows how many images there are")
     index = np.asarray(call(arguments))
     if index.ndim != 1 or not _inside(index, images):
         raise call.bug(f"must return indices in 0..{images - 1}, got {described(index)}")

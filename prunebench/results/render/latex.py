@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from prunebench.results.cells import Cell, OverRuns, Table
 from prunebench.results.document import Document
-from prunebench.results.spelling import heading, marked, spelled
+from prunebench.results.spelling import explained, heading, marked, spelled
 from prunebench.system.escaping import latex as safe
 
 MARKS = {"best": (r"\textbf{", "}"), "second": (r"\underline{", "}"), "reference": (r"\emph{", "}")}
 
 
 def latex(documents: Sequence[Document]) -> str:
-    """Return the tables of documents as floats, with what is told around them as paragraphs."""
+    """Return the tables of documents as floats, with the words around them as paragraphs."""
     return "\n\n".join(block for document in documents for block in _blocks(document)) + "\n"
 
 
@@ -40,7 +40,7 @@ def _float(table: Table, where: str) -> str:
         *(_line(marked(row, _words, MARKS)) for row in table.rows),
         r"\bottomrule",
         r"\end{tabular}",
-        *(rf"\par {safe(note)}" for note in table.notes),
+        *(rf"\par {note}" for note in explained(table, safe, r"\textbf{Bold}", r"\underline{underlined}")),
         r"\end{table}",
     )
     return "\n".join(lines)

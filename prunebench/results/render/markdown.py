@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from prunebench.results.cells import Cell, Table
 from prunebench.results.document import Document
-from prunebench.results.spelling import heading, marked, spelled
+from prunebench.results.spelling import explained, heading, marked, spelled
 from prunebench.system.escaping import markdown as safe
 
 MARKS = {"best": ("**", "**"), "second": ("<u>", "</u>"), "reference": ("*", "*")}
@@ -28,7 +28,7 @@ def _blocks(document: Document) -> Iterator[str]:
             yield f"> {safe(section.warning)}"
         yield section.facts
         for table in section.tables:
-            yield from (f"### {table.title}", grid(table), *map(safe, table.notes))
+            yield from (f"### {table.title}", grid(table), *notes(table))
     if document.remarks:
         yield "## Remarks"
         yield "\n".join(f"- {safe(line)}" for line in document.remarks)
@@ -40,6 +40,11 @@ def grid(table: Table) -> str:
 
     body = [marked(row, _words, MARKS) for row in table.rows]
     return tabulate(body, [*map(heading, table.header)], tablefmt="github", disable_numparse=True)
+
+
+def notes(table: Table) -> list[str]:
+    """Return the notes of a table, with the meaning of its marks."""
+    return explained(table, safe, "Bold", "underlined")
 
 
 def _words(cell: Cell) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 
 from prunebench.results.cells import Table
 from prunebench.results.document import Document
-from prunebench.results.spelling import heading, spelled
+from prunebench.results.spelling import explained, heading, spelled
 from prunebench.system.escaping import plain
 
 
 def text(documents: Sequence[Document]) -> str:
-    """Return the tables of documents, without marks and without what pages tell of their settings."""
+    """Return the tables of documents, without marks and without what pages say of their settings."""
     return "\n\n".join(block for document in documents for block in _blocks(document)) + "\n"
 
 
@@ -21,7 +21,7 @@ def _blocks(document: Document) -> Iterator[str]:
     for section in document.sections:
         yield plain(section.heading)
         for table in section.tables:
-            yield from (f"{table.title}\n{_grid(table)}", *map(plain, table.notes))
+            yield from (f"{table.title}\n{_grid(table)}", *explained(table, plain))
     yield from map(plain, document.remarks)
 
 

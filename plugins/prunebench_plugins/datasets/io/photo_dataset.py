@@ -43,7 +43,7 @@ class PhotoDataset(SquarePhotos):
     needed: names that a complete folder has.
     archives: archives that unpack to such a folder.
     packed: folders, below the data folder, in which to look for the archives.
-    remedy: clause of the error message that tells how to get the files. {root} is the data folder.
+    remedy: clause of the error message that says how to get the files. {root} is the data folder.
     """
 
     folders: ClassVar[tuple[str, ...]]
@@ -117,7 +117,7 @@ class PhotoDataset(SquarePhotos):
         raise self.absent(root, partial)
 
     def absent(self, root: Path, reason: str) -> DataAbsentError:
-        """Return the error that tells how to get the files. `reason`: why those on this machine do not do."""
+        """Return the error that says how to get the files. `reason`: why those on this machine do not do."""
         packed = self._archive(root)
         if packed and not reason:
             reason = f" ({packed[1]} is not unpacked yet; `prunebench run` unpacks it)"
