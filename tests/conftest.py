@@ -22,7 +22,7 @@ import pytest
 from prunebench.cli import main as command_line
 from prunebench.errors import DataAbsentError
 from prunebench.parts import registry
-from prunebench.parts.dataset import Dataset
+from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench.parts.hookspecs import hookimpl
 from prunebench.parts.method import Method
 from prunebench.pipeline import context
@@ -61,9 +61,7 @@ class Toy(Dataset):
 
     name: str = "toy"
     classes: ClassVar = ("a", "b", "c", "d")
-    resolution: ClassVar = 8
-    mean: ClassVar = (0.5,)
-    std: ClassVar = (0.25,)
+    info: ClassVar = DatasetInfo(resolution=8, mean=(0.5,), std=(0.25,))
     recipes: ClassVar = {
         "tiny": {
             "network": "cnn",
