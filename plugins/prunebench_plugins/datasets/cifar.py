@@ -12,7 +12,7 @@ import numpy as np
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import Dataset, DatasetInfo
-from prunebench_plugins.datasets.class_names import CIFAR10, CIFAR100
+from prunebench_plugins.datasets.class_names import class_names
 from prunebench_plugins.datasets.io.copies import check_digest, check_sizes, read_tar
 from prunebench_plugins.datasets.io.pickles import PickledArray, text, unpickle
 
@@ -226,7 +226,7 @@ class Cifar10(Cifar):
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names in the published files."""
-        return CIFAR10
+        return class_names("cifar10")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +271,7 @@ class Cifar100(Cifar):
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names in the published files."""
-        return CIFAR100
+        return class_names("cifar100")
 
 
 def _read(files: list[Path], names: tuple[str, ...]) -> dict[str, bytes]:

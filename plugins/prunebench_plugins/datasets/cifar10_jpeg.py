@@ -13,7 +13,7 @@ from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench_plugins.datasets.cifar import Cifar10
-from prunebench_plugins.datasets.class_names import CIFAR10
+from prunebench_plugins.datasets.class_names import class_names
 from prunebench_plugins.datasets.io.copies import Tree, check_sizes, folder_tree, tar_tree
 from prunebench_plugins.datasets.io.jpegs import decoded_as_published
 
@@ -44,7 +44,7 @@ class Cifar10Jpeg(Dataset):
     @property
     def classes(self) -> tuple[str, ...]:
         """The ten classes of CIFAR-10. Their published order is sorted."""
-        return CIFAR10
+        return class_names("cifar10")
 
     @property
     def lineage(self) -> tuple[str, ...]:

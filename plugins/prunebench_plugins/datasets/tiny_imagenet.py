@@ -12,7 +12,7 @@ from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench.photos.folder import some
-from prunebench_plugins.datasets.class_names import TINY_IMAGENET
+from prunebench_plugins.datasets.class_names import class_table
 from prunebench_plugins.datasets.io.copies import Tree, check_sizes, folder_tree, text_lines, zip_tree
 from prunebench_plugins.datasets.io.jpegs import decoded_as_published
 
@@ -45,7 +45,7 @@ class TinyImageNet(Dataset):
     @property
     def classes(self) -> tuple[str, ...]:
         """The first word of each class in WordNet."""
-        return tuple(TINY_IMAGENET.values())
+        return tuple(class_table("tiny_imagenet").values())
 
     def files(self, root: Path) -> list[Path]:
         """Return all files in train/ and val/ of the first folder that has both, or else the zip archive.
@@ -68,7 +68,7 @@ class TinyImageNet(Dataset):
         """
         tree = self._tree(root, split)
         files = _by_class(tree, split)
-        label_of = {wnid: label for label, wnid in enumerate(TINY_IMAGENET)}
+        label_of = {wnid: label for label, wnid in enumerate(class_table("tiny_imagenet"))}
         labels = np.array([label_of[wnid] for wnid, _ in files], dtype=np.int64)
         source = f"{tree.path / FOLDERS[split]}"
         per_class = self.train_per_class if split == "train" else self.test_per_class
@@ -127,7 +127,7 @@ def _by_class(tree: Tree, split: str) -> dict[tuple[str, str], str]:
                     f"{tree.path / folder / 'val_annotations.txt'} gives no class for {file}. Get it again."
                 )
         files[wnid, file] = name
-    if strange := sorted({wnid for wnid, _ in files} - TINY_IMAGENET.keys()):
+    if strange := sorted({wnid for wnid, _ in files} - class_table("tiny_imagenet").keys()):
         images = sum(wnid in strange for wnid, _ in files)
         raise PrunebenchError(
             f"{tree.path / folder} has images of {len(strange)} class(es) that Tiny-ImageNet does not have: "
