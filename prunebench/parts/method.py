@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, choice, require
 from prunebench.parts.base import COMMON, Labeler, Part, Scorer, Selector, reads_proxy
 
 
@@ -41,8 +41,7 @@ class Method:
     color: str | None = None
 
     def __post_init__(self) -> None:
-        known_final = self.final in ("truth", "labels", "labeler")
-        require(known_final, f"method {self.name!r}: final", self.final, "'truth', 'labels' or 'labeler'")
+        choice(f"method {self.name!r}: final", self.final, ("truth", "labels", "labeler"))
         drawable = self.color is None or re.fullmatch("#[0-9a-f]{6}", self.color) is not None
         require(drawable, f"method {self.name!r}: color", self.color, "'#rrggbb' in lower case, or None")
         if self.final != "truth" and not self.labeler:

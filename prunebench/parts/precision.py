@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, choice
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ def can_run(precision: str, device: str) -> bool:
 
 def check_precision(name: str, value: str, device: str | None = None) -> None:
     """Raise PrunebenchError unless the field `name` is a precision, which the device, if given, can run."""
-    require(value in ("fp32", "bf16"), name, value, "'fp32' or 'bf16'")
+    choice(name, value, ("fp32", "bf16"))
     if device is not None and not can_run(value, device):
         raise PrunebenchError(f"{name} {value!r} needs a CUDA device; on a CPU use 'fp32'")
 

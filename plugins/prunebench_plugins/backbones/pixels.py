@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, positive
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbone
 from prunebench.parts.images import Images
@@ -25,8 +25,8 @@ class Pixels(Backbone):
     components: int | None = None
 
     def __post_init__(self) -> None:
-        positive = self.components is None or self.components > 0
-        require(positive, "pixels.components", self.components, "above 0")
+        if self.components is not None:
+            positive("pixels.components", self.components)
 
     def embed(self, images: Images) -> Array:
         """Return float32 [n, d], with d = channels * height * width, or `components`.

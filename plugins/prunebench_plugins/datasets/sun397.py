@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import DataAbsentError, PrunebenchError, require
+from prunebench.errors import DataAbsentError, PrunebenchError, choice
 from prunebench.parts.artefacts import Array
 from prunebench_plugins.datasets.class_names import class_names
 from prunebench_plugins.datasets.draws import draw_stratified
@@ -71,8 +71,7 @@ class Sun397(PhotoDataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known = self.partition in ("tfds", "seeded")
-        require(known, f"{self.name}.partition", self.partition, "'tfds' or 'seeded'")
+        choice(f"{self.name}.partition", self.partition, ("tfds", "seeded"))
 
     @property
     def classes(self) -> tuple[str, ...]:

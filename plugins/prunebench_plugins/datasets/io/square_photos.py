@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prunebench.errors import require
+from prunebench.errors import choice, require
 from prunebench.parts.dataset import Dataset, DatasetInfo
 
 
@@ -25,7 +25,7 @@ class SquarePhotos(Dataset):
 
     def __post_init__(self) -> None:
         require(self.side > 0, f"{self.name}.side", self.side, "above 0 pixels")
-        require(self.on_bad in ("fail", "skip"), f"{self.name}.on_bad", self.on_bad, "'fail' or 'skip'")
+        choice(f"{self.name}.on_bad", self.on_bad, ("fail", "skip"))
 
     @property
     def info(self) -> DatasetInfo:
