@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from prunebench.errors import PrunebenchError
     from prunebench.parts.artefacts import Accuracy, Dynamics, Embeddings, Labels, Scores, Subset
     from prunebench.parts.base import Backbone, Grid, Labeler, Pretraining, Scorer, Selector
-    from prunebench.parts.dataset import Dataset, View
+    from prunebench.parts.dataset import Dataset, DatasetInfo, View
     from prunebench.parts.hookspecs import hookimpl
     from prunebench.parts.images import Images
     from prunebench.parts.method import Method
@@ -27,6 +27,7 @@ __all__ = [
     "Backbone",
     "CellsFailedError",
     "Dataset",
+    "DatasetInfo",
     "Dynamics",
     "Embeddings",
     "Grid",

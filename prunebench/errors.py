@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class PrunebenchError(Exception):
@@ -64,3 +64,14 @@ def require(holds: bool, name: str, value: object, expected: str) -> None:
     """
     if not holds:
         raise PrunebenchError(f"{name} is {value!r}, expected {expected}")
+
+
+def choice(name: str, value: object, options: Sequence[str]) -> None:
+    """Raise PrunebenchError unless a value is one of two or more texts."""
+    *others, last = map(repr, options)
+    require(value in options, name, value, f"{', '.join(others)} or {last}")
+
+
+def positive(name: str, value: float) -> None:
+    """Raise PrunebenchError unless a number is above 0."""
+    require(value > 0, name, value, "above 0")

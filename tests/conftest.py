@@ -18,11 +18,12 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from prunebench.cli import main as command_line
 from prunebench.errors import DataAbsentError
 from prunebench.parts import registry
-from prunebench.parts.dataset import Dataset
+from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench.parts.hookspecs import hookimpl
 from prunebench.parts.method import Method
 from prunebench.pipeline import context
@@ -33,6 +34,8 @@ from prunebench.results import record
 from prunebench.results.rows import Result
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters
+from prunebench_plugins.datasets.io import blocks, decoding, pixel_cache
+from tests.plugins.albums import Album
 
 # The environment
 
@@ -61,9 +64,7 @@ class Toy(Dataset):
 
     name: str = "toy"
     classes: ClassVar = ("a", "b", "c", "d")
-    resolution: ClassVar = 8
-    mean: ClassVar = (0.5,)
-    std: ClassVar = (0.25,)
+    info: ClassVar = DatasetInfo(resolution=8, mean=(0.5,), std=(0.25,))
     recipes: ClassVar = {
         "tiny": {
             "network": "cnn",
@@ -330,3 +331,34 @@ def row():
         return Result(**defaults | values)
 
     return build
+
+
+# Files
+
+
+@pytest.fixture
+def album(tmp_path, monkeypatch):
+    """Photos that are kept on disk however small they are, two to a thread and to a line of the journal."""
+    monkeypatch.setattr(decoding, "SMALL", 0)
+    monkeypatch.setattr(decoding, "_RECENT", {})
+    monkeypatch.setattr(blocks, "CHUNK_SIZE", 2)
+    monkeypatch.setattr(blocks, "THREADS", 1)
+    monkeypatch.setattr(pixel_cache, "JOURNAL_BYTES", 1)
+    return Album(tmp_path / "photos", tmp_path / "data")
+
+
+@pytest.fixture
+def write(tmp_path):
+    """write("s.npy", values), or write("s.csv", text): the path of the file."""
+
+    def written(name, content):
+        path = tmp_path / name
+        if path.suffix == ".npy":
+            np.save(path, np.asarray(content))
+        elif path.suffix == ".pt":
+            torch.save(content, path)
+        else:
+            path.write_text(content)
+        return path
+
+    return written

@@ -42,17 +42,39 @@ from prunebench_plugins.selectors.random import Random
 from prunebench_plugins.selectors.stratified import Stratified
 from prunebench_plugins.selectors.top import Top
 
+# Colors in figures, of the methods of the paper's tables and of others of the shipped suites.
+COLORS = {
+    "random": "#444444",
+    "elfs_dino": "#0072b2",
+    "elfs_swav": "#009e73",
+    "elfs_pixels": "#56b4e9",
+    "elfs_efficientnet": "#aa4499",
+    "elfs_dinov2": "#332288",
+    "elfs_clip": "#882255",
+    "prototypicality": "#999933",
+    "zcore": "#cc79a7",
+    "semi_aum": "#d55e00",
+    "semi_dual": "#882255",
+    "probe_aum": "#44aa99",
+    "score_extrapolation": "#e69f00",
+    "dual": "#332288",
+    "aum_supervised": "#e69f00",
+    "el2n_supervised": "#117733",
+    "forgetting_supervised": "#cc79a7",
+}
+
 
 @hookimpl
 def register_methods() -> list[Method]:
     """Return the built-in methods, then the references that they are compared with."""
-    return [
+    methods = [
         Method("random", title="Random", selector=Random()),
         *unsupervised(),
         *semi_supervised(),
         *supervised(),
         *references(),
     ]
+    return [replace(method, color=COLORS.get(method.name)) for method in methods]
 
 
 def unsupervised() -> list[Method]:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunebench.parts.method import Method
+from prunebench.parts.registry import load
 from prunebench.results.document import DEMONSTRATION
 from prunebench.results.rows import Result
 from prunebench.system.files import replace_file
@@ -46,41 +48,26 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": DPI,
     "svg.hashsalt": "prunebench",
 }
-TRUTH, REFERENCE, RANDOM = "#bbbbbb", "#888888", "#444444"
+TRUTH, REFERENCE = "#bbbbbb", "#888888"
 # Okabe and Ito's colors, then P. Tol's "muted" ones: color-blind readers can tell them apart.
 # Similar colors are far apart in the list.
 PALETTE = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
     *("#332288", "#999933", "#882255", "#44aa99", "#117733", "#aa4499"),
 )
-# The methods of the paper's tables, and others of the shipped suites. Any other method gets a color by hash.
-COLORS = {
-    "random": RANDOM,
-    "elfs_dino": "#0072b2",
-    "elfs_swav": "#009e73",
-    "elfs_pixels": "#56b4e9",
-    "elfs_efficientnet": "#aa4499",
-    "elfs_dinov2": "#332288",
-    "elfs_clip": "#882255",
-    "prototypicality": "#999933",
-    "zcore": "#cc79a7",
-    "semi_aum": "#d55e00",
-    "semi_dual": "#882255",
-    "probe_aum": "#44aa99",
-    "score_extrapolation": "#e69f00",
-    "dual": "#332288",
-    "aum_supervised": "#e69f00",
-    "el2n_supervised": "#117733",
-    "forgetting_supervised": "#cc79a7",
-}
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def color(method: str) -> str:
-    """Return the color of a method, the same in every figure. Variants such as semi_aum{...} share it."""
-    stems = [name for name in COLORS if re.match(rf"{re.escape(name)}($|[^a-z0-9])", method)]
+    """Return the color of a method, the same in every figure. Variants such as semi_aum{...} share it.
+
+    It is the color that the method's plugin gives it, else one by hash.
+    """
+    methods: Mapping[str, Method] = load().found["methods"]
+    colored = {name: found.color for name, found in methods.items() if found.color}
+    stems = [name for name in colored if re.match(rf"{re.escape(name)}($|[^a-z0-9])", method)]
     if stems:
-        return COLORS[max(stems, key=len)]
+        return colored[max(stems, key=len)]
     digest = hashlib.sha256(method.partition("{")[0].encode()).digest()
     return PALETTE[digest[0] % len(PALETTE)]
 

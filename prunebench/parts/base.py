@@ -31,7 +31,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Protocol, Self
 
-from prunebench.errors import require
+from prunebench.errors import choice, require
 from prunebench.parts.artefacts import Array
 
 COMMON = (
@@ -109,8 +109,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         require(len(self.values) > 0, f"grid of {self.field}: values", self.values, "one or more")
-        known_bound = self.at_most in ("", "ratio", "epochs")
-        require(known_bound, f"grid of {self.field}: at_most", self.at_most, "'ratio', 'epochs' or ''")
+        choice(f"grid of {self.field}: at_most", self.at_most, ("ratio", "epochs", ""))
         require(len(self.ratios) > 0, f"grid of {self.field}: ratios", self.ratios, "one or more")
 
 

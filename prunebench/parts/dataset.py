@@ -27,9 +27,24 @@ def _isolated_load(load: Load) -> Load:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """What is known of the images of a dataset before a file is read.
+
+    resolution: side of the square images, in pixels.
+    mean: mean of each channel, in 0..1.
+    std: standard deviation of each channel, in 0..1.
+    """
+
+    resolution: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dataset:
     """Images, their labels and their splits. A dataset is a value with a name.
 
+    A subclass defines `classes`, `info`, `files` and `load`. The first two may be class variables.
     `load` always runs under the settings of a stage (`prunebench.system.isolation`), whoever calls it.
     A part may not call it: raise PrunebenchError if one does.
     """
@@ -49,23 +64,28 @@ class Dataset:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes. Label c means classes[c]."""
+        """The names of the classes. Label c means classes[c]. They may depend on the files."""
+        raise NotImplementedError
+
+    @property
+    def info(self) -> DatasetInfo:
+        """Resolution, mean and standard deviation of the images. They never depend on the files."""
         raise NotImplementedError
 
     @property
     def resolution(self) -> int:
         """Side of the square images, in pixels."""
-        raise NotImplementedError
+        return self.info.resolution
 
     @property
     def mean(self) -> tuple[float, ...]:
         """Mean of each channel, in 0..1."""
-        raise NotImplementedError
+        return self.info.mean
 
     @property
     def std(self) -> tuple[float, ...]:
         """Standard deviation of each channel, in 0..1."""
-        raise NotImplementedError
+        return self.info.std
 
     @property
     def lineage(self) -> tuple[str, ...]:
@@ -121,19 +141,9 @@ class View(Dataset):
         return self.base.classes
 
     @property
-    def resolution(self) -> int:
-        """The resolution of the base."""
-        return self.base.resolution
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """The mean of the base."""
-        return self.base.mean
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """The standard deviation of the base."""
-        return self.base.std
+    def info(self) -> DatasetInfo:
+        """The resolution, mean and standard deviation of the base."""
+        return self.base.info
 
     @property
     def lineage(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array, Artefact
 
 if TYPE_CHECKING:
@@ -280,11 +280,6 @@ class Vectors(Images):
     def take(self, index: Array) -> Vectors:
         """Return the vectors of `index` alone, int [m], with the mean and std of all vectors."""
         return Vectors(self.array[index], device=self.device, like=self)
-
-
-def check_resize(field: str, side: int | None) -> None:
-    """Raise PrunebenchError unless a field of a part is a size in pixels to resize to, or None."""
-    require(side is None or side > 0, field, side, "above 0 pixels, or none")
 
 
 PER_IMAGE = ("embeddings", "labels", "dynamics", "scores", "known_labels")

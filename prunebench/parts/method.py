@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, choice, require
 from prunebench.parts.base import COMMON, Labeler, Part, Scorer, Selector, reads_proxy
 
 
@@ -25,6 +26,7 @@ class Method:
     final: the network that is tested in the end. "truth" trains it from scratch on the subset with true
         labels, which is the purpose of pruning. "labels" trains it with the labels of the labeler.
         "labeler" takes the network with which the labeler made its labels.
+    color: its color in figures and that of its variants, as "#rrggbb". None: one that follows from the name.
     """
 
     name: str = field(kw_only=False)
@@ -36,10 +38,12 @@ class Method:
     ratio: int | None = None
     matched_to: Method | None = None
     final: str = "truth"
+    color: str | None = None
 
     def __post_init__(self) -> None:
-        known_final = self.final in ("truth", "labels", "labeler")
-        require(known_final, f"method {self.name!r}: final", self.final, "'truth', 'labels' or 'labeler'")
+        choice(f"method {self.name!r}: final", self.final, ("truth", "labels", "labeler"))
+        drawable = self.color is None or re.fullmatch("#[0-9a-f]{6}", self.color) is not None
+        require(drawable, f"method {self.name!r}: color", self.color, "'#rrggbb' in lower case, or None")
         if self.final != "truth" and not self.labeler:
             raise PrunebenchError(f"method {self.name!r}: final {self.final!r} needs a labeler")
         supplied = {*COMMON, "embeddings", "keep"}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, choice
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ def can_run(precision: str, device: str) -> bool:
 
 def check_precision(name: str, value: str, device: str | None = None) -> None:
     """Raise PrunebenchError unless the field `name` is a precision, which the device, if given, can run."""
-    require(value in PRECISIONS, name, value, "'fp32', 'tf32' or 'bf16'")
+    choice(name, value, PRECISIONS)
     if device is not None and not can_run(value, device):
         raise PrunebenchError(f"{name} {value!r} needs a CUDA device; on a CPU use 'fp32'")
 

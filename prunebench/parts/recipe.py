@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, choice, positive, require
 from prunebench.parts.precision import check_precision
 
 
@@ -71,17 +71,17 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "lr", "evaluate_every"):
-            value = getattr(self, name)
-            require(value is not None and value > 0, f"recipe.{name}", value, "above 0")
+            positive(f"recipe.{name}", getattr(self, name))
         for name in ("iterations", "side", "final_iterations", "statistics_epochs"):
             value = getattr(self, name)
-            require(value is None or value > 0, f"recipe.{name}", value, "above 0")
+            if value is not None:
+                positive(f"recipe.{name}", value)
         require(0 <= self.warmup < 1, "recipe.warmup", self.warmup, "in 0..1")
         require(self.crop >= 0, "recipe.crop", self.crop, "0 or more pixels")
-        require(self.padding in ("reflect", "zero"), "recipe.padding", self.padding, "'reflect' or 'zero'")
+        choice("recipe.padding", self.padding, ("reflect", "zero"))
         check_precision("recipe.precision", self.precision)
-        require(self.head in ("mlp", "linear"), "recipe.head", self.head, "'mlp' or 'linear'")
-        require(self.optimizer in ("sgd", "adam"), "recipe.optimizer", self.optimizer, "'sgd' or 'adam'")
+        choice("recipe.head", self.head, ("mlp", "linear"))
+        choice("recipe.optimizer", self.optimizer, ("sgd", "adam"))
         if self.resized_crop is not None:
             least, most = self.resized_crop
             expected = "(least, most) share of the area, in 0..1"

@@ -13,6 +13,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.figures import drawings, histograms, lines, maps, sources, style
 from prunebench.parts.artefacts import Subset
 from prunebench.parts.dataset import View
+from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.pipeline.context import load_split
 from prunebench.pipeline.executors.engine import Engine
@@ -21,6 +22,7 @@ from prunebench.results.board import Page, boards
 from prunebench.results.rows import Journal
 from prunebench.runs import label_report as judging
 from prunebench.runs.run import make_labels
+from prunebench_plugins.selectors.random import Random
 
 FEW = {"label_fraction": 0.1, "labels_selection": 6, "labels_total": 35}
 FULL = {"reference": True, "kept": 64, "kept_per_class": [16, 16, 16, 16]}
@@ -426,6 +428,17 @@ def test_relatives_share_a_color_and_differ_in_marker():
     assert len({style.markers(names)[name] for name in names[:3]}) == 3
     assert style.color("zcore_pixels") == style.color("zcore")
     assert style.color("dualist") in style.PALETTE != style.color("dual")  # a stranger, by its own name
+
+
+def test_a_plugin_gives_its_methods_their_colors(offer):
+    assert style.color("birds") in style.PALETTE
+    offer(Method("birds", title="Birds", selector=Random(), color="#abcdef"))
+    assert {style.color(name) for name in ("birds", "birds{random.stream=1}")} == {"#abcdef"}
+
+
+def test_a_color_is_written_one_way():
+    with pytest.raises(PrunebenchError, match="color is 'red', expected '#rrggbb' in lower case, or None"):
+        Method("m", title="M", selector=Random(), color="red")
 
 
 def test_the_same_rows_give_the_same_bytes_and_a_users_settings_change_nothing(board, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Subset
-from prunebench.parts.dataset import Dataset
+from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench.pipeline import context, schedule
 from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
@@ -27,9 +27,7 @@ class Handful(Dataset):
 
     name: str = "handful"
     classes: ClassVar = tuple("0123456789")
-    resolution: ClassVar = 8
-    mean: ClassVar = (0.3,)
-    std: ClassVar = (0.4,)
+    info: ClassVar = DatasetInfo(resolution=8, mean=(0.3,), std=(0.4,))
     recipes: ClassVar = {
         "tiny": {
             **{"network": "cnn", "epochs": 30, "batch": 64, "warmup": 0.2, "crop": 1, "padding": "zero"},

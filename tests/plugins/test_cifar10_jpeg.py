@@ -13,7 +13,7 @@ from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.suites.recipes import recipe_table
 from prunebench_plugins.datasets.cifar import Cifar10
 from prunebench_plugins.datasets.cifar10_jpeg import Cifar10Jpeg
-from prunebench_plugins.datasets.class_names import CIFAR10
+from prunebench_plugins.datasets.class_names import class_names
 
 TINY = Cifar10Jpeg(train_per_class=3, test_per_class=2)
 
@@ -30,7 +30,7 @@ def published():
     """The files by name: three training and two test images of each class, each of one shade."""
     files = {}
     for split, count in (("train", 3), ("test", 2)):
-        for label, name in enumerate(CIFAR10):
+        for label, name in enumerate(class_names("cifar10")):
             for number in range(count):
                 shade = np.full((32, 32, 3), 20 * label + 5 * number, np.uint8)
                 files[f"{split}/{name}/{number:04}.jpg"] = jpeg(shade)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from prunebench.errors import DataAbsentError, PrunebenchError
-from prunebench.parts.dataset import Dataset
+from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench.pipeline import dataset_keys
 from prunebench.pipeline.dataset_keys import _content_hash, dataset_key
 from prunebench_plugins.datasets import fashion_mnist, register_datasets
@@ -46,12 +46,8 @@ class Numbered(Dataset):
         return tuple(map(str, range(self.count)))
 
     @property
-    def resolution(self):
-        return self.side
-
-    @property
-    def mean(self):
-        return (0.5,)
+    def info(self):
+        return DatasetInfo(resolution=self.side, mean=(0.5,), std=(0.25,))
 
     def load(self, root, split):
         labels = np.repeat(np.arange(self.count), self.per_class)

@@ -18,11 +18,11 @@ from prunebench.parts.sampling import draw_labels
 from prunebench.parts.seeds import stream
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench_plugins.datasets import register_datasets
-from prunebench_plugins.datasets.class_names import TINY_IMAGENET
+from prunebench_plugins.datasets.class_names import class_table
 from prunebench_plugins.datasets.imagenet1k import ImageNet1k
-from prunebench_plugins.datasets.imagenet_classes import IMAGENET
 
 VALUES = {d.name: d for d in register_datasets() if not isinstance(d, type)}
+IMAGENET = class_table("imagenet1k")
 WNIDS = list(IMAGENET)
 SIZES = 1 + np.arange(1000) % 3 // 2  # one or two training images of each class, one to test
 SMALL = ImageNet1k(train_images=int(SIZES.sum()), class_sizes=(1, 2), test_per_class=1, side=8)
@@ -346,7 +346,8 @@ def test_registered():
     assert real.resolution == 256
     assert len(IMAGENET) == len(set(real.classes)) == 1000 and sorted(IMAGENET) == WNIDS
     assert (real.classes[0], real.classes[1], real.classes[-1]) == ("tench", "goldfish", "toilet tissue")
-    assert {wnid: IMAGENET[wnid] for wnid in TINY_IMAGENET} == TINY_IMAGENET
+    tiny = class_table("tiny_imagenet")
+    assert {wnid: IMAGENET[wnid] for wnid in tiny} == tiny
 
 
 def test_names_are_the_first_words_of_wordnet_in_the_order_of_torchvision():

@@ -321,6 +321,10 @@ def test_registered():
     )
 
 
+def test_a_complete_folder_has_the_first_letter_of_each_class():
+    assert Sun397.needed == tuple(sorted({name[0] for name in CLASSES}))
+
+
 def test_the_seeded_partition_at_full_size():
     """As many images of each class as there may be; only their total is known to be right."""
     sizes = np.full(397, 273)

@@ -15,13 +15,13 @@ from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.store import Store
 from prunebench_plugins.datasets import register_datasets
-from prunebench_plugins.datasets.class_names import TINY_IMAGENET
+from prunebench_plugins.datasets.class_names import class_table
 from prunebench_plugins.datasets.tiny_imagenet import TinyImageNet
 from prunebench_plugins.datasets.views import corrupted
 from prunebench_plugins.datasets.views.corrupted import Corrupted, corruption_of
 
 VALUES = {d.name: d for d in register_datasets() if not isinstance(d, type)}
-WNIDS = list(TINY_IMAGENET)
+WNIDS = list(class_table("tiny_imagenet"))
 TINY = TinyImageNet(train_per_class=3, test_per_class=1)
 
 
@@ -341,7 +341,7 @@ def test_names_are_the_first_words_of_wordnet():
     places = find_spec("timm").submodule_search_locations  # importing it would take long
     table = Path(places[0]) / "data/_info/imagenet_synset_to_lemma.txt"
     words = dict(text.split("\t") for text in table.read_text().splitlines())
-    assert {wnid: words[wnid].split(",")[0] for wnid in WNIDS} == TINY_IMAGENET
+    assert {wnid: words[wnid].split(",")[0] for wnid in WNIDS} == class_table("tiny_imagenet")
 
 
 def test_registered():

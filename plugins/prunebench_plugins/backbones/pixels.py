@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, positive
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbone
-from prunebench.parts.images import Images, check_resize
+from prunebench.parts.images import Images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,10 @@ class Pixels(Backbone):
     components: int | None = None
 
     def __post_init__(self) -> None:
-        check_resize("pixels.resize", self.resize)
-        positive = self.components is None or self.components > 0
-        require(positive, "pixels.components", self.components, "above 0")
+        for name in ("resize", "components"):
+            value = getattr(self, name)
+            if value is not None:
+                positive(f"pixels.{name}", value)
 
     @property
     def frozen(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,15 +12,20 @@ import numpy as np
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.photos.folder import is_clutter
+from prunebench_plugins.datasets.class_names import class_table
 from prunebench_plugins.datasets.io.archives import Archive
 from prunebench_plugins.datasets.io.copies import Tree, check_spread, folder_tree
 from prunebench_plugins.datasets.io.photo_dataset import PhotoDataset, Split
-from prunebench_plugins.datasets.photo_classes import CALTECH101
 
 HOME = "https://data.caltech.edu/records/mzrjq-6wc02"
 FOLDER = "101_ObjectCategories"
 CLUTTER = "BACKGROUND_Google"  # random pictures, not a class
 TAR = Archive(name=f"{FOLDER}.tar.gz", folder=FOLDER, members=10_000, size=2**28)
+
+
+def published_sizes() -> tuple[int, ...]:
+    """Return the published number of images of each class."""
+    return tuple(map(int, class_table("caltech101").values()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +63,12 @@ class Caltech101(PhotoDataset):
     )
 
     name: str = "caltech101"
-    sizes: tuple[int, ...] = tuple(CALTECH101.values())
+    sizes: tuple[int, ...] = field(default_factory=published_sizes)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The class folders, sorted, capitals first."""
-        return tuple(CALTECH101)
+        return tuple(class_table("caltech101"))
 
     def files(self, root: Path) -> list[Path]:
         """Return all images. Raise DataAbsentError if they are missing."""
@@ -76,12 +81,12 @@ class Caltech101(PhotoDataset):
         Raise PrunebenchError if a class is unknown or has a wrong number of images.
         """
         tree = self._tree(root)
-        unknown = {name.partition("/")[0] for name in tree.names} - {*CALTECH101}
+        unknown = {name.partition("/")[0] for name in tree.names} - {*self.classes}
         if unknown:
             raise PrunebenchError(
                 f"{tree.path} has a class {min(unknown)!r}, which Caltech-101 does not have. Get it again."
             )
-        label_of = {name: label for label, name in enumerate(CALTECH101)}
+        label_of = {name: label for label, name in enumerate(self.classes)}
         names = sorted(tree.names, key=lambda name: (label_of[name.partition("/")[0]], name))
         labels = np.array([label_of[name.partition("/")[0]] for name in names], dtype=np.int64)
         # Checked before the draw: one missing image would change the whole split.

@@ -11,8 +11,8 @@ import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
-from prunebench.parts.dataset import Dataset
-from prunebench_plugins.datasets.class_names import CIFAR10, CIFAR100
+from prunebench.parts.dataset import Dataset, DatasetInfo
+from prunebench_plugins.datasets.class_names import class_names
 from prunebench_plugins.datasets.io.copies import check_digest, check_sizes, read_tar
 from prunebench_plugins.datasets.io.pickles import PickledArray, text, unpickle
 
@@ -62,11 +62,6 @@ class Cifar(Dataset):
     train_per_class: int
     test_per_class: int
     verify: bool = True
-
-    @property
-    def resolution(self) -> int:
-        """32 pixels."""
-        return 32
 
     def files(self, root: Path) -> list[Path]:
         """Return the files of the first complete folder, or else the first archive.
@@ -219,6 +214,10 @@ class Cifar10(Cifar):
     )
 
     torchvision: ClassVar[str] = "CIFAR10"
+    # Of the training split, as in the code of ELFS.
+    info: ClassVar[DatasetInfo] = DatasetInfo(
+        resolution=32, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)
+    )
 
     name: str = "cifar10"
     train_per_class: int = 5000
@@ -227,17 +226,7 @@ class Cifar10(Cifar):
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names in the published files."""
-        return CIFAR10
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of the training split, as in the code of ELFS."""
-        return 0.4914, 0.4822, 0.4465
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation of the training split, as in the code of ELFS."""
-        return 0.2470, 0.2435, 0.2616
+        return class_names("cifar10")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +259,10 @@ class Cifar100(Cifar):
     )
 
     torchvision: ClassVar[str] = "CIFAR100"
+    # Of the training split, as in the code of ELFS.
+    info: ClassVar[DatasetInfo] = DatasetInfo(
+        resolution=32, mean=(0.507, 0.487, 0.441), std=(0.267, 0.256, 0.276)
+    )
 
     name: str = "cifar100"
     train_per_class: int = 500
@@ -278,17 +271,7 @@ class Cifar100(Cifar):
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names in the published files."""
-        return CIFAR100
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of the training split, as in the code of ELFS."""
-        return 0.507, 0.487, 0.441
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation of the training split, as in the code of ELFS."""
-        return 0.267, 0.256, 0.276
+        return class_names("cifar100")
 
 
 def _read(files: list[Path], names: tuple[str, ...]) -> dict[str, bytes]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
-from prunebench.parts.dataset import Dataset
-from prunebench_plugins.datasets.class_names import CIFAR10
+from prunebench.parts.dataset import Dataset, DatasetInfo
+from prunebench_plugins.datasets.cifar import Cifar10
+from prunebench_plugins.datasets.class_names import class_names
 from prunebench_plugins.datasets.io.copies import Tree, check_sizes, folder_tree, tar_tree
 from prunebench_plugins.datasets.io.jpegs import decoded_as_published
 
-SIDE = 32
 FOLDERS = ("cifar10_jpeg", "CIFAR-10-images", "CIFAR-10-images-master")
 ARCHIVES = tuple(f"cifar10_jpeg.{kind}" for kind in ("tar.xz", "tar.gz", "tar"))
 
@@ -34,6 +35,8 @@ class Cifar10Jpeg(Dataset):
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
 
+    info: ClassVar[DatasetInfo] = Cifar10.info
+
     name: str = "cifar10_jpeg"
     train_per_class: int = 5000
     test_per_class: int = 1000
@@ -41,22 +44,7 @@ class Cifar10Jpeg(Dataset):
     @property
     def classes(self) -> tuple[str, ...]:
         """The ten classes of CIFAR-10. Their published order is sorted."""
-        return CIFAR10
-
-    @property
-    def resolution(self) -> int:
-        """32 pixels."""
-        return SIDE
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of CIFAR-10's training split."""
-        return 0.4914, 0.4822, 0.4465
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation of CIFAR-10's training split."""
-        return 0.2470, 0.2435, 0.2616
+        return class_names("cifar10")
 
     @property
     def lineage(self) -> tuple[str, ...]:
@@ -92,7 +80,7 @@ class Cifar10Jpeg(Dataset):
         labels = np.array([self.classes.index(name) for name in classes], dtype=np.int64)
         per_class = self.train_per_class if split == "train" else self.test_per_class
         check_sizes(labels, self.classes, per_class, source)
-        return decoded_as_published(tree.read, names, SIDE, source), labels
+        return decoded_as_published(tree.read, names, self.resolution, source), labels
 
     def names(self, root: Path) -> tuple[str, ...]:
         """Return CLASS/FILE of each training image. Raise as `load`."""

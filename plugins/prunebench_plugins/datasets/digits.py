@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from prunebench.errors import DataAbsentError
 from prunebench.parts.artefacts import Array
-from prunebench.parts.dataset import Dataset
+from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench_plugins.datasets.draws import draw_stratified
 
 TRAIN = 1347  # three quarters of the 1797 images
@@ -25,27 +26,11 @@ class Digits(Dataset):
     ships its test part.
     """
 
+    classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
+    # Measured on the training split.
+    info: ClassVar[DatasetInfo] = DatasetInfo(resolution=8, mean=(0.3055,), std=(0.3758,))
+
     name: str = "digits"
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The ten digits."""
-        return tuple("0123456789")
-
-    @property
-    def resolution(self) -> int:
-        """8 pixels."""
-        return 8
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of the training split."""
-        return (0.3055,)
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation of the training split."""
-        return (0.3758,)
 
     def files(self, root: Path) -> list[Path]:
         """Return the table inside scikit-learn. `root` is not used.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
-from prunebench.parts.dataset import Dataset
+from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench_plugins.datasets.io.idx import read_idx
 
 FILES = (
@@ -28,38 +29,15 @@ class FashionMnist(Dataset):
     Source: H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST, arXiv 1708.07747.
     """
 
+    # As in table 2 of the paper.
+    classes: ClassVar[tuple[str, ...]] = (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    )
+    # Measured on the training split.
+    info: ClassVar[DatasetInfo] = DatasetInfo(resolution=28, mean=(0.2860,), std=(0.3530,))
+
     name: str = "fashion_mnist"
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The class names in table 2 of the paper."""
-        return (
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
-        )
-
-    @property
-    def resolution(self) -> int:
-        """28 pixels."""
-        return 28
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of the training split."""
-        return (0.2860,)
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation of the training split."""
-        return (0.3530,)
 
     def files(self, root: Path) -> list[Path]:
         """Return the four files, plain or gzipped, of the first complete folder.

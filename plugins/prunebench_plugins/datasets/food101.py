@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.errors import PrunebenchError
+from prunebench_plugins.datasets.class_names import class_names
 from prunebench_plugins.datasets.io.archives import Archive
 from prunebench_plugins.datasets.io.copies import check_sizes, check_there, folder_tree, text_lines
 from prunebench_plugins.datasets.io.photo_dataset import PhotoDataset, Split
-from prunebench_plugins.datasets.photo_classes import FOOD101
 
 HOME = "http://data.vision.ee.ethz.ch/cvl/food-101.tar.gz"
 LISTS = {"train": "meta/train.txt", "test": "meta/test.txt"}
@@ -54,7 +54,7 @@ class Food101(PhotoDataset):
     @property
     def classes(self) -> tuple[str, ...]:
         """The folders of the classes, sorted."""
-        return FOOD101
+        return class_names("food101")
 
     def files(self, root: Path) -> list[Path]:
         """Return both lists and all files below images/. Raise DataAbsentError if one is missing."""
@@ -70,7 +70,7 @@ class Food101(PhotoDataset):
         folder = self.folder(root)
         list_path = folder / LISTS[split]
         lines = {line.strip() for line in text_lines(list_path.read_bytes())} - {""}
-        label_of = {name: label for label, name in enumerate(FOOD101)}
+        label_of = {name: label for label, name in enumerate(self.classes)}
         unknown = sorted(line for line in lines if line.partition("/")[0] not in label_of)
         if unknown:
             raise PrunebenchError(f"{list_path} names {unknown[0]!r}, of no class of Food-101. Get it again.")

@@ -14,7 +14,7 @@ import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.system import tables
-from prunebench_plugins.datasets.imagenet_classes import IMAGENET
+from prunebench_plugins.datasets.class_names import class_table
 from prunebench_plugins.datasets.io.copies import check_sizes, check_spread, folder_tree, read_tar
 from prunebench_plugins.datasets.io.photo_dataset import PhotoDataset, Split
 
@@ -59,7 +59,7 @@ class ImageNet1k(PhotoDataset):
     @property
     def classes(self) -> tuple[str, ...]:
         """The first word of each class in WordNet."""
-        return tuple(IMAGENET.values())
+        return tuple(class_table("imagenet1k").values())
 
     def absent(self, root: Path, reason: str) -> DataAbsentError:
         """Return the error that says how to get the files, or which archive to unpack."""
@@ -78,7 +78,8 @@ class ImageNet1k(PhotoDataset):
         """
         folder = self.folder(root)
         split_folders = [folder / name for name in FOLDERS.values()]
-        class_folders = [path for top in split_folders for path in top.iterdir() if path.name in IMAGENET]
+        wnids = class_table("imagenet1k")
+        class_folders = [path for top in split_folders for path in top.iterdir() if path.name in wnids]
         return [*split_folders, *sorted(class_folders), *_label_files(root, folder)]
 
     def split(self, root: Path, split: str) -> Split:
@@ -95,12 +96,12 @@ class ImageNet1k(PhotoDataset):
             names = [parts[-1] for parts in paths]
             wnid_of = _validation_classes(names, root, folder)
             files = {(wnid, name): f"{FOLDERS[split]}/{name}" for name, wnid in wnid_of.items()}
-        unknown = sorted({wnid for wnid, _ in files} - {*IMAGENET})
+        label_of = {wnid: label for label, wnid in enumerate(class_table("imagenet1k"))}
+        unknown = sorted({wnid for wnid, _ in files} - {*label_of})
         if unknown:
             raise PrunebenchError(
                 f"{source} has a class {unknown[0]!r}, which ImageNet-1K does not have. Get it again."
             )
-        label_of = {wnid: label for label, wnid in enumerate(IMAGENET)}
         keys = sorted(files)
         labels = np.array([label_of[wnid] for wnid, _ in keys], dtype=np.int64)
         if split == "train":

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import DataAbsentError, PrunebenchError, require
+from prunebench.errors import DataAbsentError, PrunebenchError, choice
 from prunebench.parts.artefacts import Array
+from prunebench_plugins.datasets.class_names import class_names
 from prunebench_plugins.datasets.draws import draw_stratified
 from prunebench_plugins.datasets.io.archives import Archive
 from prunebench_plugins.datasets.io.copies import (
@@ -21,7 +22,6 @@ from prunebench_plugins.datasets.io.copies import (
     text_lines,
 )
 from prunebench_plugins.datasets.io.photo_dataset import PhotoDataset, Split
-from prunebench_plugins.datasets.photo_classes import SUN397
 
 # Name and SHA256 of each list, as in tensorflow-datasets 1.3 to 4.9.
 LISTS = {
@@ -47,7 +47,7 @@ class Sun397(PhotoDataset):
     """
 
     folders: ClassVar[tuple[str, ...]] = ("SUN397", "sun397", "sun397/SUN397", "SUN397/SUN397")
-    needed: ClassVar[tuple[str, ...]] = tuple(sorted({name[0] for name in SUN397}))
+    needed: ClassVar[tuple[str, ...]] = tuple("abcdefghijklmnoprstuvwy")  # first letters of the classes
     archives: ClassVar[tuple[Archive, ...]] = (
         Archive(
             name="SUN397.tar.gz",
@@ -71,13 +71,12 @@ class Sun397(PhotoDataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known = self.partition in ("tfds", "seeded")
-        require(known, f"{self.name}.partition", self.partition, "'tfds' or 'seeded'")
+        choice(f"{self.name}.partition", self.partition, ("tfds", "seeded"))
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The class folders below their first letter, such as apse/indoor."""
-        return SUN397
+        return class_names("sun397")
 
     def files(self, root: Path) -> list[Path]:
         """Return the images, after the lists if the partition needs them.
@@ -141,7 +140,7 @@ class Sun397(PhotoDataset):
 
 def _by_class(names: set[str] | tuple[str, ...], source: str) -> tuple[tuple[str, ...], Array]:
     """Return the files ordered by class, then name, and their labels: int64 [n]."""
-    label_of = {name: label for label, name in enumerate(SUN397)}
+    label_of = {name: label for label, name in enumerate(class_names("sun397"))}
     unknown = [name for name in names if _class(name) not in label_of]
     if unknown:
         raise PrunebenchError(f"{source} has {min(unknown)!r}, of no class of SUN397. Get it again.")

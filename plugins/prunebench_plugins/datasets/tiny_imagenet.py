@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
-from prunebench.parts.dataset import Dataset
+from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench.photos.folder import some
-from prunebench_plugins.datasets.class_names import TINY_IMAGENET
+from prunebench_plugins.datasets.class_names import class_table
 from prunebench_plugins.datasets.io.copies import Tree, check_sizes, folder_tree, text_lines, zip_tree
 from prunebench_plugins.datasets.io.jpegs import decoded_as_published
 
 HOME = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 FOLDERS = {"train": "train", "test": "val"}  # the images in test/ have no labels
-SIDE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,11 @@ class TinyImageNet(Dataset):
     Source: Y. Le and X. Yang, Tiny ImageNet Visual Recognition Challenge, 2015.
     """
 
+    # Of the training split, as in the code of Moderate-DS.
+    info: ClassVar[DatasetInfo] = DatasetInfo(
+        resolution=64, mean=(0.4802, 0.4481, 0.3975), std=(0.2302, 0.2265, 0.2262)
+    )
+
     name: str = "tiny_imagenet"
     train_per_class: int = 500
     test_per_class: int = 50
@@ -40,22 +45,7 @@ class TinyImageNet(Dataset):
     @property
     def classes(self) -> tuple[str, ...]:
         """The first word of each class in WordNet."""
-        return tuple(TINY_IMAGENET.values())
-
-    @property
-    def resolution(self) -> int:
-        """64 pixels."""
-        return SIDE
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Mean of the training split, as in the code of Moderate-DS."""
-        return 0.4802, 0.4481, 0.3975
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Standard deviation of the training split, as in the code of Moderate-DS."""
-        return 0.2302, 0.2265, 0.2262
+        return tuple(class_table("tiny_imagenet").values())
 
     def files(self, root: Path) -> list[Path]:
         """Return all files in train/ and val/ of the first folder that has both, or else the zip archive.
@@ -78,12 +68,12 @@ class TinyImageNet(Dataset):
         """
         tree = self._tree(root, split)
         files = _by_class(tree, split)
-        label_of = {wnid: label for label, wnid in enumerate(TINY_IMAGENET)}
+        label_of = {wnid: label for label, wnid in enumerate(class_table("tiny_imagenet"))}
         labels = np.array([label_of[wnid] for wnid, _ in files], dtype=np.int64)
         source = f"{tree.path / FOLDERS[split]}"
         per_class = self.train_per_class if split == "train" else self.test_per_class
         check_sizes(labels, self.classes, per_class, source)
-        return decoded_as_published(tree.read, list(files.values()), SIDE, source), labels
+        return decoded_as_published(tree.read, list(files.values()), self.resolution, source), labels
 
     def names(self, root: Path) -> tuple[str, ...]:
         """Return WNID/FILE of each training image, without folders in between. Raise as `load`."""
@@ -137,7 +127,7 @@ def _by_class(tree: Tree, split: str) -> dict[tuple[str, str], str]:
                     f"{tree.path / folder / 'val_annotations.txt'} gives no class for {file}. Get it again."
                 )
         files[wnid, file] = name
-    if strange := sorted({wnid for wnid, _ in files} - TINY_IMAGENET.keys()):
+    if strange := sorted({wnid for wnid, _ in files} - class_table("tiny_imagenet").keys()):
         images = sum(wnid in strange for wnid, _ in files)
         raise PrunebenchError(
             f"{tree.path / folder} has images of {len(strange)} class(es) that Tiny-ImageNet does not have: "

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require, unknown
+from prunebench.errors import PrunebenchError, choice, require, unknown
 from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import Labeler
 from prunebench_plugins.columns import FromFile, existing_file, whole_numbers
@@ -38,8 +38,7 @@ class File(FromFile, Labeler):
         super().__post_init__()
         require(0 <= self.label_fraction <= 1, "file.label_fraction", self.label_fraction, "in 0..1")
         require(self.sampling == "given", "file.sampling", self.sampling, "'given': nothing is drawn here")
-        spaces = ("class", "cluster", "name")
-        require(self.space in spaces, "file.space", self.space, "'class', 'cluster' or 'name'")
+        choice("file.space", self.space, ("class", "cluster", "name"))
         self.check_columns(self.path, () if self.annotated is None else (self.annotated,))
         if self.space == "name" and self.path is not None and self.path.suffix != ".csv":
             raise PrunebenchError(f"{self.path} holds no names of classes: only a .csv does")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, positive
 from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import Backbones, Labeler
 
@@ -34,7 +34,7 @@ class Probe(Labeler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.C > 0, "probe.C", self.C, "above 0")
+        positive("probe.C", self.C)
 
     def label(self, embeddings: Array, known_labels: Array) -> PseudoLabels:
         """Return annotated labels and predictions for the other images, with their probabilities.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, positive, require
 from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import Backbones, Labeler
 
@@ -45,9 +45,9 @@ class Propagate(Labeler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.neighbors > 0, "propagate.neighbors", self.neighbors, "above 0")
+        positive("propagate.neighbors", self.neighbors)
         require(0 < self.alpha < 1, "propagate.alpha", self.alpha, "between 0 and 1")
-        require(self.exponent > 0, "propagate.exponent", self.exponent, "above 0")
+        positive("propagate.exponent", self.exponent)
 
     def label(
         self, embeddings: Array, classes: tuple[str, ...], known_labels: Array, device: str

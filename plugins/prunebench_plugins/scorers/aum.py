@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import require
+from prunebench.errors import choice
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.base import Scorer
 
@@ -26,8 +26,7 @@ class Aum(Scorer):
     margin: str = "probability"
 
     def __post_init__(self) -> None:
-        allowed = self.margin in ("probability", "logit")
-        require(allowed, "aum.margin", self.margin, "'probability' or 'logit'")
+        choice("aum.margin", self.margin, ("probability", "logit"))
 
     def score(self, dynamics: Dynamics) -> Array:
         """Return float64 [m], one score per image in `dynamics.index`; in -1..1 for probabilities."""

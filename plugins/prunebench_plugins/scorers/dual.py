@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from prunebench.errors import require
+from prunebench.errors import positive, require
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.base import Grid, Scorer
 from prunebench_plugins.scorers.epochs import recorded
@@ -38,7 +38,7 @@ class Dual(Scorer):
     def __post_init__(self) -> None:
         require(self.window >= 2, "dual.window", self.window, "2 or more epochs")
         require(self.epochs >= self.window, "dual.epochs", self.epochs, f"{self.window} (the window) or more")
-        require(self.exponent > 0, "dual.exponent", self.exponent, "above 0")
+        positive("dual.exponent", self.exponent)
 
     def score(self, dynamics: Dynamics) -> Array:
         """Return float64 [m], one score per image in `dynamics.index`, 0 or more.

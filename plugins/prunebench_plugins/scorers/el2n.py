@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import require
+from prunebench.errors import choice, require
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.base import Scorer
 from prunebench_plugins.scorers.epochs import recorded
@@ -34,7 +34,7 @@ class El2n(Scorer):
     def __post_init__(self) -> None:
         require(self.start >= 0, "el2n.start", self.start, "0 or more")
         require(self.stop > self.start, "el2n.stop", self.stop, f"above start, which is {self.start}")
-        require(self.mode in ("mean", "snapshot"), "el2n.mode", self.mode, "'mean' or 'snapshot'")
+        choice("el2n.mode", self.mode, ("mean", "snapshot"))
 
     def score(self, dynamics: Dynamics) -> Array:
         """Return float64 [m], one score per image in `dynamics.index`, in 0..sqrt(2).

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, choice, require
 from prunebench.parts.artefacts import Array, Dynamics, Weights
 from prunebench.parts.base import PROXY, Backbones, Scorer
 
@@ -29,8 +29,7 @@ class Entropy(Scorer):
     backbone: Backbones = PROXY
 
     def __post_init__(self) -> None:
-        allowed = self.mode in ("final", "last_epoch")
-        require(allowed, "entropy.mode", self.mode, "'final' or 'last_epoch'")
+        choice("entropy.mode", self.mode, ("final", "last_epoch"))
         require(self.backbone == PROXY, "entropy.backbone", self.backbone, "'proxy', whose head it reads")
 
     def needs(self) -> dict[str, bool]:

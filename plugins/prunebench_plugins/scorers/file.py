@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, choice
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Scorer
 from prunebench.parts.images import Images
@@ -33,7 +33,7 @@ class File(FromFile, Scorer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.harder in ("high", "low"), "file.harder", self.harder, "'high' or 'low'")
+        choice("file.harder", self.harder, ("high", "low"))
         self.check_columns(self.path)
 
     def ready(self) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import require
+from prunebench.errors import choice
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.base import Scorer
 
@@ -25,8 +25,7 @@ class Forgetting(Scorer):
     never_learned: str = "zero"
 
     def __post_init__(self) -> None:
-        allowed = self.never_learned in ("zero", "max")
-        require(allowed, "forgetting.never_learned", self.never_learned, "'zero' or 'max'")
+        choice("forgetting.never_learned", self.never_learned, ("zero", "max"))
 
     def score(self, dynamics: Dynamics) -> Array:
         """Return float64 [m], one count per image in `dynamics.index`, in 0..epochs."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, positive
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress, Scorer
 from prunebench.parts.images import Images
@@ -42,8 +42,8 @@ class Grand(Scorer):
     epochs: int = 10
 
     def __post_init__(self) -> None:
-        require(self.runs > 0, "grand.runs", self.runs, "above 0")
-        require(self.epochs > 0, "grand.epochs", self.epochs, "above 0")
+        positive("grand.runs", self.runs)
+        positive("grand.epochs", self.epochs)
 
     def score(
         self,

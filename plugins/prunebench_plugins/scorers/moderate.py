@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, choice
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import PROXY, Backbones, Scorer
 
@@ -31,8 +31,7 @@ class Moderate(Scorer):
     center: str = "median"
 
     def __post_init__(self) -> None:
-        allowed = self.center in ("median", "mean")
-        require(allowed, "moderate.center", self.center, "'median' or 'mean'")
+        choice("moderate.center", self.center, ("median", "mean"))
 
     def score(self, embeddings: Array, labels: Array, rng: np.random.Generator) -> Array:
         """Return float64 [n], in -n/2..0, all different among labeled images.

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import require
+from prunebench.errors import choice, positive, require
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones, Scorer
 
@@ -34,12 +34,11 @@ class Prototypicality(Scorer):
     end: str = "far"
 
     def __post_init__(self) -> None:
-        some = self.clusters is None or self.clusters > 0
-        require(some, "prototypicality.clusters", self.clusters, "above 0, or None: the number of classes")
-        require(self.starts > 0, "prototypicality.starts", self.starts, "above 0")
-        named = self.normalize in ("none", "zscore", "l2")
-        require(named, "prototypicality.normalize", self.normalize, "'none', 'zscore' or 'l2'")
-        require(self.end in ("far", "near"), "prototypicality.end", self.end, "'far' or 'near'")
+        valid = self.clusters is None or self.clusters > 0
+        require(valid, "prototypicality.clusters", self.clusters, "above 0, or None: the number of classes")
+        positive("prototypicality.starts", self.starts)
+        choice("prototypicality.normalize", self.normalize, ("none", "zscore", "l2"))
+        choice("prototypicality.end", self.end, ("far", "near"))
 
     def score(
         self, embeddings: Array, classes: tuple[str, ...], rng: np.random.Generator, device: str

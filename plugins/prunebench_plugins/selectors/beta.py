@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, positive, require
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.base import Grid, Selector
 from prunebench_plugins.scorers.dual import EPOCHS
@@ -48,9 +48,9 @@ class Beta(Selector):
     pruned: float | None = None
 
     def __post_init__(self) -> None:
-        require(self.concentration > 0, "beta.concentration", self.concentration, "above 0")
-        require(self.c_d > 0, "beta.c_d", self.c_d, "above 0")
-        require(self.epochs > 0, "beta.epochs", self.epochs, "above 0")
+        positive("beta.concentration", self.concentration)
+        positive("beta.c_d", self.c_d)
+        positive("beta.epochs", self.epochs)
         require(self.pruned is None or 0 <= self.pruned <= 1, "beta.pruned", self.pruned, "in 0..1")
 
     def at(self, ratio: int) -> Self:

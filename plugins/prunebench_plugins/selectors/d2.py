@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from prunebench.errors import require
+from prunebench.errors import positive, require
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones
 from prunebench_plugins.selectors.hard_cutoff import HardCutoff
@@ -121,7 +121,7 @@ class D2(HardCutoff):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.neighbors > 0, "d2.neighbors", self.neighbors, "above 0")
+        positive("d2.neighbors", self.neighbors)
         require(self.gamma >= 0, "d2.gamma", self.gamma, "0 or more")
 
     def select(

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import require
+from prunebench.errors import choice, positive
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones, Selector
 from prunebench_plugins.selectors.d2 import SMALLEST, compiled, neighbor_graph
@@ -76,9 +76,8 @@ class FacilityLocation(Selector):
     similarity: str = "distance"
 
     def __post_init__(self) -> None:
-        require(self.neighbors > 0, "facility_location.neighbors", self.neighbors, "above 0")
-        expected = "'distance' or 'cosine'"
-        require(self.similarity in METRICS, "facility_location.similarity", self.similarity, expected)
+        positive("facility_location.neighbors", self.neighbors)
+        choice("facility_location.similarity", self.similarity, tuple(METRICS))
 
     def select(self, embeddings: Array, keep: int, rng: np.random.Generator, device: str) -> Array:
         """Return int [keep], unique indices in 0..n-1, in the order of the picks."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from prunebench.errors import require
+from prunebench.errors import choice
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones, Progress, Selector
 
@@ -36,8 +36,7 @@ class Herding(Selector):
     pick: str = "nearest"
 
     def __post_init__(self) -> None:
-        allowed = self.pick in ("nearest", "farthest")
-        require(allowed, "herding.pick", self.pick, "'nearest' or 'farthest'")
+        choice("herding.pick", self.pick, ("nearest", "farthest"))
 
     def select(
         self, embeddings: Array, keep: int, rng: np.random.Generator, device: str, progress: Progress

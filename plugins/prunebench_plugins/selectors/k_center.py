@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from prunebench.errors import require
+from prunebench.errors import choice
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones, Progress, Selector
 
@@ -35,8 +35,7 @@ class KCenter(Selector):
     metric: str = "euclidean"
 
     def __post_init__(self) -> None:
-        allowed = self.metric in ("euclidean", "cosine")
-        require(allowed, "k_center.metric", self.metric, "'euclidean' or 'cosine'")
+        choice("k_center.metric", self.metric, ("euclidean", "cosine"))
 
     def select(
         self, embeddings: Array, keep: int, rng: np.random.Generator, device: str, progress: Progress

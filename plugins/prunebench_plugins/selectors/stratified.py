@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import require
+from prunebench.errors import positive
 from prunebench.parts.artefacts import Array
 from prunebench.parts.sampling import rank_within
 from prunebench_plugins.selectors.hard_cutoff import HardCutoff
@@ -56,7 +56,7 @@ class Stratified(HardCutoff):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.strata > 0, "stratified.strata", self.strata, "above 0")
+        positive("stratified.strata", self.strata)
 
     def select(self, scores: Array, keep: int, rng: np.random.Generator) -> Array:
         """Return int [keep], unique indices in 0..n-1."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prunebench.errors import require
+from prunebench.errors import positive, require
 from prunebench.parts.base import Backbone
-from prunebench.parts.images import check_resize
 from prunebench.parts.precision import check_precision
 
 POSITIVE = (
@@ -97,8 +96,9 @@ class SwavSettings(Backbone):
         has_pair = len(self.crops) > 0 and self.crops[0][0] >= 2
         require(has_pair, "swav.crops", self.crops, "a first group of two crops or more")
         for name in POSITIVE:
-            value = getattr(self, name)
-            require(value > 0, f"swav.{name}", value, "above 0")
+            positive(f"swav.{name}", getattr(self, name))
+        if self.resize is not None:
+            positive("swav.resize", self.resize)
         require(self.batch > 1, "swav.batch", self.batch, "2 or more")
         require(0 <= self.jitter <= 1, "swav.jitter", self.jitter, "in 0..1")
         valid_blur = self.blur == 0 or self.blur >= 0.1
@@ -109,4 +109,3 @@ class SwavSettings(Backbone):
         expected = f"in 0..{self.epochs - 1}, below swav.epochs"
         require(valid_warmup, "swav.warmup_epochs", self.warmup_epochs, expected)
         check_precision("swav.precision", self.precision)
-        check_resize("swav.resize", self.resize)

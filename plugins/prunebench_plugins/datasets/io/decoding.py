@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, choice
 from prunebench.parts.artefacts import Array
 from prunebench.photos.folder import some
 from prunebench_plugins.datasets.io.blocks import Findings, blocks
@@ -107,7 +107,7 @@ def decoded(
     Raise PrunebenchError if no file can be read, unless `empty`.
     Raise PrunebenchError if the disk lacks room.
     """
-    require(on_bad in ("fail", "skip"), "on_bad", on_bad, "'fail' or 'skip'")
+    choice("on_bad", on_bad, ("fail", "skip"))
     work = Work(tree, tuple(names), side, cache, root / "decoded")
     key, size = work.stamp()
     small = max(size, len(work.names) * work.row) < SMALL

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prunebench.errors import require
-from prunebench.parts.dataset import Dataset
+from prunebench.errors import choice, require
+from prunebench.parts.dataset import Dataset, DatasetInfo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +25,9 @@ class SquarePhotos(Dataset):
 
     def __post_init__(self) -> None:
         require(self.side > 0, f"{self.name}.side", self.side, "above 0 pixels")
-        require(self.on_bad in ("fail", "skip"), f"{self.name}.on_bad", self.on_bad, "'fail' or 'skip'")
+        choice(f"{self.name}.on_bad", self.on_bad, ("fail", "skip"))
 
     @property
-    def resolution(self) -> int:
-        """`side`, in pixels."""
-        return self.side
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """The mean of ImageNet, by convention for photos, as in SemiPrune. Not measured on this dataset."""
-        return 0.485, 0.456, 0.406
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """The standard deviation of ImageNet, by the same convention."""
-        return 0.229, 0.224, 0.225
+    def info(self) -> DatasetInfo:
+        """`side`, and mean and standard deviation of ImageNet: a convention for photos, as in SemiPrune."""
+        return DatasetInfo(resolution=self.side, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

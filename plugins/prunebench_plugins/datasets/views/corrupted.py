@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prunebench.errors import require
+from prunebench.errors import choice
 from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import View
 from prunebench_plugins.datasets.views import corruptions
@@ -34,8 +34,7 @@ class Corrupted(View):
     variant: str = "reference"
 
     def __post_init__(self) -> None:
-        expected = "'reference' or 'fixed'"
-        require(self.variant in ("reference", "fixed"), f"{self.name}.variant", self.variant, expected)
+        choice(f"{self.name}.variant", self.variant, ("reference", "fixed"))
 
     @property
     def title(self) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from prunebench.errors import require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.dataset import View
+from prunebench.parts.dataset import DatasetInfo, View
 from prunebench_plugins.datasets.draws import draw_stratified
 
 
@@ -34,14 +34,9 @@ class Reduced(View):
         require(whole, f"{self.name}.side", self.side, f"a divisor of {self.base.resolution}")
 
     @property
-    def resolution(self) -> int:
-        """`side`, in pixels."""
-        return self.side
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """`deviation`."""
-        return self.deviation
+    def info(self) -> DatasetInfo:
+        """`side`, the mean of the base, and `deviation`."""
+        return replace(self.base.info, resolution=self.side, std=self.deviation)
 
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return the split with averaged pixels. The training split has `images` images."""

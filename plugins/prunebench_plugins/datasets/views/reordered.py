@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prunebench.errors import require
+from prunebench.errors import choice
 from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import View
 
@@ -24,7 +24,7 @@ class Reordered(View):
     order: str
 
     def __post_init__(self) -> None:
-        require(self.order in ("class", "random"), f"{self.name}.order", self.order, "'class' or 'random'")
+        choice(f"{self.name}.order", self.order, ("class", "random"))
 
     def alter(self, images: Array, labels: Array) -> tuple[Array, Array]:
         """Return all training images and their labels in the new order."""

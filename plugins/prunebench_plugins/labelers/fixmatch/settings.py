@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prunebench.errors import require
+from prunebench.errors import positive, require
 from prunebench.parts.base import Labeler
-from prunebench.parts.images import check_resize
 from prunebench.parts.precision import check_precision
 
 
@@ -61,11 +60,11 @@ class FixMatchSettings(Labeler):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("epochs", "batch", "mu", "lr"):
+            positive(f"{self.name}.{name}", getattr(self, name))
+        for name in ("iterations", "resize"):
             value = getattr(self, name)
-            require(value > 0, f"{self.name}.{name}", value, "above 0")
-        positive = self.iterations is None or self.iterations > 0
-        require(positive, f"{self.name}.iterations", self.iterations, "above 0")
-        check_resize(f"{self.name}.resize", self.resize)
+            if value is not None:
+                positive(f"{self.name}.{name}", value)
         for name in ("threshold", "momentum", "ema"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"{self.name}.{name}", value, "in 0..1")

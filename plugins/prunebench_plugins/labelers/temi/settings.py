@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prunebench.errors import require
+from prunebench.errors import positive, require
 from prunebench.parts.base import Backbones, Labeler
 
 
@@ -54,7 +54,7 @@ class TemiSettings(Labeler):
             "0: clustering reads no label",
         )
         for name in ("heads", "neighbors", "hidden", "bottleneck", "epochs", "batch"):
-            require(getattr(self, name) > 0, f"temi.{name}", getattr(self, name), "above 0")
+            positive(f"temi.{name}", getattr(self, name))
         for name in ("lr", "temperature", "beta"):
-            require(getattr(self, name) > 0, f"temi.{name}", getattr(self, name), "above 0")
+            positive(f"temi.{name}", getattr(self, name))
         require(0 <= self.momentum <= 1, "temi.momentum", self.momentum, "in 0..1")

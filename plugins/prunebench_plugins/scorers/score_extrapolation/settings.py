@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from prunebench.errors import require
+from prunebench.errors import positive, require
 from prunebench.parts.base import PROXY, Backbones, Scorer
 from prunebench_plugins.scorers.dual import Dual
 
@@ -86,8 +86,7 @@ class ScoreExtrapolationSettings(Scorer):
         fits = "dynamics" in needs and "embeddings" not in needs
         require(fits, f"{self.name}.scorer", self.scorer.name, "a scorer of dynamics, without embeddings")
         for name in POSITIVE:
-            value = getattr(self, name)
-            require(value > 0, f"{self.name}.{name}", value, "above 0")
+            positive(f"{self.name}.{name}", getattr(self, name))
         for name in ("neighbors", "batch"):
             value = getattr(self, name)
             require(value is None or value > 0, f"{self.name}.{name}", value, "above 0, or unset")

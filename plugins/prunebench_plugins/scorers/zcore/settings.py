@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prunebench.errors import require
+from prunebench.errors import positive, require
 from prunebench.parts.base import Backbones, Scorer
 
 
@@ -29,5 +29,5 @@ class ZcoreSettings(Scorer):
 
     def __post_init__(self) -> None:
         for name in ("rounds", "sample_dim", "neighbors"):
-            require(getattr(self, name) > 0, f"zcore.{name}", getattr(self, name), "above 0")
+            positive(f"zcore.{name}", getattr(self, name))
         require(self.exponent >= 0, "zcore.exponent", self.exponent, "0 or more")
