@@ -13,7 +13,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,9 @@ class Pretended(torch.Tensor):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Do what the operation does, as CUDA would."""
         return _do(func, args, kwargs or {})
+
+    def record_stream(self, stream: Any) -> None:
+        """Keep the memory for a stream: here it is kept anyway."""
 
 
 class _Mode(TorchFunctionMode):
@@ -268,7 +271,7 @@ def _moved(call: _Call) -> Any:
     if was_there:
         _wait("to the host")
         return _here(changed).clone()
-    if waiting or not getattr(tensor, "_is_pinned", False):
+    if waiting or not (getattr(tensor, "_is_pinned", False) or getattr(tensor._base, "_is_pinned", False)):
         _wait("to the device")
     return changed.clone().as_subclass(Pretended) if changed.layout == torch.strided else changed
 
@@ -352,6 +355,23 @@ class Replay:
         return self.step(self.order, self.rate)  # type: ignore[no-any-return]
 
 
+class Stream:
+    """Stands in for a stream: what it is told to wait for is done already."""
+
+    def wait_event(self, event: Event) -> None:
+        """Wait for nothing."""
+
+
+class Event:
+    """Stands in for an event, which has happened once it is recorded."""
+
+    def record(self) -> None:
+        """Happen."""
+
+    def synchronize(self) -> None:
+        """Wait for nothing."""
+
+
 def install() -> None:
     """Let torch of this process have the device, for good."""
     from torch.optim import optimizer
@@ -377,6 +397,9 @@ def install() -> None:
     # Both look at the class of what they get.
     optimizer.Optimizer._accelerator_graph_capture_health_check = lambda self: None
     training.Replay = Replay  # type: ignore[misc, assignment]
+    torch.cuda.Stream, torch.cuda.Event = Stream, Event  # type: ignore[misc, assignment]
+    torch.cuda.stream = lambda stream: nullcontext()  # type: ignore[assignment]
+    torch.cuda.current_stream = lambda *_given: Stream()  # type: ignore[assignment]
     _Mode().__enter__()
 
 

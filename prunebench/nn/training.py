@@ -7,7 +7,7 @@ undisturbed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import loop, networks
+from prunebench.nn.ahead import ReadAhead
 from prunebench.nn.augment import augment, center, normalize
 from prunebench.nn.networks import Network
 from prunebench.nn.optimizers import Adam, Sgd
@@ -75,8 +76,11 @@ def train(
     test: images and true labels, looked at every recipe.evaluate_every epochs and at the end.
     record: also return the dynamics of all complete epochs. progress is called after every step.
 
-    Where the device runs out of memory, training starts again with half of the images of a step at a time,
-    up to three times. The gradients add up to those of the batch, but BatchNorm knows only its share.
+    Images that take more than half of the device's free memory are read ahead, batch by batch.
+
+    Where the device runs out of memory, training starts again with the images left on the host. Then it
+    starts again with half of the images of a step at a time, up to three times. The gradients add up to those
+    of the batch, but BatchNorm knows only its share.
 
     Raise PrunebenchError for what cannot be trained or does not fit, DivergedError for a loss that is not
     finite: on a CPU at that step, elsewhere after the epoch, so that no step waits for the device.
@@ -84,18 +88,23 @@ def train(
     index = np.arange(len(images)) if index is None else np.sort(index)
     beginning = rng.bit_generator.state
     sizes = [-(-recipe.batch // 2**halvings) for halvings in range(HALVINGS + 1)]
+    sizes = [size for size in sizes if size >= min(2, recipe.batch)]
+    attempts = [(size, device != "cpu") for size in sizes]
+    if device != "cpu":
+        attempts.insert(0, (recipe.batch, False))
 
-    def trained(size: int) -> Trained:
+    def trained(size: int, on_host: bool) -> Trained:
         rng.bit_generator.state = beginning
         run = _Run(images.to(device), labels, index, recipe, classes=classes, rng=rng, record=record)
         run.micro_batch = size
+        run.reads_ahead = on_host or not run.images.fits
         run.test = (test[0].to(device), test[1]) if test else None
         loop.run(run, progress, checkpoint)
         return run.trained()
 
-    for size in (size for size in sizes if size >= min(2, recipe.batch)):
+    for size, on_host in attempts:
         try:
-            return trained(size)
+            return trained(size, on_host)
         except torch.OutOfMemoryError:
             pass  # and leave, so that nothing refers to what was held any more
         if device != "cpu":
@@ -174,12 +183,23 @@ def _map(
     """Return the `function` of all images, float32 on their device, with the network in eval mode."""
     network.eval()
     outputs = []
-    for start in range(0, len(images), batch):
-        seen = center(images[start : start + batch], side)
+    done = 0
+    for pixels in _in_order(images, batch):
+        seen = center(pixels, side)
         outputs.append(function(normalize(seen, images.mean, images.std)).float())
+        done += len(pixels)
         if progress:
-            progress(min(start + batch, len(images)), len(images))
+            progress(done, len(images))
     return torch.cat(outputs)
+
+
+def _in_order(images: Images, batch: int) -> Iterator[Tensor]:
+    """Yield all images on their device, in batches, in order. Those that do not fit are read ahead."""
+    starts = range(0, len(images), batch)
+    if images.resident or images.fits:
+        yield from (images[start : start + batch] for start in starts)
+    else:
+        yield from ReadAhead(images, [np.arange(len(images))[start : start + batch] for start in starts])
 
 
 def seconds_per_image(recipe: Recipe, *, channels: int, resolution: int, classes: int, device: str) -> float:
@@ -253,6 +273,8 @@ class _Run(loop.Loop):
         self.optimizer = _optimizer(self.network, recipe)
         complete = self.steps // self.per_epoch
         self.recorder = Recorder(complete, len(index), classes, self.device) if record else None
+        self.reads_ahead = False  # since the images do not fit on the device
+        self.ahead: ReadAhead | None = None
         self.replay: Replay | None = None
         self.warm = 0  # steps that could have been recorded, made since there is nothing recorded
         self.recordable = recordable(self.device, recipe)
@@ -286,6 +308,9 @@ class _Run(loop.Loop):
         if self.epochs == frozen:
             self.replay, self.warm = None, 0
         self.order = torch.randperm(len(self.index), generator=self.generator, device=self.device)
+        if self.reads_ahead:
+            places = self.places[self.order].cpu().numpy()  # waits for the device once an epoch
+            self.ahead = ReadAhead(self.images, [places[start:stop] for start, stop in self.bounds])
 
     def end_epoch(self) -> None:
         """Close the records of a complete epoch, and look at the test split where it is time to."""
@@ -313,7 +338,7 @@ class _Run(loop.Loop):
     def record(self, order: Tensor) -> None:
         """Record the step as a CUDA graph, once it would be the same from now on."""
         first = self.recorder is not None and self.recorder.epoch == 0  # its steps record less
-        if first or self.warm < WARM or not self.images.resident:
+        if first or self.warm < WARM or self.reads_ahead or not self.images.resident:
             self.warm += 1
             return
         state = self.generator.get_state()
@@ -327,7 +352,8 @@ class _Run(loop.Loop):
 
     def make(self, order: Tensor, rate: float | Tensor) -> Tensor:
         """Make one step with this learning rate, launching each kernel; return the loss before it."""
-        batch = augment(self.images[self.places[order]], self.recipe, self.generator)
+        pixels = self.images[self.places[order]] if self.ahead is None else next(self.ahead)
+        batch = augment(pixels, self.recipe, self.generator)
         for parameter in self.optimizer.parameters:
             parameter.grad = None
         losses = [

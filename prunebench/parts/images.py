@@ -154,6 +154,12 @@ class Images:
         return batch.pin_memory().to(self.device, non_blocking=True)  # while the device computes
 
     @property
+    def fits(self) -> bool:
+        """Whether all images may live on the device. Always true for a CPU, as nothing moves there."""
+        size = int(np.prod(self.array.shape, dtype=np.int64)) * self.array.dtype.itemsize
+        return self.device == "cpu" or size <= SHARE * free_bytes(self.device)
+
+    @property
     def resident(self) -> bool:
         """Whether all images live on `device`, so that no batch has to wait. Known after the first batch."""
         import torch
@@ -169,19 +175,14 @@ class Images:
                 # The tensor shares the read-only memory. torch warns that nobody may write to it.
                 warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
                 shared = torch.from_numpy(self.array)
-            return shared.to(self.device) if self._fits() else shared
-        if self.device == "cpu" or not self._fits():
+            return shared.to(self.device) if self.fits else shared
+        if self.device == "cpu" or not self.fits:
             return self.array
         resident = torch.empty(self.array.shape, dtype=torch.uint8, device=self.device)
         for start in range(0, len(self), TOGETHER):
             rows = torch.from_numpy(self.array[start : start + TOGETHER])
             resident[start : start + TOGETHER] = rows.to(self.device)
         return resident
-
-    def _fits(self) -> bool:
-        """Whether all images may live on the device. Always true for a CPU, as nothing moves there."""
-        size = int(np.prod(self.array.shape, dtype=np.int64)) * self.array.dtype.itemsize
-        return self.device == "cpu" or size <= SHARE * free_bytes(self.device)
 
 
 def free_bytes(device: str) -> int:

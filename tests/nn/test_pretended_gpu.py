@@ -16,7 +16,9 @@ import torch
 
 from prunebench import Images, Recipe
 from prunebench.nn import training
+from prunebench.nn.ahead import ReadAhead
 from prunebench.nn.randaugment import randaugment
+from prunebench.parts import images
 from prunebench.parts.conformance import conform
 from prunebench_plugins.labelers.fixmatch import loop
 from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold
@@ -110,6 +112,88 @@ def test_a_training_step_never_waits(record, views) -> None:
     run.network.train()
     order = torch.arange(16, device="cuda")
     assert waits_of(lambda: run.learn(order)) == {}
+
+
+@pytest.mark.pretended
+def test_a_step_on_images_that_do_not_fit_never_waits(monkeypatch) -> None:
+    monkeypatch.setattr(images, "SHARE", 0.0)
+    labels, rng = np.arange(400) % 10, np.random.default_rng(0)
+    recipe = Recipe(network="resnet8", epochs=3, batch=16, crop=4)
+    run = training._Run(
+        pictures(400, 32).to("cuda"), labels, np.arange(400), recipe, classes=10, rng=rng, record=True
+    )
+    run.reads_ahead = not run.images.fits
+    assert run.reads_ahead and run.per_epoch > 3 * STEPS  # an epoch begins with a wait
+    assert waits_of(run.advance) == {}
+
+
+@pytest.mark.pretended
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_training_on_images_that_do_not_fit_is_the_same(monkeypatch, tmp_path, mapped) -> None:
+    """Also if images are in a memory map, and the last batch is an odd one."""
+    array = pictures(90, 16).array
+    if mapped:
+        array.tofile(tmp_path / "pixels")
+        array = np.memmap(tmp_path / "pixels", np.uint8, "r", shape=array.shape)
+    pixels, labels = Images(array, mean=(0.5,) * 3, std=(0.25,) * 3), np.arange(90) % 10
+    recipe = Recipe(network="resnet8", epochs=3, batch=16, crop=2, flip=True)
+
+    def trained(share):
+        monkeypatch.setattr(images, "SHARE", share)
+        rng = np.random.default_rng(0)
+        index = np.arange(0, 90, 2)
+        test = pixels.take(np.arange(1, 90, 2)), labels[1::2]
+        return training.train(
+            pixels, labels, recipe, classes=10, rng=rng, device="cuda", index=index, test=test, record=True
+        )
+
+    whole, ahead = trained(0.5), trained(0.0)
+    assert whole.predictions is not None and ahead.predictions is not None
+    assert whole.predictions.tolist() == ahead.predictions.tolist()
+    assert whole.dynamics is not None and ahead.dynamics is not None
+    np.testing.assert_array_equal(whole.dynamics.entropy, ahead.dynamics.entropy)
+
+
+@pytest.mark.pretended
+def test_what_cannot_be_read_ahead_ends_the_training() -> None:
+    class Torn:
+        shape, dtype, ndim = (8, 3, 4, 4), np.dtype(np.uint8), 4
+
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            raise OSError("the disk is gone")
+
+    torn = Images(Torn(), mean=(0.5,) * 3, std=(0.25,) * 3, device="cuda")
+    with pytest.raises(OSError, match="the disk is gone"):
+        ReadAhead(torn, [np.arange(4), np.arange(4, 8)])
+
+
+@pytest.mark.pretended
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone says what memory is of files")
+def test_reading_ahead_holds_few_images_however_many_there_are(tmp_path) -> None:
+    """40 GB of images, in a file without content. Pages of the file do not count as memory."""
+    count = 40 * 10**9 // (3 * 256**2)
+    with (tmp_path / "pixels").open("wb") as file:
+        file.truncate(count * 3 * 256**2)
+    array = np.memmap(tmp_path / "pixels", np.uint8, "r", shape=(count, 3, 256, 256))
+    many = Images(array, mean=(0.5,) * 3, std=(0.25,) * 3, device="cuda")
+    recipe = Recipe(network="cnn", epochs=1, batch=64, side=32)
+    rng, labels = np.random.default_rng(0), np.arange(count) % 10
+    run = training._Run(many, labels, np.arange(count), recipe, classes=10, rng=rng, record=False)
+    run.reads_ahead = True
+    run.advance()
+    before = own_memory()
+    for _ in range(30):
+        run.advance()
+    assert own_memory() - before < 5 * 64 * 3 * 256**2  # 63 MB: five batches
+
+
+def own_memory() -> int:
+    """Return the bytes of this process that are no pages of files."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")))
 
 
 @pytest.mark.pretended
