@@ -71,7 +71,7 @@ def forecast_from_store(matrix: Matrix) -> Forecast:
     for stage in itertools.chain.from_iterable(map(_some, alike.values())):
         with suppress(MissingArtefactError):  # damaged, and quarantined now
             manifest = matrix.store.manifest(stage.key)
-            if manifest["device"] == matrix.device:
+            if manifest["device"] == matrix.device_of(stage):
                 forecast.learn(stage, manifest["seconds"])
     return forecast
 

@@ -73,9 +73,13 @@ class Matrix:
             dataset=self.datasets.get(stage.dataset.name, stage.dataset.name),
             data=str(self.data),
             store=str(self.store.root),
-            device=self.device,
+            device=self.device_of(stage),
             root=stage.root,
         )
+
+    def device_of(self, stage: Stage) -> str:
+        """Return the device on which a stage computes: "cpu" or "cuda"."""
+        return self.device if stage.on_device else "cpu"
 
     def check_device(self) -> None:
         """Raise PrunebenchError for a recipe that this device cannot run faithfully."""

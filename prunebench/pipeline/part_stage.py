@@ -87,6 +87,7 @@ class PartStage(Stage):
             inputs,
             title=title,
             ratio=ratio,
+            on_device="device" in needs,
             part=plan.identity(part),
             tuned=tuned or None,
             recipe=plan.recipe(plan.proxy(cell.recipe)) if "recipe" in needs else None,

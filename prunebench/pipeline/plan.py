@@ -54,12 +54,14 @@ class Plan:
         *,
         title: str = "",
         ratio: int | None = None,
+        on_device: bool = False,
         **more: Any,
     ) -> S:
         """Return the stage of a kind with these inputs, and plan it unless the plan has it already.
 
         title: its name in plans and messages. By default the kind.
         ratio: the pruning ratio in percent, from the selection on.
+        on_device: whether it computes on the device of the run.
         more: the fields that the kind adds to those of every stage.
         """
         stage = kind(
@@ -68,6 +70,7 @@ class Plan:
             root=self.roots[cell.dataset.name],
             title=title or kind.kind,
             ratio=ratio,
+            on_device=on_device,
             spelling=self._spell,
             **more,
         )

@@ -42,6 +42,7 @@ class Stage:
     root: the key of the dataset.
     title: the part or network that it runs, such as dual(window=10), for plans and messages.
     ratio: the pruning ratio in percent, from the selection on. None for stages before the selection.
+    on_device: whether it computes on the device of the run. Others compute on a CPU, whatever that is.
     spelling: returns a value of the identity as the key contains it.
     """
 
@@ -54,6 +55,7 @@ class Stage:
     root: str
     title: str
     ratio: int | None = None
+    on_device: bool = False
     spelling: Callable[[Any], str] = spell
 
     def compute(self, context: Context) -> tuple[Artefact, ...]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.pipeline import schedule
 from prunebench.pipeline.executors.engine import Engine, Executor, StageError, WorkerDied
 from prunebench.pipeline.executors.factory import executor
-from prunebench.pipeline.executors.local import default_workers
+from prunebench.pipeline.executors.local import default_cpu_workers, default_workers
 from prunebench.pipeline.forecast import Forecast
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
@@ -139,6 +139,7 @@ def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: 
     matrix.check_parts(needed)
     limit = default_workers(matrix.device) if engine.workers is None else engine.workers
     count = min(max(1, len(needed)), limit)  # at least one, in case a stored stage is damaged
+    engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device))
     live = Live(needed.values(), forecast, count)
     work = _Work(matrix, needed, executor(engine, count, live.update), live)
     try:

@@ -198,6 +198,33 @@ def test_a_worker_that_lost_its_gpu_is_replaced(job, workers, monkeypatch):
     assert single._processes[0].pid != before
 
 
+def test_what_needs_no_gpu_runs_beside_what_does(job, monkeypatch):
+    """The job on the GPU ends once the other one has."""
+    finished, ran = threading.Event(), []
+
+    def ask(executor, number, job):
+        ran.append((number, job.device))
+        if job.device == "cpu":
+            finished.set()
+        assert finished.wait(timeout=60)
+
+    monkeypatch.setattr(LocalExecutor, "_ask", ask)
+    pair = LocalExecutor(1, lambda *_progress: None, cpu_workers=1)
+    on_gpu, on_cpu = replace(job("works"), device="cuda"), job("works")
+    futures = [pair.submit(on_gpu), pair.submit(on_cpu)]
+    assert [future.exception(timeout=60) for future in futures] == [None, None]
+    assert sorted(ran) == [(0, "cuda"), (1, "cpu")]
+    pair.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "count"), [("cpu", 8, 0), ("cuda", 1, 1), ("cuda", 3, 2), ("cuda", 16, 4)]
+)
+def test_a_run_on_a_gpu_has_workers_on_the_cpu_too(monkeypatch, device, cores, count):
+    monkeypatch.setattr(local, "_cores", lambda: cores)
+    assert local.default_cpu_workers(device) == count
+
+
 def test_a_gpu_is_lost_once_every_call_fails(monkeypatch):
     def fails():
         raise RuntimeError("CUDA error: device-side assert triggered")

@@ -32,6 +32,15 @@ from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.selectors.random import Random
 from prunebench_plugins.selectors.top import Top
 
+
+def test_only_what_asks_for_the_device_is_on_it(matrix):
+    """Then gpu_seconds count the seconds of a GPU alone."""
+    planned = matrix("semi_aum", device="cuda")
+    on_gpu = {stage.kind for stage in planned.graph.stages.values() if planned.device_of(stage) == "cuda"}
+    assert on_gpu == {"labels", "dynamics", "accuracy"}
+    assert {planned.job(stage).device for stage in planned.graph.stages.values()} == {"cpu", "cuda"}
+
+
 UPSTREAM = {"known_labels", "labels", "dynamics", "scores"}
 
 

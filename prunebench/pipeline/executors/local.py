@@ -29,13 +29,25 @@ from prunebench.pipeline.store import Store
 from prunebench.system.isolation import ONE_THREAD, python
 
 STARTS = 5  # attempts to start a worker before the job fails
+Jobs = queue.SimpleQueue[tuple[Job, Future[None]] | None]  # None: no more will come
 OUT_OF_MEMORY = (-9, 137)  # exit codes of a process that the system killed, usually as memory ran out
 
 
 def default_workers(device: str) -> int:
     """Return the number of cores that this process may use, or 1 for a GPU."""
-    if device == "cuda":
-        return 1
+    return 1 if device == "cuda" else _cores()
+
+
+def default_cpu_workers(device: str) -> int:
+    """Return the number of processes for jobs on the CPU, beside those of a GPU: at most 4.
+
+    There are none if the device is the CPU, as all workers are alike then.
+    """
+    return max(1, min(4, _cores() - 1)) if device == "cuda" else 0
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux only
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -83,24 +95,36 @@ class LocalExecutor:
     workers: the number of processes.
     on_progress: called with the progress of each job.
     stage_timeout: seconds after which a stage is stopped, or None for no limit.
+    cpu_workers: the number of further processes, for jobs on the CPU. The others then run none of these.
     """
 
-    def __init__(self, workers: int, on_progress: OnProgress, stage_timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        on_progress: OnProgress,
+        stage_timeout: float | None = None,
+        cpu_workers: int = 0,
+    ) -> None:
         self._on_progress = on_progress
         self._stage_timeout = stage_timeout
-        self._jobs: queue.SimpleQueue[tuple[Job, Future[None]] | None] = queue.SimpleQueue()
+        self._jobs: Jobs = queue.SimpleQueue()
+        self._cpu_jobs: Jobs = queue.SimpleQueue() if cpu_workers else self._jobs
         self._processes: dict[int, subprocess.Popen[str]] = {}
         self._closing = False
         self._lock = threading.Lock()  # keeps workers from starting during a shutdown
         self._room = _Room()
-        self._threads = [threading.Thread(target=self._serve, args=(n,), daemon=True) for n in range(workers)]
+        queues = [self._jobs] * workers + [self._cpu_jobs] * cpu_workers
+        self._threads = [
+            threading.Thread(target=self._serve, args=(number, jobs_of), daemon=True)
+            for number, jobs_of in enumerate(queues)
+        ]
         for thread in self._threads:
             thread.start()
 
     def submit(self, job: Job) -> Future[None]:
         """Queue a job. The future raises StageError, MissingArtefactError, BusyError or WorkerDied."""
         future: Future[None] = Future()
-        self._jobs.put((job, future))
+        (self._cpu_jobs if job.device == "cpu" else self._jobs).put((job, future))
         return future
 
     def shutdown(self) -> None:
@@ -111,14 +135,15 @@ class LocalExecutor:
             process.kill()
         for _ in self._threads:
             self._jobs.put(None)
+            self._cpu_jobs.put(None)
         for thread in self._threads:
             thread.join(timeout=5)
         for process in self._processes.values():
             _reap(process)
 
-    def _serve(self, number: int) -> None:
+    def _serve(self, number: int, jobs_of: Jobs) -> None:
         """Serve one worker: take a job, have it run, resolve its future. Repeat until the shutdown."""
-        while (item := self._jobs.get()) is not None:
+        while (item := jobs_of.get()) is not None:
             job, future = item
             try:
                 self._run(number, job)

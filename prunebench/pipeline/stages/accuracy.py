@@ -44,6 +44,7 @@ class TrainedAccuracy(Stage):
             (*inputs, *seen_by_final(plan, cell, test=True)),
             title=title_of(recipe, cell.final_backbone),
             ratio=cell.ratio,
+            on_device=True,
             recipe=plan.recipe(recipe),
             seed=seed_of("accuracy", cell.seed),
         )

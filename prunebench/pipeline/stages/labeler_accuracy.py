@@ -31,7 +31,9 @@ class LabelerAccuracy(Stage):
     def of(cls, plan: Plan, cell: Cell, inputs: Sequence[Input]) -> LabelerAccuracy:
         """Return the test of a cell's labeler."""
         title = "the labeler's own network"
-        return plan.add(cls, cell, inputs, title=title, ratio=cell.ratio, side=cell.recipe.side)
+        return plan.add(
+            cls, cell, inputs, title=title, ratio=cell.ratio, on_device=True, side=cell.recipe.side
+        )
 
     def compute(self, context: Context) -> tuple[Accuracy]:
         """Return the accuracy.

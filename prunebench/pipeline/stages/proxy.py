@@ -40,6 +40,7 @@ class Proxy(Stage):
             cell,
             (labels, *seen_by_proxy(plan, cell)),
             title=title_of(recipe, cell.proxy_backbone),
+            on_device=True,
             recipe=plan.recipe(recipe),
             seed=seed_of("dynamics", upstream_repeat(cell)),
         )

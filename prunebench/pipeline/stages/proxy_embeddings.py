@@ -33,7 +33,7 @@ class ProxyEmbeddings(Stage):
         """Return the embeddings of the network that made the dynamics."""
         inputs = (Input("weights", dynamics.source), *seen_by_proxy(plan, cell))
         recipe = plan.recipe(plan.proxy(cell.recipe))
-        return plan.add(cls, cell, inputs, title="the proxy network", recipe=recipe)
+        return plan.add(cls, cell, inputs, title="the proxy network", on_device=True, recipe=recipe)
 
     def compute(self, context: Context) -> tuple[Embeddings]:
         """Return the penultimate features of all training images."""

@@ -49,6 +49,7 @@ class CandidateValidation(Stage):
             ),
             title=f"{title_of(recipe, trial.final_backbone)}, trying {field}",
             ratio=candidate.ratio,
+            on_device=True,
             recipe=recipe.identity(),
             seed=seed_of("validation", 0),
             held_out=candidate.held_out,
