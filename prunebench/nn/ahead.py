@@ -8,7 +8,7 @@ for neither, unless reading is slower than computing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
@@ -94,3 +94,31 @@ class ReadAhead(Iterator[Tensor]):
         self.copied[number % DEPTH] = arrived
         self._begin()
         return batch, arrived
+
+
+class EpochReader:
+    """Gives the images of the steps of an epoch: from the device, or read ahead if they do not fit there.
+
+    images: the images, for use on a device.
+    """
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+        self.reads_ahead = not images.fits
+        self.ahead: ReadAhead | None = None
+
+    def restart(self) -> None:
+        """Forget what was read ahead, as the steps to come have other images."""
+        self.ahead = None
+
+    def read(self, index: Tensor, rest: Callable[[], Tensor]) -> Tensor:
+        """Return the images of the next step: uint8 [b, channels, side, side].
+
+        index: their positions, int64 [b].
+        rest: returns the positions of this step and of all later ones of the epoch, int64 [steps, b].
+        """
+        if not self.reads_ahead:
+            return self.images[index]
+        if self.ahead is None:
+            self.ahead = ReadAhead(self.images, [*rest().cpu().numpy()])  # waits for the device
+        return next(self.ahead)

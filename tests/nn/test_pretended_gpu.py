@@ -20,6 +20,8 @@ from prunebench.nn.ahead import ReadAhead
 from prunebench.nn.randaugment import randaugment
 from prunebench.parts import images
 from prunebench.parts.conformance import conform
+from prunebench.parts.problem import synthetic_problem
+from prunebench_plugins.backbones.swav.part import Swav
 from prunebench_plugins.labelers.fixmatch import loop
 from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
@@ -152,6 +154,32 @@ def test_a_training_on_images_that_do_not_fit_is_the_same(monkeypatch, tmp_path,
     assert whole.predictions.tolist() == ahead.predictions.tolist()
     assert whole.dynamics is not None and ahead.dynamics is not None
     np.testing.assert_array_equal(whole.dynamics.entropy, ahead.dynamics.entropy)
+
+
+@pytest.mark.pretended
+@pytest.mark.parametrize("weight", [1.0, 0.0])
+def test_fixmatch_on_images_that_do_not_fit_is_the_same(monkeypatch, weight) -> None:
+    labels = np.where(np.arange(60) % 3, -1, np.arange(60) % 4)
+    part = FixMatch(network="resnet8", batch=4, mu=2, iterations=13, weight_u=weight)
+
+    def label(share):
+        monkeypatch.setattr(images, "SHARE", share)
+        given = synthetic_problem("cuda").inputs(part) | {"images": pictures(60, 16), "known_labels": labels}
+        return part.label(**given)
+
+    whole, ahead = label(0.5), label(0.0)
+    np.testing.assert_array_equal(whole.confidences, ahead.confidences)
+
+
+@pytest.mark.pretended
+def test_swav_on_images_that_do_not_fit_is_the_same(monkeypatch) -> None:
+    part = Swav(network="resnet8", hidden=8, projection=4, epochs=3, batch=16, warmup_epochs=0)
+
+    def embed(share):
+        monkeypatch.setattr(images, "SHARE", share)
+        return part.embed(**synthetic_problem("cuda").inputs(part) | {"images": pictures(60, 16)})
+
+    np.testing.assert_array_equal(embed(0.5), embed(0.0))
 
 
 @pytest.mark.pretended

@@ -53,6 +53,10 @@ def begun(
     return loop._Run(images or noise(), known_labels, 3, settings, rule, np.random.default_rng(0))
 
 
+def views_of(run: loop._Run, labeled: torch.Tensor, unlabeled: torch.Tensor) -> torch.Tensor:
+    return run.views(run.images[torch.cat((labeled, unlabeled))], len(unlabeled))
+
+
 def train(rule: Any = None, *, known_labels: np.ndarray | None = None, **changes: Any) -> networks.Network:
     options = {"progress": lambda done, total: None, "checkpoint": MemoryCheckpoint()}
     options |= {name: changes.pop(name) for name in tuple(options) if name in changes}
@@ -334,8 +338,14 @@ def test_each_step_takes_the_next_images_and_each_epoch_another_order(
 ) -> None:
     run, seen = begun(), []
     orders = [(run.labeled_order, run.unlabeled_order)]
-    views = run.views
-    monkeypatch.setattr(run, "views", lambda *index: seen.append(copies(index)) or views(*index))
+    read = run.reader.read
+
+    def noting(index, rest):
+        seen.append(copies(index.split([4, 12])))
+        assert torch.equal(rest()[0], index)
+        return read(index, rest)
+
+    monkeypatch.setattr(run.reader, "read", noting)
     for _ in range(7):
         run.advance()
     orders.append((run.labeled_order, run.unlabeled_order))
@@ -382,7 +392,7 @@ def test_weak_and_strong_views_are_of_the_same_images_and_only_the_strong_ones_a
     run = begun(shades(), annotated(30))
     labeled, unlabeled = torch.tensor([7, 14, 28]), torch.arange(30)
     for _ in range(20):
-        views = pixels(run.views(labeled, unlabeled)).flatten(1)
+        views = pixels(views_of(run, labeled, unlabeled)).flatten(1)
         plain, strong = views[:33], views[33:]
         expected = torch.cat((labeled, unlabeled))
         assert (plain == expected[:, None]).all()
@@ -394,7 +404,7 @@ def test_weak_and_strong_views_are_of_the_same_images_and_only_the_strong_ones_a
 def test_operations_change_strong_views_alone() -> None:
     images = noise()
     run, index = begun(images, flip=False), torch.arange(70)
-    views = pixels(run.views(index[:0], index))
+    views = pixels(views_of(run, index[:0], index))
     weak, strong = views[:70], views[70:]
     values = [set(image.flatten().tolist()) for image in images[index]]
 
@@ -415,7 +425,7 @@ def test_each_view_is_cropped_and_mirrored_by_itself(only_cutout: None) -> None:
     index = torch.arange(50)
 
     def columns(*, flip: bool) -> torch.Tensor:
-        views = pixels(begun(images, annotated(50), flip=flip).views(index, index))[:, 0, :, 0]
+        views = pixels(views_of(begun(images, annotated(50), flip=flip), index, index))[:, 0, :, 0]
         return views.where(views != 123, 0).amax(1)  # 123 is Cutout
 
     assert set(columns(flip=False).tolist()) - {0} == straight
@@ -429,7 +439,7 @@ def test_views_of_a_part_lie_in_the_image_and_strong_ones_are_resized(only_cutou
     """Of a ramp 40 wide: weak views are 32 neighboring columns, strong ones a box stretched to 32."""
     ramp = np.tile(np.arange(130, 170, dtype=np.uint8), (50, 1, 40, 1))
     index, run = torch.arange(50), part(Images(ramp, mean=(0.5,), std=(0.3,)), flip=False)
-    views = pixels(run.views(index, index))
+    views = pixels(views_of(run, index, index))
     assert views.shape == (150, 1, 32, 32)
     weak, strong = views[:100, 0, 0].int(), views[100:, 0]
     assert (weak.diff() == 1).all(), "no padding, no resizing, and no Cutout"
@@ -443,7 +453,7 @@ def test_views_of_a_part_lie_in_the_image_and_strong_ones_are_resized(only_cutou
 def test_views_of_a_part_are_mirrored_too(only_cutout: None) -> None:
     ramp = np.tile(np.arange(130, 170, dtype=np.uint8), (50, 1, 40, 1))
     index = torch.arange(50)
-    views = pixels(part(Images(ramp, mean=(0.5,), std=(0.3,))).views(index, index[:0]))[:, 0, 0].int()
+    views = pixels(views_of(part(Images(ramp, mean=(0.5,), std=(0.3,))), index, index[:0]))[:, 0, 0].int()
     assert views.shape == (50, 32)
     assert set(views.diff().flatten().tolist()) == {1, -1}
 
@@ -513,7 +523,7 @@ def test_more_than_there_is_cannot_be_seen() -> None:
 
 def test_views_are_normalized() -> None:
     run = begun(shades(), annotated(30))
-    weak = run.views(torch.arange(30)[:0], torch.arange(30))[:30]
+    weak = views_of(run, torch.arange(30)[:0], torch.arange(30))[:30]
     torch.testing.assert_close(weak, normalize(shades()[slice(None)], (0.5,), (0.3,)))
 
 

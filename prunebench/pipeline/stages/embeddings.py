@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class BackboneEmbeddings(PartStage):
     kind: ClassVar[str] = "embeddings"
 
     @classmethod
-    def of(cls, plan: Plan, cell: Cell, backbone: Backbone) -> BackboneEmbeddings:
+    def of(cls, plan: Plan, cell: Cell, backbone: Backbone) -> Self:
         """Return the embeddings of a backbone."""
         return cls.planned(plan, cell, backbone, (), upstream_repeat(cell))
 

@@ -6,25 +6,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from prunebench.parts.artefacts import Embeddings
-from prunebench.parts.base import Backbone
 from prunebench.parts.images import Handed
 from prunebench.pipeline.context import Context
-from prunebench.pipeline.part_stage import Call, PartStage
-from prunebench.pipeline.plan import Plan, upstream_repeat
-from prunebench.pipeline.stages.embeddings import embedded
-from prunebench.suites.cells import Cell
+from prunebench.pipeline.part_stage import Call
+from prunebench.pipeline.stages.embeddings import BackboneEmbeddings, embedded
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class TestSplitEmbeddings(PartStage):
+class TestSplitEmbeddings(BackboneEmbeddings):
     """Runs a frozen backbone over the images of the test split. Only the test of a network reads them."""
 
     kind: ClassVar[str] = "test_embeddings"
-
-    @classmethod
-    def of(cls, plan: Plan, cell: Cell, backbone: Backbone) -> TestSplitEmbeddings:
-        """Return the embeddings of a backbone."""
-        return cls.planned(plan, cell, backbone, (), upstream_repeat(cell))
 
     def compute(self, context: Context) -> tuple[Embeddings]:
         """Return one vector per image of the test split. Errors are those of `embedded`."""

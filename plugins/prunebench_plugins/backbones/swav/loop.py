@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from prunebench.errors import require
 from prunebench.nn import networks
+from prunebench.nn.ahead import EpochReader
 from prunebench.nn.augment import normalize
 from prunebench.nn.loop import Loop, flat, run
 from prunebench.nn.multicrop import Crops, multicrop
@@ -164,12 +165,14 @@ class _Run(Loop):
         slots = settings.queue // self.batch
         self.queue = torch.zeros(slots, ASSIGNED, self.batch, settings.projection, device=self.device)
         self.generator = torch_generator(rng, self.device)
+        self.reader = EpochReader(images)
         self.shuffle()
 
     def shuffle(self) -> None:
         """Draw the images of an epoch's steps."""
         order = torch.randperm(len(self.images), generator=self.generator, device=self.device)
         self.order = order[: self.per_epoch * self.batch]
+        self.reader.restart()
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""
@@ -178,8 +181,8 @@ class _Run(Loop):
     def advance(self) -> Tensor:
         """Make one step; return its loss."""
         place = self.step % self.per_epoch
-        pictures = self.images[self.order.view(self.per_epoch, -1)[place]]
-        groups = self.groups(pictures)
+        order = self.order.view(self.per_epoch, -1)
+        groups = self.groups(self.reader.read(order[place], lambda: order[place:]))
         self.model.normalize_prototypes()
         with autocast(self.settings.precision, self.device):
             projected = self.model(groups)

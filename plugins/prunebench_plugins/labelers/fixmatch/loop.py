@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import networks
+from prunebench.nn.ahead import EpochReader
 from prunebench.nn.augment import crop, flip, normalize, random_resized_crop
 from prunebench.nn.loop import Loop, flat, run
 from prunebench.nn.networks import Network
@@ -162,6 +163,7 @@ class _Run(Loop):
         self.decayed = sgd(decayed, weight_decay=settings.weight_decay)
         self.others = sgd(others, weight_decay=0.0)
         self.generator = torch_generator(rng, self.device)
+        self.reader = EpochReader(images)
         self.shuffle()
 
     def shuffle(self) -> None:
@@ -169,6 +171,17 @@ class _Run(Loop):
         batch, steps = self.settings.batch, self.per_epoch
         self.labeled_order = shuffled(self.labeled, steps * batch, self.generator)
         self.unlabeled_order = shuffled(self.unlabeled, steps * batch * self.settings.mu, self.generator)
+        self.reader.restart()
+
+    def order(self) -> tuple[Tensor, Tensor]:
+        """Return the labeled and the unlabeled images of an epoch's steps: int64 [steps, b], [steps, mu b].
+
+        Images without weight in the loss are not read, so there are none of them.
+        """
+        labeled = self.labeled_order.view(self.per_epoch, -1)
+        if self.settings.weight_u == 0:
+            return labeled, labeled[:, :0]
+        return labeled, self.unlabeled_order.view(self.per_epoch, -1)
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""
@@ -189,14 +202,16 @@ class _Run(Loop):
 
     def loss(self, place: int) -> Tensor:
         """Return the loss on the images of an epoch's step: a number."""
-        labeled = self.labeled_order.view(self.per_epoch, -1)[place]
-        unlabeled = self.unlabeled_order.view(self.per_epoch, -1)[place]
+        orders = self.order()
+        labeled, unlabeled = (order[place] for order in orders)
+        index = torch.cat((labeled, unlabeled))
+        views = self.views(self.reader.read(index, lambda: torch.cat(orders, 1)[place:]), len(unlabeled))
         if self.settings.weight_u == 0:
             with self.autocast():
-                logits = self.network(self.views(labeled, labeled[:0])).float()
+                logits = self.network(views).float()
             return functional.cross_entropy(logits, self.known_labels[labeled])
         sizes = [len(labeled), len(unlabeled), len(unlabeled)]
-        logits, weak, strong = self.logits(self.views(labeled, unlabeled), sizes)
+        logits, weak, strong = self.logits(views, sizes)
         guessed = consistency(weak, strong, self.rule, unlabeled)
         return functional.cross_entropy(logits, self.known_labels[labeled]) + self.settings.weight_u * guessed
 
@@ -204,24 +219,28 @@ class _Run(Loop):
         """Return the precision of forward passes."""
         return autocast(self.settings.precision, self.device)
 
-    def views(self, labeled: Tensor, unlabeled: Tensor) -> Tensor:
+    def views(self, pictures: Tensor, unlabeled: int) -> Tensor:
         """Return the labeled images, weak views and strong views: float [b + 2 mu b, c, side, side].
+
+        pictures: the labeled images, then the unlabeled ones.
+        unlabeled: the number of the latter, mu b.
 
         Views of all of an image are shifted by up to an eighth of it. Those of a part are at a random
         place of it, and for strong views of a random size too, as in USB's training on ImageNet.
         """
-        pictures = self.images[torch.cat((labeled, unlabeled, unlabeled))]
+        seen = len(pictures)  # by the weak views
+        pictures = torch.cat((pictures, pictures[seen - unlabeled :]))
         if self.side == self.images.resolution:
             pictures = crop(pictures, self.side // 8, "reflect", self.generator)
         else:
-            weak, strong = pictures.tensor_split([len(labeled) + len(unlabeled)])
+            weak, strong = pictures.tensor_split([seen])
             weak = crop(weak, 0, "zero", self.generator, self.side)
             strong = random_resized_crop(strong, STRONG_AREA, self.side, self.generator)
             pictures = torch.cat((weak, strong))
         if self.settings.flip:
             pictures = flip(pictures, self.generator)
-        if len(unlabeled):
-            strong = pictures[-len(unlabeled) :]
+        if unlabeled:
+            strong = pictures[-unlabeled:]
             strong.copy_(randaugment(strong, self.generator))
         return normalize(pictures, self.images.mean, self.images.std)
 
