@@ -10,6 +10,7 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # idle threads sleep, not spin
 os.environ["PRUNEBENCH_PLUGINS"] = ""
 
 import importlib
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -61,6 +62,16 @@ def hermetic(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PRUNEBENCH_PLUGINS", "")
     monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def heard():
+    """Let children hear signals even where these tests run in the background or under nohup, deaf to some."""
+    deaf = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in deaf.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -101,13 +100,3 @@ def mini(undisturbed, tmp_path):
 def toy_place(undisturbed, tmp_path):
     """toy_place("a") is a folder in which the toy matrix is to run."""
     return lambda name: Place(tmp_path / name, undisturbed(TOY).suite)
-
-
-@pytest.fixture
-def heard():
-    """Let children hear signals even where these tests run in the background or under nohup, deaf to some."""
-    deaf = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
-    before = {number: signal.signal(number, handler) for number, handler in deaf.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)

@@ -14,6 +14,7 @@ import pytest
 
 from prunebench.results.rows import read
 
+pytestmark = pytest.mark.usefixtures("heard")
 LINE = "Interrupted. The same command goes on from here.\n"
 FULL = "Error: standard output cannot be written: No space left on device\n"
 SAID = "… · ± é ж 写 🙂"
@@ -64,14 +65,6 @@ recipe = "tiny"
 selector = "top"
 scorer = {{part = '{part}', note = '{note}'}}
 """
-
-
-@pytest.fixture(autouse=True)
-def heard():
-    """Let children hear Ctrl-C even where these tests run in the background, which is deaf to it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
