@@ -57,6 +57,7 @@ class Setting:
     wanted: returns the value for stages. None: stages run with the value they find.
     changed: whether a value before differs from a value after.
     quiet: with True, it is restored without a warning, because libraries may change it.
+    own: the value that the module itself begins with, if that is not the wanted one. Importing it is no change.
     """
 
     name: str
@@ -66,9 +67,10 @@ class Setting:
     wanted: Callable[[], Any] | None = None
     changed: Callable[[Any, Any], bool] = operator.ne
     quiet: bool = False
+    own: Any = None
 
 
-def _attribute(module: str, name: str, wanted: Callable[[], Any] | None = None) -> Setting:
+def _attribute(module: str, name: str, wanted: Callable[[], Any] | None = None, own: Any = None) -> Setting:
     """Return a setting that is an attribute of a module."""
 
     def read() -> Any:
@@ -77,7 +79,7 @@ def _attribute(module: str, name: str, wanted: Callable[[], Any] | None = None) 
     def write(value: Any) -> None:
         setattr(sys.modules[module], name, value)
 
-    return Setting(f"{module}.{name}", module, read, write, wanted)
+    return Setting(f"{module}.{name}", module, read, write, wanted, own=own)
 
 
 def _function(
@@ -213,7 +215,8 @@ SETTINGS = (
     _autocast("cuda"),
     _attribute("torch.backends.mkldnn", "enabled", lambda: True),
     _attribute("torch.backends.cudnn", "enabled", lambda: True),
-    _attribute("torch.backends.cudnn", "allow_tf32", lambda: False),  # a recipe says where it may be used
+    # A recipe says where TF32 may be used. PyTorch's own default is True.
+    _attribute("torch.backends.cudnn", "allow_tf32", lambda: False, own=True),
     _attribute("torch.backends.cudnn", "benchmark", lambda: False),
     _attribute("torch.backends.cudnn", "deterministic", lambda: False),
 )
@@ -269,9 +272,10 @@ def _put_back(before: Mapping[Setting, Any], expected: Mapping[Setting, Any], re
             setting.write(before[setting])
         elif resting and setting.module in sys.modules and setting.wanted and not setting.quiet:
             # The code imported its module, so there is no value before. Later stages need the wanted one.
-            wanted = setting.wanted()
-            if setting.changed(wanted, setting.read()):
-                changed.append(setting.name)
+            wanted, value = setting.wanted(), setting.read()
+            if setting.changed(wanted, value):
+                if value != setting.own:
+                    changed.append(setting.name)
                 setting.write(wanted)
     return changed
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -85,3 +88,14 @@ def test_a_stage_rests_on_ieee_float32_and_a_change_of_it_is_named():
         assert torch.backends.cudnn.allow_tf32 is False
         torch.backends.cudnn.allow_tf32 = True
     assert changed == ["torch.backends.cudnn.allow_tf32"]
+
+
+def test_importing_torch_within_a_stage_changes_nothing():
+    """PyTorch itself begins with TF32 allowed, which no part is to blame for."""
+    text = (
+        "from prunebench.system.isolation import isolated\n"
+        "with isolated('a part') as changed:\n    import torch\n"
+        "print(changed, torch.backends.cudnn.allow_tf32)"
+    )
+    ran = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("[] False\n", "")
