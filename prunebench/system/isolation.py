@@ -57,7 +57,7 @@ class Setting:
     wanted: returns the value for stages. None: stages run with the value they find.
     changed: whether a value before differs from a value after.
     quiet: with True, it is restored without a warning, because libraries may change it.
-    own: the value that the module itself begins with, if that is not the wanted one. Importing it is no change.
+    own: the value that the module itself begins with, if not the wanted one. Importing it is no change.
     """
 
     name: str

@@ -359,7 +359,7 @@ def test_a_part_cannot_load_a_dataset(matrix, make, offer, tmp_path):
     method = Method("m", title="M", scorer=Spy(data=str(tmp_path / "data")), selector=Top())
     assert make(matrix(method)).failures == {
         "m toy 50% seed 0": "scorer 'spy' of stranger loads the dataset toy, and with it the truth. "
-        "Truth reaches a part only as `known`; ask for that, or for images and names"
+        "Truth reaches a part only as `known_labels`; ask for that, or for images and names"
     }
     check_not_at_work("toy")  # afterwards anybody may
 
