@@ -8,6 +8,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -163,12 +164,25 @@ class _PeakMemory:
 
 @cache
 def device_name(device: str) -> str:
-    """Return the model of the GPU, or the architecture of the CPU."""
-    if device == "cuda":
-        import torch
+    """Return the model of the GPU, or the model of the CPU and the vector instructions that torch uses on it.
 
+    Both decide how sums are rounded, and so the last digits of all trainings.
+    """
+    import torch
+
+    if device == "cuda":
         return str(torch.cuda.get_device_name())
-    return platform.machine()
+    return f"{_cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+@cache
+def _cpu_model() -> str:
+    """Return the model of the CPU, or its architecture on systems that do not say."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
 
 
 @cache

@@ -36,9 +36,18 @@ class Page:
 
     @cached_property
     def disputed(self) -> set[tuple[object, ...]]:
-        """The cells whose rows do not agree; tables flag them, and remarks show all their values."""
+        """The cells whose rows of one machine do not agree. Tables flag them, and remarks show all values."""
         found: dict[tuple[object, ...], Result] = {}
-        return {row.cell for row in self.rows if not found.setdefault(row.cell, row).agrees(row)}
+        return {
+            row.cell for row in self.rows if not found.setdefault((row.cell, row.machine), row).agrees(row)
+        }
+
+    @cached_property
+    def elsewhere(self) -> list[tuple[Result, Result]]:
+        """Pairs of the row that is shown for a cell and a row of another machine."""
+        shown: dict[tuple[object, ...], Result] = {}
+        pairs = [(shown.setdefault(row.cell, row), row) for row in self.rows if not self.stale(row)]
+        return [(first, row) for first, row in pairs if first.machine != row.machine]
 
     def stale(self, row: Record) -> bool:
         """Whether a row was made with other settings than the suite has today."""

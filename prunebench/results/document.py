@@ -83,6 +83,18 @@ def conflicts(page: Page) -> list[str]:
     return lines
 
 
+def machine_lines(page: Page) -> list[str]:
+    """Return a line about the rows of other machines than the one whose rows are shown, if there are any."""
+    if not page.elsewhere:
+        return []
+    gaps = [abs(first.accuracy - row.accuracy) for first, row in page.elsewhere]
+    return [
+        f"{len(gaps)} row(s) are of another machine, which rounds otherwise: they differ by "
+        f"{sum(gaps) / len(gaps):.1f} points on average, {max(gaps):.1f} at most. "
+        "The first row of each cell is shown."
+    ]
+
+
 def failure_lines(page: Page) -> list[str]:
     """Return a line for each reason for which cells of a method failed."""
     found = Counter((one.method, one.dataset, one.failed) for one in page.failures if not page.stale(one))
@@ -123,4 +135,10 @@ def facts(rows: Sequence[Result]) -> str:
 
 def remarks(page: Page) -> list[str]:
     """Return a line for whatever keeps rows from the tables, or makes them doubtful."""
-    return [*conflicts(page), *failure_lines(page), *stale_lines(page), *page.complaints]
+    return [
+        *conflicts(page),
+        *machine_lines(page),
+        *failure_lines(page),
+        *stale_lines(page),
+        *page.complaints,
+    ]

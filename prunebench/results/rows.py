@@ -153,8 +153,16 @@ class Result(Record):
         """What rows of one cell must agree on: the accuracy, and the device it depends on."""
         return self.accuracy, self.device
 
+    @property
+    def machine(self) -> tuple[str, str]:
+        """What decides how a training rounds: the model of the processor, and the version of torch."""
+        return self.device_name, self.versions.get("torch", "")
+
     def agrees(self, other: Result) -> bool:
-        """Whether two rows of one cell say the same: exactly on a CPU, within 0.3 points with a GPU."""
+        """Whether two rows of one cell say the same: exactly on a CPU, within 0.3 points with a GPU.
+
+        Rows of different machines need not. Each rounds in its own way, and a training then ends elsewhere.
+        """
         return _agree(self.outcome, other.outcome)
 
 

@@ -215,6 +215,17 @@ def test_rows_that_disagree_are_flagged(page):
     assert body(found)[0][3] == "**91.0 ± 1.4 (rows disagree)**"
 
 
+def test_rows_of_another_machine_are_neither_shown_nor_flagged(page):
+    """A training ends elsewhere on a processor that rounds otherwise."""
+    found = page(*BOTH, ("near", 50, 0, 91.0, {"device_name": "another"}))
+    assert conflicts(found) == []
+    assert body(found)[0] == body(page(*BOTH))[0]
+    assert (
+        "1 row(s) are of another machine, which rounds otherwise: they differ by 1.0 points on average, "
+        "1.0 at most. The first row of each cell is shown."
+    ) in markdown(found)
+
+
 # Pages
 
 
