@@ -115,7 +115,12 @@ def quality(found: Mapping[str, float], metric: str) -> float:
 
 
 def tables(board: Board) -> list[Table]:
-    """Return the published numbers beside those of a board: accuracy, labels, cutoffs, cost."""
+    """Return the published numbers beside those of a board: accuracy, labels, cutoffs, cost.
+
+    The paper trains networks on images from scratch. Heads on frozen features have nothing to be beside.
+    """
+    if any(row.final_network for row in board.rows):
+        return []
     makers = (accuracy_table, quality_table, cutoff_table, cost_table)
     return [table for maker in makers if (table := maker(board)) is not None]
 

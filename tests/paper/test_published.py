@@ -264,6 +264,11 @@ def test_a_suite_of_one_of_the_tables_is_compared_with_that_table(board):
 
 def test_other_datasets_and_variants_have_no_published_number(board):
     assert comparison.tables(board(*AUM, dataset="toy")) == []
+
+
+def test_heads_on_frozen_features_are_not_put_beside_networks_from_scratch(board):
+    assert comparison.tables(board(*AUM)) != []
+    assert comparison.tables(board(*AUM, final_network="linear on frozen embeddings of a backbone")) == []
     assert comparison.accuracy_table(board(("semi_aum{aum.margin=logit}", 30, 0, 50.0))) is None
 
 
