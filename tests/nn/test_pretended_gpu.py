@@ -269,6 +269,7 @@ def pretending(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.timeout(1200)  # a hundred and sixty tests in one
 @pytest.mark.newest  # an older torch has no sparse operations for it
 def test_the_tests_of_a_gpu_pass_on_a_pretended_one() -> None:
     told = pretending("-m", "gpu or pretended", "tests")
