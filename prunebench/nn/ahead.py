@@ -50,10 +50,11 @@ class ReadAhead(Iterator[Tensor]):
 
     def __next__(self) -> Tensor:
         if self.moving is None:
-            self.pool.shutdown()
             raise StopIteration
         batch, arrived = self.moving
         self.moving = self._move()
+        if self.moving is None:
+            self.pool.shutdown()
         stream = torch.cuda.current_stream()
         stream.wait_event(arrived)
         batch.record_stream(stream)  # so that its memory is not given away while the step uses it
@@ -111,14 +112,17 @@ class EpochReader:
         """Forget what was read ahead, as the steps to come have other images."""
         self.ahead = None
 
-    def read(self, index: Tensor, rest: Callable[[], Tensor]) -> Tensor:
+    def read(self, index: Tensor, rest: Callable[[], Sequence[Tensor]]) -> Tensor:
         """Return the images of the next step: uint8 [b, channels, side, side].
 
         index: their positions, int64 [b].
-        rest: returns the positions of this step and of all later ones of the epoch, int64 [steps, b].
+        rest: returns those of this step and of each later one of the epoch. Called once an epoch at most.
         """
         if not self.reads_ahead:
             return self.images[index]
         if self.ahead is None:
-            self.ahead = ReadAhead(self.images, [*rest().cpu().numpy()])  # waits for the device
+            steps = rest()
+            positions = torch.cat(tuple(steps)).cpu().numpy()  # waits for the device once
+            ends = np.cumsum([len(step) for step in steps])
+            self.ahead = ReadAhead(self.images, np.split(positions, ends[:-1]))
         return next(self.ahead)

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import loop, networks
-from prunebench.nn.ahead import ReadAhead
+from prunebench.nn.ahead import EpochReader, ReadAhead
 from prunebench.nn.augment import augment, center, normalize
 from prunebench.nn.networks import Network
 from prunebench.nn.optimizers import Adam, Sgd
@@ -97,7 +97,7 @@ def train(
         rng.bit_generator.state = beginning
         run = _Run(images.to(device), labels, index, recipe, classes=classes, rng=rng, record=record)
         run.micro_batch = size
-        run.reads_ahead = on_host or not run.images.fits
+        run.reader.reads_ahead |= on_host
         run.test = (test[0].to(device), test[1]) if test else None
         loop.run(run, progress, checkpoint)
         return run.trained()
@@ -273,8 +273,7 @@ class _Run(loop.Loop):
         self.optimizer = _optimizer(self.network, recipe)
         complete = self.steps // self.per_epoch
         self.recorder = Recorder(complete, len(index), classes, self.device) if record else None
-        self.reads_ahead = False  # since the images do not fit on the device
-        self.ahead: ReadAhead | None = None
+        self.reader = EpochReader(self.images)
         self.replay: Replay | None = None
         self.warm = 0  # steps that could have been recorded, made since there is nothing recorded
         self.recordable = recordable(self.device, recipe)
@@ -308,9 +307,12 @@ class _Run(loop.Loop):
         if self.epochs == frozen:
             self.replay, self.warm = None, 0
         self.order = torch.randperm(len(self.index), generator=self.generator, device=self.device)
-        if self.reads_ahead:
-            places = self.places[self.order].cpu().numpy()  # waits for the device once an epoch
-            self.ahead = ReadAhead(self.images, [places[start:stop] for start, stop in self.bounds])
+        self.reader.restart()
+
+    def epoch_places(self) -> list[Tensor]:
+        """Return the places of the images of each step of the epoch."""
+        places = self.places[self.order]
+        return [places[start:stop] for start, stop in self.bounds]
 
     def end_epoch(self) -> None:
         """Close the records of a complete epoch, and look at the test split where it is time to."""
@@ -338,7 +340,7 @@ class _Run(loop.Loop):
     def record(self, order: Tensor) -> None:
         """Record the step as a CUDA graph, once it would be the same from now on."""
         first = self.recorder is not None and self.recorder.epoch == 0  # its steps record less
-        if first or self.warm < WARM or self.reads_ahead or not self.images.resident:
+        if first or self.warm < WARM or self.reader.reads_ahead or not self.images.resident:
             self.warm += 1
             return
         state = self.generator.get_state()
@@ -352,7 +354,7 @@ class _Run(loop.Loop):
 
     def make(self, order: Tensor, rate: float | Tensor) -> Tensor:
         """Make one step with this learning rate, launching each kernel; return the loss before it."""
-        pixels = self.images[self.places[order]] if self.ahead is None else next(self.ahead)
+        pixels = self.reader.read(self.places[order], self.epoch_places)
         batch = augment(pixels, self.recipe, self.generator)
         for parameter in self.optimizer.parameters:
             parameter.grad = None

@@ -124,8 +124,7 @@ def test_a_step_on_images_that_do_not_fit_never_waits(monkeypatch) -> None:
     run = training._Run(
         pictures(400, 32).to("cuda"), labels, np.arange(400), recipe, classes=10, rng=rng, record=True
     )
-    run.reads_ahead = not run.images.fits
-    assert run.reads_ahead and run.per_epoch > 3 * STEPS  # an epoch begins with a wait
+    assert run.reader.reads_ahead and run.per_epoch > 3 * STEPS  # an epoch begins with a wait
     assert waits_of(run.advance) == {}
 
 
@@ -210,7 +209,7 @@ def test_reading_ahead_holds_few_images_however_many_there_are(tmp_path) -> None
     recipe = Recipe(network="cnn", epochs=1, batch=64, side=32)
     rng, labels = np.random.default_rng(0), np.arange(count) % 10
     run = training._Run(many, labels, np.arange(count), recipe, classes=10, rng=rng, record=False)
-    run.reads_ahead = True
+    run.reader.reads_ahead = True
     run.advance()
     before = own_memory()
     for _ in range(30):

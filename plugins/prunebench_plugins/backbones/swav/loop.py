@@ -182,7 +182,7 @@ class _Run(Loop):
         """Make one step; return its loss."""
         place = self.step % self.per_epoch
         order = self.order.view(self.per_epoch, -1)
-        groups = self.groups(self.reader.read(order[place], lambda: order[place:]))
+        groups = self.groups(self.reader.read(order[place], lambda: [*order[place:]]))
         self.model.normalize_prototypes()
         with autocast(self.settings.precision, self.device):
             projected = self.model(groups)

@@ -205,7 +205,7 @@ class _Run(Loop):
         orders = self.order()
         labeled, unlabeled = (order[place] for order in orders)
         index = torch.cat((labeled, unlabeled))
-        views = self.views(self.reader.read(index, lambda: torch.cat(orders, 1)[place:]), len(unlabeled))
+        views = self.views(self.reader.read(index, lambda: [*torch.cat(orders, 1)[place:]]), len(unlabeled))
         if self.settings.weight_u == 0:
             with self.autocast():
                 logits = self.network(views).float()
