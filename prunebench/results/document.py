@@ -119,14 +119,14 @@ def stale_lines(page: Page) -> list[str]:
 def facts(rows: Sequence[Result]) -> str:
     """Return in words what all rows of a board share."""
     row = rows[0]
-    final_networks = {row.final_network for row in rows} - {None}
+    final_networks = sorted({row.final_network for row in rows if row.final_network})
     repeats = {
         "pipeline": "each seed repeats everything: label draw, labeler, proxy, scores, selection, training",
         "training": "each seed repeats selection and training only, on the scores of one pipeline",
     }[row.repeats]
     if row.tuning in ("search", "oracle_test") and row.repeats == "pipeline":
         repeats += "; tuned values were chosen once, on the pipeline of seed 0"
-    network = "".join(f"Final networks: {name}. " for name in sorted(filter(None, final_networks)))
+    network = "".join(f"Final networks: {name}. " for name in final_networks)
     return (
         f"{row.images} training images. {network}Repeats: {repeats}. Tuning: {TUNING[row.tuning]}. "
         f"Protocol {row.protocol_version}, dataset {row.dataset_hash[:12]}."

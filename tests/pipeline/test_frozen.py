@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from prunebench.errors import PrunebenchError
+from prunebench.nn import training
 from prunebench.parts.artefacts import Embeddings
 from prunebench.parts.base import Backbone, Grid, Scorer
 from prunebench.parts.conformance import check
 from prunebench.parts.images import Images, Vectors
 from prunebench.parts.method import Method
-from prunebench.pipeline import context
+from prunebench.results.document import facts
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.ground_truth import GroundTruth
@@ -46,6 +47,7 @@ def test_the_row_and_its_page_say_what_final_networks_see(matrix, make, offer):
     offer(Seen)
     made = make(matrix(RANDOM, changes={"recipe.final_backbone": "seen"}))
     assert made.rows[0].final_network == "mlp on frozen embeddings of seen"
+    assert "Final networks: mlp on frozen embeddings of seen. " in facts(made.rows)
     assert make(matrix(RANDOM)).rows[0].final_network is None
 
 
@@ -178,12 +180,20 @@ def test_images_are_resized_without_aliasing():
         images.resized(9)
 
 
-def test_the_network_of_a_labeler_is_tested_on_images_as_it_saw_them(matrix, make):
+def test_the_network_of_a_labeler_is_tested_on_images_as_it_saw_them(matrix, make, monkeypatch):
+    """A small CNN takes any resolution, so a wrong one would be no error."""
+    seen, classify = [], training.classify
+
+    def noting(network, images, **more):
+        seen.append(images.resolution)
+        return classify(network, images, **more)
+
+    monkeypatch.setattr(training, "classify", noting)
     fixmatch = FixMatch(**PARTS["fixmatch"] | {"label_fraction": 0.5, "resize": 4})
     own = Method("own", title="O", labeler=fixmatch, selector=Annotated(), ratio=50, final="labeler")
     made = make(matrix(own))
     assert made.failures == {}
-    context.load_split.cache_clear()
+    assert seen == [4]
 
 
 @pytest.mark.parametrize("part", [FixMatch, Pixels])
