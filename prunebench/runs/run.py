@@ -139,7 +139,8 @@ def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: 
     matrix.check_parts(needed)
     limit = default_workers(matrix.device) if engine.workers is None else engine.workers
     count = min(max(1, len(needed)), limit)  # at least one, in case a stored stage is damaged
-    engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device))
+    if engine.cpu_workers is None:
+        engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device))
     live = Live(needed.values(), forecast, count)
     work = _Work(matrix, needed, executor(engine, count, live.update), live)
     try:

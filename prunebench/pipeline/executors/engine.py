@@ -35,12 +35,13 @@ class Engine:
     name: the name of the executor.
     workers: the number of worker processes. 0 runs in this process. None is one per core, or one for a GPU.
     cpu_workers: the number of further processes for jobs that need no GPU. 0: the workers run these, too.
+        None is up to four with a GPU, and none without.
     stage_timeout: seconds after which a stage is stopped, or None for no limit.
     """
 
     name: str = "local"
     workers: int | None = None
-    cpu_workers: int = 0
+    cpu_workers: int | None = None
     stage_timeout: float | None = None
 
 

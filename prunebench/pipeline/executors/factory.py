@@ -18,7 +18,7 @@ def local(engine: Engine, workers: int, on_progress: OnProgress) -> Executor:
     Raise PrunebenchError for a time limit without worker processes.
     """
     if workers:
-        return LocalExecutor(workers, on_progress, engine.stage_timeout, engine.cpu_workers)
+        return LocalExecutor(workers, on_progress, engine.stage_timeout, engine.cpu_workers or 0)
     if engine.stage_timeout is not None and engine.workers == 0:
         raise PrunebenchError(
             "--stage-timeout stops worker processes, and --workers 0 has none; use --workers 1 or more"
