@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import zlib
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from mmap import mmap
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -251,36 +252,57 @@ def _owner(array: Array) -> Any:
 class Vectors(Images):
     """Embeddings in the place of images: float32 [n, d] as images of one pixel and d channels.
 
-    `mean` and `std` are those of each coordinate. Normalizing these images standardizes the embeddings.
-    A constant coordinate becomes 0.
+    They are standardized once, here: each coordinate gets a mean of 0 and a standard deviation of 1. A
+    constant coordinate becomes 0. Normalizing these images by `mean` and `std` then changes nothing.
 
-    values: the embeddings, float32 [n, d].
+    values: the embeddings, float32 [n, d]. They are copied.
     device: "cpu" or "cuda".
-    like: vectors to take `mean` and `std` from. None: they are computed from `values`.
+    like: vectors whose standardization is applied. None: it is computed from `values`.
     """
 
     def __init__(self, values: Array, *, device: str = "cpu", like: Vectors | None = None) -> None:
-        self.array = values.reshape(*values.shape[:2], 1, 1)
+        self._moments: tuple[Array, Array] = like._moments if like else _moments(values)
+        standardized = _standardized(values, *self._moments)
+        standardized.setflags(write=False)
+        self.array = standardized.reshape(*values.shape, 1, 1)
+        self.mean = (0.0,) * values.shape[1]
+        self.std = (1 / 255,) * values.shape[1]  # normalizing divides by 255 first
         self.device = device
         self._source = None
-        if like is None:
-            std = values.std(axis=0, dtype=np.float64)
-            # Normalizing divides pixels by 255 first. Embeddings are not pixels, so this undoes it.
-            self.mean = tuple(values.mean(axis=0, dtype=np.float64) / 255)
-            self.std = tuple(np.where(std > 0, std, 1) / 255)
-        else:
-            self.mean = like.mean
-            self.std = like.std
 
     def to(self, device: str) -> Vectors:
         """Return the same vectors, for use on `device`."""
         if device == self.device:
             return self
-        return Vectors(self.array, device=device, like=self)
+        return self._with(self.array, device)
 
     def take(self, index: Array) -> Vectors:
-        """Return the vectors of `index` alone, int [m], with the mean and std of all vectors."""
-        return Vectors(self.array[index], device=self.device, like=self)
+        """Return the vectors of `index` alone, int [m], standardized as all of these are."""
+        return self._with(self.array[index], self.device)
+
+    def _with(self, array: Array, device: str) -> Vectors:
+        """Return vectors that are standardized like these."""
+        other = copy(self)
+        other.array = array
+        other.device = device
+        other._source = None
+        return other
+
+
+def _moments(values: Array) -> tuple[Array, Array]:
+    """Return the mean and the standard deviation of each coordinate, float64 [d]; 1 for a constant one."""
+    std = values.std(axis=0, dtype=np.float64)
+    return values.mean(axis=0, dtype=np.float64), np.where(std > 0, std, 1)
+
+
+def _standardized(values: Array, mean: Array, std: Array) -> Array:
+    """Return (values - mean) / std: float32 [n, d]."""
+    standardized = np.empty(values.shape, np.float32)
+    for start in range(0, len(values), TOGETHER):
+        rows = slice(start, start + TOGETHER)
+        standardized[rows] = values[rows] * (1 / std)
+        standardized[rows] -= mean / std
+    return standardized
 
 
 PER_IMAGE = ("embeddings", "labels", "dynamics", "scores", "known_labels")

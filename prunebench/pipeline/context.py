@@ -11,10 +11,10 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts import registry, seeds
-from prunebench.parts.artefacts import Array, Artefact
+from prunebench.parts.artefacts import Array, Artefact, Embeddings
 from prunebench.parts.base import Progress
 from prunebench.parts.dataset import Dataset
-from prunebench.parts.images import Images
+from prunebench.parts.images import Images, Vectors
 from prunebench.parts.recipe import Recipe
 from prunebench.pipeline.job import Input, Job, Seed
 from prunebench.pipeline.store import FileCheckpoint, Store
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 A = TypeVar("A", bound=Artefact)
 # Splits that a process keeps: train and test of two datasets. A split may take more than 1 GiB of memory.
 CACHED_SPLITS = 4
+CACHED_VECTORS = 2  # of the training and of the test split
 
 
 @lru_cache(maxsize=CACHED_SPLITS)
@@ -41,6 +42,21 @@ def load_split(dataset: Dataset, data: Path, split: str) -> tuple[Images, Array]
         raise PrunebenchError(f"dataset {dataset.name} {split}: {len(array)} images but {len(labels)} labels")
     labels.setflags(write=False)
     return Images(array, mean=dataset.mean, std=dataset.std), labels
+
+
+@lru_cache(maxsize=CACHED_VECTORS)
+def load_vectors(root: Path, keys: tuple[str, ...], like: tuple[str, ...]) -> Vectors:
+    """Return the embeddings of several stages, concatenated and standardized, in the place of images.
+
+    The last CACHED_VECTORS stay in memory, as many trainings in turn see the same.
+
+    root: the folder of the store.
+    keys: of the stages that made them.
+    like: of those whose standardization is applied. (): their own.
+    """
+    store = Store(root)
+    values = np.concatenate([store.read(key, Embeddings).values for key in keys], axis=1)
+    return Vectors(values, like=load_vectors(root, like, ()) if like else None)
 
 
 class Context:
@@ -122,6 +138,14 @@ class Context:
         values: Array = np.concatenate([self.read(source, artefact).values for source in inputs], axis=1)
         values.setflags(write=False)
         return values
+
+    def vectors(self, inputs: Iterable[Input], like: Iterable[Input] = ()) -> Vectors:
+        """Return the embeddings of several inputs, concatenated and standardized, in the place of images.
+
+        like: the inputs whose standardization is applied. (): their own.
+        """
+        keys, others = (tuple(source.source.key for source in some) for some in (inputs, like))
+        return load_vectors(self.store.root, keys, others)
 
     def train(self, images: Images, labels: Array, recipe: Recipe, seed: Seed, **more: Any) -> Trained:
         """Train a network with the random stream of `seed`, on the stage's device, from its checkpoint.

@@ -12,9 +12,9 @@ from prunebench.parts import registry
 from prunebench.parts.artefacts import Array, Choice, Dynamics, Embeddings, Labels, Scores, Weights
 from prunebench.parts.base import Part
 from prunebench.parts.identity import construct, identity
-from prunebench.parts.images import Handed, Images, Vectors, checksums
+from prunebench.parts.images import Handed, Images, checksums
 from prunebench.parts.recipe import Recipe
-from prunebench.pipeline.context import Context, load_split, stream
+from prunebench.pipeline.context import Context, load_split, load_vectors, stream
 from prunebench.pipeline.job import Identity, Input, Seed
 from prunebench.pipeline.plan import Plan, seed_of, spelled
 from prunebench.pipeline.stage import CHOICE, Stage
@@ -163,7 +163,7 @@ class Call:
     def _images(self) -> Images:
         """Return the images, or the embeddings in their place if networks of the recipe train on these."""
         if self.stage.named("seen"):
-            return Vectors(self.context.joined(self.stage.named("seen"), Embeddings))
+            return self.context.vectors(self.stage.named("seen"))
         return Handed(self.context.images)
 
     def _recipe(self) -> Recipe:
@@ -190,6 +190,7 @@ class Call:
                 warn(f"{self.who} writes to the images it is handed; they are copies, so nobody else sees it")
             if changed := [name for name in before if after[name] != before[name]]:
                 load_split.cache_clear()  # it may hold the changed array
+                load_vectors.cache_clear()
                 raise self.bug(f"changed its input {changed[0]}, which is shared; change a copy")
 
     def bug(self, problem: str) -> PrunebenchError:

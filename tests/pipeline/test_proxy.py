@@ -22,15 +22,25 @@ METHOD = Method("m", title="M", labeler=GroundTruth(), scorer=Aum(), selector=To
 ON_PIXELS = {"recipe.proxy_backbone": "pixels"}
 
 
-def test_vectors_are_standardized_where_images_are_normalized() -> None:
+def test_vectors_are_standardized_and_normalizing_changes_nothing() -> None:
     values = np.random.default_rng(0).normal(3, 5, (50, 4)).astype(np.float32)
     values[:, 3] = 7
+    before = values.copy()
     vectors = Vectors(values)
     for batch in (vectors[:], vectors[np.arange(50)], vectors.to("cpu").take(np.arange(50))[:]):
-        seen = normalize(batch, vectors.mean, vectors.std).flatten(1)
+        seen = batch.flatten(1)
         torch.testing.assert_close(seen.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
         torch.testing.assert_close(seen.std(0, correction=0), torch.tensor([1.0, 1, 1, 0]), atol=1e-4, rtol=0)
-    assert vectors[:1].flatten().tolist() == values[0].tolist()  # not changed by having been looked at
+        assert normalize(batch, vectors.mean, vectors.std).equal(batch)
+    assert np.array_equal(values, before)
+
+
+def test_a_part_of_the_vectors_is_standardized_as_all_are() -> None:
+    values = np.random.default_rng(0).normal(3, 5, (50, 4)).astype(np.float32)
+    index = np.array([7, 1, 30])
+    vectors = Vectors(values)
+    assert vectors.take(index)[:].equal(vectors[index])
+    assert Vectors(values[index], like=vectors)[:].equal(vectors[index])
 
 
 def test_an_mlp_learns_from_vectors() -> None:

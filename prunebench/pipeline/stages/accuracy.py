@@ -68,7 +68,7 @@ class TrainedAccuracy(Stage):
             index = index[labels[index] >= 0]
         pruned_percent = 100 * (subset.images - len(subset)) // subset.images
         images, recipe = sight(self, self.recipe, context)
-        test = sight_in_test(self, images, context), context.test[1]
+        test = sight_in_test(self, context), context.test[1]
         trained = context.train(images, labels, recipe.at(pruned_percent), self.seed, index=index, test=test)
         assert trained.predictions is not None
         return (measured(context, subset, trained.predictions, trained.history),)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from prunebench.parts.artefacts import Embeddings
 from prunebench.parts.base import Backbone
 from prunebench.parts.identity import construct
-from prunebench.parts.images import Images, Vectors
+from prunebench.parts.images import Images
 from prunebench.parts.recipe import Recipe
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Identity, Input
@@ -51,14 +50,14 @@ def sight(stage: Stage, recipe: Identity, context: Context) -> tuple[Images, Rec
     training = construct(Recipe, recipe, "recipe")
     if not stage.named("seen"):
         return context.images, training
-    return Vectors(context.joined(stage.named("seen"), Embeddings)), training.on_vectors()
+    return context.vectors(stage.named("seen")), training.on_vectors()
 
 
-def sight_in_test(stage: Stage, images: Images, context: Context) -> Images:
+def sight_in_test(stage: Stage, context: Context) -> Images:
     """Return what a network sees of the test split: images, or embeddings.
 
-    images: what it trained on. The embeddings of the test split are standardized as those were.
+    These are standardized as the embeddings of the training images are.
     """
-    if not isinstance(images, Vectors):
+    if not stage.named("seen_in_test"):
         return context.test[0]
-    return Vectors(context.joined(stage.named("seen_in_test"), Embeddings), like=images)
+    return context.vectors(stage.named("seen_in_test"), like=stage.named("seen"))

@@ -70,7 +70,7 @@ class CandidateValidation(Stage):
         index = candidate.index
         if self.split is None:
             values = context.truth
-            test = sight_in_test(self, images, context), context.test[1]
+            test = sight_in_test(self, context), context.test[1]
         else:
             values = labels.values
             index = index[values[index] >= 0]
