@@ -14,6 +14,7 @@ from prunebench.suites.recipes import recipe_table
 from prunebench_plugins.datasets.cifar import Cifar10
 from prunebench_plugins.datasets.cifar10_jpeg import Cifar10Jpeg
 from prunebench_plugins.datasets.class_names import class_names
+from prunebench_plugins.datasets.views.reduced import Reduced
 
 TINY = Cifar10Jpeg(train_per_class=3, test_per_class=2)
 
@@ -143,3 +144,13 @@ def test_recipes_for_cifar10_hold_for_it():
     assert Cifar10Jpeg().lineage == ("cifar10_jpeg", "cifar10")
     assert Cifar10Jpeg().classes == Cifar10().classes
     assert "cifar10" in recipe_table()["short"]
+
+
+def test_the_small_view_has_fewer_images_and_the_same_pixels(tmp_path, published):
+    write(tmp_path / "cifar10_jpeg", published)
+    small = Reduced(name="small", base=TINY, images=20, side=32, deviation=TINY.info.std)
+    images, labels = small.load(tmp_path, "train")
+    assert np.bincount(labels).tolist() == [2] * 10
+    everything = {picture.tobytes() for picture in TINY.load(tmp_path, "train")[0]}
+    assert len({picture.tobytes() for picture in images} & everything) == 20
+    assert len(small.load(tmp_path, "test")[1]) == 20

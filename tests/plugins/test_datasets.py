@@ -85,6 +85,7 @@ def test_registered():
         *(
             "cifar10",
             "cifar10_jpeg",
+            "cifar10_small",
             "cifar100",
             "cifar100_lt",
             "cifar100_lt_001",

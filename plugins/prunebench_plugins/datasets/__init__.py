@@ -33,11 +33,14 @@ def register_datasets() -> list[Dataset | type[Dataset]]:
         datasets += [base, LongTailed(name=f"{base.name}_lt", base=base, factor=0.1), *_corrupted(base)]
     tiny = Reduced(name="fashion_mnist_tiny", base=fashion_mnist, images=2000, side=14, deviation=(0.3299,))
     datasets += [*_reordered(Digits()), tiny, *_reordered(tiny)]
+    jpeg = Cifar10Jpeg()
     cifar100 = Cifar100()
     tiny_imagenet = TinyImageNet()
     datasets += [
         Cifar10(),
-        Cifar10Jpeg(),
+        jpeg,
+        # 32 pixels, as all have, so that the deviation stays too.
+        Reduced(name="cifar10_small", base=jpeg, images=10_000, side=32, deviation=jpeg.info.std),
         cifar100,
         LongTailed(name="cifar100_lt", base=cifar100, factor=0.1),
         LongTailed(name="cifar100_lt_001", base=cifar100, factor=0.01),
