@@ -36,9 +36,10 @@ from tabulate import tabulate
 from prunebench.nn.neighbors import kmeans, nearest
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench_plugins.selectors.beta import Beta
-from prunebench_plugins.selectors.d2 import compiled, densest_first
+from prunebench_plugins.selectors.d2 import densest_first
 from prunebench_plugins.selectors.facility_location import UNIT, most_gained_first
 from prunebench_plugins.selectors.k_center import KCenter
+from prunebench_plugins.selectors.neighbor_graph import compiled
 from prunebench_plugins.selectors.stratified import Stratified
 
 Rng = np.random.Generator

@@ -296,7 +296,8 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
                 ratios = filters.ratios or file.ratios
             for ratio in ratios:
                 method.selector.at(ratio)  # an impossible ratio is an error before anything runs
-                chosen += [Cell(**values, ratio=ratio, seed=seed) for seed in seeds]
+            # Seed by seed: the selections of one seed share more than those of one ratio.
+            chosen += [Cell(**values, ratio=ratio, seed=seed) for seed in seeds for ratio in ratios]
     _check_changes(filters, chosen)
     return list(dict.fromkeys(chosen))  # without cells that were named twice
 

@@ -8,7 +8,9 @@ from sklearn.neighbors import kneighbors_graph
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.conformance import conform
-from prunebench_plugins.selectors.d2 import D2, SMALLEST, compiled, densest_first, neighbor_graph
+from prunebench_plugins.selectors import neighbor_graph as graphs
+from prunebench_plugins.selectors.d2 import D2, densest_first
+from prunebench_plugins.selectors.neighbor_graph import SMALLEST, compiled, neighbor_graph
 from prunebench_plugins.selectors.top import Top
 
 
@@ -136,6 +138,26 @@ def test_the_graph_keeps_neighbors_at_distance_zero():
     graph = neighbor_graph(np.ones((4, 2), np.float32), 3, metric="euclidean", device="cpu")
     assert graph.nnz == 12
     assert (graph.data == SMALLEST).all()
+
+
+def test_the_latest_graph_is_computed_once(monkeypatch):
+    computed = []
+    original = graphs._computed
+
+    def counted(*arguments):
+        computed.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(graphs, "_computed", counted)
+    first, second = rng(7).normal(size=(2, 30, 4)).astype(np.float32)
+    one = neighbor_graph(first, 3, metric="euclidean", device="cpu")
+    expected = one.toarray()
+    one.data[:] = 0  # its own copy
+    assert (neighbor_graph(first.copy(), 3, metric="euclidean", device="cpu").toarray() == expected).all()
+    assert len(computed) == 1
+    for embeddings, k, metric in ((first, 4, "euclidean"), (first, 4, "cosine"), (second, 4, "cosine")):
+        neighbor_graph(embeddings, k, metric=metric, device="cpu")
+    assert len(computed) == 4
 
 
 # Scores

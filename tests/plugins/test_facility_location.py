@@ -8,8 +8,8 @@ from scipy.spatial.distance import cdist
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.conformance import conform
-from prunebench_plugins.selectors.d2 import compiled
 from prunebench_plugins.selectors.facility_location import FacilityLocation, most_gained_first
+from prunebench_plugins.selectors.neighbor_graph import compiled
 
 
 def rng(seed=0):

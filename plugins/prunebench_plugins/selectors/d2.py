@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,44 +13,7 @@ from prunebench.errors import positive, require
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones
 from prunebench_plugins.selectors.hard_cutoff import HardCutoff
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
-SMALLEST = np.finfo(np.float32).tiny
-
-
-def neighbor_graph(embeddings: Array, k: int, *, metric: str, device: str) -> csr_array:
-    """Return the distances along the symmetric graph of the k nearest neighbors: sparse float64 [n, n].
-
-    Two images are joined if either is among the k nearest of the other. A distance of 0 is stored as the
-    smallest normal number, since a sparse matrix drops zeros.
-
-    embeddings: float [n, d].
-    k: neighbors per image, at most n - 1 of which exist.
-    metric: "euclidean" or "cosine".
-    """
-    from scipy.sparse import csr_array
-
-    from prunebench.nn.neighbors import nearest
-
-    n = len(embeddings)
-    k = min(k, n - 1)
-    if k < 1:
-        return csr_array((n, n))
-    near, distances = nearest(embeddings, k, metric=metric, device=device)
-    lengths = np.maximum(distances.ravel(), SMALLEST)
-    directed = csr_array((lengths, near.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n))
-    directed.sort_indices()
-    return directed.maximum(directed.T.tocsr()).astype(np.float64)
-
-
-@cache
-def compiled(kernel: Callable[..., Array]) -> Callable[..., Array]:
-    """Return `kernel`, plain loops over arrays, as machine code. The first call in a process compiles it."""
-    from numba import njit
-
-    return njit(kernel)  # type: ignore[no-any-return]
+from prunebench_plugins.selectors.neighbor_graph import compiled, neighbor_graph
 
 
 def densest_first(starts: Array, near: Array, fading: Array, density: Array, keep: int) -> Array:

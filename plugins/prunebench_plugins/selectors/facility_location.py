@@ -11,7 +11,7 @@ import numpy as np
 from prunebench.errors import choice, positive
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones, Selector
-from prunebench_plugins.selectors.d2 import SMALLEST, compiled, neighbor_graph
+from prunebench_plugins.selectors.neighbor_graph import SMALLEST, compiled, neighbor_graph
 
 METRICS = {"distance": "euclidean", "cosine": "cosine"}
 UNIT = 2**30  # the similarity of an image to itself, as a whole number
