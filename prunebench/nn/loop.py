@@ -15,6 +15,7 @@ import torch
 
 from prunebench.errors import DivergedError
 from prunebench.nn.networks import array
+from prunebench.parts import work
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.precision import arithmetic
 
@@ -54,6 +55,10 @@ class Loop(ABC):
         """Return the learning rate of a step, counted from 0."""
 
     @abstractmethod
+    def images_of(self, steps: int) -> int:
+        """Return how many images the first `steps` steps train on, each as often as it is seen."""
+
+    @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors that the next step depends on, by name: those themselves, no copies."""
 
@@ -87,18 +92,25 @@ def run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) ->
     at that step, elsewhere after the epoch, so that no step waits for the device.
     """
     with arithmetic(loop.precision):
-        _run(loop, progress, checkpoint)
+        per_image = _run(loop, progress, checkpoint)
+    images = loop.images_of(loop.steps)
+    work.add(steps=loop.steps, images=images, multiply_adds=per_image * images)
 
 
-def _run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) -> None:
+def _run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) -> float:
+    """Make the steps. Return the multiply-adds of one image, measured in the first of them."""
     state = checkpoint.load() if checkpoint else None
     if state and state.get("device") == loop.device:
         loop.restore(state)
     saver = Saver(checkpoint) if checkpoint else None
     losses = torch.zeros(loop.per_epoch, device=loop.device)
+    per_image: float | None = None
     while loop.step < loop.steps:
         place = loop.step % loop.per_epoch
-        losses[place] = loop.advance()
+        if per_image is None:
+            losses[place], per_image = _measured(loop)
+        else:
+            losses[place] = loop.advance()
         epoch_ends = place + 1 == loop.per_epoch or loop.step == loop.steps
         if loop.device == "cpu" or epoch_ends:
             _check(loop, losses[: place + 1])
@@ -108,6 +120,15 @@ def _run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) -
             loop.end_epoch()
         if saver and loop.step < loop.steps and loop.resumable and saver.due():
             saver.save(loop.state() | {"device": loop.device})
+    return per_image or 0.0
+
+
+def _measured(loop: Loop) -> tuple[Tensor, float]:
+    """Make a step. Return its loss, and its multiply-adds by image."""
+    before = loop.images_of(loop.step)
+    with work.passes() as passes:
+        loss = loop.advance()
+    return loss, passes.multiply_adds / (loop.images_of(loop.step) - before)
 
 
 class Saver:

@@ -24,6 +24,7 @@ from prunebench.nn.networks import Network
 from prunebench.nn.optimizers import Adam, Sgd
 from prunebench.nn.recorder import Recorder
 from prunebench.nn.replay import WARM, Replay
+from prunebench.parts import work
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.images import Images
@@ -184,12 +185,14 @@ def _map(
     network.eval()
     outputs = []
     done = 0
-    for pixels in _in_order(images, batch):
-        seen = center(pixels, side)
-        outputs.append(function(normalize(seen, images.mean, images.std)).float())
-        done += len(pixels)
-        if progress:
-            progress(done, len(images))
+    with work.passes() as passes:
+        for pixels in _in_order(images, batch):
+            seen = center(pixels, side)
+            outputs.append(function(normalize(seen, images.mean, images.std)).float())
+            done += len(pixels)
+            if progress:
+                progress(done, len(images))
+    work.add(multiply_adds=passes.multiply_adds)
     return torch.cat(outputs)
 
 
@@ -291,6 +294,11 @@ class _Run(loop.Loop):
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""
         return self.rates[step]
+
+    def images_of(self, steps: int) -> int:
+        """Return how many images the first `steps` steps train on."""
+        epochs, place = divmod(steps, self.per_epoch)
+        return epochs * len(self.index) + (self.bounds[place - 1][1] if place else 0)
 
     def advance(self) -> Tensor:
         """Make one step on the next images; return the loss before it."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import BusyError, MissingArtefactError, PrunebenchError
-from prunebench.parts import registry
+from prunebench.parts import registry, work
 from prunebench.parts.artefacts import Artefact
 from prunebench.parts.base import Progress
 from prunebench.pipeline.context import Context
@@ -50,16 +50,18 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
         if job.key in store:
             return
         begun()
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         memory = _PeakMemory(job.device)
         context = Context(job, store, _while_held(lease, job.key, progress))
-        artefacts = _computed(job, context, lease)
+        with work.counted() as done:
+            artefacts = _computed(job, context, lease)
         manifest = {
             "kind": job.kind,
             "title": job.title,
             "identity": job.identity,
             "inputs": job.inputs,
             "seconds": round(time.perf_counter() - started, 4),
+            "work": {**done.values(), "cpu_seconds": round(time.process_time() - cpu, 4)},
             "peak_bytes": memory.peak(),
             "micro_batch": context.micro_batch,
             "device": job.device,

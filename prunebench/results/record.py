@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def row(matrix: Matrix, cell: Cell) -> Result:
     assert isinstance(subset_stage, Stage)
     subset = matrix.store.read(subset_stage.key, Subset)
     selection, total = _labels(matrix, cell, subset)
-    seconds, gpu_seconds = _seconds(matrix, target)
+    cost = _cost(matrix, target)
     labeler = cell.method.labeler
     judged = matrix.graph.qualities[cell]
     quality = matrix.store.read(judged.key, Quality) if judged else None
@@ -58,8 +59,7 @@ def row(matrix: Matrix, cell: Cell) -> Result:
         labels_per_class=quality.labels_per_class if quality else [],
         pretraining=pretraining(cell.method.parts.values()),
         final_network=_final_network(cell),
-        seconds=seconds,
-        gpu_seconds=gpu_seconds,
+        **cost,
         micro_batch=_micro_batch(matrix, target),
         device=manifest["device"],
         device_name=manifest["device_name"],
@@ -141,8 +141,8 @@ def _micro_batch(matrix: Matrix, target: Stage) -> int | None:
     return min((size for size in sizes if size is not None), default=None)
 
 
-def _seconds(matrix: Matrix, target: Stage) -> tuple[dict[str, float], dict[str, float]]:
-    """Sum the seconds of a cell's stages by kind, as if it had been run alone: all, and on a GPU.
+def _cost(matrix: Matrix, target: Stage) -> dict[str, Any]:
+    """Return the fields of a row that say what a cell's stages cost, by kind, as if it had been run alone.
 
     What a search made and the cell itself does not need counts as "search", whatever it is. Embeddings that
     the final network alone sees count as "final_embeddings": they are no cost of the selection.
@@ -150,9 +150,11 @@ def _seconds(matrix: Matrix, target: Stage) -> tuple[dict[str, float], dict[str,
     subset = target.source("subset")
     assert isinstance(subset, Stage)
     for_selection = {stage.key for stage in subset.ancestors()}
-    seconds: dict[str, float] = {}
-    gpu: dict[str, float] = {}
     own = {stage.key for stage in target.ancestors(searching=False)}
+    seconds: Counter[str] = Counter()
+    gpu_seconds: Counter[str] = Counter()
+    work: dict[str, Counter[str]] = {}
+    counted = True
     for stage in target.ancestors():
         if stage.key not in own:
             kind = "search"
@@ -161,9 +163,16 @@ def _seconds(matrix: Matrix, target: Stage) -> tuple[dict[str, float], dict[str,
         else:
             kind = stage.kind
         manifest = matrix.store.manifest(stage.key)
-        for table in (seconds, gpu) if manifest["device"] == "cuda" else (seconds,):
-            table[kind] = round(table.get(kind, 0.0) + manifest["seconds"], 4)
-    return seconds, gpu
+        seconds[kind] = round(seconds[kind] + manifest["seconds"], 4)
+        if manifest["device"] == "cuda":
+            gpu_seconds[kind] = round(gpu_seconds[kind] + manifest["seconds"], 4)
+        counted &= "work" in manifest
+        work.setdefault(kind, Counter()).update(manifest.get("work", {}))
+    return {
+        "seconds": dict(seconds),
+        "gpu_seconds": dict(gpu_seconds),
+        "work": {kind: dict(units) for kind, units in work.items()} if counted else {},
+    }
 
 
 def title(labeler: Labeler) -> str:

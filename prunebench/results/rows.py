@@ -104,6 +104,9 @@ class Result(Record):
         saw before. None: they train on images.
     seconds: by stage, as if this cell had been run alone.
     gpu_seconds: the part of them spent on a GPU.
+    work: by stage, in units that do not depend on the load of the machine: "steps" of trainings, "images"
+        that these trained on, each as often as it was seen, "multiply_adds" of networks, and "cpu_seconds" of
+        this processor. Empty if a stage was made before they were counted.
     micro_batch: the fewest images that a training of this cell saw at once, because the device lacked memory
         for the recipe's batch. BatchNorm then worked on fewer. None: no training lacked memory.
     subset_key: key of the subset in the store that made the row.
@@ -133,6 +136,7 @@ class Result(Record):
     final_network: str | None = None
     seconds: dict[str, float]
     gpu_seconds: dict[str, float]
+    work: dict[str, dict[str, float]] = {}
     micro_batch: int | None = None
     device: str
     device_name: str

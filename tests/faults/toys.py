@@ -55,7 +55,7 @@ SETTINGS = "--set recipe.epochs=2"
 SMALLER = re.compile("memory|micro_batch|smaller")
 INTERRUPTED = "Interrupted. The same command goes on from here.\n"
 # What two runs of the same cell need not share.
-OWN = {"seconds", "gpu_seconds", "versions", "commit", "date", "checksum"}
+OWN = {"seconds", "gpu_seconds", "work", "versions", "commit", "date", "checksum"}
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ class Walk(loop.Loop):
     def rate(self, step: int) -> float:
         return 0.5**step
 
+    def images_of(self, steps: int) -> int:
+        return 8 * steps
+
     def advance(self) -> torch.Tensor:
         self.place += torch.rand((), generator=self.generator)
         self.way.append(float(self.place))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from prunebench.errors import PrunebenchError, require
+from prunebench.parts import work
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbone, Progress
 from prunebench.parts.images import Images
@@ -77,11 +78,12 @@ class PretrainedBackbone(Backbone):
 
         images = images.to(device)
         features = []
-        with torch.inference_mode(), arithmetic("tf32"):
+        with torch.inference_mode(), arithmetic("tf32"), work.passes() as passes:
             for start in range(0, len(images), BATCH):
                 batch = prepare(images[start : start + BATCH], self.side, self.mean, self.std)
                 features.append(network(batch).float().cpu().numpy())
                 progress(min(start + BATCH, len(images)), len(images))
+        work.add(multiply_adds=passes.multiply_adds)
         return np.concatenate(features)
 
     def _file(self) -> Path:

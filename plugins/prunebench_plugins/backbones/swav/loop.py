@@ -178,6 +178,10 @@ class _Run(Loop):
         """Return the learning rate of a step."""
         return self.rates[step]
 
+    def images_of(self, steps: int) -> int:
+        """Return how many images the first `steps` steps train on."""
+        return steps * self.batch
+
     def advance(self) -> Tensor:
         """Make one step; return its loss."""
         place = self.step % self.per_epoch

@@ -187,6 +187,11 @@ class _Run(Loop):
         """Return the learning rate of a step."""
         return learning_rate(step, self.steps, self.settings.lr)
 
+    def images_of(self, steps: int) -> int:
+        """Return how many images the first `steps` steps train on, labeled and unlabeled."""
+        labeled, unlabeled = self.order()
+        return steps * (labeled.shape[1] + unlabeled.shape[1])
+
     def advance(self) -> Tensor:
         """Make one step; return its loss."""
         loss = self.loss(self.step % self.per_epoch)

@@ -13,6 +13,7 @@ from torch.optim.adamw import adamw
 
 from prunebench.nn.loop import Loop, flat, run
 from prunebench.nn.neighbors import nearest
+from prunebench.parts import work
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.seeds import torch_generator
@@ -67,6 +68,8 @@ def make_heads(
 def logits(heads: Heads, x: Tensor) -> Tensor:
     """Return each head's logits, gain times cosine: [heads, b, classes], of embeddings [b, d]."""
     count = len(heads["second"])
+    for name in ("first", "second", "direction"):
+        work.multiplied(len(x) * heads[name].numel())
     hidden = functional.gelu(torch.addmm(heads["first_bias"], x, heads["first"]))
     hidden = hidden.view(len(x), count, -1).transpose(0, 1)
     features = functional.normalize(torch.baddbmm(heads["second_bias"], hidden, heads["second"]), dim=2)
@@ -124,6 +127,10 @@ class _Run(Loop):
         """Return the learning rate of a batch, counted from the first epoch on."""
         rising = self.settings.warmup_epochs * self.batches - 1
         return self.settings.lr * self.batch / LR_BATCH * min(1.0, batch / rising if rising > 0 else 1.0)
+
+    def images_of(self, steps: int) -> int:
+        """Return how many embeddings the first `steps` epochs train on."""
+        return steps * self.batches * self.batch
 
     def advance(self) -> Tensor:
         """Pair each image with a neighbor, in batches; what is left over waits for another epoch.

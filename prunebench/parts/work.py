@@ -1,0 +1,97 @@
+"""How much is computed, in units that depend neither on the machine nor on its load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BACKWARD = 2  # a backward pass multiplies about twice as often as its forward pass: by weights, and by inputs
+
+
+@dataclass
+class Work:
+    """What was computed.
+
+    steps: steps of trainings.
+    images: images that these trained on, each as often as it was seen.
+    multiply_adds: of networks, in trainings and elsewhere.
+    """
+
+    steps: int = 0
+    images: int = 0
+    multiply_adds: int = 0
+
+    def values(self) -> dict[str, int]:
+        """Return the fields, as JSON."""
+        return asdict(self)
+
+
+_work: ContextVar[Work | None] = ContextVar("work", default=None)
+
+
+@contextmanager
+def counted() -> Iterator[Work]:
+    """Count the work inside."""
+    work = Work()
+    token = _work.set(work)
+    try:
+        yield work
+    finally:
+        _work.reset(token)
+
+
+def add(*, steps: int = 0, images: int = 0, multiply_adds: float = 0) -> None:
+    """Add to the count, if one is under way."""
+    work = _work.get()
+    if work is not None:
+        work.steps += steps
+        work.images += images
+        work.multiply_adds += round(multiply_adds)
+
+
+@dataclass
+class Passes:
+    """Passes through networks, and their multiply-adds so far."""
+
+    multiply_adds: int = 0
+
+
+_passes: ContextVar[Passes | None] = ContextVar("passes", default=None)
+
+
+@contextmanager
+def passes() -> Iterator[Passes]:
+    """Count the multiply-adds of convolutions and linear layers, which are nearly all of a network's."""
+    from torch import nn
+
+    def note(layer: nn.Module, _inputs: Any, output: Any) -> None:
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            weights = layer.weight[0].numel()  # of one output: those of a filter, or of a unit
+            multiplied(output.numel() * weights)
+
+    found = Passes()
+    token = _passes.set(found)
+    hook = nn.modules.module.register_module_forward_hook(note)
+    try:
+        yield found
+    finally:
+        hook.remove()
+        _passes.reset(token)
+
+
+def multiplied(forward: int) -> None:
+    """Add the multiply-adds of a forward pass to `passes`, if these are counted.
+
+    A pass that keeps what gradients need counts as a forward and a backward pass.
+    """
+    import torch
+
+    found = _passes.get()
+    if found is not None:
+        found.multiply_adds += forward * (1 + BACKWARD * torch.is_grad_enabled())
