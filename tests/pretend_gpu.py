@@ -387,8 +387,10 @@ def install() -> None:
         "memory_reserved": 0,
         "memory_allocated": 0,
         "max_memory_allocated": 1,
+        "max_memory_reserved": 1,
         "reset_peak_memory_stats": None,
         "empty_cache": None,
+        "synchronize": None,
         "get_device_name": "a pretended GPU",
         "device_count": 1,
     }

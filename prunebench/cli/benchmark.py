@@ -14,7 +14,9 @@ from prunebench.cli.options import (
     StageTimeoutOption,
     SuiteOption,
     WorkersOption,
+    WorkersPerGpuOption,
     cell_options,
+    per_gpu,
 )
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts.registry import load
@@ -34,6 +36,7 @@ def run(
     results: ResultsOption = Path("leaderboard"),
     executor: Annotated[str, typer.Option("--executor", help="What runs the stages: local.")] = "local",
     workers: WorkersOption = None,
+    workers_per_gpu: WorkersPerGpuOption = None,
     fresh: Annotated[
         list[str] | None, typer.Option("--fresh", help="PART whose stages are made again.")
     ] = None,
@@ -50,6 +53,12 @@ def run(
         for line in listing.overview(load(), folder("data", options.data), pick_device(options.device)):
             echo(line)
         return
+    engine = Engine(
+        name=executor,
+        workers=workers,
+        workers_per_gpu=per_gpu(workers_per_gpu),
+        stage_timeout=stage_timeout,
+    )
     matrix = options.matrix()
     if not (options.suite or options.datasets):
         raise PrunebenchError(
@@ -61,7 +70,6 @@ def run(
     warning = remember(schema.read(options.suite or "standard"), results)
     if warning:
         echo(warning, err=True)
-    engine = Engine(name=executor, workers=workers, stage_timeout=stage_timeout)
     failures = run_matrix(matrix, forecast_from_store(matrix), results, engine)
     echo()
     show_page(matrix.cells[0].suite, results)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -55,6 +55,10 @@ WorkersOption = Annotated[
         "--workers", min=0, help="Processes; 0 works in this one. [default: one a core, or 1 a GPU]"
     ),
 ]
+WorkersPerGpuOption = Annotated[
+    str | None,
+    typer.Option("--workers-per-gpu", help="Processes, or auto: as many as its memory holds. [default: 1]"),
+]
 StageTimeoutOption = Annotated[
     float | None,
     typer.Option("--stage-timeout", help="Seconds after which a stage is stopped. [default: never]"),
@@ -82,6 +86,17 @@ def numbers(option: str, text: str | None, limit: int) -> list[int] | None:
     if not words or not in_range:
         raise PrunebenchError(f"{option} {text!r}: expected whole numbers from 0 to {limit - 1}, with commas")
     return [int(word) for word in words]
+
+
+def per_gpu(text: str | None) -> int | Literal["auto"] | None:
+    """Return the value of --workers-per-gpu. Raise PrunebenchError unless it is a number or "auto"."""
+    if text is None:
+        return None
+    if text == "auto":
+        return "auto"
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
+        raise PrunebenchError(f"--workers-per-gpu {text!r}: expected a number from 1 to 999, or auto")
+    return int(text)
 
 
 def listed(option: str, text: str | None) -> list[int] | None:

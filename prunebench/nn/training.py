@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -37,6 +39,7 @@ Tensor = torch.Tensor
 PROBE_STEPS = 100
 PROBE_SECONDS = 1.0
 HALVINGS = 3  # of the images that a step sees at once, before lack of memory is an error
+_shared: ContextVar[bool] = ContextVar("memory of the device is shared", default=False)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -81,7 +84,8 @@ def train(
 
     Where the device runs out of memory, training starts again with the images left on the host. Then it
     starts again with half of the images of a step at a time, up to three times. The gradients add up to those
-    of the batch, but BatchNorm knows only its share.
+    of the batch, but BatchNorm knows only its share. Within `memory_shared` that would depend on what others
+    hold, so it raises torch.OutOfMemoryError instead.
 
     Raise PrunebenchError for what cannot be trained or does not fit, DivergedError for a loss that is not
     finite: on a CPU at that step, elsewhere after the epoch, so that no step waits for the device.
@@ -90,6 +94,9 @@ def train(
     beginning = rng.bit_generator.state
     sizes = [-(-recipe.batch // 2**halvings) for halvings in range(HALVINGS + 1)]
     sizes = [size for size in sizes if size >= min(2, recipe.batch)]
+    shared = _shared.get()
+    if shared:
+        sizes = sizes[:1]
     attempts = [(size, device != "cpu") for size in sizes]
     if device != "cpu":
         attempts.insert(0, (recipe.batch, False))
@@ -110,10 +117,22 @@ def train(
             pass  # and leave, so that nothing refers to what was held any more
         if device != "cpu":
             torch.cuda.empty_cache()
+    if shared:
+        raise torch.OutOfMemoryError(f"out of memory on {device}, beside other stages")
     raise PrunebenchError(
         f"out of memory on {device}, even with {size} of the {recipe.batch} images of a step at a time; "
         "free the device, lower recipe.side, or choose a smaller network or --device cpu"
     )
+
+
+@contextmanager
+def memory_shared() -> Iterator[None]:
+    """Say that other processes use the memory of the device too, so that lack of it may be their doing."""
+    token = _shared.set(True)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
 
 
 def batch_bounds(images: int, batch: int) -> list[int]:

@@ -52,6 +52,7 @@ class Job:
     store: the folder of artefacts.
     device: "cpu" or "cuda".
     root: the key of the dataset.
+    shares_gpu: whether other workers may use the memory of the GPU meanwhile.
     """
 
     kind: str
@@ -64,3 +65,4 @@ class Job:
     store: str
     device: str
     root: str
+    shares_gpu: bool = False

@@ -8,7 +8,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from prunebench.pipeline.store import Store, versions
 from prunebench.system.isolation import isolated
 from prunebench.system.leases import Lease
 
+# What a plain RuntimeError says if torch ran out of memory: on the CPU, or in a library of the GPU.
+LACKS = ("DefaultCPUAllocator: can't allocate", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 GIT_SECONDS = 5  # time-out of git; after it the commit counts as unknown
 
 
@@ -88,7 +90,7 @@ def _computed(job: Job, context: Context, lease: Lease) -> tuple[Artefact, ...]:
     """Return the artefacts of a stage. Raise BusyError if the lease is lost meanwhile."""
     kind = next(kind for kind in STAGES if kind.kind == job.kind)
     try:
-        with isolated(who(job)):
+        with isolated(who(job)), _beside_others(job):
             artefacts = kind.of_job(job, context.dataset).compute(context)
     except (BusyError, MissingArtefactError):
         raise
@@ -102,6 +104,15 @@ def _computed(job: Job, context: Context, lease: Lease) -> tuple[Artefact, ...]:
     return artefacts
 
 
+def _beside_others(job: Job) -> AbstractContextManager[None]:
+    """Keep a training that shares its GPU from adapting to the memory that others leave."""
+    if not job.shares_gpu:
+        return nullcontext()
+    from prunebench.nn.training import memory_shared
+
+    return memory_shared()
+
+
 def failure(error: BaseException) -> dict[str, Any]:
     """Return an error as JSON.
 
@@ -109,18 +120,18 @@ def failure(error: BaseException) -> dict[str, Any]:
     missing: the key of an artefact that has to be made again, or None.
     busy: the key of an artefact that another process makes, or None.
     traceback: for an author of parts.
-    memory: whether the machine ran out of memory.
+    memory: whether the machine or its GPU ran out of memory.
     """
     message = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
-    if type(error).__name__ == "OutOfMemoryError":  # torch's own message has many sentences
+    out_of_gpu = type(error).__name__ == "OutOfMemoryError"
+    if out_of_gpu:  # torch's own message has many sentences
         message = f"{message.splitlines()[0]}; free the GPU, lower the part's batch, or use --device cpu"
     return {
         "message": message,
         "missing": error.key if isinstance(error, MissingArtefactError) else None,
         "busy": error.key if isinstance(error, BusyError) else None,
         "traceback": "".join(traceback.format_exception(error)),
-        # On a CPU, torch raises a plain RuntimeError if memory runs out; only its text says so.
-        "memory": isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate" in str(error),
+        "memory": out_of_gpu or isinstance(error, MemoryError) or any(text in str(error) for text in LACKS),
     }
 
 
@@ -138,6 +149,21 @@ def device_lost(device: str) -> bool:
     except RuntimeError:
         return True
     return False
+
+
+def device_memory(device: str) -> dict[str, int] | None:
+    """Return bytes of the GPU: the peak of the last stage, what is free now, and the total. None on a CPU.
+
+    What torch keeps for later stages is given back first, so that others can have it.
+    """
+    if device != "cuda":
+        return None
+    import torch
+
+    peak = torch.cuda.max_memory_reserved()
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info()
+    return {"peak": peak, "free": free, "total": total}
 
 
 class _PeakMemory:

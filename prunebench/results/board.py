@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from prunebench.results.agreement import disputed
 from prunebench.results.cells import Gap, Measured, Table
 from prunebench.results.rows import Failure, Record, Result
 
@@ -37,10 +38,7 @@ class Page:
     @cached_property
     def disputed(self) -> set[tuple[object, ...]]:
         """The cells whose rows of one machine do not agree. Tables flag them, and remarks show all values."""
-        found: dict[tuple[object, ...], Result] = {}
-        return {
-            row.cell for row in self.rows if not found.setdefault((row.cell, row.machine), row).agrees(row)
-        }
+        return disputed(self.rows)
 
     @cached_property
     def elsewhere(self) -> list[tuple[Result, Result]]:

@@ -28,7 +28,6 @@ RESERVED = re.compile(r'[<>:"/\\|?*%\x00-\x1f]')  # in names of files, somewhere
 LONGEST_NAME = 200  # bytes of a file name; most systems take 255
 OPTION = "--results"  # what chooses where rows are
 BOM = b"\xef\xbb\xbf"  # some editors put it before the first line
-GPU_TOLERANCE = 0.3  # percentage points within which two GPU runs of one cell agree
 CellOutcome = tuple[float, str] | str  # accuracy and device, or why there is none
 Index = dict[tuple[Any, ...], list[CellOutcome]]  # of the records of each cell
 Stamp = tuple[int, int, int] | None  # size, time and number of a file, None where there is none
@@ -162,19 +161,21 @@ class Result(Record):
         """What decides how a training rounds: the model of the processor, and the version of torch."""
         return self.device_name, self.versions.get("torch", "")
 
-    def agrees(self, other: Result) -> bool:
-        """Whether two rows of one cell say the same: exactly on a CPU, within 0.3 points with a GPU.
+    def agrees(self, other: Result, tolerance: float = 0.0) -> bool:
+        """Whether two rows of one cell say the same: exactly on a CPU, within a tolerance with a GPU.
+
+        tolerance: percentage points, see `prunebench.results.agreement.tolerances`. 0: none is known.
 
         Rows of different machines need not. Each rounds in its own way, and a training then ends elsewhere.
         """
-        return _agree(self.outcome, other.outcome)
+        return _agree(self.outcome, other.outcome, tolerance)
 
 
-def _agree(one: CellOutcome, other: CellOutcome) -> bool:
+def _agree(one: CellOutcome, other: CellOutcome, tolerance: float = 0.0) -> bool:
     if isinstance(one, str) or isinstance(other, str):
         return one == other
-    tolerance = GPU_TOLERANCE if "cuda" in (one[1], other[1]) else 0.0
-    return abs(one[0] - other[0]) <= tolerance
+    allowed = tolerance if "cuda" in (one[1], other[1]) else 0.0
+    return abs(one[0] - other[0]) <= allowed
 
 
 def path_of(folder: Path, row: Record) -> Path:
@@ -209,9 +210,9 @@ class Journal:
     def append(self, row: Record) -> bool:
         """Add a row or a failure; return whether it was added.
 
-        A row is not where its cell has one that agrees, a failure where it has a row or failed so before.
-        Damaged lines of its file are set aside in a file beside it. Raise PrunebenchError where the row
-        cannot be written.
+        A row is not where its cell has one of equal accuracy. A failure is not where its cell has a row or
+        failed so before. Damaged lines of its file are set aside in a file beside it.
+        Raise PrunebenchError where the row cannot be written.
         """
         path = path_of(self.folder, row)
         with writing(path, OPTION):

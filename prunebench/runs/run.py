@@ -11,7 +11,7 @@ from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.pipeline import schedule
 from prunebench.pipeline.executors.engine import Engine, Executor, StageError, WorkerDied
 from prunebench.pipeline.executors.factory import executor
-from prunebench.pipeline.executors.local import default_cpu_workers, default_workers
+from prunebench.pipeline.executors.local import default_cpu_workers, most_workers
 from prunebench.pipeline.forecast import Forecast
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
@@ -137,11 +137,12 @@ def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: 
     if needed:
         check_folder(matrix.store.root, "--store")
     matrix.check_parts(needed)
-    limit = default_workers(matrix.device) if engine.workers is None else engine.workers
+    limit = most_workers(engine, matrix.device)
     count = min(max(1, len(needed)), limit)  # at least one, in case a stored stage is damaged
     if engine.cpu_workers is None:
         engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device))
-    live = Live(needed.values(), forecast, count)
+    # How many will share the GPU is not known yet.
+    live = Live(needed.values(), forecast, 1 if engine.workers_per_gpu == "auto" else count)
     work = _Work(matrix, needed, executor(engine, count, live.update), live)
     try:
         with interruptible(), live:

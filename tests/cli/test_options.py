@@ -6,7 +6,7 @@ from dataclasses import fields
 import pytest
 
 from prunebench.cli.main import COMMANDS
-from prunebench.cli.options import CellOptions, cell_options
+from prunebench.cli.options import CellOptions, cell_options, per_gpu
 from prunebench.errors import PrunebenchError
 from prunebench.suites.cells import Filters
 
@@ -24,6 +24,19 @@ def test_a_command_is_called_with_the_options_as_one_value():
     options, name, count = toy.called
     assert (options.seeds, options.ratios, name, count) == ("3", None, "a", 2)
     assert options.filters() == Filters(seeds=[0, 1, 2])
+
+
+@pytest.mark.parametrize(("text", "value"), [(None, None), ("auto", "auto"), ("1", 1), ("12", 12)])
+def test_workers_per_gpu(text, value):
+    assert per_gpu(text) == value
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", "", "1000"])
+def test_workers_per_gpu_that_are_no_number(text):
+    with pytest.raises(
+        PrunebenchError, match=f"--workers-per-gpu '{text}': expected a number from 1 to 999, or auto"
+    ):
+        per_gpu(text)
 
 
 def test_required_options_come_first():

@@ -543,6 +543,15 @@ def test_halves_step_as_the_whole_does_but_for_batch_norm(room_for, monkeypatch)
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
+def test_beside_other_stages_lack_of_memory_changes_no_step(room_for) -> None:
+    """The others may hold what is lacking, and no result may depend on them."""
+    seen = room_for(9)
+    with pytest.raises(torch.OutOfMemoryError, match="beside other stages"), training.memory_shared():
+        run(RECIPE)
+    assert seen == [16]
+    assert run(RECIPE).micro_batch == 8
+
+
 def test_no_step_sees_a_single_image(room_for) -> None:
     seen = room_for(5)
     run(replace(RECIPE, batch=9))  # 5 + 4 of 9; the last batch, 7 images, is 7 or 5 + 2

@@ -23,7 +23,7 @@ from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.executors.local import LocalExecutor, _Room
 from prunebench.pipeline.forecast import forecast_from_store
 from prunebench.pipeline.job import Job
-from prunebench.pipeline.jobs import device_lost
+from prunebench.pipeline.jobs import device_lost, failure
 from prunebench.runs.run import run_matrix
 from prunebench.system.isolation import python
 
@@ -187,6 +187,22 @@ def test_what_lacked_memory_is_tried_again_alone_in_a_new_process(job, workers, 
     assert store.failure(job("needs memory once").key) is None
 
 
+@pytest.mark.parametrize(
+    ("error", "lacked"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (PrunebenchError("out of memory on cuda, even with 2 of the 16 images"), False),
+    ],
+)
+def test_which_errors_are_lack_of_memory(error, lacked):
+    assert failure(error)["memory"] is lacked
+
+
 def test_a_worker_that_lost_its_gpu_is_replaced(job, workers, monkeypatch):
     lost = lambda failure: StageError(failure["message"], device_lost=True)  # noqa: E731
     monkeypatch.setattr(local, "as_error", lost)
@@ -223,6 +239,38 @@ def test_what_needs_no_gpu_runs_beside_what_does(job, monkeypatch):
 def test_a_run_on_a_gpu_has_workers_on_the_cpu_too(monkeypatch, device, cores, count):
     monkeypatch.setattr(local, "_cores", lambda: cores)
     assert local.default_cpu_workers(device) == count
+
+
+@pytest.mark.parametrize(
+    ("options", "device", "count"),
+    [
+        ({}, "cpu", 12),
+        ({}, "cuda", 1),
+        ({"workers": 3}, "cuda", 3),
+        ({"workers_per_gpu": 3}, "cuda", 3),
+        ({"workers_per_gpu": "auto"}, "cuda", 8),
+    ],
+)
+def test_how_many_workers_an_engine_may_have(monkeypatch, options, device, count):
+    monkeypatch.setattr(local, "_cores", lambda: 12)
+    assert local.most_workers(Engine(**options), device) == count
+
+
+@pytest.mark.parametrize(
+    ("options", "device", "message"),
+    [
+        ({"workers_per_gpu": 3}, "cpu", "this run computes on the CPU; use --workers"),
+        ({"workers_per_gpu": "auto", "workers": 3}, "cuda", "mean the same on one GPU; leave one out"),
+    ],
+)
+def test_options_of_workers_that_contradict_one_another(options, device, message):
+    with pytest.raises(PrunebenchError, match=message):
+        local.most_workers(Engine(**options), device)
+
+
+def test_no_more_workers_than_cores_share_a_gpu(monkeypatch):
+    monkeypatch.setattr(local, "_cores", lambda: 2)
+    assert local.most_workers(Engine(workers_per_gpu="auto"), "cuda") == 2
 
 
 def test_a_gpu_is_lost_once_every_call_fails(monkeypatch):

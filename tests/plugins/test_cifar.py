@@ -234,8 +234,9 @@ def test_the_first_complete_folder_counts_and_archives_come_last(tmp_path):
 
 def test_absent_says_where_to_put_what():
     remedy = (
-        "put cifar-100-python.tar.gz or cifar-100-binary.tar.gz, packed or unpacked, into /nowhere; "
-        "it is at https://www.cs.toronto.edu/~kriz/cifar.html"
+        "put cifar-100-python.tar.gz, cifar-100-binary.tar.gz, or a folder cifar100 with train/CLASS/*.png "
+        "and test/CLASS/*.png, packed or unpacked, into /nowhere; the archives are at "
+        "https://www.cs.toronto.edu/~kriz/cifar.html"
     )
     with pytest.raises(DataAbsentError) as absent:
         Cifar100().files(Path("/nowhere"))
@@ -284,9 +285,7 @@ def test_fetch_without_a_network(tmp_path, torchvision):
     torchvision(CIFAR10=offline)
     with pytest.raises(DataAbsentError) as failed:
         TEN.fetch(tmp_path)
-    start = (
-        "cifar10 is not on this machine (download failed: no route to host): put cifar-10-python.tar.gz or"
-    )
+    start = "cifar10 is not on this machine (download failed: no route to host): put cifar-10-python.tar.gz, "
     assert str(failed.value).startswith(start)
 
 

@@ -75,7 +75,7 @@ def test_it_is_read_from_folders(tmp_path, published, folder):
     assert len([path for path in TINY.files(tmp_path) if path.suffix == ".jpg"]) == 50
 
 
-@pytest.mark.parametrize("archive", ["cifar10_jpeg.tar.xz", "cifar10_jpeg.tar.gz", "cifar10_jpeg.tar"])
+@pytest.mark.parametrize("archive", ["cifar10_jpeg.tar.xz", "cifar10_jpeg.tar.gz", "CIFAR-10-images.tar"])
 @pytest.mark.parametrize("top", ["", "cifar10_jpeg/", "./cifar10_jpeg/"])
 def test_it_is_read_from_an_archive(tmp_path, published, archive, top):
     pack(tmp_path / archive, published, top)
@@ -92,10 +92,11 @@ def test_it_says_where_to_put_it(tmp_path):
     ("changes", "message"),
     [
         ({"train/cat/0001.jpg": None}, "expected 3 of each of 10 classes; 1 differ, such as 'cat' with 2"),
-        ({"train/zebra/0001.jpg": b""}, "has a class 'zebra', which CIFAR-10 does not have"),
+        ({"train/zebra/0001.jpg": b""}, r"has 1 class\(es\) that the dataset does not have: zebra"),
         ({"train/dog/0000.jpg": jpeg(np.zeros((31, 32, 3), np.uint8))}, "32 x 31 pixels"),
         ({"train/dog/0000.jpg": jpeg(np.zeros((32, 32, 3), np.uint8), "PNG")}, "not readable"),
         ({"train/dog/0000.jpg": b"<html>"}, "dog/0000.jpg .not readable"),
+        ({"train/dog/0000.png": b""}, r"1 image\(s\) in train that are not JPEG.*are the dataset cifar10, "),
     ],
 )
 def test_a_copy_that_is_not_whole_is_refused(tmp_path, published, changes, message):

@@ -13,6 +13,7 @@ from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench_plugins.datasets.class_names import class_names
+from prunebench_plugins.datasets.io.class_folders import ClassFolders, located
 from prunebench_plugins.datasets.io.copies import check_digest, check_sizes, read_tar
 from prunebench_plugins.datasets.io.pickles import PickledArray, text, unpickle
 
@@ -49,7 +50,11 @@ class Edition:
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar(Dataset):
-    """Base of CIFAR-10 and CIFAR-100: reads either edition, from its folder or from its archive.
+    """Base of CIFAR-10 and CIFAR-100: reads either edition, or folders of classes, or an archive of one.
+
+    editions: the published forms.
+    torchvision: the name of the dataset there, for its download.
+    jpeg: what to do with JPEG images, for the message. They are not the pixels of CIFAR.
 
     train_per_class: training images of each class.
     test_per_class: test images of each class.
@@ -58,20 +63,22 @@ class Cifar(Dataset):
 
     editions: ClassVar[tuple[Edition, ...]]
     torchvision: ClassVar[str]
+    jpeg: ClassVar[str]
 
     train_per_class: int
     test_per_class: int
     verify: bool = True
 
     def files(self, root: Path) -> list[Path]:
-        """Return the files of the first complete folder, or else the first archive.
+        """Return the files of the first complete folder of an edition, or else its first archive.
 
         A folder is root/NAME, or the unpacked archive in root or in root/NAME.
         An archive lies in root or in root/NAME.
-        Raise DataAbsentError if there is neither.
+        Without an edition, return the PNG images in root/NAME/SPLIT/CLASS, or an archive NAME of these.
+        Raise DataAbsentError if there is none.
         """
-        _, files = self._locate(root)
-        return files
+        copy = self._locate(root)
+        return copy.files() if isinstance(copy, ClassFolders) else copy[1]
 
     def fetch(self, root: Path) -> None:
         """Download the files to root with torchvision, unless they are on this machine already.
@@ -86,11 +93,16 @@ class Cifar(Dataset):
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3, 32, 32], and labels, int64 [n], of "train" or "test".
 
-        The images are in the order of the files, as in torchvision.
+        The images of an edition are in the order of its files, as in torchvision. Those of folders are in
+        the order of classes, then of file names.
         Raise PrunebenchError if a file is damaged or is not the published one.
         Raise PrunebenchError if images are missing.
         """
-        edition, files = self._locate(root)
+        per_class = self.train_per_class if split == "train" else self.test_per_class
+        copy = self._locate(root)
+        if isinstance(copy, ClassFolders):
+            return copy.load(split, self.resolution, per_class)
+        edition, files = copy
         digests = edition.train if split == "train" else edition.test
         contents = _read(files, (*digests, edition.meta))
         # An archive is shown like a folder in messages: cifar-10-python.tar.gz/data_batch_1.
@@ -105,12 +117,16 @@ class Cifar(Dataset):
             image_parts.append(images)
             label_parts.append(labels)
         all_labels = np.concatenate(label_parts)
-        per_class = self.train_per_class if split == "train" else self.test_per_class
         check_sizes(all_labels, self.classes, per_class, f"{top} ({', '.join(digests)})")
         return np.concatenate(image_parts).reshape(-1, 3, 32, 32), all_labels
 
-    def _locate(self, root: Path) -> tuple[Edition, list[Path]]:
-        """Return the edition on this machine and its files, or the edition and its one archive."""
+    def names(self, root: Path) -> tuple[str, ...]:
+        """Return CLASS/FILE of each training image in a folder of classes. Images of an edition have none."""
+        copy = self._locate(root)
+        return copy.names() if isinstance(copy, ClassFolders) else ()
+
+    def _locate(self, root: Path) -> tuple[Edition, list[Path]] | ClassFolders:
+        """Return the edition on this machine and its files or its one archive, or else folders of classes."""
         partial = ""  # the first folder that has some files, for the message
         for edition, folder in self._folders(root):
             missing = [name for name in edition.names if not (folder / name).is_file()]
@@ -123,6 +139,8 @@ class Cifar(Dataset):
                 for archive in edition.archives:
                     if (folder / archive).is_file():
                         return edition, [folder / archive]
+        if path := located(root, (self.name,)):
+            return ClassFolders(path=path, classes=self.classes, kind="PNG", otherwise=self.jpeg)
         raise self._absent(root, partial)
 
     def _folders(self, root: Path) -> Iterator[tuple[Edition, Path]]:
@@ -164,10 +182,11 @@ class Cifar(Dataset):
         self.files(root)
 
     def _absent(self, root: Path, reason: str) -> DataAbsentError:
-        archives = " or ".join(edition.archives[0] for edition in self.editions)
+        archives = ", ".join(edition.archives[0] for edition in self.editions)
         return DataAbsentError(
-            f"{self.name} is not on this machine{reason}: put {archives}, packed or unpacked, into {root}; "
-            f"it is at {HOME}"
+            f"{self.name} is not on this machine{reason}: put {archives}, or a folder {self.name} with "
+            f"train/CLASS/*.png and test/CLASS/*.png, packed or unpacked, into {root}; the archives are "
+            f"at {HOME}"
         )
 
 
@@ -214,6 +233,7 @@ class Cifar10(Cifar):
     )
 
     torchvision: ClassVar[str] = "CIFAR10"
+    jpeg: ClassVar[str] = "JPEG images are the dataset cifar10_jpeg, in a folder of that name"
     # Of the training split, as in the code of ELFS.
     info: ClassVar[DatasetInfo] = DatasetInfo(
         resolution=32, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)
@@ -259,6 +279,7 @@ class Cifar100(Cifar):
     )
 
     torchvision: ClassVar[str] = "CIFAR100"
+    jpeg: ClassVar[str] = "JPEG images do not have the pixels of CIFAR-100, so get another copy"
     # Of the training split, as in the code of ELFS.
     info: ClassVar[DatasetInfo] = DatasetInfo(
         resolution=32, mean=(0.507, 0.487, 0.441), std=(0.267, 0.256, 0.276)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
-from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.errors import DataAbsentError
 from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench_plugins.datasets.cifar import Cifar10
 from prunebench_plugins.datasets.class_names import class_names
-from prunebench_plugins.datasets.io.copies import Tree, check_sizes, folder_tree, tar_tree
-from prunebench_plugins.datasets.io.jpegs import decoded_as_published
+from prunebench_plugins.datasets.io.class_folders import ClassFolders, located
 
 FOLDERS = ("cifar10_jpeg", "CIFAR-10-images", "CIFAR-10-images-master")
-ARCHIVES = tuple(f"cifar10_jpeg.{kind}" for kind in ("tar.xz", "tar.gz", "tar"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,62 +50,30 @@ class Cifar10Jpeg(Dataset):
         """Return all images of the first folder that has train/ and test/, or else the archive.
 
         The folder is called cifar10_jpeg or CIFAR-10-images. It lies in root, or in a folder of that name.
-        The archive is cifar10_jpeg.tar, .tar.xz or .tar.gz.
+        The archive has the same name, and ends in .tar.xz, .tar.gz, .tgz, .tar or .zip.
         Raise DataAbsentError if there is neither.
         """
-        path = self._locate(root)
-        if path.is_file():
-            return [path]
-        return [path / name for name in sorted(folder_tree(path, ("train", "test")).names)]
+        return self._copy(root).files()
 
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3, 32, 32], and labels, int64 [n], of "train" or "test".
 
         Raise PrunebenchError if images are missing, cannot be read or have another size.
         """
-        tree = self._tree(root, split)
-        names = _images(tree, split)
-        classes = [name.split("/")[1] for name in names]
-        source = f"{tree.path / split}"
-        unknown = {*classes} - {*self.classes}
-        if unknown:
-            raise PrunebenchError(
-                f"{source} has a class {min(unknown)!r}, which CIFAR-10 does not have. Get it again."
-            )
-        labels = np.array([self.classes.index(name) for name in classes], dtype=np.int64)
         per_class = self.train_per_class if split == "train" else self.test_per_class
-        check_sizes(labels, self.classes, per_class, source)
-        return decoded_as_published(tree.read, names, self.resolution, source), labels
+        return self._copy(root).load(split, self.resolution, per_class)
 
     def names(self, root: Path) -> tuple[str, ...]:
         """Return CLASS/FILE of each training image. Raise as `load`."""
-        return tuple(name.partition("/")[2] for name in _images(self._tree(root, "train"), "train"))
+        return self._copy(root).names()
 
-    def _tree(self, root: Path, split: str) -> Tree:
-        path = self._locate(root)
-        return tar_tree(path, split) if path.is_file() else folder_tree(path, [split])
-
-    def _locate(self, root: Path) -> Path:
-        """Return the folder with train/ and test/, or the archive."""
-        for folder in self._folders(root):
-            if (folder / "train").is_dir() and (folder / "test").is_dir():
-                return folder
-        for folder in (root, root / self.name):
-            for name in ARCHIVES:
-                if (folder / name).is_file():
-                    return folder / name
-        raise DataAbsentError(
-            f"{self.name} is not on this machine: put a folder {self.name} with train/CLASS/*.jpg and "
-            f"test/CLASS/*.jpg, or {ARCHIVES[0]} with that, into {root}; for the original, see cifar10"
-        )
-
-    def _folders(self, root: Path) -> Iterator[Path]:
-        for name in FOLDERS:
-            yield root / name
-            yield from (root / name / inner for inner in FOLDERS)
-
-
-def _images(tree: Tree, split: str) -> list[str]:
-    """Return SPLIT/CLASS/FILE of each image, sorted. The classes of CIFAR-10 are in sorted order too."""
-    names = [name for name in tree.names if name.startswith(f"{split}/") and name.count("/") == 2]
-    return sorted(name for name in names if name.lower().endswith((".jpg", ".jpeg")))
+    def _copy(self, root: Path) -> ClassFolders:
+        path = located(root, FOLDERS)
+        if path is None:
+            raise DataAbsentError(
+                f"{self.name} is not on this machine: put a folder {self.name} with train/CLASS/*.jpg and "
+                f"test/CLASS/*.jpg, or {self.name}.tar.xz with that, into {root}; for the original, see "
+                "cifar10"
+            )
+        otherwise = "PNG images are the dataset cifar10, in a folder of that name"
+        return ClassFolders(path=path, classes=self.classes, kind="JPEG", otherwise=otherwise)

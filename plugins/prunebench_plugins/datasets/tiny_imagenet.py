@@ -14,7 +14,7 @@ from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench.photos.folder import some
 from prunebench_plugins.datasets.class_names import class_table
 from prunebench_plugins.datasets.io.copies import Tree, check_sizes, folder_tree, text_lines, zip_tree
-from prunebench_plugins.datasets.io.jpegs import decoded_as_published
+from prunebench_plugins.datasets.io.small_images import decoded_as_published
 
 HOME = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 FOLDERS = {"train": "train", "test": "val"}  # the images in test/ have no labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from prunebench.errors import BusyError, MissingArtefactError
 from prunebench.pipeline.job import Job
@@ -34,6 +34,7 @@ class Engine:
 
     name: the name of the executor.
     workers: the number of worker processes. 0 runs in this process. None is one per core, or one for a GPU.
+    workers_per_gpu: the same for a GPU alone, in place of `workers`. "auto" is as many as its memory holds.
     cpu_workers: the number of further processes for jobs that need no GPU. 0: the workers run these, too.
         None is up to four with a GPU, and none without.
     stage_timeout: seconds after which a stage is stopped, or None for no limit.
@@ -41,6 +42,7 @@ class Engine:
 
     name: str = "local"
     workers: int | None = None
+    workers_per_gpu: int | Literal["auto"] | None = None
     cpu_workers: int | None = None
     stage_timeout: float | None = None
 

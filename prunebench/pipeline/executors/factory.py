@@ -8,6 +8,7 @@ from prunebench.errors import PrunebenchError, unknown
 from prunebench.pipeline.executors.engine import Engine, Executor, OnProgress
 from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.executors.local import LocalExecutor
+from prunebench.pipeline.executors.packing import Packing
 
 Factory = Callable[[Engine, int, OnProgress], Executor]
 
@@ -18,7 +19,8 @@ def local(engine: Engine, workers: int, on_progress: OnProgress) -> Executor:
     Raise PrunebenchError for a time limit without worker processes.
     """
     if workers:
-        return LocalExecutor(workers, on_progress, engine.stage_timeout, engine.cpu_workers or 0)
+        packing = Packing(workers) if engine.workers_per_gpu == "auto" else None
+        return LocalExecutor(workers, on_progress, engine.stage_timeout, engine.cpu_workers or 0, packing)
     if engine.stage_timeout is not None and engine.workers == 0:
         raise PrunebenchError(
             "--stage-timeout stops worker processes, and --workers 0 has none; use --workers 1 or more"

@@ -16,14 +16,15 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts import registry
 from prunebench.pipeline import jobs
-from prunebench.pipeline.executors.engine import OnProgress, StageError, WorkerDied, as_error
+from prunebench.pipeline.executors.engine import Engine, OnProgress, StageError, WorkerDied, as_error
+from prunebench.pipeline.executors.packing import MOST, Packing
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
 from prunebench.system.isolation import ONE_THREAD, python
@@ -36,6 +37,20 @@ OUT_OF_MEMORY = (-9, 137)  # exit codes of a process that the system killed, usu
 def default_workers(device: str) -> int:
     """Return the number of cores that this process may use, or 1 for a GPU."""
     return 1 if device == "cuda" else _cores()
+
+
+def most_workers(engine: Engine, device: str) -> int:
+    """Return how many workers an engine may have on a device.
+
+    Raise PrunebenchError if its options contradict one another, or the device.
+    """
+    if engine.workers_per_gpu is None:
+        return default_workers(device) if engine.workers is None else engine.workers
+    if engine.workers is not None:
+        raise PrunebenchError("--workers and --workers-per-gpu mean the same on one GPU; leave one out")
+    if device != "cuda":
+        raise PrunebenchError("--workers-per-gpu: this run computes on the CPU; use --workers")
+    return min(MOST, _cores()) if engine.workers_per_gpu == "auto" else engine.workers_per_gpu
 
 
 def default_cpu_workers(device: str) -> int:
@@ -96,6 +111,7 @@ class LocalExecutor:
     on_progress: called with the progress of each job.
     stage_timeout: seconds after which a stage is stopped, or None for no limit.
     cpu_workers: the number of further processes, for jobs on the CPU. The others then run none of these.
+    packing: says how many of the workers may run, by the memory of their GPU. None: all of them.
     """
 
     def __init__(
@@ -104,7 +120,10 @@ class LocalExecutor:
         on_progress: OnProgress,
         stage_timeout: float | None = None,
         cpu_workers: int = 0,
+        packing: Packing | None = None,
     ) -> None:
+        self._workers = workers  # numbered from 0; those on the CPU follow
+        self._packing = packing
         self._on_progress = on_progress
         self._stage_timeout = stage_timeout
         self._jobs: Jobs = queue.SimpleQueue()
@@ -131,6 +150,8 @@ class LocalExecutor:
         """Kill all workers at once. The store stays intact."""
         with self._lock:
             self._closing = True
+        if self._packing:
+            self._packing.open_all()
         for process in self._processes.values():
             process.kill()
         for _ in self._threads:
@@ -143,7 +164,7 @@ class LocalExecutor:
 
     def _serve(self, number: int, jobs_of: Jobs) -> None:
         """Serve one worker: take a job, have it run, resolve its future. Repeat until the shutdown."""
-        while (item := jobs_of.get()) is not None:
+        while (item := self._next(number, jobs_of)) is not None:
             job, future = item
             try:
                 self._run(number, job)
@@ -152,21 +173,33 @@ class LocalExecutor:
             else:
                 future.set_result(None)
 
+    def _next(self, number: int, jobs_of: Jobs) -> tuple[Job, Future[None]] | None:
+        """Wait for a job. A worker for which the GPU has no room waits for that first."""
+        if self._packing and jobs_of is self._jobs:
+            self._packing.wait(number)
+        return jobs_of.get()
+
     def _run(self, number: int, job: Job) -> None:
         """Have a job run. If its worker dies or runs out of memory, try it once more.
 
         The second try is alone if memory may have run out.
         """
+        beside = replace(job, shares_gpu=self._workers > 1 and job.device == "cuda")
         try:
             with self._room.shared():
-                return self._ask(number, job)
+                return self._ask(number, beside)
         except (WorkerDied, StageError) as error:
             if not self._worth_a_retry(error):
                 raise
             out_of_memory = error.memory
         try:
-            with self._room.alone() if out_of_memory else self._room.shared():
-                self._ask(number, job)
+            if out_of_memory:
+                with self._room.alone():
+                    if beside.shares_gpu:
+                        self._dismiss_others(number)
+                    return self._ask(number, job)
+            with self._room.shared():
+                self._ask(number, beside)
         except (WorkerDied, StageError) as error:
             if not self._worth_a_retry(error):
                 raise
@@ -176,6 +209,12 @@ class LocalExecutor:
             error.args = (message,)
             _record(job, error)
             raise
+
+    def _dismiss_others(self, number: int) -> None:
+        """End the other workers on the GPU, which hold memory at rest. Each starts again with a job."""
+        for other in range(self._workers):
+            if other != number and other in self._processes:
+                _kill(self._processes[other])
 
     def _worth_a_retry(self, error: WorkerDied | StageError) -> bool:
         """Whether another try may succeed: the worker died or ran out of memory, and no shutdown runs."""
@@ -242,6 +281,8 @@ class LocalExecutor:
             elif "failure" in answer:
                 raise as_error(answer["failure"])
             elif "done" in answer and job.key in Store(Path(job.store)):
+                if self._packing and answer["memory"]:
+                    self._packing.learn(**answer["memory"])
                 return True
             else:
                 raise _Garbled

@@ -67,7 +67,7 @@ def main() -> None:
     import torch  # noqa: F401
 
     from prunebench.pipeline.job import Job
-    from prunebench.pipeline.jobs import device_lost, failure, run
+    from prunebench.pipeline.jobs import device_lost, device_memory, failure, run
 
     channel.answer({"ready": True})
     while True:
@@ -85,4 +85,4 @@ def main() -> None:
         except Exception as error:
             channel.answer({"failure": failure(error) | {"device_lost": device_lost(job.device)}})
         else:
-            channel.answer({"done": True})
+            channel.answer({"done": True, "memory": device_memory(job.device)})

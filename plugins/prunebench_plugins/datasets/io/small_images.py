@@ -1,4 +1,4 @@
-"""Decodes small JPEG images of one published size into memory. None is resized."""
+"""Decodes small images of one published size into memory. None is resized."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ CHUNK_SIZE = 250  # images that a thread decodes in one go
 SHOWN = 5  # bad images named in a message
 
 
-def decoded_as_published(read: Callable[[str], bytes], names: Sequence[str], side: int, source: str) -> Array:
-    """Return the named JPEG images: uint8 [n, 3, side, side]. Gray images become RGB.
+def decoded_as_published(
+    read: Callable[[str], bytes], names: Sequence[str], side: int, source: str, kind: str = "JPEG"
+) -> Array:
+    """Return the named images: uint8 [n, 3, side, side]. Gray images become RGB.
 
     read: returns the content of a named file.
     names: the n files.
     side: published width and height in pixels.
     source: name of the folder or archive in the message.
+    kind: format of all images, "JPEG" or "PNG". What a file holds decides, not its name.
 
-    Raise PrunebenchError if images cannot be read or have another size. The message lists them.
+    Raise PrunebenchError if images cannot be read or have another format or size. The message lists them.
     """
     images = np.empty((len(names), 3, side, side), dtype=np.uint8)
 
@@ -36,7 +39,7 @@ def decoded_as_published(read: Callable[[str], bytes], names: Sequence[str], sid
         lines = []
         with decoders():
             for i, name in enumerate(names[start : start + CHUNK_SIZE], start):
-                reason = _read_into(images[i], read, name)
+                reason = _read_into(images[i], read, name, kind)
                 if reason:
                     lines.append(f"{name} ({reason})")
         return lines
@@ -49,18 +52,18 @@ def decoded_as_published(read: Callable[[str], bytes], names: Sequence[str], sid
     if bad:
         more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         raise PrunebenchError(
-            f"{len(bad)} of the {len(names)} images in {source} are not JPEG images of {side} x {side} "
+            f"{len(bad)} of the {len(names)} images in {source} are not {kind} images of {side} x {side} "
             f"pixels: {', '.join(bad[:SHOWN])}{more}. Get them again."
         )
     return images
 
 
-def _read_into(image: Array, read: Callable[[str], bytes], name: str) -> str:
+def _read_into(image: Array, read: Callable[[str], bytes], name: str, kind: str) -> str:
     """Fill `image`, uint8 [3, side, side], with a file. Returns "", or the reason of a failure."""
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(read(name)), formats=("JPEG",)) as opened:
+        with Image.open(io.BytesIO(read(name)), formats=(kind,)) as opened:
             if opened.size != image.shape[1:]:
                 return "{} x {} pixels".format(*opened.size)
             image[:] = np.asarray(opened.convert("RGB")).transpose(2, 0, 1)
