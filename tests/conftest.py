@@ -43,12 +43,29 @@ from tests.plugins.albums import Album
 NEWEST = (2, 15)  # the torch with which outputs are compared to the last digit
 
 
-def pytest_collection_modifyitems(items):
-    """Skip what is marked `newest` if torch is older."""
+def pytest_collection_modifyitems(config, items):
+    """Skip what is marked `newest` if torch is older. On a GPU leave out what does not take `device`."""
+    if config.getoption("--device") != "cpu":
+        config.hook.pytest_deselected(items=[item for item in items if "device" not in item.fixturenames])
+        items[:] = [item for item in items if "device" in item.fixturenames]
     version = tuple(map(int, torch.__version__.split(".")[:2]))
     for item in items:
         if version < NEWEST and item.get_closest_marker("newest"):
             item.add_marker(pytest.mark.skip(reason=f"compares digits of torch {NEWEST[0]}.{NEWEST[1]}"))
+
+
+# The device
+
+
+def pytest_addoption(parser):
+    """`pytest --device cuda tests/nn tests/plugins` runs the tests that take `device` on a GPU."""
+    parser.addoption("--device", choices=("cpu", "cuda"), default="cpu", help="of tests of parts and nn")
+
+
+@pytest.fixture
+def device(request):
+    """Where parts and networks compute: "cpu", or what --device says. Digits of a CPU do not hold there."""
+    return request.config.getoption("--device")
 
 
 # The environment

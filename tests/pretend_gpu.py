@@ -5,6 +5,7 @@ NumPy arrays of its tensors. It counts what makes the host wait: values that are
 is not pinned, shapes that depend on values. It cannot tell whether CUDA has a kernel, its digits, its speed.
 
 `python -m pytest -p tests.pretend_gpu -m gpu` runs the tests of a GPU on it.
+`python -m tests.pretend_gpu run --device cuda --workers 0 ...` runs a command of prunebench on it.
 """
 
 from __future__ import annotations
@@ -372,18 +373,23 @@ class Event:
         """Wait for nothing."""
 
 
-def install() -> None:
-    """Let torch of this process have the device, for good."""
+def install(memory: int = MEMORY) -> None:
+    """Let torch of this process have the device, for good.
+
+    memory: bytes of it, all of which are free.
+    """
     from torch.optim import optimizer
 
     from prunebench.nn import training
+    from prunebench.runs import places
 
+    places.DRIVER_FILES = (os.devnull,)  # type: ignore[assignment] # as if there were a driver
     torch.Generator = Generator  # type: ignore[misc]
     torch.autocast = Autocast  # type: ignore[misc]
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     facts = {
         "is_available": True,
-        "mem_get_info": (MEMORY, MEMORY),
+        "mem_get_info": (memory, memory),
         "memory_reserved": 0,
         "memory_allocated": 0,
         "max_memory_allocated": 1,
@@ -391,6 +397,7 @@ def install() -> None:
         "reset_peak_memory_stats": None,
         "empty_cache": None,
         "synchronize": None,
+        "set_sync_debug_mode": None,
         "get_device_name": "a pretended GPU",
         "device_count": 1,
     }
@@ -415,3 +422,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(mark.kwargs.get("real") for mark in item.iter_markers("gpu")):
             item.add_marker(pytest.mark.skip(reason="no pretended device will do"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how often the host waited: never, if no test used the device."""
+    terminalreporter.write_line(f"The pretended GPU made its host wait {_state.waits.total()} times.")
+
+
+if __name__ == "__main__":
+    from prunebench.__main__ import main
+
+    install()
+    main()

@@ -23,44 +23,44 @@ def blobs(count, clusters, d, seed=0):
 # Neighbors
 
 
-def test_neighbors_come_nearest_first():
-    indices, distances = nearest(SQUARE, 2, metric="euclidean")
+def test_neighbors_come_nearest_first(device):
+    indices, distances = nearest(SQUARE, 2, metric="euclidean", device=device)
     assert indices.tolist() == [[1, 2], [0, 3], [3, 0], [2, 1]]
     np.testing.assert_allclose(distances[0], [1, 3])
 
 
-def test_cosine_sees_the_direction_only():
-    indices, distances = nearest(np.array([[1.0, 0], [9, 0], [0, 2], [-3, 0]]), 3)
+def test_cosine_sees_the_direction_only(device):
+    indices, distances = nearest(np.array([[1.0, 0], [9, 0], [0, 2], [-3, 0]]), 3, device=device)
     assert indices[0].tolist() == [1, 2, 3]
     np.testing.assert_allclose(distances[0], [0, 1, 2], atol=1e-6)
 
 
-def test_a_vector_without_direction_is_at_1_from_all():
-    assert nearest(np.array([[0.0, 0], [1, 0], [0, 1]]), 2)[1][0].tolist() == [1, 1]
+def test_a_vector_without_direction_is_at_1_from_all(device):
+    assert nearest(np.array([[0.0, 0], [1, 0], [0, 1]]), 2, device=device)[1][0].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("chunk", [1, 4 * 50 * 7, neighbors.CHUNK_BYTES])
-def test_equal_to_scikit_learn_in_chunks_of_any_size(metric, chunk, monkeypatch):
+def test_equal_to_scikit_learn_in_chunks_of_any_size(device, metric, chunk, monkeypatch):
     monkeypatch.setattr(neighbors, "CHUNK_BYTES", chunk)
     vectors = np.random.default_rng(0).normal(size=(50, 6))
     distances, indices = NearestNeighbors(n_neighbors=5, metric=metric).fit(vectors).kneighbors()
-    found = nearest(vectors, 5, metric=metric)
+    found = nearest(vectors, 5, metric=metric, device=device)
     assert found[0].tolist() == indices.tolist()
     np.testing.assert_allclose(found[1], distances, atol=1e-5)
 
 
-def test_never_its_own_neighbor_among_duplicates(monkeypatch):
+def test_never_its_own_neighbor_among_duplicates(device, monkeypatch):
     """A published version excludes only the first rows of a chunk from themselves."""
     monkeypatch.setattr(neighbors, "CHUNK_BYTES", 4 * 30 * 4)
     for metric in ("cosine", "euclidean"):
-        indices, distances = nearest(np.ones((30, 3)), 29, metric=metric)
+        indices, distances = nearest(np.ones((30, 3)), 29, metric=metric, device=device)
         assert all(sorted({*row, i}) == list(range(30)) for i, row in enumerate(indices.tolist()))
         assert np.abs(distances).max() < 1e-6
 
 
-def test_distances_far_from_the_origin_are_exact():
-    assert nearest(1e4 + SQUARE, 1, metric="euclidean")[1][:, 0].tolist() == [1, 1, 1.5, 1.5]
+def test_distances_far_from_the_origin_are_exact(device):
+    assert nearest(1e4 + SQUARE, 1, metric="euclidean", device=device)[1][:, 0].tolist() == [1, 1, 1.5, 1.5]
 
 
 @pytest.mark.parametrize("k", [0, 4])
@@ -80,9 +80,9 @@ def test_other_bad_input_is_one_line():
 # k-means
 
 
-def test_kmeans_finds_separate_clusters():
+def test_kmeans_finds_separate_clusters(device):
     vectors, truth = blobs(200, 5, 8)
-    found = kmeans(vectors, 5, rng=np.random.default_rng(0), starts=1)
+    found = kmeans(vectors, 5, rng=np.random.default_rng(0), starts=1, device=device)
     assert len(set(zip(found.assignments, truth, strict=True))) == 5
     means = [vectors[found.assignments == c].mean(axis=0) for c in range(5)]
     np.testing.assert_allclose(found.centers, means, atol=1e-5)
@@ -91,9 +91,9 @@ def test_kmeans_finds_separate_clusters():
     assert found.inertia == pytest.approx((gaps**2).sum(), rel=1e-5)
 
 
-def test_kmeans_is_as_good_as_scikit_learn():
+def test_kmeans_is_as_good_as_scikit_learn(device):
     vectors = load_digits().data
-    ours = [kmeans(vectors, 10, rng=np.random.default_rng(seed)).inertia for seed in range(3)]
+    ours = [kmeans(vectors, 10, rng=np.random.default_rng(seed), device=device).inertia for seed in range(3)]
     theirs = [KMeans(10, n_init=10, random_state=seed).fit(vectors).inertia_ for seed in range(3)]
     assert np.mean(ours) < 1.003 * np.mean(theirs)
 
@@ -114,8 +114,8 @@ def test_an_empty_cluster_moves_to_the_farthest_vector(monkeypatch):
     assert found.inertia == 0
 
 
-def test_more_clusters_than_distinct_vectors():
-    found = kmeans(np.array([[0.0], [0], [1]]), 3, rng=np.random.default_rng(0))
+def test_more_clusters_than_distinct_vectors(device):
+    found = kmeans(np.array([[0.0], [0], [1]]), 3, rng=np.random.default_rng(0), device=device)
     assert found.inertia == 0
 
 

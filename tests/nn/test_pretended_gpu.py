@@ -6,6 +6,7 @@ The tests marked `pretended` run in a process that has the device; the last one 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -266,6 +267,14 @@ def pretending(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def test_tests_of_parts_run_on_the_device_that_is_named() -> None:
+    told = pretending("--device", "cuda", "tests/plugins/test_herding.py")
+    assert told.returncode == 0, told.stdout[-3000:]
+    waits, outcome = told.stdout.splitlines()[-2:]
+    assert re.fullmatch(r"The pretended GPU made its host wait [1-9]\d* times\.", waits)
+    assert "1 deselected" in outcome  # the test of a wrong field, which computes nothing
 
 
 @pytest.mark.timeout(1200)  # a hundred and sixty tests in one

@@ -53,7 +53,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 @pytest.mark.parametrize("side", [8, 14, 32])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_pixel_is_that_of_pillow(name: str, channels: int, side: int) -> None:
+def test_every_pixel_is_that_of_pillow(device: str, name: str, channels: int, side: int) -> None:
     images = pictures(300, channels, side)
     uniform = torch.rand(300, generator=seeded(side), dtype=torch.float64)
     place = list(OPERATIONS).index(name)
@@ -62,8 +62,9 @@ def test_every_pixel_is_that_of_pillow(name: str, channels: int, side: int) -> N
         PILLOW[name](to_pillow(image), low + (high - low) * u)
         for image, u in zip(images, uniform.tolist(), strict=True)
     ]
-    done = apply(images, torch.full((300,), place), uniform)
-    assert torch.equal(done, from_pillow(expected))
+    places = torch.full((300,), place, device=device)
+    done = apply(images.to(device), places, uniform.to(device))
+    assert torch.equal(done.cpu(), from_pillow(expected))
 
 
 def test_fourteen_operations_without_inversion() -> None:

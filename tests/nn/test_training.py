@@ -53,8 +53,8 @@ def test_every_image_once_and_never_a_batch_of_one(images: int, batch: int, size
     assert np.diff(training.batch_bounds(images, batch)).tolist() == sizes
 
 
-def test_one_record_per_image_and_epoch() -> None:
-    dynamics = run(record=True).dynamics
+def test_one_record_per_image_and_epoch(device: str) -> None:
+    dynamics = run(record=True, device=device).dynamics
     assert dynamics is not None
     assert (dynamics.epochs, len(dynamics), dynamics.index.tolist()) == (4, 70, list(range(70)))
     for name in dynamics.series:
@@ -110,11 +110,11 @@ def test_the_error_of_an_easy_image_is_not_rounded_away() -> None:
     assert np.argsort(found)[:100].tolist() == np.argsort(expected)[:100].tolist()
 
 
-def test_only_the_images_of_the_index_are_trained_on() -> None:
+def test_only_the_images_of_the_index_are_trained_on(device: str) -> None:
     _, labels = blobs()
     index = np.arange(0, 70, 2)
     incomplete = np.where(np.isin(np.arange(70), index), labels, -1)
-    dynamics = run(index=index, labels=incomplete, record=True).dynamics
+    dynamics = run(index=index, labels=incomplete, record=True, device=device).dynamics
     assert dynamics is not None
     assert dynamics.index.tolist() == index.tolist()
     assert dynamics.label_probability.shape == (4, 35)
@@ -227,27 +227,28 @@ assert "torch._dynamo" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_budget_of_iterations_is_met_exactly() -> None:
+def test_a_budget_of_iterations_is_met_exactly(device: str) -> None:
     steps = []
     trained = run(
         Recipe(network="cnn", epochs=1, iterations=13, batch=16),
         record=True,
+        device=device,
         progress=lambda done, total: steps.append((done, total)),
     )
     assert steps[-1] == (13, 13)
     assert trained.dynamics.epochs == 2, "13 steps are two complete epochs of five"
 
 
-def test_the_test_split_is_looked_at_as_often_as_asked_and_at_the_end() -> None:
+def test_the_test_split_is_looked_at_as_often_as_asked_and_at_the_end(device: str) -> None:
     recipe = Recipe(network="cnn", epochs=5, batch=16, evaluate_every=2)
-    trained = run(recipe, test=blobs(seed=1))
+    trained = run(recipe, test=blobs(seed=1), device=device)
     assert [epoch for epoch, _ in trained.history] == [2, 4, 5]
     assert trained.history[-1][1] == 100 * (trained.predictions == blobs(seed=1)[1]).mean()
 
 
-def test_it_learns() -> None:
+def test_it_learns(device: str) -> None:
     recipe = Recipe(network="cnn", epochs=15, batch=16, lr=0.05)
-    assert run(recipe, test=blobs(seed=1)).history[-1][1] > 95
+    assert run(recipe, test=blobs(seed=1), device=device).history[-1][1] > 95
 
 
 # A part of larger images

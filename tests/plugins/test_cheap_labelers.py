@@ -22,8 +22,12 @@ def digits(share=0.1):
     return data.data.astype(np.float32), data.target, known_labels
 
 
-def propagate(part, embeddings, known_labels, classes=("a", "b")):
-    return part.label(embeddings, classes, known_labels, "cpu")
+@pytest.fixture
+def propagate(device):
+    def labeled(part, embeddings, known_labels, classes=("a", "b")):
+        return part.label(embeddings, classes, known_labels, device)
+
+    return labeled
 
 
 # Probe
@@ -81,7 +85,7 @@ def test_probe_needs_two_classes(known_labels, annotated):
 # Propagate
 
 
-def test_propagate_follows_the_neighbors():
+def test_propagate_follows_the_neighbors(propagate):
     labels = propagate(Propagate(neighbors=2), GROUPS, ENDS)
     assert labels.values[[0, 5]].tolist() == [0, 1]
     assert labels.confidences[[0, 5]].tolist() == [1, 1]
@@ -102,20 +106,20 @@ def test_propagate_solves_the_equation_of_zhou_et_al():
     np.testing.assert_allclose(spread(affinity, seeds, 0.99), expected, atol=1e-4)
 
 
-def test_a_class_without_labels_is_no_trouble():
+def test_a_class_without_labels_is_no_trouble(propagate):
     """Its column of the equation is zero."""
     labels = propagate(Propagate(neighbors=2), GROUPS, ENDS, classes=("a", "b", "c"))
     assert set(labels.values) == {0, 1}
 
 
-def test_an_image_no_label_reaches_stays_unknown():
+def test_an_image_no_label_reaches_stays_unknown(propagate):
     islands = np.array([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1]])
     labels = propagate(Propagate(neighbors=1), islands, np.array([0, -1, -1, -1]))
     assert labels.values.tolist() == [0, 0, -1, -1]
     assert labels.confidences.tolist() == [1, 1, 0, 0]
 
 
-def test_propagate_keeps_a_annotated_label_that_its_neighbors_contradict():
+def test_propagate_keeps_a_annotated_label_that_its_neighbors_contradict(propagate):
     same = np.array([[1.0, 0]] * 6)
     known_labels = np.array([0, 0, 0, 0, 1, -1])
     labels = propagate(Propagate(neighbors=5), same, known_labels)
@@ -123,7 +127,7 @@ def test_propagate_keeps_a_annotated_label_that_its_neighbors_contradict():
     assert labels.confidences[5] == pytest.approx(0.8)
 
 
-def test_propagate_needs_a_label():
+def test_propagate_needs_a_label(propagate):
     with pytest.raises(PrunebenchError, match="propagate needs annotated images, but has none; raise"):
         propagate(Propagate(), GROUPS, np.full(6, -1))
 
@@ -132,12 +136,12 @@ def test_propagate_needs_a_label():
 
 
 @pytest.mark.parametrize("part", [Probe(), Propagate(neighbors=10)])
-def test_cheap_labelers_keep_the_contract(part):
-    conform(part)
+def test_cheap_labelers_keep_the_contract(device, part):
+    conform(part, device)
     assert part.label_fraction == 0.1
 
 
-def test_they_beat_chance_by_far_on_digits():
+def test_they_beat_chance_by_far_on_digits(propagate):
     embeddings, truth, known_labels = digits()
     classes = tuple("0123456789")
     found = [

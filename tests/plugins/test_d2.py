@@ -18,11 +18,16 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def select(part, embeddings, scores, keep, seed=0):
-    """Select without a cutoff, unless the part has one."""
-    part = part.at(0) if part.cutoff is None else part
-    embeddings, scores = np.asarray(embeddings, np.float32), np.asarray(scores, float)
-    return part.select(embeddings, scores, keep, rng(seed), "cpu")
+@pytest.fixture
+def select(device):
+    """select(part, embeddings, scores, keep) selects without a cutoff, unless the part has one."""
+
+    def selected(part, embeddings, scores, keep, seed=0):
+        part = part.at(0) if part.cutoff is None else part
+        embeddings, scores = np.asarray(embeddings, np.float32), np.asarray(scores, float)
+        return part.select(embeddings, scores, keep, rng(seed), device)
+
+    return selected
 
 
 def column(*places):
@@ -61,14 +66,14 @@ def loops(part, embeddings, scores, keep):
 # By hand
 
 
-def test_a_pick_spares_its_neighbors_where_top_would_keep_them():
+def test_a_pick_spares_its_neighbors_where_top_would_keep_them(select):
     """Densities 1 + 2/e, 2 + 1/e + 3/e^2, 3 + 2/e^2; the last is picked, and the one in the middle falls."""
     embeddings, scores = column(0, 1, 3), [1, 2, 3]
     assert select(D2(neighbors=1), embeddings, scores, 3).tolist() == [2, 0, 1]
     assert Top().select(np.array(scores, float), 3, rng()).tolist() == [2, 1, 0]
 
 
-def test_a_smaller_gamma_spares_more():
+def test_a_smaller_gamma_spares_more(select):
     """The middle keeps 2.774 - 3.271 exp(-2 gamma), which is above 1.736 where gamma is 0.6 or more."""
     picks = {
         gamma: select(D2(neighbors=1, gamma=gamma), column(0, 1, 3), [1, 2, 3], 2)[1] for gamma in (0.5, 0.6)
@@ -76,7 +81,7 @@ def test_a_smaller_gamma_spares_more():
     assert picks == {0.5: 0, 0.6: 1}
 
 
-def test_squared_distances_favor_close_neighbors():
+def test_squared_distances_favor_close_neighbors(select):
     """exp(-1.4) = 0.247 and exp(-0.5) = 0.607 become exp(-1.96) = 0.141 and exp(-0.25) = 0.779."""
     embeddings, scores = column(0, 1.4, 100, 100.5), [1, 1.35, 0.95, 0.95]
     assert select(D2(neighbors=1), embeddings, scores, 1) == [1]  # 1.597 to 1.526
@@ -99,7 +104,7 @@ def test_squared_distances_favor_close_neighbors():
     ids=lambda part: f"k {part.neighbors}, gamma {part.gamma}",
 )
 @pytest.mark.parametrize("seed", range(3))
-def test_d2_against_the_formulas(part, seed):
+def test_d2_against_the_formulas(select, part, seed):
     """All are picked in the end, so that densities below zero, where neighbors rise, are met too."""
     embeddings, scores = problem(seed=seed)
     assert select(part, embeddings, scores, 60).tolist() == loops(part, embeddings, scores, 60)
@@ -125,17 +130,17 @@ def test_the_heap_picks_as_a_scan_does_ties_included(seed):
 
 
 @pytest.mark.parametrize("k", [1, 3, 29])
-def test_the_graph_joins_images_of_which_either_is_near_the_other(k):
+def test_the_graph_joins_images_of_which_either_is_near_the_other(device, k):
     embeddings = rng().normal(size=(30, 4)).astype(np.float32)
     expected = kneighbors_graph(embeddings, k, mode="distance").toarray()
     expected = np.maximum(expected, expected.T)
-    graph = neighbor_graph(embeddings, k, metric="euclidean", device="cpu")
+    graph = neighbor_graph(embeddings, k, metric="euclidean", device=device)
     np.testing.assert_allclose(graph.toarray(), expected, atol=1e-5)
     assert graph.dtype == np.float64
 
 
-def test_the_graph_keeps_neighbors_at_distance_zero():
-    graph = neighbor_graph(np.ones((4, 2), np.float32), 3, metric="euclidean", device="cpu")
+def test_the_graph_keeps_neighbors_at_distance_zero(device):
+    graph = neighbor_graph(np.ones((4, 2), np.float32), 3, metric="euclidean", device=device)
     assert graph.nnz == 12
     assert (graph.data == SMALLEST).all()
 
@@ -163,7 +168,7 @@ def test_the_latest_graph_is_computed_once(monkeypatch):
 # Scores
 
 
-def test_negative_scores_send_messages_too():
+def test_negative_scores_send_messages_too(select):
     """AUM, as published: scores of 0 and less are raised to 1e-7 before they are sent, so nothing is."""
     embeddings, scores = problem()
     raised = select(D2(), embeddings, scores - scores.min(), 20)
@@ -171,7 +176,7 @@ def test_negative_scores_send_messages_too():
     assert select(D2(), embeddings, scores, 20).tolist() == raised.tolist()
 
 
-def test_scores_of_zero_and_more_are_taken_as_they_are():
+def test_scores_of_zero_and_more_are_taken_as_they_are(select):
     """A shift would matter: images with many close neighbors gain more from it."""
     embeddings, scores = column(0, 0.1, 0.2, 50), [1.0, 1.0, 1.0, 2.5]
     assert select(D2(neighbors=2), embeddings, scores, 1).tolist() != [3]
@@ -179,19 +184,19 @@ def test_scores_of_zero_and_more_are_taken_as_they_are():
     assert select(D2(neighbors=2), embeddings, np.array(scores) - 9, 1).tolist() == [3]
 
 
-def test_the_scale_of_the_scores_does_not_matter():
+def test_the_scale_of_the_scores_does_not_matter(select):
     embeddings, scores = problem()
     assert select(D2(), embeddings, scores, 30).tolist() == select(D2(), embeddings, 8 * scores, 30).tolist()
 
 
-def test_images_far_from_one_another_are_kept_by_score_alone():
+def test_images_far_from_one_another_are_kept_by_score_alone(select):
     embeddings, scores = problem()
     hardest = Top().select(scores, 30, rng()).tolist()
     assert select(D2(), 1e5 * embeddings, scores, 30).tolist() == hardest
     assert select(D2(), embeddings, scores, 30).tolist() != hardest
 
 
-def test_several_groups_are_covered_where_top_keeps_one():
+def test_several_groups_are_covered_where_top_keeps_one(select):
     groups = np.repeat([[0.0, 0], [9, 0], [0, 9]], 20, axis=0) + rng().normal(0, 0.1, (60, 2))
     scores = np.repeat([3.0, 2.0, 1.0], 20) + rng(1).random(60)
     assert (Top().select(scores, 9, rng()) < 20).all()
@@ -202,7 +207,7 @@ def test_several_groups_are_covered_where_top_keeps_one():
 # Ties, sizes, cutoff
 
 
-def test_ties_are_broken_at_random_not_by_position():
+def test_ties_are_broken_at_random_not_by_position(select):
     """Equal images with equal scores have equal densities; after the first pick all are at 0."""
     subsets = [select(D2(neighbors=299), np.ones((300, 2)), np.ones(300), 60, seed) for seed in (0, 1)]
     assert 100 < subsets[0].mean() < 200
@@ -211,27 +216,27 @@ def test_ties_are_broken_at_random_not_by_position():
     assert again.tolist() == subsets[0].tolist()
 
 
-def test_of_images_equally_dense_the_hardest_is_picked():
+def test_of_images_equally_dense_the_hardest_is_picked(select):
     """All are at distance 0 of all, so that each density is the sum of the scores."""
     scores = np.array([1.0, 4, 2, 3])
     assert select(D2(), np.ones((4, 2)), scores, 1).tolist() == [1]
     assert select(D2(), np.ones((4, 2)), -scores, 4).tolist() == [0, 2, 3, 1]
 
 
-def test_subsets_of_one_seed_are_nested():
+def test_subsets_of_one_seed_are_nested(select):
     embeddings, scores = problem()
     assert select(D2(), embeddings, scores, 40)[:10].tolist() == select(D2(), embeddings, scores, 10).tolist()
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_fewer_images_than_neighbors(n):
+def test_fewer_images_than_neighbors(select, n):
     embeddings, scores = problem(n)
     for keep in range(n + 1):
         subset = select(D2(), embeddings, scores, keep)
         assert subset.shape == (keep,) and len(set(subset)) == keep
 
 
-def test_a_cutoff_drops_the_hardest_as_if_they_were_not_there():
+def test_a_cutoff_drops_the_hardest_as_if_they_were_not_there(select):
     embeddings, scores = problem()
     easier = np.argsort(-scores)[12:]
     expected = easier[select(D2(), embeddings[easier], scores[easier] - scores.min(), 20)]
@@ -245,8 +250,8 @@ def test_a_cutoff_above_the_ratio_is_refused():
 
 
 @pytest.mark.parametrize("part", [D2(), D2(neighbors=3, cutoff=0.3, squared=True), D2(per_class=True)])
-def test_d2_keeps_the_contract(part):
-    conform(part)
+def test_d2_keeps_the_contract(device, part):
+    conform(part, device)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,12 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def select(part, embeddings, keep, seed=0):
-    return part.select(np.asarray(embeddings, np.float32), keep, rng(seed), "cpu")
+@pytest.fixture
+def select(device):
+    def selected(part, embeddings, keep, seed=0):
+        return part.select(np.asarray(embeddings, np.float32), keep, rng(seed), device)
+
+    return selected
 
 
 def greedy(similarity, order, keep):
@@ -45,7 +49,7 @@ def similarities(part, embeddings):
     return np.rint(2**30 * likeness / longest).astype(int)
 
 
-def test_by_hand():
+def test_by_hand(select):
     """Of 0, 1 and 5 the likenesses are 5 - distance: sums 9, 10 and 6; after 1, gains 1 and 4."""
     assert select(FacilityLocation(), [[0.0], [1], [5]], 3).tolist() == [1, 2, 0]
 
@@ -61,7 +65,7 @@ PARTS = [
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part.similarity}, k {part.neighbors}")
 @pytest.mark.parametrize("seed", range(3))
-def test_facility_location_against_plain_greedy(part, seed):
+def test_facility_location_against_plain_greedy(select, part, seed):
     embeddings = rng(seed).normal(size=(70, 5)).astype(np.float32) + 0.5
     expected = greedy(similarities(part, embeddings), rng(seed).permutation(70), 60)
     assert select(part, embeddings, 60, seed).tolist() == expected
@@ -82,7 +86,7 @@ def test_lazy_greedy_is_plain_greedy_ties_included(seed):
 
 @pytest.mark.parametrize("similarity", ["distance", "cosine"])
 @pytest.mark.parametrize("optimizer", ["naive", "lazy"])
-def test_facility_location_against_apricot(similarity, optimizer):
+def test_facility_location_against_apricot(select, similarity, optimizer):
     """The picks before the first tie of a pair, which apricot leaves to rounding, and the value of all."""
     apricot = pytest.importorskip("apricot")
     part = FacilityLocation(neighbors=99, similarity=similarity)
@@ -95,26 +99,26 @@ def test_facility_location_against_apricot(similarity, optimizer):
 
 
 @pytest.mark.parametrize("similarity", ["distance", "cosine"])
-def test_the_scale_of_the_embeddings_does_not_matter(similarity):
+def test_the_scale_of_the_embeddings_does_not_matter(select, similarity):
     part, embeddings = FacilityLocation(neighbors=5, similarity=similarity), rng().normal(size=(60, 4))
     subsets = [select(part, scale * embeddings, 40).tolist() for scale in (1 / 1024, 1, 1024)]
     assert subsets[0] == subsets[1] == subsets[2]
 
 
-def test_an_image_whose_neighbors_are_not_kept_counts_nothing():
+def test_an_image_whose_neighbors_are_not_kept_counts_nothing(select):
     """Three pairs, the last the closest: the pair's likeness is what is longest, less its distance."""
     pairs = [[0.0], [3], [100], [102], [200], [201]]
     subset = select(FacilityLocation(neighbors=1), pairs, 3)
     assert [place // 2 for place in subset] == [2, 1, 0]
 
 
-def test_every_group_is_represented_before_any_twice():
+def test_every_group_is_represented_before_any_twice(select):
     groups = np.repeat(50 * np.eye(5), [40, 5, 20, 9, 26], axis=0) + rng().normal(0, 0.1, (100, 5))
     which = np.repeat(np.arange(5), [40, 5, 20, 9, 26])
     assert sorted(which[select(FacilityLocation(neighbors=99), groups, 5)]) == [0, 1, 2, 3, 4]
 
 
-def test_once_nothing_gains_anything_the_rest_is_random():
+def test_once_nothing_gains_anything_the_rest_is_random(select):
     """Two places, 150 copies of each: after one of each, every gain is 0."""
     places = np.repeat([[0.0, 0], [9, 0]], 150, axis=0)
     subsets = [select(FacilityLocation(neighbors=299), places, 80, seed) for seed in (0, 1)]
@@ -125,11 +129,11 @@ def test_once_nothing_gains_anything_the_rest_is_random():
     assert again.tolist() == subsets[0].tolist()
 
 
-def test_equal_images_are_kept_at_random():
+def test_equal_images_are_kept_at_random(select):
     assert 200 < select(FacilityLocation(), np.ones((600, 2)), 100).mean() < 400
 
 
-def test_subsets_of_one_seed_are_nested():
+def test_subsets_of_one_seed_are_nested(select):
     embeddings = rng().normal(size=(60, 4))
     large, small = (select(FacilityLocation(neighbors=5), embeddings, keep) for keep in (40, 11))
     assert large[:11].tolist() == small.tolist()
@@ -137,15 +141,15 @@ def test_subsets_of_one_seed_are_nested():
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("similarity", ["distance", "cosine"])
-def test_few_images(n, similarity):
+def test_few_images(select, n, similarity):
     for keep in range(n + 1):
         subset = select(FacilityLocation(similarity=similarity), np.eye(n), keep)
         assert subset.shape == (keep,) and len(set(subset)) == keep
 
 
 @pytest.mark.parametrize("part", [*PARTS[1::3], FacilityLocation(per_class=True)], ids=str)
-def test_facility_location_keeps_the_contract(part):
-    conform(part)
+def test_facility_location_keeps_the_contract(device, part):
+    conform(part, device)
 
 
 @pytest.mark.parametrize(

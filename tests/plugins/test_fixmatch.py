@@ -37,14 +37,20 @@ def stripes(n: int = 80) -> tuple[Images, np.ndarray, np.ndarray]:
     return Images(pixels.astype(np.uint8), mean=(0.4,), std=(0.3,)), truth, known_labels
 
 
-def run(part: FixMatch, known_labels: np.ndarray | None = None, checkpoint=None, progress=None):
+def run(
+    part: FixMatch,
+    known_labels: np.ndarray | None = None,
+    checkpoint=None,
+    progress=None,
+    device: str = "cpu",
+):
     images, _, annotated = stripes()
     return part.label(
         images,
         ("above", "below"),
         annotated if known_labels is None else known_labels,
         np.random.default_rng(0),
-        "cpu",
+        device,
         progress or (lambda done, total: None),
         checkpoint or MemoryCheckpoint(),
     )
@@ -55,11 +61,11 @@ def test_a_guess_counts_from_the_threshold_on() -> None:
     assert FixedThreshold(0.95).mask(probability, torch.arange(3)).tolist() == [1, 0, 1]
 
 
-def test_ten_labels_are_enough_for_two_classes_and_annotated_labels_stay() -> None:
+def test_ten_labels_are_enough_for_two_classes_and_annotated_labels_stay(device) -> None:
     _, truth, known_labels = stripes()
     wrong = known_labels.copy()
     wrong[0] = 1 - known_labels[0]  # a annotated label is kept even where the network knows better
-    labels = run(FixMatch(**FAST), wrong)
+    labels = run(FixMatch(**FAST), wrong, device=device)
     assert labels.values[0] == wrong[0]
     assert (labels.values[10:] == truth[10:]).mean() > 0.95
     assert labels.space == "class"
@@ -67,13 +73,13 @@ def test_ten_labels_are_enough_for_two_classes_and_annotated_labels_stay() -> No
     assert (labels.confidences[10:] > 0.5).all()
 
 
-def test_annotated_labels_stay_at_their_images_wherever_these_are() -> None:
+def test_annotated_labels_stay_at_their_images_wherever_these_are(device) -> None:
     """Two of them are wrong, and are kept."""
     _, truth, _ = stripes()
     known_labels = np.full(80, -1)
     known_labels[3::7] = truth[3::7]
     known_labels[[3, 73]] = 1 - truth[[3, 73]]
-    labels = run(FixMatch(**FAST, include_labeled=False), known_labels)
+    labels = run(FixMatch(**FAST, include_labeled=False), known_labels, device=device)
     annotated = np.flatnonzero(known_labels >= 0)
     assert labels.values[annotated].tolist() == known_labels[annotated].tolist()
     assert (labels.values[known_labels < 0] == truth[known_labels < 0]).mean() > 0.95
@@ -91,21 +97,21 @@ def test_the_guesses_are_those_of_the_network_that_comes_with_the_labels() -> No
     assert labels.confidences[unlabeled].tolist() == probability.max(1)[unlabeled].tolist()
 
 
-def test_a_class_without_a_annotated_image_is_never_guessed() -> None:
+def test_a_class_without_a_annotated_image_is_never_guessed(device) -> None:
     known_labels = stripes()[2]
-    labels = run(FixMatch(**FAST), np.where(known_labels == 0, 0, -1))
+    labels = run(FixMatch(**FAST), np.where(known_labels == 0, 0, -1), device=device)
     assert set(labels.values) == {0}
 
 
-def test_progress_is_reported_up_to_the_total() -> None:
+def test_progress_is_reported_up_to_the_total(device) -> None:
     seen: list[tuple[int, int]] = []
     epochs = FAST | {"iterations": None, "epochs": 3}  # of five steps, each of 16 of the 80 images
-    run(FixMatch(**epochs), progress=lambda done, total: seen.append((done, total)))
+    run(FixMatch(**epochs), progress=lambda done, total: seen.append((done, total)), device=device)
     assert seen == [(step, 15) for step in range(1, 16)]
 
 
-def test_it_keeps_the_contract_of_a_labeler() -> None:
-    conform(FixMatch(**FAST | {"iterations": 4}))
+def test_it_keeps_the_contract_of_a_labeler(device) -> None:
+    conform(FixMatch(**FAST | {"iterations": 4}), device)
 
 
 def test_the_defaults_are_those_of_the_paper_for_cifar_10() -> None:

@@ -18,14 +18,22 @@ from prunebench_plugins.scorers.grand import Grand, gradient_norms
 RECIPE = Recipe(network="cnn", epochs=50, batch=32, warmup=0.2, crop=1, flip=True)
 
 
-def score(part, problem, seed=0, recipe=RECIPE, checkpoint=None, progress=lambda done, total: None):
+def score(
+    part,
+    problem,
+    seed=0,
+    recipe=RECIPE,
+    device="cpu",
+    checkpoint=None,
+    progress=lambda done, total: None,
+):
     return part.score(
         problem.images,
         problem.labels,
         CLASSES,
         recipe,
         np.random.default_rng(seed),
-        "cpu",
+        device,
         progress,
         checkpoint or MemoryCheckpoint(),
     )
@@ -72,10 +80,10 @@ def test_the_score_is_the_mean_over_networks_of_their_own_at_a_constant_learning
     assert np.abs(np.subtract(*norms)).max() > 0.01
 
 
-def test_an_image_with_a_wrong_label_pulls_harder():
+def test_an_image_with_a_wrong_label_pulls_harder(device):
     problem = synthetic_problem()
     wrong = problem.labels != problem.truth
-    scores = score(Grand(runs=2, epochs=6), problem)
+    scores = score(Grand(runs=2, epochs=6), problem, device=device)
     assert 2 * np.median(scores[~wrong]) < np.median(scores[wrong])
 
 
@@ -136,8 +144,8 @@ def test_a_wrong_field_is_one_line(name):
     assert str(error.value) == f"grand.{name} is 0, expected above 0"
 
 
-def test_grand_conforms():
-    conform(Grand(runs=2, epochs=1))
+def test_grand_conforms(device):
+    conform(Grand(runs=2, epochs=1), device)
 
 
 @pytest.mark.gpu

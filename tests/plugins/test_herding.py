@@ -19,8 +19,12 @@ def silent(done, total):
     pass
 
 
-def select(part, embeddings, keep, progress=silent, seed=0):
-    return part.select(np.asarray(embeddings, np.float32), keep, rng(seed), "cpu", progress)
+@pytest.fixture
+def select(device):
+    def selected(part, embeddings, keep, progress=silent, seed=0):
+        return part.select(np.asarray(embeddings, np.float32), keep, rng(seed), device, progress)
+
+    return selected
 
 
 def loop(embeddings, keep, choose=min):
@@ -34,7 +38,7 @@ def loop(embeddings, keep, choose=min):
     return chosen
 
 
-def test_by_hand():
+def test_by_hand(select):
     """The mean of 0, 1 and 5 is 2: 1 is nearest to 2, then 5 to 4 - 1; farthest from 2 is 5, then 1."""
     assert select(Herding(), [[0.0], [1], [5]], 3).tolist() == [1, 2, 0]
     assert select(Herding(pick="farthest"), [[0.0], [1], [5]], 3).tolist() == [2, 1, 0]
@@ -42,20 +46,20 @@ def test_by_hand():
 
 @pytest.mark.parametrize(("pick", "choose"), [("nearest", min), ("farthest", max)])
 @pytest.mark.parametrize("seed", range(4))
-def test_herding_against_the_rule(pick, choose, seed):
+def test_herding_against_the_rule(select, pick, choose, seed):
     embeddings = rng(seed).gamma(1, size=(70, 6)) * rng(seed).gamma(1, size=(70, 1))
     embeddings = embeddings.astype(np.float32)
     expected = loop(embeddings.astype(float), 70, choose)
     assert select(Herding(pick=pick), embeddings, 70).tolist() == expected
 
 
-def test_an_offset_far_greater_than_the_differences_does_not_blur_them():
+def test_an_offset_far_greater_than_the_differences_does_not_blur_them(select):
     """At 30,000 the products of float32 are off by more than the squared distances are."""
     embeddings = rng().integers(0, 30, size=(60, 3))
     assert select(Herding(), embeddings + 30_000, 60).tolist() == select(Herding(), embeddings, 60).tolist()
 
 
-def test_long_selections_gather_no_errors():
+def test_long_selections_gather_no_errors(select):
     embeddings = rng(1).normal(size=(1500, 8)).astype(np.float32)
     points = embeddings - embeddings.mean(axis=0, dtype=np.float64)
     total, free = np.zeros(8), np.ones(1500, bool)
@@ -66,7 +70,7 @@ def test_long_selections_gather_no_errors():
         total += points[place]
 
 
-def test_the_kept_mean_is_far_closer_than_that_of_a_random_subset():
+def test_the_kept_mean_is_far_closer_than_that_of_a_random_subset(select):
     embeddings = rng(2).normal(size=(500, 5))
     mean = embeddings.mean(axis=0)
 
@@ -78,19 +82,19 @@ def test_the_kept_mean_is_far_closer_than_that_of_a_random_subset():
     assert off(select(Herding(pick="farthest"), embeddings, 50)) > chance
 
 
-def test_ties_are_broken_at_random():
+def test_ties_are_broken_at_random(select):
     subsets = [select(Herding(), np.ones((300, 2)), 60, seed=seed) for seed in (0, 1)]
     assert all(100 < subset.mean() < 200 for subset in subsets)
     assert set(subsets[0]) != set(subsets[1])
     assert {tuple(select(Herding(), [[1.0], [-1]], 1, seed=seed)) for seed in range(9)} == {(0,), (1,)}
 
 
-def test_smaller_subsets_are_the_beginning_of_larger_ones():
+def test_smaller_subsets_are_the_beginning_of_larger_ones(select):
     embeddings = rng().normal(size=(50, 4))
     assert select(Herding(), embeddings, 40)[:10].tolist() == select(Herding(), embeddings, 10).tolist()
 
 
-def test_progress_is_reported(monkeypatch):
+def test_progress_is_reported(select, monkeypatch):
     monkeypatch.setattr(herding, "REPORT", 10)
     seen = []
     select(Herding(), rng().normal(size=(50, 4)), 35, progress=lambda done, total: seen.append((done, total)))
@@ -98,14 +102,14 @@ def test_progress_is_reported(monkeypatch):
 
 
 @pytest.mark.parametrize("n", [1, 2])
-def test_few_images(n):
+def test_few_images(select, n):
     for keep in range(n + 1):
         assert sorted(select(Herding(), np.eye(n), keep)) == list(range(keep))
 
 
 @pytest.mark.parametrize("part", [Herding(), Herding(pick="farthest"), Herding(per_class=True)])
-def test_herding_keeps_the_contract(part):
-    conform(part)
+def test_herding_keeps_the_contract(device, part):
+    conform(part, device)
 
 
 def test_another_pick_is_one_line():

@@ -23,8 +23,12 @@ def silent(done, total):
     pass
 
 
-def select(part, embeddings, keep, seed=0, progress=silent):
-    return part.select(np.asarray(embeddings, np.float32), keep, rng(seed), "cpu", progress)
+@pytest.fixture
+def select(device):
+    def selected(part, embeddings, keep, seed=0, progress=silent):
+        return part.select(np.asarray(embeddings, np.float32), keep, rng(seed), device, progress)
+
+    return selected
 
 
 def first_to_farthest(embeddings, first, keep, metric="euclidean"):
@@ -45,7 +49,7 @@ def front(request, monkeypatch):
     monkeypatch.setattr(k_center, "CHUNK", 40 * request.param)
 
 
-def test_the_farthest_is_next():
+def test_the_farthest_is_next(select):
     line = [[0.0], [1], [4], [10]]
     orders = {tuple(select(KCenter(), line, 4, seed).tolist()) for seed in range(30)}
     assert orders == {(0, 3, 2, 1), (1, 3, 2, 0), (2, 3, 0, 1), (3, 0, 2, 1)}
@@ -53,7 +57,7 @@ def test_the_farthest_is_next():
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_k_center_against_a_loop(front, seed, metric):
+def test_k_center_against_a_loop(select, front, seed, metric):
     embeddings = rng(seed).normal(size=(90, 5)) + 3
     subset = select(KCenter(metric=metric), embeddings, 60, seed)
     assert subset.tolist() == first_to_farthest(embeddings, subset[0], 60, metric)
@@ -68,7 +72,7 @@ def test_points_equally_far_are_picked_in_their_order(front, seed):
     assert picks.tolist() == first_to_farthest(points, 0, 80, "sqeuclidean")
 
 
-def test_the_radius_is_at_most_twice_the_smallest():
+def test_the_radius_is_at_most_twice_the_smallest(select):
     for seed in range(10):
         points = rng(seed).normal(size=(12, 2))
         apart = cdist(points, points)
@@ -76,7 +80,7 @@ def test_the_radius_is_at_most_twice_the_smallest():
         assert best <= apart[select(KCenter(), points, 3, seed)].min(axis=0).max() <= 2 * best
 
 
-def test_copies_are_kept_last():
+def test_copies_are_kept_last(select):
     """Five places, ten copies of each: no place twice before every place once."""
     embeddings = np.repeat(rng().integers(-9, 9, size=(5, 3)), 10, axis=0)
     for seed in range(5):
@@ -85,18 +89,18 @@ def test_copies_are_kept_last():
         assert sorted(subset) == list(range(50))
 
 
-def test_equal_images_are_kept_at_random():
+def test_equal_images_are_kept_at_random(select):
     first, second = (select(KCenter(), np.ones((600, 2)), 100, seed) for seed in (0, 1))
     assert 200 < first.mean() < 400
     assert set(first) != set(second)
 
 
-def test_it_begins_anywhere():
+def test_it_begins_anywhere(select):
     begins = {int(select(KCenter(), np.arange(5)[:, None], 1, seed)[0]) for seed in range(50)}
     assert begins == {0, 1, 2, 3, 4}
 
 
-def test_the_cosine_ignores_lengths_and_has_zero_at_one_from_all():
+def test_the_cosine_ignores_lengths_and_has_zero_at_one_from_all(select):
     embeddings = np.array([[1.0, 0], [5, 0.1], [0, 0], [-1, 0], [0.2, 1]])
     longer = embeddings * np.array([[3.0], [0.5], [2], [7], [40]])
     subsets = [select(KCenter(metric="cosine"), embeddings, 5, seed).tolist() for seed in range(20)]
@@ -105,19 +109,19 @@ def test_the_cosine_ignores_lengths_and_has_zero_at_one_from_all():
     assert {tuple(subset[:3]) for subset in subsets if subset[0] == 0} == {(0, 3, 2)}
 
 
-def test_an_offset_far_greater_than_the_distances_does_not_blur_them():
+def test_an_offset_far_greater_than_the_distances_does_not_blur_them(select):
     points = rng().integers(0, 40, size=(60, 2))
     near, far = (select(KCenter(), points + offset, 30) for offset in (0, 50_000))
     assert cdist(points, points[near]).min(axis=1).max() == cdist(points, points[far]).min(axis=1).max()
 
 
-def test_subsets_of_one_seed_are_nested(front):
+def test_subsets_of_one_seed_are_nested(select, front):
     embeddings = rng().normal(size=(50, 4))
     large, small = (select(KCenter(), embeddings, keep, seed=3) for keep in (40, 11))
     assert large[:11].tolist() == small.tolist()
 
 
-def test_progress_runs_up_to_the_size(monkeypatch):
+def test_progress_runs_up_to_the_size(select, monkeypatch):
     monkeypatch.setattr(k_center, "FRONT", 5)
     seen = []
     select(KCenter(), rng().normal(size=(50, 4)), 40, progress=lambda done, total: seen.append((done, total)))
@@ -126,15 +130,15 @@ def test_progress_runs_up_to_the_size(monkeypatch):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_few_images(n):
+def test_few_images(select, n):
     for keep in range(n + 1):
         subset = select(KCenter(), np.eye(n), keep)
         assert subset.shape == (keep,) and len(set(subset)) == keep
 
 
 @pytest.mark.parametrize("part", [KCenter(), KCenter(metric="cosine"), KCenter(per_class=True)])
-def test_k_center_keeps_the_contract(part):
-    conform(part)
+def test_k_center_keeps_the_contract(device, part):
+    conform(part, device)
 
 
 def test_another_metric_is_one_line():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,12 +22,19 @@ from prunebench_plugins.scorers.dual import Dual
 from prunebench_plugins.scorers.score_extrapolation import graph
 from prunebench_plugins.scorers.score_extrapolation.part import ScoreExtrapolation
 from prunebench_plugins.selectors.top import Top
-from tests.plugins.extrapolation import First, cloud, extrapolate, record, short
+from tests.plugins import extrapolation
+from tests.plugins.extrapolation import First, cloud, record, short
+
+
+@pytest.fixture
+def extrapolate(device):
+    return partial(extrapolation.extrapolate, device=device)
+
 
 # Means of neighbors
 
 
-def test_the_mean_of_neighbors_by_hand():
+def test_the_mean_of_neighbors_by_hand(extrapolate):
     line = [[0], [10], [1], [7], [100]]
     one = extrapolate(ScoreExtrapolation(via="knn", neighbors=1), line, [0, 1], [1, 3])
     two = extrapolate(ScoreExtrapolation(via="knn", neighbors=2), line, [0, 1], [1, 3])
@@ -34,7 +42,7 @@ def test_the_mean_of_neighbors_by_hand():
     assert two.tolist() == [1, 3, 2, 2, 2]
 
 
-def test_the_weighted_mean_of_neighbors_by_hand():
+def test_the_weighted_mean_of_neighbors_by_hand(extrapolate):
     """Image 2 is at distances 1 and 2 of scores 1 and 3, so these weigh e and 1."""
     part = ScoreExtrapolation(via="knn_weighted", neighbors=2)
     scores = extrapolate(part, [[0], [3], [1]], [0, 1], [1, 3])
@@ -44,7 +52,7 @@ def test_the_weighted_mean_of_neighbors_by_hand():
 @pytest.mark.parametrize("via", ["knn", "knn_weighted"])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("bytes_", [2**28, 1])
-def test_the_means_are_those_of_scikit_learns_neighbors(via, metric, bytes_, monkeypatch):
+def test_the_means_are_those_of_scikit_learns_neighbors(extrapolate, via, metric, bytes_, monkeypatch):
     monkeypatch.setattr(graph, "CHUNK_BYTES", bytes_)
     embeddings, seeds, scores = cloud()
     part = ScoreExtrapolation(via=via, neighbors=4, metric=metric)
@@ -58,16 +66,16 @@ def test_the_means_are_those_of_scikit_learns_neighbors(via, metric, bytes_, mon
     np.testing.assert_allclose(extrapolate(part, embeddings, seeds, scores), expected, rtol=1e-4)
 
 
-def test_the_neighbors_are_given_nearest_first_with_their_distances():
+def test_the_neighbors_are_given_nearest_first_with_their_distances(device):
     line = np.array([[0.0], [4], [10], [3]], np.float32)
     near, distances = graph.nearest_seeds(
-        line, np.array([0, 1, 2]), np.array([3]), 3, metric="euclidean", device="cpu"
+        line, np.array([0, 1, 2]), np.array([3]), 3, metric="euclidean", device=device
     )
     assert near.tolist() == [[1, 0, 2]]
     np.testing.assert_allclose(distances, [[1, 3, 7]], rtol=1e-6)
 
 
-def test_neighbors_are_told_apart_far_from_the_origin():
+def test_neighbors_are_told_apart_far_from_the_origin(extrapolate):
     """Where the products of single-precision numbers are wrong by more than the gaps."""
     embeddings, seeds, scores = cloud()
     part = ScoreExtrapolation(via="knn", neighbors=2)
@@ -75,20 +83,20 @@ def test_neighbors_are_told_apart_far_from_the_origin():
     assert extrapolate(part, embeddings + 5000, seeds, scores).tolist() == near.tolist()
 
 
-def test_neighbors_too_far_for_an_exponential_still_weigh():
+def test_neighbors_too_far_for_an_exponential_still_weigh(extrapolate):
     part = ScoreExtrapolation(via="knn_weighted", neighbors=2)
     scores = extrapolate(part, [[0], [3e5], [1e5]], [0, 1], [1, 3])
     assert scores.tolist() == [1, 3, 1]
 
 
-def test_images_that_are_equal_get_the_mean_of_their_neighbors():
+def test_images_that_are_equal_get_the_mean_of_their_neighbors(extrapolate):
     embeddings = np.ones((6, 2))
     for via in ("knn", "knn_weighted"):
         part = ScoreExtrapolation(via=via, neighbors=3)
         assert extrapolate(part, embeddings, [0, 2, 4], [1, 2, 6])[[1, 3, 5]].tolist() == [3, 3, 3]
 
 
-def test_a_zero_vector_has_no_direction_and_is_no_trouble():
+def test_a_zero_vector_has_no_direction_and_is_no_trouble(extrapolate):
     embeddings, seeds, scores = cloud()
     embeddings[seeds[3]] = embeddings[np.setdiff1d(np.arange(40), seeds)[0]] = 0
     for part in (ScoreExtrapolation(via="knn", neighbors=2, metric="cosine"), short(metric="cosine")):
@@ -99,7 +107,7 @@ def test_a_zero_vector_has_no_direction_and_is_no_trouble():
 
 
 @pytest.mark.parametrize("part", [short(), ScoreExtrapolation(via="knn", neighbors=3)])
-def test_scored_images_keep_their_scores(part):
+def test_scored_images_keep_their_scores(extrapolate, part):
     embeddings, seeds, scores = cloud()
     found = extrapolate(part, embeddings, seeds, scores)
     assert found.shape == (40,) and np.isfinite(found).all() and found.dtype == np.float64
@@ -108,7 +116,7 @@ def test_scored_images_keep_their_scores(part):
 
 
 @pytest.mark.parametrize("part", [ScoreExtrapolation(), ScoreExtrapolation(via="knn")])
-def test_with_every_image_scored_nothing_is_extrapolated(part):
+def test_with_every_image_scored_nothing_is_extrapolated(extrapolate, part):
     """Not even the settings are looked at: three images have no ten neighbors."""
     assert extrapolate(part, np.eye(3), [0, 1, 2], [3, 1, 2]).tolist() == [3, 1, 2]
 
@@ -123,7 +131,7 @@ def test_with_every_image_scored_nothing_is_extrapolated(part):
         ScoreExtrapolation(via="knn_weighted", neighbors=5),
     ],
 )
-def test_a_score_that_is_smooth_over_the_embeddings_is_found_again(part):
+def test_a_score_that_is_smooth_over_the_embeddings_is_found_again(extrapolate, part):
     embeddings, _seeds, _scores = cloud(images=300, width=3)
     truth = np.tanh(embeddings[:, 0] - 2 * embeddings[:, 1]) / 100 + 5  # of a scale far from 1
     seeds = np.arange(0, 300, 5)
@@ -134,12 +142,12 @@ def test_a_score_that_is_smooth_over_the_embeddings_is_found_again(part):
 
 
 @pytest.mark.parametrize("part", [short(validation=0.5), ScoreExtrapolation(via="knn_weighted", neighbors=3)])
-def test_a_constant_score_stays_constant(part):
+def test_a_constant_score_stays_constant(extrapolate, part):
     embeddings, seeds, _scores = cloud()
     np.testing.assert_allclose(extrapolate(part, embeddings, seeds, np.full(13, 0.25)), 0.25, rtol=1e-12)
 
 
-def test_a_graph_of_images_far_apart_is_no_trouble():
+def test_a_graph_of_images_far_apart_is_no_trouble(extrapolate):
     """Every weight is 0, and each image stands alone."""
     embeddings, seeds, scores = cloud()
     found = extrapolate(short(lr=1e-4), embeddings * 1e4, seeds, scores)
@@ -148,18 +156,19 @@ def test_a_graph_of_images_far_apart_is_no_trouble():
 
 def test_equal_seeds_give_equal_scores_and_the_global_generator_stays_as_it_was():
     embeddings, seeds, scores = cloud()
+    extrapolated = partial(extrapolation.extrapolate, short(), embeddings, seeds, scores)
     before = torch.random.get_rng_state()
-    first = extrapolate(short(), embeddings, seeds, scores)
+    first = extrapolated()
     torch.rand(3)
     torch.random.set_rng_state(before)
-    assert np.array_equal(first, extrapolate(short(), embeddings, seeds, scores))
+    assert np.array_equal(first, extrapolated())
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(5)
-    assert np.array_equal(first, extrapolate(short(), embeddings, seeds, scores))
-    assert not np.allclose(first, extrapolate(short(), embeddings, seeds, scores, seed=1))
+    assert np.array_equal(first, extrapolated())
+    assert not np.allclose(first, extrapolated(seed=1))
 
 
-def test_every_epoch_is_reported():
+def test_every_epoch_is_reported(extrapolate):
     embeddings, seeds, scores = cloud()
     told = []
     extrapolate(short(), embeddings, seeds, scores, progress=lambda *at: told.append(at))
@@ -178,7 +187,7 @@ def features(monkeypatch, part, labels, known_labels):
         return np.zeros(4)
 
     monkeypatch.setattr(graph, "learn", learned)
-    extrapolate(
+    extrapolation.extrapolate(
         part, np.eye(4, 2), [1, 3], [0, 1], labels=np.array(labels), known_labels=np.array(known_labels)
     )
     return seen[0].tolist()
@@ -198,7 +207,7 @@ def test_the_features_hold_the_labels_that_were_asked_for(monkeypatch):
     ]
 
 
-def test_all_labels_have_to_be_annotated():
+def test_all_labels_have_to_be_annotated(extrapolate):
     embeddings, seeds, scores = cloud()
     with pytest.raises(PrunebenchError) as error:
         extrapolate(short(labels="all"), embeddings, seeds, scores)
@@ -239,8 +248,8 @@ def test_it_needs_what_its_way_and_the_held_scorer_need():
 
 @pytest.mark.parametrize("via", ["gnn", "knn", "knn_weighted"])
 @pytest.mark.parametrize("training", ["recipe", "published"])
-def test_it_keeps_the_contract(via, training):
-    conform(ScoreExtrapolation(via=via, hidden=(8,), epochs=2, training=training))
+def test_it_keeps_the_contract(device, via, training):
+    conform(ScoreExtrapolation(via=via, hidden=(8,), epochs=2, training=training), device)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +279,7 @@ def test_it_runs_in_a_method_whose_ledger_knows_every_label(part, labeler, matri
         (short(), 8, [3], "needs two scored images or more to learn from, but has 1; raise the labeler's la"),
     ],
 )
-def test_too_few_images_are_one_line(part, images, index, message):
+def test_too_few_images_are_one_line(extrapolate, part, images, index, message):
     with pytest.raises(PrunebenchError, match=f"^score_extrapolation[. ]{message}"):
         extrapolate(part, np.eye(images), index, [0.5] * len(index))
 
@@ -290,7 +299,7 @@ def test_scores_of_another_length_are_one_line():
         part.score(dynamics=record(9, [0, 1], [1, 2]), embeddings=np.eye(9), device="cpu")
 
 
-def test_a_loss_that_is_not_finite_is_one_line():
+def test_a_loss_that_is_not_finite_is_one_line(extrapolate):
     embeddings, seeds, scores = cloud()
     with pytest.raises(
         DivergedError, match=r"in epoch 1 of 3; lower score_extrapolation\.lr, which is 1e\+20"

@@ -298,13 +298,13 @@ def test_the_queue_takes_part_once_it_is_full() -> None:
 # The whole training
 
 
-def test_it_keeps_the_contract_of_a_backbone() -> None:
-    conform(Swav(**TINY))
+def test_it_keeps_the_contract_of_a_backbone(device) -> None:
+    conform(Swav(**TINY), device)
 
 
-def test_embeddings_are_the_features_of_the_network_not_the_projections() -> None:
+def test_embeddings_are_the_features_of_the_network_not_the_projections(device) -> None:
     seen: list[tuple[int, int]] = []
-    embeddings = embed(progress=lambda done, total: seen.append((done, total)))
+    embeddings = embed(device=device, progress=lambda done, total: seen.append((done, total)))
     assert embeddings.shape == (70, 64)
     assert embeddings.dtype == np.float32
     assert seen == [(step, 12) for step in range(1, 13)]
@@ -346,7 +346,7 @@ def test_a_resumed_training_equals_an_undisturbed_one(stop_at: int, monkeypatch:
     assert np.array_equal(resumed, embed(queue=32, queue_epochs=0))
 
 
-def test_color_images_and_three_prototypes_per_class() -> None:
+def test_color_images_and_three_prototypes_per_class(device) -> None:
     widths: list[int] = []
     original = loop.train
 
@@ -356,11 +356,11 @@ def test_color_images_and_three_prototypes_per_class() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "train", spy)
-        assert np.isfinite(embed(noise(20, channels=3), prototypes=None)).all()
+        assert np.isfinite(embed(noise(20, channels=3), device=device, prototypes=None)).all()
     assert widths == [6], "of two classes"
 
 
-def test_it_learns_to_tell_digits() -> None:
+def test_it_learns_to_tell_digits(device) -> None:
     """By their 20 nearest neighbors; the labels are read by this test alone."""
     dataset = Digits()
     array, labels = dataset.load(Path(), "train")
@@ -374,7 +374,8 @@ def test_it_learns_to_tell_digits() -> None:
         return float((votes.argmax(1) == labels).mean())
 
     untrained = networks.build("cnn", channels=1, classes=2, resolution=8, generator_seed=0)
-    assert accuracy(embed(images, **settings)) > accuracy(training.embed(untrained, images, device="cpu"))
+    before = training.embed(untrained.to(device), images, device=device)
+    assert accuracy(embed(images, device=device, **settings)) > accuracy(before)
 
 
 # What cannot be

@@ -18,10 +18,10 @@ SMALL = {"heads": 4, "hidden": 64, "bottleneck": 32, "batch": 256, "warmup_epoch
 FAST = {"lr": 3e-3, "momentum": 0.98}  # for hundreds of steps rather than thousands
 
 
-def cluster(part, embeddings, classes=10, *, seed=0, progress=lambda done, total: None, checkpoint=None):
-    names = tuple(map(str, range(classes)))
+def cluster(part, embeddings, *, device="cpu", progress=lambda done, total: None, checkpoint=None):
+    names = tuple("0123456789")
     checkpoint = checkpoint or MemoryCheckpoint()
-    return part.label(embeddings, names, np.random.default_rng(seed), "cpu", progress, checkpoint)
+    return part.label(embeddings, names, np.random.default_rng(0), device, progress, checkpoint)
 
 
 def blobs(n, classes=10, d=32):
@@ -141,18 +141,18 @@ def rows(embeddings, views):
     return (views[:, None] == embeddings).all(2).nonzero()[:, 1]
 
 
-def test_an_image_is_never_its_own_neighbor_not_even_among_equals():
+def test_an_image_is_never_its_own_neighbor_not_even_among_equals(device):
     embeddings = np.repeat(np.random.default_rng(0).normal(size=(10, 6)), 4, axis=0)
-    near = loop._Run(embeddings, 3, Temi(neighbors=3), np.random.default_rng(0), "cpu").near
+    near = loop._Run(embeddings, 3, Temi(neighbors=3), np.random.default_rng(0), device).near.cpu()
     own = torch.arange(40)[:, None]
     assert not (near == own).any()
     assert (near // 4 == own // 4).all(), "the three others of the same four"
 
 
-def test_neighbors_are_found_by_cosine():
+def test_neighbors_are_found_by_cosine(device):
     """At any distance: the even images point one way, the odd ones another."""
     embeddings = np.array([[10.0**place, 0] if place % 2 == 0 else [0, 10.0**place] for place in range(8)])
-    near = loop._Run(embeddings, 2, Temi(neighbors=3), np.random.default_rng(0), "cpu").near
+    near = loop._Run(embeddings, 2, Temi(neighbors=3), np.random.default_rng(0), device).near.cpu()
     assert (near % 2 == torch.arange(8)[:, None] % 2).all()
 
 
@@ -332,21 +332,21 @@ def test_a_confidence_is_the_probability_of_the_cluster(monkeypatch):
 # The labels
 
 
-def test_separate_blobs_are_found():
+def test_separate_blobs_are_found(device):
     embeddings, truth = blobs(2000)
     part = Temi(**SMALL, **FAST, epochs=30)
-    labels = cluster(part, embeddings)
+    labels = cluster(part, embeddings, device=device)
     assert matched(labels.values, truth) > 0.95
     assert labels.space == "cluster"
     assert labels.confidences.mean() > 0.9
 
 
 @pytest.mark.slow
-def test_at_least_as_good_as_kmeans_on_digits():
+def test_at_least_as_good_as_kmeans_on_digits(device):
     digits = load_digits()
     embeddings = (digits.data / 16).astype(np.float32)
     part = Temi(**SMALL | {"heads": 8, "hidden": 128, "bottleneck": 64}, **FAST, epochs=100)
-    found = matched(cluster(part, embeddings).values, digits.target)
+    found = matched(cluster(part, embeddings, device=device).values, digits.target)
     plain = kmeans(embeddings, 10, rng=np.random.default_rng(0)).assignments
     assert found >= matched(plain, digits.target)
 
@@ -384,8 +384,8 @@ def test_embeddings_are_taken_as_they_are_unless_told_otherwise():
     np.testing.assert_array_equal(run.inputs, 100 + 50 * embeddings)
 
 
-def test_it_keeps_the_contract():
-    conform(Temi(**SMALL, epochs=2))
+def test_it_keeps_the_contract(device):
+    conform(Temi(**SMALL, epochs=2), device)
 
 
 def test_the_defaults_are_the_published_ones():

@@ -19,9 +19,9 @@ from prunebench_plugins.scorers.zcore.part import Zcore
 FOUR = np.array([[0, 0], [1, 0], [0, 2], [4, 4]], np.float32)
 
 
-def score(part, embeddings, *, seed=0, progress=lambda done, total: None, checkpoint=None):
+def score(part, embeddings, *, seed=0, device="cpu", progress=lambda done, total: None, checkpoint=None):
     checkpoint = checkpoint or MemoryCheckpoint()
-    return part.score(embeddings, np.random.default_rng(seed), "cpu", progress, checkpoint)
+    return part.score(embeddings, np.random.default_rng(seed), device, progress, checkpoint)
 
 
 def compiled(embeddings, rounds, *settings, **options):
@@ -262,7 +262,7 @@ def test_every_block_of_rounds_has_a_stream_of_its_own(monkeypatch):
 # Scores
 
 
-def test_scores_are_the_sums_of_the_rounds_scaled():
+def test_scores_are_the_sums_of_the_rounds_scaled(device):
     embeddings = normal(80, 6)
     rng = np.random.default_rng(3)
     seed = int(rng.integers(2**63))
@@ -271,23 +271,24 @@ def test_scores_are_the_sums_of_the_rounds_scaled():
     for jitter, noise in ((False, 0), (True, rng.random(80))):
         sums = naive(space.columns.T, draws, 25, 3.0)[space.places] + noise
         part = Zcore(rounds=700, neighbors=25, exponent=3.0, jitter=jitter)
-        scores = score(part, embeddings, seed=3)
+        scores = score(part, embeddings, seed=3, device=device)
         assert scores.dtype == np.float64
         assert (scores.min(), scores.max()) == (0, 1)
         np.testing.assert_allclose(scores, (sums - sums.min()) / np.ptp(sums), atol=1e-9)
 
 
-def test_isolated_images_score_high_and_crowded_ones_low():
+def test_isolated_images_score_high_and_crowded_ones_low(device):
     rng = np.random.default_rng(0)
     embeddings = np.concatenate([rng.normal(0, 0.01, (90, 8)), rng.normal(0, 1, (10, 8))]).astype(np.float32)
-    scores = score(Zcore(rounds=3000, neighbors=20), embeddings)
+    scores = score(Zcore(rounds=3000, neighbors=20), embeddings, device=device)
     assert scores[90:].min() > scores[:90].max()
 
 
-def test_the_place_in_the_dataset_does_not_matter():
+def test_the_place_in_the_dataset_does_not_matter(device):
     """Of five equal images the first would gain all and the second lose all."""
     embeddings = np.repeat(normal(20, 4, 1), 5, axis=0)
-    by_place = score(Zcore(rounds=20_000, neighbors=20), embeddings).reshape(20, 5).mean(axis=0)
+    scores = score(Zcore(rounds=20_000, neighbors=20), embeddings, device=device)
+    by_place = scores.reshape(20, 5).mean(axis=0)
     assert np.ptp(by_place) < 0.1
 
 
@@ -394,8 +395,8 @@ def test_a_wrong_field_is_one_line(fields, message):
 
 
 @pytest.mark.parametrize("fields", [{}, {"sample_dim": 3, "exponent": 2.5}, {"jitter": False}], ids=str)
-def test_the_contract_holds(fields):
-    conform(Zcore(rounds=300, **fields))
+def test_the_contract_holds(device, fields):
+    conform(Zcore(rounds=300, **fields), device)
 
 
 def test_the_defaults_are_the_published_ones():

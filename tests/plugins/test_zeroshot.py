@@ -100,9 +100,9 @@ def read(towers, sentences):
 # What it says
 
 
-def test_an_image_gets_the_class_whose_sentence_is_nearest():
+def test_an_image_gets_the_class_whose_sentence_is_nearest(device):
     part = Zeroshot(backbone=Table(), prompts=("a {}",))
-    labels = part.label(np.array([[9.0, 1], [1, 1.01]], np.float32), ("cat", "dog"), "cpu")
+    labels = part.label(np.array([[9.0, 1], [1, 1.01]], np.float32), ("cat", "dog"), device)
     assert labels.values.tolist() == [0, 1]
     assert labels.space == "class"
     cosines = np.array([[9, 1], [1, 1.01]]) / [[82**0.5], [2.0201**0.5]]
@@ -110,22 +110,22 @@ def test_an_image_gets_the_class_whose_sentence_is_nearest():
     np.testing.assert_allclose(labels.confidences, odds / (1 + odds), rtol=1e-4)
 
 
-def test_several_prompts_are_averaged_at_equal_length():
+def test_several_prompts_are_averaged_at_equal_length(device):
     """Each sentence counts the same, however long its embedding: (3, 0) and (0, -4) meet half way."""
     part = Zeroshot(backbone=Table(), prompts=("a {}", "no {}"))
     half = 0.5**0.5
-    np.testing.assert_allclose(part.describe(("cat", "dog"), "cpu"), [[half, -half], [0, 1]], atol=1e-6)
+    np.testing.assert_allclose(part.describe(("cat", "dog"), device), [[half, -half], [0, 1]], atol=1e-6)
 
 
-def test_underscores_are_spaces_and_other_braces_themselves(tiny, towers):
+def test_underscores_are_spaces_and_other_braces_themselves(device, tiny, towers):
     part = Zeroshot(backbone=tiny, prompts=("a {real} photo of a {}",))
-    found = part.describe(("aquarium_fish", "tin {box}"), "cpu")
+    found = part.describe(("aquarium_fish", "tin {box}"), device)
     expected = read(towers, ["a {real} photo of a aquarium fish", "a {real} photo of a tin {box}"])
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
 
 
 @pytest.mark.parametrize("prompts", [Zeroshot().prompts, PROMPTS])
-def test_labels_are_those_of_open_clip(prompts, tiny, towers):
+def test_labels_are_those_of_open_clip(device, prompts, tiny, towers):
     names = ("aquarium fish", "cat", "maple tree", "tin {box}")
     by_prompt = [read(towers, [prompt.replace("{}", name) for name in names]) for prompt in prompts]
     texts = sum(torch.nn.functional.normalize(torch.tensor(found)) for found in by_prompt)
@@ -134,39 +134,39 @@ def test_labels_are_those_of_open_clip(prompts, tiny, towers):
         seen = towers.encode_image(shown, normalize=True)
     expected = (100 * seen @ torch.nn.functional.normalize(texts).T).softmax(dim=1)
 
-    embeddings = tiny.embed(pictures(), "cpu", lambda done, total: None)
-    labels = Zeroshot(backbone=tiny, prompts=prompts).label(embeddings, CLASSES, "cpu")
+    embeddings = tiny.embed(pictures(), device, lambda done, total: None)
+    labels = Zeroshot(backbone=tiny, prompts=prompts).label(embeddings, CLASSES, device)
     assert labels.values.tolist() == expected.argmax(dim=1).tolist()
     assert set(labels.values) == set(range(len(CLASSES)))
     np.testing.assert_allclose(labels.confidences, expected.amax(dim=1), atol=1e-3)
 
 
-def test_clip_describes_sentences_without_normalizing(tiny, towers, monkeypatch):
+def test_clip_describes_sentences_without_normalizing(device, tiny, towers, monkeypatch):
     sentences = ["a cat", "a very long sentence " * 9, "", "a dog", "birds"]
-    whole = tiny.describe(sentences, "cpu")
+    whole = tiny.describe(sentences, device)
     assert whole.shape == (5, 16) and whole.dtype == np.float32
     np.testing.assert_allclose(whole, read(towers, sentences), atol=1e-5)
     monkeypatch.setattr(clip, "BATCH", 2)
-    np.testing.assert_allclose(tiny.describe(sentences, "cpu"), whole, atol=1e-5)
+    np.testing.assert_allclose(tiny.describe(sentences, device), whole, atol=1e-5)
 
 
-def test_images_compared_in_chunks_get_the_same_labels(monkeypatch):
+def test_images_compared_in_chunks_get_the_same_labels(device, monkeypatch):
     part = Zeroshot(backbone=Table(), prompts=("a {}",))
     embeddings = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
-    whole = part.label(embeddings, ("cat", "dog"), "cpu")
+    whole = part.label(embeddings, ("cat", "dog"), device)
     monkeypatch.setattr(zeroshot, "CHUNK", 7)
-    chunked = part.label(embeddings, ("cat", "dog"), "cpu")
+    chunked = part.label(embeddings, ("cat", "dog"), device)
     assert chunked.values.tolist() == whole.values.tolist()
     np.testing.assert_allclose(chunked.confidences, whole.confidences, rtol=1e-4)
 
 
-def test_an_embedding_of_zeros_is_undecided():
-    labels = Zeroshot(backbone=Table(), prompts=("a {}",)).label(np.zeros((1, 2)), ("cat", "dog"), "cpu")
+def test_an_embedding_of_zeros_is_undecided(device):
+    labels = Zeroshot(backbone=Table(), prompts=("a {}",)).label(np.zeros((1, 2)), ("cat", "dog"), device)
     assert labels.confidences.tolist() == [0.5]
 
 
-def test_zeroshot_keeps_the_contract(tiny):
-    conform(Zeroshot(backbone=tiny))
+def test_zeroshot_keeps_the_contract(device, tiny):
+    conform(Zeroshot(backbone=tiny), device)
 
 
 # What it refuses
