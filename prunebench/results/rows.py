@@ -29,7 +29,7 @@ LONGEST_NAME = 200  # bytes of a file name; most systems take 255
 OPTION = "--results"  # what chooses where rows are
 BOM = b"\xef\xbb\xbf"  # some editors put it before the first line
 GPU_TOLERANCE = 0.3  # percentage points within which two GPU runs of one cell agree
-CellOutcome = tuple[float, str] | str  # accuracy and device, or why there is none
+CellOutcome = tuple[float, str, bool] | str  # accuracy, device, whether certified; or why there is none
 Index = dict[tuple[Any, ...], list[CellOutcome]]  # of the records of each cell
 Stamp = tuple[int, int, int] | None  # size, time and number of a file, None where there is none
 
@@ -74,6 +74,11 @@ class Record(BaseModel):
         """What became of the cell, as far as records of one cell are compared."""
         raise NotImplementedError
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """The fields, as a line holds them."""
+        return self.model_dump()
+
 
 class Failure(Record):
     """A cell that could not be finished, and why; of no account once the cell has a row."""
@@ -108,6 +113,8 @@ class Result(Record):
         for the recipe's batch. BatchNorm then worked on fewer. None: no training lacked memory.
     subset_key: key of the subset in the store that made the row.
     accuracy_key: key of the accuracy in that store.
+    certified: whether the run that made the row also made its selection without the truth, with the same
+        result. See `prunebench.runs.certify`.
     """
 
     tuned_on: str = "nothing"
@@ -142,16 +149,22 @@ class Result(Record):
     commit: str | None
     date: str
     supersedes: str | None = None
+    certified: bool = False
 
     @property
     def id(self) -> str:
-        """The name by which a correction supersedes this row."""
-        return hashlib.sha256(canonical(self.model_dump()).encode()).hexdigest()[:12]
+        """The name by which a correction supersedes this row, and a verification confirms it."""
+        return hashlib.sha256(canonical(self.values).encode()).hexdigest()[:12]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The fields, as a line holds them. `certified` is left out unless it is true, as in older rows."""
+        return self.model_dump(exclude=None if self.certified else {"certified"})
 
     @property
     def outcome(self) -> CellOutcome:
         """What rows of one cell must agree on: the accuracy, and the device it depends on."""
-        return self.accuracy, self.device
+        return self.accuracy, self.device, self.certified
 
     @property
     def machine(self) -> tuple[str, str]:
@@ -205,7 +218,8 @@ class Journal:
     def append(self, row: Record) -> bool:
         """Add a row or a failure; return whether it was added.
 
-        A row is not where its cell has one that agrees, a failure where it has a row or failed so before.
+        A row is not where its cell has one that agrees, unless it is the first that is certified.
+        A failure is not where its cell has a row or failed so before.
         Damaged lines of its file are set aside in a file beside it. Raise PrunebenchError where the row
         cannot be written.
         """
@@ -217,7 +231,7 @@ class Journal:
                 if any(_settles(outcome, row) for outcome in index.get(row.cell, [])):
                     return False
                 with path.open("ab") as file:
-                    file.write(line(row.model_dump()))
+                    file.write(line(row.values))
                     file.flush()
                     os.fsync(file.fileno())
                 index.setdefault(row.cell, []).append(row.outcome)
@@ -245,8 +259,11 @@ class Journal:
 
 def _settles(outcome: CellOutcome, record: Record) -> bool:
     """Whether an outcome on record of a cell makes another record of it needless."""
-    finished = not isinstance(outcome, str)
-    return (finished and isinstance(record, Failure)) or _agree(outcome, record.outcome)
+    if isinstance(outcome, str):
+        return outcome == record.outcome
+    if isinstance(record, Result) and record.certified and not outcome[2]:
+        return False
+    return isinstance(record, Failure) or _agree(outcome, record.outcome)
 
 
 def _stamp(path: Path) -> Stamp:
@@ -284,12 +301,12 @@ class Lines:
 
 def read_file(path: Path) -> Lines:
     """Return the lines of a file of rows; none where it does not exist."""
-    content = _content(path)
+    content = content_of(path)
     lines = Lines(unended=content[-1:] not in (b"", b"\n"))
     for text in content.removeprefix(BOM).splitlines():  # of bytes: at line feeds and carriage returns alone
         if not text.strip():
             continue
-        values = _checked(text)
+        values = checked(text)
         (lines.damaged if values is None else lines.good).append(text + b"\n")
         try:
             if values and "failed" in values:
@@ -301,7 +318,8 @@ def read_file(path: Path) -> Lines:
     return lines
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
+    """Return the bytes of a file of rows; none where it does not exist."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -312,7 +330,7 @@ def _content(path: Path) -> bytes:
         ) from None
 
 
-def _checked(text: bytes) -> dict[str, Any] | None:
+def checked(text: bytes) -> dict[str, Any] | None:
     """Return the values of a line, or None unless they are those it was written with."""
     try:
         values = json.loads(text.decode())
