@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prunebench.results.rows import OPTION, Result, checked, content_of, line
-from prunebench.system.files import writing
+from prunebench.system.files import replace_file
 from prunebench.system.leases import lease
 
 NAME = "verified.jsonl"  # of the file, beside the folders of the datasets
@@ -58,14 +57,13 @@ def append(folder: Path, found: Verification) -> bool:
     Raise PrunebenchError where it cannot be written.
     """
     path = path_of(folder, found.suite)
-    with writing(path, OPTION), lease(folder / "results" / ".rows", "adding a verification", OPTION):
+    with lease(folder / "results" / ".rows", "adding a verification", OPTION):
         known, _ = read(folder, found.suite)
         if any((one.row, _machine(one)) == (found.row, _machine(found)) for one in known):
             return False
-        with path.open("ab") as file:
-            file.write(line(found.model_dump()))
-            file.flush()
-            os.fsync(file.fileno())
+        lines = content_of(path).splitlines(keepends=True)
+        ended = [text.rstrip(b"\n") + b"\n" for text in lines]  # the last line may be torn
+        replace_file(path, b"".join([*ended, line(found.model_dump())]), OPTION)
     return True
 
 

@@ -1,18 +1,24 @@
 """Certifying: what is honest is certified, and whatever looks at labels that nobody annotated is caught."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts.blinded import Blinded
-from prunebench.parts.registry import load
+from prunebench.parts.artefacts import Labels
+from prunebench.parts.method import Method
+from prunebench.pipeline import schedule
 from prunebench.pipeline.executors.engine import Engine
+from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.forecast import Forecast
 from prunebench.results.rows import read_all
-from prunebench.runs.certify import certificates_of, obstacle, without_truth
+from prunebench.runs import certify
+from prunebench.runs.certify import certificates_of, obstacle, selection, without_truth
+from prunebench.runs.run import Certificates, run_matrix
+from prunebench.runs.select import choose
+from prunebench.suites.cells import Filters
+from prunebench_plugins.scorers.file import File
+from prunebench_plugins.selectors.top import Top
 
 CHEATS = '''
 from concurrent.futures import ThreadPoolExecutor
@@ -67,10 +73,17 @@ def register_scorers():
 SUITE = """
 title = "Cheats"
 datasets = ["folder:PHOTOS@8"]
-methods = ["random", "labeled_only_aum", "aum_supervised", "elfs_pixels", "random_matched"]
+methods = ["aum_supervised", "elfs_pixels", "labeled_only_aum", "random", "honest", "names", "files", "loads"]
+ratios = [50]
+seeds = 1
 recipe = "tiny"
 """
-HONEST = ["aum_supervised", "elfs_pixels", "honest", "labeled_only_aum", "random"]
+SCORERS = {"honest": "bright", "names": "name_reader", "files": "file_reader", "loads": "loader"}
+BRIEF = {
+    **{"recipe.epochs": 2, "recipe.batch": 8, "pixels.components": 4},
+    **{"temi.epochs": 2, "temi.heads": 2, "temi.neighbors": 5},
+    **{"fixmatch.iterations": 4, "fixmatch.network": "cnn", "labeled_only.label_fraction": 0.4},
+}
 
 
 @pytest.fixture
@@ -85,27 +98,120 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-def test_what_reads_labels_that_nobody_annotated_is_caught(photos, install, cli, suite_file, tmp_path):
+def test_what_reads_labels_that_nobody_annotated_is_caught(photos, install, suite_file):
+    """One method of each kind of labeler is certified: none, few labels, clusters, all labels."""
     install("cheats", CHEATS.replace("PHOTOS", repr(str(photos))))
-    cheats = {"honest": "bright", "names": "name_reader", "files": "file_reader", "loads": "loader"}
-    tables = "".join(
-        f"[method.{name}]\nscorer = '{scorer}'\nselector = 'top'\n" for name, scorer in cheats.items()
-    )
-    path = suite_file(SUITE.replace("PHOTOS", str(photos)), more=tables)
-    methods = ",".join([*cheats, *HONEST])
-    ran = cli(
-        f"run --suite {path} --methods {methods} --ratios 50 --seeds 1 --workers 1 --certify"
-        " --set recipe.epochs=2 --set recipe.batch=8 --set temi.epochs=2 --set temi.heads=2 --set temi.neighbors=5"
-        " --set fixmatch.iterations=4 --set fixmatch.network=cnn --set pixels.components=4"
-        " --set labeled_only.label_fraction=0.4"
-    )
-    found = read_all(tmp_path / "leaderboard", "toys")
-    certified = {row.method.partition("{")[0] for row in found.rows if row.certified}
-    assert certified == {row.method.partition("{")[0] for row in found.rows} == {*HONEST}
-    caught = {one.method.partition("{")[0]: one.failed for one in found.failures}
+    tables = [f"[method.{name}]\nscorer='{scorer}'\nselector='top'\n" for name, scorer in SCORERS.items()]
+    path = suite_file(SUITE.replace("PHOTOS", str(photos)), more="".join(tables))
+    found = certificates_of(choose(path, Filters(changes=BRIEF)), Forecast(), Engine(workers=1))
+
+    def names(cells):
+        return [cell.method.name.partition("{")[0] for cell in cells]
+
+    honest = ["aum_supervised", "elfs_pixels", "honest", "labeled_only_aum", "random"]
+    assert sorted(names(found.certified)) == honest
+    caught = dict(zip(names(found.caught), found.caught.values(), strict=True))
     replaced = "change if names, the test split and the labels that nobody annotated are replaced"
     assert caught.pop("names") == f"not certified: scores of name_reader {replaced}"
     assert caught.keys() == {"files", "loads"}
     for why in caught.values():
         assert "among the files of the dataset, and with it the truth" in why
-    assert ran.code == 1
+
+
+def test_rows_say_what_was_certified_and_what_was_caught_has_none(matrix, tmp_path):
+    cells = matrix("random", "random_twin", seeds=(0, 1)).cells
+    certificates = Certificates(certified=cells[:1], caught={cells[3]: "not certified: it looks"})
+    chosen = matrix("random", "random_twin", seeds=(0, 1), changes={})
+    failures = run_matrix(chosen, Forecast(), tmp_path, Engine(workers=0), certificates)
+    assert failures == {"random_twin toy 50% seed 1": "not certified: it looks"}
+    found = read_all(tmp_path, "toys")
+    assert [(row.method, row.seed, row.certified) for row in found.rows] == [
+        ("random", 0, True),
+        ("random", 1, False),
+        ("random_twin", 0, False),
+    ]
+    assert [(one.method, one.seed, one.failed) for one in found.failures] == [
+        ("random_twin", 1, "not certified: it looks")
+    ]
+
+
+def test_the_command_certifies_and_tells_what_it_cannot(toy, suite_file, cli, monkeypatch, tmp_path):
+    def certified(matrix, *_):
+        first, second, *_others = matrix.cells
+        return Certificates(certified=[first], exempt={second: "it reads a file"})
+
+    monkeypatch.setattr(certify, "certificates_of", certified)
+    line = f"run --suite {suite_file()} --methods random --set recipe.epochs=1 --workers 0"
+    assert cli(line).code == 0
+    ran = cli(f"{line} --certify")
+    assert ran.code == 0
+    assert ran.err == "cannot be certified: random{recipe.epochs=1} toy 50% seed 1: it reads a file\n"
+    rows = read_all(tmp_path / "leaderboard", "toys").rows
+    assert [(row.seed, row.certified) for row in rows] == [(0, False), (1, False), (0, True)]
+    page = (tmp_path / "leaderboard" / "toys.md").read_text()
+    assert "Of 2 cells, 1 have a certified row and 0 a verified one." in page
+
+
+# What is compared
+
+
+@pytest.mark.parametrize(
+    ("method", "last"),
+    [
+        ("semi_aum", ["subset"]),
+        ("pseudo_all", ["subset", "labels"]),  # whose final network trains on the labels
+        ("ssl_model", ["subset", "labels"]),  # whose labeler's network is tested
+        ("random_matched{semi_aum}", ["subset"]),
+    ],
+)
+def test_all_that_a_method_makes_is_made_again_and_no_final_training(matrix, method, last):
+    seen = matrix("semi_aum", "pseudo_all", "ssl_model", "random_matched")
+    (cell,) = (cell for cell in seen.cells if cell.method.name == method)
+    assert [stage.kind for stage in selection(seen, cell)] == last
+
+
+def test_the_stages_without_truth_are_others_of_the_same_kinds(matrix):
+    seen = matrix("semi_aum")
+    unseen = without_truth(seen)
+    kinds = [[stage.kind for stage in one.graph.stages.values()] for one in (seen, unseen)]
+    assert kinds[0] == kinds[1]
+    assert not seen.graph.stages.keys() & unseen.graph.stages.keys()
+    (stage, *_) = unseen.graph.stages.values()
+    assert unseen.job(stage).dataset == {"blinded": "toy"}
+
+
+@pytest.mark.parametrize("draw", ["uniform", "stratified"])
+def test_the_label_draw_is_that_of_the_run(matrix, store, draw):
+    """Also a draw that reads every label."""
+    seen = matrix("labeled_only", label_draw=draw)
+    drawn = []
+    for one in (seen, without_truth(seen)):
+        needed = schedule.missing(selection(one, one.cells[0]), store)
+        schedule.walk(needed, store, InlineExecutor(lambda *_: None), one.job, lambda stage: None)
+        (stage,) = (stage for stage in needed.values() if stage.kind == "known_labels")
+        drawn.append(store.read(stage.key, Labels).values)
+    assert (drawn[0] >= 0).sum() == 6
+    assert drawn[0].tolist() == drawn[1].tolist()
+
+
+# What cannot be certified
+
+
+def test_what_nothing_can_show_is_not_certified(matrix, write):
+    path = write("scores.npy", np.arange(64.0))
+    from_file = Method("from_file", title="F", scorer=File(path=path, label_fraction=0.0), selector=Top())
+    (file,) = matrix(from_file).cells
+    assert obstacle(file) == "file reads a file, and nothing shows what that was made from"
+    (honest,) = matrix("semi_aum", tuning="search").cells
+    assert obstacle(honest) is None
+    (oracle,) = matrix("semi_aum", tuning="oracle_test").cells
+    assert obstacle(oracle) == "its values are chosen on the test split"
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "why"),
+    [("cuda", 1, "a GPU adds in no fixed order"), ("cpu", 0, "needs processes of its own")],
+)
+def test_where_nothing_can_be_compared_nothing_is_certified(matrix, device, workers, why):
+    with pytest.raises(PrunebenchError, match=why):
+        certificates_of(matrix("random", device=device), Forecast(), Engine(workers=workers))
