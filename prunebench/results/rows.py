@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,7 @@ LONGEST_NAME = 200  # bytes of a file name; most systems take 255
 OPTION = "--results"  # what chooses where rows are
 BOM = b"\xef\xbb\xbf"  # some editors put it before the first line
 GPU_TOLERANCE = 0.3  # percentage points within which two GPU runs of one cell agree
-CellOutcome = tuple[float, str, bool] | str  # accuracy, device, whether certified; or why there is none
-Index = dict[tuple[Any, ...], list[CellOutcome]]  # of the records of each cell
+CellOutcome = tuple[float, str] | str  # accuracy and device, or why there is none
 Stamp = tuple[int, int, int] | None  # size, time and number of a file, None where there is none
 
 
@@ -164,7 +163,7 @@ class Result(Record):
     @property
     def outcome(self) -> CellOutcome:
         """What rows of one cell must agree on: the accuracy, and the device it depends on."""
-        return self.accuracy, self.device, self.certified
+        return self.accuracy, self.device
 
     @property
     def machine(self) -> tuple[str, str]:
@@ -184,6 +183,9 @@ def _agree(one: CellOutcome, other: CellOutcome) -> bool:
         return one == other
     tolerance = GPU_TOLERANCE if "cuda" in (one[1], other[1]) else 0.0
     return abs(one[0] - other[0]) <= tolerance
+
+
+Index = dict[tuple[Any, ...], list[Record]]  # the records of each cell
 
 
 def path_of(folder: Path, row: Record) -> Path:
@@ -218,8 +220,8 @@ class Journal:
     def append(self, row: Record) -> bool:
         """Add a row or a failure; return whether it was added.
 
-        A row is not where its cell has one that agrees, unless it is the first that is certified.
-        A failure is not where its cell has a row or failed so before.
+        A row is not where its cell has one that agrees, a failure where it has a row or failed so before.
+        The first certified row of a cell is added, and supersedes the one of its machine that agrees.
         Damaged lines of its file are set aside in a file beside it. Raise PrunebenchError where the row
         cannot be written.
         """
@@ -228,18 +230,20 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             with lease(self.folder / "results" / ".rows", "adding a row", OPTION):
                 index = self._index(path)
-                if any(_settles(outcome, row) for outcome in index.get(row.cell, [])):
+                known = index.setdefault(row.cell, [])
+                if any(_settles(record, row) for record in known):
                     return False
+                row = _superseding(row, known)
                 with path.open("ab") as file:
                     file.write(line(row.values))
                     file.flush()
                     os.fsync(file.fileno())
-                index.setdefault(row.cell, []).append(row.outcome)
+                known.append(row)
                 self._files[path] = _stamp(path), index
         return True
 
     def _index(self, path: Path) -> Index:
-        """Return the outcomes of each cell in a file, once it holds whole lines alone.
+        """Return the records of each cell in a file, once it holds whole lines alone.
 
         The caller has the lease.
         """
@@ -252,18 +256,26 @@ class Journal:
                 replace_file(path, b"".join(lines.good), OPTION)
             index: Index = {}
             for row in (*lines.rows, *lines.failures):
-                index.setdefault(row.cell, []).append(row.outcome)
+                index.setdefault(row.cell, []).append(row)
             self._files[path] = _stamp(path), index
         return self._files[path][1]
 
 
-def _settles(outcome: CellOutcome, record: Record) -> bool:
-    """Whether an outcome on record of a cell makes another record of it needless."""
-    if isinstance(outcome, str):
-        return outcome == record.outcome
-    if isinstance(record, Result) and record.certified and not outcome[2]:
-        return False
-    return isinstance(record, Failure) or _agree(outcome, record.outcome)
+def _settles(known: Record, record: Record) -> bool:
+    """Whether a record of a cell makes another record of it needless."""
+    if isinstance(known, Result) and isinstance(record, Result):
+        return known.certified >= record.certified and _agree(known.outcome, record.outcome)
+    return isinstance(known, Result) or known.outcome == record.outcome
+
+
+def _superseding(row: Record, known: Iterable[Record]) -> Record:
+    """Return a certified row as the successor of the one that says the same without a certificate, if any."""
+    if not isinstance(row, Result) or not row.certified:
+        return row
+    for record in known:
+        if isinstance(record, Result) and record.machine == row.machine and record.agrees(row):
+            return row.model_copy(update={"supersedes": record.id})
+    return row
 
 
 def _stamp(path: Path) -> Stamp:

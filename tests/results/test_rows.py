@@ -87,7 +87,14 @@ def test_a_certificate_is_added_once_to_a_cell_that_has_a_row(row, tmp_path):
     assert append(tmp_path, row(certified=True))
     assert not append(tmp_path, row(certified=True, date="2026-02-02T00:00:00Z"))
     assert not append(tmp_path, row(date="2026-02-02T00:00:00Z"))
-    assert [found.certified for found in rows(tmp_path)] == [False, True]
+    assert rows(tmp_path) == [row(certified=True, supersedes=row().id)]
+
+
+def test_a_certificate_replaces_no_row_of_another_machine_or_accuracy(row, tmp_path):
+    others = [row(device_name="another"), row(accuracy=70.0)]
+    for one in (*others, row(certified=True)):
+        assert append(tmp_path, one)
+    assert rows(tmp_path) == [*others, row(certified=True)]
 
 
 def test_a_torn_last_line_loses_that_row_alone_and_goes_with_the_next(row, tmp_path):
