@@ -41,13 +41,17 @@ def run(
         list[str] | None, typer.Option("--fresh", help="PART whose stages are made again.")
     ] = None,
     stage_timeout: StageTimeoutOption = None,
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Select again without the truth: rows then say certified.")
+    ] = False,
 ) -> None:
     """Run cells, print a line for each and the leaderboard. The same command again resumes."""
     from prunebench.pipeline.executors.engine import Engine
     from prunebench.pipeline.forecast import forecast_from_store
     from prunebench.runs import listing
+    from prunebench.runs.certify import certificates_of, without_truth
     from prunebench.runs.pages import remember
-    from prunebench.runs.run import get_ready, run_matrix
+    from prunebench.runs.run import NONE, get_ready, run_matrix
 
     if options.empty:
         for line in listing.overview(load(), folder("data", options.data), pick_device(options.device)):
@@ -67,10 +71,16 @@ def run(
         )
     get_ready(matrix, results)
     remake(matrix, fresh or [])
+    if certify:
+        remake(without_truth(matrix), fresh or [])
     warning = remember(schema.read(options.suite or "standard"), results)
     if warning:
         echo(warning, err=True)
-    failures = run_matrix(matrix, forecast_from_store(matrix), results, engine)
+    forecast = forecast_from_store(matrix)
+    certificates = certificates_of(matrix, forecast, engine) if certify else NONE
+    for cell, why in certificates.exempt.items():
+        echo(f"cannot be certified: {cell.name}: {why}", err=True)
+    failures = run_matrix(matrix, forecast, results, engine, certificates)
     echo()
     show_page(matrix.cells[0].suite, results)
     for title, message in failures.items():

@@ -17,6 +17,7 @@ from prunebench.cli.figures import figures
 from prunebench.cli.inspect import check, doctor, list_
 from prunebench.cli.paper import claims
 from prunebench.cli.photos import draw, evaluate, prune
+from prunebench.cli.verify import verify
 from prunebench.parts.registry import load
 from prunebench.system import terminal
 from prunebench.system.terminal import echo
@@ -65,6 +66,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "labels": labels,
     "list": list_,
     "leaderboard": leaderboard,
+    "verify": verify,
     "check": check,
     "doctor": doctor,
     "figures": figures,

@@ -115,12 +115,17 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Base of backbones, labelers, scorers and selectors. Bump `version` when the output changes."""
+    """Base of backbones, labelers, scorers and selectors. Bump `version` when the output changes.
+
+    reads_class_names: True if the words of `classes` decide the output, and not their number alone. A
+        certification, which hides names, then leaves these.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     kind: ClassVar[str]
     method: ClassVar[str]
+    reads_class_names: ClassVar[bool] = False
 
     def __new__(cls, *_positional: Any, **_fields: Any) -> Self:
         """Check the class before the first value of it is made. Raise TypeError if it is incomplete."""

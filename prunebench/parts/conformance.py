@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -77,6 +77,8 @@ def check(part: Part, device: str = "cpu") -> list[Check]:
         attempts["one class at a time"] = lambda: _check_classes(part, problem)
     if isinstance(part, Scorer | Selector) and "fingerprint" not in part.needs():
         attempts["order of the images"] = lambda: _check_order(part, problem)
+    if {"names", "classes"} & set(part.needs()) and "fingerprint" not in part.needs():
+        attempts["names say nothing"] = lambda: _check_names(part, problem, runs)
     if isinstance(part, Backbone) and part.frozen:
         attempts["frozen"] = lambda: _check_frozen(part, problem)
     if isinstance(part, Scorer | Selector) and {"labels", "dynamics"} & set(part.needs()):
@@ -220,6 +222,22 @@ def _repeats(result: Array, again: Array, device: str) -> bool:
     if device == "cpu" or result.dtype.kind != "f":
         return np.array_equal(result, again, equal_nan=result.dtype.kind == "f")
     return result.shape == again.shape and np.allclose(result, again, rtol=1e-2, atol=1e-4, equal_nan=True)
+
+
+def _check_names(part: Part, problem: Problem, runs: Iterable[_Run]) -> None:
+    """Run with other names. The names of the images hold their class, and the result may not depend on it.
+
+    A part that reads the words of classes keeps these.
+    """
+    renamed = problem.renamed()
+    if part.reads_class_names:
+        renamed = replace(renamed, classes=problem.classes)
+    for run, again in zip(runs, _runs(part, renamed), strict=True):
+        if not _repeats(run.result, again.result, problem.device):
+            raise PrunebenchError(
+                f"{run.label}the result depends on the names of images or classes, which may hold labels "
+                "that nobody annotated; ask for known_labels"
+            )
 
 
 def _obey(part: Part, runs: Iterable[_Run]) -> None:

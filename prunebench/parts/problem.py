@@ -60,6 +60,7 @@ class Problem:
     dynamics: of a training on `labels`.
     scores: float64 [n].
     names: of the images, str [n].
+    classes: names of the classes.
     device: "cpu" or "cuda", where parts compute.
     """
 
@@ -70,13 +71,14 @@ class Problem:
     dynamics: Dynamics
     scores: Array
     names: Array
+    classes: tuple[str, ...] = CLASSES
     device: str = "cpu"
 
     def __len__(self) -> int:
         return len(self.truth)
 
     def __getitem__(self, index: Array) -> Problem:
-        names = [entry.name for entry in fields(self) if entry.name not in ("images", "device")]
+        names = [entry.name for entry in fields(self) if entry.name not in ("images", "classes", "device")]
         sliced = {name: getattr(self, name)[index] for name in names}
         return replace(self, images=self.images.take(index), **sliced)
 
@@ -87,6 +89,11 @@ class Problem:
         seen = np.flatnonzero(labels >= 0)
         series = {name: getattr(self.dynamics, name)[:, seen] for name in Dynamics.series}
         return replace(self, labels=labels, dynamics=replace(self.dynamics, index=seen, **series))
+
+    def renamed(self) -> Problem:
+        """Return the problem with other names of the images and of the classes, which say nothing."""
+        names = np.array([f"{number:03}" for number in np.random.default_rng(3).permutation(len(self))])
+        return replace(self, names=names, classes=tuple(f"class_{number}" for number in range(len(CLASSES))))
 
     def tied(self) -> Problem:
         """Return the problem with many ties: coarse numbers, every second image a copy of the one before."""
@@ -120,7 +127,6 @@ class Problem:
         everything = {entry.name: getattr(self, entry.name) for entry in fields(self)} | {
             "names": tuple(self.names.tolist()),
             "fingerprint": FINGERPRINT,
-            "classes": CLASSES,
             "recipe": Recipe(network="cnn", epochs=2, batch=32),
             "side": None,
             "rng": np.random.default_rng(seed),
@@ -142,9 +148,9 @@ class Problem:
 def synthetic_problem(device: str = "cpu") -> Problem:
     """Return a problem of 120 images, 3 x 8 x 8, in four classes of 30. A tenth of the labels is wrong.
 
-    The images are called 000.png, 001.png, ... The dynamics have 40 epochs. In all of them, one image has
-    probability 1 and one has probability 0. The embeddings have 16 dimensions. The scores have both signs
-    and ties. Arrays are read-only.
+    The images are called CLASS/000.png, CLASS/001.png, ... The dynamics have 40 epochs. In all of them, one
+    image has probability 1 and one has probability 0. The embeddings have 16 dimensions. The scores have
+    both signs and ties. Arrays are read-only.
     """
     rng = np.random.default_rng(0)
     truth = rng.permutation(np.arange(120) % len(CLASSES))
@@ -157,7 +163,7 @@ def synthetic_problem(device: str = "cpu") -> Problem:
         labels=labels,
         dynamics=_dynamics(labels, rng),
         scores=rng.normal(size=120).round(1),
-        names=np.array([f"{number:03}.png" for number in range(120)]),
+        names=np.array([f"{CLASSES[label]}/{number:03}.png" for number, label in enumerate(truth)]),
         device=device,
     )
     for array in (problem.truth, problem.embeddings, problem.labels, problem.scores):

@@ -24,6 +24,7 @@ import pluggy
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts import hookspecs
 from prunebench.parts.base import PROXY, Backbone, Labeler, Part, Scorer, Selector, check_class
+from prunebench.parts.blinded import blinded
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import construct, map_parts
 from prunebench.parts.method import Method
@@ -160,6 +161,7 @@ class Registry:
             FAMILY:PATH@RESOLUTION, a dataset that takes a path.
             a mapping with `family` and fields, as in a `[dataset.NAME]` table, and its `name`.
             a mapping with `of`, another spec, and the fields of its dataset to change.
+            a mapping with `blinded`, another spec, whose dataset is blinded.
 
         A path is resolved, so that neither the working folder nor a link changes the dataset. Raise
         PrunebenchError for anything else, and for a path that cannot be used.
@@ -170,6 +172,8 @@ class Registry:
                 base = self.dataset(values.pop("of"))
                 base_values = {entry.name: getattr(base, entry.name) for entry in fields(base)}
                 return construct(type(base), base_values | values, f"dataset {base.name}")
+            if "blinded" in values:
+                return blinded(self.dataset(values["blinded"]))
             cls = self.get("datasets", values.pop("family"))
             return construct(cls, values, f"dataset {values.get('name')}")  # type: ignore[no-any-return]
         if not isinstance(spec, str):
@@ -218,8 +222,9 @@ def anchored(spec: str | Mapping[str, Any]) -> str | dict[str, Any]:
     if not isinstance(spec, Mapping):
         return spec  # for `Registry.dataset` to refuse
     values = dict(spec)
-    if "of" in values:
-        values["of"] = anchored(values["of"])
+    inner = next((key for key in ("of", "blinded") if key in values), None)
+    if inner is not None:
+        values[inner] = anchored(values[inner])
     elif isinstance(values.get("path"), str):
         values["path"] = _resolved(values["path"])
     return values

@@ -12,12 +12,14 @@ import numpy as np
 from prunebench.errors import PrunebenchError
 from prunebench.parts import registry, seeds
 from prunebench.parts.artefacts import Array, Artefact, Embeddings
-from prunebench.parts.base import Progress
+from prunebench.parts.base import Part, Progress
+from prunebench.parts.blinded import Blinded
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.images import Images, Vectors
 from prunebench.parts.recipe import Recipe
 from prunebench.pipeline.job import Input, Job, Seed
 from prunebench.pipeline.store import FileCheckpoint, Store
+from prunebench.system.closed import real_folder
 
 if TYPE_CHECKING:
     from prunebench.nn.networks import Network
@@ -91,6 +93,23 @@ class Context:
         """The names of the classes."""
         return self.dataset.classes
 
+    def classes_for(self, part: Part) -> tuple[str, ...]:
+        """Return the names of the classes as a part gets them: the real ones if it reads their words."""
+        return self._real.classes if part.reads_class_names else self.classes
+
+    @property
+    def _real(self) -> Dataset:
+        """The dataset, before it was blinded."""
+        return self.dataset.base if isinstance(self.dataset, Blinded) else self.dataset
+
+    @cached_property
+    def closed_folders(self) -> frozenset[str]:
+        """The folders of the dataset's files, if it is blinded, as no part may then open one. Else none."""
+        if not isinstance(self.dataset, Blinded):
+            return frozenset()
+        parents = {str(path.parent): str(path) for path in self.dataset.files(self.data)}
+        return frozenset(map(real_folder, parents.values()))
+
     @property
     def images(self) -> Images:
         """The training images."""
@@ -98,8 +117,13 @@ class Context:
 
     @property
     def truth(self) -> Array:
-        """The true training labels. Only the label draw, label quality and final training read them."""
+        """The true training labels. Only label quality, final training and the oracle read them."""
         return load_split(self.dataset, self.data, "train")[1]
+
+    @property
+    def annotations(self) -> Array:
+        """The true training labels, for the label draw alone. Those of a blinded dataset are real, too."""
+        return load_split(self._real, self.data, "train")[1]
 
     @property
     def test(self) -> tuple[Images, Array]:

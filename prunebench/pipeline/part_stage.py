@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from prunebench.pipeline.plan import Plan, seed_of, spelled
 from prunebench.pipeline.stage import CHOICE, Stage
 from prunebench.suites.cells import Cell
 from prunebench.suites.tuning import with_values
+from prunebench.system.closed import closed
 from prunebench.system.isolation import at_work, warn
 
 P = TypeVar("P", bound="PartStage")
@@ -145,7 +147,7 @@ class Call:
             "images": self._images,
             "names": lambda: context.names,
             "fingerprint": lambda: context.root,
-            "classes": lambda: context.classes,
+            "classes": lambda: context.classes_for(self.part),
             "recipe": self._recipe,
             "side": lambda: stage.side,
             "rng": lambda: stream(stage.seed or []),
@@ -182,7 +184,7 @@ class Call:
         """
         before = checksums(arguments)
         try:
-            with at_work(self.who):
+            with self.at_work():
                 return getattr(self.part, self.part.method)(**arguments)
         finally:
             after = checksums(arguments)
@@ -192,6 +194,12 @@ class Call:
                 load_split.cache_clear()  # it may hold the changed array
                 load_vectors.cache_clear()
                 raise self.bug(f"changed its input {changed[0]}, which is shared; change a copy")
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Run the code of the part, which may not load a dataset, nor open the files of a blinded one."""
+        with at_work(self.who), closed(self.context.closed_folders, self.who):
+            yield
 
     def bug(self, problem: str) -> PrunebenchError:
         """Return the error for a part that broke its contract. problem: the rest of "PART ..."."""

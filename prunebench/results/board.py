@@ -20,7 +20,8 @@ class Page:
     failures: of cells that have no row. current: the method_key that follows from the suite today, by
     (method, dataset, recipe, tuning), or None where that is unknown; rows of another key are stale.
     titles: of datasets, by name, where these are not their names. providers: what makes further tables of a
-    board, such as the numbers that a paper prints beside ours.
+    board, such as the numbers that a paper prints beside ours. verified: the ids of rows that somebody made
+    again, with the same result.
     """
 
     suite: str
@@ -34,6 +35,7 @@ class Page:
     complaints: Sequence[str] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
     providers: Sequence[Callable[[Board], Sequence[Table]]] = ()
+    verified: frozenset[str] = frozenset()
 
     @cached_property
     def disputed(self) -> set[tuple[object, ...]]:

@@ -62,7 +62,7 @@ def _section(board: Board, shown: Sequence[Table]) -> Section:
         heading=board.heading,
         setting={name: getattr(row, name) for name in SETTING},
         warning=DEMONSTRATION if demonstration else None,
-        facts=facts(board.rows),
+        facts=f"{facts(board.rows)} {evidence(board)}",
         tables=shown,
     )
 
@@ -131,6 +131,14 @@ def facts(rows: Sequence[Result]) -> str:
         f"{row.images} training images. {network}Repeats: {repeats}. Tuning: {TUNING[row.tuning]}. "
         f"Protocol {row.protocol_version}, dataset {row.dataset_hash[:12]}."
     )
+
+
+def evidence(board: Board) -> str:
+    """Return in words how many cells of a board have a certified row, and how many a verified one."""
+    cells = {row.cell for row in board.rows}
+    certified = {row.cell for row in board.rows if row.certified}
+    verified = {row.cell for row in board.rows if row.id in board.page.verified}
+    return f"Of {len(cells)} cells, {len(certified)} have a certified row and {len(verified)} a verified one."
 
 
 def remarks(page: Page) -> list[str]:

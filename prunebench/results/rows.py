@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,8 @@ RESERVED = re.compile(r'[<>:"/\\|?*%\x00-\x1f]')  # in names of files, somewhere
 LONGEST_NAME = 200  # bytes of a file name; most systems take 255
 OPTION = "--results"  # what chooses where rows are
 BOM = b"\xef\xbb\xbf"  # some editors put it before the first line
+LATER = ("work", "certified")  # fields that the first rows lack: their ids must stay
 CellOutcome = tuple[float, str] | str  # accuracy and device, or why there is none
-Index = dict[tuple[Any, ...], list[CellOutcome]]  # of the records of each cell
 Stamp = tuple[int, int, int] | None  # size, time and number of a file, None where there is none
 
 
@@ -73,6 +73,11 @@ class Record(BaseModel):
         """What became of the cell, as far as records of one cell are compared."""
         raise NotImplementedError
 
+    @property
+    def values(self) -> dict[str, Any]:
+        """The fields, as a line holds them."""
+        return self.model_dump()
+
 
 class Failure(Record):
     """A cell that could not be finished, and why; of no account once the cell has a row."""
@@ -110,6 +115,8 @@ class Result(Record):
         for the recipe's batch. BatchNorm then worked on fewer. None: no training lacked memory.
     subset_key: key of the subset in the store that made the row.
     accuracy_key: key of the accuracy in that store.
+    certified: whether the run that made the row also made its selection without the truth, with the same
+        result. See `prunebench.runs.certify`.
     """
 
     tuned_on: str = "nothing"
@@ -145,11 +152,17 @@ class Result(Record):
     commit: str | None
     date: str
     supersedes: str | None = None
+    certified: bool = False
 
     @property
     def id(self) -> str:
-        """The name by which a correction supersedes this row."""
-        return hashlib.sha256(canonical(self.model_dump()).encode()).hexdigest()[:12]
+        """The name by which a correction supersedes this row, and a verification confirms it."""
+        return hashlib.sha256(canonical(self.values).encode()).hexdigest()[:12]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The fields, as a line holds them. Those of LATER that say nothing are left out, as in older rows."""
+        return self.model_dump(exclude={name for name in LATER if not getattr(self, name)})
 
     @property
     def outcome(self) -> CellOutcome:
@@ -176,6 +189,9 @@ def _agree(one: CellOutcome, other: CellOutcome, tolerance: float = 0.0) -> bool
         return one == other
     allowed = tolerance if "cuda" in (one[1], other[1]) else 0.0
     return abs(one[0] - other[0]) <= allowed
+
+
+Index = dict[tuple[Any, ...], list[Record]]  # the records of each cell
 
 
 def path_of(folder: Path, row: Record) -> Path:
@@ -211,7 +227,8 @@ class Journal:
         """Add a row or a failure; return whether it was added.
 
         A row is not where its cell has one of equal accuracy. A failure is not where its cell has a row or
-        failed so before. Damaged lines of its file are set aside in a file beside it.
+        failed so before. The first certified row of a cell is added, and supersedes the one of its machine
+        that agrees. Damaged lines of its file are set aside in a file beside it.
         Raise PrunebenchError where the row cannot be written.
         """
         path = path_of(self.folder, row)
@@ -219,18 +236,20 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             with lease(self.folder / "results" / ".rows", "adding a row", OPTION):
                 index = self._index(path)
-                if any(_settles(outcome, row) for outcome in index.get(row.cell, [])):
+                known = index.setdefault(row.cell, [])
+                if any(_settles(record, row) for record in known):
                     return False
+                row = _superseding(row, known)
                 with path.open("ab") as file:
-                    file.write(line(row.model_dump()))
+                    file.write(line(row.values))
                     file.flush()
                     os.fsync(file.fileno())
-                index.setdefault(row.cell, []).append(row.outcome)
+                known.append(row)
                 self._files[path] = _stamp(path), index
         return True
 
     def _index(self, path: Path) -> Index:
-        """Return the outcomes of each cell in a file, once it holds whole lines alone.
+        """Return the records of each cell in a file, once it holds whole lines alone.
 
         The caller has the lease.
         """
@@ -243,15 +262,26 @@ class Journal:
                 replace_file(path, b"".join(lines.good), OPTION)
             index: Index = {}
             for row in (*lines.rows, *lines.failures):
-                index.setdefault(row.cell, []).append(row.outcome)
+                index.setdefault(row.cell, []).append(row)
             self._files[path] = _stamp(path), index
         return self._files[path][1]
 
 
-def _settles(outcome: CellOutcome, record: Record) -> bool:
-    """Whether an outcome on record of a cell makes another record of it needless."""
-    finished = not isinstance(outcome, str)
-    return (finished and isinstance(record, Failure)) or _agree(outcome, record.outcome)
+def _settles(known: Record, record: Record) -> bool:
+    """Whether a record of a cell makes another record of it needless."""
+    if isinstance(known, Result) and isinstance(record, Result):
+        return known.certified >= record.certified and _agree(known.outcome, record.outcome)
+    return isinstance(known, Result) or known.outcome == record.outcome
+
+
+def _superseding(row: Record, known: Iterable[Record]) -> Record:
+    """Return a certified row as the successor of the one that says the same without a certificate, if any."""
+    if not isinstance(row, Result) or not row.certified:
+        return row
+    for record in known:
+        if isinstance(record, Result) and record.machine == row.machine and record.agrees(row):
+            return row.model_copy(update={"supersedes": record.id})
+    return row
 
 
 def _stamp(path: Path) -> Stamp:
@@ -289,12 +319,12 @@ class Lines:
 
 def read_file(path: Path) -> Lines:
     """Return the lines of a file of rows; none where it does not exist."""
-    content = _content(path)
+    content = content_of(path)
     lines = Lines(unended=content[-1:] not in (b"", b"\n"))
     for text in content.removeprefix(BOM).splitlines():  # of bytes: at line feeds and carriage returns alone
         if not text.strip():
             continue
-        values = _checked(text)
+        values = checked(text)
         (lines.damaged if values is None else lines.good).append(text + b"\n")
         try:
             if values and "failed" in values:
@@ -306,7 +336,8 @@ def read_file(path: Path) -> Lines:
     return lines
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
+    """Return the bytes of a file of rows; none where it does not exist."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -317,7 +348,7 @@ def _content(path: Path) -> bytes:
         ) from None
 
 
-def _checked(text: bytes) -> dict[str, Any] | None:
+def checked(text: bytes) -> dict[str, Any] | None:
     """Return the values of a line, or None unless they are those it was written with."""
     try:
         values = json.loads(text.decode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,12 +11,13 @@ from pydantic import ValidationError
 from prunebench.errors import PrunebenchError
 from prunebench.paper import comparison
 from prunebench.parts.registry import Registry, load
+from prunebench.results import verifications
 from prunebench.results.board import Page
 from prunebench.results.document import Document, document
 from prunebench.results.rows import Record, read_all
+from prunebench.runs.select import filters_of
 from prunebench.suites import schema
-from prunebench.suites.cells import Filters
-from prunebench.suites.resolve import MATCHED, cells
+from prunebench.suites.resolve import cells
 from prunebench.suites.schema import Suite, SuiteFile
 from prunebench.system.files import near, replace_file
 
@@ -91,6 +93,7 @@ def page_of(name: str, folder: Path) -> Page:
     Raise PrunebenchError where there is neither a shipped suite of that name nor one beside the rows.
     """
     found = read_all(folder, name)
+    verified, complaints = verifications.read(folder, name)
     chosen = suite_of(name, folder)
     file = chosen.file
     return Page(
@@ -111,8 +114,9 @@ def page_of(name: str, folder: Path) -> Page:
         failures=found.failures,
         current=current_keys([*found.rows, *found.failures], chosen, load()),
         titles=load().titles(),
-        complaints=found.complaints,
+        complaints=[*found.complaints, *complaints],
         providers=PROVIDERS,
+        verified=frozenset(one.row for one in verified),
     )
 
 
@@ -133,17 +137,7 @@ def current_keys(
         place = (row.method, row.dataset, row.recipe, row.tuning)
         if place in found or row.dataset not in {*registry.found["datasets"], *suite.file.dataset}:
             continue  # a folder of the user's: its recipe is unknown here
-        base = row.method.partition("{")[0] if row.changes else row.method
-        wanted = [(row.matched_to or "").partition("{")[0], MATCHED] if row.matched_to else [base]
-        filters = Filters(
-            methods=wanted,
-            datasets=[row.dataset],
-            ratios=[row.ratio],
-            seeds=[0],
-            recipe=row.recipe,
-            tuning=row.tuning,
-            changes=row.changes,
-        )
+        filters = replace(filters_of(row), seeds=[0])
         try:
             made = {cell.method.name: cell.method_key for cell in cells(suite, filters, registry)}
             found[place] = made.get(row.method, "gone")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,26 +40,52 @@ def get_ready(matrix: Matrix, folder: Path | None = None) -> None:
     matrix.fetch()
 
 
+@dataclass(frozen=True)
+class Certificates:
+    """The outcome of a certification. Cells in none of these failed.
+
+    certified: the cells whose selection was the same without the truth.
+    exempt: why other cells cannot be certified.
+    caught: what shows that others rest on what nobody annotated.
+    """
+
+    certified: Collection[Cell] = ()
+    exempt: Mapping[Cell, str] = field(default_factory=dict)
+    caught: Mapping[Cell, str] = field(default_factory=dict)
+
+
+NONE = Certificates()
+
+
 def run_matrix(
-    matrix: Matrix, forecast: Forecast, folder: Path | None, engine: Engine = ENGINE
+    matrix: Matrix,
+    forecast: Forecast,
+    folder: Path | None,
+    engine: Engine = ENGINE,
+    certificates: Certificates = NONE,
 ) -> dict[str, str]:
     """Run the missing stages of a matrix, and append one row per cell. Return the failures.
 
     forecast: the times known so far. Every finished stage is added.
     folder: the folder to write rows to, or None.
     engine: chooses the executor.
+    certificates: of the cells. Those that were caught are not run, and count as failures.
 
     Returns the reason of each failure, by the name of the cell.
     Raise PrunebenchError, before any work, if a part lacks a file or the store cannot be written.
     Raise KeyboardInterrupt after an orderly stop.
     """
+    journal = Journal(folder) if folder is not None else None
+    if certificates.caught:
+        matrix = replace(matrix, cells=[cell for cell in matrix.cells if cell not in certificates.caught])
     with _work(matrix, matrix.missing(), forecast, engine) as work:
         finished = 0
-        journal = Journal(folder) if folder is not None else None
 
         def cell_done(cell: Cell) -> None:
             nonlocal finished
             row = record.row(matrix, cell)
+            if cell in certificates.certified:
+                row = row.model_copy(update={"certified": True})
             finished += 1
             if journal is not None:
                 journal.append(row)
@@ -67,7 +93,7 @@ def run_matrix(
             work.live.line(cell_line(cell, row, finished, len(matrix.cells), trained_now))
 
         failures = matrix.run(work.executor, work.needed, work.stage_made, cell_done)
-    reasons = {cell: explained(error) for cell, error in failures.items()}
+    reasons = {cell: explained(error) for cell, error in failures.items()} | dict(certificates.caught)
     if journal is not None:
         for cell, reason in reasons.items():
             journal.append(record.failure(matrix, cell, reason))

@@ -12,6 +12,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.registry import anchored, load
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
+from prunebench.results.rows import Record
 from prunebench.runs.places import Place, folder, pick_device
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters
@@ -74,6 +75,21 @@ def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Pla
             f"{method} has one ratio only, {cells[0].ratio}; ask for that one instead of {ratio}"
         )
     return replace(matrix, cells=cells)
+
+
+def filters_of(row: Record) -> Filters:
+    """Return the filters that choose the cell of a row, and with it the cell that it is matched to."""
+    base = row.method.partition("{")[0] if row.changes else row.method
+    methods = [(row.matched_to or "").partition("{")[0], MATCHED] if row.matched_to else [base]
+    return Filters(
+        methods=methods,
+        datasets=[row.dataset],
+        ratios=[row.ratio],
+        seeds=[row.seed],
+        recipe=row.recipe,
+        tuning=row.tuning,
+        changes=row.changes,
+    )
 
 
 def _with_matched(filters: Filters) -> Filters:

@@ -121,6 +121,45 @@ def test_conform_names_every_failed_check():
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class NameReader(Scorer):
+    """Reads the class out of the names of images, or rests on the words of the classes."""
+
+    name = "name_reader"
+    reads: str = "names"
+
+    def score(self, names, classes, labels):
+        match self.reads:
+            case "names":
+                return np.array([classes.index(name.partition("/")[0]) for name in names], float)
+            case "folders":
+                return np.unique([name.partition("/")[0] for name in names], return_inverse=True)[1] + 0.0
+            case "words":
+                return np.argsort([sum(map(ord, name)) % 97 for name in classes])[labels] + 0.0
+        return labels + len(names) / len(classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordReader(NameReader):
+    name = "word_reader"
+    reads_class_names = True
+
+
+@pytest.mark.parametrize(
+    ("part", "checks"),
+    [
+        (NameReader(reads="names"), {"names say nothing"}),
+        (NameReader(reads="folders"), {"names say nothing"}),
+        (NameReader(reads="words"), {"names say nothing"}),
+        (NameReader(reads="their number"), set()),
+        (WordReader(reads="words"), set()),
+        (WordReader(reads="folders"), {"names say nothing"}),
+    ],
+)
+def test_a_part_that_reads_the_class_from_a_name_fails(part, checks):
+    assert failed(part) == checks
+
+
 # Selectors
 
 
@@ -362,7 +401,7 @@ def test_images_have_names_and_their_dataset_a_fingerprint():
         def score(self, names, fingerprint): ...
 
     given = synthetic_problem()[np.array([119, 7])].inputs(ByName())
-    assert given == {"names": ("119.png", "007.png"), "fingerprint": "0" * 64}
+    assert given == {"names": ("d/119.png", "a/007.png"), "fingerprint": "0" * 64}
     assert {type(name) for name in given["names"]} == {str}
 
 
@@ -371,7 +410,7 @@ def test_the_problem_can_be_sliced_and_stripped_of_labels():
     part = problem[np.array([4, 2])]
     assert part.scores.tolist() == problem.scores[[4, 2]].tolist()
     assert part.images.array.shape == (2, 3, 8, 8)
-    assert part.names.tolist() == ["004.png", "002.png"]
+    assert part.names.tolist() == ["b/004.png", "a/002.png"]
     stripped = problem.without_labels(np.arange(100))
     assert stripped.dynamics.index.tolist() == list(range(100, 120))
     assert stripped.dynamics.margin.tolist() == problem.dynamics.margin[:, 100:].tolist()

@@ -1,11 +1,13 @@
 """Rows to tables: what is averaged, what is marked, and what is never done with a missing cell."""
 
+from dataclasses import replace
+
 import pytest
 
 from prunebench.parts.registry import load
 from prunebench.results import tables
 from prunebench.results.board import Page, boards
-from prunebench.results.document import conflicts, document, remarks, stale_lines
+from prunebench.results.document import conflicts, document, evidence, remarks, stale_lines
 from prunebench.results.render.formats import FORMATS
 from prunebench.results.render.markdown import MARKS
 from prunebench.results.rows import Failure, Record
@@ -50,6 +52,16 @@ def text(page, **options):
 BOTH = [("near", 50, 0, 90.0), ("near", 50, 1, 92.0), ("random", 50, 0, 80.0), ("random", 50, 1, 80.0)]
 FULL = {"label_fraction": 1.0, "labels_selection": 64, "labels_total": 64}
 FEW = {"label_fraction": 0.1, "labels_selection": 6, "labels_total": 35}
+
+
+def test_a_board_counts_its_certified_and_verified_cells(page, row):
+    once = row(method="near", ratio=50, seed=0, accuracy=90.0)
+    again = once.model_copy(update={"certified": True})
+    found = page(*BOTH)
+    (board,) = boards(
+        replace(found, rows=[*found.rows, again], verified=frozenset({once.id, again.id, "other"}))
+    )
+    assert evidence(board) == "Of 4 cells, 1 have a certified row and 1 a verified one."
 
 
 # Numbers
@@ -245,7 +257,8 @@ Made by `prunebench leaderboard` from the rows in `results/toys/`; do not edit.
 ## toy, recipe tiny
 
 64 training images. Repeats: each seed repeats everything: label draw, labeler, proxy, scores, selection, \
-training. Tuning: default. Protocol 1, dataset dddddddddddd.
+training. Tuning: default. Protocol 1, dataset dddddddddddd. Of 6 cells, 0 have a certified row and 0 a \
+verified one.
 
 ### Accuracy
 

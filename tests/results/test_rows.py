@@ -1,11 +1,14 @@
 """Result rows on disk: appended once, never overwritten, readable whatever happened to the file."""
 
+import hashlib
+
 import pytest
 from pydantic import ValidationError
 
 from prunebench.errors import PrunebenchError
 from prunebench.results import rows as results
 from prunebench.results.rows import Failure, Journal, Record, path_of, read, read_all, read_file
+from prunebench.system.sealed_json import canonical
 
 
 def rows(folder):
@@ -75,6 +78,33 @@ def test_a_correction_replaces_the_row_it_names(row, tmp_path):
 def test_a_rows_id_survives_being_written(row, tmp_path):
     append(tmp_path, row(accuracy=100 / 3, changes={"dual.window": 5}))
     assert rows(tmp_path)[0].id == row(accuracy=100 / 3, changes={"dual.window": 5}).id
+
+
+def test_a_row_without_a_certificate_is_written_as_before_there_were_any(row, tmp_path):
+    """So the ids and the bytes of old rows stay."""
+    append(tmp_path, row())
+    assert b"certified" not in path_of(tmp_path, row()).read_bytes()
+    assert (
+        row().id
+        == hashlib.sha256(canonical(row().model_dump(exclude={"certified"})).encode()).hexdigest()[:12]
+    )
+    assert rows(tmp_path)[0].certified is False
+    assert row(certified=True).id != row().id
+
+
+def test_a_certificate_is_added_once_to_a_cell_that_has_a_row(row, tmp_path):
+    assert append(tmp_path, row())
+    assert append(tmp_path, row(certified=True))
+    assert not append(tmp_path, row(certified=True, date="2026-02-02T00:00:00Z"))
+    assert not append(tmp_path, row(date="2026-02-02T00:00:00Z"))
+    assert rows(tmp_path) == [row(certified=True, supersedes=row().id)]
+
+
+def test_a_certificate_replaces_no_row_of_another_machine_or_accuracy(row, tmp_path):
+    others = [row(device_name="another"), row(accuracy=70.0)]
+    for one in (*others, row(certified=True)):
+        assert append(tmp_path, one)
+    assert rows(tmp_path) == [*others, row(certified=True)]
 
 
 def test_a_torn_last_line_loses_that_row_alone_and_goes_with_the_next(row, tmp_path):

@@ -31,6 +31,7 @@ class Zeroshot(Labeler):
     """
 
     name: ClassVar[str] = "zeroshot"
+    reads_class_names: ClassVar[bool] = True
     backbone: Backbones = "clip_vitl14"
     prompts: tuple[str, ...] = ("a photo of a {}.",)
 

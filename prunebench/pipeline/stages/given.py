@@ -14,7 +14,6 @@ from prunebench.pipeline.part_stage import Call, PartStage, described
 from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stages.known_labels import KnownLabels, revealed, there
 from prunebench.suites.cells import Cell
-from prunebench.system.isolation import at_work
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,7 +25,7 @@ class Given(PartStage):
 
     def compute(self, context: Context) -> tuple[Labels]:
         """Return the annotated labels, and -1 for all other images."""
-        truth = context.truth
+        truth = context.annotations
         index = there(truth)
         if len(index) == len(truth):
             index = self._annotated(context)
@@ -38,9 +37,9 @@ class Given(PartStage):
         Raise PrunebenchError unless they are unique and in 0..images - 1.
         """
         call = Call(self, context)
-        images = len(context.truth)
+        images = len(context.annotations)
         assert isinstance(call.part, Labeler)
-        with at_work(call.who):
+        with call.at_work():
             index = np.asarray(call.part.annotated_images(images, context.names))
         if not np.isin(index, np.arange(images)).all() or len(np.unique(index)) != index.size:
             raise call.bug(

@@ -51,7 +51,7 @@ class KnownLabels(Stage):
 
     def compute(self, context: Context) -> tuple[Labels]:
         """Return the annotated labels, and -1 for all other images."""
-        truth = context.truth
+        truth = context.annotations
         if self.seed:
             index = draw_labels(truth, self.label_fraction, self.sampling, stream(self.seed))
         elif self.label_fraction:
