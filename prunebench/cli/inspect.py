@@ -10,12 +10,10 @@ from prunebench.cli.options import DataOption, DeviceOption, SetOption, StoreOpt
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts.base import Part
 from prunebench.parts.dataset import Dataset
-from prunebench.parts.registry import KINDS, PARTS, load
+from prunebench.parts.registry import CHECKED, KINDS, load
 from prunebench.runs.places import folder, pick_device
 from prunebench.suites import resolve
 from prunebench.system.terminal import echo
-
-CHECKED = (*PARTS, "dataset")
 
 
 def list_(

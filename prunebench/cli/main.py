@@ -17,6 +17,7 @@ from prunebench.cli.figures import figures
 from prunebench.cli.inspect import check, doctor, list_
 from prunebench.cli.paper import claims
 from prunebench.cli.photos import draw, evaluate, prune
+from prunebench.cli.scaffold import new
 from prunebench.parts.registry import load
 from prunebench.system import terminal
 from prunebench.system.terminal import echo
@@ -66,6 +67,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,
     "leaderboard": leaderboard,
     "check": check,
+    "new": new,
     "doctor": doctor,
     "figures": figures,
     "export": export,
