@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from prunebench.cli.benchmark import labels, leaderboard, plan, run, status
+from prunebench.cli.exchange import pull, push
 from prunebench.cli.export import export
 from prunebench.cli.figures import figures
 from prunebench.cli.inspect import check, doctor, list_
@@ -71,6 +72,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
     "figures": figures,
     "export": export,
+    "push": push,
+    "pull": pull,
     "draw": draw,
     "prune": prune,
     "evaluate": evaluate,
