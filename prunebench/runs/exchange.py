@@ -80,12 +80,10 @@ def exchange(matrix: Matrix, kinds: Collection[str], source: Store, target: Stor
     kinds: the kinds of stages to copy.
 
     Each entry is copied whole or not at all, so that an interrupted copy resumes.
-    Raise DataAbsentError if a dataset is not on this machine, because keys follow from its content.
+    Raise DataAbsentError if a dataset is not on this machine.
     Raise PrunebenchError if the source has none of the entries.
     """
-    for cell in matrix.cells:
-        if matrix.graph.roots[cell.dataset.name].startswith("absent:"):
-            cell.dataset.files(matrix.data)  # raises DataAbsentError
+    matrix.check_data()
     stages = [stage for stage in matrix.graph.stages.values() if stage.kind in kinds]
     done = Exchange()
     for stage in stages:

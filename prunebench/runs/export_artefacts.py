@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,20 +114,17 @@ def exported(matrix: Matrix, kind: str, command: str, *, everything: bool) -> Ex
     Raise PrunebenchError if there is nothing to export, or if one method has several.
     Raise DataAbsentError if the dataset is not on this machine.
     """
-    first = matrix.cells[0]
-    if matrix.graph.roots[first.dataset.name].startswith("absent:"):
-        first.dataset.files(matrix.data)  # raises DataAbsentError
+    matrix.check_data()
     entries = _entries(matrix, kind)
     users = {name for entry in entries.values() for name in entry.methods}
     without = list(dict.fromkeys(cell.method.name for cell in matrix.cells if cell.method.name not in users))
     artefacts: dict[str, Artefact] = {}
     origins: dict[str, Origin] = {}
     for name, entry in entries.items():
-        try:
+        with suppress(MissingArtefactError):
+            origin = _origin(matrix, entry)
             artefacts[name] = matrix.store.read(entry.stage.key, ARTEFACTS[kind])
-            origins[name] = _origin(matrix, entry)
-        except MissingArtefactError:
-            continue
+            origins[name] = origin
     absent = [name for name in entries if name not in artefacts]
     left_out = []
     if without:
