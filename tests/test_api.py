@@ -428,7 +428,7 @@ def test_the_examples_of_the_page_run(cli, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```(python|bash)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
-    assert [language for language, _ in blocks] == ["python", "python", "python", "bash", "python"]
+    assert [language for language, _ in blocks] == [*3 * ["python"], *2 * ["bash", "python"]]
     names: dict[str, object] = {}
     for language, block in blocks:
         if language == "python":
@@ -436,6 +436,7 @@ def test_the_examples_of_the_page_run(cli, tmp_path, monkeypatch, capsys):
             continue
         for line in block.splitlines():
             told = cli(line.removeprefix("prunebench "))
-            assert told.out.startswith("wrote kept."), told.err
-    assert len(names["rows"]) == 4
+            assert told.out.startswith("wrote "), told.err
+    assert len(names["rows"]) == 6
     assert len(names["subset"]) == 404
+    assert names["scores"].shape == (1347,)

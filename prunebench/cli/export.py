@@ -1,4 +1,4 @@
-"""The command `export`: writes the subset of a finished cell to a file."""
+"""The command `export`: writes the subset of a finished cell, or what methods say of every image."""
 
 from __future__ import annotations
 
@@ -7,25 +7,59 @@ from typing import Annotated
 
 import typer
 
-from prunebench.cli.options import CellOptions, cell_options
+from prunebench.cli.options import CellOptions, cell_options, split
+from prunebench.errors import PrunebenchError
+from prunebench.runs import export_artefacts
 from prunebench.runs.export import kept_by, write
-from prunebench.runs.select import choose_one, command
+from prunebench.runs.select import choose, choose_one, command
+from prunebench.suites.cells import Filters
 from prunebench.system.terminal import echo
 
 
 @cell_options(without=("methods", "datasets", "ratios", "seeds", "on_bad", "device"))
 def export(
     options: CellOptions,
-    method: Annotated[str, typer.Option("--method", help="The method that chose the images.")],
     dataset: Annotated[str, typer.Option("--dataset", help="The dataset, or folder:PATH@PIXELS.")],
-    ratio: Annotated[int, typer.Option("--ratio", min=0, max=99, help="Percent pruned.")],
     output: Annotated[
-        str, typer.Option("--output", help="A .npy, .csv or .json file, or FOLDER/ for links to the images.")
+        str,
+        typer.Option(
+            "--output",
+            help="A .npy, .csv or .json file, or FOLDER/ for links to the images. Of every image: a "
+            ".safetensors file, or a .csv of scores.",
+        ),
     ],
+    method: Annotated[
+        str | None, typer.Option("--method", help="The method whose subset is written, at one --ratio.")
+    ] = None,
+    scores: Annotated[
+        str | None, typer.Option("--scores", help="Methods whose scores are written, or all.")
+    ] = None,
+    embeddings: Annotated[
+        str | None, typer.Option("--embeddings", help="Methods whose embeddings are written, or all.")
+    ] = None,
+    dynamics: Annotated[
+        str | None, typer.Option("--dynamics", help="Methods whose training dynamics are written, or all.")
+    ] = None,
+    ratio: Annotated[int | None, typer.Option("--ratio", min=0, max=99, help="Percent pruned.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the cell.")] = 0,
 ) -> None:
-    """Write which images a finished cell keeps."""
-    filters = replace(options.filters(), methods=[method], datasets=[dataset], ratios=[ratio], seeds=[seed])
+    """Write which images a finished cell keeps, or the scores, embeddings or dynamics of every image."""
+    asked = {"method": method, "scores": scores, "embeddings": embeddings, "dynamics": dynamics}
+    given = {name: value for name, value in asked.items() if value is not None}
+    if len(given) != 1:
+        raise PrunebenchError("say what to write with one of --method, --scores, --embeddings and --dynamics")
+    ((what, names),) = given.items()
+    ratios = None if ratio is None else [ratio]
+    filters = replace(options.filters(), datasets=[dataset], ratios=ratios, seeds=[seed])
+    if what != "method":
+        _of_every_image(options, replace(filters, methods=split(names)), what, output)
+        return
+    if ratio is None:
+        raise PrunebenchError("a subset has a ratio; choose one with --ratio PERCENT")
+    _subset(options, replace(filters, methods=[names]), output)
+
+
+def _subset(options: CellOptions, filters: Filters, output: str) -> None:
     matrix = choose_one(options.suite, filters, store=options.store, data=options.data)
     kept = kept_by(matrix, command(options.suite, filters, store=options.store, data=options.data))
     outcome = "wrote" if write(kept, output) else "up to date:"
@@ -33,3 +67,23 @@ def export(
         f"{outcome} {output}: {len(kept.index)} of {kept.row.images} images of "
         f"{kept.row.dataset}, {kept.row.labels_total} labels in all"
     )
+
+
+def _of_every_image(options: CellOptions, filters: Filters, kind: str, output: str) -> None:
+    matrix = choose(options.suite, filters, device="cpu", store=options.store, data=options.data)
+    made = export_artefacts.exported(
+        matrix,
+        kind,
+        command(options.suite, filters, store=options.store, data=options.data),
+        everything=filters.methods == ["all"],
+    )
+    outcome = "wrote" if export_artefacts.write(made, output) else "up to date:"
+    header = made.header
+    methods = {name for origin in header.artefacts.values() for name in origin.methods}
+    asked = {cell.method.name for cell in matrix.cells}
+    echo(
+        f"{outcome} {output}: {kind} of {len(methods)} of {len(asked)} methods, "
+        f"{header.images} images of {header.dataset}, fingerprint {header.fingerprint[:12]}"
+    )
+    for line in made.left_out:
+        echo(f"left out: {line}", err=True)

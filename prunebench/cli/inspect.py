@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from prunebench.cli.options import DataOption, DeviceOption, SetOption, StoreOption
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.parts.registry import KINDS, load
+from prunebench.parts.base import Part
+from prunebench.parts.dataset import Dataset
+from prunebench.parts.registry import CHECKED, KINDS, load
 from prunebench.runs.places import folder, pick_device
 from prunebench.suites import resolve
 from prunebench.system.terminal import echo
@@ -37,35 +39,22 @@ def list_(
 
 def check(
     part: Annotated[
-        str, typer.Argument(help="The name of a backbone, labeler, scorer or selector, or KIND:NAME.")
+        str,
+        typer.Argument(help="A backbone, labeler, scorer, selector or dataset: NAME or KIND:NAME."),
     ],
     changes: SetOption = None,
     device: DeviceOption = "cpu",
+    data: DataOption = None,
 ) -> None:
-    """Test that an installed part keeps the contract of its kind. Use --set to make a slow part fast."""
-    from prunebench.parts import conformance
-    from prunebench.parts.identity import change
+    """Test that an installed part or dataset keeps its contract. Use --set to make a slow part fast."""
+    from prunebench.parts import conformance, dataset_conformance
 
-    kind, _, part = part.rpartition(":")
-    fields = {}
-    for path, value in dict(map(resolve.parse_change, changes or [])).items():
-        changed, _, field = path.partition(".")
-        if changed != part:
-            raise PrunebenchError(f"--set {path}: only {part} is checked; write --set {part}.FIELD=VALUE")
-        fields[field] = value
-    parts = []
-    names: list[str] = []
-    for kinds in ("backbones", "labelers", "scorers", "selectors"):
-        singular = kinds.removesuffix("s")
-        if kind in ("", singular):
-            names += load().found[kinds]
-            if part in load().found[kinds]:
-                parts.append(change(load().part(singular, part), fields, part))
-    if not parts:
-        raise unknown("part", part, names, "prunebench list scorers")
     checks = []
-    for checked in parts:
-        checks += conformance.check(checked, pick_device(device))
+    for checked in _chosen(part, changes or []):
+        if isinstance(checked, Dataset):
+            checks += dataset_conformance.check(checked, folder("data", data))
+        else:
+            checks += conformance.check(checked, pick_device(device))
     for outcome in checks:
         if outcome.error:
             echo(f"FAILED  {outcome.name}: {outcome.error}")
@@ -73,6 +62,50 @@ def check(
             echo(f"ok      {outcome.name}")
     if any(outcome.error for outcome in checks):
         raise typer.Exit(1)
+
+
+def _chosen(given: str, changes: list[str]) -> list[Part | Dataset]:
+    """Return the parts and datasets that NAME, KIND:NAME or FAMILY:PATH@PIXELS stands for, with --set."""
+    from prunebench.parts.identity import change
+
+    kinds, name = _kinds_and_name(given)
+    registered = name.partition(":")[0]
+    values = _values(registered, changes)
+    chosen: list[Part | Dataset] = []
+    for kind in kinds:
+        if registered not in load().found[f"{kind}s"]:
+            continue
+        if kind == "dataset":
+            chosen.append(load().dataset({"of": name, **values}))
+        else:
+            chosen.append(change(load().part(kind, name), values, name))
+    if not chosen:
+        names = [other for kind in kinds for other in load().found[f"{kind}s"]]
+        raise unknown("part", name, names, "prunebench list scorers")
+    return chosen
+
+
+def _kinds_and_name(given: str) -> tuple[tuple[str, ...], str]:
+    """Return the kinds that may be meant, and the name. Raise PrunebenchError for an unknown kind."""
+    kind, colon, name = given.partition(":")
+    if not colon:
+        return CHECKED, given
+    if kind in CHECKED:
+        return (kind,), name
+    if kind in load().found["datasets"]:
+        return ("dataset",), given
+    raise unknown("kind", kind, CHECKED, "prunebench check --help")
+
+
+def _values(name: str, changes: list[str]) -> dict[str, Any]:
+    """Return the values of --set by field. Raise PrunebenchError if one is of another part."""
+    values = {}
+    for path, value in dict(map(resolve.parse_change, changes)).items():
+        changed, _, field = path.partition(".")
+        if changed != name:
+            raise PrunebenchError(f"--set {path}: only {name} is checked; write --set {name}.FIELD=VALUE")
+        values[field] = value
+    return values
 
 
 def doctor(data: DataOption = None, store: StoreOption = None) -> None:

@@ -12,11 +12,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from prunebench.cli.benchmark import labels, leaderboard, plan, run, status
+from prunebench.cli.exchange import pull, push
 from prunebench.cli.export import export
 from prunebench.cli.figures import figures
 from prunebench.cli.inspect import check, doctor, list_
 from prunebench.cli.paper import claims
 from prunebench.cli.photos import draw, evaluate, prune
+from prunebench.cli.scaffold import new
 from prunebench.cli.verify import verify
 from prunebench.parts.registry import load
 from prunebench.system import terminal
@@ -68,9 +70,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "leaderboard": leaderboard,
     "verify": verify,
     "check": check,
+    "new": new,
     "doctor": doctor,
     "figures": figures,
     "export": export,
+    "push": push,
+    "pull": pull,
     "draw": draw,
     "prune": prune,
     "evaluate": evaluate,

@@ -1,7 +1,7 @@
 """The contract of parts, as checks for any part: `prunebench check NAME`, or `conform(part)` in a test.
 
 A part runs on a small synthetic problem, with exactly the inputs it names. The checks cover the contract
-alone. Only a suite shows how good a part is.
+alone. Only a suite shows how good a part is. Datasets have checks of their own: `dataset_conformance`.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def check(part: Part, device: str = "cpu") -> list[Check]:
 
     A selector runs at every ratio that its `at` accepts. A part that raises an error fails a check.
     """
-    named = _attempt("identity is JSON", lambda: json.dumps(identity(part), allow_nan=False))
+    named = attempt("identity is JSON", lambda: json.dumps(identity(part), allow_nan=False))
     problem = synthetic_problem(device)
     before = problem.digest()
     try:
         with isolated(f"{part.kind} {part.name!r}") as settings:
             runs = _runs(part, problem)
     except Exception as error:
-        return [named, Check("runs", _reason(error))]
+        return [named, Check("runs", reason(error))]
     changed = None if problem.digest() == before else "an input was changed"
     shared = f"changed {', '.join(settings)}" if settings else None
     attempts: dict[str, Callable[[], object]] = {
@@ -83,7 +83,7 @@ def check(part: Part, device: str = "cpu") -> list[Check]:
         attempts["frozen"] = lambda: _check_frozen(part, problem)
     if isinstance(part, Scorer | Selector) and {"labels", "dynamics"} & set(part.needs()):
         attempts["incomplete labels"] = lambda: _check_incomplete(part, problem)
-    checks = [_attempt(name, action) for name, action in attempts.items()]
+    checks = [attempt(name, action) for name, action in attempts.items()]
     untouched = [Check("inputs untouched", changed), Check("settings untouched", shared)]
     return [named, Check("runs", None), *untouched, *checks]
 
@@ -95,16 +95,18 @@ def conform(part: Part, device: str = "cpu") -> None:
         raise AssertionError(f"{part.kind} {part.name!r} breaks the contract\n  " + "\n  ".join(failed))
 
 
-def _attempt(name: str, action: Callable[[], object]) -> Check:
+def attempt(name: str, action: Callable[[], object]) -> Check:
+    """Run one check. It fails if `action` raises an error."""
     try:
         with isolated("the check"):  # so that each run has the settings of a stage
             action()
     except Exception as error:
-        return Check(name, _reason(error))
+        return Check(name, reason(error))
     return Check(name, None)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return why a check failed, in one line."""
     text = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())
 

@@ -42,6 +42,7 @@ KINDS: dict[str, type] = {
     "methods": Method,
 }
 PARTS = ("backbone", "labeler", "scorer", "selector")
+CHECKED = (*PARTS, "dataset")  # the kinds of which `prunebench check` tests the contract
 LONGEST_WORDS = 40  # bytes of a folder's name in the name of its dataset
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 

@@ -42,6 +42,12 @@ class Matrix:
         for dataset in {cell.dataset.name: cell.dataset for cell in self.cells}.values():
             dataset.fetch(self.data)
 
+    def check_data(self) -> None:
+        """Raise DataAbsentError if a dataset is not on this machine. Keys follow from its content."""
+        for dataset in {cell.dataset.name: cell.dataset for cell in self.cells}.values():
+            if self.graph.roots[dataset.name].startswith("absent:"):
+                dataset.files(self.data)
+
     def check_parts(self, needed: Mapping[str, Stage]) -> None:
         """Raise PrunebenchError where a part of the `needed` stages reads a file that is not there."""
         parts = [stage.identity["part"] for stage in needed.values() if "part" in stage.identity]

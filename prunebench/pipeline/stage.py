@@ -5,7 +5,7 @@ Each kind of stage is a class in a file of its own, in `stages/`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from importlib import metadata
@@ -85,13 +85,24 @@ class Stage:
     def key(self) -> str:
         """The key of its result. It is known before anything is computed."""
         identity = {name: self.spelling(value) for name, value in self.identity.items()}
-        keys = sorted(canonical([item.name, item.of, item.source.key]) for item in self.inputs)
         inputs = {
-            "inputs": f"[{','.join(keys)}]",
+            "inputs": f"[{','.join(self._input_keys())}]",
             "dataset": self.spelling(self.root),
             "torch": self.spelling(torch_major()),
         }
         return store.key_of(self.kind, self.version, _object(identity), _object(inputs))
+
+    def made(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether a manifest is that of this stage: of its kind, its identity and its inputs."""
+        return (
+            manifest.get("kind") == self.kind
+            and spell(manifest.get("identity")) == spell(self.identity)
+            and sorted(map(canonical, manifest.get("inputs", []))) == self._input_keys()
+        )
+
+    def _input_keys(self) -> list[str]:
+        """Return name, distinction and key of each input, each as canonical JSON, sorted."""
+        return sorted(canonical([item.name, item.of, item.source.key]) for item in self.inputs)
 
     @classmethod
     def of_job(cls, job: Job, dataset: Dataset) -> Self:

@@ -36,6 +36,7 @@ from prunebench.system.sealed_json import canonical, sealed, unsealed
 
 SCHEMA = 3
 MAPPED = 2**20  # bytes; payloads of this size or larger are mapped into memory, not read
+PAYLOAD, MANIFEST = "payload.safetensors", "manifest.json"  # the files of an entry
 DIGEST = hashlib.sha256().digest_size
 # NumPy types by their safetensors names.
 DTYPES = {"BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64}
@@ -100,13 +101,15 @@ class Store:
         Raise MissingArtefactError if the manifest is gone, damaged or of another schema, or if the payload is
         gone or has another size. The content of the payload is not verified here, but in `read`.
         """
-        entry = unsealed(self.path(key) / "manifest.json")
-        with suppress(OSError):
-            size = (self.path(key) / "payload.safetensors").stat().st_size
-            if entry and (entry["schema"], entry["bytes"]) == (SCHEMA, size):
-                return entry
-        self.quarantine(key)
-        raise MissingArtefactError(key)
+        entry = self.whole_manifest(key)
+        if entry is None:
+            self.quarantine(key)
+            raise MissingArtefactError(key)
+        return entry
+
+    def whole_manifest(self, key: str) -> dict[str, Any] | None:
+        """Return the manifest of an entry, or None where `manifest` raises an error. This changes nothing."""
+        return _whole_manifest(self.path(key))
 
     def verify(self, key: str) -> bool:
         """Whether the entry exists and matches its sha256. A damaged entry is quarantined."""
@@ -136,7 +139,7 @@ class Store:
     def _payload(self, key: str) -> Array:
         """Return a verified payload: uint8 [bytes]. Each process hashes an unchanged file only once."""
         sha256 = self.manifest(key)["sha256"]
-        path = self.path(key) / "payload.safetensors"
+        path = self.path(key) / PAYLOAD
         try:
             status = path.stat()
             content: Array
@@ -175,10 +178,34 @@ class Store:
         making = self.root / "making" / f"{key}.{uuid.uuid4().hex}"
         with writing(making):
             making.mkdir(parents=True)
-            (making / "payload.safetensors").write_bytes(payload)
-            (making / "manifest.json").write_bytes(sealed(entry))
+            (making / PAYLOAD).write_bytes(payload)
+            (making / MANIFEST).write_bytes(sealed(entry))
+        self._settle(key, making)
+
+    def take(self, key: str, source: Store) -> None:
+        """Copy an entry of another store, completely or not at all. The other store is not changed.
+
+        The copy is verified against its sha256 before it counts as stored.
+        The caller holds the lease of the key. If another process stored the entry meanwhile, that one stays.
+        Raise MissingArtefactError if the entry of the other store is gone, damaged or of another schema.
+        """
+        self._clear(key)
+        making = self.root / "making" / f"{key}.{uuid.uuid4().hex}"
+        try:
+            with writing(making):
+                making.mkdir(parents=True)
+                whole = _copied(source.path(key), making)
+            if not whole:
+                raise MissingArtefactError(key)
+            self._settle(key, making)
+        finally:
+            shutil.rmtree(making, ignore_errors=True)
+
+    def _settle(self, key: str, entry: Path) -> None:
+        """Rename a complete entry into place, and forget earlier attempts at it."""
+        with writing(entry):
             self.path(key).parent.mkdir(parents=True, exist_ok=True)
-            self._move_into_place(key, making)
+            self._move_into_place(key, entry)
         self.checkpoint(key).discard()
         (self.root / "failures" / f"{key}.json").unlink(missing_ok=True)
 
@@ -286,6 +313,30 @@ class FileCheckpoint:
         digest = hashlib.sha256(self.owner.encode())
         digest.update(body)
         return digest.digest()
+
+
+def _whole_manifest(entry: Path) -> dict[str, Any] | None:
+    """Return the manifest in the folder of an entry, or None if it does not fit the size of the payload."""
+    manifest = unsealed(entry / MANIFEST)
+    with suppress(OSError):
+        size = (entry / PAYLOAD).stat().st_size
+        if manifest and (manifest["schema"], manifest["bytes"]) == (SCHEMA, size):
+            return manifest
+    return None
+
+
+def _copied(entry: Path, copy: Path) -> bool:
+    """Copy the files of an entry to a folder. Return whether the copy is whole."""
+    for name in (PAYLOAD, MANIFEST):
+        try:
+            file = (entry / name).open("rb")
+        except OSError:  # gone, or not for this user
+            return False
+        with file, (copy / name).open("wb") as target:
+            shutil.copyfileobj(file, target)
+    manifest = _whole_manifest(copy)
+    with (copy / PAYLOAD).open("rb") as file:
+        return manifest is not None and hashlib.file_digest(file, "sha256").hexdigest() == manifest["sha256"]
 
 
 @cache

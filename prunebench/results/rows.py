@@ -161,7 +161,7 @@ class Result(Record):
 
     @property
     def values(self) -> dict[str, Any]:
-        """The fields, as a line holds them. Those of LATER that say nothing are left out, as in older rows."""
+        """The fields, as a line holds them: without those of LATER that say nothing, as in older rows."""
         return self.model_dump(exclude={name for name in LATER if not getattr(self, name)})
 
     @property

@@ -124,10 +124,8 @@ def kept_by(matrix: Matrix, command: str) -> Kept:
     Raise DataAbsentError if the dataset is not on this machine.
     """
     (cell,) = matrix.cells
-    target = matrix.graph.targets[cell]
-    if target.root.startswith("absent:"):
-        cell.dataset.files(matrix.data)  # raises DataAbsentError
-    subset = target.source("subset")
+    matrix.check_data()
+    subset = matrix.graph.targets[cell].source("subset")
     assert isinstance(subset, Stage)
     try:
         row = record.row(matrix, cell)

@@ -34,6 +34,12 @@ def cells(out):
     [
         ("list scores", "no list named 'scores'. Did you mean 'scorers'? See: prunebench list --help"),
         ("check aumm", "no part named 'aumm'. Did you mean 'aum'? See: prunebench list scorers"),
+        ("check aum:el2n", "no kind named 'aum'. Known: backbone, dataset, labeler, scorer, selector. See: "),
+        (
+            "check aum --set dual.window=5",
+            "--set dual.window: only aum is checked; write --set aum.FIELD=VAL",
+        ),
+        ("check folder", "dataset 'folder': write it as folder:PATH@RESOLUTION, such as folder:photos@64"),
         ("run --suite quickstrat", "no suite named 'quickstrat'. Did you mean 'quickstart'? See: prunebench"),
         ("plan --methods duel", "no method named 'duel'. Did you mean 'dual'? See: prunebench list methods"),
         ("plan --datasets digit", "no dataset named 'digit'. Did you mean 'digits'? See: prunebench list"),
@@ -280,6 +286,14 @@ def test_check_passes_and_fails(cli, offer):
     told = cli("check careless")
     assert told.code == 1
     assert "FAILED  one score per image: shape is (119,), expected (120,)" in told.out
+
+
+def test_check_takes_datasets_too(cli, toy, tmp_path):
+    assert cli("check toy").out.startswith("ok      loads\nok      fields are JSON\n")
+    assert "ok      images\n" in cli("check dataset:digits_lt --set digits_lt.factor=0.5").out
+    told = cli("check folder:nowhere@8")
+    assert told.code == 1
+    assert told.out.startswith(f"FAILED  loads: there is no folder {tmp_path}/nowhere; expected train/CLASS/")
 
 
 def test_doctor_names_what_is_absent(cli, toy, tmp_path):

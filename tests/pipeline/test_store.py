@@ -140,6 +140,71 @@ def test_a_manifest_whose_payload_is_not_as_long_as_it_was_is_not_believed(store
         store.manifest(KEY)
 
 
+# From another store
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another store, with an entry."""
+    other = Store(tmp_path / "other")
+    other.write(KEY, [SCORES], {"seconds": 1.5})
+    return other
+
+
+def contents(store):
+    return {path: path.read_bytes() for path in sorted(store.root.rglob("*")) if path.is_file()}
+
+
+def test_an_entry_is_taken_from_another_store(store, other):
+    store.fail(KEY, {"message": "no"})
+    store.checkpoint(KEY).save({"epoch": 3})
+    before = contents(other)
+    store.take(KEY, other)
+    assert store.read(KEY, Scores).values.tolist() == [0, 1, 2, 3, 4]
+    assert store.manifest(KEY) == other.manifest(KEY)
+    assert (store.failure(KEY), store.checkpoint(KEY).load()) == (None, None)
+    assert contents(other) == before
+    assert list((store.root / "making").iterdir()) == []
+
+
+@pytest.mark.parametrize("file", ["payload.safetensors", "manifest.json"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        Path.unlink,
+        lambda path: path.write_bytes(cut(path.read_bytes(), 0.5)),
+        lambda path: path.write_bytes(flipped(path.read_bytes(), 0.5)),
+    ],
+    ids=["gone", "cut", "flipped"],
+)
+def test_a_damaged_entry_is_not_taken_and_stays_where_it_is(store, other, file, harm):
+    harm(other.path(KEY) / file)
+    before = contents(other)
+    with pytest.raises(MissingArtefactError):
+        store.take(KEY, other)
+    assert KEY not in store and contents(store) == {}
+    assert contents(other) == before
+
+
+def test_an_interrupted_copy_leaves_nothing(store, other, monkeypatch):
+    def interrupt(*_files):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfileobj", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.take(KEY, other)
+    assert contents(store) == {} and list((store.root / "making").iterdir()) == []
+    store.take(KEY, other)
+    assert store.verify(KEY)
+
+
+def test_an_entry_that_is_there_stays(store, other):
+    store.write(KEY, [Scores(values=[9.0])], {})
+    store.take(KEY, other)
+    assert store.read(KEY, Scores).values.tolist() == [9]
+
+
 # Whole or not at all
 
 
