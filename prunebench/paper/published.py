@@ -254,20 +254,29 @@ def key(line: Line) -> Key:
 @cache
 def _read(name: str, form: type[AnyLine]) -> Sequence[AnyLine]:
     """Return the lines of a file. Raise PrunebenchError with the number of the first invalid line."""
-    path = f"published/{name}"
-    with (shipped() / path).open(encoding="utf-8", newline="") as file:
-        # Line 1 is the header.
-        entries = [_checked(form, row, f"{path}, line {n}") for n, row in enumerate(csv.DictReader(file), 2)]
+    entries = parsed(name, form)
     seen: set[frozenset[tuple[str, object]]] = set()
-    for number, line in enumerate(entries, 2):
+    for number, line in enumerate(entries, FIRST):
         subject = frozenset((field, value) for field, value in line if field not in MEASURED)
         if subject in seen:
-            raise PrunebenchError(f"{path}, line {number}: an earlier line is about the same cell")
+            raise PrunebenchError(f"published/{name}, line {number}: an earlier line is about the same cell")
         seen.add(subject)
-    return tuple(entries)
+    return entries
 
 
+FIRST = 2  # the first line of a file that is not its header
 Checked = TypeVar("Checked", bound=BaseModel)
+
+
+def parsed(name: str, form: type[Checked]) -> Sequence[Checked]:
+    """Return the lines of a file, checked one by one.
+
+    Raise PrunebenchError with the number of the first invalid line.
+    """
+    path = f"published/{name}"
+    with (shipped() / path).open(encoding="utf-8", newline="") as file:
+        rows = enumerate(csv.DictReader(file), FIRST)
+        return tuple(_checked(form, row, f"{path}, line {number}") for number, row in rows)
 
 
 def _checked(form: type[Checked], values: object, position: str) -> Checked:

@@ -58,8 +58,9 @@ def test_every_line_of_every_file_is_read(file, read, column):
 
 
 def test_no_file_is_forgotten():
-    """640 lines; whoever adds a file adds a reader."""
-    counts = [len(path.read_text().splitlines()) - 1 for path in FOLDER.glob("*.csv")]
+    """640 lines; whoever adds a file adds a reader. Files of the field have one of their own."""
+    files = set(FOLDER.glob("*.csv")) - set(FOLDER.glob("field*.csv"))
+    counts = [len(path.read_text().splitlines()) - 1 for path in files]
     assert sum(counts) == len(published.lines()) == 640
 
 
