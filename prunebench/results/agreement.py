@@ -53,11 +53,9 @@ def _by_method(rows: Iterable[Result]) -> Mapping[tuple[Setting, Hashable], dict
 
 def disputed(rows: Sequence[Result]) -> set[tuple[object, ...]]:
     """Return the cells whose rows of one machine do not agree."""
-    within = tolerances(rows)
     first: dict[tuple[object, ...], Result] = {}
-    cells = set()
-    for row in rows:
-        earlier = first.setdefault((row.cell, row.machine), row)
-        if not earlier.agrees(row, within.get(setting(row), 0.0)):
-            cells.add(row.cell)
-    return cells
+    pairs = [(first.setdefault((row.cell, row.machine), row), row) for row in rows]
+    differing = [(earlier, row) for earlier, row in pairs if not earlier.agrees(row)]
+    # Few pages need the spread, and it loads scipy.
+    within = tolerances(rows) if differing else {}
+    return {row.cell for earlier, row in differing if not earlier.agrees(row, within.get(setting(row), 0.0))}
