@@ -137,6 +137,8 @@ def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: 
     if needed:
         check_folder(matrix.store.root, "--store")
     matrix.check_parts(needed)
+    if needed:
+        matrix.check_networks()
     limit = default_workers(matrix.device) if engine.workers is None else engine.workers
     count = min(max(1, len(needed)), limit)  # at least one, in case a stored stage is damaged
     if engine.cpu_workers is None:
