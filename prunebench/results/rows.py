@@ -92,7 +92,7 @@ class Result(Record):
     tuned_on: what the values in `tuned` were chosen by.
     trials: number of trainings that chose them. 0 if they were printed.
     best_accuracy: that of the best epoch on the test split, an oracle.
-    history: [epoch, accuracy] of the evaluations during the final training. Rows of old lack it.
+    history: [epoch, accuracy] of the evaluations during the final training. Old rows lack it.
     accuracy_shifted: on the test images under a corruption, by its name. Empty without the exam "shift".
     accuracy_transferred: of other networks trained on the same images, by name. Empty without such exams.
     calibration: as `prunebench.pipeline.calibration.measure` says. Empty without the exam "calibration".

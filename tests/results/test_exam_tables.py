@@ -6,6 +6,7 @@ from scipy.stats import spearmanr
 from prunebench.results import exams
 from prunebench.results.board import Page, boards
 from prunebench.results.spelling import heading, spelled
+from prunebench.results.tables import cost_table
 
 NAMES = ("a", "b", "c", "d")
 FULL = {"method": "full", "reference": True, "ratio": 0, "kept": 64, "images": 64}
@@ -38,6 +39,12 @@ def test_other_networks_stand_below_their_method(board):
     table = exams.transfer_table(board(*rows, full))
     assert words(table) == [["A", "x", "71.0 ± 1.4"], ["", "y", "50.0 ± 0.0"]]
     assert table.notes[1:] == ["All images with x: 90.0.", "All images with y: 80.0."]
+
+
+def test_other_networks_are_no_cost_of_a_selection(board):
+    seconds = {"scores": 2.0, "accuracy": 8.0, "transfer": 50.0}
+    table = cost_table(board({"method": "a", "seconds": seconds}))
+    assert words(table)[0][2:4] == ["2.0", "8.0"]
 
 
 def test_a_seed_that_sat_no_exam_is_told_and_not_averaged(board):
