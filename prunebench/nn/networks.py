@@ -1,4 +1,4 @@
-"""The networks that a recipe may name: small CNNs, CIFAR and wide ResNets, and torchvision's for 224 pixels.
+"""The networks that a recipe may name: small CNNs, CIFAR and wide ResNets, torchvision's, and those of timm.
 
 Each is a `Network`. `features(x)` returns the penultimate features, [b, d]. `head` is the last, linear layer.
 The logits are head(features(x)). Initial weights are PyTorch's default, unless a builder sets others.
@@ -6,8 +6,10 @@ The logits are head(features(x)). Initial weights are PyTorch's default, unless 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -165,6 +167,39 @@ def from_torchvision(channels: int, classes: int, *, name: str, small: bool = Fa
     return Network(nn.Sequential(ThreeChannels(), body) if channels == 1 else body, width, classes)
 
 
+def from_timm(channels: int, classes: int, *, name: str, resolution: int) -> Network:
+    """Return timm's network with random weights, for images of `resolution` pixels.
+
+    Networks that are made for one size of images, such as most transformers, are made for this one. Others
+    take any that their strides leave a pixel of.
+
+    name: timm's name of the network.
+
+    Raise PrunebenchError if timm has no such network, or if it cannot see such images.
+    """
+    import timm
+
+    if name not in timm.list_models():
+        near = difflib.get_close_matches(name, timm.list_models(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise PrunebenchError(f"timm has no network named {name!r}.{hint} See: timm.list_models()")
+    options: dict[str, Any] = {"num_classes": 0, "in_chans": channels}
+    known = timm.get_pretrained_cfg(name)
+    if known is not None and known.fixed_input_size:
+        options["img_size"] = resolution
+    try:
+        body = timm.create_model(name, **options).eval()
+        with torch.no_grad():
+            features = body(torch.zeros(1, channels, resolution, resolution))
+    except Exception as error:  # each family of networks has errors of its own
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise PrunebenchError(
+            f"timm's {name} cannot see images of {resolution} pixels ({reason}); choose another network"
+        ) from error
+    return Network(body.train(), features.shape[1], classes)
+
+
+TIMM = "timm:"  # before the name of a network of timm
 HEADS = ("mlp", "linear")  # networks on vectors
 
 BUILDERS: Mapping[str, Callable[[int, int], Network]] = {
@@ -184,29 +219,39 @@ BUILDERS: Mapping[str, Callable[[int, int], Network]] = {
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all networks."""
+    """Return the names of all networks, without those of timm."""
     return tuple(BUILDERS)
 
 
 def build(name: str, *, channels: int, classes: int, resolution: int, generator_seed: int) -> Network:
     """Return the network `name` with fresh weights. They depend on `generator_seed` alone.
 
-    name: one of `names()`.
+    name: one of `names()`, or "timm:NAME" for a network of timm.
     channels: of the images.
     classes: number of classes.
-    resolution: of the images, in pixels.
+    resolution: of the images, in pixels. 1 for vectors.
 
     Raise PrunebenchError for an unknown name.
-    Raise PrunebenchError if the images are smaller than 4 pixels, which are too few for the poolings.
+    Raise PrunebenchError if the network cannot see such images: they are smaller than 4 pixels, which are too
+    few for the poolings, or timm's network does not take them, or it is one on vectors.
     """
-    if name not in BUILDERS:
-        raise unknown("network", name, names(), "prunebench.nn.networks.names()")
-    if resolution < 4 and name not in HEADS:
-        raise PrunebenchError(f"network {name!r} needs images of 4 pixels or more, not {resolution}")
+    builder = _builder(name, resolution)
     # Layers draw their weights from the global generator. Its state is restored afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(generator_seed)
-        return BUILDERS[name](channels, classes)
+        return builder(channels, classes)
+
+
+def _builder(name: str, resolution: int) -> Callable[[int, int], Network]:
+    if name.startswith(TIMM):
+        return partial(from_timm, name=name.removeprefix(TIMM), resolution=resolution)
+    if name not in BUILDERS:
+        raise unknown("network", name, names(), "prunebench.nn.networks.names()")
+    if name in HEADS and resolution > 1:
+        raise PrunebenchError(f"network {name!r} sees embeddings, and no images of {resolution} pixels")
+    if name not in HEADS and resolution < 4:
+        raise PrunebenchError(f"network {name!r} needs images of 4 pixels or more, not {resolution}")
+    return BUILDERS[name]
 
 
 def state(network: nn.Module) -> dict[str, Array]:

@@ -179,8 +179,8 @@ def predict(
     progress: Progress | None = None,
 ) -> Array:
     """Return the class probabilities in eval mode, of the middle `side` pixels: float32 [n, classes]."""
-    logits = _map(network, network, images.to(device), side, batch, progress)
-    return logits.softmax(1).cpu().numpy()
+    outputs = _map(network, network, images.to(device), side, batch, progress)
+    return outputs.softmax(1).cpu().numpy()
 
 
 def classify(
@@ -189,6 +189,17 @@ def classify(
     """Return the most probable class in eval mode, of the middle `side` pixels: int64 [n]."""
     with arithmetic(precision), autocast(precision, device):
         return _map(network, network, images.to(device), side, 512, None).argmax(1).cpu().numpy()
+
+
+def logits(
+    network: Network, images: Images, *, device: str, side: int | None = None, precision: str = "fp32"
+) -> Array:
+    """Return the logits in eval mode, of the middle `side` pixels: float32 [n, classes].
+
+    They are those that `classify` compares.
+    """
+    with arithmetic(precision), autocast(precision, device):
+        return _map(network, network, images.to(device), side, 512, None).cpu().numpy()
 
 
 @torch.inference_mode()

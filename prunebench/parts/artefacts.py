@@ -336,3 +336,21 @@ class Accuracy(Artefact):
 
     def __post_init__(self) -> None:
         self._freeze("predictions", np.int64, 1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Exam(Artefact):
+    """What further tests of the same network found.
+
+    shifted: accuracy on the test images under a corruption, in percent, by the name of the corruption.
+    calibration: how well its probabilities fit, as `prunebench.pipeline.calibration.measure` defines it.
+    probabilities: of the classes of the test images, float16 [test images, classes], or None.
+    """
+
+    shifted: dict[str, float] = field(default_factory=dict)
+    calibration: dict[str, float] = field(default_factory=dict)
+    probabilities: Array | None = None
+
+    def __post_init__(self) -> None:
+        if self.probabilities is not None:
+            self._freeze("probabilities", np.float16, 2)

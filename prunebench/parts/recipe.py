@@ -8,14 +8,19 @@ from typing import Any
 from prunebench.errors import PrunebenchError, choice, positive, require
 from prunebench.parts.precision import check_precision
 
+# Fields that came after the first rows. Left at None they are in no identity, so that the rows and artefacts
+# made before them keep their keys. A new field belongs here if None means what was done without it.
+LATER = ("final_network",)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a network is trained on a dataset. The default is SGD with a cosine learning rate per step.
 
-    Raise PrunebenchError if a value is out of its range, or if both `crop` and `resized_crop` are set.
+    Raise PrunebenchError if a value is out of its range, or if two values contradict each other: `crop` and
+    `resized_crop`, or `final_network` and `final_backbone`.
 
-    network: name of the network in `prunebench.nn.networks`.
+    network: name of the network in `prunebench.nn.networks`, or "timm:NAME".
     epochs: passes over the subset, above 0.
     iterations: number of steps, above 0, which replaces `epochs`. None: train for `epochs`.
     batch: images per step, above 0.
@@ -42,6 +47,8 @@ class Recipe:
     optimizer: "sgd", or "adam" with PyTorch's constants.
     statistics_epochs: number of epochs, above 0, after which BatchNorm normalizes by the statistics gathered
         so far and gathers no more. None: it always gathers.
+    final_network: overrides `network` for the final networks, which the selection then knows nothing of.
+        None: it does not.
     """
 
     network: str
@@ -68,6 +75,7 @@ class Recipe:
     final_iterations: int | None = None
     optimizer: str = "sgd"
     statistics_epochs: int | None = None
+    final_network: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "lr", "evaluate_every"):
@@ -87,20 +95,38 @@ class Recipe:
             expected = "(least, most) share of the area, in 0..1"
             require(0 < least <= most <= 1, "recipe.resized_crop", self.resized_crop, expected)
             require(self.crop == 0, "recipe.crop", self.crop, "0 beside recipe.resized_crop, which crops too")
+        if self.final_backbone is not None:
+            expected = "None beside recipe.final_backbone, whose final networks are heads"
+            require(self.final_network is None, "recipe.final_network", self.final_network, expected)
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields as JSON, for keys."""
+        """Return the fields as JSON, for keys. Fields in `LATER` that are None are left out."""
         crop = self.resized_crop
-        return asdict(self) | {"resized_crop": crop and list(crop)}  # JSON has no tuples
+        values = asdict(self) | {"resized_crop": crop and list(crop)}  # JSON has no tuples
+        return {name: value for name, value in values.items() if name not in LATER or value is not None}
 
     def proxy(self) -> Recipe:
         """Return this recipe for proxy networks, without the fields of final networks."""
-        return replace(self, final_iterations=None, final_backbone=None)
+        return replace(self, final_iterations=None, final_backbone=None, final_network=None)
 
     def final(self) -> Recipe:
-        """Return this recipe for final networks, with `final_iterations` in the place of `iterations`."""
-        steps = self.final_iterations or self.iterations
-        return replace(self, iterations=steps, final_iterations=None, proxy_backbone=None)
+        """Return this recipe for final networks, with the fields that are theirs alone in their places."""
+        return replace(
+            self,
+            network=self.final_network or self.network,
+            iterations=self.final_iterations or self.iterations,
+            final_iterations=None,
+            proxy_backbone=None,
+            final_network=None,
+        )
+
+    def selecting(self) -> Recipe:
+        """Return this recipe for the trainings of a search, which knows of no other network."""
+        return replace(self, final_network=None).final()
+
+    def transferred(self, network: str) -> Recipe:
+        """Return this recipe for final networks of another name."""
+        return replace(self, final_network=network).final()
 
     def on_vectors(self) -> Recipe:
         """Return this recipe for a head on embeddings, which cannot be cropped or mirrored."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cached_property, lru_cache
+from collections.abc import Callable, Iterable
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -191,6 +191,17 @@ class Context:
         )
         self.micro_batch = trained.micro_batch
         return trained
+
+    def logits_of(self, network: Network, recipe: Recipe) -> Callable[[Images], Array]:
+        """Return a function from images to a network's logits, float32 [n, classes], on the stage's device.
+
+        recipe: how the network was trained. It says what it sees of an image, and how exactly it computes.
+        """
+        from prunebench.nn import training
+
+        return partial(
+            training.logits, network, device=self.device, side=recipe.side, precision=recipe.precision
+        )
 
     def network(self, name: str, weights: dict[str, Array], images: Images, side: int | None) -> Network:
         """Return a network with these weights, for images like these, on the stage's device.

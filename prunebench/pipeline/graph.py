@@ -21,6 +21,7 @@ class Graph:
     """The stages of many cells. Cells share the stages that have equal keys.
 
     targets: the accuracy stage of each cell.
+    transfers: the accuracy stages of the other networks that train on its subset, per cell, by network.
     qualities: the label quality stage of each cell, or None if its method makes no pseudo-labels.
     draws: the stages that annotate labels, per cell. Empty if the method annotates all labels or none.
     stages: all stages, by key, inputs first.
@@ -31,14 +32,15 @@ class Graph:
         self.roots = roots
         self.plan = Plan(roots)
         self.targets = {cell: self._target(cell) for cell in cells}
+        self.transfers = {cell: self._transfers(cell) for cell in self.targets}
         self.qualities = {cell: self._quality(cell) for cell in self.targets}
         self.draws = {cell: self._draws(cell) for cell in self.targets}
         ends = [end for cell in self.targets for end in self.ends(cell)]
         self.stages = {stage.key: stage for stage in closure(ends)}
 
     def ends(self, cell: Cell) -> list[Stage]:
-        """Return the stages that a row is made from: accuracy, label quality, annotated labels."""
-        ends = [self.targets[cell]]
+        """Return the stages that a row is made from: accuracies, label quality, annotated labels."""
+        ends = [self.targets[cell], *self.transfers[cell].values()]
         quality = self.qualities[cell]
         if quality is not None:
             ends.append(quality)
@@ -61,12 +63,21 @@ class Graph:
         return next(item for item in upstream(self.plan, cell) if item.name == "labels")
 
     def _target(self, cell: Cell) -> Stage:
-        subset = Input("subset", self.subset(cell))
+        inputs = self._taught(cell)
         if cell.method.final == "labeler":
-            return LabelerAccuracy.of(self.plan, cell, (subset, self._labels(cell)))
-        if cell.method.final == "truth":
-            return TrainedAccuracy.of(self.plan, cell, (subset,))
-        return TrainedAccuracy.of(self.plan, cell, (subset, self._labels(cell)))
+            return LabelerAccuracy.of(self.plan, cell, inputs)
+        return TrainedAccuracy.of(self.plan, cell, inputs)
+
+    def _transfers(self, cell: Cell) -> dict[str, Stage]:
+        if cell.method.final == "labeler":
+            return {}  # it trains no final network
+        inputs = self._taught(cell)
+        return {name: TrainedAccuracy.of(self.plan, cell, inputs, name) for name in cell.exams.networks}
+
+    def _taught(self, cell: Cell) -> tuple[Input, ...]:
+        """Return the subset, and the labels unless final networks train on the truth."""
+        subset = Input("subset", self.subset(cell))
+        return (subset,) if cell.method.final == "truth" else (subset, self._labels(cell))
 
     def _draws(self, cell: Cell) -> tuple[Stage, ...]:
         labeler = (cell.method.matched_to or cell.method).labeler

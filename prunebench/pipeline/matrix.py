@@ -19,6 +19,7 @@ from prunebench.pipeline.job import Job
 from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.store import Store
 from prunebench.suites.cells import Cell
+from prunebench.suites.exams import TESTS
 
 
 @dataclass
@@ -96,6 +97,16 @@ class Matrix:
                     "which a CPU cannot do faithfully; use --device cuda or another --recipe"
                 )
 
+    def check_networks(self) -> None:
+        """Raise PrunebenchError if a network that selections know nothing of cannot see the images.
+
+        It would fail hours later otherwise, after all of them.
+        """
+        cells = {(cell.dataset.name, cell.recipe, cell.exams): cell for cell in self.cells}
+        for cell in cells.values():
+            for name in filter(None, (cell.recipe.final_network, *cell.exams.networks)):
+                _check_network(name, cell)
+
     def run(
         self,
         executor: Executor,
@@ -167,3 +178,22 @@ class Matrix:
         errors = {cell: map(outcome.failure, self.graph.ends(cell)) for cell in cells}
         failed = {cell: next(filter(None, found), None) for cell, found in errors.items()}
         return {cell: error for cell, error in failed.items() if error is not None}, torn
+
+
+def _check_network(name: str, cell: Cell) -> None:
+    from prunebench.nn import networks
+
+    dataset = cell.dataset
+    try:
+        networks.build(
+            name,
+            channels=len(dataset.mean),
+            classes=len(dataset.classes),
+            resolution=cell.recipe.seen(dataset.resolution),
+            generator_seed=0,
+        )
+    except PrunebenchError as error:
+        if name in cell.exams.networks:
+            expected = ", ".join(TESTS)
+            raise PrunebenchError(f"exam {name!r} is none of {expected}, and as a network: {error}") from None
+        raise PrunebenchError(f"recipe.final_network: {error}") from None

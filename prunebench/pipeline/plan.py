@@ -44,6 +44,7 @@ class Plan:
         self.recipe = _once(Recipe.identity)
         self.proxy = _once(Recipe.proxy)
         self.final = _once(Recipe.final)
+        self.transferred = _once(Recipe.transferred)
         self.needs = _once(needs)
 
     def add(

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.parts.artefacts import Accuracy, Choice, Labels, Quality, Scores, Subset
+from prunebench.parts.artefacts import Accuracy, Choice, Exam, Labels, Quality, Scores, Subset
 from prunebench.parts.base import Backbone, Labeler, Part
 from prunebench.parts.identity import map_parts
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stage import Stage, closure
 from prunebench.results.rows import Failure, Result
 from prunebench.suites.cells import PROTOCOL, Cell
 from prunebench.suites.tuning import SEARCHED
@@ -31,7 +31,9 @@ def row(matrix: Matrix, cell: Cell) -> Result:
     assert isinstance(subset_stage, Stage)
     subset = matrix.store.read(subset_stage.key, Subset)
     selection, total = _labels(matrix, cell, subset)
-    cost = _cost(matrix, target)
+    exam = matrix.store.read(target.key, Exam) if cell.exams.tests and _trained(cell) else Exam()
+    transfers = matrix.graph.transfers[cell]
+    cost = _cost(matrix, cell)
     labeler = cell.method.labeler
     judged = matrix.graph.qualities[cell]
     quality = matrix.store.read(judged.key, Quality) if judged else None
@@ -45,6 +47,12 @@ def row(matrix: Matrix, cell: Cell) -> Result:
         best_accuracy=accuracy.best_accuracy,
         balanced_accuracy=accuracy.balanced_accuracy,
         worst_decile_recall=accuracy.worst_decile_recall,
+        history=accuracy.history,
+        accuracy_shifted=exam.shifted,
+        accuracy_transferred={
+            name: matrix.store.read(stage.key, Accuracy).accuracy for name, stage in transfers.items()
+        },
+        calibration=exam.calibration,
         images=subset.images,
         kept=len(subset),
         kept_per_class=accuracy.kept_per_class,
@@ -60,7 +68,7 @@ def row(matrix: Matrix, cell: Cell) -> Result:
         pretraining=pretraining(cell.method.parts.values()),
         final_network=_final_network(cell),
         **cost,
-        micro_batch=_micro_batch(matrix, target),
+        micro_batch=_micro_batch(matrix, cell),
         device=manifest["device"],
         device_name=manifest["device_name"],
         subset_key=subset_stage.key,
@@ -134,19 +142,28 @@ def _labels(matrix: Matrix, cell: Cell, subset: Subset) -> tuple[int, int]:
     return handed_out, int(annotated.sum())
 
 
-def _micro_batch(matrix: Matrix, target: Stage) -> int | None:
+def _trained(cell: Cell) -> bool:
+    """Whether a cell trains a final network, rather than test that of its labeler."""
+    return cell.method.final != "labeler"
+
+
+def _micro_batch(matrix: Matrix, cell: Cell) -> int | None:
     """Return the fewest images that a training of a cell saw at once for lack of memory, if any did."""
-    stored = [stage.key for stage in target.ancestors(searching=False) if stage.key in matrix.store]
+    ends = matrix.graph.targets[cell], *matrix.graph.transfers[cell].values()
+    stored = [stage.key for stage in closure(ends, searching=False) if stage.key in matrix.store]
     sizes = [matrix.store.manifest(key).get("micro_batch") for key in stored]
     return min((size for size in sizes if size is not None), default=None)
 
 
-def _cost(matrix: Matrix, target: Stage) -> dict[str, Any]:
+def _cost(matrix: Matrix, cell: Cell) -> dict[str, Any]:
     """Return the fields of a row that say what a cell's stages cost, by kind, as if it had been run alone.
 
     What a search made and the cell itself does not need counts as "search", whatever it is. Embeddings that
-    the final network alone sees count as "final_embeddings": they are no cost of the selection.
+    the final network alone sees count as "final_embeddings": they are no cost of the selection. Nor are the
+    trainings of other networks, which count as "transfer".
     """
+    target = matrix.graph.targets[cell]
+    transfers = [*matrix.graph.transfers[cell].values()]
     subset = target.source("subset")
     assert isinstance(subset, Stage)
     for_selection = {stage.key for stage in subset.ancestors()}
@@ -155,8 +172,10 @@ def _cost(matrix: Matrix, target: Stage) -> dict[str, Any]:
     gpu_seconds: Counter[str] = Counter()
     work: dict[str, Counter[str]] = {}
     counted = True
-    for stage in target.ancestors():
-        if stage.key not in own:
+    for stage in closure([target, *transfers]):
+        if stage in transfers:
+            kind = "transfer"
+        elif stage.key not in own:
             kind = "search"
         elif stage.kind in ("embeddings", "test_embeddings") and stage.key not in for_selection:
             kind = "final_embeddings"
@@ -190,9 +209,12 @@ def title(labeler: Labeler) -> str:
 
 
 def _final_network(cell: Cell) -> str | None:
-    """Return what final networks train on if not on images: head, backbone, and what it saw before."""
-    if cell.final_backbone is None or cell.method.final == "labeler":
+    """Return what final networks are if not the proxy's network on images."""
+    if not _trained(cell):
         return None
+    if cell.final_backbone is None:
+        other = cell.recipe.final_network
+        return other and f"{other}, where proxy networks are {cell.recipe.network}"
     seen = pretraining([cell.final_backbone])
     return f"{cell.recipe.head} on frozen embeddings of {'; '.join(seen) or cell.final_backbone.name}"
 

@@ -28,7 +28,8 @@ RESERVED = re.compile(r'[<>:"/\\|?*%\x00-\x1f]')  # in names of files, somewhere
 LONGEST_NAME = 200  # bytes of a file name; most systems take 255
 OPTION = "--results"  # what chooses where rows are
 BOM = b"\xef\xbb\xbf"  # some editors put it before the first line
-LATER = ("work", "certified")  # fields that the first rows lack: their ids must stay
+# Fields that the first rows lack. Their ids must stay, so such a field is left out where it says nothing.
+LATER = ("history", "accuracy_shifted", "accuracy_transferred", "calibration", "work", "certified")
 CellOutcome = tuple[float, str] | str  # accuracy and device, or why there is none
 Stamp = tuple[int, int, int] | None  # size, time and number of a file, None where there is none
 
@@ -96,6 +97,10 @@ class Result(Record):
     tuned_on: what the values in `tuned` were chosen by.
     trials: number of trainings that chose them. 0 if they were printed.
     best_accuracy: that of the best epoch on the test split, an oracle.
+    history: [epoch, accuracy] of the evaluations during the final training. Old rows lack it.
+    accuracy_shifted: on the test images under a corruption, by its name. Empty without the exam "shift".
+    accuracy_transferred: of other networks trained on the same images, by name. Empty without such exams.
+    calibration: as `prunebench.pipeline.calibration.measure` says. Empty without the exam "calibration".
     constant_scores: True if the scorer gave every image the same score, which is no order at all.
     changes: the values of --set that concern this method or the recipe.
     labels_selection: number of true labels annotated before the selection.
@@ -104,8 +109,8 @@ class Result(Record):
     quality: that of pseudo-labels, as `prunebench.pipeline.label_quality.measure` says. Empty without any.
     labels_per_class: number of images with each pseudo-label. Empty without any.
     pretraining: what the backbones of the method saw before.
-    final_network: what final networks train on instead of images: a head, its frozen backbone, and what that
-        saw before. None: they train on images.
+    final_network: what final networks are, unless they are the proxy's network on images: another network, or
+        a head, its frozen backbone, and what that saw before. None: they are the proxy's network.
     seconds: by stage, as if this cell had been run alone.
     gpu_seconds: the part of them spent on a GPU.
     work: by stage, in units that do not depend on the load of the machine: "steps" of trainings, "images"
@@ -126,6 +131,10 @@ class Result(Record):
     best_accuracy: float = Field(ge=0, le=100, description="oracle: the best epoch on the test split")
     balanced_accuracy: float = Field(ge=0, le=100)
     worst_decile_recall: float = Field(ge=0, le=100)
+    history: list[list[float]] = []
+    accuracy_shifted: dict[str, float] = {}
+    accuracy_transferred: dict[str, float] = {}
+    calibration: dict[str, float] = {}
     images: int
     kept: int
     kept_per_class: list[int]
@@ -161,7 +170,7 @@ class Result(Record):
 
     @property
     def values(self) -> dict[str, Any]:
-        """The fields, as a line holds them: without those of LATER that say nothing, as in older rows."""
+        """The fields, as a line holds them: without those of LATER that say nothing."""
         return self.model_dump(exclude={name for name in LATER if not getattr(self, name)})
 
     @property

@@ -25,7 +25,7 @@ from prunebench.results.statistics import summarize
 
 QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty classes"]
 RANKED = "complete cells of methods without all labels"
-TESTED = ("accuracy", "labeler_accuracy", "final_embeddings")  # seconds spent after the selection
+TESTED = ("accuracy", "labeler_accuracy", "final_embeddings", "transfer")  # seconds spent after the selection
 
 
 def accuracy_table(board: Board) -> Table:

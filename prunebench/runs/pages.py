@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from prunebench.errors import PrunebenchError
 from prunebench.paper import comparison
 from prunebench.parts.registry import Registry, load
-from prunebench.results import verifications
+from prunebench.results import exams, verifications
 from prunebench.results.board import Page
 from prunebench.results.document import Document, document
 from prunebench.results.rows import Record, read_all
@@ -21,7 +21,7 @@ from prunebench.suites.resolve import cells
 from prunebench.suites.schema import Suite, SuiteFile
 from prunebench.system.files import near, replace_file
 
-PROVIDERS = (comparison.tables,)  # of tables beside those that follow from rows alone
+PROVIDERS = (exams.tables, comparison.tables)  # of tables beside those that follow from rows alone
 
 
 def remember(chosen: Suite, folder: Path) -> str | None:

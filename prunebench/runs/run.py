@@ -163,6 +163,8 @@ def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: 
     if needed:
         check_folder(matrix.store.root, "--store")
     matrix.check_parts(needed)
+    if needed:
+        matrix.check_networks()
     limit = most_workers(engine, matrix.device)
     count = min(max(1, len(needed)), limit)  # at least one, in case a stored stage is damaged
     if engine.cpu_workers is None:

@@ -12,6 +12,7 @@ from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import identity, without_paths
 from prunebench.parts.method import Method
 from prunebench.parts.recipe import Recipe
+from prunebench.suites.exams import Exams
 from prunebench.suites.printed import Printed
 from prunebench.suites.tuning import SEARCHED, Search, with_values
 from prunebench.system.sealed_json import canonical
@@ -60,6 +61,7 @@ class Cell:
     final_backbone: the backbone of final networks, or None if they train on images.
     searches: the searches of the tuning rule for this method, in order.
     printed: values from a paper, for fields that a search would set otherwise.
+    exams: what the selection is put to beside the accuracy of its final network.
     keep: exact number of images to keep, if no ratio gives it, or None.
     changes: values of --set that concern this method. Its name holds them too.
     """
@@ -77,6 +79,7 @@ class Cell:
     final_backbone: Backbone | None = None
     searches: tuple[Search, ...] = ()
     printed: tuple[Printed, ...] = ()
+    exams: Exams = Exams()  # noqa: RUF009 - a frozen value
     keep: int | None = None
     changes: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
@@ -123,7 +126,7 @@ class Cell:
 
     @property
     def method_key(self) -> str:
-        """Hash of a row's method at any ratio, 16 hex digits: of its parts, recipe, tuning and repeats."""
+        """Hash of a row's method at any ratio, 16 hex digits: of parts, recipe, tuning, repeats, exams."""
         matched_to = self.method.matched_to
         searches = self.searches if self.tuning in SEARCHED else ()
         meaning = {
@@ -139,6 +142,8 @@ class Cell:
             "printed": [list(pair) for entry in self.printed for pair in entry.values],
             "protocol": PROTOCOL,
         }
+        if exams := self.exams.identity():  # else the key stays that of rows from before exams
+            meaning["exams"] = exams
         return hashlib.sha256(canonical(without_paths(meaning)).encode()).hexdigest()[:16]
 
 

@@ -16,6 +16,7 @@ from prunebench.parts.method import Method
 from prunebench.parts.recipe import Recipe
 from prunebench.parts.registry import Registry
 from prunebench.suites.cells import Cell, Filters
+from prunebench.suites.exams import exams_of
 from prunebench.suites.printed import Printed, printed
 from prunebench.suites.recipes import by_lineage, recipe_for
 from prunebench.suites.resources import parse_toml
@@ -261,6 +262,7 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
         dataset = resolver.dataset(dataset_name)
         recipe_name, recipe, defaults = resolver.recipe(dataset)
         recipe.seen(dataset.resolution)  # an impossible side is an error before anything runs
+        exams = exams_of(file.exams, recipe)
         backbones = resolver.backbones(recipe, defaults)
         wanted = resolver.methods()
         methods = [
@@ -286,6 +288,7 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
                 "tuning": tuning,
                 "proxy_backbone": backbones.proxy if tuned.labeler else None,
                 "final_backbone": backbones.final,
+                "exams": exams,
                 "searches": method_searches,
                 "printed": _printed(tuned, dataset, method_searches) if tuning == "published" else (),
                 "changes": resolver.concerning(tuned, backbones),

@@ -31,6 +31,7 @@ class SuiteFile(BaseModel):
     recipe: name of the recipe, or a table dataset -> name, with the key "default" for the others.
     repeats: the stages that a seed repeats. "training" repeats only selection and final training.
     tuning: the tuning rule, see `prunebench.suites.tuning`.
+    exams: what selections are put to beside accuracy, see `prunebench.suites.exams`.
     label_draw: how annotated images are drawn, see `prunebench.parts.sampling.draw_labels`.
     grids: `[grids.PART.FIELD]` tables, which replace the grids that parts declare.
     dataset: `[dataset.NAME]` tables, the suite's own datasets.
@@ -50,6 +51,7 @@ class SuiteFile(BaseModel):
     recipe: str | dict[str, str]
     repeats: Literal["pipeline", "training"] = "pipeline"
     tuning: Literal["default", "search", "published", "oracle_test"] = "default"
+    exams: list[str] = []
     label_draw: Literal["uniform", "class_balanced", "stratified"] = "uniform"
     grids: dict[str, dict[str, dict[str, Any]]] = {}
     dataset: dict[str, dict[str, Any]] = {}

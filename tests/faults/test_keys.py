@@ -33,7 +33,7 @@ RECIPE = {
     **dict.fromkeys(("epochs", "iterations", "batch", "evaluate_every", "crop", "final_iterations"), WHOLE),
     **{name: st.floats(0.001, 0.9) for name in ("lr", "final_lr", "warmup", "momentum", "weight_decay")},
     **{name: st.booleans() for name in ("shrink_batch", "nesterov", "flip")},
-    "network": st.sampled_from(["cnn", "resnet18_cifar", "mlp"]),
+    **dict.fromkeys(("network", "final_network"), st.sampled_from(["resnet8", "resnet18_cifar", "wrn_28_2"])),
     "padding": st.sampled_from(["reflect", "zero"]),
     "side": st.integers(4, 8),
 }

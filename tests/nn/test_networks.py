@@ -111,3 +111,41 @@ def test_the_small_resnet50_keeps_the_resolution_to_its_first_block() -> None:
     network = networks.build("resnet50_cifar", channels=3, classes=10, resolution=32, generator_seed=0)
     stem = torch.nn.Sequential(network.body.conv1, network.body.bn1, network.body.maxpool)
     assert stem(torch.zeros(2, 3, 32, 32)).shape == (2, 64, 32, 32)
+
+
+@pytest.mark.filterwarnings("ignore")  # timm's own, on import
+def test_networks_of_timm_have_fresh_weights_for_the_images() -> None:
+    first, again, other = (
+        networks.build("timm:test_efficientnet", channels=1, classes=5, resolution=8, generator_seed=seed)
+        for seed in (0, 0, 1)
+    )
+    assert first.training and first.body.training
+    assert first(torch.zeros(2, 1, 8, 8)).shape == (2, 5)
+    assert torch.equal(first.body.conv_stem.weight, again.body.conv_stem.weight)
+    assert not torch.equal(first.body.conv_stem.weight, other.body.conv_stem.weight)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_transformer_of_timm_is_made_for_the_size_of_the_images() -> None:
+    network = networks.build(
+        "timm:vit_tiny_patch16_224", channels=3, classes=5, resolution=32, generator_seed=0
+    )
+    assert network.body.patch_embed.grid_size == (2, 2)
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 5)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("timm:vit_tiny_patch16_224", "timm's vit_tiny_patch16_224 cannot see images of 8 pixels"),
+        ("timm:resnet_18", "timm has no network named 'resnet_18'. Did you mean 'resnet18'?"),
+        ("timm:vit_tiny_patch16_224.augreg_in21k", "timm has no network named"),  # it would say pretrained
+        ("timm:hf-hub:some/network", "timm has no network named"),  # it would ask the network
+        ("linear", "network 'linear' sees embeddings, and no images of 8 pixels"),
+    ],
+)
+def test_a_network_that_cannot_see_the_images_is_refused_in_one_line(name: str, message: str) -> None:
+    with pytest.raises(PrunebenchError) as refused:
+        networks.build(name, channels=3, classes=5, resolution=8, generator_seed=0)
+    assert str(refused.value).startswith(message) and "\n" not in str(refused.value)

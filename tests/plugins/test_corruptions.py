@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from prunebench.errors import PrunebenchError
+from prunebench.nn import corruptions
 from prunebench_plugins.datasets.digits import Digits
-from prunebench_plugins.datasets.views import corruptions
 from prunebench_plugins.datasets.views.corrupted import CORRUPTIONS, Corrupted, corruption_of
 
 

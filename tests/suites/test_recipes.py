@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -75,6 +76,19 @@ def test_networks_train_as_in_table_8(datasets: tuple[str, ...], expected: tuple
         assert (own.lr, own.final_lr, own.momentum, own.warmup, own.flip) == (0.1, 1e-4, 0.9, 0, True)
         steps = 300_000 if dataset == "imagenet1k" else None
         assert (own.proxy().iterations, own.final().iterations) == (None, steps)
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+def test_steps_trains_every_subset_as_long_and_is_else_as_the_paper(dataset: str) -> None:
+    own, paper = recipe(dataset, "steps"), recipe(dataset)
+    assert {(own.at(ratio).batch, own.final().at(ratio).iterations) for ratio in (0, 50, 90)} == {
+        (256, 40_000)
+    }
+    assert (own.proxy().epochs, own.proxy().iterations) == (200, None)
+    unlike = {"batch", "shrink_batch", "final_iterations", "evaluate_every"}
+    assert {name for name, value in asdict(own).items() if value != asdict(paper)[name]} == unlike
+    parts = ("beta", "dual", "fixmatch", "swav", "temi")
+    assert all(table(dataset, part, "steps") == table(dataset, part) for part in parts)
 
 
 @pytest.mark.parametrize(

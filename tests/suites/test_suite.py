@@ -15,6 +15,7 @@ from prunebench.parts.recipe import Recipe
 from prunebench.runs import pages
 from prunebench.suites import recipes, resolve, schema
 from prunebench.suites.cells import Filters
+from prunebench.suites.exams import Exams
 from prunebench.suites.resolve import parse_change
 from prunebench.suites.schema import Suite, SuiteFile
 from prunebench_plugins.labelers.ground_truth import GroundTruth
@@ -126,8 +127,8 @@ def test_an_unknown_suite_is_answered_with_what_exists():
     assert refusal(schema.read, "mine.toml") == (
         "suite file mine.toml does not exist. Shipped suites: cifar10_short, cifar10_small, cost, "
         "label_budget, order, paper_corruption, paper_domain, paper_long_tailed, paper_standard, "
-        "pseudo_labels, quickstart, real, same_budget, scorer_ablation, small, small_all, small_scorers, "
-        "small_tuned, standard"
+        "pseudo_labels, quickstart, real, same_budget, scorer_ablation, shift, small, small_all, "
+        "small_scorers, small_tuned, standard, transfer"
     )
 
 
@@ -437,8 +438,12 @@ def test_the_method_key_changes_with_part_recipe_and_repeats(cells):
         method_key(cell, method=replace(method, selector=Beta(per_class=not method.selector.per_class))),
         method_key(cell, recipe=replace(cell.recipe, epochs=7)),
         method_key(cell, repeats="training"),
+        method_key(cell, exams=Exams(tests=("shift",))),
+        method_key(cell, exams=Exams(networks=("resnet8", "resnet20"))),
     }
-    assert len(changed - {cell.method_key}) == 5
+    assert len(changed - {cell.method_key}) == 7
+    other_order = method_key(cell, exams=Exams(networks=("resnet20", "resnet8")))
+    assert other_order in changed
 
 
 def test_random_matched_stands_beside_every_method_that_buys_some_labels(cells, offer):

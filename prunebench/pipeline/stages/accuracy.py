@@ -9,35 +9,44 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts.artefacts import Accuracy, Array, Labels, Subset
+from prunebench.parts.artefacts import Accuracy, Array, Artefact, Labels, Subset
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Identity, Input, Seed
 from prunebench.pipeline.plan import Plan, seed_of
 from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stages.examining import examine
 from prunebench.pipeline.stages.sight import seen_by_final, sight, sight_in_test, title_of
 from prunebench.suites.cells import Cell
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrainedAccuracy(Stage):
-    """Trains a network from scratch on the subset, and tests it.
+    """Trains a network from scratch on the subset, and tests it, as often as its exams ask for.
 
     It trains on the labeler's labels if these are an input, else on the true labels. It sees the embeddings
     of a backbone if these are an input, else the images.
 
     recipe: how it trains.
     seed: the seed of the initial weights and of the order of images.
+    tests: further tests of the network, or None. See `prunebench.suites.exams`.
     """
 
     kind: ClassVar[str] = "accuracy"
 
     recipe: Identity
     seed: Seed
+    tests: list[str] | None = None
 
     @classmethod
-    def of(cls, plan: Plan, cell: Cell, inputs: Sequence[Input]) -> TrainedAccuracy:
-        """Return the final training of a cell."""
-        recipe = plan.final(cell.recipe)
+    def of(
+        cls, plan: Plan, cell: Cell, inputs: Sequence[Input], network: str | None = None
+    ) -> TrainedAccuracy:
+        """Return the final training of a cell.
+
+        network: the name of another network than the recipe's, which sits no tests but that of its accuracy.
+        """
+        recipe = plan.final(cell.recipe) if network is None else plan.transferred(cell.recipe, network)
+        tests = [*cell.exams.tests] if network is None else []
         return plan.add(
             cls,
             cell,
@@ -47,6 +56,7 @@ class TrainedAccuracy(Stage):
             on_device=True,
             recipe=plan.recipe(recipe),
             seed=seed_of("accuracy", cell.seed),
+            tests=tests or None,
         )
 
     @property
@@ -54,8 +64,8 @@ class TrainedAccuracy(Stage):
         """The recipe, or None if the network trains on embeddings."""
         return None if self.named("seen") else self.recipe
 
-    def compute(self, context: Context) -> tuple[Accuracy]:
-        """Return the accuracy of the last epoch, with further metrics.
+    def compute(self, context: Context) -> tuple[Artefact, ...]:
+        """Return the accuracy of the last epoch, with further metrics, and what further tests found.
 
         Raise PrunebenchError if the network would train on labels that are clusters.
         """
@@ -71,7 +81,10 @@ class TrainedAccuracy(Stage):
         test = sight_in_test(self, context), context.test[1]
         trained = context.train(images, labels, recipe.at(pruned_percent), self.seed, index=index, test=test)
         assert trained.predictions is not None
-        return (measured(context, subset, trained.predictions, trained.history),)
+        accuracy = measured(context, subset, trained.predictions, trained.history)
+        if not self.tests:
+            return (accuracy,)
+        return accuracy, examine(self.tests, context.logits_of(trained.network, recipe), *test)
 
 
 def with_classes(labels: Labels, purpose: str) -> Labels:

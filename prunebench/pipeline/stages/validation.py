@@ -38,7 +38,7 @@ class CandidateValidation(Stage):
     @classmethod
     def of(cls, plan: Plan, trial: Cell, candidate: Candidate, field: str) -> CandidateValidation:
         """Return the validation of a candidate with one value of a field."""
-        recipe = trial.recipe.final()
+        recipe = trial.recipe.selecting()
         return plan.add(
             cls,
             trial,

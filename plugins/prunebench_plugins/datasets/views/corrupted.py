@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from prunebench.errors import choice
+from prunebench.nn.corruptions import CHUNK_SIZE, NAMES, corruptions
 from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import View
-from prunebench_plugins.datasets.views import corruptions
 
-CORRUPTIONS = ("clean", "motion_blur", "fog", "low_resolution", "rectangle", "noise")
+CORRUPTIONS = ("clean", *NAMES)
 PERCENT = 6  # of the training images, for each of the five
-CHUNK_SIZE = 500  # images in float64 at a time, which bounds the memory and does not change the result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +25,7 @@ class Corrupted(View):
     variant: "reference" is bit for bit the published code. Its fog is black, and its noise wraps around.
         "fixed" corrects these two.
 
-    Source: SemiPrune, section 4.2.2, after Moderate-DS. See the module `corruptions`.
+    Source: SemiPrune, section 4.2.2, after Moderate-DS. See the module `prunebench.nn.corruptions`.
     """
 
     variant: str = "reference"
@@ -49,16 +46,9 @@ class Corrupted(View):
     def alter(self, images: Array, labels: Array) -> tuple[Array, Array]:
         """Return the images, some of them corrupted as `corruption_of` says, and the same labels."""
         rng = np.random.default_rng(0)
-        fixed = self.variant == "fixed"
-        functions: tuple[Callable[[Array], Array], ...] = (  # in the order of CORRUPTIONS
-            corruptions.motion_blur,
-            partial(corruptions.fog, fixed=fixed),
-            corruptions.low_resolution,
-            corruptions.rectangle,
-            partial(corruptions.noise, rng=rng, fixed=fixed),
-        )
+        functions = corruptions(rng, fixed=self.variant == "fixed")
         corrupted = images.copy()
-        for corrupt, index in zip(functions, _draw(len(images), rng), strict=True):
+        for corrupt, index in zip(functions.values(), _draw(len(images), rng), strict=True):
             for start in range(0, len(index), CHUNK_SIZE):
                 chunk = index[start : start + CHUNK_SIZE]
                 corrupted[chunk] = corrupt(images[chunk])

@@ -11,7 +11,9 @@ pixels, as used by SemiPrune (section 4.2.2).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +21,24 @@ from prunebench.parts.artefacts import Array
 
 UNIT = 32  # the motion kernel is interpolated in steps of 1/32 of a pixel
 FRACTION = 2**22  # Pillow's integer resampling weights have the unit 1 / FRACTION
+CHUNK_SIZE = 500  # images in float64 at a time, which bounds the memory and does not change the result
+NAMES = ("motion_blur", "fog", "low_resolution", "rectangle", "noise")
+Corruption = Callable[[Array], Array]
+
+
+def corruptions(rng: np.random.Generator, *, fixed: bool) -> dict[str, Corruption]:
+    """Return the five corruptions, by the names in `NAMES`.
+
+    rng: of the noise. It draws for one image after another, so their order matters.
+    fixed: whether the two mistakes of the published code are fixed.
+    """
+    return {
+        "motion_blur": motion_blur,
+        "fog": partial(fog, fixed=fixed),
+        "low_resolution": low_resolution,
+        "rectangle": rectangle,
+        "noise": partial(noise, rng=rng, fixed=fixed),
+    }
 
 
 @dataclass(frozen=True)
