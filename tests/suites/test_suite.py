@@ -484,6 +484,7 @@ def current(suite_file, *methods, references=(), **changes):
             recipe="tiny",
             tuning="default",
             ratio=cell.ratio,
+            seed=cell.seed,
             changes=cell.changes,
         )
         for cell in found
