@@ -17,6 +17,7 @@ from prunebench.cli.figures import figures
 from prunebench.cli.inspect import check, doctor, list_
 from prunebench.cli.paper import claims
 from prunebench.cli.photos import draw, evaluate, prune
+from prunebench.cli.report import report
 from prunebench.parts.registry import load
 from prunebench.system import terminal
 from prunebench.system.terminal import echo
@@ -68,6 +69,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "check": check,
     "doctor": doctor,
     "figures": figures,
+    "report": report,
     "export": export,
     "draw": draw,
     "prune": prune,

@@ -1,0 +1,110 @@
+"""What a board says, in a few sentences: who is best where, and where Random is better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from prunebench.results.board import Board, as_many_labels, at, label_usage
+from prunebench.results.rows import Result
+from prunebench.results.statistics import mean_interval, summarize
+from prunebench.results.tables import best_two
+
+Seeds = Mapping[int, Result]
+Gaps = list[list[float]]  # for each method, a difference per seed
+
+
+def summary(board: Board) -> list[str]:
+    """Return sentences on a board, the most important first."""
+    if board.rows[0].tuning == "oracle_test":
+        return ["Values were chosen with true labels and the test split: nothing here is a result."]
+    return [*_best(board), *_against_random(board), *_at_equal_labels(board)]
+
+
+def _best(board: Board) -> Iterator[str]:
+    """Yield a sentence on the best method of each ratio."""
+    titles = {row.method: row.title for row in board.rows}
+    won: dict[str, dict[int, str]] = {}  # method -> ratio -> mean
+    for ratio in board.ratios:
+        for method, rank in best_two(board, ratio).items():
+            if rank == 1:
+                rows = at((row for row in board.rows if row.method == method), ratio)
+                mean = summarize([row.accuracy for row in rows.values()]).mean
+                won.setdefault(method, {})[ratio] = f"{mean:.1f}"
+    phrases = [
+        f"{titles[method]} at {_joined(means)} % pruned ({_joined(means.values())} %)"
+        for method, means in won.items()
+    ]
+    if phrases:
+        yield f"Best without all labels: {'; '.join(phrases)}."
+
+
+def _against_random(board: Board) -> Iterator[str]:
+    """Yield a sentence on the methods without all labels that beat Random on as many images."""
+    methods = [rows for rows in board.methods(reference=False) if label_usage(rows[0]) != "full"]
+    random = next((rows for rows in methods if rows[0].method == "random"), [])
+    others = [rows for rows in methods if rows is not random]
+    gaps = {r: _gaps((at(rows, r), at(random, r)) for rows in others) for r in board.ratios}
+    if any(gaps.values()):
+        yield (
+            f"Clearly better than Random on as many images, of {_most(gaps)} methods without all labels: "
+            f"{_by_ratio(gaps, _better)}."
+        )
+
+
+def _at_equal_labels(board: Board) -> Iterator[str]:
+    """Yield a sentence on the methods that need labels and lose to Random on as many labels in all."""
+    pairs = list(as_many_labels(board))
+    gaps = {r: _gaps((at(rows, r), random[r]) for rows, random in pairs) for r in board.ratios}
+    if any(gaps.values()):
+        yield (
+            f"Worse than Random on as many labels in all, of {_most(gaps)} methods that need labels: "
+            f"{_by_ratio(gaps, _worse)}."
+        )
+    elif pairs:
+        yield "Random on as many labels as methods need in all was not run."
+
+
+def _gaps(pairs: Iterable[tuple[Seeds, Seeds]]) -> Gaps:
+    """Return by how many points rows are better than others of the same seeds, where there are such seeds."""
+    found = []
+    for rows, others in pairs:
+        found.append([row.accuracy - others[seed].accuracy for seed, row in rows.items() if seed in others])
+    return [values for values in found if values]
+
+
+def _most(gaps: Mapping[int, Gaps]) -> int:
+    """Return the number of methods at the ratio that has most."""
+    return max(map(len, gaps.values()))
+
+
+def _better(gaps: Gaps) -> str:
+    """Return how many methods are clearly better, as text."""
+    return str(sum(_sign(values) == 1 for values in gaps) or "none")
+
+
+def _worse(gaps: Gaps) -> str:
+    """Return how many methods are worse, and how many of them clearly, as text."""
+    count = sum(summarize(values).mean < 0 for values in gaps)
+    clearly = sum(_sign(values) == -1 for values in gaps)
+    return f"{count} ({clearly} clearly)" if count else "none"
+
+
+def _sign(gaps: Sequence[float]) -> int:
+    """Return the sign of the mean of differences, or 0 if its 95 % interval includes zero or is unknown."""
+    low, high = mean_interval(gaps) or (0.0, 0.0)
+    return int(low > 0) - int(high < 0)
+
+
+def _by_ratio(gaps: Mapping[int, Gaps], count: Callable[[Gaps], str]) -> str:
+    """Return the count of each ratio as text. Ratios of one count are named together."""
+    found: dict[str, list[int]] = {}
+    for ratio, of_ratio in gaps.items():
+        if of_ratio:
+            found.setdefault(count(of_ratio), []).append(ratio)
+    return "; ".join(f"{words} at {_joined(ratios)} %" for words, ratios in found.items())
+
+
+def _joined(words: Iterable[object]) -> str:
+    """Return words as a list in a sentence: 30, 70 and 90."""
+    *first, last = map(str, words)
+    return f"{', '.join(first)} and {last}" if first else last
