@@ -15,7 +15,10 @@ OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-
 
 
 class Page:
-    """An open page. `complaints` are errors of its console, `requests` the addresses that it asked for.
+    """An open page.
+
+    complaints: errors, warnings and other words in its console.
+    requests: addresses that it asked for. Data in the page itself has none.
 
     A page is closed by `close`, or as a context manager.
     """
@@ -122,5 +125,5 @@ class Page:
             self.complaints.append(details["entry"]["text"])
         elif kind == "Page.javascriptDialogOpening":
             self.complaints.append(details["message"])
-        elif kind == "Network.requestWillBeSent":
-            self.requests.append(details["request"]["url"][:200])
+        elif kind == "Network.requestWillBeSent" and not details["request"]["url"].startswith("data:"):
+            self.requests.append(details["request"]["url"])

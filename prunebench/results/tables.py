@@ -41,7 +41,7 @@ TESTED = ("accuracy", "labeler_accuracy", "final_embeddings")  # seconds spent a
 def accuracy_table(board: Board) -> Table:
     """Test accuracy by method and ratio, grouped by label usage, the best two of a ratio ranked."""
     page, ratios = board.page, board.ratios
-    ranks = {ratio: best_two(board, ratio) for ratio in ratios}
+    ranks = {ratio: _ranks(board, ratio) for ratio in ratios}
     methods = sorted(board.methods(reference=False), key=lambda rows: _group(rows[0]))
     lines: list[tuple[Record, list[Measured | Gap]]] = []
     for rows in methods:
@@ -93,7 +93,7 @@ def _constant_scores(rows: Sequence[Result]) -> str | None:
     )
 
 
-def best_two(board: Board, ratio: int) -> dict[str, int]:
+def _ranks(board: Board, ratio: int) -> dict[str, int]:
     """Return which method is best at a ratio, 1, and which second, 2, among those that are ranked."""
     means: dict[str, float] = {}
     for rows in board.methods(reference=False) if board.rows[0].tuning != "oracle_test" else []:

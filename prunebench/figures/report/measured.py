@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +10,13 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError
 from prunebench.figures import sources
-from prunebench.figures.report import ranks
+from prunebench.figures.report.ranks import Ranks, ranks
 from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import Dataset
-from prunebench.results.board import Board, at, by_seed, complete, label_usage
+from prunebench.results.board import Board, at, by_seed, label_usage
 from prunebench.results.rows import Result
 from prunebench.results.statistics import summarize
-from prunebench.results.tables import best_two, selection_seconds
+from prunebench.results.tables import selection_seconds
 from prunebench.system.escaping import plain
 
 ALWAYS = ("random", "full")  # methods that every figure shows
@@ -28,12 +28,12 @@ class Measured:
 
     group: its use of labels, "none", "few" or "full"; or "reference".
     always: whether every figure shows it.
-    chosen: whether figures show it before the reader chooses.
+    chosen: whether figures show it until the reader chooses otherwise. Never with `always`.
     level: whether it stands at one ratio only, so that it is the same at every ratio.
     accuracy: mean in percent, standard deviation (None of a single run), and number of runs.
     labels: number of labels annotated before the selection, mean.
     seconds: of the selection, mean.
-    ranks: rank by accuracy, lowest and highest. None for a method that is not ranked.
+    ranks: as `ranks`. None for a method that is not ranked.
     shares: percent of each class that is kept, mean over seeds, in the order of `Classes`.
     """
 
@@ -87,8 +87,8 @@ def classes_of(board: Board, dataset: Dataset | None, data: Path) -> Classes | N
 def measured(board: Board, classes: Classes | None) -> list[Measured]:
     """Return what the rows of a board say, for each method of `methods_of`."""
     methods = methods_of(board)
-    chosen = _chosen(methods, board)
-    ranked = [_ranked(methods, board, ratio) for ratio in board.ratios]
+    ranked = [ranks(board, ratio) for ratio in board.ratios]
+    chosen = _chosen(methods, ranked)
     return [
         Measured(
             title=plain(rows[0].title),
@@ -115,7 +115,7 @@ def _at(rows: Sequence[Result], ratio: int) -> list[Result]:
     return list((by_seed(rows) if _level(rows) else at(rows, ratio)).values())
 
 
-def _chosen(methods: Iterable[Sequence[Result]], board: Board) -> set[str]:
+def _chosen(methods: Iterable[Sequence[Result]], ranked: Iterable[Ranks]) -> set[str]:
     """Return the methods to begin with: the best of each use of labels, and the best of each ratio."""
     means: dict[str, dict[str, float]] = {}
     for rows in methods:
@@ -123,9 +123,8 @@ def _chosen(methods: Iterable[Sequence[Result]], board: Board) -> set[str]:
             mean = summarize([row.accuracy for row in rows]).mean
             means.setdefault(label_usage(rows[0]), {})[rows[0].method] = mean
     best = {max(group, key=lambda name: group[name]) for group in means.values()}
-    for ratio in board.ratios:
-        best |= {method for method, rank in best_two(board, ratio).items() if rank == 1}
-    return best
+    best |= {next(iter(of_ratio)) for of_ratio in ranked if of_ratio}
+    return best - set(ALWAYS)
 
 
 def _accuracy(rows: Sequence[Result]) -> tuple[float, float | None, int] | None:
@@ -138,19 +137,6 @@ def _accuracy(rows: Sequence[Result]) -> tuple[float, float | None, int] | None:
 
 def _seconds(rows: Sequence[Result]) -> float | None:
     return round(summarize([selection_seconds(row) for row in rows]).mean, 3) if rows else None
-
-
-def _ranked(methods: Iterable[Sequence[Result]], board: Board, ratio: int) -> Mapping[str, list[int]]:
-    """Return rank intervals at a ratio, by method, of those that the accuracy table ranks."""
-    accuracies: dict[str, list[float]] = {}
-    for rows in methods:
-        found = at(rows, ratio)
-        if not rows[0].reference and label_usage(rows[0]) != "full" and found and complete(found, board.page):
-            accuracies[rows[0].method] = [found[seed].accuracy for seed in board.page.seeds]
-    if len(accuracies) < 2 or board.rows[0].tuning == "oracle_test":
-        return {}
-    found_intervals = ranks.intervals(np.array(list(accuracies.values())))
-    return dict(zip(accuracies, found_intervals.tolist(), strict=True))
 
 
 def _shares(rows: Sequence[Result], classes: Classes | None) -> list[float] | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from prunebench.figures.report.ranks import ranks
 from prunebench.results.board import Board, as_many_labels, at, label_usage
 from prunebench.results.rows import Result
 from prunebench.results.statistics import mean_interval, summarize
-from prunebench.results.tables import best_two
 
 Seeds = Mapping[int, Result]
 Gaps = list[list[float]]  # for each method, a difference per seed
@@ -21,21 +21,25 @@ def summary(board: Board) -> list[str]:
 
 
 def _best(board: Board) -> Iterator[str]:
-    """Yield a sentence on the best method of each ratio."""
-    titles = {row.method: row.title for row in board.rows}
+    """Yield who is best at each ratio, and how many others may be with other seeds."""
+    ranked = {ratio: found for ratio in board.ratios if (found := ranks(board, ratio))}
+    rows_of = {rows[0].method: rows for rows in board.methods(reference=False)}
     won: dict[str, dict[int, str]] = {}  # method -> ratio -> mean
-    for ratio in board.ratios:
-        for method, rank in best_two(board, ratio).items():
-            if rank == 1:
-                rows = at((row for row in board.rows if row.method == method), ratio)
-                mean = summarize([row.accuracy for row in rows.values()]).mean
-                won.setdefault(method, {})[ratio] = f"{mean:.1f}"
+    for ratio, found in ranked.items():
+        best = next(iter(found))
+        accuracies = [row.accuracy for row in at(rows_of[best], ratio).values()]
+        won.setdefault(best, {})[ratio] = f"{summarize(accuracies).mean:.1f}"
+    if not won:
+        return
     phrases = [
-        f"{titles[method]} at {_joined(means)} % pruned ({_joined(means.values())} %)"
+        f"{rows_of[method][0].title} at {_joined(means)} % pruned ({_joined(means.values())} %)"
         for method, means in won.items()
     ]
-    if phrases:
-        yield f"Best without all labels: {'; '.join(phrases)}."
+    rivals = {ratio: sum(low == 1 for _, low, _ in found.values()) - 1 for ratio, found in ranked.items()}
+    yield (
+        f"Best without all labels: {'; '.join(phrases)}. "
+        f"Others that other seeds may put first: {_by_ratio(rivals)}."
+    )
 
 
 def _against_random(board: Board) -> Iterator[str]:
@@ -44,10 +48,12 @@ def _against_random(board: Board) -> Iterator[str]:
     random = next((rows for rows in methods if rows[0].method == "random"), [])
     others = [rows for rows in methods if rows is not random]
     gaps = {r: _gaps((at(rows, r), at(random, r)) for rows in others) for r in board.ratios}
-    if any(gaps.values()):
+    better = {r: sum(_sign(values) == 1 for values in found) for r, found in gaps.items() if found}
+    if better:
+        most = max(map(len, gaps.values()))
         yield (
-            f"Clearly better than Random on as many images, of {_most(gaps)} methods without all labels: "
-            f"{_by_ratio(gaps, _better)}."
+            f"Clearly better than Random on as many images, of {most} methods without all labels: "
+            f"{_by_ratio(better)}."
         )
 
 
@@ -55,10 +61,12 @@ def _at_equal_labels(board: Board) -> Iterator[str]:
     """Yield a sentence on the methods that need labels and lose to Random on as many labels in all."""
     pairs = list(as_many_labels(board))
     gaps = {r: _gaps((at(rows, r), random[r]) for rows, random in pairs) for r in board.ratios}
-    if any(gaps.values()):
+    worse = {r: _worse(found) for r, found in gaps.items() if found}
+    if worse:
+        most = max(map(len, gaps.values()))
         yield (
-            f"Worse than Random on as many labels in all, of {_most(gaps)} methods that need labels: "
-            f"{_by_ratio(gaps, _worse)}."
+            f"Worse than Random on as many labels in all, of {most} methods that need labels: "
+            f"{_by_ratio(worse)}."
         )
     elif pairs:
         yield "Random on as many labels as methods need in all was not run."
@@ -70,16 +78,6 @@ def _gaps(pairs: Iterable[tuple[Seeds, Seeds]]) -> Gaps:
     for rows, others in pairs:
         found.append([row.accuracy - others[seed].accuracy for seed, row in rows.items() if seed in others])
     return [values for values in found if values]
-
-
-def _most(gaps: Mapping[int, Gaps]) -> int:
-    """Return the number of methods at the ratio that has most."""
-    return max(map(len, gaps.values()))
-
-
-def _better(gaps: Gaps) -> str:
-    """Return how many methods are clearly better, as text."""
-    return str(sum(_sign(values) == 1 for values in gaps) or "none")
 
 
 def _worse(gaps: Gaps) -> str:
@@ -95,13 +93,12 @@ def _sign(gaps: Sequence[float]) -> int:
     return int(low > 0) - int(high < 0)
 
 
-def _by_ratio(gaps: Mapping[int, Gaps], count: Callable[[Gaps], str]) -> str:
+def _by_ratio(counts: Mapping[int, object]) -> str:
     """Return the count of each ratio as text. Ratios of one count are named together."""
-    found: dict[str, list[int]] = {}
-    for ratio, of_ratio in gaps.items():
-        if of_ratio:
-            found.setdefault(count(of_ratio), []).append(ratio)
-    return "; ".join(f"{words} at {_joined(ratios)} %" for words, ratios in found.items())
+    found: dict[object, list[int]] = {}
+    for ratio, count in counts.items():
+        found.setdefault(count or "none", []).append(ratio)
+    return "; ".join(f"{count} at {_joined(ratios)} %" for count, ratios in found.items())
 
 
 def _joined(words: Iterable[object]) -> str:

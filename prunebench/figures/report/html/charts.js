@@ -1,12 +1,8 @@
-// The figures that rows alone can show.
-
-function percent(value) {
-  return `${value.toFixed(1)} %`;
-}
+// The figures of rows. Each fills a holder from the values of a board and the choice of the reader.
 
 function told([mean, spread, runs]) {
   const seeds = runs === 1 ? "1 seed" : `${runs} seeds`;
-  return spread === null ? `${percent(mean)} (${seeds})` : `${mean.toFixed(1)} ± ${percent(spread)} (${seeds})`;
+  return `${mean.toFixed(1)}${spread === null ? "" : ` ± ${spread.toFixed(1)}`} % (${seeds})`;
 }
 
 // Accuracy against ratio: a curve and a band for each method that is shown.
@@ -14,207 +10,256 @@ function accuracyChart(holder, values, state) {
   const shown = state.shown.filter(({ method }) => method.accuracy.some(Boolean));
   const width = holder.clientWidth;
   const narrow = width < NARROW;
-  const longest = Math.max(...shown.map(({ method }) => wide(method.title)));
-  const labels = narrow ? 12 : Math.min(270, longest + 30);
-  const box = { left: 40, right: width - labels, top: 30, bottom: narrow ? 300 : 400 };
+  const names = narrow ? 12 : Math.min(270, Math.max(...shown.map(({ method }) => wide(method.title))) + 30);
+  const box = { left: 40, right: width - names, top: 30, bottom: narrow ? 300 : 400 };
   const plot = canvas(width, box.bottom + 46, "Accuracy by ratio");
   const known = shown.flatMap(({ method }) => method.accuracy.filter(Boolean));
-  const lowest = Math.min(...known.map(([mean, spread]) => mean - (spread ?? 0)));
-  const highest = Math.max(...known.map(([mean, spread]) => mean + (spread ?? 0)));
-  const pad = (highest - lowest) * 0.04 || 1;
-  const y = linear(lowest - pad, highest + pad, box.bottom, box.top);
-  const ratios = values.ratios;
+  const low = Math.min(...known.map(([mean, spread]) => mean - (spread ?? 0)));
+  const high = Math.max(...known.map(([mean, spread]) => mean + (spread ?? 0)));
+  const pad = (high - low) * 0.04 || 1;
+  const y = linear(low - pad, high + pad, box.bottom, box.top);
+  const { ratios } = values;
   const inset = ratios.length > 1 ? 14 : (box.right - box.left) / 2;
   const x = linear(ratios[0], ratios[ratios.length - 1], box.left + inset, box.right - inset);
-  const xTicks = ratios.map((ratio) => [x(ratio), String(ratio)]);
-  const yTicks = ticks(lowest - pad, highest + pad, 6).map((tick) => [y(tick), number(tick)]);
-  axes(plot, box, xTicks, yTicks, "percent pruned", "test accuracy in percent");
-  const ends = shown.map(({ method, look }) => {
-    const points = ratios.map((ratio, index) => [ratio, method.accuracy[index]]).filter(([, found]) => found);
-    return curve(plot, method, look, points, x, y, box);
-  });
-  if (!narrow) endLabels(plot, shown, ends, box, labels);
+  const yAxis = { scale: y, ticks: ticks(low - pad, high + pad, 6), label: "test accuracy in percent" };
+  axes(plot, box, { scale: x, ticks: ratios, label: "percent pruned" }, yAxis);
+  const ends = shown.map((one) =>
+    one.method.level ? levelLine(plot, one, y, box) : curve(plot, one, ratios, x, y),
+  );
+  if (!narrow) endNames(plot, shown, ends, box);
   holder.replaceChildren(plot, ...(narrow ? [legend(shown)] : []));
 }
 
-// Draw one curve and return the place of its right end.
-function curve(plot, method, look, points, x, y, box) {
-  const upper = points.map(([ratio, [mean, spread]]) => `${x(ratio)} ${y(mean + (spread ?? 0))}`);
-  const lower = points.map(([ratio, [mean, spread]]) => `${x(ratio)} ${y(mean - (spread ?? 0))}`).reverse();
-  const line = points.map(([ratio, [mean]]) => [x(ratio), y(mean)]);
-  if (method.level) line.splice(0, line.length, [box.left, line[0][1]], [box.right, line[0][1]]);
-  else plot.append(svg("path", { class: `band fill ${look.color}`, d: `M${[...upper, ...lower].join("L")}Z` }));
-  plot.append(svg("path", { class: `curve line ${look.color}`, "stroke-dasharray": look.dash, d: `M${line.map((point) => point.join(" ")).join("L")}` }));
-  for (const [ratio, found] of method.level ? [] : points) {
-    plot.append(markAt(look, x(ratio), y(found[0]), `${method.title}, ${ratio} % pruned: ${told(found)}`));
-  }
-  return line[line.length - 1];
+// Draw a level and return its right end.
+function levelLine(plot, { method, look }, y, box) {
+  const height = y(method.accuracy[0][0]);
+  const level = line(`curve line ${look.color}`, box.left, height, box.right, height);
+  level.setAttribute("stroke-dasharray", look.dash);
+  plot.append(hinted(level, `${method.title}: ${told(method.accuracy[0])}`));
+  return [box.right, height];
 }
 
-function endLabels(plot, shown, ends, box, width) {
-  const places = apart(ends.map(([, y]) => y), 16, box.top, box.bottom);
+// Draw a band, a curve and its marks, and return the right end.
+function curve(plot, { method, look }, ratios, x, y) {
+  const points = ratios
+    .map((ratio, index) => ({ ratio, found: method.accuracy[index] }))
+    .filter(({ found }) => found)
+    .map(({ ratio, found }) => ({ ratio, found, x: x(ratio), y: y(found[0]), spread: found[1] ?? 0 }));
+  const edge = (side) => points.map((point) => `${point.x} ${y(point.found[0] + side * point.spread)}`);
+  const band = `M${[...edge(1), ...edge(-1).reverse()].join("L")}Z`;
+  const path = `M${points.map((point) => `${point.x} ${point.y}`).join("L")}`;
+  plot.append(svg("path", { class: `band fill ${look.color}`, d: band }));
+  plot.append(svg("path", { class: `curve line ${look.color}`, "stroke-dasharray": look.dash, d: path }));
+  for (const { ratio, found, ...place } of points) {
+    plot.append(markAt(look, place.x, place.y, `${method.title}, ${ratio} % pruned: ${told(found)}`));
+  }
+  const last = points[points.length - 1];
+  return [last.x, last.y];
+}
+
+// Name curves at their right ends.
+function endNames(plot, shown, ends, box) {
+  const heights = apart(
+    ends.map(([, y]) => y),
+    16,
+    box.top,
+    box.bottom,
+  );
+  const room = Number(plot.getAttribute("width")) - box.right - 24;
   shown.forEach(({ method, look }, index) => {
     const [x, y] = ends[index];
-    const place = places[index];
-    plot.append(svg("path", { class: "leader", d: `M${x + 6} ${y}L${box.right + 6} ${place}` }));
-    if (look.mark) plot.append(markAt(look, box.right + 13, place));
-    else plot.append(svg("line", { class: `curve line ${look.color}`, x1: box.right + 8, x2: box.right + 18, y1: place, y2: place }));
-    const text = write(cut(method.title, width - 26), box.right + 23, place + 4);
-    text.append(hint(method.title));
-    plot.append(text);
+    const height = heights[index];
+    const sample = look.mark
+      ? markAt(look, box.right + 13, height)
+      : line(`curve line ${look.color}`, box.right + 8, height, box.right + 18, height);
+    const name = write(cut(method.title, room), box.right + 23, height + 4);
+    plot.append(line("grid", x + 6, y, box.right + 6, height), sample, hinted(name, method.title));
   });
 }
 
-// Accuracy against labels and against seconds, at one ratio.
+// Accuracy against the labels and the seconds of a selection, at one ratio.
 function priceChart(holder, values, state) {
-  const parts = [
-    ["labels annotated before the selection", (method) => method.labels, "labels"],
-    ["seconds of the selection", (method) => method.seconds[state.ratio], "s"],
+  const prices = [
+    { label: "labels annotated before the selection", unit: "labels", of: (method) => method.labels },
+    { label: "seconds of the selection", unit: "s", of: (method) => method.seconds[state.ratio] },
   ];
-  const panels = html("div", { class: "halves" }, ...parts.map(() => html("div")));
-  const shown = state.shown.filter(({ method }) => !method.level);
-  holder.replaceChildren(panels, legend(shown));
-  parts.forEach(([label, price, unit], index) => pricePanel(panels.children[index], values, state, label, price, unit));
+  const places = panels(holder, "halves", [["Labels"], ["Time"]]);
+  prices.forEach((price, index) => pricePanel(places[index], pricePoints(values, state, price), price));
+  holder.append(legend(state.shown.filter(({ method }) => !method.level)));
 }
 
-function pricePanel(holder, values, state, label, price, unit) {
+// Return a point for each method with an accuracy: its price, and its look if it is shown.
+function pricePoints(values, state, price) {
   const looks = new Map(state.shown.map(({ method, look }) => [method, look]));
-  const points = values.methods
-    .filter((method) => method.group !== "reference" && method.accuracy[state.ratio] && price(method) !== null)
-    .map((method) => ({ method, look: looks.get(method), price: price(method), found: method.accuracy[state.ratio] }));
-  if (!points.length) return;
-  const width = holder.clientWidth;
-  const box = { left: 40, right: width - 14, top: 30, bottom: 300 };
-  const plot = canvas(width, box.bottom + 46, `Accuracy by ${label}`);
+  return values.methods
+    .filter((method) => method.group !== "reference" && method.accuracy[state.ratio])
+    .map((method) => {
+      const accuracy = method.accuracy[state.ratio];
+      const text = `${method.title}: ${told(accuracy)}, ${number(price.of(method))} ${price.unit}`;
+      return {
+        title: method.title,
+        look: looks.get(method),
+        price: price.of(method),
+        mean: accuracy[0],
+        text,
+      };
+    });
+}
+
+function pricePanel(holder, points, price) {
+  if (!points.length) return holder.replaceChildren(missing("No method has a row at this ratio."));
+  const box = { left: 40, right: holder.clientWidth - 14, top: 30, bottom: 300 };
+  const plot = canvas(holder.clientWidth, box.bottom + 46, `Accuracy by ${price.label}`);
   const front = frontier(points);
-  const main = points.filter((point) => point.look || front.includes(point)).map(({ found }) => found[0]);
-  const highest = Math.max(...main);
-  const span = Math.max(highest - Math.min(...main), 1);
-  const lowest = Math.max(Math.min(...points.map(({ found }) => found[0])), Math.min(...main) - span);
-  const pad = span * 0.08;
-  const y = linear(lowest - pad, highest + pad, box.bottom, box.top);
-  const prices = points.map((point) => point.price);
-  const x = logarithmic(prices, box.left + 14, box.right - 14);
-  const xTicks = logTicks(prices).map((tick) => [x(tick), number(tick)]);
-  const yTicks = ticks(lowest - pad, highest + pad, 6).map((tick) => [y(tick), number(tick)]);
-  axes(plot, box, xTicks, yTicks, label, "test accuracy in percent");
-  const path = front.map((point, index) => `${index ? `H${x(point.price)}V` : `M${x(point.price)} `}${y(point.found[0])}`);
-  plot.append(svg("path", { class: "frontier", d: `${path.join("")}H${box.right}` }));
-  const words = (point) => `${point.method.title}: ${told(point.found)}, ${number(point.price)} ${unit}`;
-  for (const point of points.filter(({ look }) => !look)) {
-    const below = point.found[0] < lowest - pad;
-    const place = `translate(${x(point.price)} ${below ? box.bottom - 5 : y(point.found[0])})`;
-    const dot = svg("path", { class: "other", d: below ? MARKS[3] : DOT, transform: place });
-    dot.append(hint(words(point)));
-    plot.append(dot);
+  const named = points.filter((point) => point.look || front.includes(point));
+  const [low, high] = pricedRange(points, named);
+  const y = linear(low, high, box.bottom, box.top);
+  const paid = points.map((point) => point.price);
+  const x = logarithmic(paid, box.left + 14, box.right - 14);
+  const yAxis = { scale: y, ticks: ticks(low, high, 6), label: "test accuracy in percent" };
+  axes(plot, box, { scale: x, ticks: logTicks(paid), label: price.label }, yAxis);
+  const steps = front.map(
+    (point, index) => `${index ? "H" : "M"}${x(point.price)}${index ? "V" : " "}${y(point.mean)}`,
+  );
+  plot.append(svg("path", { class: "frontier", d: `${steps.join("")}H${box.right}` }));
+  for (const point of [...points].sort((a, b) => Boolean(a.look) - Boolean(b.look))) {
+    const mark = point.mean < low ? DOWN : DOT;
+    plot.append(
+      markAt(
+        point.look ?? { color: "other", mark },
+        x(point.price),
+        Math.min(y(point.mean), box.bottom - 5),
+        point.text,
+      ),
+    );
   }
-  for (const point of points.filter(({ look }) => look)) {
-    plot.append(markAt(point.look, x(point.price), y(point.found[0]), words(point)));
-  }
-  const named = [...points.filter(({ look }) => look), ...front.filter(({ look }) => !look)];
-  nameDots(plot, named.map((point) => ({ text: point.method.title, x: x(point.price), y: y(point.found[0]) })), points.map((point) => [x(point.price), y(point.found[0])]), box);
-  holder.replaceChildren(plot);
+  nameDots(plot, points, named, (point) => [x(point.price), y(point.mean)], box);
+  return holder.replaceChildren(plot);
+}
+
+// Return the accuracies between which all named points lie, and others unless they are far below.
+function pricedRange(points, named) {
+  const means = named.map((point) => point.mean);
+  const high = Math.max(...means);
+  const span = Math.max(high - Math.min(...means), 1);
+  const low = Math.max(Math.min(...points.map((point) => point.mean)), Math.min(...means) - span);
+  return [low - span * 0.08, high + span * 0.08];
 }
 
 // Return the points that no other point beats at the same price or a lower one, cheapest first.
 function frontier(points) {
-  const sorted = [...points].sort((a, b) => a.price - b.price || b.found[0] - a.found[0]);
+  const sorted = [...points].sort((a, b) => a.price - b.price || b.mean - a.mean);
   let best = -Infinity;
-  return sorted.filter(({ found }) => {
-    const better = found[0] > best;
-    best = Math.max(best, found[0]);
+  return sorted.filter(({ mean }) => {
+    const better = mean > best;
+    best = Math.max(best, mean);
     return better;
   });
 }
 
-// Name dots where there is room: right of a dot, left, above or below. Others are left to hints and legend.
-function nameDots(plot, names, dots, box) {
-  const taken = dots.map(([x, y]) => [x - 5, y - 5, x + 5, y + 5]);
-  for (const { text, x, y } of names) {
-    const width = wide(text);
-    const places = [[x + 9, y + 4], [x - 9 - width, y + 4], [x - width / 2, y - 10], [x - width / 2, y + 19], [x + 6, y - 8], [x + 6, y + 16], [x - width - 6, y - 8], [x - width - 6, y + 16]];
-    const place = places.find(([left, base]) => {
-      const area = [left, base - 11, left + width, base + 3];
-      const inside = area[0] >= box.left && area[2] <= box.right + 14 && area[1] >= box.top - 8 && area[3] <= box.bottom;
-      return inside && !taken.some((other) => area[0] < other[2] && other[0] < area[2] && area[1] < other[3] && other[1] < area[3]);
-    });
-    if (!place) continue;
-    taken.push([place[0], place[1] - 11, place[0] + width, place[1] + 3]);
-    plot.append(write(text, place[0], place[1], { class: "halo" }));
+// Name dots where there is room: beside them, above or below. Hints and the legend name the others.
+function nameDots(plot, points, named, placeOf, box) {
+  const taken = points.map(placeOf).map(([x, y]) => [x - 5, y - 5, x + 5, y + 5]);
+  for (const point of named) {
+    const [x, y] = placeOf(point);
+    const width = wide(point.title);
+    const rights = [x + 9, x - 9 - width, x - width / 2, x - width / 2];
+    const lines = [y + 4, y + 4, y - 10, y + 19];
+    const areas = rights.map((left, index) => [left, lines[index] - 11, left + width, lines[index] + 3]);
+    const free = areas.find((area) => inside(area, box) && !taken.some((other) => overlap(area, other)));
+    if (!free) continue;
+    taken.push(free);
+    plot.append(write(point.title, free[0], free[3] - 3, "start", "halo"));
   }
+}
+
+function inside([left, top, right, bottom], box) {
+  return left >= box.left && right <= box.right + 14 && top >= box.top - 8 && bottom <= box.bottom;
+}
+
+function overlap(one, other) {
+  return one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
 }
 
 // Ranks with intervals, at one ratio.
 function ranksChart(holder, values, state) {
-  const looks = new Map(state.shown.map(({ method, look }) => [method, look]));
   const ranked = values.methods.filter((method) => method.ranks[state.ratio]);
+  if (!ranked.length)
+    return holder.replaceChildren(missing("Fewer than two methods are complete at this ratio."));
   ranked.sort((a, b) => a.ranks[state.ratio][0] - b.ranks[state.ratio][0]);
-  if (!ranked.length) {
-    holder.replaceChildren(html("p", { class: "missing" }, "Fewer than two methods are complete at this ratio."));
-    return;
-  }
-  const width = holder.clientWidth;
-  const names = Math.min(width * 0.42, 300);
-  const row = 22;
-  const box = { left: names, right: width - 12, top: 8, bottom: 8 + row * ranked.length };
-  const plot = canvas(width, box.bottom + 46, "Ranks");
+  const looks = new Map(state.shown.map(({ method, look }) => [method, look]));
+  const names = Math.min(holder.clientWidth * 0.42, 300);
+  const height = 22;
+  const box = { left: names, right: holder.clientWidth - 12, top: 8, bottom: 8 + height * ranked.length };
+  const plot = canvas(holder.clientWidth, box.bottom + 46, "Ranks");
   const x = linear(1, Math.max(ranked.length, 2), box.left + 12, box.right - 8);
-  const marks = ticks(1, ranked.length, 8).filter((tick) => Number.isInteger(tick) && tick > 1);
-  for (const tick of [1, ...marks]) {
-    plot.append(svg("line", { class: "grid", x1: x(tick), x2: x(tick), y1: box.top, y2: box.bottom }));
-    plot.append(write(String(tick), x(tick), box.bottom + 16, { class: "soft", "text-anchor": "middle" }));
+  for (const tick of [1, ...ticks(2, ranked.length, 8).filter(Number.isInteger)]) {
+    plot.append(line("grid", x(tick), box.top, x(tick), box.bottom));
+    plot.append(write(String(tick), x(tick), box.bottom + 16, "middle", "soft"));
   }
-  plot.append(write("rank", (box.left + box.right) / 2, box.bottom + 36, { class: "soft", "text-anchor": "middle" }));
+  plot.append(write("rank", (box.left + box.right) / 2, box.bottom + 36, "middle", "soft"));
   ranked.forEach((method, index) => {
     const [rank, low, high] = method.ranks[state.ratio];
-    const y = box.top + row * (index + 0.5);
+    const y = box.top + height * (index + 0.5);
     const look = looks.get(method) ?? { color: "quiet", mark: DOT };
-    const name = write(cut(method.title, names - 12), 0, y + 4, { class: looks.has(method) ? "" : "soft" });
-    name.append(hint(method.title));
-    const interval = svg("line", { class: `interval line ${look.color}`, x1: x(low), x2: x(high), y1: y, y2: y });
-    plot.append(name, interval, markAt(look, x(rank), y, `${method.title}: rank ${rank}, ${low} to ${high}`));
+    const name = write(cut(method.title, names - 12), 0, y + 4, "start", looks.has(method) ? "" : "soft");
+    const text = `${method.title}: rank ${rank}, ${low} to ${high}`;
+    plot.append(hinted(name, method.title), line(`interval line ${look.color}`, x(low), y, x(high), y));
+    plot.append(markAt(look, x(rank), y, text));
   });
-  holder.replaceChildren(plot);
+  return holder.replaceChildren(plot);
 }
 
 // Share kept of each class, at one ratio: a panel for each method that is shown.
 function classesChart(holder, values, state) {
   const shown = state.shown.filter(({ method }) => !method.level && method.shares[state.ratio]);
-  const panels = shown.map(({ method }) => html("div", {}, html("p", { class: "panel" }, method.title), html("div")));
-  holder.replaceChildren(html("div", { class: "columns" }, ...panels));
-  const highest = Math.max(...shown.flatMap(({ method }) => method.shares[state.ratio]), 1);
+  const highest = 1.05 * Math.max(1, ...shown.flatMap(({ method }) => method.shares[state.ratio]));
+  const places = panels(
+    holder,
+    "columns",
+    shown.map(({ method }) => [method.title]),
+  );
+  const names = values.classes.map((name) => cut(name, 90));
+  const level = 100 - values.ratios[state.ratio];
   shown.forEach(({ method, look }, index) => {
-    classesPanel(panels[index].lastChild, values, method.shares[state.ratio], look, 100 - values.ratios[state.ratio], highest);
+    classesPanel(places[index], names, method.shares[state.ratio], look, { level, highest });
   });
 }
 
-function classesPanel(holder, values, shares, look, level, highest) {
-  const width = holder.clientWidth;
-  const named = values.classes.length <= 12;
-  const names = values.classes.map((name) => cut(name, 90));
+function classesPanel(holder, names, shares, look, { level, highest }) {
   const longest = Math.max(...names.map(wide));
-  const box = { left: 30, right: width, top: 8, bottom: 128 };
+  const named = names.length <= 12;
   const upright = longest <= 14;
-  const foot = named && !upright ? longest + 10 : 20;
-  const plot = canvas(width, box.bottom + foot, "Share kept of each class");
-  const y = linear(0, highest * 1.05, box.bottom, box.top);
-  for (const tick of ticks(0, highest * 1.05, 3)) {
-    plot.append(svg("line", { class: "grid", x1: box.left, x2: box.right, y1: y(tick), y2: y(tick) }));
-    plot.append(write(number(tick), box.left - 6, y(tick) + 4, { class: "soft", "text-anchor": "end" }));
+  const box = { left: 30, right: holder.clientWidth, top: 8, bottom: 128 };
+  const plot = canvas(
+    holder.clientWidth,
+    box.bottom + (named && !upright ? longest + 10 : 20),
+    "Share kept of each class",
+  );
+  const y = linear(0, highest, box.bottom, box.top);
+  for (const tick of ticks(0, highest, 3)) {
+    plot.append(line("grid", box.left, y(tick), box.right, y(tick)));
+    plot.append(write(number(tick), box.left - 6, y(tick) + 4, "end", "soft"));
   }
   const step = (box.right - box.left) / shares.length;
   const gap = step > 8 ? 2 : 0;
   shares.forEach((share, index) => {
     const x = box.left + step * index;
-    const bar = svg("rect", { class: `bar-kept fill ${look.color}`, x: x + gap / 2, width: Math.max(step - gap, 0.5), y: y(share), height: box.bottom - y(share) });
-    bar.append(hint(`${values.classes[index]}: ${percent(share)}`));
-    plot.append(bar);
-    if (named) {
-      const place = upright ? `translate(${x + step / 2} ${box.bottom + 15})` : `translate(${x + step / 2 + 4} ${box.bottom + 6}) rotate(-90)`;
-      plot.append(write(names[index], 0, 0, { class: "soft", "text-anchor": upright ? "middle" : "end", transform: place }));
-    }
+    const size = { x: x + gap / 2, width: step - gap, y: y(share), height: box.bottom - y(share) };
+    plot.append(
+      hinted(
+        svg("rect", { class: `share fill ${look.color}`, ...size }),
+        `${names[index]}: ${share.toFixed(1)} %`,
+      ),
+    );
+    if (!named) return;
+    const name = write(names[index], 0, 0, upright ? "middle" : "end", "soft");
+    const place = upright ? `${x + step / 2} ${box.bottom + 15}` : `${x + step / 2 + 4} ${box.bottom + 6}`;
+    name.setAttribute("transform", `translate(${place})${upright ? "" : " rotate(-90)"}`);
+    plot.append(name);
   });
-  if (!named) plot.append(write(`${shares.length} classes, by size`, box.left, box.bottom + 16, { class: "soft" }));
-  plot.append(svg("line", { class: "level", x1: box.left, x2: box.right, y1: y(level), y2: y(level) }));
+  if (!named)
+    plot.append(write(`${shares.length} classes, by size`, box.left, box.bottom + 16, "start", "soft"));
+  plot.append(line("level", box.left, y(level), box.right, y(level)));
   holder.replaceChildren(plot);
 }

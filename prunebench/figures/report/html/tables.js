@@ -1,38 +1,41 @@
 // Tables: a click on a heading sorts, words in the field filter.
 
 function sortBy(table, column) {
-  const heading = table.tHead.rows[0].cells[column];
-  const numbers = [...table.tBodies[0].rows].some((row) => row.cells[column].dataset.amount !== undefined);
-  const before = heading.getAttribute("aria-sort");
-  const descending = before ? before === "ascending" : numbers;
-  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-  heading.setAttribute("aria-sort", descending ? "descending" : "ascending");
-  const rows = [...table.tBodies[0].rows].sort((a, b) => compared(a.cells[column], b.cells[column], descending));
+  const headings = [...table.tHead.rows[0].cells];
+  const rows = [...table.tBodies[0].rows];
+  const numbers = rows.some((row) => row.cells[column].dataset.amount !== undefined);
+  const before = headings[column].getAttribute("aria-sort");
+  const descending = before ? before === "ascending" : numbers; // the largest number first
+  for (const heading of headings) heading.removeAttribute("aria-sort");
+  headings[column].setAttribute("aria-sort", descending ? "descending" : "ascending");
+  rows.sort((a, b) => compared(a.cells[column], b.cells[column], descending ? -1 : 1));
   table.tBodies[0].append(...rows);
 }
 
-// Cells without a number stand last among numbers, whatever the order.
-function compared(a, b, descending) {
-  const sign = descending ? -1 : 1;
+// Return which cell comes first. Cells without a number come last among numbers, in either order.
+function compared(a, b, sign) {
   const [left, right] = [a.dataset.amount, b.dataset.amount];
   if (left !== undefined && right !== undefined) return sign * (Number(left) - Number(right));
-  if (left !== undefined || right !== undefined) return left === undefined ? 1 : -1;
+  if (left !== undefined) return -1;
+  if (right !== undefined) return 1;
   return sign * a.textContent.localeCompare(b.textContent, "en", { numeric: true });
 }
 
+// Show the rows that have all of these words.
 function filterBy(details, text) {
-  const wanted = text.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = text.toLowerCase().split(/\s+/);
   const rows = [...details.querySelector("tbody").rows];
-  for (const row of rows) {
-    const own = row.textContent.toLowerCase();
-    row.hidden = !wanted.every((word) => own.includes(word));
-  }
+  for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
   const left = rows.filter((row) => !row.hidden).length;
-  details.querySelector(".count").textContent = left === rows.length ? `${left} rows` : `${left} of ${rows.length} rows`;
+  const count = left === rows.length ? `${left} rows` : `${left} of ${rows.length} rows`;
+  details.querySelector(".count").textContent = count;
 }
 
 for (const details of document.querySelectorAll("details.table")) {
   const table = details.querySelector("table");
-  [...table.tHead.rows[0].cells].forEach((cell, column) => cell.firstElementChild.addEventListener("click", () => sortBy(table, column)));
-  details.querySelector(".filter").addEventListener("input", (event) => filterBy(details, event.target.value));
+  const headings = [...table.tHead.rows[0].cells];
+  headings.forEach((heading, column) => heading.addEventListener("click", () => sortBy(table, column)));
+  details
+    .querySelector(".filter")
+    .addEventListener("input", (event) => filterBy(details, event.target.value));
 }
