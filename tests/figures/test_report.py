@@ -62,7 +62,8 @@ def test_the_summary_says_who_is_best_and_where_random_is_better(board):
         # Near is 3 points better in both runs. Semi is 10 and 8 better, and two runs allow for chance.
         "Clearly better than Random on as many images, of 2 methods without all labels: 1 at 50 %.",
         # Semi is 2 points worse than Random on as many labels in both runs, Dual 4 worse than all images.
-        "Worse than Random on as many labels in all, of 2 methods that need labels: 2 (2 clearly) at 50 %.",
+        "Worse than Random on as many labels in all, of 2 methods with labels to select by: "
+        "2 (2 clearly) at 50 %.",
     ]
 
 
@@ -72,7 +73,7 @@ def test_ratios_with_the_same_answer_are_named_together(board):
     ]
     best, better = words.summary(board(*cells, ratios=(30, 50)))
     assert best.startswith("Best without all labels: Random at 30 and 50 % pruned (80.0 and 80.0 %).")
-    assert better.endswith("of 1 methods without all labels: none at 30 and 50 %.")
+    assert better.endswith("of 1 method without all labels: none at 30 and 50 %.")
 
 
 def test_values_chosen_on_the_test_split_have_no_winner(board):

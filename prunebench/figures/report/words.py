@@ -50,9 +50,8 @@ def _against_random(board: Board) -> Iterator[str]:
     gaps = {r: _gaps((at(rows, r), at(random, r)) for rows in others) for r in board.ratios}
     better = {r: sum(_sign(values) == 1 for values in found) for r, found in gaps.items() if found}
     if better:
-        most = max(map(len, gaps.values()))
         yield (
-            f"Clearly better than Random on as many images, of {most} methods without all labels: "
+            f"Clearly better than Random on as many images, of {_methods(gaps)} without all labels: "
             f"{_by_ratio(better)}."
         )
 
@@ -63,9 +62,8 @@ def _at_equal_labels(board: Board) -> Iterator[str]:
     gaps = {r: _gaps((at(rows, r), random[r]) for rows, random in pairs) for r in board.ratios}
     worse = {r: _worse(found) for r, found in gaps.items() if found}
     if worse:
-        most = max(map(len, gaps.values()))
         yield (
-            f"Worse than Random on as many labels in all, of {most} methods that need labels: "
+            f"Worse than Random on as many labels in all, of {_methods(gaps)} with labels to select by: "
             f"{_by_ratio(worse)}."
         )
     elif pairs:
@@ -80,11 +78,17 @@ def _gaps(pairs: Iterable[tuple[Seeds, Seeds]]) -> Gaps:
     return [values for values in found if values]
 
 
+def _methods(gaps: Mapping[int, Gaps]) -> str:
+    """Return the number of methods at the ratio that has most, as text."""
+    most = max(map(len, gaps.values()))
+    return "1 method" if most == 1 else f"{most} methods"
+
+
 def _worse(gaps: Gaps) -> str:
     """Return how many methods are worse, and how many of them clearly, as text."""
     count = sum(summarize(values).mean < 0 for values in gaps)
     clearly = sum(_sign(values) == -1 for values in gaps)
-    return f"{count} ({clearly} clearly)" if count else "none"
+    return f"{count} ({clearly or 'none'} clearly)" if count else "none"
 
 
 def _sign(gaps: Sequence[float]) -> int:
