@@ -94,9 +94,10 @@ class Page:
         path.write_bytes(base64.b64decode(self("Page.captureScreenshot", **more)["data"]))
 
     def close(self) -> None:
-        """End Chromium."""
-        self._process.kill()
-        self._process.wait()
+        """End Chromium, with all its processes."""
+        self._session = ""  # the command is for the browser, not for a page
+        self("Browser.close")
+        self._process.wait(timeout=30)
         os.close(self._commands)
         os.close(self._answers)
 
