@@ -18,6 +18,7 @@ from prunebench.cli.figures import figures
 from prunebench.cli.inspect import check, doctor, list_
 from prunebench.cli.paper import claims
 from prunebench.cli.photos import draw, evaluate, prune
+from prunebench.cli.report import report
 from prunebench.cli.scaffold import new
 from prunebench.cli.verify import verify
 from prunebench.parts.registry import load
@@ -73,6 +74,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "new": new,
     "doctor": doctor,
     "figures": figures,
+    "report": report,
     "export": export,
     "push": push,
     "pull": pull,

@@ -12,10 +12,8 @@ from prunebench.system.terminal import echo
 
 def claims(suite: SuiteOption = None, results: ResultsOption = Path("leaderboard")) -> None:
     """Check the claims of the SemiPrune paper against its tables and against our rows."""
-    from prunebench.paper.claims import claims as claim_file
-    from prunebench.paper.claims import examine
-    from prunebench.paper.points import groups, measured, printed
     from prunebench.results.rows import suites
+    from prunebench.runs.claim_report import examined, of_the_paper
     from prunebench.runs.format import table
     from prunebench.runs.pages import page_of
 
@@ -25,29 +23,25 @@ def claims(suite: SuiteOption = None, results: ResultsOption = Path("leaderboard
             f"no rows of suite {names[0]!r} under {near(results)}/results; "
             "run it first, or name --results DIR"
         )
-    file = claim_file()
-    published = {name: examine(claim, printed()) for name, claim in file.claim.items()}
-    for name, claim in file.claim.items():
-        echo(f"{name}: {claim.sentence} ({claim.section})")
+    published = of_the_paper()
+    for name, finding in published.items():
+        echo(f"{name}: {finding.claim.sentence} ({finding.claim.section})")
     if not names:
-        verdicts = [(name, f"{outcome.verdict}: {outcome.scale}") for name, outcome in published.items()]
+        verdicts = [(name, f"{finding.verdict}: {finding.scale}") for name, finding in published.items()]
         echo(f"\nno rows under {near(results)}/results\n")
         echo(table(verdicts, ["claim", "published"]))
     for name in names:
         page = page_of(name, results)
-        # Rows that were tuned on the test split are no results.
-        current = [row for row in page.rows if not page.stale(row) and row.tuning != "oracle_test"]
-        if not current:
+        groups = examined(page)
+        if not groups:
             echo(f"\nsuite {name}: no rows of its current settings")
-        for title, group in groups(current).items():
-            points = measured(group)
-            datasets = dict.fromkeys(row.dataset for row in group)
-            echo(f"\nsuite {name}, {title}: {', '.join(datasets)}\n")
-            lines = []
-            for key, claim in file.claim.items():
-                ours = examine(claim, points, file.stand_in)
-                remarks = "; ".join(ours.remarks)
-                lines.append((key, published[key].verdict, ours.verdict, ours.scale, remarks))
+        for group in groups:
+            datasets = dict.fromkeys(row.dataset for row in group.rows)
+            echo(f"\nsuite {name}, {group.title}: {', '.join(datasets)}\n")
+            lines = [
+                (key, published[key].verdict, ours.verdict, ours.scale, "; ".join(ours.remarks))
+                for key, ours in group.findings.items()
+            ]
             if page.note:
                 echo(f"{page.note}\n")
             echo(table(lines, ["claim", "published", "ours", "gain of ours", ""]))

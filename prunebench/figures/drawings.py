@@ -103,14 +103,14 @@ def _of_board(name: str, board: Board, places: Places) -> Figure:
         return lines.accuracy(board)
     if name == "labels":
         return lines.labels(board)
-    dataset = _dataset(board.page, board.rows[0].dataset, places.results)
+    dataset = dataset_of(board.page, board.rows[0].dataset, places.results)
     if name == "kept":
         return lines.kept(board, sources.shares(board, dataset, places.data, places.store))
     sizes = sources.truth_per_class(board, dataset, places.data)
     return histograms.classes(histograms.of_board(board, sizes, dataset.classes if dataset else ()))
 
 
-def _dataset(page: Page, name: str, folder: Path) -> Dataset | None:
+def dataset_of(page: Page, name: str, folder: Path) -> Dataset | None:
     """Return a dataset by name, or None if its plugin is not installed."""
     try:
         return load().dataset(resolve.dataset_spec(suite_of(page.suite, folder), name))

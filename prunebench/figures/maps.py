@@ -39,8 +39,8 @@ class Embedded:
     values: Array
 
 
-def drawn(truth: Array, classes: int) -> Array:
-    """Draw up to 500 images of each of ten classes: int [m], ascending.
+def drawn(truth: Array, classes: int, per_class: int = PER_CLASS) -> Array:
+    """Draw up to `per_class` images of each of ten classes: int [m], ascending.
 
     Classes without images are never drawn. Up to ten classes are all drawn. The random stream is one of
     figures alone.
@@ -51,7 +51,7 @@ def drawn(truth: Array, classes: int) -> Array:
     rng = seeds.stream("figures", 0)
     present = np.flatnonzero(np.bincount(truth, minlength=classes))
     chosen = np.sort(rng.permutation(present)[:CLASSES])
-    index = [rng.permutation(np.flatnonzero(truth == label))[:PER_CLASS] for label in chosen]
+    index = [rng.permutation(np.flatnonzero(truth == label))[:per_class] for label in chosen]
     return np.sort(np.concatenate(index))
 
 

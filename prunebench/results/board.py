@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -121,6 +121,22 @@ def by_seed(rows: Iterable[Result]) -> dict[int, Result]:
 def at(rows: Iterable[Result], ratio: int) -> dict[int, Result]:
     """Return the rows of one ratio, by seed."""
     return by_seed(row for row in rows if row.ratio == ratio)
+
+
+def as_many_labels(board: Board) -> Iterator[tuple[list[Result], dict[int, dict[int, Result]]]]:
+    """Yield the rows of each method that needs labels to select, with those of Random on as many labels.
+
+    The latter are by ratio, then by seed. They are empty where they were not run. A method that needs every
+    label could have trained on every image.
+    """
+    references = board.methods(reference=True)
+    matched = {rows[0].matched_to: rows for rows in references if rows[0].matched_to}
+    every_image = next((by_seed(rows) for rows in references if rows[0].method == "full"), {})
+    for rows in board.methods(reference=False):
+        if rows[0].label_fraction == 1:
+            yield rows, dict.fromkeys(board.ratios, every_image)
+        elif rows[0].label_fraction:
+            yield rows, {ratio: at(matched.get(rows[0].method, ()), ratio) for ratio in board.ratios}
 
 
 def complete(rows: Mapping[int, Result], page: Page) -> bool:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prunebench.parts.sampling import READ_ALL
-from prunebench.results.board import GROUPS, Board, Page, at, by_seed, complete, label_usage, measured
+from prunebench.results.board import (
+    GROUPS,
+    Board,
+    Page,
+    as_many_labels,
+    at,
+    by_seed,
+    complete,
+    label_usage,
+    measured,
+)
 from prunebench.results.cells import (
     Alternatives,
     Cell,
@@ -84,7 +94,7 @@ def _constant_scores(rows: Sequence[Result]) -> str | None:
 
 
 def _ranks(board: Board, ratio: int) -> dict[str, int]:
-    """Return which method is best at a ratio, 1, and which second, 2, among those that may be."""
+    """Return which method is best at a ratio, 1, and which second, 2, among those that are ranked."""
     means: dict[str, float] = {}
     for rows in board.methods(reference=False) if board.rows[0].tuning != "oracle_test" else []:
         found = at(rows, ratio)
@@ -146,21 +156,14 @@ def _difference(rows: Mapping[int, Result], other: Mapping[int, Result], page: P
 def equal_labels_table(board: Board) -> Table | None:
     """Methods that need labels to select, next to Random with as many labels in all."""
     body = []
-    matched = {rows[0].matched_to: rows for rows in board.methods(reference=True) if rows[0].matched_to}
-    full = next((rows for rows in board.methods(reference=True) if rows[0].method == "full"), None)
-    for rows in board.methods(reference=False):
-        if rows[0].label_fraction == 0:
-            continue
-        # A method that needs every label could have trained on every image.
-        twin = full if rows[0].label_fraction == 1 else matched.get(rows[0].method)
+    for rows, random in as_many_labels(board):
         labels: list[Cell] = []
         ours, theirs = [], []
         for ratio in board.ratios:
             found = at(rows, ratio)
             labels.append(_mean([row.labels_total for row in found.values()], "labels"))
             ours.append(measured(found, board.page, _accuracy))
-            other = (by_seed(twin) if twin is full else at(twin, ratio)) if twin else {}
-            theirs.append(measured(other, board.page, _accuracy))
+            theirs.append(measured(random[ratio], board.page, _accuracy))
         title, again = Text(rows[0].title), Text(rows[0].title, again=True)
         body += [
             Row([title, Text("labels in all"), *labels]),
@@ -269,7 +272,7 @@ def cost_table(board: Board) -> Table:
     body = []
     for rows in board.methods(reference=False):
         labels = _mean([row.labels_selection for row in rows], "labels")
-        selection = _mean([_selection_seconds(row) for row in rows], "seconds")
+        selection = _mean([selection_seconds(row) for row in rows], "seconds")
         training = _per_ratio(rows, board.ratios, _training_seconds, "seconds")
         lost = _per_ratio(rows, board.ratios, _lost_classes, "classes")
         body.append(Row([Text(rows[0].title), labels, selection, training, lost]))
@@ -286,7 +289,8 @@ def cost_table(board: Board) -> Table:
     return Table("Cost", header, body, notes)
 
 
-def _selection_seconds(row: Result) -> float:
+def selection_seconds(row: Result) -> float:
+    """Return the seconds that the selection of a row took, as if its cell had been run alone."""
     return sum(seconds for stage, seconds in row.seconds.items() if stage not in TESTED)
 
 

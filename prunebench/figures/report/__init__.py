@@ -1,0 +1,1 @@
+"""The report: rows and artefacts as one HTML file."""

@@ -1,0 +1,103 @@
+"""Contents -> one HTML file. It holds its script, style and images, and asks for no address."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+
+from prunebench.errors import PrunebenchError
+from prunebench.figures.drawings import Places
+from prunebench.figures.report.content import Content, contents
+from prunebench.results.cells import Alternatives, Cell, Measured, Number, OverRuns, PerRatio, Text
+from prunebench.results.spelling import explained, heading, spelled
+from prunebench.runs.pages import page_of
+from prunebench.system.escaping import plain
+
+FOLDER = Path(__file__).parent / "html"
+SCRIPTS = ("svg.js", "charts.js", "stored.js", "tables.js", "page.js")
+
+
+def report(suites: Sequence[str], places: Places) -> str:
+    """Return the report of suites as HTML. Raise PrunebenchError if none of them has rows to show."""
+    pages = [page_of(suite, places.results) for suite in suites]
+    found = [content for page in pages for content in contents(page, places)]
+    if not found:
+        raise PrunebenchError(
+            f"all rows of {', '.join(suites)} were made with other settings than it has now; run it again"
+        )
+    return render(found)
+
+
+def render(found: Sequence[Content]) -> str:
+    """Return contents as HTML. All their words are escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_plain,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"text": text, "heading": heading, "amount": amount, "mark": mark}
+    script = "".join(_source(name) for name in SCRIPTS)
+    style = _source("page.css")
+    values = [content.values for content in found]
+    return environment.get_template("page.html").render(
+        contents=found,
+        values=htmlsafe_json_dumps(values, dumps=partial(json.dumps, default=vars, separators=(",", ":"))),
+        several=len({content.suite for content in found}) > 1,
+        notes=partial(explained, escaped=str, best="Bold", second="underlined"),
+        script=Markup(script),
+        script_hash=_hash(script),
+        style=Markup(style),
+        style_hash=_hash(style),
+    )
+
+
+def text(cell: Cell) -> str:
+    """Return the words of a cell, also where the row above has them: a sorted table has other rows above."""
+    return spelled(replace(cell, again=False) if isinstance(cell, Text) else cell)
+
+
+def amount(cell: Cell) -> float | None:
+    """Return the number by which a cell is sorted, or None for words and gaps."""
+    match cell:
+        case OverRuns():
+            return cell.mean
+        case Number():
+            return cell.value
+        case Alternatives():
+            return amount(cell.cells[0])
+        case PerRatio():
+            return amount(cell.cells[0][1])
+        case _:
+            return None
+
+
+def mark(cell: Cell) -> str:
+    """Return the class of a cell that stands out: best, second or ""."""
+    rank = cell.rank if isinstance(cell, Measured) else None
+    return {1: "best", 2: "second"}.get(rank or 0, "")
+
+
+def _plain(value: object) -> object:
+    """Return text as one line without control characters. The template then escapes it."""
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _source(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def _hash(source: str) -> str:
+    """Return what a browser compares an inline script or style with, before it runs it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"

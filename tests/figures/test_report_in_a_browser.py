@@ -1,0 +1,128 @@
+"""The report in Chromium: it draws, asks for nothing, and does what its reader clicks."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from prunebench.figures.report import page
+from tests.browser import CHROMIUM, Page
+from tests.figures.conftest import HOSTILE
+
+CHARTS = ["accuracy", "price", "ranks", "scores", "overlap", "montage", "maps", "classes"]
+LIGHT, DARK = "rgb(255, 255, 255)", "rgb(21, 23, 26)"
+SHOWN = "article:not([hidden])"
+TABLE = f"{SHOWN} [id^=accuracy] details.table:first-of-type"
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with Page(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def file(chromium, request, tmp_path_factory):
+    """The report of the rows of `hostile`, made once."""
+    path = tmp_path_factory.getbasetemp() / "report.html"
+    if not path.exists():
+        path.write_text(page.report(["toys"], request.getfixturevalue("hostile")))
+    return path
+
+
+@pytest.fixture
+def tab(chromium, file):
+    """The report in a light window of 1280 pixels. It may not complain, nor ask for another address."""
+    chromium.open(file)
+    yield chromium
+    assert (chromium.complaints, chromium.requests) == ([], [file.as_uri()])
+
+
+def all_of(tab, selector, value):
+    """Return a property of all elements, in the order of the page."""
+    return tab.run(f"[...document.querySelectorAll({json.dumps(selector)})].map(one => one.{value})")
+
+
+def click(tab, selector, number=0):
+    tab.run(f"document.querySelectorAll({json.dumps(selector)})[{number}].click()")
+
+
+def paper(tab):
+    return tab.run("getComputedStyle(document.body).backgroundColor")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True])
+def test_everything_is_drawn_without_a_complaint_or_a_request(tab, file, width, dark):
+    tab.open(file, width=width, dark=dark)
+    assert all_of(tab, f"{SHOWN} figure", "dataset.chart") == CHARTS
+    assert min(all_of(tab, f"{SHOWN} figure", "childElementCount")) > 0
+    assert tab.run("document.documentElement.scrollWidth") <= width
+    assert paper(tab) == (DARK if dark else LIGHT)
+
+
+def test_a_click_on_a_heading_sorts_a_table(tab):
+    def column(number):
+        return all_of(tab, f"{TABLE} td:nth-child({number + 1})", "innerText")
+
+    def accuracies():
+        return [float(text.split()[0]) for text in column(2)]
+
+    heading = f"{TABLE} th button"
+    click(tab, heading, 2)
+    falling = accuracies()
+    assert len(falling) == 4 and falling == sorted(falling, reverse=True)
+    click(tab, heading, 2)
+    assert accuracies() == falling[::-1]
+    click(tab, heading, 0)
+    assert column(0) == sorted(column(0))
+    assert all_of(tab, f"{TABLE} th", "ariaSort") == ["ascending", None, None, None]
+
+
+def test_words_filter_a_table(tab):
+    field = f"document.querySelector({json.dumps(f'{TABLE} .filter')})"
+    tab.run(f"{field}.value = 'FEW aum'; {field}.dispatchEvent(new Event('input'))")
+    (left,) = all_of(tab, f"{TABLE} tbody tr:not([hidden])", "innerText")
+    assert left.startswith("Labeled-only-AUM+Cutoff")
+    assert all_of(tab, f"{TABLE} .count", "innerText") == ["1 of 4 rows"]
+
+
+def test_a_ratio_changes_the_figures(tab):
+    assert all_of(tab, "#ratios input:checked + span", "textContent") == ["50 %"]
+    remark = f"{SHOWN} [data-chart=overlap] small"
+    assert all_of(tab, remark, "innerText")[0].strip() == "two random subsets: about 0.33"
+    click(tab, "#ratios input", 0)
+    assert all_of(tab, remark, "innerText")[0].strip() == "two random subsets: about 0.54"
+
+
+def test_methods_are_chosen_by_their_boxes(tab):
+    def named():
+        names = all_of(tab, f"{SHOWN} [data-chart=accuracy] text", "textContent")
+        return any(name.startswith("EL2N (all labels)") for name in names)
+
+    assert named()
+    boxes = all_of(tab, "#choices label", "textContent")
+    click(tab, "#choices input", [box.startswith("EL2N") for box in boxes].index(True))
+    assert not named()
+    assert all_of(tab, "#shown", "textContent") == ["3 of 4"]
+
+
+def test_another_dataset_shows_its_own_words_as_text(tab):
+    click(tab, "#ratios input", 0)
+    tab.run("board.value = '1'; board.dispatchEvent(new Event('change'))")
+    (facts,) = all_of(tab, f"{SHOWN} .facts", "innerText")
+    assert facts.startswith(HOSTILE.replace("\u202e", "\\u202e"))
+    assert all_of(tab, "#ratios input:checked + span", "textContent") == ["30 %"]  # as before
+    hints = all_of(tab, f"{SHOWN} [data-chart=accuracy] title", "textContent")
+    assert any(hint.startswith("<script>alert(1)</script>") for hint in hints)
+    assert tab.run("document.scripts.length") == 2
+
+
+def test_a_button_switches_between_dark_and_light(tab):
+    click(tab, "#theme")
+    assert paper(tab) == DARK
+    click(tab, "#theme")
+    assert paper(tab) == LIGHT
