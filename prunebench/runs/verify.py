@@ -125,9 +125,9 @@ def _of_suite(
             continue
         (cells[row.id],) = single.cells
         datasets |= single.datasets
-    made = _made(replace(place, cells=list(dict.fromkeys(cells.values())), datasets=datasets), engine)
     claimed = dict.fromkeys(cells[row.id] for row in rows if row.certified and row.id in cells)
     doubts = _doubts(replace(place, cells=list(claimed), datasets=datasets), engine)
+    made = _made(replace(place, cells=list(dict.fromkeys(cells.values())), datasets=datasets), engine)
     within = tolerances([*read(results, name)[0], *rows])
     found = []
     for row in rows:
@@ -202,21 +202,25 @@ def judged(row: Result, again: Result, doubt: str | None = None, tolerance: floa
     tolerance: as of `Result.agrees`.
     """
     same_machine = row.machine == again.machine
-    exact = same_machine and again.device == "cpu"
-    differences = [
-        f"{name} {getattr(row, name)}, here {getattr(again, name)}"
-        for name in (COUNTED + MEASURED if exact else COUNTED)
-        if getattr(row, name) != getattr(again, name)
-    ]
+    wrong = _differences(row, again, COUNTED)
     if doubt:
-        differences.append(f"it says certified; here {doubt}")
-    if row.agrees(again, tolerance) and not differences:
+        wrong.append(f"it says certified; here {doubt}")
+    if wrong:
+        return Verdict(row, DIFFERS, again, "; ".join(wrong))
+    exact = same_machine and again.device == "cpu"
+    unequal = _differences(row, again, MEASURED) if exact else []
+    if row.agrees(again, tolerance) and not unequal:
         return Verdict(row, AGREES, again)
-    if not same_machine and not differences:
+    if not same_machine:
         return Verdict(row, ELSEWHERE, again, f"{abs(row.accuracy - again.accuracy):.2f} points apart")
     if row.accuracy_key != again.accuracy_key:
         return Verdict(row, LEFT, again, "other key: its stages have other versions here")
-    return Verdict(row, DIFFERS, again, "; ".join(differences))
+    return Verdict(row, DIFFERS, again, "; ".join(unequal))
+
+
+def _differences(row: Result, again: Result, names: Iterable[str]) -> list[str]:
+    pairs = [(name, getattr(row, name), getattr(again, name)) for name in names]
+    return [f"{name} {there}, here {here}" for name, there, here in pairs if there != here]
 
 
 def recorded(found: Iterable[Verdict], results: Path) -> int:
