@@ -23,7 +23,7 @@ from prunebench.runs.pages import page_of, remember, suite_of
 from prunebench.suites.schema import read
 from tests.figures.conftest import SUITE
 
-FEW = {"label_fraction": 0.1, "labels_selection": 6, "labels_total": 35}
+FEW = {"label_fraction": 0.1, "labels_selection": 6, "labels_total": 35, "kept_per_class": [5, 6, 8, 3]}
 FULL = {"label_fraction": 1.0, "labels_selection": 64, "labels_total": 64}
 ALL_IMAGES = {"reference": True, "kept": 64, "kept_per_class": [20, 24, 16, 4], "title": "All images"}
 MATCHED = {"reference": True, "matched_to": "semi"}
@@ -117,7 +117,7 @@ def test_figures_show_the_numbers_of_the_rows(board, tmp_path):
     semi = found["Semi"]
     assert semi.accuracy == [(89.5, 0.707, 2)]
     assert (semi.labels, semi.seconds, semi.ranks) == (6, [0.5], [[1, 1, 1]])
-    assert semi.shares == [[33.3, 40.0, 50.0, 200.0]]
+    assert semi.shares == [[25.0, 25.0, 50.0, 75.0]]
     assert [one.group for one in found.values()] == ["none", "none", "few", "full", "reference"]
     assert [one.always for one in found.values()] == [True, False, False, False, True]
     assert [one.chosen for one in found.values()] == [False, True, True, True, False]
