@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from prunebench.figures.report import page
+from prunebench.figures.report.content import contents
+from prunebench.figures.report.page import render
 from tests.browser import CHROMIUM, Page
 from tests.figures.conftest import HOSTILE
 
@@ -29,7 +30,7 @@ def file(chromium, request, tmp_path_factory):
     """The report of the rows of `hostile`, made once."""
     path = tmp_path_factory.getbasetemp() / "report.html"
     if not path.exists():
-        path.write_text(page.report(["toys"], request.getfixturevalue("hostile")))
+        path.write_text(render(contents("toys", request.getfixturevalue("hostile"))))
     return path
 
 
