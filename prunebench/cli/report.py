@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prunebench.cli.options import DataOption, ResultsOption, StoreOption, file_option
 from prunebench.errors import PrunebenchError
 from prunebench.pipeline.store import Store
+from prunebench.results.rows import suites
 from prunebench.runs.places import folder
 from prunebench.system.files import near, replace_file
 from prunebench.system.terminal import echo
+
+if TYPE_CHECKING:
+    from prunebench.figures.drawings import Places
+    from prunebench.figures.report.content import Content
 
 
 def report(
@@ -26,24 +32,46 @@ def report(
 ) -> None:
     """Write a report of suites as one HTML file: figures, tables, claims and the origin of the rows."""
     from prunebench.figures.drawings import Places
-    from prunebench.figures.report import page
-    from prunebench.results.rows import suites
+    from prunebench.figures.report.page import render
 
     if output.suffix != ".html":
         raise PrunebenchError(f"--output {output}: a report is a file that ends in .html")
-    with_rows = list(suites(results))
-    names = [Path(name).stem for name in suite or with_rows]
-    for name in names:
-        if name not in with_rows:
-            raise PrunebenchError(
-                f"no rows of suite {name!r} under {near(results)}/results (there are: "
-                f"{', '.join(with_rows) or 'none'}); choose with --suite and --results, or run it first"
-            )
-    if not names:
+    names = _with_rows([Path(name).stem for name in suite or ()], results)
+    places = Places(results, folder("data", data), Store(folder("store", store)))
+    content = render(_contents(names, places)).encode()
+    replace_file(output, content, "--output")
+    echo(f"wrote {near(output)}, {len(content) / 1e6:.1f} MB")
+
+
+def _with_rows(wanted: Sequence[str], results: Path) -> Sequence[str]:
+    """Return the wanted suites, or all that have rows if none is. Raise PrunebenchError if one has none."""
+    known = list(suites(results))
+    if not known:
         raise PrunebenchError(
             f"no results under {near(results)}/results; run something first, or name --results DIR"
         )
-    places = Places(results, folder("data", data), Store(folder("store", store)))
-    content = page.report(names, places).encode()
-    replace_file(output, content, "--output")
-    echo(f"wrote {near(output)}, {len(content) / 1e6:.1f} MB")
+    for name in wanted:
+        if name not in known:
+            raise PrunebenchError(
+                f"no rows of suite {name!r} under {near(results)}/results (there are: {', '.join(known)}); "
+                "choose with --suite and --results, or run it first"
+            )
+    return wanted or known
+
+
+def _contents(names: Sequence[str], places: Places) -> list[Content]:
+    """Return the contents of suites. Say which ones have nothing to show. Raise PrunebenchError if all."""
+    from prunebench.figures.report.content import contents
+
+    found: list[Content] = []
+    left_out: list[PrunebenchError] = []
+    for name in names:
+        try:
+            found += contents(name, places)
+        except PrunebenchError as error:
+            left_out.append(error)
+    if not found:
+        raise left_out[0]
+    for reason in left_out:
+        echo(f"left out: {reason}", err=True)
+    return found

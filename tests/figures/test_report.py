@@ -19,11 +19,9 @@ from prunebench.results.board import Page, boards
 from prunebench.results.cells import Gap, Number, PerRatio
 from prunebench.results.rows import Journal
 from prunebench.results.tables import tables
-from prunebench.runs.pages import page_of, remember, suite_of
-from prunebench.suites.schema import read
-from tests.figures.conftest import SUITE
+from prunebench.runs.pages import suite_of
 
-FEW = {"label_fraction": 0.1, "labels_selection": 6, "labels_total": 35}
+FEW = {"label_fraction": 0.1, "labels_selection": 6, "labels_total": 35, "kept_per_class": [5, 6, 8, 3]}
 FULL = {"label_fraction": 1.0, "labels_selection": 64, "labels_total": 64}
 ALL_IMAGES = {"reference": True, "kept": 64, "kept_per_class": [20, 24, 16, 4], "title": "All images"}
 MATCHED = {"reference": True, "matched_to": "semi"}
@@ -117,7 +115,7 @@ def test_figures_show_the_numbers_of_the_rows(board, tmp_path):
     semi = found["Semi"]
     assert semi.accuracy == [(89.5, 0.707, 2)]
     assert (semi.labels, semi.seconds, semi.ranks) == (6, [0.5], [[1, 1, 1]])
-    assert semi.shares == [[33.3, 40.0, 50.0, 200.0]]
+    assert semi.shares == [[25.0, 25.0, 50.0, 75.0]]
     assert [one.group for one in found.values()] == ["none", "none", "few", "full", "reference"]
     assert [one.always for one in found.values()] == [True, False, False, False, True]
     assert [one.chosen for one in found.values()] == [False, True, True, True, False]
@@ -212,7 +210,7 @@ def test_a_subset_that_the_suite_would_make_today_stands_in_for_one_that_is_gone
 
 
 def test_all_artefacts_of_a_board_are_shown(filled, places):
-    (found,) = content.contents(page_of("toys", places.results), places)
+    (found,) = content.contents("toys", places)
     shown = found.values.stored
     assert found.missing == {} and (shown.seed, shown.methods, shown.again) == (0, 4, False)
     titles = [one.title.partition("{")[0] for one in found.values.methods]
@@ -240,7 +238,7 @@ def test_all_artefacts_of_a_board_are_shown(filled, places):
 def test_what_is_missing_is_one_line_with_a_command(filled, places, tmp_path, gone, names, why):
     nothing = tmp_path / "nothing"
     places = replace(places, **{gone: Store(nothing) if gone == "store" else nothing})
-    (found,) = content.contents(page_of("toys", places.results), places)
+    (found,) = content.contents("toys", places)
     assert {name for name, one in found.missing.items() if one.why.startswith(why)} == {*names}
     run = "prunebench run --suite toys --datasets toy"
     assert found.missing["maps"].command == (run if gone == "store" else "prunebench doctor")
@@ -250,7 +248,7 @@ def test_what_is_missing_is_one_line_with_a_command(filled, places, tmp_path, go
 
 
 def test_words_of_strangers_are_text(hostile):
-    written = page.report(["toys"], hostile)
+    written = page.render(content.contents("toys", hostile))
     assert re.findall(r"<script[^>]*>", written) == [
         '<script type="application/json" id="values">',
         '<script type="module">',
@@ -260,7 +258,7 @@ def test_words_of_strangers_are_text(hostile):
 
 
 def test_a_file_asks_for_no_address(filled, places):
-    written = page.report(["toys"], places)
+    written = page.render(content.contents("toys", places))
     assert set(re.findall(r"""(?:src|href|action)\s*=\s*["']?([^#"'\s>]+)""", written)) == set()
     assert set(re.findall(r"https?://[^\s\"'`]+", written)) == {"http://www.w3.org/2000/svg"}
     assert "default-src 'none'" in written
@@ -273,7 +271,7 @@ def test_no_script_turns_text_into_code():
 
 
 def test_the_same_input_gives_the_same_bytes(filled, places):
-    assert page.report(["toys"], places) == page.report(["toys"], places)
+    assert page.render(content.contents("toys", places)) == page.render(content.contents("toys", places))
 
 
 def test_tables_are_sorted_by_their_numbers(board):
@@ -314,8 +312,13 @@ def test_bad_input_is_one_line(cli, filled, line, message):
     assert (told.code, told.out, told.err) == (2, "", f"Error: {message}\n")
 
 
-def test_rows_of_other_settings_alone_make_no_report(cli, toy, row, suite_file, places):
-    remember(read(suite_file(SUITE)), places.results)
-    Journal(places.results).append(row(method_key="of yesterday"))
-    told = cli("report --suite toys")
-    assert told.err == "Error: all rows of toys were made with other settings than it has now; run it again\n"
+def test_rows_of_other_settings_are_left_out_and_said_so(cli, filled, row, places):
+    old = row(suite="olds", method_key="of yesterday")
+    Journal(places.results).append(old)
+    suite = places.results / "results" / "toys" / "suite.json"
+    (places.results / "results" / "olds" / "suite.json").write_bytes(suite.read_bytes())
+    why = "all rows of suite 'olds' were made with other settings than it has now; run it\n"
+    told = cli("report")
+    assert told.out.startswith("wrote report.html") and told.err == f"left out: {why}"
+    alone = cli("report --suite olds --output olds.html")
+    assert (alone.code, alone.out, alone.err) == (2, "", f"Error: {why}")

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from prunebench.figures.report import page
+from prunebench.figures.report.content import contents
+from prunebench.figures.report.page import render
 from tests.browser import CHROMIUM, Page
 from tests.figures.conftest import HOSTILE
 
@@ -29,7 +30,7 @@ def file(chromium, request, tmp_path_factory):
     """The report of the rows of `hostile`, made once."""
     path = tmp_path_factory.getbasetemp() / "report.html"
     if not path.exists():
-        path.write_text(page.report(["toys"], request.getfixturevalue("hostile")))
+        path.write_text(render(contents("toys", request.getfixturevalue("hostile"))))
     return path
 
 
@@ -84,7 +85,7 @@ def test_a_click_on_a_heading_sorts_a_table(tab):
 
 def test_words_filter_a_table(tab):
     field = f"document.querySelector({json.dumps(f'{TABLE} .filter')})"
-    tab.run(f"{field}.value = 'FEW aum'; {field}.dispatchEvent(new Event('input'))")
+    tab.run(f"{field}.value = 'LABELS aum'; {field}.dispatchEvent(new Event('input'))")
     (left,) = all_of(tab, f"{TABLE} tbody tr:not([hidden])", "innerText")
     assert left.startswith("Labeled-only-AUM+Cutoff")
     assert all_of(tab, f"{TABLE} .count", "innerText") == ["1 of 4 rows"]

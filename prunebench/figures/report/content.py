@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from prunebench.errors import PrunebenchError
 from prunebench.figures.drawings import Places, dataset_of
 from prunebench.figures.report.measured import Measured, classes_of, measured
 from prunebench.figures.report.stored import Stored, stored
 from prunebench.figures.report.words import summary
-from prunebench.results.board import Board, Page, boards
+from prunebench.results.board import Board, boards
 from prunebench.results.cells import Number, Row, Table, Text, columns
 from prunebench.results.document import Section, document
 from prunebench.results.rows import Result
 from prunebench.runs.claim_report import Examined, examined, of_the_paper
+from prunebench.runs.pages import page_of
 from prunebench.runs.select import command
 from prunebench.suites.cells import Filters
 
@@ -69,9 +71,17 @@ class Content:
     values: Values
 
 
-def contents(page: Page, places: Places) -> list[Content]:
-    """Return the content of each board of a page."""
+def contents(suite: str, places: Places) -> list[Content]:
+    """Return the content of each board of a suite.
+
+    Raise PrunebenchError if there is no such suite, or none of its rows follows from its settings.
+    """
+    page = page_of(suite, places.results)
     said = document(page)
+    if not said.sections:
+        raise PrunebenchError(
+            f"all rows of suite {suite!r} were made with other settings than it has now; run it"
+        )
     groups = examined(page)
     found = []
     for board, section in zip(boards(page), said.sections, strict=True):

@@ -14,31 +14,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from prunebench.errors import PrunebenchError
-from prunebench.figures.drawings import Places
-from prunebench.figures.report.content import Content, contents
+from prunebench.figures.report.content import Content
 from prunebench.results.cells import Alternatives, Cell, Measured, Number, OverRuns, PerRatio, Text
 from prunebench.results.spelling import explained, heading, spelled
-from prunebench.runs.pages import page_of
 from prunebench.system.escaping import plain
 
 FOLDER = Path(__file__).parent / "html"
 SCRIPTS = ("svg.js", "charts.js", "stored.js", "tables.js", "page.js")
 
 
-def report(suites: Sequence[str], places: Places) -> str:
-    """Return the report of suites as HTML. Raise PrunebenchError if none of them has rows to show."""
-    pages = [page_of(suite, places.results) for suite in suites]
-    found = [content for page in pages for content in contents(page, places)]
-    if not found:
-        raise PrunebenchError(
-            f"all rows of {', '.join(suites)} were made with other settings than it has now; run it again"
-        )
-    return render(found)
-
-
-def render(found: Sequence[Content]) -> str:
-    """Return contents as HTML. All their words are escaped."""
+def render(contents: Sequence[Content]) -> str:
+    """Return the contents of at least one board as HTML. All their words are escaped."""
     environment = Environment(
         loader=FileSystemLoader(FOLDER),
         autoescape=True,
@@ -50,11 +36,11 @@ def render(found: Sequence[Content]) -> str:
     environment.filters |= {"text": text, "heading": heading, "amount": amount, "mark": mark}
     script = "".join(_source(name) for name in SCRIPTS)
     style = _source("page.css")
-    values = [content.values for content in found]
+    values = [content.values for content in contents]
     return environment.get_template("page.html").render(
-        contents=found,
+        contents=contents,
         values=htmlsafe_json_dumps(values, dumps=partial(json.dumps, default=vars, separators=(",", ":"))),
-        several=len({content.suite for content in found}) > 1,
+        several=len({content.suite for content in contents}) > 1,
         notes=partial(explained, escaped=str, best="Bold", second="underlined"),
         script=Markup(script),
         script_hash=_hash(script),

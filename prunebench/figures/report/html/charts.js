@@ -8,6 +8,7 @@ function told([mean, spread, runs]) {
 // Accuracy against ratio: a curve and a band for each method that is shown.
 function accuracyChart(holder, values, state) {
   const shown = state.shown.filter(({ method }) => method.accuracy.some(Boolean));
+  if (!shown.length) return holder.replaceChildren(missing("No method is chosen."));
   const width = holder.clientWidth;
   const narrow = width < NARROW;
   const names = narrow ? 12 : Math.min(270, Math.max(...shown.map(({ method }) => wide(method.title))) + 30);
@@ -27,7 +28,7 @@ function accuracyChart(holder, values, state) {
     one.method.level ? levelLine(plot, one, y, box) : curve(plot, one, ratios, x, y),
   );
   if (!narrow) endNames(plot, shown, ends, box);
-  holder.replaceChildren(plot, ...(narrow ? [legend(shown)] : []));
+  return holder.replaceChildren(plot, ...(narrow ? [legend(shown)] : []));
 }
 
 // Draw a level and return its right end.
@@ -213,6 +214,8 @@ function ranksChart(holder, values, state) {
 // Share kept of each class, at one ratio: a panel for each method that is shown.
 function classesChart(holder, values, state) {
   const shown = state.shown.filter(({ method }) => !method.level && method.shares[state.ratio]);
+  if (!shown.length)
+    return holder.replaceChildren(missing("No method that is shown has a row at this ratio."));
   const highest = 1.05 * Math.max(1, ...shown.flatMap(({ method }) => method.shares[state.ratio]));
   const places = panels(
     holder,
@@ -221,7 +224,7 @@ function classesChart(holder, values, state) {
   );
   const names = values.classes.map((name) => cut(name, 90));
   const level = 100 - values.ratios[state.ratio];
-  shown.forEach(({ method, look }, index) => {
+  return shown.forEach(({ method, look }, index) => {
     classesPanel(places[index], names, method.shares[state.ratio], look, { level, highest });
   });
 }

@@ -135,16 +135,14 @@ function axes(plot, box, x, y) {
   plot.append(write(y.label, 0, box.top - 12, "start", "soft"));
 }
 
-// Return the look of a method. Random is ink, levels are quiet, others have the color and mark of a slot.
+// Return the look of a method. Random is ink, full training is quiet, others have the look of a slot.
 function lookOf(method, slot) {
-  if (method.level) return { color: "quiet", mark: "", dash: "7 4" };
+  if (method.always && method.level) return { color: "quiet", mark: "", dash: "7 4" };
   if (method.always) return { color: "ink", mark: DOT, dash: "" };
   const round = Math.floor(slot / COLORS); // colors repeat with another mark and dash
-  return {
-    color: `c${slot % COLORS}`,
-    mark: MARKS[(slot + round) % MARKS.length],
-    dash: DASHES[round % DASHES.length],
-  };
+  const mark = method.level ? "" : MARKS[(slot + round) % MARKS.length];
+  const dash = method.level ? "7 4" : DASHES[round % DASHES.length];
+  return { color: `c${slot % COLORS}`, mark, dash };
 }
 
 function markAt(look, x, y, text = "") {
