@@ -18,7 +18,7 @@ from scipy.stats import f_oneway
 from tabulate import tabulate
 
 from prunebench.results.rows import Result, read
-from prunebench.results.statistics import summarize
+from prunebench.results.statistics import holm, summarize
 
 BASES = ("digits", "fashion_mnist_tiny")
 ORDERS = {"as shipped": "", "by class": "_by_class", "shuffled": "_shuffled"}
@@ -63,17 +63,6 @@ def _cells(groups: Sequence[Sequence[float]]) -> list[str]:
     summaries = [summarize(group) for group in groups]
     means = [summary.mean for summary in summaries]
     return [*map(str, summaries), f"{max(means) - min(means):.1f}"]
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """Return p-values corrected by Holm's rule (S. Holm 1979), in the same order, at most 1."""
-    order = sorted(range(len(values)), key=lambda index: values[index])
-    corrected = [0.0] * len(values)
-    largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(values) - rank) * values[index]))
-        corrected[index] = largest
-    return corrected
 
 
 def filled(text: str) -> str:

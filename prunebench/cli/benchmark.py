@@ -44,6 +44,13 @@ def run(
     certify: Annotated[
         bool, typer.Option("--certify", help="Select again without the truth: rows then say certified.")
     ] = False,
+    until_separated: Annotated[
+        bool,
+        typer.Option("--until-separated", help="Add seeds while methods share a tie group."),
+    ] = False,
+    max_seeds: Annotated[
+        int | None, typer.Option("--max-seeds", help="The most seeds that --until-separated makes.")
+    ] = None,
 ) -> None:
     """Run cells, print a line for each and the leaderboard. The same command again resumes."""
     from prunebench.pipeline.executors.engine import Engine
@@ -52,6 +59,7 @@ def run(
     from prunebench.runs.certify import certificates_of, without_truth
     from prunebench.runs.pages import remember
     from prunebench.runs.run import NONE, get_ready, run_matrix
+    from prunebench.runs.until_separated import fixed, run_until_separated
 
     if options.empty:
         for line in listing.overview(load(), folder("data", options.data), pick_device(options.device)):
@@ -69,6 +77,8 @@ def run(
             "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
             "See: prunebench list datasets"
         )
+    if max_seeds is not None and not until_separated:
+        raise PrunebenchError("--max-seeds belongs to --until-separated")
     get_ready(matrix, results)
     remake(matrix, fresh or [])
     if certify:
@@ -76,11 +86,18 @@ def run(
     warning = remember(schema.read(options.suite or "standard"), results)
     if warning:
         echo(warning, err=True)
-    forecast = forecast_from_store(matrix)
-    certificates = certificates_of(matrix, forecast, engine) if certify else NONE
-    for cell, why in certificates.exempt.items():
-        echo(f"cannot be certified: {cell.name}: {why}", err=True)
-    failures = run_matrix(matrix, forecast, results, engine, certificates)
+
+    def run_cells(chosen: Matrix) -> dict[str, str]:
+        forecast = forecast_from_store(chosen)
+        certificates = certificates_of(chosen, forecast, engine) if certify else NONE
+        for cell, why in certificates.exempt.items():
+            echo(f"cannot be certified: {cell.name}: {why}", err=True)
+        return run_matrix(chosen, forecast, results, engine, certificates)
+
+    if until_separated:
+        failures = run_until_separated(matrix, fixed(matrix, max_seeds, results), results, run_cells)
+    else:
+        failures = run_cells(matrix)
     echo()
     show_page(matrix.cells[0].suite, results)
     for title, message in failures.items():
@@ -119,9 +136,17 @@ def show_page(name: str, results: Path) -> None:
 def plan(
     options: CellOptions,
     each: Annotated[bool, typer.Option("--each", help="One line per stage, with its key.")] = False,
+    detect: Annotated[
+        float | None,
+        typer.Option("--detect", help="POINTS: show how many seeds detect such a difference, from the rows."),
+    ] = None,
+    results: ResultsOption = Path("leaderboard"),
 ) -> None:
     """Show every stage of the chosen cells: stored or to make, for which methods, how long it will take."""
-    print_plan(options.matrix(), each)
+    if detect is None:
+        print_plan(options.matrix(), each)
+    else:
+        print_seeds(options, results, detect, each)
 
 
 def print_plan(matrix: Matrix, each: bool) -> None:
@@ -150,6 +175,23 @@ def print_plan(matrix: Matrix, each: bool) -> None:
     echo(
         f"\n{len(matrix.cells)} cells: {stored} stages stored, {to_make} to make, "
         f"{plan.total(lines)} of computation on one {matrix.device} worker"
+    )
+
+
+def print_seeds(options: CellOptions, results: Path, difference: float, each: bool) -> None:
+    """Print how many seeds the comparisons of the chosen cells need to detect a difference, in points."""
+    from prunebench.runs import detect
+    from prunebench.runs.format import table
+    from prunebench.runs.pages import page_of
+    from prunebench.suites import resolve
+
+    suite = schema.read(options.suite or "standard")
+    cells = resolve.cells(suite, options.filters(), load())
+    found = detect.detections(page_of(suite.name, results), cells, difference)
+    echo(table([line for one in found for line in one.lines(each)], detect.header(each)))
+    echo(
+        f"\nSeeds of all ranked methods with which {detect.POWER:.0%} of boards separate two that differ by "
+        f"{difference:g} points, if runs scatter as those now. docs/statistics.md has the tests."
     )
 
 

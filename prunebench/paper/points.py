@@ -70,7 +70,8 @@ def groups(rows: Iterable[Result]) -> dict[str, list[Result]]:
     hashes: dict[str, str] = {}  # dataset -> content hash
     for row in rows:
         if hashes.setdefault(row.dataset, row.dataset_hash) == row.dataset_hash:
-            title = f"recipe {row.recipe}, repeats {row.repeats}, tuning {row.tuning}"
+            recipe = " with ".join(filter(None, (row.recipe, ", ".join(row.recipe_changes))))
+            title = f"recipe {recipe}, repeats {row.repeats}, tuning {row.tuning}"
             by_title.setdefault(f"{title}, protocol {row.protocol_version}", []).append(row)
     return by_title
 

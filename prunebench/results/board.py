@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from prunebench.results.agreement import disputed
 from prunebench.results.cells import Gap, Measured, Table
+from prunebench.results.looks import Looks
+from prunebench.results.ranking import Ranking
 from prunebench.results.rows import Failure, Record, Result
 
 GROUPS = {"none": "no labels", "few": "few labels", "full": "all labels"}
+Place = tuple[str, str, str, str, str]  # method, dataset, recipe, tuning and repeats of a row
 
 
 @dataclass(frozen=True)
 class Page:
     """What a page is made from: its suite's words, its rows, and what a complete table would hold.
 
-    failures: of cells that have no row. current: the method_key that follows from the suite today, by
-    (method, dataset, recipe, tuning), or None where that is unknown; rows of another key are stale.
+    failures: of cells that have no row. current: the method_key that follows from the suite today, by place,
+    or None where that is unknown; rows of another key are stale. trainings: a hash of how final networks
+    train there. roots: the dataset that a dataset is a view of, where it is one.
+    looks: the rule by which seeds were added, if they were.
     titles: of datasets, by name, where these are not their names. providers: what makes further tables of a
     board, such as the numbers that a paper prints beside ours. verified: the ids of rows that somebody made
     again, with the same result.
@@ -31,28 +37,46 @@ class Page:
     seeds: Sequence[int]
     rows: Sequence[Result]
     failures: Sequence[Failure] = ()
-    current: Mapping[tuple[str, str, str, str], str | None] = field(default_factory=dict)
+    current: Mapping[Place, str | None] = field(default_factory=dict)
+    trainings: Mapping[Place, str] = field(default_factory=dict)
+    roots: Mapping[str, str] = field(default_factory=dict)
+    looks: Looks | None = None
     complaints: Sequence[str] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
     providers: Sequence[Callable[[Board], Sequence[Table]]] = ()
     verified: frozenset[str] = frozenset()
 
     @cached_property
-    def disputed(self) -> set[tuple[object, ...]]:
+    def disputed(self) -> Mapping[tuple[object, ...], None]:
         """The cells whose rows of one machine do not agree. Tables flag them, and remarks show all values."""
-        return disputed(self.rows)
+        found = disputed(self.rows)
+        return {row.cell: None for row in self.rows if row.cell in found}
 
     @cached_property
     def elsewhere(self) -> list[tuple[Result, Result]]:
         """Pairs of the row that is shown for a cell and a row of another machine."""
         shown: dict[tuple[object, ...], Result] = {}
-        pairs = [(shown.setdefault(row.cell, row), row) for row in self.rows if not self.stale(row)]
-        return [(first, row) for first, row in pairs if first.machine != row.machine]
+        pairs = ((shown.setdefault(row.cell, row), row) for row in self.fresh)
+        return [(first, row) for first, row in pairs if first is not row and first.machine != row.machine]
+
+    @cached_property
+    def fresh(self) -> list[Result]:
+        """The rows that are not stale."""
+        return [row for row in self.rows if not self.stale(row)]
 
     def stale(self, row: Record) -> bool:
         """Whether a row was made with other settings than the suite has today."""
-        expected = self.current.get((row.method, row.dataset, row.recipe, row.tuning))
+        expected = self.current.get(place(row))
         return expected is not None and expected != row.method_key
+
+    def setting(self, row: Record) -> tuple[str | int, ...]:
+        """Return what rows that share a table have in common.
+
+        Final networks train alike if their recipes hold the same values, under whatever name. Where the
+        values are unknown, as of a folder of the user's, it is the name and what was changed of it.
+        """
+        training = self.trainings.get(place(row)) or ", ".join((row.recipe, *row.recipe_changes))
+        return row.dataset, row.dataset_hash, training, row.protocol_version, row.repeats, row.tuning
 
 
 @dataclass(frozen=True)
@@ -67,42 +91,108 @@ class Board:
         """Dataset and protocol, as a heading."""
         row = self.rows[0]
         tuning = "" if row.tuning == "default" else f", tuning {row.tuning}"
+        changes = f" with {self.recipe_changes}" if self.recipe_changes else ""
         title = self.page.titles.get(row.dataset)
-        return f"{row.dataset}{f': {title}' if title else ''}, recipe {row.recipe}{tuning}"
+        return f"{row.dataset}{f': {title}' if title else ''}, recipe {row.recipe}{changes}{tuning}"
+
+    @property
+    def recipe_changes(self) -> str:
+        """What --set changed of the recipe of all rows, in words; "" if nothing."""
+        first = self.rows[0].recipe_changes
+        return ", ".join(one for one in first if all(one in row.recipe_changes for row in self.rows))
 
     def methods(self, reference: bool) -> list[list[Result]]:
         """Return the rows of each method, in order of first appearance; references or the others."""
+        return [rows for rows in self._by_method.values() if rows[0].reference == reference]
+
+    @cached_property
+    def _by_method(self) -> dict[str, list[Result]]:
         found: dict[str, list[Result]] = {}
         for row in self.rows:
-            if row.reference == reference:
-                found.setdefault(row.method, []).append(row)
-        return list(found.values())
+            found.setdefault(row.method, []).append(row)
+        return found
 
     def failed(self) -> list[Failure]:
         """Return a failure of each method, references excepted, of which no cell has a row here."""
-        own, there = _shared(self.rows[0]), {row.method for row in self.rows}
+        own = self.page.setting(self.rows[0])
         failures = (one for one in self.page.failures if not (one.reference or self.page.stale(one)))
-        found = {one.method: one for one in failures if _shared(one) == own and one.method not in there}
-        return list(found.values())
+        shared = (one for one in failures if self.page.setting(one) == own)
+        return list({one.method: one for one in shared if one.method not in self._by_method}.values())
 
-    @property
+    @cached_property
     def ratios(self) -> list[int]:
         """The ratios of the columns: the suite's, and any other that methods were run at."""
         extra = {row.ratio for row in self.rows if not row.reference}
         return sorted({*self.page.ratios, *extra})
 
+    def beside(self, **other: str) -> list[Result]:
+        """Return the rows of the page whose setting is this board's, but for another tuning or repeats."""
+        wanted = self.page.setting(self.rows[0].model_copy(update=other))
+        found = (row for row in self.page.fresh if all(getattr(row, name) == other[name] for name in other))
+        return [row for row in found if self.page.setting(row) == wanted]
 
-def _shared(row: Record) -> tuple[str | int, ...]:
-    return row.dataset, row.recipe, row.repeats, row.tuning, row.protocol_version, row.dataset_hash
+    @cached_property
+    def runs(self) -> int:
+        """How many seeds the complete cells of methods have, or most of them."""
+        counts = Counter(
+            len(cell)
+            for rows in self.methods(reference=False)
+            for ratio in self.ratios
+            if complete(cell := at(rows, ratio), self.page)
+        )
+        return max(counts, key=lambda runs: (counts[runs], runs), default=len(self.page.seeds))
+
+    @cached_property
+    def rankings(self) -> dict[int, Ranking]:
+        """How the seeds rank methods, by ratio."""
+        return {ratio: Ranking.of(self.ranked(ratio), self.page.looks) for ratio in self.ratios}
+
+    def ranked(self, ratio: int) -> dict[str, dict[int, float]]:
+        """Return the accuracies of the methods that are ranked at a ratio, by method and seed.
+
+        They have complete cells there and need not all labels. None is ranked by values that the test split
+        chose.
+        """
+        if self.rows[0].tuning == "oracle_test":
+            return {}
+        methods = self.methods(reference=False)
+        return self.column([rows for rows in methods if label_usage(rows[0]) != "full"], ratio)
+
+    def column(self, methods: Iterable[Sequence[Result]], ratio: int) -> dict[str, dict[int, float]]:
+        """Return the accuracies of those methods whose cell is complete at a ratio, by method and seed."""
+        cells = {rows[0].method: at(rows, ratio) for rows in methods}
+        return {
+            method: {seed: row.accuracy for seed, row in cell.items()}
+            for method, cell in cells.items()
+            if complete(cell, self.page)
+        }
+
+
+def place(row: Record) -> Place:
+    """Return what decides the settings of a row in its suite."""
+    return row.method, row.dataset, row.recipe, row.tuning, row.repeats
 
 
 def boards(page: Page) -> list[Board]:
     """Split the rows that are not stale into boards, in the order in which they first appear."""
     found: dict[tuple[str | int, ...], list[Result]] = {}
-    for row in page.rows:
-        if not page.stale(row):
-            found.setdefault(_shared(row), []).append(row)
-    return [Board(page, rows) for rows in found.values()]
+    for row in page.fresh:
+        found.setdefault(page.setting(row), []).append(row)
+    return [Board(page, rows) for group in found.values() for rows in _without_doubles(group)]
+
+
+def _without_doubles(rows: list[Result]) -> list[list[Result]]:
+    """Split rows by the name of their recipe where a method would have two results of one cell.
+
+    Final networks then train alike under two recipes that differ elsewhere, as in the proxy network.
+    """
+    keys: dict[str, str] = {}
+    if all(keys.setdefault(row.method, row.method_key) == row.method_key for row in rows):
+        return [rows]
+    found: dict[str, list[Result]] = {}
+    for row in rows:
+        found.setdefault(row.recipe, []).append(row)
+    return list(found.values())
 
 
 def label_usage(row: Record) -> str:
@@ -139,14 +229,14 @@ def as_many_labels(board: Board) -> Iterator[tuple[list[Result], dict[int, dict[
             yield rows, {ratio: at(matched.get(rows[0].method, ()), ratio) for ratio in board.ratios}
 
 
-def complete(rows: Mapping[int, Result], page: Page) -> bool:
+def complete(rows: Mapping[int, object], page: Page) -> bool:
     """Whether every seed of the suite is there."""
     return set(page.seeds) <= set(rows)
 
 
 def measured(
     rows: Mapping[int, Result],
-    page: Page,
+    board: Board,
     value: Callable[[Result], float],
     rank: int | None = None,
 ) -> Measured | Gap:
@@ -155,7 +245,14 @@ def measured(
         return Gap()
     return Measured.over(
         [value(row) for row in rows.values()],
-        of=None if complete(rows, page) else len(page.seeds),
+        of=expected(rows, board),
         rank=rank,
-        disputed=any(row.cell in page.disputed for row in rows.values()),
+        disputed=bool(board.page.disputed) and any(row.cell in board.page.disputed for row in rows.values()),
     )
+
+
+def expected(rows: Mapping[int, object], board: Board) -> int | None:
+    """Return how many seeds a cell would have if it were as others, or None if it is."""
+    if not complete(rows, board.page):
+        return len(board.page.seeds)
+    return None if len(rows) == board.runs else board.runs

@@ -30,9 +30,9 @@ class Gap:
 class Number:
     """One number, which is shown without a spread.
 
-    unit: labels, images, epochs, trainings, seconds, hours, GPU-hours, classes, percent, share (of 1), nats,
-    correlation (in -1..1), or value, of a field. of: how many there are of the unit. decimals: those to show;
-    None: what the unit has. footnotes: as of `Text`.
+    unit: labels, images, epochs, trainings, seconds, hours, GPU-hours, classes, percent, points, rank, p,
+    share (of 1), nats, correlation (in -1..1), or value, of a field. of: how many there are of the unit.
+    decimals: those to show; None: what the unit has. footnotes: as of `Text`.
     """
 
     value: float
@@ -46,7 +46,8 @@ class Number:
 class OverRuns:
     """A mean over runs that differ in their seed. spread: sample standard deviation; None of a single run.
 
-    of: how many runs the suite asks for, where some of them are missing; None where all are there.
+    of: how many runs the suite asks for, where some of them are missing, or other cells have, where this one
+    has as many as the suite asks for; None where it has as many as others.
     """
 
     mean: float
@@ -64,7 +65,7 @@ class OverRuns:
 
 @dataclass(frozen=True)
 class Measured(OverRuns):
-    """What runs measured. rank: 1 the best and 2 the second of those that are ranked.
+    """What runs measured. rank: 1 the best and 2 the second, where the runs leave it no other rank.
 
     disputed: rows of one run do not agree.
     """
@@ -82,6 +83,19 @@ class Difference(OverRuns):
 
 
 @dataclass(frozen=True)
+class Between:
+    """Where a number lies, both ends included: an interval of a mean, or the ranks that runs allow.
+
+    unit: percent or rank. group: of ranks, the number of the tie group.
+    """
+
+    low: float
+    high: float
+    unit: str
+    group: int | None = None
+
+
+@dataclass(frozen=True)
 class Alternatives:
     """Values of which each holds in some run."""
 
@@ -95,7 +109,7 @@ class PerRatio:
     cells: tuple[tuple[int, Cell], ...]
 
 
-Cell = Text | Gap | Number | Measured | Difference | Alternatives | PerRatio
+Cell = Text | Gap | Number | Measured | Difference | Between | Alternatives | PerRatio
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from prunebench.results.across import across_table, groups
 from prunebench.results.board import Board, Page, boards
 from prunebench.results.cells import Table
 from prunebench.results.rows import Result
 from prunebench.results.tables import tables
 
-SETTING = ("dataset", "recipe", "repeats", "tuning", "protocol_version", "dataset_hash", "images")
+OF_ROWS = ("dataset", "recipe", "repeats", "tuning", "protocol_version", "dataset_hash", "images")
+SETTING = ("recipe_changes", *OF_ROWS)
 DEMONSTRATION = "Demonstration. Says nothing about the paper's datasets."
 TUNING = {
     "default": "default",
@@ -51,7 +53,11 @@ class Document:
 
 def document(page: Page, *, only: Callable[[Table], bool] = lambda table: True) -> Document:
     """Return what a page says; of the tables, those for which `only` holds."""
-    sections = [_section(board, [*filter(only, tables(board))]) for board in boards(page)]
+    found = boards(page)
+    sections = [_section(board, [*filter(only, tables(board))]) for board in found]
+    for group in groups(found):
+        if (table := across_table(group)) is not None:
+            sections.append(_summary(group, [*filter(only, [table])]))
     return Document(page.suite, page.title, page.note, sections, remarks(page))
 
 
@@ -60,26 +66,37 @@ def _section(board: Board, shown: Sequence[Table]) -> Section:
     demonstration = row.recipe == "tiny" and not board.page.note
     return Section(
         heading=board.heading,
-        setting={name: getattr(row, name) for name in SETTING},
+        setting={"recipe_changes": board.recipe_changes} | {name: getattr(row, name) for name in OF_ROWS},
         warning=DEMONSTRATION if demonstration else None,
         facts=f"{facts(board.rows)} {evidence(board)}",
         tables=shown,
     )
 
 
+def _summary(group: Sequence[Board], shown: Sequence[Table]) -> Section:
+    """Return the section about all boards of a group, which differ in their dataset alone."""
+    first = group[0]
+    datasets = ", ".join(dict.fromkeys(board.rows[0].dataset for board in group))
+    own = {"recipe_changes": first.recipe_changes} | {name: getattr(first.rows[0], name) for name in OF_ROWS}
+    return Section(
+        heading=f"All datasets, recipe {first.rows[0].recipe}",
+        setting=own | {"dataset": datasets, "dataset_hash": "", "images": ""},
+        warning=None,
+        facts=f"Datasets: {datasets}.",
+        tables=shown,
+    )
+
+
 def conflicts(page: Page) -> list[str]:
     """Return a line for each cell whose rows do not agree; such a cell is flagged, not averaged away."""
-    found: dict[tuple[object, ...], list[Result]] = {}
-    for row in page.rows:
-        found.setdefault(row.cell, []).append(row)
     lines = []
-    for cell, rows in found.items():
-        if cell in page.disputed:
-            values = ", ".join(f"{row.accuracy:.2f} ({row.date}, {row.id})" for row in rows)
-            row = rows[0]
-            lines.append(
-                f"{row.method} on {row.dataset} at {row.ratio}, seed {row.seed}: rows disagree: {values}"
-            )
+    for cell in page.disputed:
+        rows = [row for row in page.rows if row.cell == cell]
+        values = ", ".join(f"{row.accuracy:.2f} ({row.date}, {row.id})" for row in rows)
+        row = rows[0]
+        lines.append(
+            f"{row.method} on {row.dataset} at {row.ratio}, seed {row.seed}: rows disagree: {values}"
+        )
     return lines
 
 
@@ -106,13 +123,12 @@ def failure_lines(page: Page) -> list[str]:
 
 def stale_lines(page: Page) -> list[str]:
     """Return a line for each method whose rows were made with other settings than the suite's."""
-    found: dict[tuple[str, str, str], list[Result]] = {}
-    for row in page.rows:
-        if page.stale(row):
-            found.setdefault((row.method, row.dataset, row.method_key), []).append(row)
+    if len(page.fresh) == len(page.rows):
+        return []
+    found = Counter((row.method, row.dataset, row.method_key) for row in page.rows if page.stale(row))
     return [
-        f"stale: {len(rows)} row(s) of {method} on {dataset} were made with other settings and are left out"
-        for (method, dataset, _), rows in sorted(found.items())
+        f"stale: {count} row(s) of {method} on {dataset} were made with other settings and are left out"
+        for (method, dataset, _), count in sorted(found.items())
     ]
 
 

@@ -258,7 +258,7 @@ def _methods(board: Board) -> Iterator[tuple[list[Result], bool]]:
 
 def _by_ratio(board: Board, rows: Sequence[Result], value: Value) -> list[Measured | Gap]:
     """Return a cell for each ratio: the mean over the seeds that sat an exam."""
-    return [measured(_sat(at(rows, ratio), value), board.page, value) for ratio in board.ratios]
+    return [measured(_sat(at(rows, ratio), value), board, value) for ratio in board.ratios]
 
 
 def _table_per_ratio(

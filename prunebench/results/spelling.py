@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from prunebench.results.cells import (
     Alternatives,
+    Between,
     Cell,
     Column,
     Difference,
@@ -38,6 +39,9 @@ UNITS: Mapping[str, Callable[[float], str]] = {  # how exact a number is shown; 
     "hours": "{:.3g}".format,
     "classes": _classes,
     "share": "{:.0%}".format,
+    "percent": "{:.1f}".format,
+    "points": "{:.1f}".format,
+    "p": "{:.3f}".format,
 }
 
 
@@ -57,6 +61,8 @@ def spelled(cell: Cell) -> str:
             mean = round(cell.mean, 1) + 0.0  # no negative zero
             verdict = f", {cell.verdict}" if cell.verdict else ""
             return f"{mean:+.1f}{_spread(cell)}{_missing(cell)}{verdict}"
+        case Between():
+            return _between(cell)
         case Alternatives():
             return " or ".join(map(spelled, cell.cells))
         case PerRatio():
@@ -78,8 +84,16 @@ def _spread(cell: OverRuns) -> str:
     return "" if cell.spread is None else f" ± {cell.spread:.1f}"
 
 
+def _between(cell: Between) -> str:
+    spell = UNITS.get(cell.unit, "{:g}".format)
+    ends = dict.fromkeys((spell(cell.low), spell(cell.high)))  # once if they are equal
+    return " to ".join(ends) + ("" if cell.group is None else f" ({cell.group})")
+
+
 def _missing(cell: OverRuns) -> str:
-    return "" if cell.of is None else f" ({cell.runs} of {cell.of} seeds)"
+    if cell.of is None:
+        return ""
+    return f" ({cell.runs} of {cell.of} seeds)" if cell.runs <= cell.of else f" ({cell.runs} seeds)"
 
 
 def _footnotes(cell: Text | Number) -> str:
@@ -107,19 +121,17 @@ def marked(row: Row, escaped: Callable[[Cell], str], marks: Mapping[str, Mark]) 
     return found
 
 
-def explained(table: Table, escaped: Callable[[str], str], best: str = "", second: str = "") -> list[str]:
+def explained(table: Table, escaped: Callable[[str], str], best: str, second: str) -> list[str]:
     """Return the notes of a table. If its cells are ranked, the first note also says what marks mean.
 
     escaped: spells a note as the format needs it.
-    best, second: the names of the format's marks, as it spells them. "" if it has none.
+    best, second: the names of the format's marks, as it spells them.
     """
     lines = [*map(escaped, table.notes)]
     if table.ranked:
-        meaning = f"{escaped(GAP)} marks a cell without a result"
-        if best:
-            meaning = (
-                f"{best}: best, {second}: second, among {escaped(table.ranked)}. "
-                f"{meaning}; references are never ranked"
-            )
-        lines[:1] = [" ".join([*lines[:1], f"{meaning}."])]
+        meaning = (
+            f"{best}: best, {second}: second, among {escaped(table.ranked)}, where the seeds separate it "
+            f"from all others. {escaped(GAP)} marks a cell without a result; references are never ranked."
+        )
+        lines[:1] = [" ".join([*lines[:1], meaning])]
     return lines

@@ -1,10 +1,12 @@
-"""What a table says about several seeds: mean, spread and how many; where further runs would lie."""
+"""What a table says about several seeds: mean, spread and interval; tests; where further runs would lie."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,58 @@ def _interval(values: Sequence[float], level: float, variance: float) -> tuple[f
 
     half = float(stdtrit(found.count - 1, (1 + level) / 2)) * found.spread * math.sqrt(variance)
     return found.mean - half, found.mean + half
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number, in the same order, at most 1.
+
+    Holm's rule (S. Holm 1979) holds whatever the tests depend on.
+    """
+    order = np.argsort(values, kind="stable")
+    factors = np.arange(len(values), 0, -1)
+    corrected = np.empty(len(values))
+    corrected[order] = np.maximum.accumulate(factors * np.take(values, order)).clip(max=1)
+    return [float(value) for value in corrected]
+
+
+def sign_flip(differences: Sequence[float]) -> float:
+    """Return the exact two-sided p-value of differences whose signs are chance, such as one per dataset.
+
+    No distribution is assumed. n differences reach 2 / 2 ** n at best: see `flips_needed`.
+    """
+    from scipy.stats import permutation_test
+
+    found = permutation_test(
+        [differences], np.mean, permutation_type="samples", n_resamples=math.inf, batch=1 << 12
+    )
+    return float(found.pvalue)
+
+
+def flips_needed(tests: int, level: float) -> int:
+    """Return how many differences a sign-flip test needs to reach a level, if it is one of many tests."""
+    return math.ceil(math.log2(2 * tests / level))
+
+
+def mean_ranks(table: Sequence[Sequence[float]]) -> list[float]:
+    """Return the mean rank of each row over the columns of a full table. 1 is the highest; equals share."""
+    values = np.asarray(table)
+    higher = (values[:, None] < values).sum(axis=1)
+    equal = (values[:, None] == values).sum(axis=1)
+    return [float(rank) for rank in (higher + (equal + 1) / 2).mean(axis=1)]
+
+
+def variance_components(ladder: Mapping[str, Sequence[float]]) -> dict[str, float] | None:
+    """Split the variance of runs by the stages that they repeat. None where a rung has a single run.
+
+    ladder: values of runs, by the first stage that each run repeats, together with all stages after it. The
+        earliest stage comes first. So every rung holds the variance of the rungs below it.
+
+    Returns the share of each stage, and of the stages up to the next rung, as a variance: that of its rung
+    without that of the next, and 0 if that is negative. The last rung has its own. These are the estimates of
+    a nested analysis of variance (Searle, Casella and McCulloch 1992, chapter 3) from separate samples.
+    """
+    if any(len(values) < 2 for values in ladder.values()):
+        return None
+    totals = [float(np.var(values, ddof=1)) for values in ladder.values()]
+    below = [*totals[1:], 0.0]
+    return {stage: max(total - rest, 0.0) for stage, total, rest in zip(ladder, totals, below, strict=True)}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prunebench.parts.sampling import READ_ALL
+from prunebench.results import rank_tables
 from prunebench.results.board import (
     GROUPS,
     Board,
-    Page,
     as_many_labels,
     at,
     by_seed,
-    complete,
+    expected,
     label_usage,
     measured,
 )
@@ -30,23 +30,24 @@ from prunebench.results.cells import (
     Text,
     columns,
 )
+from prunebench.results.looks import compare_with
 from prunebench.results.rows import Record, Result
 from prunebench.results.statistics import summarize
 
 QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty classes"]
 RANKED = "complete cells of methods without all labels"
+BETTER, WORSE = "better", "worse"
 TESTED = ("accuracy", "labeler_accuracy", "final_embeddings", "transfer")  # seconds spent after the selection
 
 
 def accuracy_table(board: Board) -> Table:
-    """Test accuracy by method and ratio, grouped by label usage, the best two of a ratio ranked."""
-    page, ratios = board.page, board.ratios
-    ranks = {ratio: _ranks(board, ratio) for ratio in ratios}
+    """Test accuracy by method and ratio, grouped by label usage; best and second marked if separated."""
+    ratios = board.ratios
     methods = sorted(board.methods(reference=False), key=lambda rows: _group(rows[0]))
     lines: list[tuple[Record, list[Measured | Gap]]] = []
     for rows in methods:
-        own = {ratio: ranks[ratio].get(rows[0].method) for ratio in ratios}
-        lines.append((rows[0], [measured(at(rows, r), page, _accuracy, rank) for r, rank in own.items()]))
+        marks = {ratio: board.rankings[ratio].mark(rows[0].method) for ratio in ratios}
+        lines.append((rows[0], [measured(at(rows, r), board, _accuracy, mark) for r, mark in marks.items()]))
     lines += [(one, [Gap()] * len(ratios)) for one in board.failed()]
     body = [
         Row([Text(one.title), Text(GROUPS[label_usage(one)]), *cells])
@@ -54,18 +55,22 @@ def accuracy_table(board: Board) -> Table:
     ]
     for rows in board.methods(reference=True):
         if rows[0].matched_to is None and len({row.ratio for row in rows}) > 1:
-            cells = [measured(at(rows, ratio), page, _accuracy) for ratio in ratios]
+            cells = [measured(at(rows, ratio), board, _accuracy) for ratio in ratios]
             body.append(Row([Text(rows[0].title), Text("reference"), *cells], reference=True))
+    resolution, notes = rank_tables.resolution(board)
     header = columns("method", "labels to select", ratios=ratios)
-    notes = _accuracy_notes(board, methods)
-    return Table("Accuracy", header, body, notes, keys=2, ranked=RANKED)
+    notes = [*_accuracy_notes(board, methods), *notes]
+    return Table("Accuracy", header, [*body, *resolution], notes, keys=2, ranked=RANKED)
 
 
 def _accuracy_notes(board: Board, methods: Sequence[Sequence[Result]]) -> list[str]:
     """Return what to know of the methods, by their rows, before accuracies are compared."""
-    notes = [
-        f"Test accuracy in percent, last epoch, mean ± standard deviation over {len(board.page.seeds)} seeds."
-    ]
+    cells = [found for rows in methods for ratio in board.ratios if (found := at(rows, ratio))]
+    alike = all(expected(found, board) is None for found in cells)
+    seeds = (
+        f"{board.runs} seed{'' if board.runs == 1 else 's'}{'' if alike else ' unless a cell says otherwise'}"
+    )
+    notes = [f"Test accuracy in percent, last epoch, mean ± standard deviation over {seeds}."]
     seen = [(rows[0].title, backbone) for rows in methods for backbone in rows[0].pretraining]
     notes += [f"{title} uses a pretrained backbone, {backbone}." for title, backbone in seen]
     notes += [
@@ -74,6 +79,11 @@ def _accuracy_notes(board: Board, methods: Sequence[Sequence[Result]]) -> list[s
         if rows[0].label_draw in READ_ALL
     ]
     notes += filter(None, map(_constant_scores, methods))
+    if looks := board.page.looks:
+        notes.append(
+            f"Seeds were added while tie groups were open. Looks at {looks.first} to {looks.most} seeds "
+            "share one error rate."
+        )
     if board.rows[0].tuning == "oracle_test":
         notes.append("Values were chosen with true labels and the test split: nothing here is a result.")
     return notes
@@ -93,17 +103,6 @@ def _constant_scores(rows: Sequence[Result]) -> str | None:
     )
 
 
-def _ranks(board: Board, ratio: int) -> dict[str, int]:
-    """Return which method is best at a ratio, 1, and which second, 2, among those that are ranked."""
-    means: dict[str, float] = {}
-    for rows in board.methods(reference=False) if board.rows[0].tuning != "oracle_test" else []:
-        found = at(rows, ratio)
-        if label_usage(rows[0]) != "full" and found and complete(found, board.page):
-            means[rows[0].method] = summarize([row.accuracy for row in found.values()]).mean
-    best = sorted(means, key=lambda method: -means[method])[:2]
-    return {method: rank for rank, method in enumerate(best, 1)} if len(means) > 1 else {}
-
-
 def reference_table(board: Board) -> Table | None:
     """The references that stand at one ratio only, such as the network trained on all images."""
     body = []
@@ -111,7 +110,7 @@ def reference_table(board: Board) -> Table | None:
         if len({row.ratio for row in rows}) == 1 and rows[0].matched_to is None:
             seeds = by_seed(rows)
             kept = Number(rows[0].kept, "images", of=rows[0].images)
-            values = (measured(seeds, board.page, value) for value in (_accuracy, _balanced, _worst))
+            values = (measured(seeds, board, value) for value in (_accuracy, _balanced, _worst))
             body.append(Row([Text(rows[0].title), kept, *values]))
     header = columns("reference", "images kept", "accuracy", "balanced", "worst tenth of classes")
     return Table("Reference points", header, body) if body else None
@@ -130,27 +129,48 @@ def _worst(row: Result) -> float:
 
 
 def difference_table(board: Board) -> Table | None:
-    """Accuracy minus Random's, paired by seed."""
+    """Accuracy minus Random's, paired by seed, and whether the seeds separate them."""
     methods = board.methods(reference=False)
     random = next((rows for rows in methods if rows[0].method == "random"), None)
     if random is None or len(methods) < 2:
         return None
+    verdicts = {ratio: _verdicts(board, ratio) for ratio in board.ratios}
     body = []
     for rows in [*methods, *(r for r in board.methods(reference=True) if r[0].method == "random_twin")]:
         if rows is not random:
-            cells = [_difference(at(rows, ratio), at(random, ratio), board.page) for ratio in board.ratios]
+            cells = [
+                _difference(at(rows, ratio), at(random, ratio), board, verdicts[ratio].get(rows[0].method))
+                for ratio in board.ratios
+            ]
             body.append(Row([Text(rows[0].title), *cells]))
     header = columns("method", ratios=board.ratios)
-    notes = ["Percentage points, mean ± standard deviation of the differences of runs with the same seed."]
+    notes = [
+        "Percentage points, mean ± standard deviation of the differences of runs with the same seed. A "
+        f"method is called {BETTER} or {WORSE} where the seeds separate it from Random, if all methods of "
+        "the column are compared with it."
+    ]
     return Table("Difference to Random", header, body, notes)
 
 
-def _difference(rows: Mapping[int, Result], other: Mapping[int, Result], page: Page) -> Difference | Gap:
+def _verdicts(board: Board, ratio: int) -> dict[str, str]:
+    """Return of those methods that the seeds of a ratio separate from Random whether they are better."""
+    column = board.column(board.methods(reference=False), ratio)
+    random = column.pop("random", None)
+    if random is None:
+        return {}
+    signs = compare_with(random, [*column.values()], board.page.looks)
+    words = {1: BETTER, -1: WORSE}
+    return {method: words[sign] for method, sign in zip(column, signs, strict=True) if sign}
+
+
+def _difference(
+    rows: Mapping[int, Result], other: Mapping[int, Result], board: Board, verdict: str | None = None
+) -> Difference | Gap:
     """Return by how many points rows are better than others of the same seeds."""
-    pairs = [rows[seed].accuracy - other[seed].accuracy for seed in rows if seed in other]
+    pairs = {seed: rows[seed].accuracy - other[seed].accuracy for seed in rows if seed in other}
     if not pairs:
         return Gap()
-    return Difference.over(pairs, of=None if len(pairs) >= len(page.seeds) else len(page.seeds))
+    return Difference.over([*pairs.values()], of=expected(pairs, board), verdict=verdict)
 
 
 def equal_labels_table(board: Board) -> Table | None:
@@ -162,8 +182,8 @@ def equal_labels_table(board: Board) -> Table | None:
         for ratio in board.ratios:
             found = at(rows, ratio)
             labels.append(_mean([row.labels_total for row in found.values()], "labels"))
-            ours.append(measured(found, board.page, _accuracy))
-            theirs.append(measured(random[ratio], board.page, _accuracy))
+            ours.append(measured(found, board, _accuracy))
+            theirs.append(measured(random[ratio], board, _accuracy))
         title, again = Text(rows[0].title), Text(rows[0].title, again=True)
         body += [
             Row([title, Text("labels in all"), *labels]),
@@ -241,23 +261,16 @@ def alternatives(values: Iterable[float]) -> Alternatives | Gap:
     return Alternatives(found) if found else Gap()
 
 
-def _setting(row: Result) -> tuple[object, ...]:
-    return row.dataset_hash, row.recipe, row.repeats, row.protocol_version
-
-
 def regret_table(board: Board) -> Table | None:
     """What the search lost against a choice on the test split, where both were run."""
     own = board.rows[0]
-    oracle: dict[str, list[Result]] = {}
-    for row in board.page.rows:
-        same = _setting(row) == _setting(own)
-        if row.tuning == "oracle_test" and same and not board.page.stale(row):
-            oracle.setdefault(row.method, []).append(row)
+    searched = board.methods(reference=False) if own.tuning == "search" else []
+    judged = board.beside(tuning="oracle_test") if searched else []
     body = []
-    for rows in board.methods(reference=False) if own.tuning == "search" else []:
-        other = oracle.get(rows[0].method)
+    for rows in searched:
+        other = [row for row in judged if row.method == rows[0].method]
         if other and any(row.tuned for row in rows):
-            cells = [_difference(at(other, ratio), at(rows, ratio), board.page) for ratio in board.ratios]
+            cells = [_difference(at(other, ratio), at(rows, ratio), board) for ratio in board.ratios]
             body.append(Row([Text(rows[0].title), *cells]))
     header = columns("method", ratios=board.ratios)
     notes = [
@@ -313,8 +326,11 @@ def tables(board: Board) -> list[Table]:
     """Return the tables of one board."""
     makers = (
         accuracy_table,
+        rank_tables.ranks_table,
+        rank_tables.intervals_table,
         reference_table,
         difference_table,
+        rank_tables.components_table,
         equal_labels_table,
         labels_table,
         tuned_table,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,16 +14,19 @@ from prunebench.errors import PrunebenchError
 from prunebench.paper import comparison
 from prunebench.parts.registry import Registry, load
 from prunebench.results import exams, verifications
-from prunebench.results.board import Page
+from prunebench.results.board import Page, Place, place
 from prunebench.results.document import Document, document
-from prunebench.results.rows import Record, read_all
-from prunebench.runs.select import filters_of
+from prunebench.results.looks import Looks
+from prunebench.results.rows import Record, Result, read_all
 from prunebench.suites import schema
-from prunebench.suites.resolve import cells
+from prunebench.suites.cells import Cell, Filters, training_key
+from prunebench.suites.resolve import MATCHED, cells
 from prunebench.suites.schema import Suite, SuiteFile
 from prunebench.system.files import near, replace_file
+from prunebench.system.sealed_json import canonical, sealed, unsealed
 
 PROVIDERS = (exams.tables, comparison.tables)  # of tables beside those that follow from rows alone
+GONE = "gone"  # the method_key of a method that cannot be made any more, so that its rows show as stale
 
 
 def remember(chosen: Suite, folder: Path) -> str | None:
@@ -54,6 +59,47 @@ def _remembered(name: str, folder: Path) -> Path:
     return folder / "results" / name / "suite.json"
 
 
+def remember_looks(name: str, looks: Looks, folder: Path) -> None:
+    """Keep the rule by which seeds are added beside the rows of a suite.
+
+    Raise PrunebenchError where rows were made by another rule, or more seeds than its first look without any.
+    """
+    path = _looks_path(name, folder)
+    before = looks_of(name, folder)
+    if before is None and any(row.seed >= looks.first for row in read_all(folder, name).rows):
+        raise PrunebenchError(
+            f"{near(path.parent)} has rows of more than {looks.first} seeds, made by no such rule; choose "
+            "another --results"
+        )
+    if before not in (None, looks):
+        raise PrunebenchError(
+            f"{near(path)} fixed the looks at {before.first} to {before.most} seeds before the first; keep "
+            f"--max-seeds {before.most}, or choose another --results"
+        )
+    replace_file(path, sealed(asdict(looks)), "--results")
+
+
+def looks_of(name: str, folder: Path) -> Looks | None:
+    """Return the rule by which seeds were added to the rows of a suite, or None if they were not.
+
+    Raise PrunebenchError where its file is damaged.
+    """
+    path = _looks_path(name, folder)
+    if not path.exists():
+        return None
+    values = unsealed(path)
+    if values is None:
+        raise PrunebenchError(
+            f"{near(path)}, which says how seeds were added, is damaged; take it from a copy, or delete the "
+            "rows of the added seeds with it"
+        )
+    return Looks(**values)
+
+
+def _looks_path(name: str, folder: Path) -> Path:
+    return folder / "results" / name / "looks.json"
+
+
 def page_path(name: str, folder: Path) -> Path:
     """Return where the page of suite `name` is."""
     return folder / f"{name}.md"
@@ -79,12 +125,23 @@ def made(names: Iterable[str], folder: Path) -> tuple[dict[str, Document], dict[
     """Return what the pages of suites say, and of those that have none why not, both by name."""
     pages: dict[str, Document] = {}
     without: dict[str, str] = {}
-    for name in names:
-        try:
-            pages[name] = document(page_of(name, folder))
-        except PrunebenchError as error:
-            without[name] = str(error)
+    with _no_garbage():
+        for name in names:
+            try:
+                pages[name] = document(page_of(name, folder))
+            except PrunebenchError as error:
+                without[name] = str(error)
     return pages, without
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Do not search for garbage meanwhile: rows are very many objects, and none of them is."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def page_of(name: str, folder: Path) -> Page:
@@ -96,23 +153,21 @@ def page_of(name: str, folder: Path) -> Page:
     verified, complaints = verifications.read(folder, name)
     chosen = suite_of(name, folder)
     file = chosen.file
+    today = cells_today([*found.rows, *found.failures], chosen, load())
     return Page(
         suite=name,
         title=file.title,
         note=file.note,
         ratios=file.ratios,
         seeds=schema.seed_list(file.seeds),
-        rows=sorted(
-            found.rows,
-            key=lambda row: (
-                _place(row.dataset, file.datasets),
-                _place(row.method, [*file.methods, *file.references]),
-                row.ratio,
-                row.seed,
-            ),
-        ),
+        rows=_sorted(found.rows, file),
         failures=found.failures,
-        current=current_keys([*found.rows, *found.failures], chosen, load()),
+        current={where: cell.method_key if cell else GONE for where, cell in today.items()},
+        trainings={
+            where: training_key(cell.recipe, cell.final_backbone) for where, cell in today.items() if cell
+        },
+        roots={cell.dataset.name: cell.dataset.lineage[-1] for cell in today.values() if cell},
+        looks=looks_of(name, folder),
         titles=load().titles(),
         complaints=[*found.complaints, *complaints],
         providers=PROVIDERS,
@@ -120,27 +175,58 @@ def page_of(name: str, folder: Path) -> Page:
     )
 
 
-def _place(name: str, order: list[str]) -> tuple[int, str]:
-    """Return where a name stands: as the suite lists it, those it does not list last, by name."""
-    return (order.index(name) if name in order else len(order), name)
+def _sorted(rows: list[Result], file: SuiteFile) -> list[Result]:
+    """Return rows as the suite lists datasets and methods, those it does not list last, by name."""
+    datasets = {name: position for position, name in enumerate(file.datasets)}
+    methods = {name: position for position, name in enumerate([*file.methods, *file.references])}
+
+    def position(row: Result) -> tuple[int, str, int, str, int, int]:
+        dataset = datasets.get(row.dataset, len(datasets))
+        return (dataset, row.dataset, methods.get(row.method, len(methods)), row.method, row.ratio, row.seed)
+
+    return sorted(rows, key=position)
 
 
-def current_keys(
-    rows: Iterable[Record], suite: Suite, registry: Registry
-) -> dict[tuple[str, str, str, str], str | None]:
-    """Return the method_key that follows from a suite today, by (method, dataset, recipe, tuning) of rows.
+def cells_today(rows: Iterable[Record], suite: Suite, registry: Registry) -> dict[Place, Cell | None]:
+    """Return a cell that follows from a suite today, by the place of rows; None where there is none any more.
 
-    A method that cannot be made any more has the key "gone", so that its rows show as stale.
+    A folder of the user's has no entry: its recipe is unknown here.
     """
-    found: dict[tuple[str, str, str, str], str | None] = {}
+    known = {*registry.found["datasets"], *suite.file.dataset}
+    examples = {place(row): row for row in rows if row.dataset in known}
+    groups: dict[str, list[Record]] = {}
+    for row in examples.values():
+        alike = canonical([row.dataset, row.recipe, row.tuning, row.repeats, row.changes])
+        groups.setdefault(alike, []).append(row)
+    return {where: cell for group in groups.values() for where, cell in _resolved(group, suite, registry)}
+
+
+def _resolved(rows: list[Record], suite: Suite, registry: Registry) -> Iterator[tuple[Place, Cell | None]]:
+    """Yield the cells of rows that differ in their method alone; one by one if some have none."""
+    first = rows[0]
+    filters = Filters(
+        methods=list(dict.fromkeys(name for row in rows for name in _written(row))),
+        datasets=[first.dataset],
+        ratios=[first.ratio],
+        seeds=[0],
+        recipe=first.recipe,
+        tuning=first.tuning,
+        repeats=first.repeats,
+        changes=first.changes,
+    )
+    try:
+        made = {cell.method.name: cell for cell in cells(suite, filters, registry)}
+    except PrunebenchError:
+        made = {}
     for row in rows:
-        place = (row.method, row.dataset, row.recipe, row.tuning)
-        if place in found or row.dataset not in {*registry.found["datasets"], *suite.file.dataset}:
-            continue  # a folder of the user's: its recipe is unknown here
-        filters = replace(filters_of(row), seeds=[0])
-        try:
-            made = {cell.method.name: cell.method_key for cell in cells(suite, filters, registry)}
-            found[place] = made.get(row.method, "gone")
-        except PrunebenchError:
-            found[place] = "gone"
-    return found
+        if row.method in made or len(rows) == 1:
+            yield place(row), made.get(row.method)
+        else:
+            yield from _resolved([row], suite, registry)
+
+
+def _written(row: Record) -> list[str]:
+    """Return the names in a suite that make the method of a row: without what --set changed."""
+    if row.matched_to:
+        return [row.matched_to.partition("{")[0], MATCHED]
+    return [row.method.partition("{")[0] if row.changes else row.method]

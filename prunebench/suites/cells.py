@@ -30,6 +30,7 @@ class Filters:
     seeds: the seeds.
     recipe: name of a recipe.
     tuning: name of a tuning rule.
+    repeats: the stages that a seed repeats.
     on_bad: reaction to images that cannot be read, as the dataset defines it.
     changes: values of --set, by "PART.field" or "recipe.field".
     """
@@ -40,6 +41,7 @@ class Filters:
     seeds: Sequence[int] | None = None
     recipe: str | None = None
     tuning: str | None = None
+    repeats: str | None = None
     on_bad: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -145,6 +147,15 @@ class Cell:
         if exams := self.exams.identity():  # else the key stays that of rows from before exams
             meaning["exams"] = exams
         return hashlib.sha256(canonical(without_paths(meaning)).encode()).hexdigest()[:16]
+
+
+def training_key(recipe: Recipe, backbone: Backbone | None) -> str:
+    """Hash of how final networks train, 16 hex digits: what rows have in common that share a table.
+
+    backbone: that of final networks, or None if they train on images.
+    """
+    meaning = {"recipe": recipe.final().identity(), "backbone": backbone and identity(backbone)}
+    return hashlib.sha256(canonical(without_paths(meaning)).encode()).hexdigest()[:16]
 
 
 def _identities(method: Method) -> dict[str, Any]:

@@ -284,7 +284,7 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
                 "method": method,
                 "recipe_name": recipe_name,
                 "recipe": recipe,
-                "repeats": file.repeats,
+                "repeats": filters.repeats or file.repeats,
                 "tuning": tuning,
                 "proxy_backbone": backbones.proxy if tuned.labeler else None,
                 "final_backbone": backbones.final,

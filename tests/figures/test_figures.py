@@ -554,7 +554,7 @@ def rows_on_disk(row, suite_file, tmp_path, toy):
 
 
 def test_the_command_writes_two_files_and_a_line_for_each(cli, rows_on_disk, tmp_path, monkeypatch):
-    monkeypatch.setattr("prunebench.runs.pages.current_keys", lambda *_: {})
+    monkeypatch.setattr("prunebench.runs.pages.cells_today", lambda *_: {})
     suite = rows_on_disk(*SEVERAL)
     from prunebench.runs.pages import remember
     from prunebench.suites.schema import read

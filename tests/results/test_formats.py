@@ -12,6 +12,7 @@ import pytest
 from prunebench.results.board import Page
 from prunebench.results.cells import (
     Alternatives,
+    Between,
     Column,
     Difference,
     Gap,
@@ -29,7 +30,7 @@ from prunebench.results.spelling import heading, spelled
 from prunebench.results.statistics import summarize
 
 SETTING = {"dataset": "toy", "recipe": "tiny", "repeats": "pipeline", "tuning": "default"}
-SETTING |= {"protocol_version": 1, "dataset_hash": "d", "images": 64}
+SETTING |= {"recipe_changes": "", "protocol_version": 1, "dataset_hash": "d", "images": 64}
 TABLE = Table(
     "Accuracy",
     [*columns("method", "what", ratios=[30, 50]), Column("seconds", ratios=(30, 50))],
@@ -85,6 +86,10 @@ def lines(text):
         (Measured.over([80.0, 82.0], of=3, disputed=True), "81.0 ± 1.4 (rows disagree) (2 of 3 seeds)"),
         (Difference.over([-0.04]), "+0.0"),  # no negative zero
         (Difference.over([9.0, 10.0], of=3), "+9.5 ± 0.7 (2 of 3 seeds)"),
+        (Measured.over([80.0, 82.0], of=1), "81.0 ± 1.4 (2 seeds)"),  # more than other cells
+        (Between(86.25, 87.04, "percent"), "86.2 to 87.0"),
+        (Between(2, 5, "rank", group=1), "2 to 5 (1)"),
+        (Between(1, 1, "rank"), "1"),
         (Difference(0.1, None, 2, verdict="outside for m = 5"), "+0.1, outside for m = 5"),
         (Number(1281167, "images"), "1281167"),
         (Number(64, "images", of=640), "64 of 640"),
@@ -187,32 +192,70 @@ def test_json():
 
 
 @pytest.mark.parametrize(
-    ("format_name", "note"),
+    ("format_name", "best", "second"),
     [
-        ("markdown", "Bold: best, underlined: second, among {}. · marks {}; references are never ranked."),
-        ("text", "· marks {1}."),
-        (
-            "latex",
-            r"\textbf{{Bold}}: best, \underline{{underlined}}: second, among {}. $\cdot$ marks {}; "
-            "references are never ranked.",
-        ),
+        ("markdown", "Bold", "underlined"),
+        ("text", "1st", "2nd"),
+        ("latex", r"\textbf{Bold}", r"\underline{underlined}"),
     ],
 )
-def test_the_note_of_ranks_is_about_the_marks_of_the_format(page, format_name, note):
+def test_the_note_of_ranks_is_about_the_marks_of_the_format(page, format_name, best, second):
     written = FORMATS[format_name]([document(page)])
-    words = note.format("complete cells of methods without all labels", "a cell without a result")
-    assert f"mean ± standard deviation over 2 seeds. {words}\n" in written.replace(r"$\pm$", "±")
+    plain = written.replace(r"$\pm$", "±").replace(r"$\cdot$", "·")
+    assert (
+        f"over 2 seeds unless a cell says otherwise. {best}: best, {second}: second, among complete cells of "
+        "methods without all labels, where the seeds separate it from all others. · marks a cell without a "
+        "result; references are never ranked.\n"
+    ) in plain
 
 
-def test_ranks_in_json_are_data(page):
-    written = FORMATS["json"]([document(replace(page, seeds=[0]))])
+@pytest.fixture
+def separated(row):
+    """A page on which two seeds separate the first two methods from all others."""
+    accuracies = {"near": (90.0, 90.2), "far": (80.0, 80.3), "one": (70.0, 70.2), "two": (70.1, 70.2)}
+    rows = [
+        row(method=method, seed=seed, accuracy=accuracy)
+        for method, pair in accuracies.items()
+        for seed, accuracy in enumerate(pair)
+    ]
+    return document(Page(suite="toys", title="Toys", note="", ratios=[50], seeds=[0, 1], rows=rows))
+
+
+MARKED = {
+    "markdown": ("**90.1 ± 0.1**", "<u>80.2 ± 0.2</u>", "| One      | 3 to 4 (3)"),
+    "text": ("90.1 ± 0.1 (1st)", "80.2 ± 0.2 (2nd)", "One       3 to 4 (3)"),
+    "latex": (r"\textbf{90.1 $\pm$ 0.1}", r"\underline{80.2 $\pm$ 0.2}", "One & 3 to 4 (3)"),
+}
+
+
+@pytest.mark.parametrize("format_name", MARKED)
+def test_every_format_marks_the_same_cells_and_says_the_same_ranks(separated, format_name):
+    written = FORMATS[format_name]([separated])
+    assert [words in written for words in MARKED[format_name]] == [True, True, True]
+    assert written.count("(3)") == 2 and "(4)" not in written
+
+
+def test_ranks_and_tie_groups_are_data_in_csv_and_json(separated):
+    found = [line for line in lines(FORMATS["csv"]([separated])) if line["table"] in ("Accuracy", "Ranks")]
+    marks = [line["rank"] for line in found if line["runs"]]
+    ranks = [(line["low"], line["high"], line["group"]) for line in found if line["group"]]
+    assert marks == ["1", "2", "", ""]
+    assert ranks == [("1", "1", "1"), ("2", "2", "2"), ("3", "4", "3"), ("3", "4", "3")]
+    (smallest,) = [line for line in found if line["row"] == "Smallest difference separated"]
+    assert smallest["unit"] == "points" and 0 < float(smallest["mean"]) < 1
+    table = json.loads(FORMATS["json"]([separated]))[0]["sections"][0]["tables"][1]
+    assert table["rows"][2]["cells"][1] == {"low": 3, "high": 4, "unit": "rank", "group": 3}
+
+
+def test_a_single_seed_marks_nothing_and_says_why(page):
+    written = FORMATS["json"]([document(replace(page, seeds=[0], rows=[r for r in page.rows if not r.seed]))])
     table = json.loads(written)[0]["sections"][0]["tables"][0]
     assert table["ranked"] == "complete cells of methods without all labels"
-    assert table["notes"] == ["Test accuracy in percent, last epoch, mean ± standard deviation over 1 seeds."]
-    at_30, at_50 = ([row["cells"][column] for row in table["rows"]] for column in (2, 3))
-    assert [cell["rank"] for cell in at_30] == [1, 2]
-    assert at_50[0]["rank"] is None and at_50[1] is None  # one method alone is not the best
-    assert "Bold" not in written and "underlined" not in written
+    assert table["notes"] == [
+        "Test accuracy in percent, last epoch, mean ± standard deviation over 1 seed.",
+        "At 30 % pruned no method is separated from another: a single seed shows no spread.",
+    ]
+    assert {cell["rank"] for row in table["rows"] for cell in row["cells"][2:] if cell} == {None}
 
 
 def test_latex():

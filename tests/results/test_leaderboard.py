@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from prunebench.parts.registry import load
-from prunebench.results import tables
+from prunebench.results import rank_tables, tables
 from prunebench.results.board import Page, boards
 from prunebench.results.document import conflicts, document, evidence, remarks, stale_lines
+from prunebench.results.rank_tables import SHOWN
 from prunebench.results.render.formats import FORMATS
 from prunebench.results.render.markdown import MARKS
 from prunebench.results.rows import Failure, Record
@@ -32,9 +33,9 @@ def page(row):
 
 
 def body(page, maker=accuracy_table):
-    """Return the cells of a table as a page in markdown has them."""
+    """Return the cells of a table as a page in markdown has them, without the smallest difference."""
     (board,) = boards(page)
-    return words(maker(board))
+    return [line for line in words(maker(board)) if SHOWN not in line[0]]
 
 
 def words(table):
@@ -49,7 +50,7 @@ def text(page, **options):
     return FORMATS["text"]([document(page, **options)])
 
 
-BOTH = [("near", 50, 0, 90.0), ("near", 50, 1, 92.0), ("random", 50, 0, 80.0), ("random", 50, 1, 80.0)]
+BOTH = [("near", 50, 0, 90.0), ("near", 50, 1, 91.0), ("random", 50, 0, 80.2), ("random", 50, 1, 80.8)]
 FULL = {"label_fraction": 1.0, "labels_selection": 64, "labels_total": 64}
 FEW = {"label_fraction": 0.1, "labels_selection": 6, "labels_total": 35}
 
@@ -87,7 +88,7 @@ def test_a_method_that_failed_is_a_hole_and_never_absent(page, row):
 
 
 def test_a_failure_of_other_settings_leaves_no_hole(page, row):
-    current = {("dual", "toy", "tiny", "default"): "other"}
+    current = {("dual", "toy", "tiny", "default", "pipeline"): "other"}
     found = page(*BOTH, failures=[failure(row, method="dual")], current=current)
     assert len(body(found)) == 2 and remarks(found) == []
 
@@ -102,23 +103,23 @@ def test_mean_and_sample_standard_deviation(values, text):
 def test_a_missing_cell_is_a_gap_and_never_averaged(page):
     """MTEB once averaged what there was: a method that skipped the hard cells led the board."""
     assert body(page(*BOTH)) == [
-        ["Near", "no labels", "·", "**91.0 ± 1.4**"],
-        ["Random", "no labels", "·", "<u>80.0 ± 0.0</u>"],
+        ["Near", "no labels", "·", "**90.5 ± 0.7**"],
+        ["Random", "no labels", "·", "<u>80.5 ± 0.4</u>"],
     ]
 
 
 def test_a_partly_seeded_cell_shows_its_number_and_has_no_mark(page):
     assert body(page(*BOTH[1:])) == [
-        ["Near", "no labels", "·", "92.0 (1 of 2 seeds)"],
-        ["Random", "no labels", "·", "80.0 ± 0.0"],  # and nothing complete to be compared with
+        ["Near", "no labels", "·", "91.0 (1 of 2 seeds)"],
+        ["Random", "no labels", "·", "80.5 ± 0.4"],  # and nothing complete to be compared with
     ]
 
 
 def test_best_and_second_are_among_methods_without_all_labels(page):
     full = [("dual", 50, seed, 99.0, FULL) for seed in (0, 1)]
     assert body(page(*full, *BOTH)) == [
-        ["Near", "no labels", "·", "**91.0 ± 1.4**"],
-        ["Random", "no labels", "·", "<u>80.0 ± 0.0</u>"],
+        ["Near", "no labels", "·", "**90.5 ± 0.7**"],
+        ["Random", "no labels", "·", "<u>80.5 ± 0.4</u>"],
         ["Dual", "all labels", "·", "99.0 ± 0.0"],
     ]
 
@@ -147,19 +148,19 @@ def test_methods_are_grouped_by_the_labels_they_buy(page):
 def test_references_are_shown_and_never_ranked(page):
     twin = [("random_twin", r, s, 99.0, {"reference": True}) for r in (30, 50) for s in (0, 1)]
     assert body(page(*BOTH, *twin))[-1] == ["*Random_Twin*", "reference", "99.0 ± 0.0", "99.0 ± 0.0"]
-    assert body(page(*BOTH, *twin))[0][-1] == "**91.0 ± 1.4**"
+    assert body(page(*BOTH, *twin))[0][-1] == "**90.5 ± 0.7**"
 
 
 def test_the_difference_to_random_is_paired_by_seed(page):
     cells = [("near", 50, 0, 90.0), ("near", 50, 1, 93.0), ("random", 50, 0, 80.0), ("random", 50, 1, 84.0)]
-    assert body(page(*cells), tables.difference_table) == [["Near", "·", "+9.5 ± 0.7"]]
+    assert body(page(*cells), tables.difference_table) == [["Near", "·", "+9.5 ± 0.7, better"]]
     assert body(page(*cells[:3]), tables.difference_table) == [["Near", "·", "+10.0 (1 of 2 seeds)"]]
 
 
 def test_a_method_whose_scores_order_nothing_says_so(page):
     """With `top` such a method is Random under another name."""
     (board,) = boards(page(("near", 50, 0, 90.0, {"constant_scores": True}), *BOTH[1:]))
-    assert accuracy_table(board).notes[1:] == [
+    assert accuracy_table(board).notes[1:2] == [
         "Near: in 1 of 2 cells every image had the same score, which orders none."
     ]
 
@@ -208,12 +209,66 @@ def test_protocols_never_share_a_table(page, other):
     assert [len(board.rows) for board in found] == [4, 2] or [len(board.rows) for board in found] == [2, 4]
 
 
+def test_final_networks_that_train_otherwise_never_share_a_table(page):
+    """A change of the recipe is in the name of a method, and was once ranked beside the base."""
+    longer = {"changes": {"recipe.final_iterations": 50}}
+    base, changed = boards(page(*BOTH, ("near{}", 50, 0, 99.0, longer), ("near{}", 50, 1, 99.5, longer)))
+    assert (base.heading, changed.heading) == (
+        "toy, recipe tiny",
+        "toy, recipe tiny with final_iterations=50",
+    )
+    assert body(page(*BOTH))[0][-1] == words(accuracy_table(base))[0][-1] == "**90.5 ± 0.7**"
+    settings = [section.setting["recipe_changes"] for section in document(changed.page).sections]
+    assert settings == ["", "final_iterations=50"]
+
+
+def test_a_table_is_of_one_training_whatever_the_names_of_recipes(page):
+    """The hash of the values of the final recipe decides, where it is known."""
+    proxy = {"changes": {"recipe.proxy_backbone": "pixels"}}
+    other = {"recipe": "other"}
+    places = {
+        (name, recipe): (name, "toy", recipe, "default", "pipeline")
+        for name in "abc"
+        for recipe in ("tiny", "other")
+    }
+    trainings = {
+        places["a", "tiny"]: "x",
+        places["b", "tiny"]: "x",
+        places["a", "other"]: "x",
+        places["c", "other"]: "y",
+    }
+    found = page(
+        ("a", 50, 0, 90.0), ("b", 50, 0, 80.0, proxy), ("c", 50, 0, 70.0, other), trainings=trainings
+    )
+    assert [[row.method for row in board.rows] for board in boards(found)] == [["a", "b"], ["c"]]
+    again = page(("b", 50, 0, 90.0), ("a", 50, 0, 80.0, other), trainings=trainings)
+    assert len(boards(again)) == 1
+    twice = page(("a", 50, 0, 90.0), ("a", 50, 0, 80.0, other | {"method_key": "k2"}), trainings=trainings)
+    assert [board.rows[0].recipe for board in boards(twice)] == ["tiny", "other"], "two results of one cell"
+
+
+def test_seeds_are_counted_cell_by_cell(page):
+    """A page once said "over 3 seeds" of means over 5."""
+    more = [("near", 50, 2, 90.5), ("random", 50, 2, 80.5), ("random", 50, 3, 80.4)]
+    (board,) = boards(page(*BOTH, *more[:2]))
+    assert [line[-1] for line in words(accuracy_table(board))[:2]] == ["**90.5 ± 0.5**", "<u>80.5 ± 0.3</u>"]
+    assert "over 3 seeds." in accuracy_table(board).notes[0]
+    far = [("far", 50, seed, 70.0 + seed / 10) for seed in range(3)]
+    assert "<u>80.5 ± 0.2 (4 seeds)</u>" in [line[-1] for line in body(page(*BOTH, *more, *far))]
+    (board,) = boards(page(*BOTH, *more, *far[:2]))
+    assert "over 4 seeds unless a cell says otherwise." in accuracy_table(board).notes[0]
+    cells = [line[-1] for line in words(accuracy_table(board))]
+    assert cells[0] == "**90.5 ± 0.5 (3 of 4 seeds)**" and "70.0 ± 0.1 (2 of 4 seeds)" in cells
+
+
 def test_stale_rows_are_left_out_and_said_so(page):
     old = ("near", 50, 0, 10.0, {"method_key": "old"})
     found = page(
-        old, *BOTH[1:], current={(name, "toy", "tiny", "default"): "k" for name in ("near", "random")}
+        old,
+        *BOTH[1:],
+        current={(name, "toy", "tiny", "default", "pipeline"): "k" for name in ("near", "random")},
     )
-    assert body(found)[0] == ["Near", "no labels", "·", "92.0 (1 of 2 seeds)"]
+    assert body(found)[0] == ["Near", "no labels", "·", "91.0 (1 of 2 seeds)"]
     assert stale_lines(found) == [
         "stale: 1 row(s) of near on toy were made with other settings and are left out"
     ]
@@ -224,7 +279,7 @@ def test_rows_that_disagree_are_flagged(page):
     (line,) = conflicts(found)
     assert line.startswith("near on toy at 50, seed 0: rows disagree: 90.00 (2026-01-01T00:00:00Z, ")
     assert line in markdown(found)
-    assert body(found)[0][3] == "**91.0 ± 1.4 (rows disagree)**"
+    assert body(found)[0][3] == "**90.5 ± 0.7 (rows disagree)**"
 
 
 def test_rows_of_another_machine_are_neither_shown_nor_flagged(page):
@@ -262,14 +317,38 @@ verified one.
 
 ### Accuracy
 
-| method   | labels to select   | 50 % pruned       |
-|----------|--------------------|-------------------|
-| Near     | no labels          | **91.0 ± 1.4**    |
-| Random   | no labels          | <u>80.0 ± 0.0</u> |
+| method                          | labels to select   | 50 % pruned       |
+|---------------------------------|--------------------|-------------------|
+| Near                            | no labels          | **90.5 ± 0.7**    |
+| Random                          | no labels          | <u>80.5 ± 0.4</u> |
+| *Smallest difference separated* | points             | 2.5               |
 
 Test accuracy in percent, last epoch, mean ± standard deviation over 2 seeds. Bold: best, underlined: \
-second, among complete cells of methods without all labels. · marks a cell without a result; \
-references are never ranked.
+second, among complete cells of methods without all labels, where the seeds separate it from all others. \
+· marks a cell without a result; references are never ranked.
+
+Smallest difference separated: in points, between two ranked methods, if all pairs are compared.
+
+### Ranks
+
+| method   | 50 % pruned   |
+|----------|---------------|
+| Near     | 1 (1)         |
+| Random   | 2 (2)         |
+
+Ranks that the seeds allow, 1 the highest accuracy, among the cells that are ranked above. With 95 % \
+confidence all ranks of a column hold at once. In parentheses the tie group, where there are several: each \
+of its methods is separated from each method of the next group.
+
+### Intervals
+
+| method   | 50 % pruned   |
+|----------|---------------|
+| Near     | 84.1 to 96.9  |
+| Random   | 76.7 to 84.3  |
+
+95 % t interval of the mean accuracy, for each cell alone. It speaks of other seeds on these images, not \
+of other images.
 
 ### Reference points
 
@@ -279,11 +358,13 @@ references are never ranked.
 
 ### Difference to Random
 
-| method   | 50 % pruned   |
-|----------|---------------|
-| Near     | +11.0 ± 1.4   |
+| method   | 50 % pruned         |
+|----------|---------------------|
+| Near     | +10.0 ± 0.3, better |
 
-Percentage points, mean ± standard deviation of the differences of runs with the same seed.
+Percentage points, mean ± standard deviation of the differences of runs with the same seed. A method is \
+called better or worse where the seeds separate it from Random, if all methods of the column are compared \
+with it.
 
 ### Cost
 
@@ -301,14 +382,34 @@ Mean seconds of computation on x86_64 (cpu). Classes lost: those with no image k
     )
 
 
-def test_a_page_on_a_terminal_has_no_marks(page):
+def test_a_page_on_a_terminal_has_marks_in_words(page):
     shown = text(page(*BOTH, ratios=[50]), only=lambda table: table.title == "Accuracy")
-    assert "91.0 ± 1.4" in shown and "**" not in shown and "<u>" not in shown
+    assert "90.5 ± 0.7 (1st)" in shown and "80.5 ± 0.4 (2nd)" in shown
+    assert "1st: best, 2nd: second, among" in shown and "**" not in shown and "<u>" not in shown
 
 
 def test_a_page_does_not_depend_on_the_order_of_its_rows(page):
     near, near_again, *random = BOTH
     assert markdown(page(*BOTH)) == markdown(page(near_again, near, *random))
+
+
+# Where the spread comes from
+
+
+def test_the_spread_is_split_where_runs_repeat_all_stages_or_the_last_alone(page):
+    """Two rungs: all stages anew have the variance 18, selection and training alone 2."""
+    training = {"repeats": "training", "method_key": "t"}
+    cells = [("near", 50, 0, 80.0), ("near", 50, 1, 86.0), ("random", 50, 0, 70.0), ("random", 50, 1, 71.0)]
+    again = [("near", 50, 0, 80.0, training), ("near", 50, 1, 82.0, training)]
+    found, trained = boards(page(*cells, *again))
+    assert words(rank_tables.components_table(found)) == [
+        ["Near", "label draw, labeler, proxy, scores", "·", "4.0"],
+        ["", "selection, training", "·", "1.4"],
+    ]
+    assert rank_tables.components_table(trained) is None
+    other = {"recipe": "paper"} | training
+    apart = page(*cells, ("near", 50, 0, 80.0, other), ("near", 50, 1, 82.0, other))
+    assert rank_tables.components_table(boards(apart)[0]) is None, "another training"
 
 
 # Tuning
@@ -333,9 +434,9 @@ def test_tuned_values_and_the_regret_of_the_search(page):
 
 def test_rows_of_another_rule_are_not_stale(page):
     """Each rule has a key of its own."""
-    search = {"tuning": "search", "method_key": "s"}
-    current = {("near", "toy", "tiny", "default"): "k", ("near", "toy", "tiny", "search"): "s"}
-    both = page(("near", 50, 0, 80.0), ("near", 50, 1, 80.0, search), current=current)
+    search, default = ({"tuning": rule, "method_key": rule[0]} for rule in ("search", "default"))
+    current = {("near", "toy", "tiny", rule, "pipeline"): rule[0] for rule in ("default", "search")}
+    both = page(("near", 50, 0, 80.0, default), ("near", 50, 1, 80.0, search), current=current)
     assert [row.tuning for board in boards(both) for row in board.rows] == ["default", "search"]
 
 
@@ -373,6 +474,6 @@ def test_words_of_strangers_are_text_on_a_page(page):
     made = markdown(found)
     assert "\x1b" not in made and "\x1b" not in text(found)
     assert not [line for line in made.splitlines() if line.startswith("## Injected")]
-    assert made.count("<script>") == made.count(r"\<script>") == 10
+    assert made.count("<script>") == made.count(r"\<script>") == 12
     columns = [line.replace(r"\|", "").count("|") - 1 for line in made.splitlines() if line.startswith("|")]
-    assert columns == [4] * 4 + [3] * 3 + [8] * 3 + [5] * 4
+    assert columns == [4] * 5 + [3] * 11 + [8] * 3 + [5] * 4

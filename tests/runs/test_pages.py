@@ -81,6 +81,22 @@ def test_two_suites_of_one_name_are_told_that_they_share_a_page(cli, toy, suite_
     )
 
 
+def test_another_final_training_has_a_table_of_its_own(cli, toy, suite_file, tmp_path):
+    """Its content decides, not its name: a value that the recipe has anyhow changes nothing."""
+    line = f"run --suite {suite_file()} --methods random --workers 0"
+    for changes in (
+        "",
+        "--set recipe.final_iterations=2",
+        "--set recipe.epochs=4",
+        "--set recipe.proxy_backbone=pixels",
+    ):
+        assert cli(f"{line} {changes}").code == 0
+    page = (tmp_path / "leaderboard" / "toys.md").read_text()
+    first, second = page.split("## toy, recipe tiny")[1:]
+    assert second.startswith(" with final_iterations=2\n") and "Random{recipe.final_iterations=2}" in second
+    assert first.startswith("\n") and "Random{recipe.epochs=4}" in first and "final_iterations" not in first
+
+
 def test_a_suite_of_ones_own_is_not_called_as_a_shipped_one(suite_file):
     with pytest.raises(PrunebenchError) as error:
         schema.read(suite_file(name="quickstart.toml"))

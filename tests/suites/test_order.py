@@ -1,6 +1,6 @@
 """The table of what the order of the images does to a result."""
 
-from benchmarks.order import PAGE, filled, holm, tables
+from benchmarks.order import PAGE, filled, tables
 
 
 def test_a_method_that_measures_the_position_stands_out(row):
@@ -18,7 +18,3 @@ def test_a_method_that_measures_the_position_stands_out(row):
 def test_the_page_shows_the_committed_rows():
     text = PAGE.read_text(encoding="utf-8")
     assert text == filled(text), "run: python benchmarks/order.py"
-
-
-def test_holms_correction():
-    assert holm([0.01, 0.04, 0.03]) == [0.03, 0.06, 0.06]

@@ -483,21 +483,24 @@ def current(suite_file, *methods, references=(), **changes):
             dataset="digits",
             recipe="tiny",
             tuning="default",
+            repeats=cell.repeats,
             ratio=cell.ratio,
             seed=cell.seed,
             changes=cell.changes,
         )
         for cell in found
     ]
-    keys = pages.current_keys(rows, chosen, known)
+    today = pages.cells_today(rows, chosen, known)
     stale = [
-        row.method for row, cell in zip(rows, found, strict=True) if keys[_place(row)] != cell.method_key
+        row.method
+        for row, cell in zip(rows, found, strict=True)
+        if today[_place(row)].method_key != cell.method_key
     ]
     return {row.method: dict(row.changes) for row in rows}, stale
 
 
 def _place(row):
-    return row.method, row.dataset, row.recipe, row.tuning
+    return row.method, row.dataset, row.recipe, row.tuning, row.repeats
 
 
 def test_a_change_of_one_method_is_in_no_row_of_another(suite_file):

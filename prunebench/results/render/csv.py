@@ -11,7 +11,20 @@ from prunebench.system import tables
 from prunebench.system.escaping import plain
 
 PLACE = ("table", "row", "detail", "column", "ratio")
-VALUE = ("mean", "spread", "runs", "of", "rank", "disputed", "unit", "verdict", "text")
+VALUE = (
+    "mean",
+    "spread",
+    "runs",
+    "of",
+    "rank",
+    "low",
+    "high",
+    "group",
+    "disputed",
+    "unit",
+    "verdict",
+    "text",
+)
 
 
 def csv(documents: Sequence[Document]) -> str:

@@ -14,7 +14,8 @@ def json(documents: Sequence[Document]) -> str:
     """Return a list of documents: objects with their fields by name, numbers as exact as they are.
 
     Words are strings, gaps null, alternatives lists, and values per ratio objects by ratio.
-    The `rank` of a cell is 1 for the best of its column and 2 for the second.
+    The `rank` of a cell is 1 for the best of its column and 2 for the second, where the seeds separate it
+    from all others.
     The `ranked` of a table says which cells are compared.
     """
     return encoder.dumps(documents, default=_plain, indent=1) + "\n"

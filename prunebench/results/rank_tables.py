@@ -1,0 +1,137 @@
+"""What the seeds of a board support: ranks, intervals, smallest differences; where spread comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from prunebench.results.board import Board, at
+from prunebench.results.cells import Between, Cell, Gap, Number, Row, Table, Text, columns
+from prunebench.results.rows import Result
+from prunebench.results.statistics import mean_interval, mean_ranks, summarize, variance_components
+
+SHOWN = "Smallest difference separated"
+BEFORE = "label draw, labeler, proxy, scores"
+LADDER = {"pipeline": BEFORE, "training": "selection, training"}  # what runs repeat that others do not
+
+
+def resolution(board: Board) -> tuple[list[Row], list[str]]:
+    """Return the line under a table of accuracies: the difference that seeds separate, and its notes."""
+    cells: list[Cell] = []
+    for ranking in board.rankings.values():
+        found = ranking.comparison
+        footnotes = () if found is None or found.pooled else (1,)
+        cells.append(Gap() if found is None else Number(found.resolution, "points", footnotes=footnotes))
+    notes = list(_inseparable(board))
+    if any(isinstance(cell, Number) for cell in cells):
+        notes.insert(0, f"{SHOWN}: in points, between two ranked methods, if all pairs are compared.")
+    if any(isinstance(cell, Number) and cell.footnotes for cell in cells):
+        notes.append("[1] The methods scatter differently: half of the pairs need more, half less.")
+    shown = any(isinstance(cell, Number) for cell in cells)
+    return [Row([Text(SHOWN), Text("points"), *cells], reference=True)] if shown else [], notes
+
+
+def _inseparable(board: Board) -> list[str]:
+    """Return a sentence on the ratios whose seeds can separate nothing."""
+    found = [r for r, one in board.rankings.items() if len(one.methods) > 1 and one.comparison is None]
+    if not found:
+        return []
+    why = "a single seed shows no spread" if board.runs == 1 else "the seeds show no spread"
+    return [f"At {', '.join(map(str, found))} % pruned no method is separated from another: {why}."]
+
+
+def ranks_table(board: Board) -> Table | None:
+    """The ranks that the seeds allow each method, its tie group, and its mean rank over several ratios."""
+    if all(ranking.comparison is None for ranking in board.rankings.values()):
+        return None
+    ranked = {name for ranking in board.rankings.values() for name in ranking.methods}
+    means = _mean_ranks(board)
+    body = []
+    for rows in board.methods(reference=False):
+        name = rows[0].method
+        places = [ranking.place(name) for ranking in board.rankings.values()]
+        mean = [means.get(name, Gap())] if means else []
+        if name in ranked:
+            body.append(Row([Text(rows[0].title), *places, *mean]))
+    header = [*columns("method", ratios=board.ratios), *columns(*["mean rank"] if means else ())]
+    notes = [
+        "Ranks that the seeds allow, 1 the highest accuracy, among the cells that are ranked above. With "
+        "95 % confidence all ranks of a column hold at once. In parentheses the tie group, where there are "
+        "several: each of its methods is separated from each method of the next group."
+    ]
+    if means:
+        notes.append(
+            "Mean rank: of the mean accuracies over all ratios, among methods with all cells. It says "
+            "nothing of chance."
+        )
+    return Table("Ranks", header, body, notes)
+
+
+def _mean_ranks(board: Board) -> dict[str, Cell]:
+    """Return the mean rank over several ratios of the methods that are ranked at all of them."""
+    shared = set.intersection(*(set(ranking.methods) for ranking in board.rankings.values()))
+    methods = [rows for rows in board.methods(reference=False) if rows[0].method in shared]
+    if len(methods) < 2 or len(board.ratios) < 2:
+        return {}
+    ranks = mean_ranks([_means(board, rows) for rows in methods])
+    return {
+        rows[0].method: Number(rank, "rank", decimals=1) for rows, rank in zip(methods, ranks, strict=True)
+    }
+
+
+def _means(board: Board, rows: Sequence[Result]) -> list[float]:
+    """Return the mean accuracy of a method at each ratio."""
+    cells = (at(rows, ratio).values() for ratio in board.ratios)
+    return [summarize([row.accuracy for row in cell]).mean for cell in cells]
+
+
+def intervals_table(board: Board) -> Table | None:
+    """Where the accuracy of each cell would lie over endless seeds."""
+    body = []
+    for rows in board.methods(reference=False):
+        values = [[row.accuracy for row in at(rows, ratio).values()] for ratio in board.ratios]
+        body.append(Row([Text(rows[0].title), *map(_interval, values)]))
+    header = columns("method", ratios=board.ratios)
+    notes = [
+        "95 % t interval of the mean accuracy, for each cell alone. It speaks of other seeds on these "
+        "images, not of other images."
+    ]
+    known = any(isinstance(cell, Between) for row in body for cell in row.cells)
+    return Table("Intervals", header, body, notes) if known else None
+
+
+def _interval(values: Sequence[float]) -> Between | Gap:
+    found = mean_interval(values) if values else None
+    return Gap() if found is None else Between(max(found[0], 0.0), min(found[1], 100.0), "percent")
+
+
+def components_table(board: Board) -> Table | None:
+    """How much spread stages add, where some runs repeat all of them and others the last ones alone."""
+    if board.rows[0].repeats != "pipeline":
+        return None
+    trained = board.beside(repeats="training")
+    body = []
+    for rows in board.methods(reference=False):
+        again = [row for row in trained if row.method == rows[0].method]
+        found = [_components(rows, again, ratio) for ratio in board.ratios]
+        for stages in LADDER.values() if any(found) else ():
+            cells = [_points(one, stages) for one in found]
+            body.append(Row([Text(rows[0].title, again=stages != BEFORE), Text(stages), *cells]))
+    header = columns("method", "stages", ratios=board.ratios)
+    notes = [
+        "Standard deviation in points that these stages add. The last line is that of runs which repeat only "
+        "the selection and the training; the first is what runs that repeat everything spread more, in "
+        "squares, and 0 if they spread less."
+    ]
+    return Table("Where the spread comes from", header, body, notes, keys=2) if body else None
+
+
+def _components(rows: Sequence[Result], again: Sequence[Result], ratio: int) -> dict[str, float] | None:
+    """Return the variance of stages from the rows of a method; None where either kind has fewer than two."""
+    both = {"pipeline": at(rows, ratio), "training": at(again, ratio)}
+    ladder = {LADDER[name]: [row.accuracy for row in found.values()] for name, found in both.items()}
+    return variance_components(ladder)
+
+
+def _points(found: dict[str, float] | None, stages: str) -> Number | Gap:
+    return Gap() if found is None else Number(math.sqrt(found[stages]), "points")
