@@ -81,7 +81,9 @@ def outcome(matrix):
     (cell,) = matrix.cells
     row = record.row(matrix, cell)
     stored = {key: matrix.store.manifest(key)["sha256"] for key in matrix.graph.stages}
-    return row.model_copy(update={"seconds": dict.fromkeys(row.seconds, 0.0), "date": ""}), stored
+    work = {kind: units | {"cpu_seconds": 0.0} for kind, units in row.work.items()}
+    timeless = {"seconds": dict.fromkeys(row.seconds, 0.0), "work": work, "date": ""}
+    return row.model_copy(update=timeless), stored
 
 
 def rerun(matrix):
