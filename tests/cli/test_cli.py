@@ -228,7 +228,7 @@ def test_leaderboard_prints_other_formats_and_writes_nothing(run, cli, tmp_path,
     page.write_text("mine")
     (found,) = json.loads(cli("leaderboard --format json").out)
     assert (found["suite"], found["sections"][0]["tables"][0]["title"]) == ("toys", "Accuracy")
-    assert cli("leaderboard --format csv").out.startswith("suite,dataset,recipe,")
+    assert cli("leaderboard --format csv").out.startswith("suite,recipe_changes,dataset,recipe,")
     assert "\\toprule" in cli("leaderboard --format latex --suite toys").out
     monkeypatch.setitem(FORMATS, "titles", lambda documents: f"{[one.title for one in documents]}\n")
     assert cli("leaderboard --format titles").out == f"{[found['title']]}\n"
