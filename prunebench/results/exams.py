@@ -205,11 +205,11 @@ def _exams(board: Board) -> dict[str, Value]:
     if any(row.accuracy_shifted for row in board.rows):
         exams["accuracy under shift"] = _shifted
     for name in _calibrations(board):
-        exams[CALIBRATION[name][0]] = partial(_without_error, name)
+        exams[CALIBRATION[name][0]] = partial(_negated, name)
     return exams
 
 
-def _without_error(name: str, row: Result) -> float:
+def _negated(name: str, row: Result) -> float:
     return -_calibration(name, row)
 
 
