@@ -181,18 +181,17 @@ def agreement_table(board: Board) -> Table | None:
     exams = _exams(board)
     if len(exams) < 2:
         return None
-    halves = {f"accuracy, {half} seeds": partial(_half, place) for place, half in enumerate(("even", "odd"))}
-    pairs = [*combinations(halves, 2), *combinations(exams, 2)]
     body = []
-    for one, other in pairs:
-        values = [(halves | exams)[name] for name in (one, other)]
-        cells = [_correlation(board, ratio, *values) for ratio in board.ratios]
-        body.append(Row([Text(one), Text(other), *cells]))
+    for title, value in exams.items():
+        halves = partial(_half, value, 0), partial(_half, value, 1)
+        body.append(Row([Text(title), Text("itself, on other seeds"), *_correlations(board, *halves)]))
+    for one, other in combinations(exams, 2):
+        body.append(Row([Text(one), Text(other), *_correlations(board, exams[one], exams[other])]))
     notes = [
         f"Spearman's rank correlation of two exams over the {len(board.methods(reference=False))} methods, "
         "of means over seeds. 1: both rank the methods alike. "
         "Calibration counts as negative, so that more is better in every exam. "
-        "First line: how far chance lets accuracy agree with itself, from half of the seeds to the other."
+        "Itself, on other seeds: even seeds against odd ones, which is as far as chance lets it agree."
     ]
     header = columns("exam", "other exam", ratios=board.ratios)
     return Table("Agreement of exams", header, body, notes, keys=2)
@@ -206,17 +205,21 @@ def _exams(board: Board) -> dict[str, Value]:
     if any(row.accuracy_shifted for row in board.rows):
         exams["accuracy under shift"] = _shifted
     for name in _calibrations(board):
-        exams[CALIBRATION[name][0]] = partial(_without_error, name)
+        exams[CALIBRATION[name][0]] = partial(_negated, name)
     return exams
 
 
-def _without_error(name: str, row: Result) -> float:
+def _negated(name: str, row: Result) -> float:
     return -_calibration(name, row)
 
 
-def _half(place: int, row: Result) -> float:
-    """Return the accuracy of a row of every second seed."""
-    return row.accuracy if row.seed % 2 == place else nan
+def _half(value: Value, parity: int, row: Result) -> float:
+    """Return the value of a row of every second seed."""
+    return value(row) if row.seed % 2 == parity else nan
+
+
+def _correlations(board: Board, one: Value, other: Value) -> list[Number | Gap]:
+    return [_correlation(board, ratio, one, other) for ratio in board.ratios]
 
 
 def _correlation(board: Board, ratio: int, one: Value, other: Value) -> Number | Gap:

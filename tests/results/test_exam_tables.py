@@ -111,7 +111,9 @@ def test_agreement_is_spearmans_correlation_over_methods(board):
     rows = sitting(clean, fog, calibration=lambda place: {"ece": 1.0 + place})
     table = exams.agreement_table(board(*rows, FULL | {"accuracy": 1.0}))
     assert words(table) == [
-        ["accuracy, even seeds", "accuracy, odd seeds", "1.00"],
+        ["accuracy", "itself, on other seeds", "1.00"],
+        ["accuracy under shift", "itself, on other seeds", "1.00"],
+        ["ECE", "itself, on other seeds", "1.00"],
         ["accuracy", "accuracy under shift", f"{spearmanr(clean, fog).statistic:.2f}"],
         ["accuracy", "ECE", "1.00"],  # the more accurate, the smaller the error
         ["accuracy under shift", "ECE", "0.80"],
@@ -122,10 +124,18 @@ def test_too_few_methods_and_equal_ones_have_no_correlation(board):
     three = [row for row in sitting([3.0, 2.0, 1.0, 0.0], [3.0, 2.0, 1.0, 0.0]) if row["method"] != "d"]
     equal = sitting([3.0, 2.0, 1.0, 0.0], [3.0] * 4)
     for rows in (three, equal):
-        assert words(exams.agreement_table(board(*rows)))[1][-1] == "·"
+        assert words(exams.agreement_table(board(*rows)))[-1][-1] == "·"
 
 
 def test_a_method_that_lacks_a_seed_is_in_no_correlation(board):
     rows = sitting([4.0, 3.0, 2.0, 1.0], [4.0, 3.0, 2.0, 1.0])
-    assert words(exams.agreement_table(board(*rows)))[1][-1] == "1.00"
-    assert words(exams.agreement_table(board(*rows[:-1])))[1][-1] == "·"
+    assert words(exams.agreement_table(board(*rows)))[-1][-1] == "1.00"
+    assert words(exams.agreement_table(board(*rows[:-1])))[-1][-1] == "·"
+
+
+def test_an_exam_is_put_to_itself_on_other_seeds(board):
+    """The odd seeds rank the methods the other way round."""
+    rows = sitting([4.0, 3.0, 2.0, 1.0], [0.0] * 4)
+    for row in rows[1::2]:
+        row["accuracy"] = 5 - row["accuracy"]
+    assert words(exams.agreement_table(board(*rows)))[0] == ["accuracy", "itself, on other seeds", "-1.00"]
