@@ -140,7 +140,7 @@ def images_table(board: Board) -> Table | None:
         for place, share in enumerate(SHARES):
             cells = [_images_to(share / 100 * goal, at(rows, ratio).values()) for ratio in board.ratios]
             title = Text(rows[0].title, again=place > 0)
-            body.append(Row([title, Number(share, "percent"), *cells]))
+            body.append(Row([title, Number(share, "percent", decimals=0), *cells]))
     epochs = sorted({int(row.history[0][0]) for row in with_history})
     notes = [
         "Images that a final training saw, each as often as it was seen, "
