@@ -13,6 +13,7 @@ from prunebench.parts.artefacts import Labels, Scores, Subset
 from prunebench.parts.conformance import check, conform
 from prunebench.parts.identity import identity
 from prunebench.parts.method import Method
+from prunebench.parts.problem import synthetic_problem
 from prunebench.parts.registry import load
 from prunebench.pipeline import context
 from prunebench.pipeline.dataset_keys import dataset_key
@@ -30,7 +31,8 @@ from prunebench_plugins.selectors.top import Top
 
 def test_scorer_and_labeler_keep_the_contract(write):
     rng = np.random.default_rng(0)
-    rows = "".join(f"{i:03}.png,{float(rng.random())!r},{'abcd'[i % 4]}\n" for i in rng.permutation(120))
+    names = synthetic_problem().names
+    rows = "".join(f"{names[i]},{float(rng.random())!r},{'abcd'[i % 4]}\n" for i in rng.permutation(120))
     path = write("t.csv", f"image,score,class\n{rows}")
     conform(scorers.File(path=path, column="score", name_column="image"))
     conform(labelers.File(path=path, column="class", name_column="image", space="name"))
