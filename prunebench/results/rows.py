@@ -51,7 +51,7 @@ class Record(BaseModel):
     recipe: str
     repeats: str
     tuning: str
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = Field(default_factory=dict)
     ratio: int = Field(ge=0, le=99)
     seed: int = Field(ge=0)
     label_fraction: float
@@ -132,16 +132,16 @@ class Result(Record):
     """
 
     tuned_on: str = "nothing"
-    tuned: dict[str, float] = {}
+    tuned: dict[str, float] = Field(default_factory=dict)
     trials: int = 0
     accuracy: float = Field(ge=0, le=100)
     best_accuracy: float = Field(ge=0, le=100, description="oracle: the best epoch on the test split")
     balanced_accuracy: float = Field(ge=0, le=100)
     worst_decile_recall: float = Field(ge=0, le=100)
-    history: list[list[float]] = []
-    accuracy_shifted: dict[str, float] = {}
-    accuracy_transferred: dict[str, float] = {}
-    calibration: dict[str, float] = {}
+    history: list[list[float]] = Field(default_factory=list)
+    accuracy_shifted: dict[str, float] = Field(default_factory=dict)
+    accuracy_transferred: dict[str, float] = Field(default_factory=dict)
+    calibration: dict[str, float] = Field(default_factory=dict)
     images: int
     kept: int
     kept_per_class: list[int]
@@ -152,13 +152,13 @@ class Result(Record):
     labels_training: int
     labels_total: int
     labeler: str | None = None
-    quality: dict[str, float] = {}
-    labels_per_class: list[int] = []
-    pretraining: list[str] = []
+    quality: dict[str, float] = Field(default_factory=dict)
+    labels_per_class: list[int] = Field(default_factory=list)
+    pretraining: list[str] = Field(default_factory=list)
     final_network: str | None = None
     seconds: dict[str, float]
     gpu_seconds: dict[str, float]
-    work: dict[str, dict[str, float]] = {}
+    work: dict[str, dict[str, float]] = Field(default_factory=dict)
     micro_batch: int | None = None
     device: str
     device_name: str
