@@ -134,12 +134,12 @@ def difference_table(board: Board) -> Table | None:
     random = next((rows for rows in methods if rows[0].method == "random"), None)
     if random is None or len(methods) < 2:
         return None
-    verdicts = {ratio: _verdicts(board, ratio) for ratio in board.ratios}
+    found = {ratio: verdicts(board, ratio) for ratio in board.ratios}
     body = []
     for rows in [*methods, *(r for r in board.methods(reference=True) if r[0].method == "random_twin")]:
         if rows is not random:
             cells = [
-                _difference(at(rows, ratio), at(random, ratio), board, verdicts[ratio].get(rows[0].method))
+                _difference(at(rows, ratio), at(random, ratio), board, found[ratio].get(rows[0].method))
                 for ratio in board.ratios
             ]
             body.append(Row([Text(rows[0].title), *cells]))
@@ -152,7 +152,7 @@ def difference_table(board: Board) -> Table | None:
     return Table("Difference to Random", header, body, notes)
 
 
-def _verdicts(board: Board, ratio: int) -> dict[str, str]:
+def verdicts(board: Board, ratio: int) -> dict[str, str]:
     """Return of those methods that the seeds of a ratio separate from Random whether they are better."""
     column = board.column(board.methods(reference=False), ratio)
     random = column.pop("random", None)

@@ -83,18 +83,24 @@ def test_values_chosen_on_the_test_split_have_no_winner(board):
 # Ranks
 
 
-def test_a_rank_interval_holds_the_ranks_of_other_draws_of_seeds():
-    accuracy = np.array([[90.0, 91.0, 92.0], [80.0, 95.0, 80.0], [70.0, 70.0, 70.0]])
-    assert ranks.intervals(accuracy).tolist() == [[1, 1, 2], [2, 1, 2], [3, 3, 3]]
+def test_bars_span_the_ranks_of_the_pages_table(board):
+    """Near differs from Random by half a point, Semi from both by ten."""
+    values = {"random": (80.0, 81.0, 80.5), "near": (80.5, 80.9, 81.0), "semi": (90.0, 91.0, 90.4)}
+    cells = [(name, 50, seed, value) for name, of in values.items() for seed, value in enumerate(of)]
+    of = board(*cells, seeds=(0, 1, 2))
+    found = ranks.ranks(of, 50)
+    assert found == {"semi": [1, 1, 1], "near": [2, 2, 3], "random": [3, 2, 3]}
+    places = {method: of.rankings[50].place(method) for method in found}
+    assert {method: [place.low, place.high] for method, place in places.items()} == {
+        method: ends for method, (_, *ends) in found.items()
+    }
+    assert words.summary(of)[1].endswith("of 2 methods without all labels: 1 at 50 %.")
 
 
-def test_what_all_methods_share_in_a_seed_moves_no_rank():
-    accuracy = np.array([[90.0, 70.0, 50.0], [89.0, 69.0, 49.0]])
-    assert ranks.intervals(accuracy).tolist() == [[1, 1, 1], [2, 2, 2]]
-
-
-def test_equal_means_share_the_better_rank():
-    assert ranks.intervals(np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 0.0]]))[:, 0].tolist() == [1, 1, 3]
+def test_a_single_seed_allows_every_rank_and_equals_share_the_better(board):
+    cells = [("random", 50, 0, 80.0), ("near", 50, 0, 80.0), ("semi", 50, 0, 70.0)]
+    found = ranks.ranks(board(*cells, seeds=(0,)), 50)
+    assert found == {"random": [1, 1, 3], "near": [1, 1, 3], "semi": [3, 1, 3]}
 
 
 def test_only_complete_methods_without_all_labels_are_ranked(board):

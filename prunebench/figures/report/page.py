@@ -15,7 +15,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from prunebench.figures.report.content import Content
-from prunebench.results.cells import Alternatives, Cell, Measured, Number, OverRuns, PerRatio, Text
+from prunebench.results.cells import Alternatives, Between, Cell, Measured, Number, OverRuns, PerRatio, Text
 from prunebench.results.spelling import explained, heading, spelled
 from prunebench.system.escaping import plain
 
@@ -61,6 +61,8 @@ def amount(cell: Cell) -> float | None:
             return cell.mean
         case Number():
             return cell.value
+        case Between():
+            return cell.low
         case Alternatives():
             return amount(cell.cells[0])
         case PerRatio():

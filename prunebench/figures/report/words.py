@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from prunebench.figures.report.ranks import ranks
-from prunebench.results.board import Board, as_many_labels, at, label_usage
+from prunebench.results.board import Board, as_many_labels, at
 from prunebench.results.rows import Result
-from prunebench.results.statistics import mean_interval, summarize
+from prunebench.results.separation import LEVEL
+from prunebench.results.statistics import difference_p, holm, summarize
+from prunebench.results.tables import BETTER, verdicts
 
 Seeds = Mapping[int, Result]
 Gaps = list[list[float]]  # for each method, a difference per seed
@@ -44,16 +46,19 @@ def _best(board: Board) -> Iterator[str]:
 
 def _against_random(board: Board) -> Iterator[str]:
     """Yield a sentence on the methods without all labels that beat Random on as many images."""
-    methods = [rows for rows in board.methods(reference=False) if label_usage(rows[0]) != "full"]
-    random = next((rows for rows in methods if rows[0].method == "random"), [])
-    others = [rows for rows in methods if rows is not random]
-    gaps = {r: _gaps((at(rows, r), at(random, r)) for rows in others) for r in board.ratios}
-    better = {r: sum(_sign(values) == 1 for values in found) for r, found in gaps.items() if found}
-    if better:
-        yield (
-            f"Clearly better than Random on as many images, of {_methods(gaps)} without all labels: "
-            f"{_by_ratio(better)}."
-        )
+    ranked = {ratio: {*board.ranked(ratio)} for ratio in board.ratios}
+    columns = {ratio: methods - {"random"} for ratio, methods in ranked.items() if "random" in methods}
+    most = max(map(len, columns.values()), default=0)
+    if not most:
+        return
+    better = {
+        ratio: sum(verdicts(board, ratio).get(method) == BETTER for method in methods)
+        for ratio, methods in columns.items()
+    }
+    yield (
+        f"Clearly better than Random on as many images, of {_methods(most)} without all labels: "
+        f"{_by_ratio(better)}."
+    )
 
 
 def _at_equal_labels(board: Board) -> Iterator[str]:
@@ -63,7 +68,8 @@ def _at_equal_labels(board: Board) -> Iterator[str]:
     worse = {r: _worse(found) for r, found in gaps.items() if found}
     if worse:
         yield (
-            f"Worse than Random on as many labels in all, of {_methods(gaps)} with labels to select by: "
+            f"Worse than Random on as many labels in all, of {_methods(max(map(len, gaps.values())))} with "
+            "labels to select by: "
             f"{_by_ratio(worse)}."
         )
     elif pairs:
@@ -78,23 +84,16 @@ def _gaps(pairs: Iterable[tuple[Seeds, Seeds]]) -> Gaps:
     return [values for values in found if values]
 
 
-def _methods(gaps: Mapping[int, Gaps]) -> str:
-    """Return the number of methods at the ratio that has most, as text."""
-    most = max(map(len, gaps.values()))
-    return "1 method" if most == 1 else f"{most} methods"
+def _methods(count: int) -> str:
+    return "1 method" if count == 1 else f"{count} methods"
 
 
 def _worse(gaps: Gaps) -> str:
     """Return how many methods are worse, and how many of them clearly, as text."""
-    count = sum(summarize(values).mean < 0 for values in gaps)
-    clearly = sum(_sign(values) == -1 for values in gaps)
-    return f"{count} ({clearly or 'none'} clearly)" if count else "none"
-
-
-def _sign(gaps: Sequence[float]) -> int:
-    """Return the sign of the mean of differences, or 0 if its 95 % interval includes zero or is unknown."""
-    low, high = mean_interval(gaps) or (0.0, 0.0)
-    return int(low > 0) - int(high < 0)
+    below = [summarize(values).mean < 0 for values in gaps]
+    corrected = holm([difference_p(values) for values in gaps])
+    clearly = sum(worse and p < LEVEL for worse, p in zip(below, corrected, strict=True))
+    return f"{sum(below)} ({clearly or 'none'} clearly)" if any(below) else "none"
 
 
 def _by_ratio(counts: Mapping[int, object]) -> str:
