@@ -56,9 +56,9 @@ def run(
     from prunebench.pipeline.executors.engine import Engine
     from prunebench.pipeline.forecast import forecast_from_store
     from prunebench.runs import listing
-    from prunebench.runs.certify import certificates_of, without_truth
+    from prunebench.runs.certify import run_certified, without_truth
     from prunebench.runs.pages import remember
-    from prunebench.runs.run import NONE, get_ready, run_matrix
+    from prunebench.runs.run import get_ready, run_matrix
     from prunebench.runs.until_separated import fixed, run_until_separated
 
     if options.empty:
@@ -88,11 +88,8 @@ def run(
         echo(warning, err=True)
 
     def run_cells(chosen: Matrix) -> dict[str, str]:
-        forecast = forecast_from_store(chosen)
-        certificates = certificates_of(chosen, forecast, engine) if certify else NONE
-        for cell, why in certificates.exempt.items():
-            echo(f"cannot be certified: {cell.name}: {why}", err=True)
-        return run_matrix(chosen, forecast, results, engine, certificates)
+        running = run_certified if certify else run_matrix
+        return running(chosen, forecast_from_store(chosen), results, engine)
 
     if until_separated:
         failures = run_until_separated(matrix, fixed(matrix, max_seeds, results), results, run_cells)

@@ -56,9 +56,14 @@ def load_vectors(root: Path, keys: tuple[str, ...], like: tuple[str, ...]) -> Ve
     keys: of the stages that made them.
     like: of those whose standardization is applied. (): their own.
     """
-    store = Store(root)
-    values = np.concatenate([store.read(key, Embeddings).values for key in keys], axis=1)
+    values = _joined(Store(root), keys, Embeddings)
     return Vectors(values, like=load_vectors(root, like, ()) if like else None)
+
+
+def _joined(store: Store, keys: Iterable[str], artefact: type[Any]) -> Array:
+    """Return the `values` of several artefacts, concatenated: float32 [n, sum of widths]."""
+    values: Array = np.concatenate([store.read(key, artefact).values for key in keys], axis=1)
+    return values
 
 
 class Context:
@@ -159,7 +164,7 @@ class Context:
 
     def joined(self, inputs: Iterable[Input], artefact: type[Any]) -> Array:
         """Return the `values` of several inputs, concatenated: float32 [n, sum of widths], read-only."""
-        values: Array = np.concatenate([self.read(source, artefact).values for source in inputs], axis=1)
+        values = _joined(self.store, (source.source.key for source in inputs), artefact)
         values.setflags(write=False)
         return values
 

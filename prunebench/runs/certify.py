@@ -19,9 +19,10 @@ from prunebench.pipeline.executors.engine import Engine
 from prunebench.pipeline.forecast import Forecast
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage, closure
-from prunebench.runs.run import ENGINE, Certificates, make_stages
+from prunebench.runs.run import ENGINE, Certificates, make_stages, run_matrix
 from prunebench.suites.cells import Cell
 from prunebench.suites.tuning import held
+from prunebench.system.terminal import echo
 
 USED = ("subset", "labels")  # the inputs of a final training that a method makes
 
@@ -60,6 +61,16 @@ def certificates_of(matrix: Matrix, forecast: Forecast, engine: Engine = ENGINE)
         else:
             certified.append(cell)
     return Certificates(frozenset(certified), exempt, caught)
+
+
+def run_certified(
+    matrix: Matrix, forecast: Forecast, folder: Path | None, engine: Engine = ENGINE
+) -> dict[str, str]:
+    """Certify the cells of a matrix, then run it as `run_matrix`. Print why some cannot be certified."""
+    certificates = certificates_of(matrix, forecast, engine)
+    for cell, why in certificates.exempt.items():
+        echo(f"cannot be certified: {cell.name}: {why}", err=True)
+    return run_matrix(matrix, forecast, folder, engine, certificates)
 
 
 def obstacle(cell: Cell) -> str | None:

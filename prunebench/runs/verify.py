@@ -66,9 +66,8 @@ def rows_in(path: Path) -> Found:
     superseded = {row.supersedes for row in found.rows}
     found.rows = [row for row in found.rows if row.id not in superseded]
     if not found.rows and not found.complaints:
-        raise PrunebenchError(
-            f"no rows in {near(path)}; name a .jsonl file of rows, or a folder of such files"
-        )
+        where = near(path) if path.exists() else f"{near(path)}, which does not exist"
+        raise PrunebenchError(f"no rows in {where}; name a .jsonl file of rows, or a folder of such files")
     return found
 
 

@@ -167,6 +167,8 @@ def test_the_command_asks_which_rows(cli, line):
 
 
 def test_a_file_without_rows_is_told(cli, tmp_path):
+    assert cli("verify rows.jsonl").err.startswith("Error: no rows in rows.jsonl, which does not exist;")
+    (tmp_path / "rows.jsonl").touch()
     assert cli("verify rows.jsonl").err.startswith("Error: no rows in rows.jsonl;")
 
 
