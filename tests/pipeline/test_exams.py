@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import numpy as np
 import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import corruptions
 from prunebench.parts.artefacts import Accuracy, Exam
-from prunebench.parts.base import Grid, Scorer
 from prunebench.parts.images import Images
 from prunebench.parts.method import Method
 from prunebench.pipeline.calibration import measure
@@ -23,6 +19,7 @@ from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.selectors.random import Random
 from prunebench_plugins.selectors.top import Top
+from tests.pipeline.searched import Powered
 
 RANDOM = Method("r", title="R", selector=Random())
 SCORED = Method("m", title="M", labeler=GroundTruth(), scorer=Aum(), selector=Top())
@@ -35,16 +32,6 @@ def keys(matrix):
 
 
 # Another final network
-
-
-@dataclass(frozen=True, kw_only=True)
-class Powered(Scorer):
-    name: ClassVar[str] = "powered"
-    exponent: float = 1.0
-    grids: ClassVar = (Grid(field="exponent", values=(1.0, 2.0)),)
-
-    def score(self, dynamics):
-        return dynamics.logit_margin.mean(0) ** self.exponent
 
 
 @pytest.mark.parametrize("tuning", ["default", "search", "oracle_test"])

@@ -11,7 +11,7 @@ import pytest
 from prunebench.errors import PrunebenchError
 from prunebench.nn import training
 from prunebench.parts.artefacts import Embeddings
-from prunebench.parts.base import Backbone, Grid, Scorer
+from prunebench.parts.base import Backbone
 from prunebench.parts.conformance import check
 from prunebench.parts.images import Images, Vectors
 from prunebench.parts.method import Method
@@ -25,6 +25,7 @@ from prunebench_plugins.selectors.annotated import Annotated
 from prunebench_plugins.selectors.random import Random
 from prunebench_plugins.selectors.top import Top
 from tests.miniatures import PARTS
+from tests.pipeline.searched import Powered
 
 RANDOM = Method("r", title="R", selector=Random())
 SCORED = Method("m", title="M", labeler=GroundTruth(), scorer=Aum(), selector=Top())
@@ -136,16 +137,6 @@ def test_the_check_finds_a_backbone_that_is_not_as_frozen_as_it_says():
     (failed,) = [one for one in check(Crowd()) if one.error]
     assert failed.name == "frozen" and "depends on the other images" in failed.error
     assert all(one.error is None for one in check(Pixels()))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Powered(Scorer):
-    name: ClassVar[str] = "powered"
-    exponent: float = 1.0
-    grids: ClassVar = (Grid(field="exponent", values=(1.0, 2.0)),)
-
-    def score(self, dynamics):
-        return dynamics.logit_margin.mean(0) ** self.exponent
 
 
 @pytest.mark.parametrize("tuning", ["search", "oracle_test"])
