@@ -339,6 +339,16 @@ class Accuracy(Artefact):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Spent(Artefact):
+    """What a selection cost.
+
+    images: the images that its trainings trained on, each as often as it was seen.
+    """
+
+    images: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Exam(Artefact):
     """What further tests of the same network found.
 

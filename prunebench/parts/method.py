@@ -22,7 +22,10 @@ class Method:
     selector: picks the subset.
     reference: True if tables show it beside the methods and never rank it.
     ratio: the only ratio it runs at, in percent pruned. None: it runs at all. The full dataset is ratio 0.
-    matched_to: another method, or None. The selector then keeps as many images as that method has annotated.
+    matched_to: another method, or None.
+    matched_in: what this method has as much of as `matched_to`. "labels": it keeps as many images as that
+        one has annotated. "work": its final network trains on as many images as that one's trainings, those
+        of its selection and the final one.
     final: the network that is tested in the end. "truth" trains it from scratch on the subset with true
         labels, which is the purpose of pruning. "labels" trains it with the labels of the labeler.
         "labeler" takes the network with which the labeler made its labels.
@@ -37,10 +40,12 @@ class Method:
     reference: bool = False
     ratio: int | None = None
     matched_to: Method | None = None
+    matched_in: str = "labels"
     final: str = "truth"
     color: str | None = None
 
     def __post_init__(self) -> None:
+        choice(f"method {self.name!r}: matched_in", self.matched_in, ("labels", "work"))
         choice(f"method {self.name!r}: final", self.final, ("truth", "labels", "labeler"))
         drawable = self.color is None or re.fullmatch("#[0-9a-f]{6}", self.color) is not None
         require(drawable, f"method {self.name!r}: color", self.color, "'#rrggbb' in lower case, or None")
@@ -84,6 +89,11 @@ class Method:
         """The parts of the method by kind, without those that are None."""
         parts = {"labeler": self.labeler, "scorer": self.scorer, "selector": self.selector}
         return {kind: part for kind, part in parts.items() if part is not None}
+
+    @property
+    def timed_to(self) -> Method | None:
+        """The method that it is matched to in work, or None."""
+        return self.matched_to if self.matched_in == "work" else None
 
     @property
     def label_fraction(self) -> float:

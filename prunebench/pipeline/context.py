@@ -157,6 +157,19 @@ class Context:
         """Return the artefact of an input. Raise MissingArtefactError if it is gone or damaged."""
         return self.store.read(stage_input.source.key, artefact)
 
+    def images_trained_on(self, stage_input: Input) -> int:
+        """Return how many images the trainings of an input trained on, each as often as it was seen.
+
+        Raise PrunebenchError if it was made before this was counted.
+        """
+        manifest = self.store.manifest(stage_input.source.key)
+        if "work" not in manifest:
+            raise PrunebenchError(
+                f"{manifest['kind']} {manifest['title']} is stored without a count of its work, by an "
+                "older prunebench; choose another --store"
+            )
+        return int(manifest["work"]["images"])
+
     def optional(self, stage_input: Input, artefact: type[A]) -> A | None:
         """Return an artefact that the stage of an input may have made, or None if it did not."""
         key = stage_input.source.key

@@ -13,6 +13,7 @@ from prunebench.pipeline.stages.given import annotated_labels
 from prunebench.pipeline.stages.labeler_accuracy import LabelerAccuracy
 from prunebench.pipeline.stages.quality import LabelQuality
 from prunebench.pipeline.stages.scores import upstream
+from prunebench.pipeline.stages.selection_work import SelectionWork
 from prunebench.pipeline.stages.subset import SelectorSubset
 from prunebench.suites.cells import Cell
 
@@ -75,9 +76,16 @@ class Graph:
         return {name: TrainedAccuracy.of(self.plan, cell, inputs, name) for name in cell.exams.networks}
 
     def _taught(self, cell: Cell) -> tuple[Input, ...]:
-        """Return the subset, and the labels unless final networks train on the truth."""
-        subset = Input("subset", self.subset(cell))
-        return (subset,) if cell.method.final == "truth" else (subset, self._labels(cell))
+        """Return the subset, and what else decides a final training.
+
+        These are the labels unless it trains on the truth, and the work that it is matched to.
+        """
+        found = [Input("subset", self.subset(cell))]
+        if cell.method.final != "truth":
+            found.append(self._labels(cell))
+        if cell.method.timed_to is not None:
+            found.append(SelectionWork.input_of(self.plan, cell))
+        return tuple(found)
 
     def _draws(self, cell: Cell) -> tuple[Stage, ...]:
         labeler = (cell.method.matched_to or cell.method).labeler

@@ -5,7 +5,7 @@ Each kind of stage is a class in a file of its own, in `stages/`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from importlib import metadata
@@ -123,28 +123,29 @@ class Stage:
         """The stages that make the inputs."""
         return [item.source for item in self.inputs if isinstance(item.source, Stage)]
 
-    def ancestors(self, *, searching: bool = True) -> Iterator[Stage]:
+    def ancestors(self, *, without: Collection[str] = ()) -> Iterator[Stage]:
         """Yield this stage and all it depends on, inputs first, each once.
 
-        searching: whether to include the searches that choose values of fields.
+        without: the names of inputs that are not followed, such as CHOICE.
         """
-        yield from closure([self], searching=searching)
+        yield from closure([self], without=without)
 
 
 CHOICE = "choice"  # the name of inputs that hold the value that a search chose
+SPENT = "spent"  # the name of inputs that say what another method's selection cost
 
 
-def closure(ends: Iterable[Stage], *, searching: bool = True) -> Iterator[Stage]:
+def closure(ends: Iterable[Stage], *, without: Collection[str] = ()) -> Iterator[Stage]:
     """Yield stages and all they depend on, inputs first, each once.
 
-    searching: whether to include the searches that choose values of fields.
+    without: the names of inputs that are not followed, such as CHOICE.
     """
     seen: set[str] = set()
 
     def visit(stage: Stage) -> Iterator[Stage]:
         seen.add(stage.key)
         for item in stage.inputs:
-            if item.source.key not in seen and (searching or item.name != CHOICE):
+            if item.source.key not in seen and item.name not in without:
                 assert isinstance(item.source, Stage)
                 yield from visit(item.source)
         yield stage

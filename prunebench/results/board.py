@@ -105,6 +105,12 @@ class Board:
         """Return the rows of each method, in order of first appearance; references or the others."""
         return [rows for rows in self._by_method.values() if rows[0].reference == reference]
 
+    def twins(self, kind: str) -> dict[str, list[Result]]:
+        """Return the rows of the Randoms that are matched in "labels" or in "work", by the other method."""
+        references = self.methods(reference=True)
+        first = ((rows[0], rows) for rows in references)
+        return {row.matched_to: rows for row, rows in first if row.matched_to and row.matched_in == kind}
+
     @cached_property
     def _by_method(self) -> dict[str, list[Result]]:
         found: dict[str, list[Result]] = {}
@@ -219,8 +225,8 @@ def as_many_labels(board: Board) -> Iterator[tuple[list[Result], dict[int, dict[
     The latter are by ratio, then by seed. They are empty where they were not run. A method that needs every
     label could have trained on every image.
     """
+    matched = board.twins("labels")
     references = board.methods(reference=True)
-    matched = {rows[0].matched_to: rows for rows in references if rows[0].matched_to}
     every_image = next((by_seed(rows) for rows in references if rows[0].method == "full"), {})
     for rows in board.methods(reference=False):
         if rows[0].label_fraction == 1:

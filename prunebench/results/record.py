@@ -13,7 +13,7 @@ from prunebench.parts.artefacts import Accuracy, Choice, Exam, Labels, Quality, 
 from prunebench.parts.base import Backbone, Labeler, Part
 from prunebench.parts.identity import map_parts
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stage import Stage, closure
+from prunebench.pipeline.stage import CHOICE, SPENT, Stage, closure
 from prunebench.results.rows import Failure, Result
 from prunebench.suites.cells import PROTOCOL, Cell
 from prunebench.suites.tuning import SEARCHED
@@ -93,6 +93,7 @@ def _record(matrix: Matrix, cell: Cell) -> dict[str, Any]:
         "title": method.title,
         "reference": method.reference,
         "matched_to": matched_to.name if matched_to else None,
+        "matched_in": method.matched_in,
         "method_key": cell.method_key,
         "dataset": cell.dataset.name,
         "dataset_hash": matrix.graph.roots[cell.dataset.name],
@@ -150,7 +151,7 @@ def _trained(cell: Cell) -> bool:
 def _micro_batch(matrix: Matrix, cell: Cell) -> int | None:
     """Return the fewest images that a training of a cell saw at once for lack of memory, if any did."""
     ends = matrix.graph.targets[cell], *matrix.graph.transfers[cell].values()
-    stored = [stage.key for stage in closure(ends, searching=False) if stage.key in matrix.store]
+    stored = [stage.key for stage in closure(ends, without=(CHOICE, SPENT)) if stage.key in matrix.store]
     sizes = [matrix.store.manifest(key).get("micro_batch") for key in stored]
     return min((size for size in sizes if size is not None), default=None)
 
@@ -160,19 +161,19 @@ def _cost(matrix: Matrix, cell: Cell) -> dict[str, Any]:
 
     What a search made and the cell itself does not need counts as "search", whatever it is. Embeddings that
     the final network alone sees count as "final_embeddings": they are no cost of the selection. Nor are the
-    trainings of other networks, which count as "transfer".
+    trainings of other networks, which count as "transfer". What a Random is matched to is no cost of its own.
     """
     target = matrix.graph.targets[cell]
     transfers = [*matrix.graph.transfers[cell].values()]
     subset = target.source("subset")
     assert isinstance(subset, Stage)
     for_selection = {stage.key for stage in subset.ancestors()}
-    own = {stage.key for stage in target.ancestors(searching=False)}
+    own = {stage.key for stage in target.ancestors(without=(CHOICE, SPENT))}
     seconds: Counter[str] = Counter()
     gpu_seconds: Counter[str] = Counter()
     work: dict[str, Counter[str]] = {}
     counted = True
-    for stage in closure([target, *transfers]):
+    for stage in closure([target, *transfers], without=(SPENT,)):
         if stage in transfers:
             kind = "transfer"
         elif stage.key not in own:

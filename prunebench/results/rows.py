@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,17 @@ RESERVED = re.compile(r'[<>:"/\\|?*%\x00-\x1f]')  # in names of files, somewhere
 LONGEST_NAME = 200  # bytes of a file name; most systems take 255
 OPTION = "--results"  # what chooses where rows are
 BOM = b"\xef\xbb\xbf"  # some editors put it before the first line
-# Fields that the first rows lack. Their ids must stay, so such a field is left out where it says nothing.
-LATER = ("history", "accuracy_shifted", "accuracy_transferred", "calibration", "work", "certified")
+# Fields that the first rows lack, with the values that say nothing. The ids of those rows must stay, so such
+# a field is left out where it has that value.
+LATER: Mapping[str, Any] = {
+    "matched_in": "labels",
+    "history": [],
+    "accuracy_shifted": {},
+    "accuracy_transferred": {},
+    "calibration": {},
+    "work": {},
+    "certified": False,
+}
 CellOutcome = tuple[float, str] | str  # accuracy and device, or why there is none
 Stamp = tuple[int, int, int] | None  # size, time and number of a file, None where there is none
 
@@ -45,6 +54,7 @@ class Record(BaseModel):
     title: str
     reference: bool = False
     matched_to: str | None = None
+    matched_in: str = "labels"
     method_key: str
     dataset: str
     dataset_hash: str
@@ -178,7 +188,7 @@ class Result(Record):
     @property
     def values(self) -> dict[str, Any]:
         """The fields, as a line holds them: without those of LATER that say nothing."""
-        return self.model_dump(exclude={name for name in LATER if not getattr(self, name)})
+        return self.model_dump(exclude={name for name in LATER if getattr(self, name) == LATER[name]})
 
     @property
     def outcome(self) -> CellOutcome:

@@ -37,6 +37,7 @@ UNITS: Mapping[str, Callable[[float], str]] = {  # how exact a number is shown; 
     "images": "{:.0f}".format,
     "seconds": _seconds,
     "hours": "{:.3g}".format,
+    "GMAC": "{:.3g}".format,
     "classes": _classes,
     "share": "{:.0%}".format,
     "percent": "{:.1f}".format,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prunebench.parts.sampling import READ_ALL
-from prunebench.results import rank_tables
+from prunebench.results import class_tables, rank_tables, work_tables
 from prunebench.results.board import (
     GROUPS,
     Board,
@@ -37,7 +37,6 @@ from prunebench.results.statistics import summarize
 QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty classes"]
 RANKED = "complete cells of methods without all labels"
 BETTER, WORSE = "better", "worse"
-TESTED = ("accuracy", "labeler_accuracy", "final_embeddings", "transfer")  # seconds spent after the selection
 
 
 def accuracy_table(board: Board) -> Table:
@@ -304,7 +303,7 @@ def cost_table(board: Board) -> Table:
 
 def selection_seconds(row: Result) -> float:
     """Return the seconds that the selection of a row took, as if its cell had been run alone."""
-    return sum(seconds for stage, seconds in row.seconds.items() if stage not in TESTED)
+    return sum(seconds for stage, seconds in row.seconds.items() if stage not in work_tables.TESTED)
 
 
 def _training_seconds(row: Result) -> float:
@@ -332,9 +331,13 @@ def tables(board: Board) -> list[Table]:
         difference_table,
         rank_tables.components_table,
         equal_labels_table,
+        work_tables.equal_work_table,
+        class_tables.worst_classes_table,
+        class_tables.balanced_table,
         labels_table,
         tuned_table,
         regret_table,
+        work_tables.work_table,
         cost_table,
     )
     own = [table for maker in makers if (table := maker(board)) is not None]

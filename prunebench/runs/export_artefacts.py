@@ -13,7 +13,7 @@ from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.parts.artefacts import Array, Artefact, Dynamics, Embeddings, Scores
 from prunebench.parts.identity import without_paths
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stage import CHOICE, Stage
 from prunebench.suites.cells import Cell
 from prunebench.system import tables
 from prunebench.system.files import home, write_new, writing
@@ -160,7 +160,7 @@ def _entries(matrix: Matrix, kind: str) -> dict[str, Entry]:
 def _stages(matrix: Matrix, cell: Cell, kind: str) -> Iterator[Stage]:
     """Yield the stages of a kind that the selection of a cell rests on, without those of its searches."""
     if cell.method.matched_to is None:  # else they are those of the other method
-        for stage in matrix.graph.subset(cell).ancestors(searching=False):
+        for stage in matrix.graph.subset(cell).ancestors(without=(CHOICE,)):
             if stage.kind in STAGES[kind]:
                 yield stage
 

@@ -18,9 +18,10 @@ from prunebench.results.board import Page, Place, place
 from prunebench.results.document import Document, document
 from prunebench.results.looks import Looks
 from prunebench.results.rows import Record, Result, read_all
+from prunebench.runs.select import written
 from prunebench.suites import schema
 from prunebench.suites.cells import Cell, Filters, training_key
-from prunebench.suites.resolve import MATCHED, cells
+from prunebench.suites.resolve import cells
 from prunebench.suites.schema import Suite, SuiteFile
 from prunebench.system.files import near, replace_file
 from prunebench.system.sealed_json import canonical, sealed, unsealed
@@ -205,7 +206,7 @@ def _resolved(rows: list[Record], suite: Suite, registry: Registry) -> Iterator[
     """Yield the cells of rows that differ in their method alone; one by one if some have none."""
     first = rows[0]
     filters = Filters(
-        methods=list(dict.fromkeys(name for row in rows for name in _written(row))),
+        methods=list(dict.fromkeys(name for row in rows for name in written(row))),
         datasets=[first.dataset],
         ratios=[first.ratio],
         seeds=[0],
@@ -223,10 +224,3 @@ def _resolved(rows: list[Record], suite: Suite, registry: Registry) -> Iterator[
             yield place(row), made.get(row.method)
         else:
             yield from _resolved([row], suite, registry)
-
-
-def _written(row: Record) -> list[str]:
-    """Return the names in a suite that make the method of a row: without what --set changed."""
-    if row.matched_to:
-        return [row.matched_to.partition("{")[0], MATCHED]
-    return [row.method.partition("{")[0] if row.changes else row.method]

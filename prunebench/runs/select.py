@@ -16,7 +16,7 @@ from prunebench.results.rows import Record
 from prunebench.runs.places import Place, folder, pick_device
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters
-from prunebench.suites.resolve import MATCHED
+from prunebench.suites.resolve import MATCHED, TIMED, TWINS
 
 
 def choose(
@@ -63,7 +63,7 @@ def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Pla
     matrix = choose(suite, _with_matched(filters), device="cpu", store=store, data=data)
     (method,) = filters.methods or ("",)
     (ratio,) = filters.ratios or (0,)
-    matched = method.startswith(MATCHED)
+    matched = method.startswith(TWINS)
     cells = [cell for cell in matrix.cells if (cell.method.matched_to is not None) == matched]
     if len(cells) != 1:
         raise PrunebenchError(
@@ -79,10 +79,8 @@ def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Pla
 
 def filters_of(row: Record) -> Filters:
     """Return the filters that choose the cell of a row, and with it the cell that it is matched to."""
-    base = row.method.partition("{")[0] if row.changes else row.method
-    methods = [(row.matched_to or "").partition("{")[0], MATCHED] if row.matched_to else [base]
     return Filters(
-        methods=methods,
+        methods=written(row),
         datasets=[row.dataset],
         ratios=[row.ratio],
         seeds=[row.seed],
@@ -92,13 +90,20 @@ def filters_of(row: Record) -> Filters:
     )
 
 
+def written(row: Record) -> list[str]:
+    """Return the names in a suite that make the method of a row: without what --set changed."""
+    if row.matched_to is not None:
+        return [row.matched_to.partition("{")[0], TIMED if row.matched_in == "work" else MATCHED]
+    return [row.method.partition("{")[0] if row.changes else row.method]
+
+
 def _with_matched(filters: Filters) -> Filters:
     """Return filters that a suite resolves to the method.
 
     A Random that is matched to another method is named after it, and is chosen together with it.
     """
-    match = re.fullmatch(rf"{MATCHED}\{{(.+)\}}", (filters.methods or ("",))[0])
-    return replace(filters, methods=[match[1], MATCHED]) if match else filters
+    match = re.fullmatch(rf"({'|'.join(TWINS)})\{{(.+)\}}", (filters.methods or ("",))[0])
+    return replace(filters, methods=[match[2], match[1]]) if match else filters
 
 
 def command(suite: Place, filters: Filters, *, store: Place = None, data: Place = None) -> str:

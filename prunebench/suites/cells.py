@@ -144,6 +144,8 @@ class Cell:
             "printed": [list(pair) for entry in self.printed for pair in entry.values],
             "protocol": PROTOCOL,
         }
+        if self.method.timed_to is not None:  # else the key stays that of rows from before it
+            meaning["matched_in"] = "work"
         if exams := self.exams.identity():  # else the key stays that of rows from before exams
             meaning["exams"] = exams
         return hashlib.sha256(canonical(without_paths(meaning)).encode()).hexdigest()[:16]

@@ -24,6 +24,8 @@ from prunebench.suites.schema import Suite, seed_list
 from prunebench.suites.tuning import RULES, Search, held, searches
 
 MATCHED = "random_matched"  # stands for a Random matched to each method with a label budget
+TIMED = "random_timed"  # stands for a Random matched to each other method in work
+TWINS = (MATCHED, TIMED)
 FIELDS = ("name", "side", "on_bad", "cache")  # of a [dataset.NAME] table. Another key is its family or `of`
 METHOD_KEYS = ("title", "labeler", "scorer", "selector")
 
@@ -96,7 +98,7 @@ class Resolver:
                 registered = self.registry.found[kind].get(name)
                 # A class is a family of datasets. It has no rows of its own, so its name is free.
                 taken = registered is not None and not isinstance(registered, type)
-                if taken or name == MATCHED:
+                if taken or name in TWINS:
                     table = f"[{kind.removesuffix('s')}.{name}]"
                     raise PrunebenchError(
                         f"{table} of {self.suite.path.name}: {name!r} is another of the {kind} already; "
@@ -268,13 +270,14 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
         methods = [
             resolver.resolved(resolver.method(name), defaults, backbones)
             for name in wanted
-            if name != MATCHED
+            if name not in TWINS
         ]
+        selecting = [method for method in methods if not method.reference and not _plain(method)]
         if MATCHED in wanted:
-            labeling = [
-                method for method in methods if 0 < method.label_fraction < 1 and not method.reference
-            ]
+            labeling = [method for method in selecting if 0 < method.label_fraction < 1]
             methods += [_matched(method, registry) for method in labeling]
+        if TIMED in wanted:
+            methods += [_timed(method, registry) for method in selecting]
         for method in methods:
             tuned = method.matched_to or method  # its Random has the values of a method
             method_searches = searches(tuned, file.grids, resolver.fixed(tuned))
@@ -320,6 +323,23 @@ def _matched(method: Method, registry: Registry) -> Method:
         selector=registry.part("selector", "random"),  # type: ignore[arg-type]
         reference=True,
         matched_to=method,
+    )
+
+
+def _plain(method: Method) -> bool:
+    """Whether a method is Random itself, under whatever recipe."""
+    return method.name.partition("{")[0] == "random"
+
+
+def _timed(method: Method, registry: Registry) -> Method:
+    """Return the Random whose final network trains on as many images as `method` does in all."""
+    return Method(
+        name=f"{TIMED}{{{method.name}}}",
+        title=f"Random trained as long as {method.title}",
+        selector=registry.part("selector", "random"),  # type: ignore[arg-type]
+        reference=True,
+        matched_to=method,
+        matched_in="work",
     )
 
 

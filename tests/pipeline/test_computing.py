@@ -101,7 +101,7 @@ def test_a_selector_returns_exactly_keep_unique_indices(matrix, make, offer, fau
     offer(Faulty)
     failures = make(matrix(Method("m", title="M", selector=Faulty(fault=fault)))).failures
     assert failures == {
-        "m toy 50% seed 0": f"selector 'faulty' of stranger {reason} (toy). This is a bug in test_computing."
+        "m toy 50% seed 0": f"selector 'faulty' of stranger {reason} (toy). This is a bug in {__name__}."
     }
 
 
@@ -119,8 +119,7 @@ def test_a_scorer_returns_a_finite_number_for_each_image(matrix, make, offer, fa
     offer(Misjudging)
     method = Method("m", title="M", scorer=Misjudging(fault=fault), selector=Top())
     assert make(matrix(method)).failures == {
-        "m toy 50% seed 0": f"scorer 'misjudging' of stranger {reason} (toy). "
-        "This is a bug in test_computing."
+        "m toy 50% seed 0": f"scorer 'misjudging' of stranger {reason} (toy). This is a bug in {__name__}."
     }
 
 
@@ -139,8 +138,7 @@ def test_a_labeler_returns_a_class_for_each_image(matrix, make, offer, fault, re
     offer(Mislabeling)
     method = Method("m", title="M", labeler=Mislabeling(fault=fault), selector=Random(per_class=True))
     assert make(matrix(method)).failures == {
-        "m toy 50% seed 0": f"labeler 'mislabeling' of stranger {reason} (toy). "
-        "This is a bug in test_computing."
+        "m toy 50% seed 0": f"labeler 'mislabeling' of stranger {reason} (toy). This is a bug in {__name__}."
     }
 
 
@@ -155,7 +153,7 @@ def test_a_backbone_returns_a_finite_vector_for_each_image(matrix, make, offer, 
     offer(Blurred, Near)
     method = Method("m", title="M", scorer=Near(backbone=Blurred(fault=fault)), selector=Top())
     assert make(matrix(method)).failures == {
-        "m toy 50% seed 0": f"backbone 'blurred' of stranger {reason} (toy). This is a bug in test_computing."
+        "m toy 50% seed 0": f"backbone 'blurred' of stranger {reason} (toy). This is a bug in {__name__}."
     }
 
 
@@ -464,7 +462,7 @@ def test_a_labeler_cannot_say_which_labels_were_annotated(matrix, make, offer, s
     method = Method("m", title="M", labeler=Sly(says=says), selector=Random(per_class=True))
     assert make(matrix(method)).failures == {
         "m toy 50% seed 0": "labeler 'sly' of stranger returned Labels, whose `annotated` is not its to say; "
-        "return PseudoLabels (toy). This is a bug in test_computing."
+        f"return PseudoLabels (toy). This is a bug in {__name__}."
     }
 
 
@@ -548,7 +546,7 @@ def test_what_was_annotated_elsewhere_are_unique_indices(matrix, make, offer, he
     method = Method("m", title="M", labeler=Heir(heritage=heritage), selector=Random(per_class=True))
     assert make(matrix(method)).failures == {
         "m toy 50% seed 0": "labeler 'heir' of stranger must name annotated images by unique indices in "
-        f"0..63, got {got} (toy). This is a bug in test_computing."
+        f"0..63, got {got} (toy). This is a bug in {__name__}."
     }
 
 

@@ -480,6 +480,7 @@ def current(suite_file, *methods, references=(), **changes):
         SimpleNamespace(
             method=cell.method.name,
             matched_to=cell.method.matched_to and cell.method.matched_to.name,
+            matched_in=cell.method.matched_in,
             dataset="digits",
             recipe="tiny",
             tuning="default",

@@ -330,7 +330,7 @@ def test_who_changed_the_images_is_named_and_nothing_of_it_stored(matrix, make, 
     assert made.stages == [] or [stage.kind for stage in made.stages] == ["known_labels"]
     assert made.failures == {
         "m toy 50% seed 0": f"{who} 'careless' of stranger changed its input images, which is shared; "
-        "change a copy (toy). This is a bug in test_isolation."
+        f"change a copy (toy). This is a bug in {__name__}."
     }
 
 

@@ -7,6 +7,10 @@ dataset --+--> known_labels, given --------------------+
                                      |             +--> proxy_embeddings ---^            ^
                                      +--> quality                labeler_accuracy  test_embeddings
 
+A Random that is matched in work trains longer, by what the stages of a selection trained on:
+
+labels, dynamics, scores, subset --> selection_work --> accuracy
+
 If a suite tunes a field of a scorer or selector, a choice sets its value:
 
 labels, dynamics, scores --> candidate --> validation --+--> choice --> scores, subset
@@ -29,6 +33,7 @@ from prunebench.pipeline.stages.proxy import Proxy
 from prunebench.pipeline.stages.proxy_embeddings import ProxyEmbeddings
 from prunebench.pipeline.stages.quality import LabelQuality
 from prunebench.pipeline.stages.scores import ScorerScores
+from prunebench.pipeline.stages.selection_work import SelectionWork
 from prunebench.pipeline.stages.subset import SelectorSubset
 from prunebench.pipeline.stages.validation import CandidateValidation
 
@@ -47,6 +52,7 @@ STAGES: list[type[Stage]] = [
     CandidateValidation,
     FieldChoice,
     SelectorSubset,
+    SelectionWork,
     TrainedAccuracy,
     LabelerAccuracy,
 ]

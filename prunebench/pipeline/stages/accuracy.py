@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts.artefacts import Accuracy, Array, Artefact, Labels, Subset
+from prunebench.parts.artefacts import Accuracy, Array, Artefact, Labels, Spent, Subset
+from prunebench.parts.recipe import Recipe
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Identity, Input, Seed
 from prunebench.pipeline.plan import Plan, seed_of
-from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stage import SPENT, Stage
 from prunebench.pipeline.stages.examining import examine
 from prunebench.pipeline.stages.sight import seen_by_final, sight, sight_in_test, title_of
 from prunebench.suites.cells import Cell
@@ -24,7 +25,8 @@ class TrainedAccuracy(Stage):
     """Trains a network from scratch on the subset, and tests it, as often as its exams ask for.
 
     It trains on the labeler's labels if these are an input, else on the true labels. It sees the embeddings
-    of a backbone if these are an input, else the images.
+    of a backbone if these are an input, else the images. If the work of another selection is an input, it
+    trains that much longer.
 
     recipe: how it trains.
     seed: the seed of the initial weights and of the order of images.
@@ -47,11 +49,12 @@ class TrainedAccuracy(Stage):
         """
         recipe = plan.final(cell.recipe) if network is None else plan.transferred(cell.recipe, network)
         tests = [*cell.exams.tests] if network is None else []
+        timed = any(item.name == SPENT for item in inputs)
         return plan.add(
             cls,
             cell,
             (*inputs, *seen_by_final(plan, cell, test=True)),
-            title=title_of(recipe, cell.final_backbone),
+            title=title_of(recipe, cell.final_backbone) + (" and more" if timed else ""),
             ratio=cell.ratio,
             on_device=True,
             recipe=plan.recipe(recipe),
@@ -79,12 +82,24 @@ class TrainedAccuracy(Stage):
         pruned_percent = 100 * (subset.images - len(subset)) // subset.images
         images, recipe = sight(self, self.recipe, context)
         test = sight_in_test(self, context), context.test[1]
-        trained = context.train(images, labels, recipe.at(pruned_percent), self.seed, index=index, test=test)
+        recipe = self._longer(recipe.at(pruned_percent), context, len(index))
+        trained = context.train(images, labels, recipe, self.seed, index=index, test=test)
         assert trained.predictions is not None
         accuracy = measured(context, subset, trained.predictions, trained.history)
         if not self.tests:
             return (accuracy,)
         return accuracy, examine(self.tests, context.logits_of(trained.network, recipe), *test)
+
+    def _longer(self, recipe: Recipe, context: Context, images: int) -> Recipe:
+        """Return a recipe with as many more steps as show the images that another selection trained on."""
+        from prunebench.nn.training import batch_bounds
+
+        spent = self.named(SPENT)
+        if not spent:
+            return recipe
+        per_epoch = len(batch_bounds(images, recipe.batch)) - 1
+        more = context.read(spent[0], Spent).images / images * per_epoch
+        return replace(recipe, iterations=(recipe.iterations or recipe.epochs * per_epoch) + round(more))
 
 
 def with_classes(labels: Labels, purpose: str) -> Labels:

@@ -41,7 +41,7 @@ class SelectorSubset(PartStage):
     def of(cls, plan: Plan, cell: Cell) -> SelectorSubset:
         """Return the selection of a cell."""
         selector = plan.shared(cell, lambda: cell.selector, cell.ratio)
-        if cell.method.matched_to is not None:
+        if cell.method.matched_to is not None and cell.method.timed_to is None:
             return cls._matched(plan, cell, selector)
         available = upstream(plan, cell, choices(plan, cell))
         inputs = (*available, *embeddings_of(plan, cell, selector, available))
