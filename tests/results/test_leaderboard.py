@@ -373,8 +373,8 @@ with it.
 | Near     | 70.0 ± 0.0    |
 | Random   | 70.0 ± 0.0    |
 
-Recall in percent of the worst tenth of the classes of each run, one class at least; mean ± standard deviation over \
-seeds. Which classes these are differs between runs.
+Recall in percent of the worst tenth of the classes of each run, one class at least; mean ± \
+standard deviation over seeds. Which classes these are differs between runs.
 
 ### Balanced accuracy
 
