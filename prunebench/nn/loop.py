@@ -21,6 +21,7 @@ from prunebench.parts.precision import arithmetic
 
 Tensor = torch.Tensor
 CHECKPOINT_SECONDS = 20.0
+SAVING_SHARE = 20.0
 
 
 class Loop(ABC):
@@ -132,20 +133,27 @@ def _measured(loop: Loop) -> tuple[Tensor, float]:
 
 
 class Saver:
-    """A checkpoint, and when it is time for the next: CHECKPOINT_SECONDS after the last, or the beginning."""
+    """A checkpoint, and when it is time for the next.
+
+    That is CHECKPOINT_SECONDS after the last, or the beginning. Where saving is slow it is later, so that
+    computing takes SAVING_SHARE times as long as saving.
+    """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
+        self.pause = CHECKPOINT_SECONDS
         self.saved = time.monotonic()
 
     def due(self) -> bool:
         """Whether it is time to save."""
-        return time.monotonic() - self.saved >= CHECKPOINT_SECONDS
+        return time.monotonic() - self.saved >= self.pause
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state."""
+        begun = time.monotonic()
         self.checkpoint.save(state)
         self.saved = time.monotonic()
+        self.pause = max(CHECKPOINT_SECONDS, SAVING_SHARE * (self.saved - begun))
 
 
 def flat(**groups: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ import numpy as np
 from prunebench.parts.base import Backbone, Part
 from prunebench.parts.identity import construct, map_parts
 from prunebench.parts.images import Images
+from prunebench.parts.problem import MemoryCheckpoint
 from prunebench.parts.recipe import Recipe
 from prunebench.parts.registry import load
 from prunebench.photos.request import Request, Work, Workspace
@@ -29,7 +30,8 @@ from prunebench.pipeline.stages.scores import ScorerScores
 from prunebench.suites.cells import Cell
 
 PROBE_SIZES = (8, 40)  # images; time per image = (t(40) - t(8)) / 32, which cancels the set-up
-TIMED_INPUTS = {"images", "device", "progress"}  # a backbone that needs no other input is timed on noise
+# A backbone that needs no other input is timed on noise.
+TIMED_INPUTS = {"images", "device", "progress", "checkpoint"}
 QUICK_INPUTS = {
     "dynamics",
     "labels",
@@ -191,7 +193,12 @@ class _Cost:
         width = 0
         for count in (few, few, many):  # the first pass also imports modules
             images = Images(noise[:count], mean=dataset.mean, std=dataset.std)
-            inputs = {"images": images, "device": self.work.place.device, "progress": lambda *_: None}
+            inputs = {
+                "images": images,
+                "device": self.work.place.device,
+                "progress": lambda *_: None,
+                "checkpoint": MemoryCheckpoint(),
+            }
             begin = time.perf_counter()
             embeddings = part.embed(**{name: inputs[name] for name in names})  # type: ignore[attr-defined]
             seconds.append(time.perf_counter() - begin)

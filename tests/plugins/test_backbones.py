@@ -22,8 +22,11 @@ import torch
 from PIL import Image
 
 from prunebench.errors import PrunebenchError
+from prunebench.nn import loop
+from prunebench.parts import work
 from prunebench.parts.conformance import conform
 from prunebench.parts.images import Images
+from prunebench.parts.problem import MemoryCheckpoint
 from prunebench_plugins.backbones import clip, dino, efficientnet, pretrained, resnets
 from prunebench_plugins.backbones.pretrained import prepare
 
@@ -66,8 +69,8 @@ def pictures(n=5, channels=3, side=16):
 
 @pytest.fixture
 def embed(device):
-    def embedded(part, images, progress=lambda done, total: None):
-        return part.embed(images, device, progress)
+    def embedded(part, images, progress=lambda done, total: None, checkpoint=None):
+        return part.embed(images, device, progress, checkpoint or MemoryCheckpoint())
 
     return embedded
 
@@ -230,6 +233,41 @@ def test_a_batch_says_nothing_about_another(embed, caches, monkeypatch):
     batched = embed(part, pictures(), lambda done, total: seen.append((done, total)))
     np.testing.assert_allclose(batched, whole, atol=1e-5)
     assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_an_interrupted_embedding_goes_on_where_it_was(embed, caches, monkeypatch):
+    from torchvision import models
+
+    torch.save(models.resnet18().state_dict(), caches.checkpoints / "resnet18-f37072fd.pth")
+    monkeypatch.setattr(pretrained, "BATCH", 2)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
+    monkeypatch.setattr(loop, "SAVING_SHARE", 0)
+    part, seen, checkpoint = resnets.Resnet18Imagenet(side=32), [], MemoryCheckpoint()
+    with work.counted() as once:
+        whole = embed(part, pictures())
+
+    def interrupted(done, total):
+        seen.append(done)
+        if seen == [2, 4]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(part, pictures(), interrupted, checkpoint)
+    assert len(checkpoint.state["features"]) == 2  # of the second batch nothing was saved yet
+    with work.counted() as resumed:
+        np.testing.assert_array_equal(embed(part, pictures(), interrupted, checkpoint), whole)
+    assert seen == [2, 4, 4, 5]
+    assert resumed == once
+
+
+def test_an_embedding_of_another_device_begins_anew(embed, caches):
+    from torchvision import models
+
+    torch.save(models.resnet18().state_dict(), caches.checkpoints / "resnet18-f37072fd.pth")
+    checkpoint = MemoryCheckpoint()
+    checkpoint.save({"features": np.zeros((5, 512), np.float32), "device": "elsewhere"})
+    part = resnets.Resnet18Imagenet(side=32)
+    assert embed(part, pictures(), checkpoint=checkpoint).any()
 
 
 # Weights that are not there, or not right

@@ -19,6 +19,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.conformance import conform
 from prunebench.parts.identity import construct
 from prunebench.parts.images import Images
+from prunebench.parts.problem import MemoryCheckpoint
 from prunebench.parts.registry import load
 from prunebench_plugins.backbones import clip
 from prunebench_plugins.backbones.pixels import Pixels
@@ -134,7 +135,7 @@ def test_labels_are_those_of_open_clip(device, prompts, tiny, towers):
         seen = towers.encode_image(shown, normalize=True)
     expected = (100 * seen @ torch.nn.functional.normalize(texts).T).softmax(dim=1)
 
-    embeddings = tiny.embed(pictures(), device, lambda done, total: None)
+    embeddings = tiny.embed(pictures(), device, lambda done, total: None, MemoryCheckpoint())
     labels = Zeroshot(backbone=tiny, prompts=prompts).label(embeddings, CLASSES, device)
     assert labels.values.tolist() == expected.argmax(dim=1).tolist()
     assert set(labels.values) == set(range(len(CLASSES)))

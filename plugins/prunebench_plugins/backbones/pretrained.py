@@ -13,7 +13,7 @@ import numpy as np
 from prunebench.errors import PrunebenchError, require
 from prunebench.parts import work
 from prunebench.parts.artefacts import Array
-from prunebench.parts.base import Backbone, Progress
+from prunebench.parts.base import Backbone, Checkpoint, Progress
 from prunebench.parts.images import Images
 from prunebench.parts.precision import arithmetic
 
@@ -63,11 +63,13 @@ class PretrainedBackbone(Backbone):
         """Raise PrunebenchError if the weights are not on this machine."""
         self._file()
 
-    def embed(self, images: Images, device: str, progress: Progress) -> Array:
+    def embed(self, images: Images, device: str, progress: Progress, checkpoint: Checkpoint) -> Array:
         """Return the network's features in eval mode, neither scaled nor centered: float32 [n, d].
 
         A GPU computes them in TF32. The channel of gray images is repeated three times. Nothing is
         downloaded.
+
+        checkpoint: holds the features so far, of the device that computed them.
 
         Raise PrunebenchError if the weights are absent or do not fit, or if images have neither 1 nor 3
         channels.
@@ -76,14 +78,24 @@ class PretrainedBackbone(Backbone):
         network = self._loaded(device)
         import torch
 
+        from prunebench.nn.loop import Saver
+
         images = images.to(device)
-        features = []
+        state = checkpoint.load()
+        features = [state["features"]] if state and state["device"] == device else []
+        begun = sum(map(len, features))
+        saver = Saver(checkpoint)
         with torch.inference_mode(), arithmetic("tf32"), work.passes() as passes:
-            for start in range(0, len(images), BATCH):
+            for start in range(begun, len(images), BATCH):
                 batch = prepare(images[start : start + BATCH], self.side, self.mean, self.std)
                 features.append(network(batch).float().cpu().numpy())
-                progress(min(start + BATCH, len(images)), len(images))
-        work.add(multiply_adds=passes.multiply_adds)
+                done = min(start + BATCH, len(images))
+                progress(done, len(images))
+                if done < len(images) and saver.due():
+                    features = [np.concatenate(features)]
+                    saver.save({"features": features[0], "device": device})
+        # Those of the rest, scaled to all: one that was interrupted counts as any other.
+        work.add(multiply_adds=passes.multiply_adds / (len(images) - begun) * len(images))
         return np.concatenate(features)
 
     def _file(self) -> Path:
