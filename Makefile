@@ -1,4 +1,4 @@
-.PHONY: lint test docs quickstart ci
+.PHONY: lint test docs site quickstart ci
 
 lint:  ## style and types
 	ruff check . && ruff format --check . && mypy
@@ -12,6 +12,9 @@ docs:  ## everything that is generated: pages of the leaderboard, tables of the 
 	python tests/paper_blocks.py
 	python benchmarks/order.py
 	python benchmarks/same_cell.py
+
+site:  ## the documents as a site, in build/site
+	mkdocs build -f docs/site/mkdocs.yml
 
 quickstart:  ## real images to a leaderboard
 	prunebench run --suite quickstart

@@ -11,7 +11,16 @@ if TYPE_CHECKING:
 
     from prunebench.api import CellsFailedError, load_subset, run
     from prunebench.errors import PrunebenchError
-    from prunebench.parts.artefacts import Accuracy, Dynamics, Embeddings, Labels, Scores, Subset
+    from prunebench.parts.artefacts import (
+        Accuracy,
+        Dynamics,
+        Embeddings,
+        Labels,
+        PseudoLabels,
+        Scores,
+        Subset,
+        Weights,
+    )
     from prunebench.parts.base import Backbone, Grid, Labeler, Pretraining, Scorer, Selector
     from prunebench.parts.dataset import Dataset, DatasetInfo, View
     from prunebench.parts.hookspecs import hookimpl

@@ -48,7 +48,7 @@ def test_every_hook_is_documented(hook: str) -> None:
     assert f"`{hook}`" in DOCS["plugins.md"]
 
 
-PUBLIC = re.findall(r"^\| `(prunebench[.a-z]*)` \| (`.*`) \|", DOCS["plugins.md"], flags=re.MULTILINE)
+PUBLIC = re.findall(r"^\| `(prunebench[._a-z]*)` \| (`.*`) \|", DOCS["plugins.md"], flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(("module", "names"), PUBLIC)
@@ -110,8 +110,22 @@ def test_every_document_is_in_the_index() -> None:
         assert path.name == "README.md" or f"]({path.name})" in index
 
 
+def test_every_page_of_the_leaderboard_is_in_its_index() -> None:
+    index = (ROOT / "leaderboard" / "README.md").read_text(encoding="utf-8")
+    for path in ROOT.glob("leaderboard/*.md"):
+        assert path.name == "README.md" or f"]({path.name})" in index
+
+
+def test_the_site_has_every_page_once() -> None:
+    folders = ("*.md", "docs/**/*.md", "leaderboard/*.md", "benchmarks/*/*.md")
+    pages = [path.relative_to(ROOT).as_posix() for folder in folders for path in ROOT.glob(folder)]
+    listed = re.findall(r"[\w/]+\.md", (ROOT / "docs" / "site" / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted([*pages, "reference/prunebench.md", "reference/modules.md"])
+
+
 def test_links_between_documents_lead_somewhere() -> None:
-    for path in [README, *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+    folders = ("*.md", "docs/**/*.md", "leaderboard/*.md", "benchmarks/*/*.md")
+    for path in [path for folder in folders for path in ROOT.glob(folder)]:
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
 

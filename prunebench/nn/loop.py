@@ -27,11 +27,15 @@ SAVING_SHARE = 20.0
 class Loop(ABC):
     """A training under way: all that its next step depends on.
 
-    step, steps: how many steps are made, and of how many. per_epoch: how many make an epoch.
-    device: "cpu" or "cuda", where it trains. generator: on the device; everything random comes from it.
+    step: number of steps made.
+    steps: number of steps of the whole training.
+    per_epoch: number of steps of an epoch.
+    device: "cpu" or "cuda", where it trains.
+    generator: source of everything random, on the device.
     precision: one of `prunebench.parts.precision.PRECISIONS`.
-    unit: what a step is called; it may be a whole epoch. prefix, remedy: what the message about a loss that
-    is not finite begins with, and what it asks the user to do.
+    unit: what a step is called. It may be a whole epoch.
+    prefix: what the message about a loss that is not finite begins with.
+    remedy: what that message asks the user to do.
     """
 
     unit: ClassVar[str] = "step"
@@ -88,9 +92,11 @@ class Loop(ABC):
 def run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) -> None:
     """Make all steps of a loop that are left, after those that the checkpoint knows of.
 
-    progress is called after every step. A checkpoint that a device of another type left is ignored: its
-    random generator cannot be continued here. Raise DivergedError for a loss that is not finite: on a CPU
-    at that step, elsewhere after the epoch, so that no step waits for the device.
+    progress: called after every step.
+    checkpoint: ignored if a device of another type left it, whose random generator cannot be continued here.
+
+    Raise DivergedError for a loss that is not finite. A CPU raises it at that step. Other devices raise it
+    after the epoch, so that no step waits for the device.
     """
     with arithmetic(loop.precision):
         per_image = _run(loop, progress, checkpoint)

@@ -75,10 +75,13 @@ def train(
 ) -> Trained:
     """Train a network from scratch on the images of `index` (all, if None) with their labels.
 
-    labels: int [n], in 0..classes-1 wherever trained on. Every image is seen once per epoch, in batches
-    of recipe.batch, in an order drawn anew each epoch; one image left over joins the batch before it.
-    test: images and true labels, looked at every recipe.evaluate_every epochs and at the end.
-    record: also return the dynamics of all complete epochs. progress is called after every step.
+    Every image is seen once per epoch, in batches of `recipe.batch`, in an order drawn anew each epoch. One
+    image left over joins the batch before it.
+
+    labels: int [n], in 0..classes-1 wherever trained on.
+    test: images and true labels, looked at every `recipe.evaluate_every` epochs and at the end.
+    record: also return the dynamics of all complete epochs.
+    progress: called after every step.
 
     Images that take more than half of the device's free memory are read ahead, batch by batch.
 
@@ -87,8 +90,9 @@ def train(
     of the batch, but BatchNorm knows only its share. Within `memory_shared` that would depend on what others
     hold, so it raises torch.OutOfMemoryError instead.
 
-    Raise PrunebenchError for what cannot be trained or does not fit, DivergedError for a loss that is not
-    finite: on a CPU at that step, elsewhere after the epoch, so that no step waits for the device.
+    Raise PrunebenchError for what cannot be trained or does not fit.
+    Raise DivergedError for a loss that is not finite. A CPU raises it at that step. Other devices raise it
+    after the epoch, so that no step waits for the device.
     """
     index = np.arange(len(images)) if index is None else np.sort(index)
     beginning = rng.bit_generator.state

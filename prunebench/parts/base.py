@@ -5,23 +5,23 @@ argument names of that method are its inputs. They come from a fixed vocabulary 
 checked when the class is made. An argument with a default is an optional input. Array inputs are
 read-only NumPy arrays.
 
-images      an `Images`: images[index] is a uint8 tensor [b, channels, height, width]
-names       the names of the images, a tuple of n str, or () if the images of the dataset have no names
-fingerprint the hash of the dataset's content, 64 hex digits
-classes     the names of the classes, a tuple of str
-recipe      the `Recipe` with which networks are trained in this run
-side        the side in pixels of the middle square of an image, which networks see, or None for all of it
-rng         a NumPy Generator. A part that asks for it is run once per repeat
-device      "cpu" or "cuda"
-progress    call progress(done, total) to show how far a long computation is
-checkpoint  `load()` and `save(dict)`, so that a long computation resumes
-known_labels       int [n], the true labels of the annotated images, -1 elsewhere
-embeddings  float32 [n, d], made by the part's `backbone` field
-labels      int [n], from the labeler, -1 = unknown
-dynamics    a `Dynamics`, recorded while a proxy network trained on the labels
-weights     the final `Weights` of that network
-scores      float64 [n], higher = harder
-keep        how many images to keep
+- images: an `Images`: images[index] is a uint8 tensor [b, channels, height, width]
+- names: the names of the images, a tuple of n str, or () if the images of the dataset have no names
+- fingerprint: the hash of the dataset's content, 64 hex digits
+- classes: the names of the classes, a tuple of str
+- recipe: the `Recipe` with which networks are trained in this run
+- side: the side in pixels of the middle square of an image, which networks see, or None for all of it
+- rng: a NumPy Generator. A part that asks for it is run once per repeat
+- device: "cpu" or "cuda"
+- progress: call progress(done, total) to show how far a long computation is
+- checkpoint: `load()` and `save(dict)`, so that a long computation resumes
+- known_labels: int [n], the true labels of the annotated images, -1 elsewhere
+- embeddings: float32 [n, d], made by the part's `backbone` field
+- labels: int [n], from the labeler, -1 = unknown
+- dynamics: a `Dynamics`, recorded while a proxy network trained on the labels
+- weights: the final `Weights` of that network
+- scores: float64 [n], higher = harder
+- keep: how many images to keep
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 hookspec = pluggy.HookspecMarker("prunebench")
 hookimpl = pluggy.HookimplMarker("prunebench")
+"""Marks a function of a plugin as a hook, as in `@hookimpl`."""
 
 
 @hookspec

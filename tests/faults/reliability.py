@@ -118,7 +118,7 @@ Every row and every stored array has to be what an undisturbed run makes. Times 
 Made by `{COMMAND}` on {made}, with {versions}.
 The machine: {platform.system()} {platform.machine()}, {os.cpu_count()} cores.
 A run of some of the tests replaces the rows of their faults.
-The tests are in [tests/faults](../tests/faults); nothing here is written by hand.
+The tests are in `tests/faults/`; nothing here is written by hand.
 """
 
 
