@@ -4,7 +4,7 @@ lint:  ## style and types
 	ruff check . && ruff format --check . && mypy
 
 test:  ## the default tests
-	pytest
+	pytest -n auto
 
 docs:  ## everything that is generated: pages of the leaderboard, tables of the documents
 	prunebench leaderboard

@@ -135,5 +135,5 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
     pattern = re.search(r"grep -E '(.*)' README.md", (ROOT / ".ci" / "run").read_text())
     assert pattern
     assert re.findall(pattern[1], README.read_text(), flags=re.MULTILINE) == [
-        'pip install -e ".[test]" && pytest'
+        'pip install -e ".[test]" && pytest -n auto'
     ]
