@@ -37,7 +37,15 @@ OutputOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Another seed gives another draw.")]
 OnBadOption = Annotated[str, typer.Option("--on-bad", help="Images that cannot be read: fail or skip.")]
-SideOption = Annotated[int, typer.Option("--side", min=8, help="Images are shrunk to this size, in pixels.")]
+SideOption = Annotated[
+    int | None,
+    typer.Option(
+        "--side",
+        min=8,
+        help="Images are shrunk to this size, in pixels. [default: 224, or that of smaller photos]",
+        show_default=False,
+    ),
+]
 QuickOption = Annotated[str, typer.Option("--recipe", help="How networks are trained.")]
 
 
@@ -85,7 +93,7 @@ def prune(
     classes: Annotated[
         int | None, typer.Option("--classes", help="The number of classes, if the labels do not show all.")
     ] = None,
-    side: SideOption = 64,
+    side: SideOption = None,
     seed: SeedOption = 0,
     on_bad: OnBadOption = "fail",
     changes: SetOption = None,

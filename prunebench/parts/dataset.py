@@ -96,6 +96,18 @@ class Dataset:
         return (self.name, str(default_name))
 
     @property
+    def pool(self) -> Pool | None:
+        """The images that both splits are taken from, or None if these are no part of another dataset.
+
+        Frozen backbones embed them once, however often labels and splits change.
+        """
+        return None
+
+    def places(self, root: Path, split: str) -> Array:
+        """Return where the images of a split are in the pool: int64 [n]."""
+        raise NotImplementedError
+
+    @property
     def recipes(self) -> Mapping[str, Mapping[str, Any]]:
         """Recipe fields by recipe name, used if the recipes file does not list this dataset."""
         return {}
@@ -124,6 +136,18 @@ class Dataset:
     def paths(self, root: Path) -> tuple[Path, ...]:
         """Return the file of each training image, in their order, or () if there are no such files."""
         return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """The images that the splits of a dataset are taken from.
+
+    dataset: has them as its training split.
+    all: whether the training split of the other dataset is all of them, in their order.
+    """
+
+    dataset: Dataset
+    all: bool
 
 
 @dataclass(frozen=True, kw_only=True)

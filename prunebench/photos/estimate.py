@@ -140,7 +140,7 @@ class _Cost:
             self.untimed.append("reading the images")
         else:
             self.seconds += seconds * self.images
-        self.disk += self.images * 3 * self.work.request.side**2
+        self.disk += self.images * 3 * self.work.side**2
 
     def _add(self, stage: Stage) -> None:
         if isinstance(stage, BackboneEmbeddings):
@@ -160,7 +160,7 @@ class _Cost:
         from prunebench.nn import training
 
         recipe = construct(Recipe, stage.recipe, "recipe")
-        shape = {"channels": 3, "resolution": self.work.request.side}
+        shape = {"channels": 3, "resolution": self.work.side}
         if isinstance(seen := stage.source("seen"), BackboneEmbeddings):
             recipe = recipe.on_vectors()
             width = self._embedding(seen)[1]
@@ -186,7 +186,7 @@ class _Cost:
         if not names <= TIMED_INPUTS:
             return 0.0, 0
         few, many = PROBE_SIZES
-        side = self.work.request.side
+        side = self.work.side
         dataset = self.work.dataset
         noise = np.random.default_rng(0).integers(256, size=(many, 3, side, side), dtype=np.uint8)
         seconds = []
@@ -221,7 +221,7 @@ class _Cost:
             # Reports on bad files go to a folder that is removed at once.
             with tempfile.TemporaryDirectory() as root, redirect_stderr(io.StringIO()):
                 readable = self.work.dataset.readable(  # type: ignore[attr-defined]
-                    request.folder.expanduser(), probed, Path(root), request.side, "skip"
+                    request.folder.expanduser(), probed, Path(root), self.work.side, "skip"
                 )
             seconds.append(time.perf_counter() - begin)
         if not readable:

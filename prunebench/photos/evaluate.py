@@ -16,9 +16,9 @@ from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
 from prunebench.photos.prune import BUY, COLUMNS, DROP, KEPT, make_all, remembered
-from prunebench.photos.request import Workspace
+from prunebench.photos.request import Workspace, specs
 from prunebench.pipeline import schedule, store
-from prunebench.pipeline.dataset_keys import dataset_key
+from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.stage import Stage
 from prunebench.results.statistics import Summary, mean_interval, summarize
@@ -138,13 +138,13 @@ def evaluate(
         for seed in range(seeds)
     ]
     cells = [cell for trial in trials for cell in trial.cells]
-    matrix = place.matrix(cells, {trial.dataset.name: trial.spec for trial in trials})
+    matrix = place.matrix(cells, specs(*(trial.spec for trial in trials)))
     # Two stages a seed: the kept photos, then Random.
     ends = [trial.ends for trial in trials]
     all_ends = [stage for pair in ends for stage in pair]
     ours, random = schedule.mended(
         # One dataset is checked for changes: those of all seeds read the same files.
-        lambda: make_all(matrix, all_ends, workers, trials[0].dataset, trials[0].root),
+        lambda: make_all(matrix, all_ends, workers, trials[0].dataset, trials[0].roots),
         lambda: (
             [place.store.read(kept_end.key, Accuracy) for kept_end, _ in ends],
             [place.store.read(random_end.key, Accuracy) for _, random_end in ends],
@@ -223,7 +223,7 @@ class _Trial:
     ) -> None:
         self.spec, self.seed, self.place = spec, seed, place
         self.dataset: Dataset = load().dataset(spec)
-        self.root = dataset_key(self.dataset, place.data, place.store)
+        self.roots = roots_of([self.dataset], place.data, place.store)
         pool = self.dataset.names(place.data)
         kept = [name for name in pool if name in chosen]
         self.pool = len(pool)
@@ -253,7 +253,7 @@ class _Trial:
     def _cell(self, name: str, selector: Any, recipe: str) -> Cell:
         file = SuiteFile(title="photos", datasets=[], methods=[], recipe=recipe)
         resolver = Resolver(Suite("photos", file, Path()), Filters(), load())
-        recipe_name, values, _ = resolver.recipe(self.dataset)
+        recipe_name, values, defaults = resolver.recipe(self.dataset)
         return Cell(
             suite="photos",
             dataset=self.dataset,
@@ -264,12 +264,13 @@ class _Trial:
             recipe=values,
             repeats="pipeline",
             tuning="default",
+            final_backbone=resolver.backbones(values, defaults).final,
             keep=self.keep,
         )
 
     @property
     def ends(self) -> tuple[Stage, Stage]:
         """The stages of the accuracy on the kept images, and on Random's."""
-        graph = Graph(self.cells, {self.dataset.name: self.root})
+        graph = Graph(self.cells, self.roots)
         kept, random = self.cells
         return graph.targets[kept], graph.targets[random]

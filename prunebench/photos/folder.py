@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError, require
 from prunebench.parts import seeds
@@ -23,6 +27,8 @@ UNREAD = frozenset(
 CLUTTER = frozenset({"__MACOSX", "@eaDir"})  # folders that macOS archives and Synology disks add
 MISSING = frozenset({"-", "?", "n/a", "na", "nan", "none", "null"})  # how programs write an empty cell
 SHOWN = 5  # names that an error lists
+SEEN = 224  # pixels that most backbones see
+SAMPLED = 50
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,24 @@ def survey(folder: Path) -> Survey:
         raise PrunebenchError(f"cannot read {error.filename}: {error.strerror}") from None
     images = list(filter(_is_text, names))
     return Survey(images, [name for name in names if not _is_text(name)], dict(passed))
+
+
+def common_side(folder: Path, names: Sequence[str]) -> int:
+    """Return the pixels to which the images of a folder are best shrunk: what backbones see, or fewer.
+
+    It is the median of the shorter sides of SAMPLED images, spread over the names, and at most SEEN. Only
+    their headers are read. Images that cannot be read do not count.
+    """
+    from PIL import Image
+
+    index = np.unique(np.linspace(0, len(names) - 1, min(SAMPLED, len(names)), dtype=int))
+    sides = []
+    for name in (names[i] for i in index):
+        with suppress(Exception), warnings.catch_warnings():  # Pillow's errors are of many classes
+            warnings.simplefilter("ignore")
+            with Image.open(folder.expanduser() / name) as image:
+                sides.append(min(image.size))
+    return min(SEEN, int(np.median(sides))) if sides else SEEN
 
 
 def scan(folder: Path, on_bad: str = "fail") -> list[str]:

@@ -18,7 +18,7 @@ from prunebench.photos.folder import check_count, check_outside, ordered, scan
 from prunebench.photos.request import Request, Work, Workspace, check_on_bad, construct_request
 from prunebench.pipeline import schedule
 from prunebench.pipeline.context import load_split
-from prunebench.pipeline.dataset_keys import dataset_key
+from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.executors.engine import Engine
 from prunebench.pipeline.forecast import forecast_from_store
 from prunebench.pipeline.matrix import Matrix
@@ -148,17 +148,20 @@ def make(request: Request, place: Workspace, workers: int = 1) -> Pruned:
     work = Work(request, place, look=True)
     ends = list(work.ends.values())
     pruned = schedule.mended(
-        lambda: make_all(work.matrix, ends, workers, work.dataset, work.root), lambda: _pruned(work)
+        lambda: make_all(work.matrix, ends, workers, work.dataset, work.roots), lambda: _pruned(work)
     )
-    remember(pruned, request, place.store)
+    remember(pruned, work.request, place.store)
     return pruned
 
 
-def make_all(matrix: Matrix, ends: Iterable[Stage], workers: int | None, dataset: Dataset, root: str) -> None:
+def make_all(
+    matrix: Matrix, ends: Iterable[Stage], workers: int | None, dataset: Dataset, roots: Mapping[str, str]
+) -> None:
     """Make the missing ones of these stages, with progress.
 
-    root: the key of the dataset from which the keys of the stages follow. Each stage reads the labels and the
-        photos again, so a change during the run would give artefacts under wrong keys. They are removed.
+    roots: the keys of the dataset and its pool, from which the keys of the stages follow. Each stage reads
+        the labels and the photos again, so a change during the run would give artefacts under wrong keys.
+        They are removed.
 
     Raise PrunebenchError if a stage fails, or if the labels or photos changed during the run.
     """
@@ -168,7 +171,7 @@ def make_all(matrix: Matrix, ends: Iterable[Stage], workers: int | None, dataset
         matrix.check_device()
         load_split.cache_clear()  # it knows photos by their path, and the files may have changed
         failures = make_stages(matrix, wanted, forecast_from_store(matrix), Engine(workers=workers))
-    if _current_key(matrix, dataset) != root:
+    if _current_keys(matrix, dataset) != roots:
         for key in missing:
             matrix.store.remove(key)
         raise PrunebenchError("the labels or the photos changed meanwhile; run it again")
@@ -176,12 +179,12 @@ def make_all(matrix: Matrix, ends: Iterable[Stage], workers: int | None, dataset
         raise PrunebenchError(f"{wanted[key].kind} {wanted[key].title}: {reason}")
 
 
-def _current_key(matrix: Matrix, dataset: Dataset) -> str:
-    """Return the key of a dataset as it is now, or "" if it can no longer be read."""
+def _current_keys(matrix: Matrix, dataset: Dataset) -> dict[str, str]:
+    """Return the keys of a dataset and its pool as they are now, or {} if these can no longer be read."""
     try:
-        return dataset_key(dataset, matrix.data, matrix.store)
+        return roots_of([dataset], matrix.data, matrix.store)
     except PrunebenchError:
-        return ""
+        return {}
 
 
 def _pruned(work: Work) -> Pruned:

@@ -16,8 +16,17 @@ from prunebench.parts.identity import change, map_parts
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.parts.sampling import kept
-from prunebench.photos.folder import check_count, check_outside, doubts, labels_of, listed, some, survey
-from prunebench.pipeline.dataset_keys import dataset_key
+from prunebench.photos.folder import (
+    check_count,
+    check_outside,
+    common_side,
+    doubts,
+    labels_of,
+    listed,
+    some,
+    survey,
+)
+from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
@@ -27,6 +36,8 @@ from prunebench.runs.places import Place, pick_device
 from prunebench.suites.cells import Cell, Filters
 from prunebench.suites.resolve import Resolver
 from prunebench.suites.schema import Suite, SuiteFile
+
+POOL = "photo_pool"  # the family of the images of a folder without their labels
 
 
 def check_on_bad(on_bad: str) -> None:
@@ -47,7 +58,7 @@ class Request:
     recipe: name of the recipe.
     backbone: name of a backbone that replaces those of the method and the recipe.
     classes: number of classes, if the known labels do not show all of them.
-    side: pixels to which the images are shrunk, above 0.
+    side: pixels to which the images are shrunk, above 0. None: as `folder.common_side` says.
     seed: 0 or more.
     on_bad: "fail" or "skip", for images that cannot be read.
     changes: "PART.field" or "recipe.field" -> value.
@@ -63,7 +74,7 @@ class Request:
     recipe: str = "quick"
     backbone: str | None = None
     classes: int | None = None
-    side: int = 64
+    side: int | None = None
     seed: int = 0
     on_bad: str = "fail"
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -74,7 +85,7 @@ class Request:
         if self.ratio is not None:
             require(0 <= self.ratio <= 99, "--ratio", self.ratio, "the percent to drop, 0 to 99")
         require(self.seed >= 0, "--seed", self.seed, "0 or more")
-        require(self.side > 0, "--side", self.side, "above 0 pixels")
+        require(self.side is None or self.side > 0, "--side", self.side, "above 0 pixels")
         check_on_bad(self.on_bad)
 
     @property
@@ -133,6 +144,12 @@ class Workspace:
         return Matrix(list(cells), self.store, self.data, self.device, datasets=specs)
 
 
+def specs(*photos: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return specifications of `Photos` of one folder and that of their pool, by name."""
+    pool = {name: photos[0][name] for name in ("path", "side", "on_bad")}
+    return {spec["name"]: spec for spec in (*photos, {"family": POOL, "name": POOL, **pool})}
+
+
 def construct_request(**values: Any) -> Request:
     """Return a request. Paths may be text.
 
@@ -151,26 +168,28 @@ class Work:
 
     survey: the files of the folder.
     dataset: the photos as a dataset.
-    root: key of the dataset, "absent:..." if the images were not read.
+    roots: keys of the dataset and of its pool, "absent:..." if the images were not read.
     names: the readable images, or all of them if the images were not read.
     classes: the class names.
     known: the known labels, by image.
     left_out: number of images that cannot be read or listed.
+    side: pixels to which the images are shrunk.
 
     look: read the images if their content is not known yet.
     """
 
     def __init__(self, request: Request, place: Workspace, look: bool) -> None:
-        self.request = request
         self.place = place
         place.check_outside(request.folder)
         self.survey = survey(request.folder)
         names = listed(self.survey, request.folder, request.on_bad)
         # Errors in the labels come first: reading the images may take hours.
         labels_of(request.known, names, request.folder)
+        self.side = request.side or common_side(request.folder, names)
+        self.request = replace(request, side=self.side)
         self.dataset: Dataset = load().dataset(request.spec)
         self.dataset.classes  # noqa: B018 - raises for too few classes, or for more than --classes
-        self.root = dataset_key(self.dataset, place.data, place.store, look=look)
+        self.roots = roots_of([self.dataset], place.data, place.store, look=look)
         self.names = self.dataset.names(place.data) if self.read else tuple(names)
         # Read the .csv again: labels may have been added while the images were read.
         self.classes = self.dataset.classes
@@ -182,7 +201,7 @@ class Work:
     @property
     def read(self) -> bool:
         """Whether the images were read and their content is known."""
-        return not self.root.startswith("absent:")
+        return not self.roots[self.dataset.name].startswith("absent:")
 
     @property
     def keep(self) -> int:
@@ -208,12 +227,12 @@ class Work:
     @cached_property
     def matrix(self) -> Matrix:
         """The matrix of the one cell."""
-        return self.place.matrix([self.cell], {"photos": self.request.spec})
+        return self.place.matrix([self.cell], specs(self.request.spec))
 
     @cached_property
     def ends(self) -> dict[str, Stage]:
         """The stages whose results are reported for each image, by kind: labels, scores, subset."""
-        subset = Graph([self.cell], {self.dataset.name: self.root}).subset(self.cell)
+        subset = Graph([self.cell], self.roots).subset(self.cell)
         kinds = ("labels", "scores", "subset")
         return {stage.kind: stage for stage in subset.ancestors() if stage.kind in kinds}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
 
@@ -58,6 +59,14 @@ def dataset_key(dataset: Dataset, data: Path, memory: Store, *, look: bool = Tru
         raise PrunebenchError(f"files of dataset {dataset.name} changed while they were read; run it again")
     replace_file(path, sealed_json.sealed({"stamp": stamp, "content": content}))
     return content
+
+
+def roots_of(
+    datasets: Collection[Dataset], data: Path, memory: Store, *, look: bool = True
+) -> dict[str, str]:
+    """Return the keys of datasets and of their pools, by name. Otherwise as `dataset_key`."""
+    pools = [dataset.pool.dataset for dataset in datasets if dataset.pool is not None]
+    return {dataset.name: dataset_key(dataset, data, memory, look=look) for dataset in (*datasets, *pools)}
 
 
 def _stamp(dataset: Dataset, data: Path) -> str:

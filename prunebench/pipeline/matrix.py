@@ -12,7 +12,7 @@ from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.parts.precision import can_run
 from prunebench.parts.registry import load
 from prunebench.pipeline import schedule
-from prunebench.pipeline.dataset_keys import dataset_key
+from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.executors.engine import Executor
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.job import Job
@@ -36,7 +36,7 @@ class Matrix:
     def graph(self) -> Graph:
         """The stages of all cells, keyed by the data as it is on disk now."""
         datasets = {cell.dataset.name: cell.dataset for cell in self.cells}
-        return Graph(self.cells, {n: dataset_key(d, self.data, self.store) for n, d in datasets.items()})
+        return Graph(self.cells, roots_of(datasets.values(), self.data, self.store))
 
     def fetch(self) -> None:
         """Download what is absent and can be downloaded; raise DataAbsentError for the rest."""

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from functools import wraps
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ from prunebench.photos.folder import scan
 from prunebench.photos.prune import BUY, DROP, KEPT, prune
 from prunebench.pipeline import context
 from prunebench.system import tables
+from prunebench_plugins.backbones.efficientnet import EfficientnetLite0
 from tests.photo_folders import listing, write_labels, write_photos
 
 
@@ -71,7 +73,7 @@ def test_both_train_on_as_many_images_none_of_which_is_held_out(photos, trained)
 
 
 def test_what_is_trained_on_is_what_was_kept_with_its_true_labels(photos, trained, tmp_path):
-    photos.evaluate(seeds=1)
+    photos.evaluate(seeds=1, recipe="scratch")
     dataset = load().dataset(
         {"family": "photos", "name": "p", "path": str(photos.folder), "side": 8, "known": str(photos.every)}
     )
@@ -82,6 +84,25 @@ def test_what_is_trained_on_is_what_was_kept_with_its_true_labels(photos, traine
     (ours, tested, _), (random, _, _) = trained
     assert {names[image] for image in ours} == kept - {names[image] for image in tested}
     assert all(truth[image] == label for image, label in (ours | random | tested).items())
+
+
+def test_heads_are_trained_on_embeddings_made_once(photos, trained, monkeypatch):
+    """Neither another seed, nor a label more, nor `prune` itself has the photos embedded again."""
+    embedded = []
+    embed = EfficientnetLite0.embed
+
+    @wraps(embed)
+    def counted(self, images, **more):
+        embedded.append(len(images))
+        return embed(self, images, **more)
+
+    monkeypatch.setattr(EfficientnetLite0, "embed", counted)
+    photos.evaluate(seeds=2)
+    assert embedded == [60]
+    assert {len(next(iter(ours))) for ours, _, _ in trained} == {4 * 1280}  # bytes of an embedding
+    write_labels(photos.every, dict(list(photos.truth.items())[:-1]) | {max(photos.truth): "other"})
+    photos.evaluate(seeds=1)
+    assert embedded == [60]
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(photos, monkeypatch):

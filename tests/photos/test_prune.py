@@ -18,7 +18,7 @@ from prunebench.photos.estimate import free, preview
 from prunebench.photos.prune import BUY, DROP, KEPT
 from prunebench.photos.request import Work, Workspace, construct_request, including_annotated
 from prunebench.pipeline import context, jobs
-from prunebench.pipeline.dataset_keys import dataset_key
+from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.stages import STAGES
 from prunebench.pipeline.stages.proxy import Proxy
@@ -351,11 +351,11 @@ def test_labels_that_are_edited_while_photos_are_read_are_those_that_count(photo
     added = next(name for name in photos.truth if name not in photos.known)
 
     def editing(*arguments, **options):
-        monkeypatch.setattr("prunebench.photos.request.dataset_key", dataset_key)
+        monkeypatch.setattr("prunebench.photos.request.roots_of", roots_of)
         write_labels(photos.table, photos.known | {added: photos.truth[added]})
-        return dataset_key(*arguments, **options)
+        return roots_of(*arguments, **options)
 
-    monkeypatch.setattr("prunebench.photos.request.dataset_key", editing)
+    monkeypatch.setattr("prunebench.photos.request.roots_of", editing)
     pruned = photos.prune(budget=20)
     assert counts(pruned) == [13, 7, 40] and added in pruned.chosen(KEPT)
 

@@ -190,7 +190,9 @@ def test_something_else_in_place_of_the_archive(data, content):
 
 
 @pytest.mark.parametrize(
-    "content", [gzip.compress(PAGE), gzip.compress(b"")[:-3], gzip.compress(bytes(9))], ids=str
+    "content",
+    [gzip.compress(PAGE), gzip.compress(b"")[:-3], gzip.compress(bytes(9))],
+    ids=["page", "torn", "zeros"],
 )
 def test_a_gzipped_file_that_is_no_tar_archive(data, content):
     assert refused(data, content).startswith("ARCHIVE is not a whole archive: ")

@@ -12,6 +12,7 @@ import numpy as np
 from prunebench.errors import PrunebenchError, require
 from prunebench.parts import seeds
 from prunebench.parts.artefacts import Array
+from prunebench.parts.dataset import Pool
 from prunebench.parts.images import Images
 from prunebench.parts.sampling import share
 from prunebench.photos.folder import class_names, labels_of, read_labels, scan
@@ -19,10 +20,9 @@ from prunebench_plugins.datasets.io.copies import Tree
 from prunebench_plugins.datasets.io.decoding import Decoded, decoded
 from prunebench_plugins.datasets.io.square_photos import SquarePhotos
 
-# Made for a CPU. The proxy trains on embeddings, so an epoch takes seconds. The final network is a CNN of
-# 24,000 parameters. The weights of EfficientNet-Lite0 come inside a Python package. The backbone sees more
-# if the stored 64 pixels are enlarged to 128.
-QUICK: Mapping[str, Any] = {
+# Made for a CPU. The final network is a CNN of 24,000 parameters. The proxy trains on embeddings, so an epoch
+# takes seconds. The weights of EfficientNet-Lite0 come inside a Python package.
+SCRATCH: Mapping[str, Any] = {
     "network": "cnn",
     "epochs": 40,
     "warmup": 0.2,
@@ -30,7 +30,7 @@ QUICK: Mapping[str, Any] = {
     "flip": True,
     "evaluate_every": 40,
     "proxy_backbone": "efficientnet_lite0",
-    "efficientnet_lite0": {"side": 128},
+    "efficientnet_lite0": {"side": 224},
     "probe": {"backbone": "efficientnet_lite0"},
     "propagate": {"backbone": "efficientnet_lite0"},
     "fixmatch": {
@@ -43,17 +43,77 @@ QUICK: Mapping[str, Any] = {
         "bn_momentum": 0.1,
     },
 }
+# As most people train: the final network is a head on the embeddings of a pretrained backbone.
+QUICK: Mapping[str, Any] = {**SCRATCH, "final_backbone": "efficientnet_lite0"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Photos(SquarePhotos):
+class PhotoPool(SquarePhotos):
+    """A folder of images without labels: what `Photos` takes its splits from.
+
+    The training split is all images, in the order of their names. All have the label -1. The test split is
+    empty.
+
+    path: folder of the images, at any depth. `~` is the home folder.
+    """
+
+    name: str = "photo_pool"
+    path: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """There are none."""
+        return ()
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """Its own name, then `photos`, then `folder`: recipes of either hold for it too."""
+        return self.name, "photos", "folder"
+
+    @property
+    def recipes(self) -> Mapping[str, Mapping[str, Any]]:
+        """The recipes `quick` and `scratch`."""
+        return {"quick": QUICK, "scratch": SCRATCH}
+
+    def files(self, root: Path) -> list[Path]:
+        """Return the images. Raise as `prunebench.photos.folder.scan`."""
+        top = self._top
+        return [top / name for name in scan(top, self.on_bad)]
+
+    def load(self, root: Path, split: str) -> tuple[Array, Array]:
+        """Return images, uint8 [n, 3, side, side], and labels, int64 [n], of "train" or "test".
+
+        The images may be mapped into memory.
+        Raise PrunebenchError if images cannot be read and `on_bad` is "fail".
+        """
+        if split == "test":
+            return np.empty((0, 3, self.side, self.side), np.uint8), np.empty(0, np.int64)
+        photos = self._decode(scan(self._top, self.on_bad), root)
+        return photos.images, np.full(len(photos.images), -1)
+
+    def names(self, root: Path) -> tuple[str, ...]:
+        """Return the path of each training image below the folder. Raise as `load`."""
+        names = scan(self._top, self.on_bad)
+        if self.on_bad == "skip":  # with "fail", `load` has all images or fails
+            names = [names[i] for i in self._decode(names, root).kept]
+        return tuple(names)
+
+    @property
+    def _top(self) -> Path:
+        return Path(self.path).expanduser()
+
+    def _decode(self, names: Sequence[str], root: Path) -> Decoded:
+        return _decode(self._top, names, root, self.side, self.on_bad, cache=self.cache)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photos(PhotoPool):
     """A folder of images, a few of them labeled in a .csv, for `prunebench prune` and `evaluate`.
 
     Without a holdout the training split is all images, in the order of their names. Unlabeled images have
     the label -1. The test split is empty.
     With a holdout the splits are the labeled images only.
 
-    path: folder of the images, at any depth. `~` is the home folder.
     known: path of the .csv, with the columns file and label.
     count: number of classes, if some have no labeled image yet.
     holdout: share of the labeled images in the test split, in 0..1, below 1.
@@ -61,7 +121,6 @@ class Photos(SquarePhotos):
     """
 
     name: str = "photos"
-    path: str
     known: str = ""
     count: int | None = None
     holdout: float = 0.0
@@ -78,19 +137,21 @@ class Photos(SquarePhotos):
         return class_names(self._table, read_labels(self._table), self.count)
 
     @property
-    def lineage(self) -> tuple[str, ...]:
-        """Its own name, then `photos`, then `folder`: recipes of either hold for it too."""
-        return self.name, "photos", "folder"
+    def pool(self) -> Pool:
+        """The folder without its labels."""
+        images = PhotoPool(path=self.path, side=self.side, on_bad=self.on_bad, cache=self.cache)
+        return Pool(dataset=images, all=not self.holdout)
 
-    @property
-    def recipes(self) -> Mapping[str, Mapping[str, Any]]:
-        """The recipe `quick`."""
-        return {"quick": QUICK}
+    def places(self, root: Path, split: str) -> Array:
+        """Return where the images of a split are among all. Raise as `load`."""
+        names = scan(self._top, self.on_bad)
+        kept = self._decode(names, root).kept
+        labels = self._labels([names[i] for i in kept])
+        return self._split(labels)[split] if self.holdout else np.arange(len(labels))
 
     def files(self, root: Path) -> list[Path]:
         """Return the .csv of labels, then the images. Raise as `prunebench.photos.folder.scan`."""
-        top = self._top
-        return [self._table, *(top / name for name in scan(top, self.on_bad))]
+        return [self._table, *super().files(root)]
 
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3, side, side], and labels, int64 [n], of "train" or "test".
@@ -101,7 +162,7 @@ class Photos(SquarePhotos):
         Raise PrunebenchError if the holdout leaves too few images in a split.
         """
         if split == "test" and not self.holdout:
-            return np.empty((0, 3, self.side, self.side), np.uint8), np.empty(0, np.int64)
+            return super().load(root, split)
         names = scan(self._top, self.on_bad)
         photos = self._decode(names, root)
         labels = self._labels([names[i] for i in photos.kept])
@@ -114,11 +175,9 @@ class Photos(SquarePhotos):
 
     def names(self, root: Path) -> tuple[str, ...]:
         """Return the path of each training image below the folder. Raise as `load`."""
-        names = scan(self._top, self.on_bad)
-        if self.on_bad == "skip":  # with "fail", `load` has all images or fails
-            names = [names[i] for i in self._decode(names, root).kept]
+        names = super().names(root)
         if not self.holdout:
-            return tuple(names)
+            return names
         return tuple(names[i] for i in self._split(self._labels(names))["train"])
 
     @staticmethod
@@ -131,15 +190,8 @@ class Photos(SquarePhotos):
         return [names[i] for i in photos.kept]
 
     @property
-    def _top(self) -> Path:
-        return Path(self.path).expanduser()
-
-    @property
     def _table(self) -> Path:
         return Path(self.known).expanduser()
-
-    def _decode(self, names: Sequence[str], root: Path) -> Decoded:
-        return _decode(self._top, names, root, self.side, self.on_bad, cache=self.cache)
 
     def _labels(self, names: Sequence[str]) -> Array:
         """Return the label of each image: int64 [n], -1 = unlabeled."""

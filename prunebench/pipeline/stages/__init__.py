@@ -29,6 +29,7 @@ from prunebench.pipeline.stages.given import Given
 from prunebench.pipeline.stages.known_labels import KnownLabels
 from prunebench.pipeline.stages.labeler_accuracy import LabelerAccuracy
 from prunebench.pipeline.stages.labels import LabelerLabels
+from prunebench.pipeline.stages.pooled_embeddings import PooledEmbeddings
 from prunebench.pipeline.stages.proxy import Proxy
 from prunebench.pipeline.stages.proxy_embeddings import ProxyEmbeddings
 from prunebench.pipeline.stages.quality import LabelQuality
@@ -43,6 +44,7 @@ STAGES: list[type[Stage]] = [
     Given,
     BackboneEmbeddings,
     TestSplitEmbeddings,
+    PooledEmbeddings,
     LabelerLabels,
     LabelQuality,
     Proxy,

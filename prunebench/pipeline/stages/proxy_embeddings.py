@@ -12,7 +12,7 @@ from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Identity, Input
 from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stage import Stage
-from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
+from prunebench.pipeline.stages.pooled_embeddings import embeddings_of_split
 from prunebench.pipeline.stages.sight import seen_by_proxy, sight
 from prunebench.suites.cells import Cell
 
@@ -65,4 +65,4 @@ def _numbered(
             dynamics = next(item for item in available if item.name == "dynamics")
             yield Input("embeddings", ProxyEmbeddings.of(plan, cell, dynamics), position)
         else:
-            yield Input("embeddings", BackboneEmbeddings.of(plan, cell, backbone), position)  # type: ignore[arg-type]
+            yield Input("embeddings", embeddings_of_split(plan, cell, backbone), position)  # type: ignore[arg-type]

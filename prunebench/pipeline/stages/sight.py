@@ -10,8 +10,7 @@ from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Identity, Input
 from prunebench.pipeline.plan import Plan, length, training_title
 from prunebench.pipeline.stage import Stage
-from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
-from prunebench.pipeline.stages.embeddings_of_test import TestSplitEmbeddings
+from prunebench.pipeline.stages.pooled_embeddings import embeddings_of_split
 from prunebench.suites.cells import Cell
 
 
@@ -28,14 +27,14 @@ def seen_by_final(plan: Plan, cell: Cell, *, test: bool) -> tuple[Input, ...]:
     inputs = _seen(plan, cell, cell.final_backbone)
     if inputs and test:
         assert cell.final_backbone is not None
-        inputs += (Input("seen_in_test", TestSplitEmbeddings.of(plan, cell, cell.final_backbone)),)
+        inputs += (Input("seen_in_test", embeddings_of_split(plan, cell, cell.final_backbone, "test")),)
     return inputs
 
 
 def _seen(plan: Plan, cell: Cell, backbone: Backbone | None) -> tuple[Input, ...]:
     if backbone is None:
         return ()
-    return (Input("seen", BackboneEmbeddings.of(plan, cell, backbone)),)
+    return (Input("seen", embeddings_of_split(plan, cell, backbone)),)
 
 
 def title_of(recipe: Recipe, backbone: Backbone | None) -> str:
