@@ -187,7 +187,7 @@ class Work:
         labels_of(request.known, names, request.folder)
         self.side = request.side or common_side(request.folder, names)
         self.request = replace(request, side=self.side)
-        self.dataset: Dataset = load().dataset(request.spec)
+        self.dataset: Dataset = load().dataset(self.request.spec)
         self.dataset.classes  # noqa: B018 - raises for too few classes, or for more than --classes
         self.roots = roots_of([self.dataset], place.data, place.store, look=look)
         self.names = self.dataset.names(place.data) if self.read else tuple(names)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.images import Chosen
@@ -299,3 +300,16 @@ def test_a_label_that_is_edited_between_two_looks_at_the_file_is_no_crash(folder
 def test_labels_that_were_written_are_read(tmp_path):
     labels = {"a/ü.png": "Käse, alt", 'b".png': "x"}
     assert photos.read_labels(write_labels(tmp_path / "l.csv", labels)) == labels
+
+
+def test_the_side_is_that_of_most_photos_and_at_most_what_backbones_see(tmp_path):
+    sizes = {"a.png": (40, 30), "b.png": (20, 500), "c.png": (90, 90), "d.png": None}
+    for name, size in sizes.items():
+        if size is None:
+            (tmp_path / name).write_bytes(b"no image")
+        else:
+            Image.new("RGB", size).save(tmp_path / name)
+    assert photos.common_side(tmp_path, [*sizes]) == 30
+    assert photos.common_side(tmp_path, ["d.png"]) == 224
+    Image.new("RGB", (600, 500)).save(tmp_path / "e.png")
+    assert photos.common_side(tmp_path, ["e.png"]) == 224

@@ -323,6 +323,12 @@ def renamed(photos):
 
 
 @pytest.mark.parametrize("kind", ["given", "labels", "dynamics", "subset"])
+def test_photos_are_shrunk_to_their_own_size_unless_told(photos):
+    work = Work(request(photos, side=None), Workspace.at(), look=False)
+    assert work.side == work.dataset.resolution == 12
+    assert photos.prune(side=None).files == photos.prune().files
+
+
 def test_labels_that_are_edited_meanwhile_are_told_and_nothing_is_kept(photos, monkeypatch, kind):
     wanted = photos.prune(budget=20, store=photos.folder.parent / "other").text
     edited(photos, monkeypatch, kind, lambda: renamed(photos))
