@@ -323,12 +323,6 @@ def renamed(photos):
 
 
 @pytest.mark.parametrize("kind", ["given", "labels", "dynamics", "subset"])
-def test_photos_are_shrunk_to_their_own_size_unless_told(photos):
-    work = Work(request(photos, side=None), Workspace.at(), look=False)
-    assert work.side == work.dataset.resolution == 12
-    assert photos.prune(side=None).files == photos.prune().files
-
-
 def test_labels_that_are_edited_meanwhile_are_told_and_nothing_is_kept(photos, monkeypatch, kind):
     wanted = photos.prune(budget=20, store=photos.folder.parent / "other").text
     edited(photos, monkeypatch, kind, lambda: renamed(photos))
@@ -337,6 +331,12 @@ def test_labels_that_are_edited_meanwhile_are_told_and_nothing_is_kept(photos, m
     assert "axolotl" in photos.prune(budget=20).text
     write_labels(photos.table, photos.known)  # what was half made of the other labels is not taken for these
     assert photos.prune(budget=20).text == wanted
+
+
+def test_photos_are_shrunk_to_their_own_size_unless_told(photos):
+    work = Work(request(photos, side=None), Workspace.at(), look=False)
+    assert work.side == work.dataset.resolution == 12
+    assert photos.prune(side=None).files == photos.prune().files
 
 
 def test_labels_that_are_edited_after_all_is_made_are_told(photos, monkeypatch):
