@@ -50,7 +50,7 @@ class Page:
     def disputed(self) -> Mapping[tuple[object, ...], None]:
         """The cells whose rows of one machine do not agree. Tables flag them, and remarks show all values."""
         found = disputed(self.rows)
-        return {row.cell: None for row in self.rows if row.cell in found}
+        return {row.cell: None for row in self.rows if row.cell in found} if found else {}
 
     @cached_property
     def elsewhere(self) -> list[tuple[Result, Result]]:
@@ -210,7 +210,7 @@ def by_seed(rows: Iterable[Result]) -> dict[int, Result]:
 
 def at(rows: Iterable[Result], ratio: int) -> dict[int, Result]:
     """Return the rows of one ratio, by seed."""
-    return by_seed(row for row in rows if row.ratio == ratio)
+    return by_seed([row for row in rows if row.ratio == ratio])
 
 
 def as_many_labels(board: Board) -> Iterator[tuple[list[Result], dict[int, dict[int, Result]]]]:

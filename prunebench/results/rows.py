@@ -408,8 +408,9 @@ def read_all(folder: Path, suite: str) -> Records:
             found.complaints.append(f"{name}: {lines.newer} row(s) of a newer version of prunebench left out")
     if superseded := {row.supersedes for row in found.rows} - {None}:
         found.rows = [row for row in found.rows if row.id not in superseded]
-    finished = {row.cell for row in found.rows}
-    found.failures = [failure for failure in found.failures if failure.cell not in finished]
+    if found.failures:
+        finished = {row.cell for row in found.rows}
+        found.failures = [failure for failure in found.failures if failure.cell not in finished]
     return found
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 
 from prunebench.parts.artefacts import Array
 from prunebench.results.statistics import holm, summarize
+from prunebench.results.studentized_range import quantile
 
 LEVEL = 0.05  # how often any two groups without a difference are separated, over all pairs together
 UNEQUAL = 0.05  # Bartlett's p below which groups scatter differently
@@ -67,18 +67,11 @@ class Noise:
     def critical(self, first: Array, second: Array, level: float) -> Array:
         """Return how many errors apart two means have to be, for each pair, if all pairs are compared."""
         if self.degrees is not None:
-            return np.full(np.shape(first), _tukey(len(self.counts), self.degrees, level))
+            distance = quantile(level, len(self.counts), self.degrees) / 2**0.5
+            return np.full(np.shape(first), distance)
         from scipy.special import stdtrit
 
         return np.asarray(stdtrit(self.freedom(first, second), 1 - level / 2 / len(self.pairs[0])))
-
-
-@cache
-def _tukey(groups: int, degrees: int, level: float) -> float:
-    """Return the distance of two means, in errors, that the studentized range exceeds at a level."""
-    from scipy.stats import studentized_range
-
-    return float(studentized_range.isf(level, groups, degrees)) / 2**0.5
 
 
 def noise(groups: Sequence[Runs]) -> Noise | None:
