@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from prunebench.results import losses
 from prunebench.results.across import across_table, groups
 from prunebench.results.board import Board, Page, boards
 from prunebench.results.cells import Table
@@ -28,6 +29,7 @@ class Section:
     """The tables of one board. setting: what all its rows share, by the name of the field.
 
     warning: what to know before any number is read. facts: the setting in words.
+    words: sentences on where methods lose, see `prunebench.results.losses`.
     """
 
     heading: str
@@ -35,6 +37,7 @@ class Section:
     warning: str | None
     facts: str
     tables: Sequence[Table]
+    words: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def _section(board: Board, shown: Sequence[Table]) -> Section:
         warning=DEMONSTRATION if demonstration else None,
         facts=f"{facts(board.rows)} {evidence(board)}",
         tables=shown,
+        words=losses.sentences(board),
     )
 
 

@@ -1,4 +1,4 @@
-"""Quantiles of the studentized range (Tukey 1953): scipy.stats has them, and takes seconds to import and compute.
+"""Quantiles of the studentized range (Tukey 1953): scipy.stats has them, but takes seconds to import.
 
 The range of k standard normal values is divided by an independent estimate of their standard deviation. Both
 integrals are sums over even steps, which converge exponentially for integrands as smooth as these.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from prunebench.results import losses
 from prunebench.results.cells import Cell, Table
 from prunebench.results.document import Document
 from prunebench.results.spelling import explained, heading, marked, spelled
@@ -27,11 +28,23 @@ def _blocks(document: Document) -> Iterator[str]:
         if section.warning:
             yield f"> {safe(section.warning)}"
         yield section.facts
-        for table in section.tables:
-            yield from (f"### {table.title}", grid(table), *notes(table))
+        for table in section.tables[:1]:
+            yield from _table(table)
+        if section.words:
+            yield from ("### In words", _listed(section.words), losses.NOTE)
+        for table in section.tables[1:]:
+            yield from _table(table)
     if document.remarks:
         yield "## Remarks"
-        yield "\n".join(f"- {safe(line)}" for line in document.remarks)
+        yield _listed(document.remarks)
+
+
+def _table(table: Table) -> tuple[str, ...]:
+    return f"### {table.title}", grid(table), *notes(table)
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {safe(line)}" for line in lines)
 
 
 def grid(table: Table) -> str:
