@@ -258,7 +258,7 @@ def leaderboard(
         ),
     ] = "markdown",
 ) -> None:
-    """Make the page of every suite that has results, or print what is on it in another format."""
+    """Make the page of every suite that has results and their index, or print them in another format."""
     from prunebench.results.rows import suites
     from prunebench.runs import pages
 
@@ -277,7 +277,9 @@ def leaderboard(
     if format_name != "markdown":
         echo(FORMATS[format_name]([*made.values()]).removesuffix("\n"))
     elif made:
-        contents = {pages.page_path(name, results): FORMATS["markdown"]([made[name]]) for name in made}
+        contents = pages.contents(made, results)
+        if suite is None:
+            contents |= pages.indexed(made, results)
         (compare if check else write)(contents, results)
     if without:
         raise typer.Exit(1)

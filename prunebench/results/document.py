@@ -11,6 +11,7 @@ from prunebench.results.across import across_table, groups
 from prunebench.results.board import Board, Page, boards
 from prunebench.results.cells import Table
 from prunebench.results.rows import Result
+from prunebench.results.standing import Standing, standing
 from prunebench.results.tables import tables
 
 OF_ROWS = ("dataset", "recipe", "repeats", "tuning", "protocol_version", "dataset_hash", "images")
@@ -30,6 +31,7 @@ class Section:
 
     warning: what to know before any number is read. facts: the setting in words.
     words: sentences on where methods lose, see `prunebench.results.losses`.
+    standing: None of a section about several boards.
     """
 
     heading: str
@@ -38,6 +40,7 @@ class Section:
     facts: str
     tables: Sequence[Table]
     words: Sequence[str] = ()
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True)
@@ -66,14 +69,16 @@ def document(page: Page, *, only: Callable[[Table], bool] = lambda table: True) 
 
 def _section(board: Board, shown: Sequence[Table]) -> Section:
     row = board.rows[0]
+    found = standing(board)
     demonstration = row.recipe == "tiny" and not board.page.note
     return Section(
         heading=board.heading,
         setting={"recipe_changes": board.recipe_changes} | {name: getattr(row, name) for name in OF_ROWS},
         warning=DEMONSTRATION if demonstration else None,
-        facts=f"{facts(board.rows)} {evidence(board)}",
+        facts=f"{facts(board.rows)} {evidence(found)}",
         tables=shown,
         words=losses.sentences(board),
+        standing=found,
     )
 
 
@@ -153,13 +158,11 @@ def facts(rows: Sequence[Result]) -> str:
     )
 
 
-def evidence(board: Board) -> str:
+def evidence(found: Standing) -> str:
     """Return in words how many cells of a board have a certified row, and how many a verified one."""
-    cells = {row.cell for row in board.rows}
-    certified = {row.cell for row in board.rows if row.certified}
-    rows = board.rows if board.page.verified else []  # to hash every row takes seconds
-    verified = {row.cell for row in rows if row.id in board.page.verified}
-    return f"Of {len(cells)} cells, {len(certified)} have a certified row and {len(verified)} a verified one."
+    return (
+        f"Of {found.cells} cells, {found.certified} have a certified row and {found.verified} a verified one."
+    )
 
 
 def remarks(page: Page) -> list[str]:

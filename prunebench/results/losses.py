@@ -12,8 +12,8 @@ from prunebench.results.statistics import summarize
 
 NOTE = (
     "Worse: the seeds separate the two, if all methods of that ratio are compared with what the sentence "
-    "names. Random with as many labels spends on images to train on what a method spends on labels to select "
-    "by. FixMatch's own network trained with the labels to select by alone, and needs none of the kept images."
+    "names. Random with as many labels spends on images to train on what a method spends on labels to "
+    "select by. FixMatch's own network trained with the labels to select by alone, and needs no kept image."
 )
 Seeds = Mapping[int, Result]
 Against = tuple[Sequence[Result], Mapping[int, Seeds]]  # rows of a method, and by ratio those of its rival

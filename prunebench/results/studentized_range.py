@@ -43,8 +43,9 @@ def _spreads(degrees: int) -> tuple[Array, Array]:
     """Return standard deviations as estimated with so many degrees of freedom, and how probable each is."""
     from scipy.special import chdtri
 
-    ends = np.array([chdtri(degrees, 1 - REST), chdtri(degrees, REST)]) / degrees
-    logarithms = np.linspace(*np.log(ends) / 2, STEPS)
+    squares = np.array([chdtri(degrees, 1 - REST), chdtri(degrees, REST)]) / degrees
+    low, high = np.log(squares) / 2
+    logarithms = np.linspace(low, high, STEPS)
     weights = np.exp(degrees * (logarithms - np.exp(2 * logarithms) / 2 + 0.5))
     return np.exp(logarithms), weights / weights.sum()
 

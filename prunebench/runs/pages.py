@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +17,8 @@ from prunebench.results import exams, verifications
 from prunebench.results.board import Page, Place, place
 from prunebench.results.document import Document, document
 from prunebench.results.looks import Looks
+from prunebench.results.render.index import MADE, index
+from prunebench.results.render.markdown import markdown
 from prunebench.results.rows import Record, Result, read_all
 from prunebench.suites import schema
 from prunebench.suites.cells import Cell, Filters, training_key
@@ -105,6 +107,11 @@ def page_path(name: str, folder: Path) -> Path:
     return folder / f"{name}.md"
 
 
+def index_path(folder: Path) -> Path:
+    """Return where the index of pages is: the name that forges show below a folder."""
+    return folder / "README.md"
+
+
 def suite_of(name: str, folder: Path) -> Suite:
     """Return the suite whose rows are in `folder`: the one kept beside them, or else the shipped one.
 
@@ -132,6 +139,31 @@ def made(names: Iterable[str], folder: Path) -> tuple[dict[str, Document], dict[
             except PrunebenchError as error:
                 without[name] = str(error)
     return pages, without
+
+
+def contents(made: Mapping[str, Document], folder: Path) -> dict[Path, str]:
+    """Return the text of pages, by their path."""
+    return {page_path(name, folder): markdown([document]) for name, document in made.items()}
+
+
+def indexed(made: Mapping[str, Document], folder: Path) -> dict[Path, str]:
+    """Return the text of the index of all pages, by its path.
+
+    Raise PrunebenchError where another file is in its place.
+    """
+    path = index_path(folder)
+    if path.exists() and MADE not in path.read_text(encoding="utf-8", errors="replace"):
+        raise PrunebenchError(
+            f"{near(path)} is no index that prunebench made, and is left as it is; rename it, or choose "
+            "another --results"
+        )
+    pages = {page_path(name, folder).relative_to(folder).as_posix(): made[name] for name in made}
+    return {path: index(pages, lambda name: _guide(name, folder))}
+
+
+def _guide(name: str, folder: Path) -> str:
+    """Return the name of a document of the repository, as a link where it is beside the folder."""
+    return f"[{name}](../{name})" if (folder.parent / name).is_file() else f"`{name}` of prunebench"
 
 
 @contextmanager
