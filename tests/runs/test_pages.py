@@ -76,13 +76,13 @@ def test_the_index_says_who_may_be_first_and_that_a_title_is_text(cli, results, 
     )
     for seed, noise in enumerate((0.0, 0.2)):
         for method, accuracy in (("random", 80.0), ("near", 90.0), ("close", 90.1)):
-            one = row(method=method, dataset="digits", seed=seed, accuracy=accuracy + noise * len(method) / 7)
+            one = row(method=method, dataset="mine", seed=seed, accuracy=accuracy + noise * len(method) / 7)
             Journal(results).append(one.model_copy(update={"certified": method == "near"}))
     cli("leaderboard")
     (line,) = [line for line in index_path(results).read_text().splitlines() if "(toys.md)" in line]
     page, dataset, *numbers, first = [cell.strip() for cell in line.strip("|").split("|")]
     assert page == r"[[Toys\](x)](toys.md)"
-    assert dataset == "digits, recipe tiny"
+    assert dataset == "mine, recipe tiny"
     assert numbers == ["3", "2", "6", "2", "0"]
     assert first == "at 50 %: 2 of 3 methods; highest mean: Close (90.2 %)"
 
