@@ -28,6 +28,7 @@ from prunebench.system.terminal import echo
 
 if TYPE_CHECKING:
     from prunebench.pipeline.matrix import Matrix
+    from prunebench.results.document import Document
 
 
 @cell_options()
@@ -119,11 +120,11 @@ def remake(matrix: Matrix, parts: list[str]) -> None:
 def show_page(name: str, results: Path) -> None:
     """Write the page of a suite and print its accuracy tables."""
     from prunebench.results.document import document
-    from prunebench.runs.pages import page_of, page_path
+    from prunebench.runs.pages import contents, page_of
 
     page = page_of(name, results)
-    path = page_path(name, results)
-    replace_file(path, FORMATS["markdown"]([document(page)]).encode(), "--results")
+    ((path, content),) = contents({name: document(page)}, results).items()
+    replace_file(path, content.encode(), "--results")
     short = document(page, only=lambda table: table.title in ("Accuracy", "Reference points"))
     echo(FORMATS["text"]([short]))
     echo(f"The whole page: {near(path)}")
@@ -257,6 +258,10 @@ def leaderboard(
             "--format", help=f"{', '.join(FORMATS)}: markdown writes pages, the others print their tables."
         ),
     ] = "markdown",
+    figures: Annotated[
+        bool,
+        typer.Option("--figures", help="Draw the figure of every board; without it, those drawn before."),
+    ] = False,
 ) -> None:
     """Make the page of every suite that has results and their index, or print them in another format."""
     from prunebench.results.rows import suites
@@ -277,12 +282,23 @@ def leaderboard(
     if format_name != "markdown":
         echo(FORMATS[format_name]([*made.values()]).removesuffix("\n"))
     elif made:
+        if not check:
+            draw(made, results, figures)
         contents = pages.contents(made, results)
         if suite is None:
             contents |= pages.indexed(made, results)
         (compare if check else write)(contents, results)
     if without:
         raise typer.Exit(1)
+
+
+def draw(made: Mapping[str, Document], results: Path, missing: bool) -> None:
+    """Draw the figures of pages that are outdated, and those that are missing if asked to."""
+    from prunebench.figures import on_pages
+
+    for document in made.values():
+        for path in on_pages.draw(document, results, missing):
+            echo(f"wrote {near(path)}")
 
 
 def write(contents: Mapping[Path, str], results: Path) -> None:

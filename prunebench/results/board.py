@@ -195,6 +195,17 @@ def _without_doubles(rows: list[Result]) -> list[list[Result]]:
     return list(found.values())
 
 
+def stems(found: Sequence[Board]) -> Iterator[str]:
+    """Yield a unique name for each board: its dataset, then if needed the recipe and a number."""
+    datasets = [board.rows[0].dataset for board in found]
+    used: list[str] = []
+    for board in found:
+        row = board.rows[0]
+        stem = row.dataset if datasets.count(row.dataset) == 1 else f"{row.dataset}-{row.recipe}"
+        used.append(stem)
+        yield stem if used.count(stem) == 1 else f"{stem}-{used.count(stem)}"
+
+
 def label_usage(row: Record) -> str:
     """Return the group a method is shown in: none, few or full, by the labels annotated before selection."""
     return "none" if row.label_fraction == 0 else "full" if row.label_fraction == 1 else "few"

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from prunebench.results import losses
 from prunebench.results.across import across_table, groups
-from prunebench.results.board import Board, Page, boards
+from prunebench.results.board import Board, Page, boards, stems
 from prunebench.results.cells import Table
+from prunebench.results.picture import Picture, picture
 from prunebench.results.rows import Result
 from prunebench.results.standing import Standing, standing
 from prunebench.results.tables import tables
@@ -32,6 +33,7 @@ class Section:
     warning: what to know before any number is read. facts: the setting in words.
     words: sentences on where methods lose, see `prunebench.results.losses`.
     standing: None of a section about several boards.
+    picture: its figure, None if there is none to show.
     """
 
     heading: str
@@ -41,6 +43,7 @@ class Section:
     tables: Sequence[Table]
     words: Sequence[str] = ()
     standing: Standing | None = None
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,17 @@ class Document:
 def document(page: Page, *, only: Callable[[Table], bool] = lambda table: True) -> Document:
     """Return what a page says; of the tables, those for which `only` holds."""
     found = boards(page)
-    sections = [_section(board, [*filter(only, tables(board))]) for board in found]
+    sections = [
+        _section(board, stem, [*filter(only, tables(board))])
+        for board, stem in zip(found, stems(found), strict=True)
+    ]
     for group in groups(found):
         if (table := across_table(group)) is not None:
             sections.append(_summary(group, [*filter(only, [table])]))
     return Document(page.suite, page.title, page.note, sections, remarks(page))
 
 
-def _section(board: Board, shown: Sequence[Table]) -> Section:
+def _section(board: Board, stem: str, shown: Sequence[Table]) -> Section:
     row = board.rows[0]
     found = standing(board)
     demonstration = row.recipe == "tiny" and not board.page.note
@@ -79,6 +85,7 @@ def _section(board: Board, shown: Sequence[Table]) -> Section:
         tables=shown,
         words=losses.sentences(board),
         standing=found,
+        picture=picture(board, stem),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -142,8 +142,18 @@ def made(names: Iterable[str], folder: Path) -> tuple[dict[str, Document], dict[
 
 
 def contents(made: Mapping[str, Document], folder: Path) -> dict[Path, str]:
-    """Return the text of pages, by their path."""
-    return {page_path(name, folder): markdown([document]) for name, document in made.items()}
+    """Return the text of pages, by their path. They show those figures that are there and up to date."""
+    return {page_path(name, folder): markdown([_shown(made[name], folder)]) for name in made}
+
+
+def _shown(document: Document, folder: Path) -> Document:
+    """Return a page with those figures alone that are there and up to date."""
+    sections = []
+    for section in document.sections:
+        one = section.picture
+        there = one is not None and one.current(document.suite, folder)
+        sections.append(section if there else replace(section, picture=None))
+    return replace(document, sections=sections)
 
 
 def indexed(made: Mapping[str, Document], folder: Path) -> dict[Path, str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from urllib.parse import quote
 
 from prunebench.results import losses
 from prunebench.results.cells import Cell, Table
 from prunebench.results.document import Document
+from prunebench.results.picture import FOLDER, Picture
 from prunebench.results.spelling import explained, heading, marked, spelled
 from prunebench.system.escaping import markdown as safe
 
@@ -28,6 +30,8 @@ def _blocks(document: Document) -> Iterator[str]:
         if section.warning:
             yield f"> {safe(section.warning)}"
         yield section.facts
+        if section.picture:
+            yield _image(document, section.picture)
         for table in section.tables[:1]:
             yield from _table(table)
         if section.words:
@@ -37,6 +41,10 @@ def _blocks(document: Document) -> Iterator[str]:
     if document.remarks:
         yield "## Remarks"
         yield _listed(document.remarks)
+
+
+def _image(document: Document, picture: Picture) -> str:
+    return f"![{safe(picture.caption)}]({FOLDER}/{quote(picture.file(document.suite))})"
 
 
 def _table(table: Table) -> tuple[str, ...]:
