@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -120,14 +120,15 @@ def remake(matrix: Matrix, parts: list[str]) -> None:
 def show_page(name: str, results: Path) -> None:
     """Write the page of a suite and print its accuracy tables."""
     from prunebench.results.document import document
-    from prunebench.runs.pages import contents, page_of
+    from prunebench.runs.pages import contents, page_of, page_path
 
     page = page_of(name, results)
-    ((path, content),) = contents({name: document(page)}, results).items()
-    replace_file(path, content.encode(), "--results")
+    made = contents({name: document(page)}, results)
+    for path, content in made.items():
+        replace_file(path, content.encode(), "--results")
     short = document(page, only=lambda table: table.title in ("Accuracy", "Reference points"))
     echo(FORMATS["text"]([short]))
-    echo(f"The whole page: {near(path)}")
+    echo(f"The whole page: {near(page_path(name, results))}")
 
 
 @cell_options()
@@ -287,6 +288,8 @@ def leaderboard(
         contents = pages.contents(made, results)
         if suite is None:
             contents |= pages.indexed(made, results)
+        if suite is None and not without:
+            tell_left_over(pages.left_over(made, results), check)
         (compare if check else write)(contents, results)
     if without:
         raise typer.Exit(1)
@@ -299,6 +302,15 @@ def draw(made: Mapping[str, Document], results: Path, missing: bool) -> None:
     for document in made.values():
         for path in on_pages.draw(document, results, missing):
             echo(f"wrote {near(path)}")
+
+
+def tell_left_over(paths: Sequence[Path], check: bool) -> None:
+    """Say which files no row asks for any more. Raise PrunebenchError if that is a check."""
+    if paths:
+        line = f"made from rows that are gone: {', '.join(str(near(path)) for path in paths)}; delete them"
+        if check:
+            raise PrunebenchError(line)
+        echo(line, err=True)
 
 
 def write(contents: Mapping[Path, str], results: Path) -> None:

@@ -197,7 +197,7 @@ def for_pages(figure: Figure, digest: str) -> bytes:
     content = _svg(figure, {"svg.fonttype": "none"}).decode()
     for pattern, better in WEB.items():
         content = re.sub(pattern, better, content)
-    return content.replace("</svg>", f"<!-- {digest} -->\n</svg>").encode()
+    return content.replace("</svg>", f"<!-- prunebench leaderboard {digest} -->\n</svg>").encode()
 
 
 def _lay_out(figure: Figure) -> None:

@@ -34,6 +34,7 @@ class Section:
     words: sentences on where methods lose, see `prunebench.results.losses`.
     standing: None of a section about several boards.
     picture: its figure, None if there is none to show.
+    more: the page that has all tables, by its path below the folder of pages, where these are a selection.
     """
 
     heading: str
@@ -44,6 +45,7 @@ class Section:
     words: Sequence[str] = ()
     standing: Standing | None = None
     picture: Picture | None = None
+    more: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,11 @@ from prunebench.results import exams, verifications
 from prunebench.results.board import Page, Place, place
 from prunebench.results.document import Document, document
 from prunebench.results.looks import Looks
+from prunebench.results.picture import FOLDER
 from prunebench.results.render.index import MADE, index
 from prunebench.results.render.markdown import markdown
 from prunebench.results.rows import Record, Result, read_all
+from prunebench.results.split import split
 from prunebench.suites import schema
 from prunebench.suites.cells import Cell, Filters, training_key
 from prunebench.suites.resolve import MATCHED, cells
@@ -143,7 +145,33 @@ def made(names: Iterable[str], folder: Path) -> tuple[dict[str, Document], dict[
 
 def contents(made: Mapping[str, Document], folder: Path) -> dict[Path, str]:
     """Return the text of pages, by their path. They show those figures that are there and up to date."""
-    return {page_path(name, folder): markdown([_shown(made[name], folder)]) for name in made}
+    found = {}
+    for whole in made.values():
+        for path, page in split(_shown(whole, folder)).items():
+            found[folder / path] = markdown([page], up="../" * path.count("/"))
+    return found
+
+
+def left_over(made: Mapping[str, Document], folder: Path) -> list[Path]:
+    """Return pages and figures under a folder that prunebench made, and no row asks for any more."""
+    pages = {folder / path for one in made.values() for path in split(one)}
+    figures = {
+        folder / FOLDER / section.picture.file(one.suite)
+        for one in made.values()
+        for section in one.sections
+        if section.picture
+    }
+    there = [*folder.glob("*.md"), *folder.glob("*/*.md"), *folder.glob(f"{FOLDER}/*.svg")]
+    asked = {index_path(folder), *pages, *figures}
+    return sorted(path for path in there if path not in asked and _of_prunebench(path))
+
+
+def _of_prunebench(path: Path) -> bool:
+    marks = {
+        ".md": b"\nMade by `prunebench leaderboard` from the rows in ",
+        ".svg": b"<!-- prunebench leaderboard ",
+    }
+    return path.is_file() and marks[path.suffix] in path.read_bytes()
 
 
 def _shown(document: Document, folder: Path) -> Document:
@@ -167,8 +195,7 @@ def indexed(made: Mapping[str, Document], folder: Path) -> dict[Path, str]:
             f"{near(path)} is no index that prunebench made, and is left as it is; rename it, or choose "
             "another --results"
         )
-    pages = {page_path(name, folder).relative_to(folder).as_posix(): made[name] for name in made}
-    return {path: index(pages, lambda name: _guide(name, folder))}
+    return {path: index([*made.values()], lambda name: _guide(name, folder))}
 
 
 def _guide(name: str, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Figures on the pages of the leaderboard: chosen by a rule, drawn where they are outdated, never shown so."""
+"""Figures on the pages of the leaderboard: chosen by a rule, drawn where they are outdated."""
 
 import xml.etree.ElementTree as ElementTree
 
@@ -19,7 +19,9 @@ def board(row):
 
     def made(count, **fields):
         cells = [("random", 70.0, {})]
-        cells += [(f"{usage}{number}", 50.0 + number, more) for usage, more in USES for number in range(count)]
+        cells += [
+            (f"{usage}{number}", 50.0 + number, more) for usage, more in USES for number in range(count)
+        ]
         rows = [
             row(method=method, ratio=ratio, accuracy=accuracy, **more, **fields)
             for method, accuracy, more in cells
@@ -50,7 +52,8 @@ def test_of_many_methods_those_with_the_highest_mean_are_drawn(board, row):
     best = [f"{usage}{number}" for usage, _ in USES for number in range(4, 9)]
     assert names(of) == ["random", *best, "full"]
     assert choice(of) == (
-        "Of 20 methods: Random, and of each use of labels the 5 with the highest mean accuracy over the ratios."
+        "Of 20 methods: Random, and of each use of labels the 5 with the highest mean accuracy over the "
+        "ratios."
     )
 
 

@@ -1,6 +1,7 @@
 """From rows on disk to pages: what is beside them, whatever state it is in."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,55 @@ def test_the_index_says_who_may_be_first_and_that_a_title_is_text(cli, results, 
 def test_the_page_of_one_suite_leaves_the_index_as_it_is(cli, results):
     assert cli("leaderboard --suite toys").out == "wrote leaderboard/toys.md\n"
     assert not index_path(results).exists()
+
+
+@pytest.fixture
+def two(results, row):
+    """The folder, with rows of two more datasets under other names."""
+    for dataset in ("mine", "a:b"):
+        Journal(results).append(row(dataset=dataset, seed=0))
+    return results
+
+
+def test_several_datasets_have_an_overview_and_a_page_each(cli, two):
+    wrote = cli("leaderboard").out
+    assert wrote.splitlines()[:3] == [
+        "wrote leaderboard/toys.md",
+        "wrote leaderboard/toys/a%3Ab.md",
+        "wrote leaderboard/toys/mine.md",
+    ]
+    overview, own = (two / "toys.md").read_text(), (two / "toys" / "mine.md").read_text()
+    assert "[All tables of this dataset](toys/a%253Ab.md)" in overview and "### Cost" not in overview
+    assert "## mine, recipe tiny" in overview and "## a:b, recipe tiny" in overview
+    assert own.startswith("# Toys: mine\n") and "### Cost" in own and "a:b" not in own
+    assert "[mine, recipe tiny](toys/mine.md)" in index_path(two).read_text()
+    assert cli("leaderboard --check").code == 0
+
+
+def test_the_figure_of_a_dataset_is_found_from_its_page(cli, two, row):
+    for dataset in ("mine", "a:b"):
+        Journal(two).append(row(dataset=dataset, ratio=30))
+    cli("leaderboard --figures")
+    (link,) = re.findall(r"!\[.*\]\((.*)\)", (two / "toys" / "mine.md").read_text())
+    assert (two / "toys" / link).is_file()
+    (_, link) = re.findall(r"!\[.*\]\((.*)\)", (two / "toys.md").read_text())
+    assert (two / link).is_file()
+
+
+def test_pages_and_figures_without_rows_are_told_and_others_are_nobodys_business(cli, two, row):
+    Journal(two).append(row(dataset="mine", ratio=30))
+    cli("leaderboard --figures")
+    (two / "notes.md").write_text("mine")
+    (two / "figures" / "mine.svg").write_text("<svg/>")
+    shutil.rmtree(two / "results" / "toys" / "mine")
+    gone = "made from rows that are gone: leaderboard/figures/toys-mine.svg, leaderboard/toys/a%3Ab.md, "
+    gone += "leaderboard/toys/mine.md; delete them"  # of a single dataset the page is the suite's
+    assert gone in cli("leaderboard --check").err
+    found = cli("leaderboard")
+    assert (found.code, found.err) == (0, gone + "\n")
+    for path in gone.partition(": ")[2].partition(";")[0].split(", "):
+        (two.parent / path).unlink()
+    assert cli("leaderboard --check").code == 0
 
 
 def test_a_readme_of_ones_own_is_left_as_it_is(cli, results):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import quote
 
 from prunebench.results.document import Document, Section
 from prunebench.results.spelling import GAP
+from prunebench.results.split import split
+from prunebench.results.standing import Standing
 from prunebench.system.escaping import markdown as safe
 
 MADE = "Made by `prunebench leaderboard` from the rows in `results/`; do not edit."
@@ -14,18 +16,15 @@ HEADER = ("page", "dataset", "methods", "seeds", "cells", "certified", "verified
 Guide = Callable[[str], str]  # the name of a document -> it, as a link where it is there
 
 
-def index(pages: Mapping[str, Document], guide: Guide) -> str:
-    """Return the index of pages as markdown.
-
-    pages: by their path below the folder of the index.
-    """
-    return "\n\n".join(_blocks(pages, guide)) + "\n"
+def index(documents: Sequence[Document], guide: Guide) -> str:
+    """Return the index of the pages of documents as markdown."""
+    return "\n\n".join(_blocks(documents, guide)) + "\n"
 
 
-def _blocks(pages: Mapping[str, Document], guide: Guide) -> Iterator[str]:
+def _blocks(documents: Sequence[Document], guide: Guide) -> Iterator[str]:
     yield "# Leaderboard"
     yield MADE
-    yield _table(pages)
+    yield _table(documents)
     yield (
         "Methods: without references. Cells: a method at one ratio with one seed, whose row is there. May be "
         "first: at the most pruned ratio, the methods that the seeds allow the first rank, among complete "
@@ -38,28 +37,28 @@ def _blocks(pages: Mapping[str, Document], guide: Guide) -> Iterator[str]:
     yield "\n".join(f"{number}. {line}" for number, line in enumerate(_adding(guide), 1))
 
 
-def _table(pages: Mapping[str, Document]) -> str:
+def _table(documents: Sequence[Document]) -> str:
     from tabulate import tabulate
 
-    body = [line for path, document in pages.items() for line in _lines(path, document)]
+    body = [line for document in documents for line in _lines(document)]
     return tabulate(body, HEADER, tablefmt="github", disable_numparse=True)
 
 
-def _lines(path: str, document: Document) -> Iterator[Sequence[str]]:
-    """Yield a line for each board of a page; the first one names the page."""
+def _lines(document: Document) -> Iterator[Sequence[str]]:
+    """Yield a line for each board of a suite; the first one names the suite."""
+    path, overview = next(iter(split(document).items()))
     page = f"[{safe(document.title)}]({quote(path)})"
-    for section in document.sections:
+    for section in overview.sections:
         if section.standing is not None:
-            yield page, *_cells(section)
+            yield page, *_cells(section, section.standing)
             page = ""
     if page:
         yield page, *[""] * (len(HEADER) - 1)
 
 
-def _cells(section: Section) -> Iterator[str]:
-    found = section.standing
-    assert found is not None
-    yield safe(section.heading)
+def _cells(section: Section, found: Standing) -> Iterator[str]:
+    board = safe(section.heading)
+    yield f"[{board}]({quote(section.more)})" if section.more else board
     yield from map(str, (found.methods, found.seeds, found.cells, found.certified, found.verified))
     yield safe(found.first or GAP)
 

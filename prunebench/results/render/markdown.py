@@ -15,12 +15,15 @@ from prunebench.system.escaping import markdown as safe
 MARKS = {"best": ("**", "**"), "second": ("<u>", "</u>"), "reference": ("*", "*")}
 
 
-def markdown(documents: Sequence[Document]) -> str:
-    """Return documents as pages of markdown, one after another."""
-    return "".join("\n\n".join(_blocks(document)) + "\n" for document in documents)
+def markdown(documents: Sequence[Document], up: str = "") -> str:
+    """Return documents as pages of markdown, one after another.
+
+    up: from the folder of the page to that of all pages, "" or "../".
+    """
+    return "".join("\n\n".join(_blocks(document, up)) + "\n" for document in documents)
 
 
-def _blocks(document: Document) -> Iterator[str]:
+def _blocks(document: Document, up: str) -> Iterator[str]:
     yield f"# {safe(document.title)}"
     if document.note:
         yield f"> {safe(document.note)}"
@@ -31,20 +34,23 @@ def _blocks(document: Document) -> Iterator[str]:
             yield f"> {safe(section.warning)}"
         yield section.facts
         if section.picture:
-            yield _image(document, section.picture)
+            yield _image(document, section.picture, up)
         for table in section.tables[:1]:
             yield from _table(table)
         if section.words:
             yield from ("### In words", _listed(section.words), losses.NOTE)
         for table in section.tables[1:]:
             yield from _table(table)
+        if section.more:
+            yield f"[All tables of this dataset]({quote(up + section.more)})"
     if document.remarks:
         yield "## Remarks"
         yield _listed(document.remarks)
 
 
-def _image(document: Document, picture: Picture) -> str:
-    return f"![{safe(picture.caption)}]({FOLDER}/{quote(picture.file(document.suite))})"
+def _image(document: Document, picture: Picture, up: str) -> str:
+    path = f"{up}{FOLDER}/{picture.file(document.suite)}"
+    return f"![{safe(picture.caption)}]({quote(path)})"
 
 
 def _table(table: Table) -> tuple[str, ...]:
