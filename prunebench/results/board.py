@@ -79,6 +79,16 @@ class Page:
         return row.dataset, row.dataset_hash, training, row.protocol_version, row.repeats, row.tuning
 
 
+class MethodRows(list[Result]):
+    """The rows of one method on a board, whose tables look up each cell a dozen times."""
+
+    @cached_property
+    def by_ratio(self) -> dict[int, dict[int, Result]]:
+        """One row per seed, by ratio."""
+        ratios = {row.ratio for row in self}
+        return {ratio: by_seed([row for row in self if row.ratio == ratio]) for ratio in ratios}
+
+
 @dataclass(frozen=True)
 class Board:
     """The rows of one dataset under one recipe, repeats, tuning and protocol: what may share a table."""
@@ -106,10 +116,10 @@ class Board:
         return [rows for rows in self._by_method.values() if rows[0].reference == reference]
 
     @cached_property
-    def _by_method(self) -> dict[str, list[Result]]:
-        found: dict[str, list[Result]] = {}
+    def _by_method(self) -> dict[str, MethodRows]:
+        found: dict[str, MethodRows] = {}
         for row in self.rows:
-            found.setdefault(row.method, []).append(row)
+            found.setdefault(row.method, MethodRows()).append(row)
         return found
 
     def failed(self) -> list[Failure]:
@@ -221,6 +231,8 @@ def by_seed(rows: Iterable[Result]) -> dict[int, Result]:
 
 def at(rows: Iterable[Result], ratio: int) -> dict[int, Result]:
     """Return the rows of one ratio, by seed."""
+    if isinstance(rows, MethodRows):
+        return rows.by_ratio.get(ratio, {})
     return by_seed([row for row in rows if row.ratio == ratio])
 
 
