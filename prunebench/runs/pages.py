@@ -19,7 +19,7 @@ from prunebench.results.document import Document, document
 from prunebench.results.looks import Looks
 from prunebench.results.picture import FOLDER
 from prunebench.results.render.index import MADE, index
-from prunebench.results.render.markdown import markdown
+from prunebench.results.render.markdown import made_from, markdown
 from prunebench.results.rows import Record, Result, read_all
 from prunebench.results.split import split
 from prunebench.suites import schema
@@ -163,15 +163,14 @@ def left_over(made: Mapping[str, Document], folder: Path) -> list[Path]:
     }
     there = [*folder.glob("*.md"), *folder.glob("*/*.md"), *folder.glob(f"{FOLDER}/*.svg")]
     asked = {index_path(folder), *pages, *figures}
-    return sorted(path for path in there if path not in asked and _of_prunebench(path))
+    return sorted(path for path in there if path not in asked and _of_prunebench(path, folder))
 
 
-def _of_prunebench(path: Path) -> bool:
-    marks = {
-        ".md": b"\nMade by `prunebench leaderboard` from the rows in ",
-        ".svg": b"<!-- prunebench leaderboard ",
-    }
-    return path.is_file() and marks[path.suffix] in path.read_bytes()
+def _of_prunebench(path: Path, folder: Path) -> bool:
+    """Whether prunebench made a file, for this folder: one of pages below it is named after its suite."""
+    suite = path.stem if path.parent == folder else path.parent.name
+    mark = "<!-- prunebench leaderboard " if path.suffix == ".svg" else made_from(suite)
+    return path.is_file() and mark.encode() in path.read_bytes()
 
 
 def _shown(document: Document, folder: Path) -> Document:

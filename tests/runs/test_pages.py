@@ -131,6 +131,8 @@ def test_pages_and_figures_without_rows_are_told_and_others_are_nobodys_business
     cli("leaderboard --figures")
     (two / "notes.md").write_text("mine")
     (two / "figures" / "mine.svg").write_text("<svg/>")
+    (two / "others").mkdir()  # pages of another folder of rows
+    (two / "others" / "toys.md").write_bytes((two / "toys.md").read_bytes())
     shutil.rmtree(two / "results" / "toys" / "mine")
     gone = "made from rows that are gone: leaderboard/figures/toys-mine.svg, leaderboard/toys/a%3Ab.md, "
     gone += "leaderboard/toys/mine.md; delete them"  # of a single dataset the page is the suite's

@@ -23,11 +23,16 @@ def markdown(documents: Sequence[Document], up: str = "") -> str:
     return "".join("\n\n".join(_blocks(document, up)) + "\n" for document in documents)
 
 
+def made_from(suite: str) -> str:
+    """Return the line by which a page is known to be made, not written."""
+    return f"Made by `prunebench leaderboard` from the rows in `results/{safe(suite)}/`; do not edit."
+
+
 def _blocks(document: Document, up: str) -> Iterator[str]:
     yield f"# {safe(document.title)}"
     if document.note:
         yield f"> {safe(document.note)}"
-    yield f"Made by `prunebench leaderboard` from the rows in `results/{safe(document.suite)}/`; do not edit."
+    yield made_from(document.suite)
     for section in document.sections:
         yield f"## {safe(section.heading)}"
         if section.warning:
