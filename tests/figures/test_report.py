@@ -250,6 +250,11 @@ def test_what_is_missing_is_one_line_with_a_command(filled, places, tmp_path, go
 # The file
 
 
+def test_a_report_says_where_methods_lose_as_its_page_does(filled, places):
+    written = page.render(content.contents("toys", places))
+    assert "<li>Random with as many labels was not run.</li>" in written
+
+
 def test_words_of_strangers_are_text(hostile):
     written = page.render(content.contents("toys", hostile))
     assert re.findall(r"<script[^>]*>", written) == [
