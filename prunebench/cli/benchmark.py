@@ -120,7 +120,8 @@ def remake(matrix: Matrix, parts: list[str]) -> None:
 def show_page(name: str, results: Path) -> None:
     """Write the page of a suite and print its accuracy tables."""
     from prunebench.results.document import document
-    from prunebench.runs.pages import contents, page_of, page_path
+    from prunebench.runs.page_files import contents
+    from prunebench.runs.pages import page_of, page_path
 
     page = page_of(name, results)
     made = contents({name: document(page)}, results)
@@ -266,12 +267,14 @@ def leaderboard(
 ) -> None:
     """Make the page of every suite that has results and their index, or print them in another format."""
     from prunebench.results.rows import suites
-    from prunebench.runs import pages
+    from prunebench.runs import page_files, pages
 
     if format_name not in FORMATS:
         raise unknown("format", format_name, FORMATS, "prunebench leaderboard --help")
     if check and format_name != "markdown":
         raise PrunebenchError(f"--check is about pages, which are markdown; leave out --format {format_name}")
+    if figures and (check or format_name != "markdown"):
+        raise PrunebenchError("--figures draws for pages that are written; leave out --check and --format")
     names = [Path(suite).stem] if suite else list(suites(results))
     if not names:
         raise PrunebenchError(
@@ -285,11 +288,11 @@ def leaderboard(
     elif made:
         if not check:
             draw(made, results, figures)
-        contents = pages.contents(made, results)
+        contents = page_files.contents(made, results)
         if suite is None:
-            contents |= pages.indexed(made, results)
-        if suite is None and not without:
-            tell_left_over(pages.left_over(made, results), check)
+            contents |= index(made, results)
+            if not without:
+                tell_left_over(page_files.left_over(made, results), check)
         (compare if check else write)(contents, results)
     if without:
         raise typer.Exit(1)
@@ -302,6 +305,17 @@ def draw(made: Mapping[str, Document], results: Path, missing: bool) -> None:
     for document in made.values():
         for path in on_pages.draw(document, results, missing):
             echo(f"wrote {near(path)}")
+
+
+def index(made: Mapping[str, Document], results: Path) -> dict[Path, str]:
+    """Return the index of pages by its path; none where a file of the user's is there, which is told."""
+    from prunebench.runs import page_files
+
+    if not page_files.is_taken(results):
+        return page_files.indexed(made, results)
+    path = near(page_files.index_path(results))
+    echo(f"no index of the pages: {path} was not made by prunebench, and is left as it is", err=True)
+    return {}
 
 
 def tell_left_over(paths: Sequence[Path], check: bool) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,11 +17,7 @@ from prunebench.results import exams, verifications
 from prunebench.results.board import Page, Place, place
 from prunebench.results.document import Document, document
 from prunebench.results.looks import Looks
-from prunebench.results.picture import FOLDER
-from prunebench.results.render.index import MADE, index
-from prunebench.results.render.markdown import made_from, markdown
 from prunebench.results.rows import Record, Result, read_all
-from prunebench.results.split import split
 from prunebench.suites import schema
 from prunebench.suites.cells import Cell, Filters, training_key
 from prunebench.suites.resolve import MATCHED, cells
@@ -109,11 +105,6 @@ def page_path(name: str, folder: Path) -> Path:
     return folder / f"{name}.md"
 
 
-def index_path(folder: Path) -> Path:
-    """Return where the index of pages is: the name that forges show below a folder."""
-    return folder / "README.md"
-
-
 def suite_of(name: str, folder: Path) -> Suite:
     """Return the suite whose rows are in `folder`: the one kept beside them, or else the shipped one.
 
@@ -141,65 +132,6 @@ def made(names: Iterable[str], folder: Path) -> tuple[dict[str, Document], dict[
             except PrunebenchError as error:
                 without[name] = str(error)
     return pages, without
-
-
-def contents(made: Mapping[str, Document], folder: Path) -> dict[Path, str]:
-    """Return the text of pages, by their path. They show those figures that are there and up to date."""
-    found = {}
-    for whole in made.values():
-        for path, page in split(_shown(whole, folder)).items():
-            found[folder / path] = markdown([page], up="../" * path.count("/"))
-    return found
-
-
-def left_over(made: Mapping[str, Document], folder: Path) -> list[Path]:
-    """Return pages and figures under a folder that prunebench made, and no row asks for any more."""
-    pages = {folder / path for one in made.values() for path in split(one)}
-    figures = {
-        folder / FOLDER / section.picture.file(one.suite)
-        for one in made.values()
-        for section in one.sections
-        if section.picture
-    }
-    there = [*folder.glob("*.md"), *folder.glob("*/*.md"), *folder.glob(f"{FOLDER}/*.svg")]
-    asked = {index_path(folder), *pages, *figures}
-    return sorted(path for path in there if path not in asked and _of_prunebench(path, folder))
-
-
-def _of_prunebench(path: Path, folder: Path) -> bool:
-    """Whether prunebench made a file, for this folder: one of pages below it is named after its suite."""
-    suite = path.stem if path.parent == folder else path.parent.name
-    mark = "<!-- prunebench leaderboard " if path.suffix == ".svg" else made_from(suite)
-    return path.is_file() and mark.encode() in path.read_bytes()
-
-
-def _shown(document: Document, folder: Path) -> Document:
-    """Return a page with those figures alone that are there and up to date."""
-    sections = []
-    for section in document.sections:
-        one = section.picture
-        there = one is not None and one.current(document.suite, folder)
-        sections.append(section if there else replace(section, picture=None))
-    return replace(document, sections=sections)
-
-
-def indexed(made: Mapping[str, Document], folder: Path) -> dict[Path, str]:
-    """Return the text of the index of all pages, by its path.
-
-    Raise PrunebenchError where another file is in its place.
-    """
-    path = index_path(folder)
-    if path.exists() and MADE not in path.read_text(encoding="utf-8", errors="replace"):
-        raise PrunebenchError(
-            f"{near(path)} is no index that prunebench made, and is left as it is; rename it, or choose "
-            "another --results"
-        )
-    return {path: index([*made.values()], lambda name: _guide(name, folder))}
-
-
-def _guide(name: str, folder: Path) -> str:
-    """Return the name of a document of the repository, as a link where it is beside the folder."""
-    return f"[{name}](../{name})" if (folder.parent / name).is_file() else f"`{name}` of prunebench"
 
 
 @contextmanager

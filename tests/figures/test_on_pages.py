@@ -121,3 +121,10 @@ def test_a_figure_for_pages_has_words_and_equal_bytes(cli, results):
     words = "".join(ElementTree.fromstring(written[0]).itertext())
     assert "percent pruned" in words and "Random" in words
     assert b"Verdana" in written[0] and b"<dc:date>" not in written[0]
+
+
+@pytest.mark.parametrize("more", ["--check", "--format text"])
+def test_figures_are_drawn_for_pages_that_are_written(cli, results, more):
+    found = cli(f"leaderboard --figures {more}")
+    assert (found.code, found.out) == (2, "")
+    assert "leave out --check and --format" in found.err

@@ -8,7 +8,8 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.results.rows import Journal
-from prunebench.runs.pages import index_path, remember, suite_of
+from prunebench.runs.page_files import index_path
+from prunebench.runs.pages import remember, suite_of
 from prunebench.suites import schema
 from prunebench.suites.resources import shipped
 
@@ -147,8 +148,10 @@ def test_pages_and_figures_without_rows_are_told_and_others_are_nobodys_business
 def test_a_readme_of_ones_own_is_left_as_it_is(cli, results):
     index_path(results).write_text("mine")
     found = cli("leaderboard")
-    assert (found.code, index_path(results).read_text()) == (2, "mine")
-    assert "leaderboard/README.md is no index that prunebench made" in found.err
+    assert (found.code, found.out) == (0, "wrote leaderboard/toys.md\n")
+    assert index_path(results).read_text() == "mine"
+    assert "leaderboard/README.md was not made by prunebench, and is left as it is" in found.err
+    assert cli("leaderboard --check").code == 0
 
 
 def test_no_suite_has_the_name_of_the_index(suite_file):
