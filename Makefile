@@ -7,7 +7,7 @@ test:  ## the default tests
 	pytest -n auto
 
 docs:  ## everything that is generated: pages of the leaderboard, tables of the documents
-	prunebench leaderboard
+	prunebench leaderboard --figures
 	python tests/readme_blocks.py
 	python tests/paper_blocks.py
 	python benchmarks/order.py

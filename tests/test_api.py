@@ -65,7 +65,7 @@ def test_run_writes_rows_where_it_is_told_alone(run, cli, tmp_path):
     run(seeds=1, results="pages")
     assert [row.id for row in read(tmp_path / "pages", "toys")[0]] == [rows[1].id, rows[0].id]  # by file name
     # The suite is no shipped one, and is kept beside its rows.
-    assert cli("leaderboard --results pages").out == "wrote pages/toys.md\n"
+    assert cli("leaderboard --results pages --suite toys").out == "wrote pages/toys.md\n"
 
 
 def test_progress_goes_to_stderr(run, capsys):

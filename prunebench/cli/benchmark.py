@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +28,7 @@ from prunebench.system.terminal import echo
 
 if TYPE_CHECKING:
     from prunebench.pipeline.matrix import Matrix
+    from prunebench.results.document import Document
 
 
 @cell_options()
@@ -119,14 +120,16 @@ def remake(matrix: Matrix, parts: list[str]) -> None:
 def show_page(name: str, results: Path) -> None:
     """Write the page of a suite and print its accuracy tables."""
     from prunebench.results.document import document
+    from prunebench.runs.page_files import contents
     from prunebench.runs.pages import page_of, page_path
 
     page = page_of(name, results)
-    path = page_path(name, results)
-    replace_file(path, FORMATS["markdown"]([document(page)]).encode(), "--results")
+    made = contents({name: document(page)}, results)
+    for path, content in made.items():
+        replace_file(path, content.encode(), "--results")
     short = document(page, only=lambda table: table.title in ("Accuracy", "Reference points"))
     echo(FORMATS["text"]([short]))
-    echo(f"The whole page: {near(path)}")
+    echo(f"The whole page: {near(page_path(name, results))}")
 
 
 @cell_options()
@@ -257,15 +260,21 @@ def leaderboard(
             "--format", help=f"{', '.join(FORMATS)}: markdown writes pages, the others print their tables."
         ),
     ] = "markdown",
+    figures: Annotated[
+        bool,
+        typer.Option("--figures", help="Draw the figure of every board; without it, those drawn before."),
+    ] = False,
 ) -> None:
-    """Make the page of every suite that has results, or print what is on it in another format."""
+    """Make the page of every suite that has results and their index, or print them in another format."""
     from prunebench.results.rows import suites
-    from prunebench.runs import pages
+    from prunebench.runs import page_files, pages
 
     if format_name not in FORMATS:
         raise unknown("format", format_name, FORMATS, "prunebench leaderboard --help")
     if check and format_name != "markdown":
         raise PrunebenchError(f"--check is about pages, which are markdown; leave out --format {format_name}")
+    if figures and (check or format_name != "markdown"):
+        raise PrunebenchError("--figures draws for pages that are written; leave out --check and --format")
     names = [Path(suite).stem] if suite else list(suites(results))
     if not names:
         raise PrunebenchError(
@@ -277,10 +286,45 @@ def leaderboard(
     if format_name != "markdown":
         echo(FORMATS[format_name]([*made.values()]).removesuffix("\n"))
     elif made:
-        contents = {pages.page_path(name, results): FORMATS["markdown"]([made[name]]) for name in made}
+        if not check:
+            draw(made, results, figures)
+        contents = page_files.contents(made, results)
+        if suite is None:
+            contents |= index(made, results)
+            if not without:
+                tell_left_over(page_files.left_over(made, results), check)
         (compare if check else write)(contents, results)
     if without:
         raise typer.Exit(1)
+
+
+def draw(made: Mapping[str, Document], results: Path, missing: bool) -> None:
+    """Draw the figures of pages that are outdated, and those that are missing if asked to."""
+    from prunebench.figures import on_pages
+
+    for document in made.values():
+        for path in on_pages.draw(document, results, missing):
+            echo(f"wrote {near(path)}")
+
+
+def index(made: Mapping[str, Document], results: Path) -> dict[Path, str]:
+    """Return the index of pages by its path; none where a file of the user's is there, which is told."""
+    from prunebench.runs import page_files
+
+    if not page_files.is_taken(results):
+        return page_files.indexed(made, results)
+    path = near(page_files.index_path(results))
+    echo(f"no index of the pages: {path} was not made by prunebench, and is left as it is", err=True)
+    return {}
+
+
+def tell_left_over(paths: Sequence[Path], check: bool) -> None:
+    """Say which files no row asks for any more. Raise PrunebenchError if that is a check."""
+    if paths:
+        line = f"made from rows that are gone: {', '.join(str(near(path)) for path in paths)}; delete them"
+        if check:
+            raise PrunebenchError(line)
+        echo(line, err=True)
 
 
 def write(contents: Mapping[Path, str], results: Path) -> None:

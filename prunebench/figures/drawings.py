@@ -18,7 +18,7 @@ from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.store import Store
 from prunebench.results import rows as results
-from prunebench.results.board import Board, Page, boards
+from prunebench.results.board import Board, Page, boards, stems
 from prunebench.runs import label_report
 from prunebench.runs.pages import page_of, suite_of
 from prunebench.runs.run import make_stages
@@ -76,19 +76,8 @@ def from_rows(name: str, suite: str, chosen: sources.Chosen, places: Places) -> 
         raise PrunebenchError(
             f"all of these rows of suite {suite!r} were made with other settings than it has now; run it"
         )
-    for stem, board in zip(_stems(chosen_boards), chosen_boards, strict=True):
+    for stem, board in zip(stems(chosen_boards), chosen_boards, strict=True):
         yield _attempt(stem, lambda board=board: _of_board(name, board, places))  # type: ignore[misc]
-
-
-def _stems(suite_boards: Sequence[Board]) -> Iterator[str]:
-    """Yield a unique name for each board: its dataset, then if needed the recipe and a number."""
-    datasets = [board.rows[0].dataset for board in suite_boards]
-    used: list[str] = []
-    for board in suite_boards:
-        row = board.rows[0]
-        stem = row.dataset if datasets.count(row.dataset) == 1 else f"{row.dataset}-{row.recipe}"
-        used.append(stem)
-        yield stem if used.count(stem) == 1 else f"{stem}-{used.count(stem)}"
 
 
 def _attempt(stem: str, draw: Callable[[], Figure]) -> Drawing:

@@ -14,6 +14,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.figures import style
 from prunebench.parts.artefacts import Array
 from prunebench.results.board import GROUPS, Board, at, label_usage
+from prunebench.results.picture import MOST
 from prunebench.results.rows import Result
 from prunebench.results.statistics import summarize
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST = 12  # methods in one figure
 WIDE = 3  # panels side by side
 HEIGHT = 2.1  # of a panel without its legend, in inches
 DASHES: tuple[Any, ...] = (  # of references, in the order of the suite
@@ -82,10 +82,12 @@ class Sheet:
     together: bool = False
 
 
-def accuracy(board: Board) -> Figure:
+def accuracy(board: Board, choice: str = "") -> Figure:
     """Draw accuracy against pruning ratio, with a panel for each use of labels.
 
     Every panel shows Random and the training on all images too.
+
+    choice: how the methods were chosen, for the caption.
 
     Raise PrunebenchError for more than twelve methods.
     """
@@ -101,7 +103,7 @@ def accuracy(board: Board) -> Figure:
     return draw(
         Sheet(
             title=_title("test accuracy", board),
-            caption=_caption("Test accuracy of the last epoch", board, "dashed: references"),
+            caption=_caption("Test accuracy of the last epoch", board, "dashed: references", choice),
             x="percent pruned",
             y=["test accuracy in percent"],
             rows=[_panels(curves, usage, shared=("random", "full"))],
@@ -283,9 +285,10 @@ def _title(subject: str, board: Board) -> str:
     return f"{board.heading}, {style.seeds_of(board.rows)}: {subject}"
 
 
-def _caption(subject: str, board: Board, dashes: str) -> str:
+def _caption(subject: str, board: Board, dashes: str, choice: str = "") -> str:
     note = style.demonstration(board.page.note, board.rows[0].recipe)
-    return f"{subject}: mean over seeds, bands: standard deviation; {dashes}. {note}".strip()
+    said = f"{subject}: mean over seeds, bands: standard deviation; {dashes}."
+    return " ".join(filter(None, (said, choice, note)))
 
 
 def draw(sheet: Sheet) -> Figure:

@@ -48,6 +48,10 @@ STYLE: dict[Any, Any] = {
     "figure.dpi": DPI,
     "svg.hashsalt": "prunebench",
 }
+WEB = {  # of the SVG for pages, by what matplotlib writes
+    r"'DejaVu Sans'": "'DejaVu Sans', Verdana, sans-serif",  # Verdana has its widths, where it is not there
+    r"(\d\.\d\d)\d+": r"\1",
+}
 TRUTH, REFERENCE = "#bbbbbb", "#888888"
 # Okabe and Ito's colors, then P. Tol's "muted" ones: color-blind readers can tell them apart.
 # Similar colors are far apart in the list.
@@ -184,6 +188,18 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     return paths
 
 
+def for_pages(figure: Figure, digest: str) -> bytes:
+    """Return a figure as a small SVG for the web: its words are text, its numbers have two decimals.
+
+    digest: of what it shows, to be found in the file.
+    """
+    _lay_out(figure)
+    content = _svg(figure, {"svg.fonttype": "none"}).decode()
+    for pattern, better in WEB.items():
+        content = re.sub(pattern, better, content)
+    return content.replace("</svg>", f"<!-- prunebench leaderboard {digest} -->\n</svg>").encode()
+
+
 def _lay_out(figure: Figure) -> None:
     """Place the panels of a figure for good, at positions rounded to a millionth of its size.
 
@@ -197,9 +213,11 @@ def _lay_out(figure: Figure) -> None:
         ax.set_position((round(left, 6), round(bottom, 6), round(width, 6), round(height, 6)))
 
 
-def _svg(figure: Figure) -> bytes:
+def _svg(figure: Figure, settings: Any = None) -> bytes:
+    import matplotlib
+
     content = io.BytesIO()
-    with styled():
+    with styled(), matplotlib.rc_context(settings):
         figure.savefig(content, format="svg", dpi=DPI, metadata={"Date": None, "Creator": "prunebench"})
     return content.getvalue()
 

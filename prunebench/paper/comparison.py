@@ -29,6 +29,7 @@ from prunebench.results.rows import Result
 from prunebench.results.statistics import prediction_interval, summarize
 from prunebench.results.tables import alternatives
 
+Methods = Mapping[tuple[str, str], Sequence[Result]]  # rows by dataset and method
 RUNS = (1, 5)  # of how many runs a published number may be the mean; the paper does not say
 ACCURACIES = (PublishedAccuracy, PublishedBudget, PublishedAblation)
 QUALITY = {"ACC": "accuracy", "ACC_parenthesised": "balanced", "NMI": "nmi", "ARI": "ari"}
@@ -81,14 +82,21 @@ def compare(rows: Iterable[Result], lines: Iterable[Line]) -> list[Compared]:
 
     rows: of one recipe, tuning, repeats and protocol, as on a `Board`.
     """
-    rows = list(rows)
-    return [one for line in lines if (one := _compared(line, _rows_of(line, rows))) is not None]
+    methods = _by_method(rows)
+    return [one for line in lines if (one := _compared(line, _rows_of(line, methods))) is not None]
 
 
-def _rows_of(line: Line, rows: Iterable[Result]) -> dict[int, Result]:
+def _by_method(rows: Iterable[Result]) -> Methods:
+    found: dict[tuple[str, str], list[Result]] = {}
+    for row in rows:
+        found.setdefault((row.dataset, row.method), []).append(row)
+    return found
+
+
+def _rows_of(line: Line, methods: Methods) -> dict[int, Result]:
     """Return the rows of the cell that a line is about, by seed."""
     _, dataset, method, ratio = published.key(line)
-    found = (row for row in rows if (row.dataset, row.method) == (dataset, method))
+    found = methods.get((dataset, method), ())
     return by_seed(found) if ratio is None else at(found, ratio)
 
 
@@ -243,7 +251,8 @@ def cutoff_table(board: Board) -> Table | None:
     """Published cutoffs of Semi-AUM beside those that our search chose."""
     lines = [line for line in published.cutoffs() if line.dataset == board.rows[0].dataset]
     rows = [row for row in board.rows if "cutoff" in row.tuned and row.tuning != "published"]
-    chosen = {line: _rows_of(line, rows) for line in lines}
+    methods = _by_method(rows)
+    chosen = {line: _rows_of(line, methods) for line in lines}
     if not any(chosen.values()):
         return None
     ratios = sorted({line.ratio for line in lines})
@@ -264,9 +273,10 @@ def cost_table(board: Board) -> Table | None:
     """Published hours of training on the dataset for its pseudo-labels, beside ours."""
     lines = [line for line in published.costs() if line.dataset == board.rows[0].dataset]
     footnotes, body = Footnotes(lines), []
+    methods = _by_method(board.rows) if lines else {}
     for line in lines:
         stage = COST_STAGE[published.key(line).method]
-        seconds = [row.seconds[stage] for row in once(_rows_of(line, board.rows)) if stage in row.seconds]
+        seconds = [row.seconds[stage] for row in once(_rows_of(line, methods)) if stage in row.seconds]
         if seconds:
             theirs = Number(line.gpu_hours, "GPU-hours", footnotes=footnotes.own(line))
             ours = Number(summarize(seconds).mean / 3600, "hours")

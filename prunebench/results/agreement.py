@@ -54,8 +54,8 @@ def _by_method(rows: Iterable[Result]) -> Mapping[tuple[Setting, Hashable], dict
 def disputed(rows: Sequence[Result]) -> set[tuple[object, ...]]:
     """Return the cells whose rows of one machine do not agree."""
     first: dict[tuple[object, ...], Result] = {}
-    pairs = [(first.setdefault((row.cell, row.machine), row), row) for row in rows]
-    differing = [(earlier, row) for earlier, row in pairs if not earlier.agrees(row)]
+    pairs = ((first.setdefault((row.cell, row.machine), row), row) for row in rows)
+    differing = [(one, row) for one, row in pairs if one is not row and not one.agrees(row)]
     # Few pages need the spread, and it loads scipy.
     within = tolerances(rows) if differing else {}
-    return {row.cell for earlier, row in differing if not earlier.agrees(row, within.get(setting(row), 0.0))}
+    return {row.cell for one, row in differing if not one.agrees(row, within.get(setting(row), 0.0))}

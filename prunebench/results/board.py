@@ -50,7 +50,7 @@ class Page:
     def disputed(self) -> Mapping[tuple[object, ...], None]:
         """The cells whose rows of one machine do not agree. Tables flag them, and remarks show all values."""
         found = disputed(self.rows)
-        return {row.cell: None for row in self.rows if row.cell in found}
+        return {row.cell: None for row in self.rows if row.cell in found} if found else {}
 
     @cached_property
     def elsewhere(self) -> list[tuple[Result, Result]]:
@@ -77,6 +77,16 @@ class Page:
         """
         training = self.trainings.get(place(row)) or ", ".join((row.recipe, *row.recipe_changes))
         return row.dataset, row.dataset_hash, training, row.protocol_version, row.repeats, row.tuning
+
+
+class MethodRows(list[Result]):
+    """The rows of one method on a board, whose tables look up each cell a dozen times."""
+
+    @cached_property
+    def by_ratio(self) -> dict[int, dict[int, Result]]:
+        """One row per seed, by ratio."""
+        ratios = {row.ratio for row in self}
+        return {ratio: by_seed([row for row in self if row.ratio == ratio]) for ratio in ratios}
 
 
 @dataclass(frozen=True)
@@ -112,10 +122,10 @@ class Board:
         return {row.matched_to: rows for row, rows in first if row.matched_to and row.matched_in == kind}
 
     @cached_property
-    def _by_method(self) -> dict[str, list[Result]]:
-        found: dict[str, list[Result]] = {}
+    def _by_method(self) -> dict[str, MethodRows]:
+        found: dict[str, MethodRows] = {}
         for row in self.rows:
-            found.setdefault(row.method, []).append(row)
+            found.setdefault(row.method, MethodRows()).append(row)
         return found
 
     def failed(self) -> list[Failure]:
@@ -201,6 +211,17 @@ def _without_doubles(rows: list[Result]) -> list[list[Result]]:
     return list(found.values())
 
 
+def stems(found: Sequence[Board]) -> Iterator[str]:
+    """Yield a unique name for each board: its dataset, then if needed the recipe and a number."""
+    datasets = [board.rows[0].dataset for board in found]
+    used: list[str] = []
+    for board in found:
+        row = board.rows[0]
+        stem = row.dataset if datasets.count(row.dataset) == 1 else f"{row.dataset}-{row.recipe}"
+        used.append(stem)
+        yield stem if used.count(stem) == 1 else f"{stem}-{used.count(stem)}"
+
+
 def label_usage(row: Record) -> str:
     """Return the group a method is shown in: none, few or full, by the labels annotated before selection."""
     return "none" if row.label_fraction == 0 else "full" if row.label_fraction == 1 else "few"
@@ -216,7 +237,9 @@ def by_seed(rows: Iterable[Result]) -> dict[int, Result]:
 
 def at(rows: Iterable[Result], ratio: int) -> dict[int, Result]:
     """Return the rows of one ratio, by seed."""
-    return by_seed(row for row in rows if row.ratio == ratio)
+    if isinstance(rows, MethodRows):
+        return rows.by_ratio.get(ratio, {})
+    return by_seed([row for row in rows if row.ratio == ratio])
 
 
 def as_many_labels(board: Board) -> Iterator[tuple[list[Result], dict[int, dict[int, Result]]]]:

@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from prunebench.results import losses
 from prunebench.results.across import across_table, groups
-from prunebench.results.board import Board, Page, boards
+from prunebench.results.board import Board, Page, boards, stems
 from prunebench.results.cells import Table
+from prunebench.results.picture import Picture, picture
 from prunebench.results.rows import Result
+from prunebench.results.standing import Standing, standing
 from prunebench.results.tables import tables
 
 OF_ROWS = ("dataset", "recipe", "repeats", "tuning", "protocol_version", "dataset_hash", "images")
@@ -28,6 +31,10 @@ class Section:
     """The tables of one board. setting: what all its rows share, by the name of the field.
 
     warning: what to know before any number is read. facts: the setting in words.
+    words: sentences on where methods lose, see `prunebench.results.losses`.
+    standing: None of a section about several boards.
+    picture: its figure, None if there is none to show.
+    more: the page that has all tables, by its path below the folder of pages, where these are a selection.
     """
 
     heading: str
@@ -35,6 +42,10 @@ class Section:
     warning: str | None
     facts: str
     tables: Sequence[Table]
+    words: Sequence[str] = ()
+    standing: Standing | None = None
+    picture: Picture | None = None
+    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,22 +65,29 @@ class Document:
 def document(page: Page, *, only: Callable[[Table], bool] = lambda table: True) -> Document:
     """Return what a page says; of the tables, those for which `only` holds."""
     found = boards(page)
-    sections = [_section(board, [*filter(only, tables(board))]) for board in found]
+    sections = [
+        _section(board, stem, [*filter(only, tables(board))])
+        for board, stem in zip(found, stems(found), strict=True)
+    ]
     for group in groups(found):
         if (table := across_table(group)) is not None:
             sections.append(_summary(group, [*filter(only, [table])]))
     return Document(page.suite, page.title, page.note, sections, remarks(page))
 
 
-def _section(board: Board, shown: Sequence[Table]) -> Section:
+def _section(board: Board, stem: str, shown: Sequence[Table]) -> Section:
     row = board.rows[0]
+    found = standing(board)
     demonstration = row.recipe == "tiny" and not board.page.note
     return Section(
         heading=board.heading,
         setting={"recipe_changes": board.recipe_changes} | {name: getattr(row, name) for name in OF_ROWS},
         warning=DEMONSTRATION if demonstration else None,
-        facts=f"{facts(board.rows)} {evidence(board)}",
+        facts=f"{facts(board.rows)} {evidence(found)}",
         tables=shown,
+        words=losses.sentences(board),
+        standing=found,
+        picture=picture(board, stem),
     )
 
 
@@ -149,13 +167,11 @@ def facts(rows: Sequence[Result]) -> str:
     )
 
 
-def evidence(board: Board) -> str:
+def evidence(found: Standing) -> str:
     """Return in words how many cells of a board have a certified row, and how many a verified one."""
-    cells = {row.cell for row in board.rows}
-    certified = {row.cell for row in board.rows if row.certified}
-    rows = board.rows if board.page.verified else []  # to hash every row takes seconds
-    verified = {row.cell for row in rows if row.id in board.page.verified}
-    return f"Of {len(cells)} cells, {len(certified)} have a certified row and {len(verified)} a verified one."
+    return (
+        f"Of {found.cells} cells, {found.certified} have a certified row and {found.verified} a verified one."
+    )
 
 
 def remarks(page: Page) -> list[str]:

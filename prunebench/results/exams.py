@@ -93,6 +93,8 @@ def transfer_table(board: Board) -> Table | None:
 def shift_table(board: Board) -> Table | None:
     """Mean accuracy over the corruptions of the test images, by method and ratio."""
     names = _names(row.accuracy_shifted for row in board.rows)
+    if not names:
+        return None
     body = [
         Row([Text(rows[0].title), *_by_ratio(board, rows, _shifted)], reference)
         for rows, reference in _methods(board)
@@ -104,7 +106,7 @@ def shift_table(board: Board) -> Table | None:
         _all_images(board, _shifted),
     ]
     header = columns("method", ratios=board.ratios)
-    return Table("Accuracy under shift", header, body, notes) if names else None
+    return Table("Accuracy under shift", header, body, notes)
 
 
 def corruption_table(board: Board) -> Table | None:
@@ -271,13 +273,15 @@ def _table_per_ratio(
 
     values: the value, its unit and its decimals, by the title of the column.
     """
+    if not values:
+        return None
     body = []
     for rows, reference in _methods(board):
         cells = [_per_ratio(board, rows, *value) for value in values.values()]
         body.append(Row([Text(rows[0].title), *cells], reference))
     ratios = tuple(board.ratios)
     header = [Column("method"), *(Column(column, ratios=ratios) for column in values)]
-    return Table(title, header, body, [note]) if values else None
+    return Table(title, header, body, [note])
 
 
 def _per_ratio(board: Board, rows: Sequence[Result], value: Value, unit: str, decimals: int) -> PerRatio:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from prunebench.results.separation import LEVEL, Comparison, Runs, against, compare
+from prunebench.results.separation import LEVEL, Comparison, Pair, Runs, between, compare
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,19 @@ def compare_all(groups: Sequence[Runs], looks: Looks | None) -> Comparison | Non
 
 
 def compare_with(one: Runs, others: Sequence[Runs], looks: Looks | None) -> list[int]:
-    """Return whether each of `others` is separated from one group, as `against`, once or at each look."""
+    """Return whether each of `others` is separated from one group, as `compare_pairs`."""
+    return compare_pairs([one, *others], [(0, index) for index in range(1, 1 + len(others))], looks)
+
+
+def compare_pairs(groups: Sequence[Runs], pairs: Sequence[Pair], looks: Looks | None) -> list[int]:
+    """Return whether the second group of each pair is separated from the first, once or at each look.
+
+    1: above it, -1: below it, 0: not at all.
+    """
     if looks is None:
-        return against(one, others)
-    signs = [0] * len(others)
-    for (first, *rest), level in looks.parts([one, *others]):
-        now = against(first, rest, level)
+        return between(groups, pairs)
+    signs = [0] * len(pairs)
+    for seen, level in looks.parts(groups):
+        now = between(seen, pairs, level)
         signs = [new or old for new, old in zip(now, signs, strict=True)]
     return signs

@@ -227,11 +227,11 @@ def path_of(folder: Path, row: Record) -> Path:
 
 def rows_path(folder: Path, suite: str, dataset: str, method: str) -> Path:
     """Return the file of rows of a method on a dataset; long names are cut, and a hash keeps them apart."""
-    return folder / "results" / suite / _file_name(dataset) / f"{_file_name(method)}.jsonl"
+    return folder / "results" / suite / file_name(dataset) / f"{file_name(method)}.jsonl"
 
 
-def _file_name(name: str) -> str:
-    # A variant is named after its values, which may hold what some disks do not take.
+def file_name(name: str) -> str:
+    """Return a name as every disk takes it: a variant is named after its values, which may hold anything."""
     safe = RESERVED.sub(lambda letter: f"%{ord(letter[0]):02X}", name)
     if len(safe.encode()) <= LONGEST_NAME:
         return safe
@@ -418,8 +418,9 @@ def read_all(folder: Path, suite: str) -> Records:
             found.complaints.append(f"{name}: {lines.newer} row(s) of a newer version of prunebench left out")
     if superseded := {row.supersedes for row in found.rows} - {None}:
         found.rows = [row for row in found.rows if row.id not in superseded]
-    finished = {row.cell for row in found.rows}
-    found.failures = [failure for failure in found.failures if failure.cell not in finished]
+    if found.failures:
+        finished = {row.cell for row in found.rows}
+        found.failures = [failure for failure in found.failures if failure.cell not in finished]
     return found
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 
 from prunebench.parts.artefacts import Array
 from prunebench.results.statistics import holm, summarize
+from prunebench.results.studentized_range import quantile
 
 LEVEL = 0.05  # how often any two groups without a difference are separated, over all pairs together
 UNEQUAL = 0.05  # Bartlett's p below which groups scatter differently
 MOST_SEEDS = 1000  # a comparison that needs more is out of reach
 
 Runs = Mapping[int, float]  # the value of each run, by its seed
+Pair = tuple[int, int]  # of groups, by their position
 
 
 @dataclass(frozen=True)
@@ -67,18 +68,11 @@ class Noise:
     def critical(self, first: Array, second: Array, level: float) -> Array:
         """Return how many errors apart two means have to be, for each pair, if all pairs are compared."""
         if self.degrees is not None:
-            return np.full(np.shape(first), _tukey(len(self.counts), self.degrees, level))
+            distance = quantile(level, len(self.counts), self.degrees) / 2**0.5
+            return np.full(np.shape(first), distance)
         from scipy.special import stdtrit
 
         return np.asarray(stdtrit(self.freedom(first, second), 1 - level / 2 / len(self.pairs[0])))
-
-
-@cache
-def _tukey(groups: int, degrees: int, level: float) -> float:
-    """Return the distance of two means, in errors, that the studentized range exceeds at a level."""
-    from scipy.stats import studentized_range
-
-    return float(studentized_range.isf(level, groups, degrees)) / 2**0.5
 
 
 def noise(groups: Sequence[Runs]) -> Noise | None:
@@ -201,19 +195,19 @@ def compare(groups: Sequence[Runs], level: float = LEVEL) -> Comparison | None:
     return Comparison(means, apart & (means[:, None] > means), margins, found.pooled)
 
 
-def against(one: Runs, others: Sequence[Runs], level: float = LEVEL) -> list[int]:
-    """Return whether each of `others` is separated from one group: 1 above it, -1 below it, 0 not at all.
+def between(groups: Sequence[Runs], pairs: Sequence[Pair], level: float = LEVEL) -> list[int]:
+    """Return whether the second group of each pair is separated from the first: 1 above, -1 below, 0 neither.
 
     These are t tests with the variances of `noise`, corrected by Holm's rule. Where no spread is known,
     nothing is separated.
     """
-    found = noise([one, *others])
+    found = noise(groups)
     if found is None:
-        return [0] * len(others)
-    means = np.array([summarize([*runs.values()]).mean for runs in (one, *others)])
-    second = np.arange(1, len(means))
-    separated = np.array(holm(_p_values(found, means, np.zeros_like(second), second))) < level
-    return [int(sign) for sign in np.sign(means[1:] - means[0]) * separated]
+        return [0] * len(pairs)
+    means = np.array([summarize([*runs.values()]).mean for runs in groups])
+    first, second = np.array(pairs, int).reshape(-1, 2).T
+    separated = np.array(holm(_p_values(found, means, first, second))) < level
+    return [int(sign) for sign in np.sign(means[second] - means[first]) * separated]
 
 
 def _p_values(found: Noise, means: Array, first: Array, second: Array) -> Sequence[float]:
@@ -226,7 +220,7 @@ def _p_values(found: Noise, means: Array, first: Array, second: Array) -> Sequen
     return [float(value) for value in 2 * stdtr(found.freedom(first, second), -ratios)]
 
 
-def seeds_needed(found: Noise, pair: tuple[int, int], difference: float, power: float) -> int | None:
+def seeds_needed(found: Noise, pair: Pair, difference: float, power: float) -> int | None:
     """Return how many seeds of every group separate a pair that differs. None: more than MOST_SEEDS.
 
     found: the noise, taken for that of all runs to come.
@@ -255,7 +249,7 @@ def _fewest(variance: float, difference: float, power: float) -> int:
     return max(1, math.ceil(min(float(needed), MOST_SEEDS)) - 1)
 
 
-def _power(found: Noise, pair: tuple[int, int], difference: float) -> float:
+def _power(found: Noise, pair: Pair, difference: float) -> float:
     """Return the share of boards with this noise that separate a pair which differs so much."""
     from scipy.special import nctdtr
 

@@ -50,18 +50,6 @@ def _interval(values: Sequence[float], level: float, variance: float) -> tuple[f
     return found.mean - half, found.mean + half
 
 
-def difference_p(differences: Sequence[float]) -> float:
-    """Return the two-sided p-value of a mean difference by Student's t: 1 from a single one."""
-    found = summarize(differences)
-    if found.spread is None or found.mean == 0:
-        return 1.0
-    if found.spread == 0:
-        return 0.0
-    from scipy.special import stdtr
-
-    return 2 * float(stdtr(found.count - 1, -abs(found.mean) / found.spread * math.sqrt(found.count)))
-
-
 def holm(values: Sequence[float]) -> list[float]:
     """Return p-values corrected for their number, in the same order, at most 1.
 

@@ -14,6 +14,7 @@ from prunebench.parts.registry import NAME
 from prunebench.suites.resources import read_toml, shipped
 from prunebench.system.files import home
 
+INDEX = "readme"  # no suite can be named as the index of pages, on any disk
 SEEDS = 10_000  # every seed is below. A larger number is a typing error
 
 
@@ -128,6 +129,8 @@ def read(name: str, extending: tuple[Path, ...] = ()) -> Suite:
             f"suite file {name}: {path.stem!r} is a shipped suite, and results are filed by name; "
             "rename the file"
         )
+    if path.stem.lower() == INDEX:
+        raise PrunebenchError(f"suite file {name}: README is the index of all pages; rename the file")
     chain = (*extending, path.resolve())
     if path.resolve() in extending:
         raise PrunebenchError(f"{path.name} extends itself: {' -> '.join(file.name for file in chain)}")

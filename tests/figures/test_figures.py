@@ -18,7 +18,7 @@ from prunebench.parts.registry import load
 from prunebench.pipeline.context import load_split
 from prunebench.pipeline.executors.engine import Engine
 from prunebench.pipeline.forecast import forecast_from_store
-from prunebench.results.board import Page, boards
+from prunebench.results.board import Page, boards, stems
 from prunebench.results.rows import Journal
 from prunebench.runs import label_report as judging
 from prunebench.runs.run import make_labels
@@ -569,10 +569,8 @@ def test_the_command_writes_two_files_and_a_line_for_each(cli, rows_on_disk, tmp
 
 def test_boards_of_one_dataset_have_files_of_their_own(page):
     cells = [("random", 30, 0, 80.0, more) for more in ({}, {"recipe": "paper"}, {"tuning": "search"})]
-    stems = list(
-        drawings._stems([*boards(page(*cells)), *boards(page(("random", 30, 0, 1.0, {"dataset": "b"})))])
-    )
-    assert stems == ["toy-tiny", "toy-paper", "toy-tiny-2", "b"]
+    found = list(stems([*boards(page(*cells)), *boards(page(("random", 30, 0, 1.0, {"dataset": "b"})))]))
+    assert found == ["toy-tiny", "toy-paper", "toy-tiny-2", "b"]
 
 
 @pytest.mark.parametrize(

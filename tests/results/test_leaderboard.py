@@ -13,6 +13,7 @@ from prunebench.results.render.formats import FORMATS
 from prunebench.results.render.markdown import MARKS
 from prunebench.results.rows import Failure, Record
 from prunebench.results.spelling import marked, spelled
+from prunebench.results.standing import standing
 from prunebench.results.statistics import summarize
 from prunebench.results.tables import accuracy_table, equal_labels_table
 
@@ -62,7 +63,7 @@ def test_a_board_counts_its_certified_and_verified_cells(page, row):
     (board,) = boards(
         replace(found, rows=[*found.rows, again], verified=frozenset({once.id, again.id, "other"}))
     )
-    assert evidence(board) == "Of 4 cells, 1 have a certified row and 1 a verified one."
+    assert evidence(standing(board)) == "Of 4 cells, 1 have a certified row and 1 a verified one."
 
 
 # Numbers

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from prunebench.results.separation import LEVEL, UNEQUAL, Noise, against, compare, noise, seeds_needed
+from prunebench.results.separation import LEVEL, UNEQUAL, Noise, between, compare, noise, seeds_needed
 from prunebench.results.statistics import flips_needed, holm, mean_ranks, sign_flip, variance_components
 
 
@@ -67,8 +67,8 @@ def test_groups_that_scatter_differently_are_compared_by_welchs_test():
 def test_the_others_are_compared_with_one_alone():
     """Fewer comparisons than of all pairs: the margin is smaller."""
     table = np.random.default_rng(4).normal(size=(8, 5)) * 0.5 + [[0.0], [1.3], [-2.0], *[[0.0]] * 5]
-    first, *others = runs(table)
-    assert against(first, others)[:2] == [1, -1]
+    pairs = [(0, other) for other in range(1, 8)]
+    assert between(runs(table), pairs)[:2] == [1, -1]
     assert not compare(runs(table)).apart[0, 1]
 
 
@@ -84,7 +84,13 @@ def test_the_others_are_compared_with_one_alone():
 )
 def test_where_no_spread_is_known_nothing_is_compared(table):
     assert compare(runs(table)) is None
-    assert against(runs(table)[0], runs(table)[1:]) == [0] * (len(table) - 1)
+    assert between(runs(table), [(0, -1)]) == [0]
+
+
+def test_pairs_of_groups_are_compared_with_each_other_alone():
+    table = np.random.default_rng(5).normal(size=(4, 5)) * 0.5 + [[0.0], [4.0], [9.0], [9.1]]
+    assert between(runs(table), [(0, 1), (3, 2), (1, 0)]) == [1, 0, -1]
+    assert between(runs(table), []) == []
 
 
 def test_two_groups_without_any_spread_among_others_are_not_separated():

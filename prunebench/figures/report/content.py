@@ -55,6 +55,7 @@ class Content:
     suite: the title of its suite.
     note: what to know before any number is read, or "".
     summary: sentences.
+    words: sentences on where methods lose at equal labels.
     tables: by title.
     missing: why a section has no figure, by the name of the section.
     remarks: on rows that are left out or doubtful.
@@ -65,6 +66,7 @@ class Content:
     note: str
     facts: str
     summary: Sequence[str]
+    words: Sequence[str]
     tables: dict[str, Table]
     missing: dict[str, Missing]
     remarks: Sequence[str]
@@ -102,6 +104,7 @@ def _content(board: Board, section: Section, remarks: Sequence[str], places: Pla
         note=board.page.note or section.warning or "",
         facts=section.facts,
         summary=summary(board),
+        words=section.words,
         tables={table.title: table for table in section.tables},
         missing=_missing(board, artefacts, classes is not None),
         remarks=remarks,

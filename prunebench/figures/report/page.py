@@ -15,6 +15,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from prunebench.figures.report.content import Content
+from prunebench.results import losses
 from prunebench.results.cells import Alternatives, Between, Cell, Measured, Number, OverRuns, PerRatio, Text
 from prunebench.results.spelling import explained, heading, spelled
 from prunebench.system.escaping import plain
@@ -41,6 +42,7 @@ def render(contents: Sequence[Content]) -> str:
         contents=contents,
         values=htmlsafe_json_dumps(values, dumps=partial(json.dumps, default=vars, separators=(",", ":"))),
         several=len({content.suite for content in contents}) > 1,
+        words_note=losses.NOTE,
         notes=partial(explained, escaped=str, best="Bold", second="underlined"),
         script=Markup(script),
         script_hash=_hash(script),

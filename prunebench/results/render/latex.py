@@ -25,6 +25,7 @@ def _blocks(document: Document) -> Iterator[str]:
         yield rf"\subsection*{{{safe(section.heading)}}}"
         yield from map(safe, filter(None, (section.warning, section.facts)))
         yield from (_float(table, section.heading) for table in section.tables)
+        yield from map(safe, section.words)
     yield from map(safe, document.remarks)
 
 

@@ -3,35 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from urllib.parse import quote
 
+from prunebench.results import losses
 from prunebench.results.cells import Cell, Table
 from prunebench.results.document import Document
+from prunebench.results.picture import FOLDER, Picture
 from prunebench.results.spelling import explained, heading, marked, spelled
 from prunebench.system.escaping import markdown as safe
 
 MARKS = {"best": ("**", "**"), "second": ("<u>", "</u>"), "reference": ("*", "*")}
 
 
-def markdown(documents: Sequence[Document]) -> str:
-    """Return documents as pages of markdown, one after another."""
-    return "".join("\n\n".join(_blocks(document)) + "\n" for document in documents)
+def markdown(documents: Sequence[Document], up: str = "") -> str:
+    """Return documents as pages of markdown, one after another.
+
+    up: from the folder of the page to that of all pages, "" or "../".
+    """
+    return "".join("\n\n".join(_blocks(document, up)) + "\n" for document in documents)
 
 
-def _blocks(document: Document) -> Iterator[str]:
+def made_from(suite: str) -> str:
+    """Return the line by which a page is known to be made, not written."""
+    return f"Made by `prunebench leaderboard` from the rows in `results/{safe(suite)}/`; do not edit."
+
+
+def _blocks(document: Document, up: str) -> Iterator[str]:
     yield f"# {safe(document.title)}"
     if document.note:
         yield f"> {safe(document.note)}"
-    yield f"Made by `prunebench leaderboard` from the rows in `results/{safe(document.suite)}/`; do not edit."
+    yield made_from(document.suite)
     for section in document.sections:
         yield f"## {safe(section.heading)}"
         if section.warning:
             yield f"> {safe(section.warning)}"
         yield section.facts
-        for table in section.tables:
-            yield from (f"### {table.title}", grid(table), *notes(table))
+        if section.picture:
+            yield _image(document, section.picture, up)
+        for table in section.tables[:1]:
+            yield from _table(table)
+        if section.words:
+            yield from ("### In words", _listed(section.words), losses.NOTE)
+        for table in section.tables[1:]:
+            yield from _table(table)
+        if section.more:
+            yield f"[All tables of this dataset]({quote(up + section.more)})"
     if document.remarks:
         yield "## Remarks"
-        yield "\n".join(f"- {safe(line)}" for line in document.remarks)
+        yield _listed(document.remarks)
+
+
+def _image(document: Document, picture: Picture, up: str) -> str:
+    path = f"{up}{FOLDER}/{picture.file(document.suite)}"
+    return f"![{safe(picture.caption)}]({quote(path)})"
+
+
+def _table(table: Table) -> tuple[str, ...]:
+    return f"### {table.title}", grid(table), *notes(table)
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {safe(line)}" for line in lines)
 
 
 def grid(table: Table) -> str:
