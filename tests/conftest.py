@@ -27,6 +27,7 @@ from prunebench.parts import registry
 from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench.parts.hookspecs import hookimpl
 from prunebench.parts.method import Method
+from prunebench.photos import formats as photo_formats
 from prunebench.pipeline import context
 from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.matrix import Matrix
@@ -375,6 +376,17 @@ def row():
 
 
 # Files
+
+
+@pytest.fixture
+def without_heic(monkeypatch):
+    """The package that reads photos of phones is not there."""
+    monkeypatch.setattr(photo_formats, "reads_heic", lambda: False)
+    for table in (photo_formats.formats, photo_formats.unread):
+        table.cache_clear()
+    yield
+    for table in (photo_formats.formats, photo_formats.unread):
+        table.cache_clear()
 
 
 @pytest.fixture

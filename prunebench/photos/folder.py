@@ -14,16 +14,10 @@ import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError, require
 from prunebench.parts import seeds
+from prunebench.photos.formats import OF_PHONES, REMEDY, formats, unread
 from prunebench.system import tables
 from prunebench.system.files import beside_of, near, writing
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-UNREAD = frozenset(
-    {
-        *("", ".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl"),
-        *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),
-    }
-)  # suffixes of possible photos that no decoder here reads: counted, so that their owner learns of them
 CLUTTER = frozenset({"__MACOSX", "@eaDir"})  # folders that macOS archives and Synology disks add
 MISSING = frozenset({"-", "?", "n/a", "na", "nan", "none", "null"})  # how programs write an empty cell
 SHOWN = 5  # names that an error lists
@@ -50,7 +44,8 @@ class Survey:
         if not self.passed:
             return ""
         counts = [f"{count:,} {kind}" for kind, count in sorted(self.passed.items())]
-        return f"passed over, as they are not read: {', '.join(counts)}"
+        remedy = f"; {REMEDY}" if OF_PHONES.keys() & self.passed.keys() else ""
+        return f"passed over, as they are not read: {', '.join(counts)}{remedy}"
 
 
 def survey(folder: Path) -> Survey:
@@ -112,7 +107,7 @@ def listed(found: Survey, folder: Path, on_bad: str) -> list[str]:
         )
     if not found.images:
         remark = f"; {found.remark}" if found.remark else ""
-        raise DataAbsentError(f"the folder {folder} holds no images ({', '.join(sorted(SUFFIXES))}){remark}")
+        raise DataAbsentError(f"the folder {folder} holds no images ({', '.join(sorted(formats()))}){remark}")
     return found.images
 
 
@@ -140,9 +135,9 @@ def _below(top: str, passed: Counter[str]) -> Iterator[str]:
                     waiting.append(f"{folder}{entry.name}/")
                 elif entry.is_symlink() and os.path.isdir(entry.path):  # noqa: PTH112
                     passed["link(s) to folders"] += 1
-                elif ending in SUFFIXES and (entry.is_file(follow_symlinks=False) or is_photo(entry.path)):
+                elif ending in formats() and (entry.is_file(follow_symlinks=False) or is_photo(entry.path)):
                     yield folder + entry.name
-                elif ending in UNREAD and entry.is_file(follow_symlinks=False):
+                elif ending in unread() and entry.is_file(follow_symlinks=False):
                     passed[ending or "file(s) without an ending"] += 1
 
 

@@ -241,9 +241,9 @@ def test_labels_that_are_given_twice_are_refused(cli, photos, line):
     assert re.match(r"Error: --(known|labels) is given 2 times; put all labels into one .csv\n$", told.err)
 
 
-def test_what_is_not_read_is_told_by_every_command(cli, photos, tmp_path):
+def test_what_is_not_read_is_told_by_every_command(cli, photos, tmp_path, without_heic):
     (photos.folder / "phone.heic").touch()
-    said = "warning: passed over, as they are not read: 1 .heic\n"
+    said = "warning: passed over, as they are not read: 1 .heic; `pip install pillow-heif` reads HEIC\n"
     assert cli("draw photos --labels 5 --output to_label.csv").err == said
     assert cli(f"{PRUNE} --budget 20 --method random --yes").err == said
     line = "evaluate kept.csv --labels all.csv --holdout 0.2 --seeds 1 --device cpu --workers 0"

@@ -74,8 +74,15 @@ def test_no_folder_no_image_and_a_name_that_is_no_text_are_one_line(tmp_path):
         photos.scan(tmp_path)
 
 
-def test_what_may_be_a_photo_and_is_not_read_is_counted(tmp_path):
-    read, unread = ["a.png"], ["b.HEIC", "c.heic", "d.avif", "e.jfif", "f.jpe", "g.jp2", "scan"]
+def test_heic_is_read_where_its_package_is(tmp_path):
+    pytest.importorskip("pillow_heif")
+    for name in ("a.HEIC", "b.heif", "c.avif", "d.jfif", "e.jpe", "f.jp2"):
+        (tmp_path / name).touch()
+    assert photos.survey(tmp_path).images == sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_what_may_be_a_photo_and_is_not_read_is_counted(tmp_path, without_heic):
+    read, unread = ["a.png"], ["b.HEIC", "c.heic", "d.jxl", "e.NEF", "scan"]
     for name in (*read, *unread, "notes.txt", ".h.heic"):
         (tmp_path / name).touch()
     (tmp_path / "more").mkdir()
@@ -83,11 +90,11 @@ def test_what_may_be_a_photo_and_is_not_read_is_counted(tmp_path):
     found = photos.survey(tmp_path)
     assert found.images == read
     assert found.remark == (
-        "passed over, as they are not read: 1 .avif, 2 .heic, 1 .jfif, 1 .jp2, 1 .jpe, "
-        "1 file(s) without an ending, 1 link(s) to folders"
+        "passed over, as they are not read: 2 .heic, 1 .jxl, 1 .nef, 1 file(s) without an ending, "
+        "1 link(s) to folders; `pip install pillow-heif` reads HEIC"
     )
     (tmp_path / "a.png").unlink()
-    with pytest.raises(DataAbsentError, match=r"holds no images \(.*\); passed over.*: 1 .avif, 2 .heic"):
+    with pytest.raises(DataAbsentError, match=r"holds no images \(.*\); passed over.*: 2 .heic"):
         photos.scan(tmp_path)
 
 

@@ -52,6 +52,17 @@ def test_a_photo_becomes_the_square_it_always_was(kind) -> None:
     assert (shown(square), odd) == (expected(Image.fromarray(NOISE)), "")
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("AVIF", "a.avif"), ("HEIF", "a.heic"), ("JPEG", "a.jfif"), ("JPEG2000", "a.jp2")]
+)
+def test_photos_of_phones_and_of_archives_are_read(kind, name) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    image = Image.fromarray(WAVES.astype(np.uint8))
+    square, odd = filled(written(image, kind), name, 20)
+    assert odd == ""
+    assert np.abs(np.array(shown(square)) - expected(image, 20)).mean() < 4  # none of them is lossless
+
+
 @pytest.mark.parametrize("mode", ["L", "1", "P"])
 def test_fewer_colors_are_nothing_odd(mode) -> None:
     image = Image.fromarray(NOISE).convert(mode)
@@ -74,7 +85,7 @@ def test_a_large_jpeg_is_decoded_coarsely_and_hardly_differs(monkeypatch) -> Non
         assert (sizes.pop(), difference.mean() < 1.5) == (size, True)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photo_is_turned_as_its_camera_says(kind, orientation) -> None:
     lossless = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})

@@ -12,12 +12,10 @@ import numpy as np
 from prunebench.errors import DataAbsentError, PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.photos.folder import is_clutter, is_photo
+from prunebench.photos.formats import formats
 from prunebench_plugins.datasets.io.copies import Tree
 from prunebench_plugins.datasets.io.decoding import Decoded, check_apart, decoded
 from prunebench_plugins.datasets.io.square_photos import SquarePhotos
-from prunebench_plugins.datasets.io.squares import FORMATS
-
-SUFFIXES = frozenset(FORMATS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +99,9 @@ class Folder(SquarePhotos):
             )
         files = sorted(path for name in classes for path in (top / name).iterdir() if _is_image(path))
         if not files:
-            raise PrunebenchError(f"the folders in {top} hold no images ({', '.join(sorted(SUFFIXES))})")
+            raise PrunebenchError(f"the folders in {top} hold no images ({', '.join(sorted(formats()))})")
         return files
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.name[0] != "." and is_photo(str(path))
+    return path.suffix.lower() in formats() and path.name[0] != "." and is_photo(str(path))

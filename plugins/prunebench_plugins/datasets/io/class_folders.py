@@ -11,9 +11,9 @@ import numpy as np
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.photos.folder import some
+from prunebench.photos.formats import formats
 from prunebench_plugins.datasets.io.copies import Tree, check_sizes, folder_tree, tar_tree, zip_tree
 from prunebench_plugins.datasets.io.small_images import decoded_as_published
-from prunebench_plugins.datasets.io.squares import FORMATS
 
 SPLITS = ("train", "test")
 ENDINGS = ("tar.xz", "tar.gz", "tgz", "tar", "zip")  # of archives
@@ -78,7 +78,7 @@ class ClassFolders:
         others = []
         for name in tree.names:
             *folders, file = name.split("/")
-            kind = FORMATS.get(PurePosixPath(file).suffix.lower())
+            kind = formats().get(PurePosixPath(file).suffix.lower())
             if kind is None or len(folders) < 2:  # no image, or of no class
                 continue
             if kind != self.kind:

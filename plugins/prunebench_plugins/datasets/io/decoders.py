@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from typing import Any
 
+from prunebench.photos.formats import reads_heic
+
 LARGEST = 2**30 // 12  # pixels, Pillow's default. Pillow refuses files of more than twice as many
 SETTINGS = (
     ("PIL.ImageFile", "LOAD_TRUNCATED_IMAGES", False),
@@ -54,6 +56,10 @@ def _settings() -> Iterator[None]:
     from PIL import Image
 
     Image.init()  # now: threads that do it at the same time would clash
+    if reads_heic():
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     with ExitStack() as stack:
         for module_name, name, value in (*SETTINGS, ("PIL.Image", "MAX_IMAGE_PIXELS", LARGEST)):
             module = import_module(module_name)

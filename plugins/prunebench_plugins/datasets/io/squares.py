@@ -10,23 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from prunebench.parts.artefacts import Array
+from prunebench.photos.formats import formats
 from prunebench_plugins.datasets.io.decoders import ROOM
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FORMATS = {
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    ".jpeg": "JPEG",
-    ".jpg": "JPEG",
-    ".pgm": "PPM",
-    ".png": "PNG",
-    ".ppm": "PPM",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-}
 ORIENTATION = 0x0112  # the Exif tag for the position of the camera
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # modes of gray in more than 8 bits
 USUAL = ("1", "L", "P", "RGB")  # modes that need no remark
@@ -57,7 +46,7 @@ def fill(square: Array, content: bytes, name: str) -> str:
     if not content:
         raise BadPhotoError("empty")
     try:
-        with Image.open(io.BytesIO(content), formats=tuple(sorted({*FORMATS.values()}))) as opened:
+        with Image.open(io.BytesIO(content), formats=tuple(sorted({*formats().values()}))) as opened:
             remarks = _fill(square, opened)
     except (MemoryError, BadPhotoError):
         raise
@@ -68,7 +57,7 @@ def fill(square: Array, content: bytes, name: str) -> str:
     actual = opened.format
     if actual == "MPO":  # a JPEG file with more JPEG files in it
         actual = "JPEG"
-    expected = FORMATS.get(PurePosixPath(name).suffix.lower())
+    expected = formats().get(PurePosixPath(name).suffix.lower())
     if expected is not None and expected != actual:
         remarks.append(f"{actual} in spite of its name")
     return ", ".join(remarks)
