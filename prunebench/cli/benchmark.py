@@ -196,14 +196,17 @@ def print_seeds(options: CellOptions, results: Path, difference: float, each: bo
 def status(
     options: CellOptions,
 ) -> None:
-    """Show how many of the chosen cells are done, running, interrupted, failed and left."""
+    """Show the chosen cells by state: done, running, interrupted, failed, left. Show the stages that run."""
     from prunebench.runs import status
     from prunebench.runs.format import table
+    from prunebench.runs.states import SHOWN
 
-    matrix = options.matrix()
-    rows, failures = status.status(matrix)
-    echo(table(rows, ["dataset", "method", *status.SHOWN]))
-    for line in failures:
+    found = status.status(options.matrix())
+    echo(table(found.cells, ["dataset", "method", *SHOWN]))
+    if found.running:
+        echo("\n" + table(found.running, status.RUNNING))
+    echo(f"\n{found.total}")
+    for line in found.failures:
         echo(line)
 
 

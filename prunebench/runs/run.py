@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from prunebench.pipeline.executors.engine import Engine, Executor, StageError, W
 from prunebench.pipeline.executors.factory import executor
 from prunebench.pipeline.executors.local import default_cpu_workers, most_workers
 from prunebench.pipeline.forecast import Forecast
+from prunebench.pipeline.graph import Graph
+from prunebench.pipeline.job import Job
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
 from prunebench.results import record
@@ -78,7 +81,7 @@ def run_matrix(
     journal = Journal(folder) if folder is not None else None
     if certificates.caught:
         matrix = replace(matrix, cells=[cell for cell in matrix.cells if cell not in certificates.caught])
-    with _work(matrix, matrix.missing(), forecast, engine) as work:
+    with _work(matrix, matrix.missing(), forecast, engine, matrix.graph) as work:
         finished = 0
 
         def cell_done(cell: Cell) -> None:
@@ -154,9 +157,29 @@ class _Work:
             self.live.made(stage, self.matrix.store.manifest(stage.key)["seconds"])
 
 
+@dataclass
+class _Shown:
+    """An executor that shows how each of its jobs ended."""
+
+    executor: Executor
+    live: Live
+
+    def submit(self, job: Job) -> Future[None]:
+        future = self.executor.submit(job)
+        future.add_done_callback(lambda answered: self.live.ended(job.key, answered.exception()))
+        return future
+
+    def shutdown(self) -> None:
+        self.executor.shutdown()
+
+
 @contextmanager
-def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: Engine) -> Iterator[_Work]:
+def _work(
+    matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: Engine, graph: Graph | None = None
+) -> Iterator[_Work]:
     """Start an executor and show its progress. At the end stop it, and delete partial files in the store.
+
+    graph: that of the cells to show, or None if stages alone are made.
 
     Raise PrunebenchError, before any work, if the store cannot be written or a part lacks a file.
     """
@@ -170,8 +193,8 @@ def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: 
     if engine.cpu_workers is None:
         engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device))
     # How many will share the GPU is not known yet.
-    live = Live(needed.values(), forecast, 1 if engine.workers_per_gpu == "auto" else count)
-    work = _Work(matrix, needed, executor(engine, count, live.update), live)
+    live = Live(needed, forecast, 1 if engine.workers_per_gpu == "auto" else count, graph)
+    work = _Work(matrix, needed, _Shown(executor(engine, count, live.update), live), live)
     try:
         with interruptible(), live:
             yield work

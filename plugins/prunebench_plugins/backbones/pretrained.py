@@ -82,6 +82,7 @@ class PretrainedBackbone(Backbone):
             for start in range(0, len(images), BATCH):
                 batch = prepare(images[start : start + BATCH], self.side, self.mean, self.std)
                 features.append(network(batch).float().cpu().numpy())
+                work.see(len(batch))
                 progress(min(start + BATCH, len(images)), len(images))
         work.add(multiply_adds=passes.multiply_adds)
         return np.concatenate(features)
