@@ -16,6 +16,7 @@ from prunebench.cli.options import (
     WorkersOption,
     WorkersPerGpuOption,
     cell_options,
+    file_option,
     per_gpu,
 )
 from prunebench.errors import PrunebenchError, unknown
@@ -51,6 +52,12 @@ def run(
     max_seeds: Annotated[
         int | None, typer.Option("--max-seeds", help="The most seeds that --until-separated makes.")
     ] = None,
+    log: Annotated[
+        Path | None, file_option("--log", help="A file that gets a line of JSON for each new row.")
+    ] = None,
+    track: Annotated[
+        str | None, typer.Option("--track", help="A project of trackio that gets a run for each new row.")
+    ] = None,
 ) -> None:
     """Run cells, print a line for each and the leaderboard. The same command again resumes."""
     from prunebench.pipeline.executors.engine import Engine
@@ -59,6 +66,7 @@ def run(
     from prunebench.runs.certify import run_certified, without_truth
     from prunebench.runs.pages import remember
     from prunebench.runs.run import get_ready, run_matrix
+    from prunebench.runs.sinks import sinks
     from prunebench.runs.until_separated import fixed, run_until_separated
 
     if options.empty:
@@ -79,6 +87,7 @@ def run(
         )
     if max_seeds is not None and not until_separated:
         raise PrunebenchError("--max-seeds belongs to --until-separated")
+    told = sinks(results, log, track)
     get_ready(matrix, results)
     remake(matrix, fresh or [])
     if certify:
@@ -89,7 +98,7 @@ def run(
 
     def run_cells(chosen: Matrix) -> dict[str, str]:
         running = run_certified if certify else run_matrix
-        return running(chosen, forecast_from_store(chosen), results, engine)
+        return running(chosen, forecast_from_store(chosen), told, engine)
 
     if until_separated:
         failures = run_until_separated(matrix, fixed(matrix, max_seeds, results), results, run_cells)

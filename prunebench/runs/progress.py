@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,13 +21,15 @@ from prunebench.system.terminal import echo
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.live import Live as Screen
 
     from prunebench.pipeline.forecast import Forecast
     from prunebench.pipeline.graph import Graph
     from prunebench.results.rows import Result
     from prunebench.suites.cells import Cell
 
-PICTURES = 2  # a second
+SECONDS = 0.5  # between two pictures, at least
+REST = 20  # how much longer no picture is drawn than one is
 
 
 def cell_line(cell: Cell, row: Result, position: int, cells: int, made: bool) -> str:
@@ -121,30 +122,45 @@ class Live:
         self.running: dict[str, Running] = {}
         self.shown = on_a_terminal() and bool(needed)
         self.states = CellStates(graph, dict.fromkeys(needed, "left")) if graph and self.shown else None
-        self.rest = forecast.estimate(self.left.values())
         self._lock = threading.RLock()  # workers report while a picture is drawn
-        self._screen: AbstractContextManager[object] = self._live() if self.shown else nullcontext()
+        self._over = threading.Event()
+        self._drawing = threading.Thread(target=self._draw, daemon=True)
 
-    def _live(self) -> AbstractContextManager[object]:
+    def _open(self) -> Screen:
         from rich.console import Console
         from rich.live import Live as Screen
 
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, force_terminal=True)
         return Screen(
             console=self.console,
             get_renderable=self.picture,
-            refresh_per_second=PICTURES,
+            auto_refresh=False,  # its thread would draw while a line is printed
             transient=True,
             redirect_stdout=sys.stdout.isatty(),  # else what goes to a file would go to the terminal
             vertical_overflow="crop",
         )
 
+    def _draw(self) -> None:
+        """Draw pictures until all is over. Of tens of thousands of cells there are fewer."""
+        pause = SECONDS
+        while not self._over.wait(pause):
+            began = time.monotonic()
+            with self._lock:
+                self.screen.refresh()
+            pause = max(SECONDS, REST * (time.monotonic() - began))
+
     def __enter__(self) -> Live:
-        self._screen.__enter__()
+        if self.shown:
+            self.screen = self._open()
+            self.screen.start(refresh=True)
+            self._drawing.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._screen.__exit__(*error)  # type: ignore[arg-type]
+    def __exit__(self, *_error: object) -> None:
+        if self.shown:
+            self._over.set()
+            self._drawing.join()  # first, as stopping draws, too
+            self.screen.stop()
 
     def update(self, key: str, done: int, total: int, images: int) -> None:
         """Show the progress of one stage. Arguments are those of `OnProgress`."""
@@ -170,7 +186,7 @@ class Live:
                 self._mark(key, "running")
             elif isinstance(error, StageError | WorkerDied):
                 self._mark(key, "failed")
-                self.left = {other: later for other, later in self.left.items() if not _rests_on(later, key)}
+                self._give_up(key)
             else:
                 self._mark(key, "left")  # until it is known as made, or tried again
 
@@ -182,7 +198,14 @@ class Live:
             self.forecast.learn(stage, seconds)
             if self.shown:
                 self._mark(stage.key, "done")
-                self.rest = self.forecast.estimate(self.left.values())
+
+    def _give_up(self, key: str) -> None:
+        """Expect neither a stage any more nor those that rest on it."""
+        lost = {key}
+        for other, stage in self.left.items():  # inputs first
+            if any(source.key in lost for source in stage.sources):
+                lost.add(other)
+        self.left = {other: stage for other, stage in self.left.items() if other not in lost}
 
     def _mark(self, key: str, state: str) -> None:
         if self.states is not None:
@@ -190,7 +213,7 @@ class Live:
 
     def _time_left(self) -> str:
         """Return the time left: what stages like those left took, without what the running ones have done."""
-        seconds, unknown = self.rest
+        seconds, unknown = self.forecast.estimate(self.left.values())
         if unknown and not seconds:
             return "time left unknown"
         for running in self.running.values():
@@ -227,13 +250,10 @@ class Live:
     def line(self, text: str) -> None:
         """Print a line to stdout. If the picture is on the same terminal, print it above."""
         if self.shown and sys.stdout.isatty():
-            self.console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
+            with self._lock:
+                self.console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
         else:
             echo(text)
-
-
-def _rests_on(stage: Stage, key: str) -> bool:
-    return any(ancestor.key == key for ancestor in stage.ancestors())
 
 
 def on_a_terminal() -> bool:

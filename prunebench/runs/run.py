@@ -19,8 +19,8 @@ from prunebench.pipeline.job import Job
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
 from prunebench.results import record
-from prunebench.results.rows import Journal
 from prunebench.runs.progress import Live, cell_line
+from prunebench.runs.sinks import Sinks
 from prunebench.suites.cells import Cell
 from prunebench.system.files import check_folder
 from prunebench.system.signals import interruptible
@@ -63,14 +63,14 @@ NONE = Certificates()
 def run_matrix(
     matrix: Matrix,
     forecast: Forecast,
-    folder: Path | None,
+    results: Sinks | None,
     engine: Engine = ENGINE,
     certificates: Certificates = NONE,
 ) -> dict[str, str]:
     """Run the missing stages of a matrix, and append one row per cell. Return the failures.
 
     forecast: the times known so far. Every finished stage is added.
-    folder: the folder to write rows to, or None.
+    results: where rows go, or None.
     engine: chooses the executor.
     certificates: of the cells. Those that were caught are not run, and count as failures.
 
@@ -78,7 +78,6 @@ def run_matrix(
     Raise PrunebenchError, before any work, if a part lacks a file or the store cannot be written.
     Raise KeyboardInterrupt after an orderly stop.
     """
-    journal = Journal(folder) if folder is not None else None
     if certificates.caught:
         matrix = replace(matrix, cells=[cell for cell in matrix.cells if cell not in certificates.caught])
     with _work(matrix, matrix.missing(), forecast, engine, matrix.graph) as work:
@@ -90,16 +89,16 @@ def run_matrix(
             if cell in certificates.certified:
                 row = row.model_copy(update={"certified": True})
             finished += 1
-            if journal is not None:
-                journal.append(row)
             trained_now = row.accuracy_key in work.made
+            if results is not None:
+                results.add(row, trained_now)
             work.live.line(cell_line(cell, row, finished, len(matrix.cells), trained_now))
 
         failures = matrix.run(work.executor, work.needed, work.stage_made, cell_done)
     reasons = {cell: explained(error) for cell, error in failures.items()} | dict(certificates.caught)
-    if journal is not None:
+    if results is not None:
         for cell, reason in reasons.items():
-            journal.append(record.failure(matrix, cell, reason))
+            results.add(record.failure(matrix, cell, reason), made=False)
     return {cell.name: reason for cell, reason in reasons.items()}
 
 
