@@ -16,7 +16,6 @@ from prunebench.cli.options import (
     WorkersOption,
     WorkersPerGpuOption,
     cell_options,
-    file_option,
     per_gpu,
 )
 from prunebench.errors import PrunebenchError, unknown
@@ -24,7 +23,7 @@ from prunebench.parts.registry import load
 from prunebench.results.render.formats import FORMATS
 from prunebench.runs.places import folder, pick_device
 from prunebench.suites import schema
-from prunebench.system.files import near, replace_file
+from prunebench.system.files import absolute, near, replace_file
 from prunebench.system.terminal import echo
 
 if TYPE_CHECKING:
@@ -53,7 +52,8 @@ def run(
         int | None, typer.Option("--max-seeds", help="The most seeds that --until-separated makes.")
     ] = None,
     log: Annotated[
-        Path | None, file_option("--log", help="A file that gets a line of JSON for each new row.")
+        Path | None,
+        typer.Option("--log", parser=absolute, metavar="FILE", help="Gets a line of JSON for each new row."),
     ] = None,
     track: Annotated[
         str | None, typer.Option("--track", help="A project of trackio that gets a run for each new row.")

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-SHARE = 2 / 3  # of the height of the terminal. The rest is for the lines of finished cells
-STAGES = 1 / 4  # of the height, at most, for stages that run
+HEIGHT = 2 / 3  # of that of the terminal. The rest is for the lines of finished cells
+STAGES = 1 / 4  # of the height of the terminal, at most, for stages that run
 NAMES = 24  # columns for the names of dataset and method, at least
 BAR = 12  # columns of the bar of a stage
 SIGNS = {"done": "#", "running": ">", "failed": "x", "left": "."}
@@ -115,7 +115,7 @@ def picture(
     from rich.console import Group
 
     parts: list[RenderableType] = [_head(headline, width)]
-    room = int(height * SHARE) - len(parts)
+    room = int(height * HEIGHT) - len(parts)
     shown = min(len(stages), room, max(1, int(height * STAGES)))
     if shown > 0:
         parts.append(_stages(stages[:shown], width))
@@ -168,10 +168,10 @@ def _stages(stages: Sequence[StageLine], width: int) -> Table:
 
 
 def _text(text: str, style: str = "") -> Text:
-    """Return text as it is, without markup."""
+    """Return text as it is, without markup, on one line."""
     from rich.text import Text
 
-    return Text(plain(text), style)
+    return Text(plain(text), style, no_wrap=True, overflow="ellipsis")
 
 
 def _sum(lines: Iterable[Line]) -> Text:
@@ -192,18 +192,17 @@ def _matrix(lines: Sequence[Line], width: int, height: int) -> RenderableType:
     """
     from rich.console import Group
 
-    shown = _shown(lines, height)
+    shown, others = _parted(lines, height)
     ratios = sorted({ratio for line in lines for ratio, _ in line.cells})
     columns = _columns(shown, ratios, _signs)
     if NAMES + _width(columns) > width:
-        columns = _columns(shown, ratios, _share)
+        columns = _columns(shown, ratios, _tally)
     longest = max(len(line.name) for line in lines)  # of all, so that no column moves
     names = max(NAMES, min(longest, width - _width(columns)))
     grid = _grid(1, names, *(max(map(len, column)) for column in columns))
     labels = [_text(""), *(_text(line.name) for line in shown)]
     for row in zip(labels, *columns, strict=True):
         grid.add_row("", *row)
-    others = [line for line in lines if line not in shown]
     if others:
         count = _counted(others)
         states = ", ".join(f"{count[state]} {state}" for state in SHOWN if count[state])
@@ -211,12 +210,16 @@ def _matrix(lines: Sequence[Line], width: int, height: int) -> RenderableType:
     return grid
 
 
-def _shown(lines: Sequence[Line], height: int) -> list[Line]:
-    """Return those of the lines that are shown, in their order. A line is left for the sum of the others."""
+def _parted(lines: Sequence[Line], height: int) -> tuple[list[Line], list[Line]]:
+    """Return those of the lines that are shown, and the others, in their order.
+
+    Of the height, one is left for the sum of the others.
+    """
     if len(lines) <= height:
-        return [*lines]
-    first = sorted(range(len(lines)), key=lambda place: lines[place].rank)[: height - 1]
-    return [lines[place] for place in sorted(first)]
+        return [*lines], []
+    places = sorted(range(len(lines)), key=lambda place: lines[place].rank)
+    first, rest = sorted(places[: height - 1]), sorted(places[height - 1 :])
+    return [lines[place] for place in first], [lines[place] for place in rest]
 
 
 def _columns(
@@ -238,7 +241,7 @@ def _signs(states: Sequence[str]) -> Text:
     return Text.assemble(*((SIGNS[state], STYLES[state]) for state in states))
 
 
-def _share(states: Sequence[str]) -> Text:
+def _tally(states: Sequence[str]) -> Text:
     """Return how many cells are done, in the style of the first state that one of them has."""
     style = next((STYLES[state] for state in STATES if state in states), "")
     return _text(f"{states.count('done')}/{len(states)}" if states else "", style)

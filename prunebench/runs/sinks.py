@@ -39,7 +39,9 @@ class Sinks:
 
         Raise PrunebenchError if it cannot be written.
         """
-        new = self.journal.append(record) if self.journal else record if made else None
+        new = record if made else None
+        if self.journal is not None:
+            new = self.journal.append(record)
         if isinstance(new, Result):
             for name, listener in self.listeners:
                 self._tell(name, listener, new)
@@ -51,11 +53,8 @@ class Sinks:
         except (Exception, SystemExit) as error:
             if name not in self._failed:
                 self._failed.add(name)
-                what = (
-                    str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
-                )
-                line = " ".join(what.splitlines())
-                echo(f"warning: {name} failed on a finished cell: {line}. The run goes on", err=True)
+                what = " ".join(_said(error).splitlines())
+                echo(f"warning: {name} failed on a finished cell: {what}. The run goes on", err=True)
 
 
 def sinks(folder: Path | None, log: Path | None = None, project: str | None = None) -> Sinks:
@@ -73,6 +72,11 @@ def sinks(folder: Path | None, log: Path | None = None, project: str | None = No
     if log is not None:
         listeners.append(("--log", LogFile(log).cell_finished))
     return Sinks(Journal(folder) if folder is not None else None, listeners)
+
+
+def _said(error: BaseException) -> str:
+    """Return what an error says, with its class unless it was written for users."""
+    return str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
 
 
 class LogFile:
