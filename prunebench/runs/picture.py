@@ -145,7 +145,9 @@ def _bar(share: float, width: int) -> ProgressBar:
 
 def _head(headline: Headline, width: int) -> Table:
     """Return the first line: how many stages are made, and the time."""
-    made = f"stages {headline.made}/{headline.total}, {headline.running} running"
+    begun = headline.running or headline.made
+    doing = f"{headline.running} running" if begun else "workers start"
+    made = f"stages {headline.made}/{headline.total}, {doing}"
     time = f"{headline.passed}, {headline.left}"
     bar = max(1, width - len(made) - len(time) - 3)
     grid = _grid(len(made), bar, len(time))

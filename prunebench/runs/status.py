@@ -40,6 +40,7 @@ def status(matrix: Matrix) -> Status:
     failed: the last attempt at a stage of the cell failed.
     left: a stage of the cell is missing.
     """
+    forecast = forecast_from_store(matrix)  # sets damaged entries aside, so it comes first
     needed = matrix.missing()
     failures = {}
     for key in needed:
@@ -54,7 +55,6 @@ def status(matrix: Matrix) -> Status:
     marks |= dict.fromkeys(failures, "failed")
     states = CellStates(matrix.graph, marks)
     counts = {names: states.count(cells) for names, cells in states.lines().items()}
-    forecast = forecast_from_store(matrix)
     return Status(
         [[*names, *(count[state] for state in SHOWN)] for names, count in counts.items()],
         [_running(matrix, states, forecast, needed[key], claim) for key, claim in claims.items()],

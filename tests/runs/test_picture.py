@@ -42,6 +42,11 @@ def test_it_says_what_runs_and_fills_the_matrix():
     ]
 
 
+def test_workers_that_start_are_told():
+    [head] = drawn(Headline(0, 126, 0, "8 s", "time left unknown"), [], [])
+    assert head.startswith("stages 0/126, workers start ")
+
+
 @pytest.mark.parametrize("height", [1, 2, 3, 4, 5, 6, 8, 12, 24, 50])
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_it_fits_every_terminal_and_leaves_room(width, height):

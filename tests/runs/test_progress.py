@@ -51,7 +51,7 @@ def test_a_stage_begins_reports_ends_and_its_cells_with_it(live):
         chosen.graph.targets[chosen.cells[0]].source("subset"),
         chosen.graph.targets[chosen.cells[0]],
     )
-    assert "stages 0/4, 0 running" in text(shown)
+    assert "stages 0/4, workers start" in text(shown)
     assert "time left unknown" in text(shown)
     shown.update(subset.key, 0, 0, 0)
     assert "  subset random toy 50 % seed 0 \n" in re.sub(" +\n", " \n", text(shown))
