@@ -198,7 +198,7 @@ def test_status_counts(run, cli, suite_file):
         ["toy", "el2n_supervised", "1", "0", "0", "0", "1"],
     ]
     assert empty == ""
-    assert re.fullmatch(r"2 of 4 cells done; 6 of 12 stages to make, about [0-9.]+ s on one worker", total), (
+    assert re.fullmatch(r"2 of 4 cells done; 6 of 14 stages to make, about [0-9.]+ s on one worker", total), (
         total
     )
 
