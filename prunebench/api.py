@@ -30,6 +30,7 @@ from prunebench.runs.pages import remember
 from prunebench.runs.places import Place, folder
 from prunebench.runs.run import get_ready, run_matrix
 from prunebench.runs.select import choose, choose_one, command
+from prunebench.runs.sinks import sinks
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters
 from prunebench.system.files import absolute
@@ -108,7 +109,7 @@ def run(
         if message:
             warnings.warn(message, stacklevel=2)
     with redirect_stdout(sys.stderr):
-        failures = run_matrix(matrix, forecast_from_store(matrix), pages, Engine(workers=workers))
+        failures = run_matrix(matrix, forecast_from_store(matrix), sinks(pages), Engine(workers=workers))
     rows = [record.row(matrix, cell) for cell in matrix.cells if cell.name not in failures]
     if failures:
         raise CellsFailedError(failures, rows)

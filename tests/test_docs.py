@@ -43,7 +43,9 @@ def test_every_field_of_a_part_has_a_meaning(kind: str, name: str) -> None:
         assert name in documented()
 
 
-@pytest.mark.parametrize("hook", [name for name in vars(hookspecs) if name.startswith("register_")])
+@pytest.mark.parametrize(
+    "hook", [name for name, value in vars(hookspecs).items() if hasattr(value, "prunebench_spec")]
+)
 def test_every_hook_is_documented(hook: str) -> None:
     assert f"`{hook}`" in DOCS["plugins.md"]
 

@@ -23,7 +23,7 @@ from prunebench.parts.registry import load
 from prunebench.results.render.formats import FORMATS
 from prunebench.runs.places import folder, pick_device
 from prunebench.suites import schema
-from prunebench.system.files import near, replace_file
+from prunebench.system.files import absolute, near, replace_file
 from prunebench.system.terminal import echo
 
 if TYPE_CHECKING:
@@ -52,6 +52,13 @@ def run(
     max_seeds: Annotated[
         int | None, typer.Option("--max-seeds", help="The most seeds that --until-separated makes.")
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", parser=absolute, metavar="FILE", help="Gets a line of JSON for each new row."),
+    ] = None,
+    track: Annotated[
+        str | None, typer.Option("--track", help="A project of trackio that gets a run for each new row.")
+    ] = None,
 ) -> None:
     """Run cells, print a line for each and the leaderboard. The same command again resumes."""
     from prunebench.pipeline.executors.engine import Engine
@@ -60,6 +67,7 @@ def run(
     from prunebench.runs.certify import run_certified, without_truth
     from prunebench.runs.pages import remember
     from prunebench.runs.run import get_ready, run_matrix
+    from prunebench.runs.sinks import sinks
     from prunebench.runs.until_separated import fixed, run_until_separated
 
     if options.empty:
@@ -80,6 +88,7 @@ def run(
         )
     if max_seeds is not None and not until_separated:
         raise PrunebenchError("--max-seeds belongs to --until-separated")
+    told = sinks(results, log, track)
     get_ready(matrix, results)
     remake(matrix, fresh or [])
     if certify:
@@ -90,7 +99,7 @@ def run(
 
     def run_cells(chosen: Matrix) -> dict[str, str]:
         running = run_certified if certify else run_matrix
-        return running(chosen, forecast_from_store(chosen), results, engine)
+        return running(chosen, forecast_from_store(chosen), told, engine)
 
     if until_separated:
         failures = run_until_separated(matrix, fixed(matrix, max_seeds, results), results, run_cells)
@@ -199,14 +208,17 @@ def print_seeds(options: CellOptions, results: Path, difference: float, each: bo
 def status(
     options: CellOptions,
 ) -> None:
-    """Show how many of the chosen cells are done, running, interrupted, failed and left."""
+    """Show the chosen cells by state: done, running, interrupted, failed, left. Show the stages that run."""
     from prunebench.runs import status
     from prunebench.runs.format import table
+    from prunebench.runs.states import SHOWN
 
-    matrix = options.matrix()
-    rows, failures = status.status(matrix)
-    echo(table(rows, ["dataset", "method", *status.SHOWN]))
-    for line in failures:
+    found = status.status(options.matrix())
+    echo(table(found.cells, ["dataset", "method", *SHOWN]))
+    if found.running:
+        echo("\n" + table(found.running, status.RUNNING))
+    echo(f"\n{found.total}")
+    for line in found.failures:
         echo(line)
 
 

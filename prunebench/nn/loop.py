@@ -114,6 +114,7 @@ def _run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) -
     per_image: float | None = None
     while loop.step < loop.steps:
         place = loop.step % loop.per_epoch
+        images = loop.images_of(loop.step)
         if per_image is None:
             losses[place], per_image = _measured(loop)
         else:
@@ -122,11 +123,12 @@ def _run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) -
         if loop.device == "cpu" or epoch_ends:
             _check(loop, losses[: place + 1])
         if progress:
+            work.see(loop.images_of(loop.step) - images)
             progress(loop.step, loop.steps)
         if epoch_ends:
             loop.end_epoch()
         if saver and loop.step < loop.steps and loop.resumable and saver.due():
-            saver.save(loop.state() | {"device": loop.device})
+            saver.save(loop.state() | {"device": loop.device, "steps": loop.steps})
     return per_image or 0.0
 
 

@@ -225,6 +225,7 @@ def _map(
             outputs.append(function(normalize(seen, images.mean, images.std)).float())
             done += len(pixels)
             if progress:
+                work.see(len(pixels))
                 progress(done, len(images))
     work.add(multiply_adds=passes.multiply_adds)
     return torch.cat(outputs)

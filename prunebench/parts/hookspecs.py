@@ -1,8 +1,8 @@
-"""The six hooks of a plugin. Each takes no arguments and returns a list."""
+"""The hooks of a plugin: six that register items, each a list, and one that is told of finished cells."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -44,3 +44,12 @@ def register_selectors() -> list[type[Selector]]:  # type: ignore[empty-body]
 @hookspec
 def register_methods() -> list[Method]:  # type: ignore[empty-body]
     """Return the named methods: a labeler, a scorer and a selector each."""
+
+
+@hookspec
+def cell_finished(row: Any) -> None:
+    """Take the row of a finished cell, a `prunebench.Result`, which nobody can change.
+
+    It is called in the process of the command, between two stages, once for each new row: after the row is
+    written, or after the cell was made if no rows are written. An error is reported and changes nothing.
+    """

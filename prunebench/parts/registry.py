@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -44,6 +44,7 @@ KINDS: dict[str, type] = {
 PARTS = ("backbone", "labeler", "scorer", "selector")
 CHECKED = (*PARTS, "dataset")  # the kinds of which `prunebench check` tests the contract
 LONGEST_WORDS = 40  # bytes of a folder's name in the name of its dataset
+Listener = Callable[..., object]  # is called as listener(row=row)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 
@@ -74,11 +75,13 @@ class Registry:
     plugins: all plugins, loaded or not.
     found: the registered items, by kind and name.
     owners: the distribution that registered an item, by (kind, name).
+    listeners: the distributions that are told of finished cells, each with its hook `cell_finished`.
     """
 
     plugins: list[Plugin] = field(default_factory=list)
     found: dict[str, dict[str, Any]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
+    listeners: list[tuple[str, Listener]] = field(default_factory=list)
 
     def add(self, owner: str, offered: Mapping[str, list[Any]]) -> None:
         """Register all items of one plugin, or none of them.
@@ -284,8 +287,9 @@ def load() -> Registry:
     for distribution, release, entry in _entry_points():
         error = None
         try:
-            items = _offer(entry) if distribution == OWN_DISTRIBUTION else _offer_of_third_party(entry)
-            registry.add(distribution, items)
+            hooks = _hooks(entry) if distribution == OWN_DISTRIBUTION else _hooks_of_third_party(entry)
+            registry.add(distribution, hooks.items)
+            registry.listeners += [(distribution, listener) for listener in hooks.listeners]
         except Exception as problem:
             prefix = "" if isinstance(problem, PrunebenchError) else f"{type(problem).__name__}: "
             error = f"{prefix}{problem}".splitlines()[0]
@@ -294,22 +298,30 @@ def load() -> Registry:
     return registry
 
 
-def _offer_of_third_party(entry: EntryPoint) -> dict[str, list[Any]]:
-    """Return the items of a third-party plugin, after another process survived its import."""
+@dataclass(frozen=True)
+class _Hooks:
+    """The hooks of one plugin: the items that they return, by kind, and what is told of finished cells."""
+
+    items: dict[str, list[Any]]
+    listeners: list[Listener]
+
+
+def _hooks_of_third_party(entry: EntryPoint) -> _Hooks:
+    """Return the hooks of a third-party plugin, after another process survived its import."""
     survive(entry)
     with isolated(f"importing {entry.value}", resting=False):
-        return _offer(entry)
+        return _hooks(entry)
 
 
 def attempt(name: str, value: str, group: str) -> NoReturn:
     """Load a plugin as `load` does, then end the process at once with the code `SURVIVED`."""
     with suppress(BaseException):
-        _offer(EntryPoint(name, value, group))
+        _hooks(EntryPoint(name, value, group))
     os._exit(SURVIVED)
 
 
-def _offer(entry: EntryPoint) -> dict[str, list[Any]]:
-    """Import one plugin and return the items of its hooks, by kind. Raise an error for a misspelled hook."""
+def _hooks(entry: EntryPoint) -> _Hooks:
+    """Import one plugin and return its hooks. Raise an error for a misspelled hook."""
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(entry.load())
@@ -321,7 +333,8 @@ def _offer(entry: EntryPoint) -> dict[str, list[Any]]:
         if len(returned) < len(hook.get_hookimpls()):  # pluggy drops results that are None
             raise TypeError(f"register_{kind} returned None, expected a list")
         offered[kind] = [item for items in returned for item in items]
-    return offered
+    told = manager.hook.cell_finished
+    return _Hooks(offered, [told] if told.get_hookimpls() else [])
 
 
 def _entry_points() -> Iterator[tuple[str, str, EntryPoint]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,15 +21,18 @@ class Work:
     steps: steps of trainings.
     images: images that these trained on, each as often as it was seen.
     multiply_adds: of networks, in trainings and elsewhere.
+    seen: images that networks have seen so far, for those who watch. It counts what is begun again, and is in
+        no row.
     """
 
     steps: int = 0
     images: int = 0
     multiply_adds: int = 0
+    seen: int = 0
 
     def values(self) -> dict[str, int]:
-        """Return the fields, as JSON."""
-        return asdict(self)
+        """Return the fields of a row, as JSON."""
+        return {"steps": self.steps, "images": self.images, "multiply_adds": self.multiply_adds}
 
 
 _work: ContextVar[Work | None] = ContextVar("work", default=None)
@@ -53,6 +56,19 @@ def add(*, steps: int = 0, images: int = 0, multiply_adds: float = 0) -> None:
         work.steps += steps
         work.images += images
         work.multiply_adds += round(multiply_adds)
+
+
+def see(images: int) -> None:
+    """Count images that a network has seen, if a count is under way. Call it before `progress`."""
+    work = _work.get()
+    if work is not None:
+        work.seen += images
+
+
+def seen() -> int:
+    """Return the images that networks have seen since the count began. 0: no stage counts them."""
+    work = _work.get()
+    return work.seen if work is not None else 0
 
 
 @dataclass

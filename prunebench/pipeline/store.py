@@ -31,7 +31,7 @@ from prunebench.errors import BusyError, MissingArtefactError
 from prunebench.parts.artefacts import Array, Artefact
 from prunebench.system import leases
 from prunebench.system.files import replace_file, writing
-from prunebench.system.leases import Lease
+from prunebench.system.leases import Claim, Lease
 from prunebench.system.sealed_json import canonical, sealed, unsealed
 
 SCHEMA = 3
@@ -91,9 +91,9 @@ class Store:
         """Return the path that names the lease of a key."""
         return self.root / "leases" / key
 
-    def being_made(self) -> set[str]:
-        """Return the keys whose lease is held by a live process."""
-        return {claim.name for claim in leases.claims(self.root / "leases") if not claim.dead()}
+    def being_made(self) -> dict[str, Claim]:
+        """Return the leases that live processes hold, by key."""
+        return {claim.name: claim for claim in leases.claims(self.root / "leases") if not claim.dead()}
 
     def manifest(self, key: str) -> dict[str, Any]:
         """Return the manifest of an entry.
@@ -235,7 +235,7 @@ class Store:
                 claim.clear()
         partial = {path.name[:64] for path in (self.root / "making").glob("*")}
         partial |= {path.name[1:65] for path in (self.root / "checkpoints").glob(".*")}
-        for key in partial.intersection(keys) - self.being_made():
+        for key in partial.intersection(keys) - self.being_made().keys():
             self._clear(key)
 
     def _clear(self, key: str) -> None:
@@ -290,6 +290,19 @@ class FileCheckpoint:
             return None
         arrays, values = unpack(np.frombuffer(body, np.uint8))
         return {name: array.copy() for name, array in arrays.items()} | values
+
+    def peek(self) -> dict[str, Any]:
+        """Return the values of the saved state that are JSON, for those who watch; {} if there are none.
+
+        The arrays are not read, and nothing is verified or deleted.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(DIGEST)
+                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            return dict(json.loads(header["__metadata__"]["values"]))
+        except (OSError, ValueError, OverflowError, LookupError, TypeError):
+            return {}
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state, atomically."""

@@ -249,8 +249,8 @@ class Journal:
         self.folder = folder
         self._files: dict[Path, tuple[Stamp, Index]] = {}
 
-    def append(self, row: Record) -> bool:
-        """Add a row or a failure; return whether it was added.
+    def append(self, row: Record) -> Record | None:
+        """Add a row or a failure. Return it as it was added, or None if it was not.
 
         A row is not where its cell has one of equal accuracy. A failure is not where its cell has a row or
         failed so before. The first certified row of a cell is added, and supersedes the one of its machine
@@ -264,7 +264,7 @@ class Journal:
                 index = self._index(path)
                 known = index.setdefault(row.cell, [])
                 if any(_settles(record, row) for record in known):
-                    return False
+                    return None
                 row = _superseding(row, known)
                 with path.open("ab") as file:
                     file.write(line(row.values))
@@ -272,7 +272,7 @@ class Journal:
                     os.fsync(file.fileno())
                 known.append(row)
                 self._files[path] = _stamp(path), index
-        return True
+        return row
 
     def _index(self, path: Path) -> Index:
         """Return the records of each cell in a file, once it holds whole lines alone.

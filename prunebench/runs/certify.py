@@ -20,6 +20,7 @@ from prunebench.pipeline.forecast import Forecast
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage, closure
 from prunebench.runs.run import ENGINE, Certificates, make_stages, run_matrix
+from prunebench.runs.sinks import Sinks
 from prunebench.suites.cells import Cell
 from prunebench.suites.tuning import held
 from prunebench.system.terminal import echo
@@ -64,13 +65,13 @@ def certificates_of(matrix: Matrix, forecast: Forecast, engine: Engine = ENGINE)
 
 
 def run_certified(
-    matrix: Matrix, forecast: Forecast, folder: Path | None, engine: Engine = ENGINE
+    matrix: Matrix, forecast: Forecast, results: Sinks | None, engine: Engine = ENGINE
 ) -> dict[str, str]:
     """Certify the cells of a matrix, then run it as `run_matrix`. Print why some cannot be certified."""
     certificates = certificates_of(matrix, forecast, engine)
     for cell, why in certificates.exempt.items():
         echo(f"cannot be certified: {cell.name}: {why}", err=True)
-    return run_matrix(matrix, forecast, folder, engine, certificates)
+    return run_matrix(matrix, forecast, results, engine, certificates)
 
 
 def obstacle(cell: Cell) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
+from prunebench.pipeline.stage import Stage
 from prunebench.system.escaping import plain
 
 
@@ -18,6 +20,22 @@ def duration(seconds: float | None) -> str:
             value = seconds / size
             return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
     return f"{seconds / 86400:.0f} d"
+
+
+def stage_name(stage: Stage, methods: Collection[str]) -> str:
+    """Return what a stage is, in few words: its kind, what it runs or is for, dataset, ratio and seed.
+
+    methods: the names of the methods that need it.
+    """
+    if stage.ratio is not None and len(methods) == 1:
+        [what] = methods
+    else:
+        what = re.split("[(,]", stage.title)[0]  # without its values
+    kind = stage.kind if stage.kind != what else ""
+    seed = stage.identity.get("seed")
+    ratio = f"{stage.ratio} %" if stage.ratio is not None else ""
+    repeat = f"seed {seed[2]}" if seed else ""
+    return " ".join(filter(None, (kind, what, stage.dataset.name, ratio, repeat)))
 
 
 def table(rows: Iterable[Sequence[object]], header: Sequence[str]) -> str:

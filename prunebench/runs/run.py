@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,11 +14,13 @@ from prunebench.pipeline.executors.engine import Engine, Executor, StageError, W
 from prunebench.pipeline.executors.factory import executor
 from prunebench.pipeline.executors.local import default_cpu_workers, most_workers
 from prunebench.pipeline.forecast import Forecast
+from prunebench.pipeline.graph import Graph
+from prunebench.pipeline.job import Job
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
 from prunebench.results import record
-from prunebench.results.rows import Journal
 from prunebench.runs.progress import Live, cell_line
+from prunebench.runs.sinks import Sinks
 from prunebench.suites.cells import Cell
 from prunebench.system.files import check_folder
 from prunebench.system.signals import interruptible
@@ -60,14 +63,14 @@ NONE = Certificates()
 def run_matrix(
     matrix: Matrix,
     forecast: Forecast,
-    folder: Path | None,
+    results: Sinks | None,
     engine: Engine = ENGINE,
     certificates: Certificates = NONE,
 ) -> dict[str, str]:
     """Run the missing stages of a matrix, and append one row per cell. Return the failures.
 
     forecast: the times known so far. Every finished stage is added.
-    folder: the folder to write rows to, or None.
+    results: where rows go, or None.
     engine: chooses the executor.
     certificates: of the cells. Those that were caught are not run, and count as failures.
 
@@ -75,10 +78,9 @@ def run_matrix(
     Raise PrunebenchError, before any work, if a part lacks a file or the store cannot be written.
     Raise KeyboardInterrupt after an orderly stop.
     """
-    journal = Journal(folder) if folder is not None else None
     if certificates.caught:
         matrix = replace(matrix, cells=[cell for cell in matrix.cells if cell not in certificates.caught])
-    with _work(matrix, matrix.missing(), forecast, engine) as work:
+    with _work(matrix, matrix.missing(), forecast, engine, matrix.graph) as work:
         finished = 0
 
         def cell_done(cell: Cell) -> None:
@@ -87,16 +89,16 @@ def run_matrix(
             if cell in certificates.certified:
                 row = row.model_copy(update={"certified": True})
             finished += 1
-            if journal is not None:
-                journal.append(row)
             trained_now = row.accuracy_key in work.made
+            if results is not None:
+                results.add(row, trained_now)
             work.live.line(cell_line(cell, row, finished, len(matrix.cells), trained_now))
 
         failures = matrix.run(work.executor, work.needed, work.stage_made, cell_done)
     reasons = {cell: explained(error) for cell, error in failures.items()} | dict(certificates.caught)
-    if journal is not None:
+    if results is not None:
         for cell, reason in reasons.items():
-            journal.append(record.failure(matrix, cell, reason))
+            results.add(record.failure(matrix, cell, reason), made=False)
     return {cell.name: reason for cell, reason in reasons.items()}
 
 
@@ -154,9 +156,29 @@ class _Work:
             self.live.made(stage, self.matrix.store.manifest(stage.key)["seconds"])
 
 
+@dataclass
+class _Shown:
+    """An executor that shows how each of its jobs ended."""
+
+    executor: Executor
+    live: Live
+
+    def submit(self, job: Job) -> Future[None]:
+        future = self.executor.submit(job)
+        future.add_done_callback(lambda answered: self.live.ended(job.key, answered.exception()))
+        return future
+
+    def shutdown(self) -> None:
+        self.executor.shutdown()
+
+
 @contextmanager
-def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: Engine) -> Iterator[_Work]:
+def _work(
+    matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: Engine, graph: Graph | None = None
+) -> Iterator[_Work]:
     """Start an executor and show its progress. At the end stop it, and delete partial files in the store.
+
+    graph: that of the cells to show, or None if stages alone are made.
 
     Raise PrunebenchError, before any work, if the store cannot be written or a part lacks a file.
     """
@@ -170,8 +192,8 @@ def _work(matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: 
     if engine.cpu_workers is None:
         engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device))
     # How many will share the GPU is not known yet.
-    live = Live(needed.values(), forecast, 1 if engine.workers_per_gpu == "auto" else count)
-    work = _Work(matrix, needed, executor(engine, count, live.update), live)
+    live = Live(needed, forecast, 1 if engine.workers_per_gpu == "auto" else count, graph)
+    work = _Work(matrix, needed, _Shown(executor(engine, count, live.update), live), live)
     try:
         with interruptible(), live:
             yield work

@@ -23,6 +23,7 @@ two looks, at most `BLINK` seconds count. No two clocks are compared, so a clock
 
 from __future__ import annotations
 
+import calendar
 import json
 import os
 import platform
@@ -47,6 +48,7 @@ BEATS = 6  # signs of life in that time
 PATIENCE = 3.0  # seconds of waiting before a message
 LOOK = 0.1  # seconds between two looks at the claims
 BLINK = 1.0  # largest time between two looks, in seconds, that counts as watched
+SINCE = "%Y-%m-%d %H:%M:%S UTC"  # how a claim says when it was written
 CLAIM = re.compile(r"(.+)\.([0-9a-f]{32})")
 
 
@@ -84,6 +86,22 @@ class Claim:
     def seconds(self) -> float:
         """Seconds without a sign of life after which its holder counts as gone."""
         return self.facts["seconds"] if self.facts else seconds()
+
+    @property
+    def holder(self) -> str:
+        """The process that wrote it, for people."""
+        if not self.facts:
+            return "an unknown process"
+        host = str(self.facts["host"])[:100]
+        return f"process {self.facts['pid']} on {host}"
+
+    def age(self) -> float | None:
+        """Return the seconds since it was written, by the clock of its holder and by ours, for people."""
+        try:
+            written = time.strptime(self.facts["since"], SINCE)
+        except (KeyError, ValueError, TypeError):
+            return None
+        return max(0.0, time.time() - calendar.timegm(written))
 
     def dead(self) -> bool:
         """Whether its holder was a process of this machine that has ended."""
@@ -270,7 +288,7 @@ def _own(making: str) -> dict[str, Any]:
         "machine": _machine(),
         "host": platform.node(),
         "making": making,
-        "since": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+        "since": time.strftime(SINCE, time.gmtime()),
         "seconds": seconds(),
     }
 

@@ -1,6 +1,7 @@
 """The command line: what is printed where, and with which exit code."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -190,11 +191,16 @@ def test_a_variant_has_a_file_of_its_own(run, tmp_path):
 def test_status_counts(run, cli, suite_file):
     run("--seeds 1")
     told = cli(f"status --suite {suite_file()}")
-    assert [line.split() for line in told.out.splitlines()] == [
+    *lines, empty, total = told.out.splitlines()
+    assert [line.split() for line in lines] == [
         ["dataset", "method", "done", "running", "interrupted", "failed", "left"],
         ["toy", "random", "1", "0", "0", "0", "1"],
         ["toy", "el2n_supervised", "1", "0", "0", "0", "1"],
     ]
+    assert empty == ""
+    assert re.fullmatch(r"2 of 4 cells done; 6 of 14 stages to make, about [0-9.]+ s on one worker", total), (
+        total
+    )
 
 
 def test_a_store_that_cannot_be_written_is_one_line(cli, toy, suite_file, tmp_path):

@@ -12,6 +12,7 @@ import torch
 
 from prunebench.errors import DivergedError
 from prunebench.nn import loop
+from prunebench.parts import work
 from prunebench.parts.problem import MemoryCheckpoint
 
 ELSEWHERE = "cpu:0"  # stands in for a GPU: a device that is not named "cpu"
@@ -68,6 +69,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     now = [1000.0]
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
     yield now
+
+
+def test_the_images_of_each_step_are_seen_before_it_is_reported() -> None:
+    seen: list[int] = []
+    walk = Walk()
+    walk.step = 10  # resumed
+    with work.counted() as counted:
+        loop.run(walk, lambda *_: seen.append(work.seen()), None)
+    assert seen == [8, 16]
+    assert "seen" not in counted.values()
+    assert work.seen() == 0
 
 
 def killed_after(steps: int, checkpoint: MemoryCheckpoint, walk: Walk) -> None:

@@ -87,7 +87,18 @@ def test_hook_register_methods(offer):
     assert offer(method).get("methods", "mine") is method
 
 
-@pytest.mark.parametrize("hook", [name for name in vars(hookspecs) if name.startswith("register_")])
+def test_hook_cell_finished(install):
+    install("nosy", "from prunebench import hookimpl\n@hookimpl\ndef cell_finished(row): row.append(7)\n")
+    [(owner, listener)] = registry.load().listeners
+    told: list[int] = []
+    listener(row=told)
+    assert (owner, told) == ("nosy", [7])
+
+
+HOOKS = [name for name, value in vars(hookspecs).items() if hasattr(value, "prunebench_spec")]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_has_a_test(hook):
     assert f"test_hook_{hook}" in globals()
 
@@ -231,6 +242,7 @@ def register_scorers():
         ("class Peek(Scorer):\n def score(self, truth): ...", "TypeError: Peek.score() asks for ['truth']"),
         ("HOOK register_scorer(): return []", "PluginValidationError: unknown hook 'register_scorer'"),
         ("HOOK register_methods(name): return []", "PluginValidationError: Plugin "),
+        ("HOOK cell_finished(cell): pass", "PluginValidationError: Plugin "),
         ("HOOK register_methods(): raise ValueError('no')", "ValueError: no"),
         ("HOOK register_methods(): pass", "TypeError: register_methods returned None, expected a list"),
         ("HOOK register_methods(): return Fine", "TypeError: 'type' object is not iterable"),

@@ -285,6 +285,17 @@ def test_a_failure_is_never_a_hit_and_ends_with_success(store):
     assert store.failure(KEY) is None
 
 
+def test_a_watcher_sees_how_far_a_checkpoint_is_and_changes_nothing(store):
+    checkpoint = store.checkpoint(KEY)
+    assert checkpoint.peek() == {}
+    checkpoint.save({"step": 3, "steps": 12, "weights": np.zeros(1000)})
+    assert checkpoint.peek() == {"step": 3, "steps": 12}
+    for content in (b"", b"torn", b"\xff" * 500, checkpoint.path.read_bytes()[:60]):
+        checkpoint.path.write_bytes(content)
+        assert checkpoint.peek() == {}
+        assert checkpoint.path.read_bytes() == content
+
+
 def test_a_checkpoint_takes_arrays_tensors_numbers_and_json(store):
     store.checkpoint(KEY).save(
         {
@@ -370,10 +381,10 @@ def make(job, monkeypatch):
 
 def test_what_another_makes_is_busy_and_then_stored(store, make):
     with store.lease(KEY, "scores"):
-        assert store.being_made() == {KEY}
+        assert [*store.being_made()] == [KEY]
         with pytest.raises(BusyError):
             make(lambda _bench: SCORES)
-    assert store.being_made() == set()
+    assert store.being_made() == {}
     make(lambda _bench: SCORES)
     make(None)  # nothing is made twice
     assert store.read(KEY, Scores).values.tolist() == [0, 1, 2, 3, 4]
@@ -395,7 +406,7 @@ def test_who_lost_the_lease_stores_nothing(store, make):
         with pytest.raises(BusyError):
             make(maker)
         assert KEY not in store
-        assert store.being_made() == {KEY}  # the other's lease stands
+        assert [*store.being_made()] == [KEY]  # the other's lease stands
 
 
 def test_who_lost_the_lease_records_no_failure(store, make):

@@ -16,6 +16,7 @@ from prunebench.runs import certify
 from prunebench.runs.certify import certificates_of, obstacle, selection, without_truth
 from prunebench.runs.run import Certificates, run_matrix
 from prunebench.runs.select import choose
+from prunebench.runs.sinks import sinks
 from prunebench.suites.cells import Filters
 from prunebench_plugins.scorers.file import File
 from prunebench_plugins.selectors.top import Top
@@ -122,7 +123,7 @@ def test_rows_say_what_was_certified_and_what_was_caught_has_none(matrix, tmp_pa
     cells = matrix("random", "random_twin", seeds=(0, 1)).cells
     certificates = Certificates(certified=cells[:1], caught={cells[3]: "not certified: it looks"})
     chosen = matrix("random", "random_twin", seeds=(0, 1), changes={})
-    failures = run_matrix(chosen, Forecast(), tmp_path, Engine(workers=0), certificates)
+    failures = run_matrix(chosen, Forecast(), sinks(tmp_path), Engine(workers=0), certificates)
     assert failures == {"random_twin toy 50% seed 1": "not certified: it looks"}
     found = read_all(tmp_path, "toys")
     assert [(row.method, row.seed, row.certified) for row in found.rows] == [

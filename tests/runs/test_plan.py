@@ -1,5 +1,7 @@
 """What a matrix would do before it does it, and what became of it afterwards."""
 
+import json
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -89,9 +91,9 @@ def test_status_counts_cells(matrix, make, offer):
     both = ("random", Method("moody", title="M", selector=Moody()))
     make(matrix("random"))
     make(matrix(both[1]))
-    rows, failures = status.status(matrix(*both, seeds=[0, 1]))
-    assert sorted(rows) == [["toy", "moody", 0, 0, 0, 2, 0], ["toy", "random", 1, 0, 0, 0, 1]]
-    assert failures == ["failed: toy subset moody: ValueError: not today"]
+    found = status.status(matrix(*both, seeds=[0, 1]))
+    assert sorted(found.cells) == [["toy", "moody", 0, 0, 0, 2, 0], ["toy", "random", 1, 0, 0, 0, 1]]
+    assert found.failures == ["failed: toy subset moody: ValueError: not today"]
 
 
 def test_status_sees_what_is_running(matrix):
@@ -99,17 +101,36 @@ def test_status_sees_what_is_running(matrix):
     (target,) = one.graph.targets.values()
     for stage in (target, target.source("subset")):
         with one.store.lease(stage.key, stage.kind):
-            assert status.status(one)[0] == [["toy", "random", 0, 1, 0, 0, 0]]
-    assert status.status(one)[0] == [["toy", "random", 0, 0, 0, 0, 1]]
+            assert status.status(one).cells == [["toy", "random", 0, 1, 0, 0, 0]]
+    assert status.status(one).cells == [["toy", "random", 0, 0, 0, 0, 1]]
+
+
+def test_status_names_what_runs_how_long_it_took_before_and_how_far_its_checkpoint_is(matrix, make):
+    make(matrix("random", seeds=[0]))
+    two = matrix("random", seeds=[0, 1])
+    target = next(stage for cell, stage in two.graph.targets.items() if cell.seed == 1)
+    one_took = two.store.manifest(two.graph.targets[two.cells[0]].key)["seconds"]
+    assert status.status(two).running == []
+    with two.store.lease(target.key, "accuracy") as lease:
+        facts = json.loads(lease.claim.read_text())
+        lease.claim.write_text(json.dumps(facts | {"since": "2020-01-01 00:00:00 UTC", "host": "far"}))
+        two.store.checkpoint(target.key).save({"step": 3, "steps": 12})
+        [[name, passed, usual, saved, by]] = status.status(two).running
+    assert (name, saved, by) == ("accuracy random toy 50 % seed 1", "25%", f"process {os.getpid()} on far")
+    assert int(passed.removesuffix(" d")) > 2000
+    assert usual == duration(one_took)
+    assert status.status(two).total.startswith("1 of 2 cells done; 2 of 4 stages to make, about ")
+    make(two)
+    assert status.status(two).total == "2 of 2 cells done"
 
 
 def test_status_sees_what_was_interrupted_in_the_middle_of_a_stage(matrix):
     one = matrix("random")
     (target,) = one.graph.targets.values()
     one.store.checkpoint(target.key).save({"step": 3})
-    assert status.status(one)[0] == [["toy", "random", 0, 0, 1, 0, 0]]
+    assert status.status(one).cells == [["toy", "random", 0, 0, 1, 0, 0]]
     with one.store.lease(target.key, "accuracy"):
-        assert status.status(one)[0] == [["toy", "random", 0, 1, 0, 0, 0]]
+        assert status.status(one).cells == [["toy", "random", 0, 1, 0, 0, 0]]
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,7 @@ class PretrainedBackbone(Backbone):
             for start in range(begun, len(images), BATCH):
                 batch = prepare(images[start : start + BATCH], self.side, self.mean, self.std)
                 features.append(network(batch).float().cpu().numpy())
+                work.see(len(batch))
                 done = min(start + BATCH, len(images))
                 progress(done, len(images))
                 if done < len(images) and saver.due():

@@ -10,7 +10,9 @@ from typing import Any, Literal, Protocol
 from prunebench.errors import BusyError, MissingArtefactError
 from prunebench.pipeline.job import Job
 
-OnProgress = Callable[[str, int, int], None]  # arguments: key of a job, steps done, steps in all
+# Arguments: key of a job, steps done, steps in all, images that networks have seen so far. A job that begins
+# has done 0 of 0 steps. Without images nothing counts them.
+OnProgress = Callable[[str, int, int, int], None]
 
 
 class Executor(Protocol):

@@ -34,7 +34,7 @@ EXECUTORS: dict[str, Factory] = {"local": local}
 def executor(engine: Engine, workers: int, on_progress: OnProgress) -> Executor:
     """Return the executor of an engine, with a number of workers.
 
-    on_progress: called with the progress of each job.
+    on_progress: called when a job begins, and with its progress.
 
     Raise PrunebenchError if there is no executor with that name, or if the time limit is not positive.
     """

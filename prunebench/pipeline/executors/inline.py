@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 
+from prunebench.parts import work
 from prunebench.pipeline import jobs
 from prunebench.pipeline.executors.engine import OnProgress, as_error
 from prunebench.pipeline.job import Job
@@ -21,8 +22,12 @@ class InlineExecutor:
         import torch  # noqa: F401
 
         future: Future[None] = Future()
+
+        def progress(done: int, total: int) -> None:
+            self._on_progress(job.key, done, total, work.seen())
+
         try:
-            jobs.run(job, lambda done, total: self._on_progress(job.key, done, total))
+            jobs.run(job, progress, lambda: progress(0, 0))
         except Exception as error:
             future.set_exception(as_error(jobs.failure(error)))
         else:

@@ -276,6 +276,7 @@ class LocalExecutor:
             answer = _read(line)
             if "begun" in answer:
                 watch.begin()
+                self._on_progress(job.key, 0, 0, 0)
             elif "progress" in answer:
                 self._on_progress(job.key, *answer["progress"])
             elif "failure" in answer:

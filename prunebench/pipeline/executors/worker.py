@@ -66,6 +66,7 @@ def main() -> None:
     # Settings of torch are only set for a stage if torch was imported before it.
     import torch  # noqa: F401
 
+    from prunebench.parts import work
     from prunebench.pipeline.job import Job
     from prunebench.pipeline.jobs import device_lost, device_memory, failure, run
 
@@ -78,7 +79,7 @@ def main() -> None:
             nonlocal reported
             if time.monotonic() - reported > PROGRESS_SECONDS:
                 reported = time.monotonic()
-                channel.answer({"progress": [done, total]})
+                channel.answer({"progress": [done, total, work.seen()]})
 
         try:
             run(job, progress, lambda: channel.answer({"begun": True}))
