@@ -94,7 +94,8 @@ class PretrainedBackbone(Backbone):
                 progress(done, len(images))
                 if done < len(images) and saver.due():
                     features = [np.concatenate(features)]
-                    saver.save({"features": features[0], "device": device})
+                    state = {"features": features[0], "device": device, "step": done, "steps": len(images)}
+                    saver.save(state)
         # Those of the rest, scaled to all: one that was interrupted counts as any other.
         work.add(multiply_adds=passes.multiply_adds / (len(images) - begun) * len(images))
         return np.concatenate(features)
