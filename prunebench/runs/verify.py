@@ -18,7 +18,7 @@ from prunebench.pipeline.forecast import Forecast
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import versions
 from prunebench.results import record, verifications
-from prunebench.results.agreement import setting, tolerances
+from prunebench.results.agreement import Setting, setting, tolerances
 from prunebench.results.rows import Result, read, read_file
 from prunebench.runs.certify import certificates_of
 from prunebench.runs.pages import suite_of
@@ -127,7 +127,7 @@ def _of_suite(
     claimed = dict.fromkeys(cells[row.id] for row in rows if row.certified and row.id in cells)
     doubts = _doubts(replace(place, cells=list(claimed), datasets=datasets), engine)
     made = _made(replace(place, cells=list(dict.fromkeys(cells.values())), datasets=datasets), engine)
-    within = tolerances([*read(results, name)[0], *rows])
+    within = _tolerances(rows, [*read(results, name)[0], *rows])
     found = []
     for row in rows:
         again = left[row.id] if row.id in left else made[cells[row.id]]
@@ -135,8 +135,20 @@ def _of_suite(
             found.append(Verdict(row, LEFT, why=again))
             continue
         doubt = doubts.get(cells[row.id]) if row.certified else None
-        found.append(judged(row, again, doubt, within.get(setting(row), 0.0)))
+        found.append(judged(row, again, doubt, within[row.method].get(setting(row), 0.0)))
     return found
+
+
+def _tolerances(judged: Sequence[Result], rows: Sequence[Result]) -> dict[str, dict[Setting, float]]:
+    """Return within how many points rows have to agree, by their method and setting.
+
+    The spread of the other methods decides, where there is any: forged rows would widen their own.
+    """
+    own = tolerances(rows)
+    methods = {row.method for row in judged}
+    return {
+        method: own | tolerances(row for row in rows if row.method != method) for method in sorted(methods)
+    }
 
 
 def _made(matrix: Matrix, engine: Engine) -> dict[Cell, Result | str]:

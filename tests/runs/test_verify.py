@@ -40,6 +40,14 @@ def test_a_gpu_agrees_within_the_tolerance_of_rows(row, points, word):
     assert judged(there, row(device="cuda"), tolerance=0.3).word == word
 
 
+def test_forged_rows_do_not_widen_what_they_are_judged_by(row):
+    honest = [row(method="near", seed=seed, accuracy=80 + 0.1 * seed) for seed in (0, 1, 2)]
+    forged = [row(method="far", seed=seed, accuracy=80 + 9.0 * seed) for seed in (0, 1, 2)]
+    (far,) = verify._tolerances(forged, [*honest, *forged])["far"].values()
+    (near,) = verify._tolerances(honest, honest)["near"].values()  # there is no other spread
+    assert far == near < 1 < [*verify._tolerances(honest, [*honest, *forged])["near"].values()][0]
+
+
 def test_a_verdict_says_what_differs(row):
     assert judged(row(labels_total=12), row(), None).why == "labels_total 12, here 32"
     assert judged(row(device_name="another", accuracy=81.5), row()).why == "1.50 points apart"
