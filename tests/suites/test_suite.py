@@ -127,8 +127,8 @@ def test_an_unknown_suite_is_answered_with_what_exists():
     assert refusal(schema.read, "mine.toml") == (
         "suite file mine.toml does not exist. Shipped suites: cifar10_short, cifar10_small, cost, "
         "equal_compute, label_budget, order, paper_corruption, paper_domain, paper_long_tailed, "
-        "paper_standard, pseudo_labels, quickstart, real, same_budget, scorer_ablation, shift, small, small_all, "
-        "small_scorers, small_tuned, standard, transfer"
+        "paper_standard, pseudo_labels, quickstart, real, same_budget, scorer_ablation, shift, small, "
+        "small_all, small_scorers, small_tuned, standard, transfer"
     )
 
 
