@@ -13,6 +13,7 @@ import importlib
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import ClassVar
@@ -288,7 +289,8 @@ def spawn(tmp_path):
 
     yield start
     for process in processes:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its workers too: one would keep the pipes open
         process.communicate()
 
 

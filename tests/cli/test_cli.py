@@ -159,7 +159,7 @@ def test_ctrl_c_before_anything_runs(cli, toy, suite_file, monkeypatch, line):
     def interrupt(*_arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(matrix, "dataset_key", interrupt)
+    monkeypatch.setattr(matrix, "roots_of", interrupt)
     told = cli(f"{line} --suite {suite_file()}")
     assert (told.code, told.out) == (130, "")
     assert "Traceback" not in told.err

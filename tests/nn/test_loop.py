@@ -89,6 +89,7 @@ def killed_after(steps: int, checkpoint: MemoryCheckpoint, walk: Walk) -> None:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+        patch.setattr(loop, "SAVING_SHARE", 0.0)
         loop.run(walk, progress, checkpoint)
 
 
@@ -115,6 +116,7 @@ def test_a_state_is_saved_when_the_last_one_is_old_and_not_after_the_last_step(c
 
 def test_a_loop_that_resumes_after_whole_epochs_alone_is_saved_there(monkeypatch: Any) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVING_SHARE", 0.0)
     monkeypatch.setattr(Walk, "resumable", property(lambda self: self.step % self.per_epoch == 0))
     loop.run(Walk(), None, checkpoint := Kept())
     assert checkpoint.steps == [4, 8]
@@ -178,6 +180,7 @@ def test_elsewhere_it_ends_after_the_epoch_and_names_the_first(losses: dict[int,
 
 def test_a_diverged_step_is_neither_reported_nor_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVING_SHARE", 0.0)
     seen: list[int] = []
     with pytest.raises(DivergedError):
         loop.run(Walk(losses={2: math.nan}), lambda done, total: seen.append(done), checkpoint := Kept())

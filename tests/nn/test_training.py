@@ -144,6 +144,7 @@ ADAM = replace(RECIPE, optimizer="adam", lr=1e-3, statistics_epochs=2)
 @pytest.mark.parametrize("stop_at", [7, 12, 19])
 def test_a_resumed_training_equals_an_undisturbed_one(stop_at: int, recipe: Recipe, monkeypatch) -> None:
     monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
     checkpoint = MemoryCheckpoint()
 
     def stop(done: int, total: int) -> None:
@@ -318,6 +319,7 @@ def test_outputs_are_those_of_the_middle(function: Any) -> None:
 @pytest.mark.parametrize("views", VIEWS[1:], ids=str)
 def test_a_resumed_training_on_crops_equals_an_undisturbed_one(views: dict, monkeypatch) -> None:
     monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
     checkpoint = MemoryCheckpoint()
 
     def stop(done: int, total: int) -> None:
@@ -425,6 +427,7 @@ def test_recorded_steps_are_those_that_are_launched_one_by_one(monkeypatch, netw
 @pytest.mark.gpu
 def test_a_recorded_training_resumes(monkeypatch) -> None:
     monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
     checkpoint = MemoryCheckpoint()
     recipe = Recipe(network="cnn", epochs=6, batch=16, lr=0.01, flip=True)
     whole = run(recipe, device="cuda", record=True, checkpoint=checkpoint)

@@ -66,6 +66,7 @@ def test_a_resumed_training_counts_as_an_undisturbed_one(monkeypatch):
             raise InterruptedHereError
 
     monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
     memory = MemoryCheckpoint()
     with pytest.raises(InterruptedHereError):
         trained(checkpoint=memory, progress=stop)

@@ -67,7 +67,7 @@ def test_a_scan_opens_nothing(tmp_path, monkeypatch):
 def test_no_folder_no_image_and_a_name_that_is_no_text_are_one_line(tmp_path):
     with pytest.raises(DataAbsentError, match=r"^there is no folder .*absent$"):
         photos.scan(tmp_path / "absent")
-    with pytest.raises(DataAbsentError, match=r"holds no images \(.bmp, "):
+    with pytest.raises(DataAbsentError, match=r"holds no images \(.avif, .bmp, "):
         photos.scan(tmp_path)
     (tmp_path / os.fsdecode(b"caf\xe9.png")).touch()
     with pytest.raises(PrunebenchError, match=r"has 1 file\(s\) whose name is no UTF-8.*caf.*--on-bad skip"):

@@ -245,7 +245,7 @@ def test_a_second_call_makes_nothing(photos, monkeypatch):
 def test_another_budget_makes_the_selection_alone(photos, monkeypatch):
     photos.prune(budget=20)
     made, run = [], jobs.run
-    monkeypatch.setattr(jobs, "run", lambda job, progress: (made.append(job.kind), run(job, progress)))
+    monkeypatch.setattr(jobs, "run", lambda job, *more: (made.append(job.kind), run(job, *more)))
     photos.prune(budget=30)
     assert made == ["subset"]
 
@@ -259,7 +259,7 @@ def test_what_a_kill_left_is_gone_on_with(photos, monkeypatch):
         photos.prune(budget=20)
     monkeypatch.undo()
     made, run = [], jobs.run
-    monkeypatch.setattr(jobs, "run", lambda job, progress: (made.append(job.kind), run(job, progress)))
+    monkeypatch.setattr(jobs, "run", lambda job, *more: (made.append(job.kind), run(job, *more)))
     assert counts(photos.prune(budget=20)) == [12, 8, 40]
     assert made == ["dynamics", "scores", "subset"]
 

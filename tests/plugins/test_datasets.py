@@ -365,7 +365,7 @@ def test_folder_errors(photos):
     )
     for path in photos.glob("train/*/*.*"):
         path.unlink()
-    assert message().startswith("the folders in PHOTOS/train hold no images (.bmp, .gif, ")
+    assert message().startswith("the folders in PHOTOS/train hold no images (.avif, .bmp, .gif, ")
     write_image(photos / "train/cat/a.png")
     write_image(photos / "test/dog/a.png")
     assert message() == "PHOTOS/test has a class 'dog' that train/ lacks (1 such); train/ has: ant, cat"

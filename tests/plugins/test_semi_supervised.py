@@ -482,6 +482,7 @@ def test_all_of_an_image_is_what_no_side_means() -> None:
 @pytest.mark.parametrize("weight_u", [1.0, 0.0])
 def test_a_training_on_a_part_resumes_as_if_undisturbed(weight_u: float, monkeypatch) -> None:
     monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
     settings = FixMatch(**TINY | {"weight_u": weight_u})
 
     def trained(checkpoint: MemoryCheckpoint, progress: Any) -> networks.Network:
@@ -592,6 +593,7 @@ def killed_after(steps: int, checkpoint: MemoryCheckpoint, rule: Any, **changes:
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+        patch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
         train(rule, checkpoint=checkpoint, progress=progress, **changes)
 
 
@@ -633,6 +635,7 @@ def test_checkpoints_wait_for_their_time_and_none_is_taken_after_the_last_step(
     train(checkpoint=checkpoint)
     assert steps == []
     monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
     train(checkpoint=checkpoint)
     assert steps == list(range(1, 12))
 

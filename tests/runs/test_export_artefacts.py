@@ -155,7 +155,7 @@ def test_names_of_images_are_in_every_file(finished, cli, tmp_path, monkeypatch)
     names = tuple(f"{number % 4}/{number}.png" for number in range(64))
     dataset = type(load().dataset("toy"))
     # Named only now, so that the fingerprint of the finished cells stays.
-    monkeypatch.setattr("prunebench.pipeline.matrix.dataset_key", lambda *_: _root(tmp_path))
+    monkeypatch.setattr("prunebench.pipeline.matrix.roots_of", lambda *_: {"toy": _root(tmp_path)})
     monkeypatch.setattr(dataset, "names", lambda self, root: names)
     for ending in ("csv", "safetensors"):
         assert cli(f"{finished} --scores near --output scores.{ending}").code == 0

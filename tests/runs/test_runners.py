@@ -125,7 +125,7 @@ def test_a_stopped_runner_is_waited_for_last_told_of_and_taken_over(counted, spa
     assert begun(tmp_path) == list("0123450")
     (line,) = (line for line in err.splitlines() if "waiting" in line)
     assert re.fullmatch(
-        r"waiting for process \d+ on .+: scores counted\(.*\), begun .+ UTC; "
+        r"waiting for process \d+ on .+: scores counted\(.*, begun .+ UTC; "
         "after 6 s without a sign of life it counts as gone",
         line,
     )
