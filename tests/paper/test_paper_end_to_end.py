@@ -31,7 +31,7 @@ from prunebench.results import record
 from prunebench.results.document import document
 from prunebench.results.render.markdown import markdown
 from prunebench.results.rows import Journal
-from prunebench.runs import pages
+from prunebench.runs import page_files, pages
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters
 from tests import miniatures
@@ -128,6 +128,7 @@ def run(name, top, store):
         options=f"--data {top / 'data'} --store {store.root} --device cpu",
         failures={cell.name: str(error) for cell, error in failures.items()},
         rows=page.rows,
+        document=document(page),
         page=markdown([document(page)]),
     )
 
@@ -231,7 +232,8 @@ def test_the_command_makes_the_same_page_from_what_is_stored(name, finished, cli
     ended = cli(f"run --suite {ran.path} --results {tmp_path} {ran.options}")
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.count("%   stored\n") == len(ran.rows)
-    assert (tmp_path / f"{name}.md").read_text() == ran.page
+    expected = page_files.contents({name: ran.document}, tmp_path)
+    assert {path: path.read_text() for path in expected} == expected
 
 
 @pytest.mark.slow
