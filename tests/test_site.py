@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not find_spec("mkdocs"), reason='needs pip insta
 CONFIG = ROOT / "docs" / "site" / "mkdocs.yml"
 # Pages with wide tables, long commands and signatures.
 WIDE = ("index.html", "leaderboard/real.html", "docs/verification.html", "reference/prunebench.html")
-SOURCES = [path for name in ("*.md", "docs/**/*.md", "leaderboard/*.md") for path in ROOT.glob(name)]
+SOURCES = [path for name in ("*.md", "docs/**/*.md", "leaderboard/**/*.md") for path in ROOT.glob(name)]
 
 
 @pytest.fixture(scope="module")

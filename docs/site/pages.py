@@ -19,7 +19,8 @@ PAGES = (
     "CITATION.cff",
     "docs/**/*.md",
     "docs/figures/*.png",
-    "leaderboard/*.md",
+    "leaderboard/**/*.md",
+    "leaderboard/figures/*.svg",
     "benchmarks/*/*.md",
 )
 
