@@ -163,10 +163,10 @@ def test_what_a_part_does_to_its_process_is_named_and_harms_no_other(job, worker
 
 
 def test_a_stage_that_never_ends_is_stopped_and_named(job, store):
-    limited = LocalExecutor(1, lambda *_progress: None, stage_timeout=1)
+    limited = LocalExecutor(1, lambda *_progress: None, stage_timeout=4)
     stopped, next_one = limited.submit(job("sleeps")), limited.submit(job("works"))
     message = (
-        "scorer 'odd' of odd ran for more than 1 s and was stopped; raise --stage-timeout, or leave its "
+        "scorer 'odd' of odd ran for more than 4 s and was stopped; raise --stage-timeout, or leave its "
         "methods out"
     )
     assert str(stopped.exception(timeout=60)) == message

@@ -190,7 +190,7 @@ def gone(pid):
 def check_end(run, tmp_path):
     _out, err = run.communicate(timeout=20)
     assert (run.returncode, err) == (130, LINE)
-    wait_until(lambda: gone(int((tmp_path / "note").read_text())), seconds=5)
+    wait_until(lambda: gone(int((tmp_path / "note").read_text())))
     assert not list((tmp_path / "store" / "making").glob("*"))
     assert not list((tmp_path / "store" / "failures").glob("*"))
 
@@ -246,7 +246,7 @@ def test_closing_the_terminal_stops_a_run(install, suite_file, tmp_path):
         wait_until(lambda: (note.exists() and note.read_text()) or run.poll() is not None)
         os.close(window)
         assert run.wait(timeout=20) == 130
-        wait_until(lambda: gone(int(note.read_text())), seconds=5)
+        wait_until(lambda: gone(int(note.read_text())))
     finally:
         run.kill()
         run.wait()
