@@ -18,6 +18,9 @@ from prunebench.results.rows import Failure, Result
 from prunebench.suites.cells import PROTOCOL, Cell
 from prunebench.suites.tuning import SEARCHED
 
+# Stages that a final network on frozen features needs.
+EMBEDDINGS = ("embeddings", "test_embeddings", "pooled_embeddings")
+
 
 def row(matrix: Matrix, cell: Cell) -> Result:
     """Turn a finished cell into its row, from the store alone.
@@ -178,7 +181,7 @@ def _cost(matrix: Matrix, cell: Cell) -> dict[str, Any]:
             kind = "transfer"
         elif stage.key not in own:
             kind = "search"
-        elif stage.kind in ("embeddings", "test_embeddings") and stage.key not in for_selection:
+        elif stage.kind in EMBEDDINGS and stage.key not in for_selection:
             kind = "final_embeddings"
         else:
             kind = stage.kind
