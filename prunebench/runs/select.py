@@ -63,7 +63,7 @@ def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Pla
     matrix = choose(suite, _with_matched(filters), device="cpu", store=store, data=data)
     (method,) = filters.methods or ("",)
     (ratio,) = filters.ratios or (0,)
-    matched = method.startswith(TWINS)
+    matched = method.startswith((*TWINS,))
     cells = [cell for cell in matrix.cells if (cell.method.matched_to is not None) == matched]
     if len(cells) != 1:
         raise PrunebenchError(

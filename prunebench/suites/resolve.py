@@ -25,7 +25,8 @@ from prunebench.suites.tuning import RULES, Search, held, searches
 
 MATCHED = "random_matched"  # stands for a Random matched to each method with a label budget
 TIMED = "random_timed"  # stands for a Random matched to each other method in work
-TWINS = (MATCHED, TIMED)
+# What they are like in a title, and what they have as much of.
+TWINS = {MATCHED: ("with as many labels as", "labels"), TIMED: ("trained as long as", "work")}
 FIELDS = ("name", "side", "on_bad", "cache")  # of a [dataset.NAME] table. Another key is its family or `of`
 METHOD_KEYS = ("title", "labeler", "scorer", "selector")
 
@@ -275,9 +276,9 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
         selecting = [method for method in methods if not method.reference and not _plain(method)]
         if MATCHED in wanted:
             labeling = [method for method in selecting if 0 < method.label_fraction < 1]
-            methods += [_matched(method, registry) for method in labeling]
+            methods += [_twin(method, registry, MATCHED) for method in labeling]
         if TIMED in wanted:
-            methods += [_timed(method, registry) for method in selecting]
+            methods += [_twin(method, registry, TIMED) for method in selecting]
         for method in methods:
             tuned = method.matched_to or method  # its Random has the values of a method
             method_searches = searches(tuned, file.grids, resolver.fixed(tuned))
@@ -315,32 +316,26 @@ def _printed(method: Method, dataset: Dataset, tried: Sequence[Search]) -> tuple
     return tuple(entry for entry in entries if entry is not None)
 
 
-def _matched(method: Method, registry: Registry) -> Method:
-    """Return the Random that keeps as many images as `method` has annotated in all."""
+def _twin(method: Method, registry: Registry, kind: str) -> Method:
+    """Return the Random that stands beside a method. kind: one of TWINS.
+
+    MATCHED keeps as many images as the method has annotated in all. The final network of TIMED trains on as
+    many images as all trainings of the method.
+    """
+    like, matched_in = TWINS[kind]
     return Method(
-        name=f"{MATCHED}{{{method.name}}}",
-        title=f"Random with as many labels as {method.title}",
+        name=f"{kind}{{{method.name}}}",
+        title=f"Random {like} {method.title}",
         selector=registry.part("selector", "random"),  # type: ignore[arg-type]
         reference=True,
         matched_to=method,
+        matched_in=matched_in,
     )
 
 
 def _plain(method: Method) -> bool:
     """Whether a method is Random itself, under whatever recipe."""
     return method.name.partition("{")[0] == "random"
-
-
-def _timed(method: Method, registry: Registry) -> Method:
-    """Return the Random whose final network trains on as many images as `method` does in all."""
-    return Method(
-        name=f"{TIMED}{{{method.name}}}",
-        title=f"Random trained as long as {method.title}",
-        selector=registry.part("selector", "random"),  # type: ignore[arg-type]
-        reference=True,
-        matched_to=method,
-        matched_in="work",
-    )
 
 
 def _check_changes(filters: Filters, chosen: list[Cell]) -> None:
