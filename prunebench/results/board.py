@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from prunebench.results.agreement import disputed
-from prunebench.results.cells import Gap, Measured, Table
+from prunebench.results.cells import Gap, Measured, Number, Table
 from prunebench.results.looks import Looks
 from prunebench.results.ranking import Ranking
 from prunebench.results.rows import Failure, Record, Result
+from prunebench.results.statistics import summarize
 
 GROUPS = {"none": "no labels", "few": "few labels", "full": "all labels"}
 Place = tuple[str, str, str, str, str]  # method, dataset, recipe, tuning and repeats of a row
@@ -278,6 +279,16 @@ def measured(
         rank=rank,
         disputed=bool(board.page.disputed) and any(row.cell in board.page.disputed for row in rows.values()),
     )
+
+
+def accuracy(row: Result) -> float:
+    """Return the accuracy of a row, in percent."""
+    return row.accuracy
+
+
+def mean(values: Sequence[float], unit: str) -> Number | Gap:
+    """Return the mean of values whose spread is not shown, or a gap where there are none."""
+    return Number(summarize(values).mean, unit) if values else Gap()
 
 
 def expected(rows: Mapping[int, object], board: Board) -> int | None:

@@ -9,11 +9,13 @@ from prunebench.results import class_tables, rank_tables, work_tables
 from prunebench.results.board import (
     GROUPS,
     Board,
+    accuracy,
     as_many_labels,
     at,
     by_seed,
     expected,
     label_usage,
+    mean,
     measured,
 )
 from prunebench.results.cells import (
@@ -32,7 +34,6 @@ from prunebench.results.cells import (
 )
 from prunebench.results.looks import compare_with
 from prunebench.results.rows import Record, Result
-from prunebench.results.statistics import summarize
 
 QUALITY_HEADER = ["right", "balanced", "after matching", "NMI", "ARI", "empty classes"]
 RANKED = "complete cells of methods without all labels"
@@ -46,7 +47,7 @@ def accuracy_table(board: Board) -> Table:
     lines: list[tuple[Record, list[Measured | Gap]]] = []
     for rows in methods:
         marks = {ratio: board.rankings[ratio].mark(rows[0].method) for ratio in ratios}
-        lines.append((rows[0], [measured(at(rows, r), board, _accuracy, mark) for r, mark in marks.items()]))
+        lines.append((rows[0], [measured(at(rows, r), board, accuracy, mark) for r, mark in marks.items()]))
     lines += [(one, [Gap()] * len(ratios)) for one in board.failed()]
     body = [
         Row([Text(one.title), Text(GROUPS[label_usage(one)]), *cells])
@@ -54,7 +55,7 @@ def accuracy_table(board: Board) -> Table:
     ]
     for rows in board.methods(reference=True):
         if rows[0].matched_to is None and len({row.ratio for row in rows}) > 1:
-            cells = [measured(at(rows, ratio), board, _accuracy) for ratio in ratios]
+            cells = [measured(at(rows, ratio), board, accuracy) for ratio in ratios]
             body.append(Row([Text(rows[0].title), Text("reference"), *cells], reference=True))
     resolution, notes = rank_tables.resolution(board)
     header = columns("method", "labels to select", ratios=ratios)
@@ -109,14 +110,10 @@ def reference_table(board: Board) -> Table | None:
         if len({row.ratio for row in rows}) == 1 and rows[0].matched_to is None:
             seeds = by_seed(rows)
             kept = Number(rows[0].kept, "images", of=rows[0].images)
-            values = (measured(seeds, board, value) for value in (_accuracy, _balanced, _worst))
+            values = (measured(seeds, board, value) for value in (accuracy, _balanced, _worst))
             body.append(Row([Text(rows[0].title), kept, *values]))
     header = columns("reference", "images kept", "accuracy", "balanced", "worst tenth of classes")
     return Table("Reference points", header, body) if body else None
-
-
-def _accuracy(row: Result) -> float:
-    return row.accuracy
 
 
 def _balanced(row: Result) -> float:
@@ -180,9 +177,9 @@ def equal_labels_table(board: Board) -> Table | None:
         ours, theirs = [], []
         for ratio in board.ratios:
             found = at(rows, ratio)
-            labels.append(_mean([row.labels_total for row in found.values()], "labels"))
-            ours.append(measured(found, board, _accuracy))
-            theirs.append(measured(random[ratio], board, _accuracy))
+            labels.append(mean([row.labels_total for row in found.values()], "labels"))
+            ours.append(measured(found, board, accuracy))
+            theirs.append(measured(random[ratio], board, accuracy))
         title, again = Text(rows[0].title), Text(rows[0].title, again=True)
         body += [
             Row([title, Text("labels in all"), *labels]),
@@ -195,11 +192,6 @@ def equal_labels_table(board: Board) -> Table | None:
         "Random spends them all on images to train on, so it trains on more images."
     ]
     return Table("Equal labels", header, body, notes, keys=2) if body else None
-
-
-def _mean(values: Sequence[float], unit: str) -> Number | Gap:
-    """Return the mean of values whose spread is not shown, or a gap where there are none."""
-    return Number(summarize(values).mean, unit) if values else Gap()
 
 
 def quality_cells(metrics: Sequence[Mapping[str, float]]) -> list[Measured | Gap]:
@@ -283,8 +275,8 @@ def cost_table(board: Board) -> Table:
     """What selection and training cost, per cell, as if each cell had been run alone."""
     body = []
     for rows in board.methods(reference=False):
-        labels = _mean([row.labels_selection for row in rows], "labels")
-        selection = _mean([selection_seconds(row) for row in rows], "seconds")
+        labels = mean([row.labels_selection for row in rows], "labels")
+        selection = mean([selection_seconds(row) for row in rows], "seconds")
         training = _per_ratio(rows, board.ratios, _training_seconds, "seconds")
         lost = _per_ratio(rows, board.ratios, _lost_classes, "classes")
         body.append(Row([Text(rows[0].title), labels, selection, training, lost]))
@@ -318,7 +310,7 @@ def _per_ratio(
     rows: Sequence[Result], ratios: Iterable[int], value: Callable[[Result], float], unit: str
 ) -> PerRatio:
     found = {ratio: [value(row) for row in at(rows, ratio).values()] for ratio in ratios}
-    return PerRatio(tuple((ratio, _mean(values, unit)) for ratio, values in found.items()))
+    return PerRatio(tuple((ratio, mean(values, unit)) for ratio, values in found.items()))
 
 
 def tables(board: Board) -> list[Table]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from prunebench.results.board import Board, at, measured
+from prunebench.results.board import Board, accuracy, at, mean, measured
 from prunebench.results.cells import Cell, Column, Gap, Number, PerRatio, Row, Table, Text, columns
 from prunebench.results.rows import Result
 from prunebench.results.statistics import summarize
@@ -53,9 +53,9 @@ def equal_work_table(board: Board) -> Table | None:
         cells: dict[str, list[Cell]] = {"images": [], "ours": [], "theirs": []}
         for ratio in board.ratios:
             found = at(rows, ratio)
-            cells["images"].append(_mean([*found.values()], images_in_all, "images"))
-            cells["ours"].append(measured(found, board, _accuracy))
-            cells["theirs"].append(measured(at(twin, ratio), board, _accuracy))
+            cells["images"].append(mean([images_in_all(row) for row in found.values()], "images"))
+            cells["ours"].append(measured(found, board, accuracy))
+            cells["theirs"].append(measured(at(twin, ratio), board, accuracy))
         body += [
             Row([title, Text("images trained on in all"), *cells["images"]]),
             Row([again, Text("accuracy"), *cells["ours"]]),
@@ -84,9 +84,9 @@ def _line(rows: Sequence[Result], ratios: Sequence[int], on_all: float | None) -
     training = {ratio: _training([*at(rows, ratio).values()]) for ratio in ratios}
     cells: list[Cell] = [
         Text(rows[0].title),
-        _mean(rows, lambda row: _selecting(row, "images"), "images"),
-        _mean(rows, lambda row: _selecting(row, "multiply_adds") / GIGA, "GMAC"),
-        _mean(rows, lambda row: _selecting(row, "cpu_seconds"), "seconds"),
+        mean([_selecting(row, "images") for row in rows], "images"),
+        mean([_selecting(row, "multiply_adds") / GIGA for row in rows], "GMAC"),
+        mean([_selecting(row, "cpu_seconds") for row in rows], "seconds"),
         PerRatio(tuple((ratio, _giga(cost)) for ratio, cost in training.items())),
     ]
     if on_all is not None:
@@ -107,10 +107,6 @@ def _pays(selecting: float, training: float | None, on_all: float) -> Cell:
     if training >= on_all:
         return Text("never")
     return Number(max(1, math.ceil(selecting / (on_all - training))), "trainings")
-
-
-def _mean(rows: Sequence[Result], value: Callable[[Result], float], unit: str) -> Number | Gap:
-    return Number(summarize([value(row) for row in rows]).mean, unit) if rows else Gap()
 
 
 def _of_selection(rows: Sequence[Result]) -> float:
@@ -134,7 +130,3 @@ def _training_on_all(board: Board) -> float | None:
         if rows[0].method == "full" and _counted(rows):
             return _training(rows)
     return None
-
-
-def _accuracy(row: Result) -> float:
-    return row.accuracy
