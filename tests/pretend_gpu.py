@@ -346,14 +346,15 @@ class Autocast(torch.autocast):
 class Replay:
     """Stands in for a CUDA graph: makes the recorded step anew."""
 
-    def __init__(self, step: Any, order: torch.Tensor, generator: torch.Generator) -> None:
+    def __init__(self, step: Any, order: torch.Tensor, numbers: int, generator: torch.Generator) -> None:
         self.step, self.order = step, order.clone()
-        self.rate = torch.zeros((), device=DEVICE)
+        self.numbers = [torch.zeros((), device=DEVICE) for _ in range(numbers)]
 
-    def __call__(self, order: torch.Tensor, rate: float) -> torch.Tensor:
+    def __call__(self, order: torch.Tensor, *numbers: float) -> torch.Tensor:
         self.order.copy_(order)
-        self.rate.fill_(rate)
-        return self.step(self.order, self.rate)  # type: ignore[no-any-return]
+        for kept, number in zip(self.numbers, numbers, strict=True):
+            kept.fill_(number)
+        return self.step(self.order, *self.numbers)  # type: ignore[no-any-return]
 
 
 class Stream:
@@ -380,7 +381,7 @@ def install(memory: int = MEMORY) -> None:
     """
     from torch.optim import optimizer
 
-    from prunebench.nn import training
+    from prunebench.nn import replay
     from prunebench.runs import places
 
     places.DRIVER_FILES = (os.devnull,)  # type: ignore[assignment] # as if there were a driver
@@ -405,7 +406,7 @@ def install(memory: int = MEMORY) -> None:
         setattr(torch.cuda, name, lambda *_given, answer=answer: answer)
     # Both look at the class of what they get.
     optimizer.Optimizer._accelerator_graph_capture_health_check = lambda self: None
-    training.Replay = Replay  # type: ignore[misc, assignment]
+    replay.Replay = Replay  # type: ignore[misc, assignment]
     torch.cuda.Stream, torch.cuda.Event = Stream, Event  # type: ignore[misc, assignment]
     torch.cuda.stream = lambda stream: nullcontext()  # type: ignore[assignment]
     torch.cuda.current_stream = lambda *_given: Stream()  # type: ignore[assignment]

@@ -67,7 +67,7 @@ def trained(task: Task, seed: int, recorded: bool) -> Watched:
     images, labels = task.train
     rng, index = np.random.default_rng(seed), np.arange(len(images))
     run = Watched(images, labels, index, task.recipe, classes=task.classes, rng=rng, record=False)
-    run.recordable = recorded
+    run.made.recordable = recorded
     run.test = task.test
     run.losses = torch.zeros(run.steps, device="cuda")
     loop.run(run, None, None)
@@ -78,7 +78,7 @@ def found(run: Watched, first: Watched) -> dict[str, Any]:
     """Return what a training learned, and how far its losses are from those of the first."""
     apart = (run.losses - first.losses).abs()
     return {
-        "graph": run.replay is not None,
+        "graph": run.made.replay is not None,
         "accuracy": run.history[-1][1],
         "loss_of_last_epoch": float(run.losses[-run.per_epoch :].mean()),
         "loss_difference_of_first_epoch": float(apart[: run.per_epoch].mean()),

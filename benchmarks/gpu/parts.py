@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.gpu.session import Session
 from benchmarks.gpu.tests import summary
 
-FOLDERS = ["--device", "cuda", "tests/nn", "tests/plugins"]
+FOLDERS = ["-n", "auto", "--device", "cuda", "tests/nn", "tests/plugins"]
 TINY = ["--device", "cuda", "tests/plugins/test_herding.py"]
 
 

@@ -28,9 +28,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.gpu.measure import Step, gflop, product_rates, timed, tried
 from benchmarks.gpu.session import Session
-from prunebench.nn import networks, training
+from prunebench.nn import networks, replay, training
 from prunebench.nn.optimizers import Sgd
-from prunebench.nn.replay import WARM
 from prunebench.parts.images import Images
 from prunebench.parts.precision import arithmetic, autocast
 from prunebench.parts.recipe import Recipe
@@ -139,7 +138,7 @@ def ours(problem: Problem, precision: str, *, recorded: bool, dynamics: bool = F
     index = np.arange(len(images))
     recipe = problem.recipe(precision)
     run = training._Run(images, labels, index, recipe, classes=CLASSES, rng=RNG, record=dynamics)
-    run.recordable = recorded
+    run.made.recordable = recorded
     if run.recorder:
         run.recorder.epoch = 1  # the first epoch records less
     run.network.train()
@@ -166,7 +165,7 @@ def alone(problem: Problem, precision: str) -> Step:
     images, labels = one_batch(problem)
     images = images.to(memory_format=torch.channels_last)
 
-    def step(_order: torch.Tensor, rate: torch.Tensor) -> torch.Tensor:
+    def step(_order: torch.Tensor, rate: float | torch.Tensor) -> torch.Tensor:
         network.zero_grad()
         with autocast(precision, "cuda"):
             logits = network(images)
@@ -178,10 +177,10 @@ def alone(problem: Problem, precision: str) -> Step:
     order = torch.arange(problem.batch, device="cuda")
     rate = torch.full((), 0.1, device="cuda")
     with arithmetic(precision):
-        for _ in range(WARM):
+        for _ in range(replay.WARM):
             step(order, rate)
-        replay = training.Replay(step, order, torch.Generator("cuda"))
-    return lambda: replay(order, 0.1)
+        recorded = replay.Replay(step, order, 1, torch.Generator("cuda"))
+    return lambda: recorded(order, 0.1)
 
 
 def plain(problem: Problem, precision: str, batches: Iterator[Any]) -> Step:
@@ -245,6 +244,7 @@ def loaded(problem: Problem, workers: int, pinned: bool) -> Iterator[Any]:
         num_workers=workers,
         pin_memory=pinned,
         persistent_workers=True,
+        multiprocessing_context="fork",  # as a script has it on Linux; a phase would start them much slower
         prefetch_factor=READY,
     )
     batches = repeated(loader)

@@ -7,37 +7,99 @@ to run it, so that most of the time the GPU would wait.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
+
+from prunebench.system.isolation import warn
 
 Tensor = torch.Tensor
 WARM = 3  # ordinary steps before the recording, in which libraries choose their kernels and fill their caches
 
 
-class Replay:
-    """A recorded step. Call it with the places of a batch and a learning rate, and it returns the loss.
+class Random(Protocol):
+    """A training that draws at random.
 
-    step: what is recorded: (places, int64 [b]; learning rate, float32 []) -> loss. It must not wait for the
-    device, and whatever it reads or writes must stay where it is. generator: from which it draws; each call
-    draws anew, as if the step had been run. The loss that a call returns is overwritten by the next call.
+    generator: source of everything random.
+    """
+
+    generator: torch.Generator
+
+
+class Steps:
+    """The steps of a training: launched kernel by kernel at first, and then as one CUDA graph.
+
+    make: makes a step. (places, int64 [b]; numbers of the step, float or float32 []) -> loss. As a graph it
+        must not wait for the device, and whatever it reads or writes must stay where it is.
+    training: from whose generator it draws.
+    batch: how many images the recorded step sees. A step that sees another number is always launched.
+    recordable: whether a step can be recorded at all.
+    """
+
+    def __init__(
+        self, make: Callable[..., Tensor], training: Random, *, batch: int, recordable: bool
+    ) -> None:
+        self.make, self.training, self.batch, self.recordable = make, training, batch, recordable
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what is recorded, as the step is another from now on."""
+        self.replay: Replay | None = None
+        self.warm = 0  # steps that could have been recorded, made since
+
+    def step(self, order: Tensor, *numbers: float, ready: bool) -> Tensor:
+        """Make a step on the images at these places; return the loss before it.
+
+        ready: whether the step would be the same from now on, so that it may be recorded.
+        """
+        whole = len(order) == self.batch
+        if whole and self.recordable and not self.replay:
+            if ready and self.warm >= WARM:
+                self._record(order, numbers)
+            self.warm += 1
+        step = self.replay if self.replay and whole else self.make
+        return step(order, *numbers)
+
+    def _record(self, order: Tensor, numbers: tuple[float, ...]) -> None:
+        """Record the step, or say once that it cannot be."""
+        generator = self.training.generator
+        state = generator.get_state()
+        try:
+            self.replay = Replay(self.make, order, len(numbers), generator)
+        except RuntimeError as error:
+            self.recordable = False
+            self.training.generator = torch.Generator(generator.device)
+            self.training.generator.set_state(state)
+            warn(f"the training steps are not one CUDA graph, but slower: {' '.join(str(error).split())}")
+
+
+class Replay:
+    """A recorded step. Call it with the places of a batch and the numbers of the step. It returns the loss.
+
+    step: what is recorded. See `Steps.make`.
+    numbers: how many numbers it takes.
+    generator: from which it draws. Each call draws anew, as if the step had been launched.
+
+    The next call overwrites the loss that a call returns.
 
     Raise RuntimeError where the step cannot be recorded; no step was made then.
     """
 
     def __init__(
-        self, step: Callable[[Tensor, Tensor], Tensor], order: Tensor, generator: torch.Generator
+        self, step: Callable[..., Tensor], order: Tensor, numbers: int, generator: torch.Generator
     ) -> None:
         self.order = order.clone()
-        self.rate = torch.zeros((), device=order.device)
+        self.numbers = [torch.zeros((), device=order.device) for _ in range(numbers)]
         self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(generator)
         # Other threads of the process may use the device meanwhile.
         with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            self.loss = step(self.order, self.rate)
+            self.loss = step(self.order, *self.numbers)
 
-    def __call__(self, order: Tensor, rate: float) -> Tensor:
-        """Make a step on the images at these places; return the loss before it."""
+    def __call__(self, order: Tensor, *numbers: float) -> Tensor:
+        """Make a step; return the loss before it."""
         self.order.copy_(order)
-        self.rate.fill_(rate)
+        for kept, number in zip(self.numbers, numbers, strict=True):
+            kept.fill_(number)
         self.graph.replay()
         return self.loss

@@ -25,7 +25,7 @@ from prunebench.nn.augment import augment, center, normalize
 from prunebench.nn.networks import Network
 from prunebench.nn.optimizers import Adam, Sgd
 from prunebench.nn.recorder import Recorder
-from prunebench.nn.replay import WARM, Replay
+from prunebench.nn.replay import Steps
 from prunebench.parts import work
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.base import Checkpoint, Progress
@@ -33,7 +33,6 @@ from prunebench.parts.images import Images
 from prunebench.parts.precision import arithmetic, autocast, check_precision
 from prunebench.parts.recipe import Recipe
 from prunebench.parts.seeds import torch_generator
-from prunebench.system.isolation import warn
 
 Tensor = torch.Tensor
 PROBE_STEPS = 100
@@ -312,9 +311,7 @@ class _Run(loop.Loop):
         complete = self.steps // self.per_epoch
         self.recorder = Recorder(complete, len(index), classes, self.device) if record else None
         self.reader = EpochReader(self.images)
-        self.replay: Replay | None = None
-        self.warm = 0  # steps that could have been recorded, made since there is nothing recorded
-        self.recordable = recordable(self.device, recipe)
+        self.made = Steps(self.make, self, batch=recipe.batch, recordable=recordable(self.device, recipe))
 
     @property
     def epochs(self) -> int:
@@ -348,7 +345,7 @@ class _Run(loop.Loop):
         frozen = self.recipe.statistics_epochs
         self.network.train(frozen is None or self.epochs < frozen)
         if self.epochs == frozen:
-            self.replay, self.warm = None, 0
+            self.made.restart()
         self.order = torch.randperm(len(self.index), generator=self.generator, device=self.device)
         self.reader.restart()
 
@@ -372,28 +369,11 @@ class _Run(loop.Loop):
 
     def learn(self, order: Tensor) -> Tensor:
         """Make one step on the images at these places of the index; return the loss before it."""
-        rate = self.rate(self.step)
-        whole = len(order) == self.recipe.batch
-        if whole and self.recordable and not self.replay:
-            self.record(order)
-        loss = self.replay(order, rate) if self.replay and whole else self.make(order, rate)
+        first = self.recorder is not None and self.recorder.epoch == 0  # its steps record less
+        resident = self.images.resident and not self.reader.reads_ahead
+        loss = self.made.step(order, self.rate(self.step), ready=resident and not first)
         self.step += 1
         return loss
-
-    def record(self, order: Tensor) -> None:
-        """Record the step as a CUDA graph, once it would be the same from now on."""
-        first = self.recorder is not None and self.recorder.epoch == 0  # its steps record less
-        if first or self.warm < WARM or self.reader.reads_ahead or not self.images.resident:
-            self.warm += 1
-            return
-        state = self.generator.get_state()
-        try:
-            self.replay = Replay(self.make, order, self.generator)
-        except RuntimeError as error:
-            self.recordable = False
-            self.generator = torch.Generator(self.device)
-            self.generator.set_state(state)
-            warn(f"the training steps are not one CUDA graph, but slower: {' '.join(str(error).split())}")
 
     def make(self, order: Tensor, rate: float | Tensor) -> Tensor:
         """Make one step with this learning rate, launching each kernel; return the loss before it."""

@@ -282,7 +282,9 @@ def _check_frozen(part: Backbone, problem: Problem) -> None:
     index = np.arange(0, len(problem), 3)
     alone = np.asarray(part.embed(**sliced(problem.inputs(part), index)))  # type: ignore[attr-defined]
     among_all = _call(part, problem)[index]
-    if alone.shape != among_all.shape or not np.allclose(alone, among_all, rtol=1e-3, atol=1e-5):
+    # A GPU may choose another kernel for fewer images, and in TF32 three digits of its sums agree.
+    rounding = 1e-5 if problem.device == "cpu" else 1e-2 * float(np.abs(among_all).max())
+    if alone.shape != among_all.shape or not np.allclose(alone, among_all, rtol=1e-3, atol=rounding):
         raise PrunebenchError("the embedding of an image depends on the other images; set `frozen` to False")
 
 

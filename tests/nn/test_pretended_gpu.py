@@ -168,7 +168,8 @@ def test_fixmatch_on_images_that_do_not_fit_is_the_same(monkeypatch, weight) -> 
         return part.label(**given)
 
     whole, ahead = label(0.5), label(0.0)
-    np.testing.assert_array_equal(whole.confidences, ahead.confidences)
+    # Recorded steps average the weights in an order of their own, and steps that read ahead are not recorded.
+    np.testing.assert_allclose(whole.confidences, ahead.confidences, rtol=1e-5)
 
 
 @pytest.mark.pretended

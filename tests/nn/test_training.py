@@ -14,7 +14,7 @@ import torch
 
 from prunebench import Images, PrunebenchError, Recipe
 from prunebench.errors import DivergedError
-from prunebench.nn import networks, training
+from prunebench.nn import networks, replay, training
 from prunebench.nn.recorder import Recorder
 from prunebench.parts.artefacts import Dynamics
 from prunebench.parts.problem import MemoryCheckpoint
@@ -417,7 +417,7 @@ def test_recorded_steps_are_those_that_are_launched_one_by_one(monkeypatch, netw
     # So slow that what sums in another order change does not grow.
     recipe = Recipe(network=network, epochs=6, batch=16, lr=1e-3, crop=1, flip=True, precision=precision)
     recorded = run(recipe, device="cuda", record=True)
-    monkeypatch.setattr(training, "WARM", 10**9)
+    monkeypatch.setattr(replay, "WARM", 10**9)
     launched = run(recipe, device="cuda", record=True)
     # Other views of an image would differ by far more.
     margin = recorded.dynamics.margin - launched.dynamics.margin
@@ -465,13 +465,14 @@ class Launched:
 
     calls = 0
 
-    def __init__(self, step, order, generator) -> None:
-        self.step, self.size = step, len(order)
+    def __init__(self, step, order, numbers, generator) -> None:
+        self.step, self.size, self.numbers = step, len(order), numbers
 
-    def __call__(self, order, rate):
+    def __call__(self, order, *numbers):
         type(self).calls += 1
         assert len(order) == self.size
-        return self.step(order, torch.tensor(rate))
+        assert len(numbers) == self.numbers
+        return self.step(order, *map(torch.tensor, numbers))
 
 
 @pytest.mark.parametrize("frozen", [None, 2])
@@ -480,7 +481,7 @@ def test_whole_batches_are_replayed_once_the_step_stays_the_same(monkeypatch, re
     recipe = replace(RECIPE, statistics_epochs=frozen, flip=True)
     launched = run(recipe, record=record, test=blobs(seed=1))
     monkeypatch.setattr(training, "recordable", lambda device, recipe: True)
-    monkeypatch.setattr(training, "Replay", Launched)
+    monkeypatch.setattr(replay, "Replay", Launched)
     monkeypatch.setattr(Launched, "calls", 0)
     replayed = run(recipe, record=record, test=blobs(seed=1))
     # Four of five batches an epoch are whole; the first epoch of a record is another step.
@@ -495,10 +496,10 @@ def test_a_recording_that_fails_costs_nothing_but_time(monkeypatch, capsys) -> N
     launched = run(test=blobs(seed=1))
     monkeypatch.setattr(training, "recordable", lambda device, recipe: True)
 
-    def fails(step, order, generator):
+    def fails(step, order, numbers, generator):
         raise RuntimeError("operation not permitted\nwhen stream is capturing")
 
-    monkeypatch.setattr(training, "Replay", fails)
+    monkeypatch.setattr(replay, "Replay", fails)
     again = run(test=blobs(seed=1))
     assert capsys.readouterr().err.count("not one CUDA graph, but slower: operation not permitted when") == 1
     for mine, theirs in zip(again.network.parameters(), launched.network.parameters(), strict=True):

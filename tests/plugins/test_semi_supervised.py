@@ -101,7 +101,7 @@ def asked(network: Answers, **changes: Any) -> torch.Tensor:
     known_labels = np.array([2, 2, -1, -1, -1, -1])
     run = begun(noise(6), known_labels, batch=2, mu=2, threshold=0.5, weight_u=3.0, **changes)
     run.network = network  # type: ignore[assignment]
-    return run.loss(0)
+    return run.loss(run.places(0))
 
 
 def test_the_loss_of_a_step_is_that_of_the_paper() -> None:
@@ -137,7 +137,7 @@ def test_no_gradient_reaches_the_weak_views_nor_the_strong_views_of_guesses_that
 def test_apart_no_gradient_is_computed_for_the_weak_views() -> None:
     run, computed = begun(joint=False), []
     run.network.register_forward_hook(lambda module, given, logits: computed.append(logits.requires_grad))
-    run.loss(0)
+    run.loss(run.places(0))
     assert computed == [True, True, False], "labeled, strong, weak"
 
 
@@ -146,7 +146,7 @@ def test_without_weight_the_unlabeled_images_are_not_looked_at() -> None:
     known_labels = np.array([2, 2, -1, -1, -1, -1])
     run = begun(noise(6), known_labels, batch=2, mu=2, weight_u=0.0)
     run.network = network  # type: ignore[assignment]
-    assert run.loss(0).item() == pytest.approx(2 * LN2)
+    assert run.loss(run.places(0)).item() == pytest.approx(2 * LN2)
     assert network.shown == [2]
 
 
@@ -223,7 +223,7 @@ def test_steps_are_those_of_torchs_sgd_with_nesterov_momentum() -> None:
     optimizer = torch.optim.SGD(groups, lr=1.0, momentum=0.8, nesterov=True)
     for place, rate in enumerate((0.05, 0.03, 0.02)):
         run.network.zero_grad()
-        run.loss(place).backward()
+        run.loss(run.places(place)).backward()
         for ours, theirs in zip(run.network.parameters(), reference.parameters(), strict=True):
             theirs.grad = ours.grad.clone()
         for group in optimizer.param_groups:
@@ -248,7 +248,7 @@ def test_gradients_do_not_add_up_over_steps(monkeypatch: pytest.MonkeyPatch) -> 
     run, sizes = begun(), []
     loss = nn.Parameter(torch.tensor(2.0))
     run.network = nn.ParameterList([loss])  # type: ignore[assignment]
-    monkeypatch.setattr(run, "loss", lambda place: 3 * loss)
+    monkeypatch.setattr(run, "loss", lambda order: 3 * loss)
     monkeypatch.setattr(run, "descend", lambda rate: sizes.append(loss.grad.item()))
     monkeypatch.setattr(loop, "follow", lambda *given: None)
     for _ in range(3):
@@ -275,7 +275,7 @@ def test_parameters_are_averaged_and_buffers_copied() -> None:
     nn.init.constant_(current.weight, 4.0)
     current.running_mean = torch.tensor([5.0, 6.0])
     current.num_batches_tracked = torch.tensor(7)
-    follow(kept, current, 0.75)
+    follow(kept, current, 0.25)
     assert kept.weight.tolist() == [7, 7]
     assert kept.running_mean.tolist() == [5, 6]  # type: ignore[union-attr]
     assert kept.num_batches_tracked == 7
@@ -299,6 +299,16 @@ def test_the_average_follows_every_step_of_the_network(warmup: bool, decays: tup
             assert torch.equal(average, buffer)
 
 
+def test_a_share_on_the_device_moves_the_average_as_a_number_does() -> None:
+    network, by_number = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    nn.init.constant_(network.weight, 4.0)
+    by_tensor = deepcopy(by_number)
+    follow(by_number, network, 0.3)
+    follow(by_tensor, network, torch.tensor(0.3))
+    assert by_number.weight.tolist() == pytest.approx([1.9, 1.9])
+    torch.testing.assert_close(by_tensor.state_dict(), by_number.state_dict())
+
+
 def test_the_average_comes_back_ready_to_use() -> None:
     run, average = begun(), train()
     while run.step < run.steps:
@@ -306,6 +316,53 @@ def test_the_average_comes_back_ready_to_use() -> None:
     assert not average.training
     for expected, found in zip(run.average.parameters(), average.parameters(), strict=True):
         assert torch.equal(expected, found)
+
+
+# Steps that are recorded
+
+
+class Launched:
+    """Stands in for a recording where there is no GPU: makes the step anew."""
+
+    def __init__(self, step: Any, order: torch.Tensor, numbers: int, generator: torch.Generator) -> None:
+        self.step, self.numbers, self.calls = step, numbers, 0
+
+    def __call__(self, order: torch.Tensor, *numbers: float) -> torch.Tensor:
+        self.calls += 1
+        assert len(numbers) == self.numbers
+        loss: torch.Tensor = self.step(order, *map(torch.tensor, numbers))
+        return loss
+
+
+@pytest.mark.parametrize("weight_u", [1.0, 0.0])
+def test_recorded_steps_learn_what_launched_ones_do(weight_u: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prunebench.nn.replay.Replay", Launched)
+    launched, recorded = (begun(weight_u=weight_u, ema_warmup=True) for _ in range(2))
+    recorded.made.recordable = True
+    for run in (launched, recorded):
+        for _ in range(7):
+            run.advance()
+    assert recorded.made.replay.calls == 7 - 3  # type: ignore[union-attr, attr-defined]
+    for name in ("network", "average"):
+        ours, theirs = (getattr(run, name).state_dict() for run in (recorded, launched))
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("joint", [True, False])
+def test_recorded_steps_are_those_that_are_launched_one_by_one(joint: bool) -> None:
+    def trained(recordable: bool) -> list[float]:
+        settings = FixMatch(**TINY | {"joint": joint, "iterations": 12, "lr": 1e-3})
+        rng = np.random.default_rng(0)
+        images = noise().to("cuda")
+        run = loop._Run(images, annotated(), 3, settings, FixedThreshold(settings.threshold), rng)
+        run.made.recordable = recordable
+        losses = [float(run.advance()) for _ in range(run.steps)]
+        assert (run.made.replay is not None) == recordable
+        return losses
+
+    # Other images or views would differ by far more.
+    np.testing.assert_allclose(trained(recordable=True), trained(recordable=False), atol=0.02)
 
 
 # Batches
@@ -545,7 +602,7 @@ def test_batchnorm_sees_all_views_at_once_or_labeled_strong_and_weak_in_turn(
     kept: list[torch.Tensor] = []
     views = run.views
     monkeypatch.setattr(run, "views", lambda *index: kept.append(views(*index)) or kept[-1])
-    run.loss(0)
+    run.loss(run.places(0))
     mean, kernel, batches = statistics(run)
     outputs = nn.functional.conv2d(kept[0], kernel, padding=1)
     labeled, weak, strong = (part.mean((0, 2, 3)) for part in outputs.split([4, 12, 12]))

@@ -139,7 +139,9 @@ def test_labels_are_those_of_open_clip(device, prompts, tiny, towers):
     labels = Zeroshot(backbone=tiny, prompts=prompts).label(embeddings, CLASSES, device)
     assert labels.values.tolist() == expected.argmax(dim=1).tolist()
     assert set(labels.values) == set(range(len(CLASSES)))
-    np.testing.assert_allclose(labels.confidences, expected.amax(dim=1), atol=1e-3)
+    np.testing.assert_allclose(
+        labels.confidences, expected.amax(dim=1), atol=1e-3 if device == "cpu" else 1e-2
+    )
 
 
 def test_clip_describes_sentences_without_normalizing(device, tiny, towers, monkeypatch):

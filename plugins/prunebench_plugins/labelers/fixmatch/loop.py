@@ -22,6 +22,7 @@ from prunebench.nn.loop import Loop, flat, run
 from prunebench.nn.networks import Network
 from prunebench.nn.optimizers import Sgd
 from prunebench.nn.randaugment import randaugment
+from prunebench.nn.replay import Steps
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.images import Images
@@ -107,11 +108,17 @@ def decay_groups(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parame
 
 
 @torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the average's parameters towards those of the network; copy the buffers."""
-    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
-    for kept, current in zip(average.buffers(), network.buffers(), strict=True):
-        kept.copy_(current)
+def follow(average: nn.Module, network: nn.Module, share: float | Tensor) -> None:
+    """Move the average's parameters by a share of the way to those of the network; copy the buffers."""
+    kept: list[Tensor] = list(average.parameters())
+    current: list[Tensor] = list(network.parameters())
+    if isinstance(share, Tensor):
+        ways = torch._foreach_sub(current, kept)
+        torch._foreach_mul_(ways, share)
+        torch._foreach_add_(kept, ways)
+    else:
+        torch._foreach_lerp_(kept, current, share)
+    torch._foreach_copy_(list(average.buffers()), list(network.buffers()))
 
 
 def shuffled(index: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -165,6 +172,8 @@ class _Run(Loop):
         self.generator = torch_generator(rng, self.device)
         self.reader = EpochReader(images)
         self.shuffle()
+        batch = sum(order.shape[1] for order in self.order())
+        self.made = Steps(self.make, self, batch=batch, recordable=self.device != "cpu")
 
     def shuffle(self) -> None:
         """Draw the images of an epoch's steps."""
@@ -183,6 +192,10 @@ class _Run(Loop):
             return labeled, labeled[:, :0]
         return labeled, self.unlabeled_order.view(self.per_epoch, -1)
 
+    def places(self, place: int) -> Tensor:
+        """Return the images of one of an epoch's steps, labeled and unlabeled: int64 [b + mu b]."""
+        return torch.cat([order[place] for order in self.order()])
+
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""
         return learning_rate(step, self.steps, self.settings.lr)
@@ -194,23 +207,32 @@ class _Run(Loop):
 
     def advance(self) -> Tensor:
         """Make one step; return its loss."""
-        loss = self.loss(self.step % self.per_epoch)
-        self.network.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.descend(self.rate(self.step))
+        order = self.places(self.step % self.per_epoch)
         decay = average_decay(self.step, self.settings.ema, self.settings.ema_warmup)
-        follow(self.average, self.network, decay)
+        resident = self.images.resident and not self.reader.reads_ahead
+        loss = self.made.step(order, self.rate(self.step), 1 - decay, ready=resident)
         self.step += 1
         if self.step % self.per_epoch == 0:
             self.shuffle()
+        return loss
+
+    def make(self, order: Tensor, rate: float | Tensor, share: float | Tensor) -> Tensor:
+        """Make one step, launching each kernel; return its loss.
+
+        order: int64 [b + mu b], the labeled images, then the unlabeled ones.
+        rate: the learning rate. share: of the way that the average goes to the network.
+        """
+        loss = self.loss(order)
+        self.network.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.descend(rate)
+        follow(self.average, self.network, share)
         return loss.detach()
 
-    def loss(self, place: int) -> Tensor:
-        """Return the loss on the images of an epoch's step: a number."""
-        orders = self.order()
-        labeled, unlabeled = (order[place] for order in orders)
-        index = torch.cat((labeled, unlabeled))
-        views = self.views(self.reader.read(index, lambda: [*torch.cat(orders, 1)[place:]]), len(unlabeled))
+    def loss(self, order: Tensor) -> Tensor:
+        """Return the loss on the labeled and unlabeled images of a step: a number."""
+        labeled, unlabeled = order.tensor_split([self.settings.batch])
+        views = self.views(self.reader.read(order, self.rest), len(unlabeled))
         if self.settings.weight_u == 0:
             with self.autocast():
                 logits = self.network(views).float()
@@ -219,6 +241,10 @@ class _Run(Loop):
         logits, weak, strong = self.logits(views, sizes)
         guessed = consistency(weak, strong, self.rule, unlabeled)
         return functional.cross_entropy(logits, self.known_labels[labeled]) + self.settings.weight_u * guessed
+
+    def rest(self) -> list[Tensor]:
+        """Return the images of this step and of each later one of the epoch."""
+        return [*torch.cat(self.order(), 1)[self.step % self.per_epoch :]]
 
     def autocast(self) -> torch.autocast:
         """Return the precision of forward passes."""
@@ -259,7 +285,7 @@ class _Run(Loop):
             with torch.no_grad():
                 return [trained[0], self.network(weak).float(), trained[1]]
 
-    def descend(self, rate: float) -> None:
+    def descend(self, rate: float | Tensor) -> None:
         """Change the weights by one step of SGD."""
         self.decayed.step(rate)
         self.others.step(rate)
