@@ -73,18 +73,25 @@ Progress = Callable[[int, int], None]
 class Pretraining:
     """How a backbone was trained before it came here.
 
-    images: number of images it was trained on.
-    labels: "none", "text" or "supervised".
+    images: number of images it was trained on, or None if that is unknown.
+    labels: "none", "text", "supervised" or "unknown".
     classes: number of classes of these labels.
     gpu_hours: of the training, or None if nobody reported them.
     source: the training images and the paper or library that describes the training.
     """
 
-    images: int
+    images: int | None
     labels: str
     classes: int
     gpu_hours: float | None
     source: str
+
+    @property
+    def summary(self) -> str:
+        """What is known of it, in one line."""
+        if self.images is None:
+            return self.source
+        return f"{self.images} images, labels {self.labels}, {self.source}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +126,7 @@ class Part:
 
     reads_class_names: True if the words of `classes` decide the output, and not their number alone. A
         certification, which hides names, then leaves these.
+    argument: the field that the spelling NAME:VALUE sets, or None if there is no such spelling.
     """
 
     name: ClassVar[str]
@@ -126,6 +134,7 @@ class Part:
     kind: ClassVar[str]
     method: ClassVar[str]
     reads_class_names: ClassVar[bool] = False
+    argument: ClassVar[str | None] = None
 
     def __new__(cls, *_positional: Any, **_fields: Any) -> Self:
         """Check the class before the first value of it is made. Raise TypeError if it is incomplete."""

@@ -123,12 +123,20 @@ class Registry:
         return f" (broken plugins: {names}; see: prunebench list plugins)" if names else ""
 
     def part(self, kind: str, given: str | Mapping[str, Any]) -> Part:
-        """Make a part from its name, or from a TOML table {part = NAME, FIELD = VALUE, ...}."""
+        """Make a part from its name, from NAME:VALUE, or from a TOML table {part = NAME, FIELD = VALUE, ...}.
+
+        NAME:VALUE sets the field that the part calls its `argument`.
+        """
         values: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {"part": given}
         if not isinstance(values.get("part"), str):
             raise PrunebenchError(f"a {kind} is written as a name or as {{part = NAME, ...}}, not {given!r}")
-        cls = self.get(f"{kind}s", values["part"])
+        name, colon, argument = values["part"].partition(":")
+        cls = self.get(f"{kind}s", name)
         values = _without(values, "part")
+        if colon:
+            if cls.argument is None:
+                raise PrunebenchError(f"{kind} {name}:{argument}: {name} takes no value; write {name} alone")
+            values[cls.argument] = argument
         for field_name, value in values.items():
             # A table in a field is a part too. Its kind is that of the field's name, unless it says another.
             if isinstance(value, Mapping) and (inner_kind := value.get("kind", field_name)) in PARTS:

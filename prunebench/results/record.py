@@ -229,8 +229,7 @@ def pretraining(parts: Iterable[Part]) -> list[str]:
 
     def visit(part: Part) -> Part:
         if isinstance(part, Backbone) and part.pretraining is not None:
-            seen = part.pretraining
-            found.append(f"{part.name}: {seen.images} images, labels {seen.labels}, {seen.source}")
+            found.append(f"{part.name}: {part.pretraining.summary}")
         return part
 
     for part in parts:

@@ -10,7 +10,7 @@ import inspect
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +27,9 @@ from prunebench.parts import work
 from prunebench.parts.conformance import conform
 from prunebench.parts.images import Images
 from prunebench.parts.problem import MemoryCheckpoint
-from prunebench_plugins.backbones import clip, dino, efficientnet, pretrained, resnets
+from prunebench.parts.registry import load
+from prunebench.results.record import pretraining
+from prunebench_plugins.backbones import any_of_timm, clip, dino, efficientnet, pretrained, resnets
 from prunebench_plugins.backbones.pretrained import prepare
 
 PARTS = [
@@ -167,6 +169,82 @@ def test_a_transformer_from_timms_cache(embed, caches, rounding):
     assert found.shape == (5, 64) and found.dtype == np.float32
     class_token = network.forward_features(resized(pictures(), part))[:, 0].detach()
     np.testing.assert_allclose(found, class_token, atol=rounding)
+
+
+def in_cache(caches, name, **changed):
+    """Put random weights of a network of timm into its cache; return the network."""
+    import timm
+    from safetensors.torch import save_file
+
+    network = timm.create_model(name, **changed).eval()
+    facts = timm.get_pretrained_cfg(name)
+    file = caches.hub(f"timm/{facts.architecture}.{facts.tag}", "model.safetensors")
+    save_file(network.state_dict(), file)
+    return network
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_vit.r160_in1k", "test_efficientnet"])
+def test_any_network_of_timm_from_its_cache(embed, caches, rounding, name):
+    network = in_cache(caches, name)
+    part = load().part("backbone", f"timm:{name}")
+    part = replace(part, side=160)
+    part.ready()
+    shown = resized(pictures(), part)
+    expected = network.forward_head(network.forward_features(shown), pre_logits=True).detach()
+    np.testing.assert_allclose(embed(part, pictures()), expected, atol=rounding)
+
+
+def test_a_network_of_timm_is_made_for_the_side(embed, caches):
+    in_cache(caches, "test_vit")
+    part = any_of_timm.Timm(model="test_vit", side=64)
+    assert embed(part, pictures()).shape == (5, 64)
+    with pytest.raises(PrunebenchError, match=r"^timm's test_vit cannot see 5 pixels \(.*\); set timm.side$"):
+        embed(replace(part, side=5), pictures())
+
+
+def test_weights_of_another_network_of_timm_are_refused(embed, caches, tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "other.safetensors")
+    part = any_of_timm.Timm(model="test_vit", side=160, weights=tmp_path / "other.safetensors")
+    with pytest.raises(PrunebenchError, match=r"other.safetensors does not hold the weights of timm \("):
+        embed(part, pictures())
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (None, "backbone 'timm' needs the name of a model: write it as timm:MODEL"),
+        (
+            "resnet18.a1_in1",
+            "timm has no weights of a model named 'resnet18.a1_in1'. Did you mean 'resnet18.a1_in1k'? "
+            "See: timm.list_pretrained()",
+        ),
+    ],
+)
+def test_a_network_that_timm_lacks_stops_the_run(model, message):
+    with pytest.raises(PrunebenchError) as error:
+        any_of_timm.Timm(model=model).ready()
+    assert str(error.value) == message
+
+
+def test_absent_weights_of_timm_are_named(caches):
+    with pytest.raises(PrunebenchError, match=r"`hf download timm/resnet18.a1_in1k model.safetensors`"):
+        any_of_timm.Timm(model="resnet18").ready()
+
+
+def test_a_backbone_without_an_argument_takes_no_value():
+    with pytest.raises(
+        PrunebenchError, match=r"^backbone pixels:32: pixels takes no value; write pixels alone$"
+    ):
+        load().part("backbone", "pixels:32")
+
+
+def test_what_a_network_of_timm_saw_is_left_to_its_card():
+    part = any_of_timm.Timm(model="resnet18")
+    (told,) = pretraining([part])
+    assert told == "timm: the weights of timm's resnet18, whose card says what they saw"
 
 
 def test_position_embeddings_follow_the_side(embed, caches):

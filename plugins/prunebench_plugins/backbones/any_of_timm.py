@@ -1,0 +1,108 @@
+"""Any pretrained network of timm, by its name there."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from prunebench.errors import PrunebenchError
+from prunebench.parts.base import Pretraining
+from prunebench_plugins.backbones.pretrained import PretrainedBackbone
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timm(PretrainedBackbone):
+    """A pretrained network of timm. Its features are those before its classifier, pooled as timm does.
+
+    Written as `timm:MODEL`. Networks that are made for one size of images, such as most transformers, are
+    made for `side`.
+
+    model: name of the network in timm, with the tag of its weights or without, such as
+        "vit_small_patch14_dinov2.lvd142m". None = not set, which `ready` refuses.
+    """
+
+    name: ClassVar[str] = "timm"
+    argument: ClassVar[str | None] = "model"
+    model: str | None = None
+
+    @property
+    def pretraining(self) -> Pretraining:  # type: ignore[override] # that of the model
+        """Where to read what the weights saw, which timm does not say in numbers."""
+        source = f"the weights of timm's {self.model}, whose card says what they saw"
+        return Pretraining(images=None, labels="unknown", classes=0, gpu_hours=None, source=source)
+
+    @property
+    def mean(self) -> tuple[float, ...]:  # type: ignore[override] # that of the model
+        """Mean of the channels in the model's pretraining."""
+        return tuple(self._facts().mean)
+
+    @property
+    def std(self) -> tuple[float, ...]:  # type: ignore[override] # that of the model
+        """Standard deviation of the channels in the model's pretraining."""
+        return tuple(self._facts().std)
+
+    def ready(self) -> None:
+        """Raise PrunebenchError if timm has no such model, or if its weights are not on this machine."""
+        self._facts()
+        super().ready()
+
+    def kept_weights(self) -> Path:
+        """Return model.safetensors of timm's repository in the Hugging Face cache.
+
+        Raise PrunebenchError if it is absent.
+        """
+        return self.from_hub(f"timm/{_full_name(self._facts())}", "model.safetensors")
+
+    def network(self, weights: Path) -> nn.Module:
+        """Return the network with these weights, without its classifier.
+
+        Raise PrunebenchError if it cannot see images of `side` pixels.
+        """
+        import timm
+        import torch
+
+        facts = self._facts()
+        name = _full_name(facts)
+        options: dict[str, Any] = {"img_size": self.side} if facts.fixed_input_size else {}
+        try:
+            with torch.no_grad():
+                timm.create_model(name, **options).eval()(torch.zeros(1, 3, self.side, self.side))
+        except Exception as error:  # each family of networks has errors of its own
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise PrunebenchError(
+                f"timm's {self.model} cannot see {self.side} pixels ({reason}); set timm.side"
+            ) from error
+        # The classifier is read, too. Without it timm would skip tensors whose names do not match.
+        network: nn.Module = timm.create_model(
+            name, pretrained=True, pretrained_cfg_overlay={"file": str(weights)}, **options
+        )
+        network.reset_classifier(0)  # type: ignore[operator]
+        return network
+
+    def _facts(self) -> Any:
+        """Return what timm knows of the model. Raise PrunebenchError if it does not know it."""
+        import timm
+
+        if self.model is None:
+            raise PrunebenchError("backbone 'timm' needs the name of a model: write it as timm:MODEL")
+        try:
+            facts = timm.get_pretrained_cfg(self.model)
+        except RuntimeError:  # of a tag that the network does not have
+            facts = None
+        if facts is None or not facts.tag:
+            near = difflib.get_close_matches(self.model, timm.list_pretrained(), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise PrunebenchError(
+                f"timm has no weights of a model named {self.model!r}.{hint} See: timm.list_pretrained()"
+            )
+        return facts
+
+
+def _full_name(facts: Any) -> str:
+    """Return the name of a model with the tag of its weights."""
+    return f"{facts.architecture}.{facts.tag}"
