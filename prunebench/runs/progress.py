@@ -14,7 +14,7 @@ from prunebench.errors import BusyError
 from prunebench.pipeline.executors.engine import StageError, WorkerDied
 from prunebench.pipeline.stage import Stage
 from prunebench.runs.format import duration, stage_name
-from prunebench.runs.picture import Headline, Line, StageLine, picture
+from prunebench.runs.live import Headline, Line, StageLine, picture
 from prunebench.runs.states import CellStates
 from prunebench.system.escaping import plain
 from prunebench.system.terminal import echo

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from prunebench.runs.picture import Headline, Line, StageLine, picture
+from prunebench.runs.live import Headline, Line, StageLine, picture
 
 HEAD = Headline(41, 126, 2, "48 s", "about 3.2 min left")
 STAGES = [
