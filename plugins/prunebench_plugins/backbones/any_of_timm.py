@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -65,22 +66,22 @@ class Timm(PretrainedBackbone):
         """
         import timm
         import torch
+        from timm.models import load_checkpoint
 
         facts = self._facts()
-        name = _full_name(facts)
         options: dict[str, Any] = {"img_size": self.side} if facts.fixed_input_size else {}
         try:
+            network: nn.Module = timm.create_model(_full_name(facts), **options)
             with torch.no_grad():
-                timm.create_model(name, **options).eval()(torch.zeros(1, 3, self.side, self.side))
+                network.eval()(torch.zeros(1, 3, self.side, self.side))
         except Exception as error:  # each family of networks has errors of its own
             reason = " ".join(str(error).split()).rstrip(".")
             raise PrunebenchError(
                 f"timm's {self.model} cannot see {self.side} pixels ({reason}); set timm.side"
             ) from error
-        # The classifier is read, too. Without it timm would skip tensors whose names do not match.
-        network: nn.Module = timm.create_model(
-            name, pretrained=True, pretrained_cfg_overlay={"file": str(weights)}, **options
-        )
+        # As timm does it: the module of a family knows how to read its older files.
+        filter_fn = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+        load_checkpoint(network, str(weights), use_ema=False, filter_fn=filter_fn, weights_only=True)
         network.reset_classifier(0)  # type: ignore[operator]
         return network
 
