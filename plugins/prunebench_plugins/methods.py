@@ -25,6 +25,7 @@ from prunebench_plugins.scorers.el2n import El2n
 from prunebench_plugins.scorers.entropy import Entropy
 from prunebench_plugins.scorers.forgetting import Forgetting
 from prunebench_plugins.scorers.grand import Grand
+from prunebench_plugins.scorers.margin import Margin
 from prunebench_plugins.scorers.moderate import Moderate
 from prunebench_plugins.scorers.prototypicality import Prototypicality
 from prunebench_plugins.scorers.score_extrapolation.part import ScoreExtrapolation
@@ -127,7 +128,8 @@ def on_embeddings(suffix: str = "", backbone: str | None = None, title: str = ""
 
 
 def semi_supervised() -> list[Method]:
-    """Return the methods with a label budget: SemiPrune's, and controls with simpler labelers."""
+    """Return the methods with a label budget: SemiPrune's, and controls with simpler labelers or none."""
+    few = NoLabeler(label_fraction=0.1)
     return [
         scored("semi_aum", "Semi-AUM+Cutoff", FixMatch(), Aum(), Cutoff()),
         scored("semi_dual", "Semi-DUAL+Beta", FixMatch(), Dual(), Beta()),
@@ -149,6 +151,8 @@ def semi_supervised() -> list[Method]:
         scored("probe_dual", "Probe-DUAL+Beta", Probe(), Dual(), Beta()),
         scored("propagate_aum", "Propagate-AUM+Cutoff", Propagate(), Aum(), Cutoff()),
         scored("labeled_only_aum", "Labeled-only-AUM+Cutoff", LabeledOnly(), Aum(), Cutoff()),
+        scored("uncertainty_entropy", "Uncertainty (entropy)", few, Entropy(), Top()),
+        scored("uncertainty_margin", "Uncertainty (margin)", few, Margin(), Top()),
         *extrapolated(),
     ]
 

@@ -14,11 +14,12 @@ from prunebench.parts.conformance import conform
 from prunebench.parts.images import Images
 from prunebench.parts.problem import WEIGHTS, synthetic_problem
 from prunebench.parts.recipe import Recipe
-from prunebench_plugins.scorers import entropy, windows
+from prunebench_plugins.scorers import final_logits, windows
 from prunebench_plugins.scorers.correctness import Correctness
 from prunebench_plugins.scorers.dual import Dual
 from prunebench_plugins.scorers.dyn_unc import DynUnc
 from prunebench_plugins.scorers.entropy import Entropy
+from prunebench_plugins.scorers.margin import Margin
 from prunebench_plugins.scorers.tdds import Tdds
 from prunebench_plugins.scorers.windows import over_windows
 
@@ -208,9 +209,9 @@ def trained_on(images=40):
     return shown, train(shown, labels, recipe, classes=3, rng=rng, device="cpu", index=index, record=True)
 
 
-@pytest.mark.parametrize("rows", [7, entropy.ROWS])
+@pytest.mark.parametrize("rows", [7, final_logits.ROWS])
 def test_entropy_is_that_of_the_final_network_on_every_plain_image(rows, monkeypatch):
-    monkeypatch.setattr(entropy, "ROWS", rows)
+    monkeypatch.setattr(final_logits, "ROWS", rows)
     images, trained = trained_on()
     weights = Weights(network="cnn", values=networks.state(trained.network))
     scores = Entropy().score(weights=weights, embeddings=embed(trained.network, images, device="cpu"))
@@ -246,6 +247,32 @@ def test_entropy_says_when_the_network_is_not_there(weights):
         Entropy().score(weights=given, embeddings=np.ones((1, 16), np.float32))
 
 
+# Margin
+
+
+@pytest.mark.parametrize("rows", [7, final_logits.ROWS])
+def test_margin_compares_the_two_highest_probabilities_of_every_plain_image(rows, monkeypatch):
+    monkeypatch.setattr(final_logits, "ROWS", rows)
+    images, trained = trained_on()
+    weights = Weights(network="cnn", values=networks.state(trained.network))
+    scores = Margin().score(weights, embed(trained.network, images, device="cpu"))
+    probability = np.sort(predict(trained.network, images, device="cpu"), axis=1)
+    assert scores.dtype == np.float64 and len(scores) == 40
+    np.testing.assert_allclose(scores, 1 - (probability[:, -1] - probability[:, -2]), rtol=1e-4)
+
+
+def test_margin_runs_from_zero_to_one():
+    embeddings = np.zeros((3, 16), np.float32)
+    embeddings[1, 2], embeddings[2, :2] = 1e4, 1e4
+    scores = Margin().score(WEIGHTS, embeddings)
+    np.testing.assert_allclose(scores, [1, 0, 1], atol=1e-12)
+
+
+def test_margin_says_when_the_network_is_not_there():
+    with pytest.raises(PrunebenchError, match=r"^margin needs the last layer .*; choose another scorer"):
+        Margin().score(Weights(network="cnn", values={}), np.ones((1, 16), np.float32))
+
+
 # Correctness
 
 
@@ -272,8 +299,9 @@ def test_scores_are_float64_one_per_image_seen(scorer):
     conform(scorer)
 
 
-def test_entropy_conforms():
-    conform(Entropy())
+@pytest.mark.parametrize("scorer", [Entropy(), Margin()], ids=lambda s: s.name)
+def test_scorers_of_the_final_prediction_conform(scorer):
+    conform(scorer)
 
 
 @pytest.mark.parametrize(
@@ -293,6 +321,10 @@ def test_entropy_conforms():
         (
             lambda: Entropy(backbone="pixels"),
             "entropy.backbone is 'pixels', expected 'proxy', whose head it reads",
+        ),
+        (
+            lambda: Margin(backbone="pixels"),
+            "margin.backbone is 'pixels', expected 'proxy', whose head it reads",
         ),
     ],
 )

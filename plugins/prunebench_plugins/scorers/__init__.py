@@ -13,6 +13,7 @@ from prunebench_plugins.scorers.entropy import Entropy
 from prunebench_plugins.scorers.file import File
 from prunebench_plugins.scorers.forgetting import Forgetting
 from prunebench_plugins.scorers.grand import Grand
+from prunebench_plugins.scorers.margin import Margin
 from prunebench_plugins.scorers.moderate import Moderate
 from prunebench_plugins.scorers.prototypicality import Prototypicality
 from prunebench_plugins.scorers.score_extrapolation.part import ScoreExtrapolation
@@ -33,6 +34,7 @@ def register_scorers() -> list[type[Scorer]]:
         File,
         Forgetting,
         Grand,
+        Margin,
         Moderate,
         Prototypicality,
         ScoreExtrapolation,

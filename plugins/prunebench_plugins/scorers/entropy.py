@@ -7,11 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, choice, require
+from prunebench.errors import choice, require
 from prunebench.parts.artefacts import Array, Dynamics, Weights
 from prunebench.parts.base import PROXY, Backbones, Scorer
-
-ROWS = 8192  # images per chunk: bounds the memory of the logits
+from prunebench_plugins.scorers.final_logits import final_logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,24 +53,13 @@ class Entropy(Scorer):
             last: Array = dynamics.entropy[-1].astype(np.float64)
             return last
         assert embeddings is not None and weights is not None
-        weight = weights.values.get("head.weight")
-        bias = weights.values.get("head.bias")
-        if weight is None or bias is None or weight.shape[1] != embeddings.shape[1]:
-            raise PrunebenchError(
-                "entropy needs the last layer of the proxy network, but these weights do not hold it; "
-                "set entropy.mode = 'last_epoch'"
-            )
-        scores = []
-        for start in range(0, len(embeddings), ROWS):
-            logits = embeddings[start : start + ROWS] @ weight.T + bias
-            scores.append(_entropy(logits))
-        return np.concatenate(scores)
+        chunks = final_logits(embeddings, weights, self.name, "set entropy.mode = 'last_epoch'")
+        return np.concatenate([_entropy(logits) for logits in chunks])
 
 
 def _entropy(logits: Array) -> Array:
     """Return the entropy of the softmax of each row: float64 [b]."""
-    shifted = logits.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
+    shifted = logits - logits.max(axis=1, keepdims=True)
     weights = np.exp(shifted)
     total = weights.sum(axis=1)
     # -sum p log p with p = weights / total. This form never takes the logarithm of a p that underflowed to 0.
