@@ -237,6 +237,7 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
         ("to label", f"{costs.keep - costs.labeled:,}, which makes {costs.keep:,} in all"),
         ("to drop", f"{costs.images - costs.keep:,} images"),
         ("method", method),
+        *([("better", costs.advice)] if costs.advice else []),
         ("hours", hours),
         ("disk", f"{costs.disk / 1e9:.2g} GB of {room / 1e9:.3g} GB free"),
     ]

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from prunebench.parts.base import Backbone, Part
-from prunebench.parts.identity import construct, map_parts
+from prunebench.errors import PrunebenchError
+from prunebench.parts.base import Part
+from prunebench.parts.identity import construct
 from prunebench.parts.images import Images
 from prunebench.parts.problem import MemoryCheckpoint
 from prunebench.parts.recipe import Recipe
@@ -27,11 +28,11 @@ from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
 from prunebench.pipeline.stages.proxy import Proxy
 from prunebench.pipeline.stages.scores import ScorerScores
-from prunebench.suites.cells import Cell
 
 PROBE_SIZES = (8, 40)  # images; time per image = (t(40) - t(8)) / 32, which cancels the set-up
 # A backbone that needs no other input is timed on noise.
 TIMED_INPUTS = {"images", "device", "progress", "checkpoint"}
+BETTER = "dinov2_vitb14"  # than the default backbone, and heavier: what it needs is told
 QUICK_INPUTS = {
     "dynamics",
     "labels",
@@ -49,6 +50,7 @@ class Preview:
     keep: images to keep.
     method: title of the method.
     backbones: names of the backbones that the method needs.
+    advice: a better backbone, and what it needs, in one line. "" if one was asked for, or none is needed.
     seconds: estimated time on one worker of the device, without the `untimed` steps.
     untimed: steps whose time cannot be estimated.
     disk: bytes to be written.
@@ -61,6 +63,7 @@ class Preview:
     keep: int
     method: str
     backbones: tuple[str, ...]
+    advice: str
     seconds: float
     untimed: tuple[str, ...]
     disk: int
@@ -79,14 +82,15 @@ def preview(request: Request, place: Workspace) -> Preview:
     needed = schedule.missing(work.ends.values(), place.store)
     work.check(needed)
     cost = _Cost(work, needed)
-    cell = work.cell
+    backbones = _backbones(work)
     sizes = Counter(work.known.values())
     return Preview(
         images=len(work.names),
         classes={name: sizes[name] for name in work.classes},
         keep=work.keep,
-        method=cell.method.title,
-        backbones=_backbones(cell),
+        method=work.cell.method.title,
+        backbones=backbones,
+        advice=_advice() if backbones and not request.backbone else "",
         seconds=cost.seconds,
         untimed=tuple(dict.fromkeys(cost.untimed)),
         disk=cost.disk,
@@ -95,19 +99,20 @@ def preview(request: Request, place: Workspace) -> Preview:
     )
 
 
-def _backbones(cell: Cell) -> tuple[str, ...]:
-    """Return the names of the backbones that a cell needs, including the proxy's."""
-    names = []
-    if cell.proxy_backbone and cell.method.labeler:
-        names.append(cell.proxy_backbone.name)
+def _advice() -> str:
+    """Name a better backbone than the default one, and what it needs."""
+    better = load().part("backbone", BETTER)
+    try:
+        better.ready()
+    except PrunebenchError as error:
+        return str(error)
+    return f"--backbone {BETTER} is on this machine, and takes longer"
 
-    def visit(part: Part) -> Part:
-        if isinstance(part, Backbone):
-            names.append(part.name)
-        return part
 
-    for part in cell.method.parts.values():
-        map_parts(part, visit)
+def _backbones(work: Work) -> tuple[str, ...]:
+    """Return the names of the backbones whose embeddings the method needs, the proxy's among them."""
+    stages = work.ends["subset"].ancestors()
+    names = (_part_name(stage) for stage in stages if isinstance(stage, BackboneEmbeddings))
     return tuple(dict.fromkeys(names))
 
 

@@ -13,6 +13,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.nn import training
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
+from prunebench.photos import estimate
 from prunebench.photos import prune as pruning
 from prunebench.photos.estimate import free, preview
 from prunebench.photos.prune import BUY, DROP, KEPT
@@ -87,6 +88,8 @@ def test_a_ratio_keeps_what_it_does_everywhere(photos):
         "k_center_pixels",
         "facility_location_efficientnet",
         "propagate_aum",
+        "uncertainty_entropy",
+        "uncertainty_margin",
     ],
 )
 def test_whatever_the_method_what_was_annotated_is_kept(photos, method):
@@ -530,6 +533,17 @@ def test_a_preview_tells_without_making_anything(photos, tmp_path):
         "1 class(es) without a label, which nothing can recognize",
     )
     assert not (tmp_path / "store").exists() and not (tmp_path / "data").exists()
+
+
+def test_a_preview_names_a_better_backbone_than_the_default_and_what_it_needs(photos, monkeypatch):
+    place = Workspace.at(device="cpu")
+    by_default = request(photos, backbone=None)
+    needs = preview(by_default, place).advice
+    assert needs.startswith("backbone 'dinov2_vitb14' needs ") and "hf download" in needs
+    monkeypatch.setattr(estimate, "BETTER", "pixels")
+    assert preview(by_default, place).advice == "--backbone pixels is on this machine, and takes longer"
+    assert preview(request(photos, backbone="pixels"), place).advice == ""
+    assert preview(request(photos, backbone=None, method="random"), place).advice == ""
 
 
 def test_a_preview_of_what_is_stored_says_so(photos):
