@@ -70,8 +70,8 @@ class Graph:
         return TrainedAccuracy.of(self.plan, cell, inputs)
 
     def _transfers(self, cell: Cell) -> dict[str, Stage]:
-        if cell.method.final == "labeler":
-            return {}  # it trains no final network
+        if cell.method.final == "labeler" or not cell.exams.networks:
+            return {}  # it trains no final network, or no other one
         inputs = self._taught(cell)
         return {name: TrainedAccuracy.of(self.plan, cell, inputs, name) for name in cell.exams.networks}
 
