@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from prunebench.pipeline.job import Input
-from prunebench.pipeline.plan import Plan
+from prunebench.pipeline.plan import Plan, upstream_repeat
 from prunebench.pipeline.stage import Stage, closure
 from prunebench.pipeline.stages.accuracy import TrainedAccuracy
 from prunebench.pipeline.stages.choice import choices
@@ -16,6 +17,8 @@ from prunebench.pipeline.stages.scores import upstream
 from prunebench.pipeline.stages.selection_work import SelectionWork
 from prunebench.pipeline.stages.subset import SelectorSubset
 from prunebench.suites.cells import Cell
+
+T = TypeVar("T")
 
 
 class Graph:
@@ -34,8 +37,8 @@ class Graph:
         self.plan = Plan(roots)
         self.targets = {cell: self._target(cell) for cell in cells}
         self.transfers = {cell: self._transfers(cell) for cell in self.targets}
-        self.qualities = {cell: self._quality(cell) for cell in self.targets}
-        self.draws = {cell: self._draws(cell) for cell in self.targets}
+        self.qualities = {cell: self._of_labels(cell, self._quality) for cell in self.targets}
+        self.draws = {cell: self._of_labels(cell, self._draws) for cell in self.targets}
         ends = [end for cell in self.targets for end in self.ends(cell)]
         self.stages = {stage.key: stage for stage in closure(ends)}
 
@@ -59,6 +62,10 @@ class Graph:
     def choices(self, cell: Cell) -> dict[str, Stage]:
         """Return the stages that choose the tuned fields of a cell, by field."""
         return {choice.of: choice.source for choice in choices(self.plan, cell)}  # type: ignore[misc]
+
+    def _of_labels(self, cell: Cell, make: Callable[[Cell], T]) -> T:
+        """Return what follows from the labels of a cell alone, made once for all cells that share them."""
+        return self.plan.shared(cell, lambda: make(cell), make.__name__, upstream_repeat(cell))
 
     def _labels(self, cell: Cell) -> Input:
         return next(item for item in upstream(self.plan, cell) if item.name == "labels")
