@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def row(matrix: Matrix, cell: Cell) -> Result:
     judged = matrix.graph.qualities[cell]
     quality = matrix.store.read(judged.key, Quality) if judged else None
     tuned_on, tuned = _tuned(matrix, cell)
+    method = _method(matrix, cell)
     return Result(
         **_record(matrix, cell),
         tuned_on=tuned_on,
@@ -65,11 +67,11 @@ def row(matrix: Matrix, cell: Cell) -> Result:
         labels_selection=selection,
         labels_training=len(subset) if cell.method.final == "truth" else 0,
         labels_total=total,
-        labeler=title(labeler) if labeler else None,
+        labeler=method.labeler,
         quality=quality.metrics if quality else {},
         labels_per_class=quality.labels_per_class if quality else [],
-        pretraining=pretraining(cell.method.parts.values()),
-        final_network=_final_network(cell),
+        pretraining=method.pretraining,
+        final_network=method.final_network,
         **cost,
         micro_batch=_micro_batch(matrix, cell),
         device=manifest["device"],
@@ -80,6 +82,33 @@ def row(matrix: Matrix, cell: Cell) -> Result:
         commit=manifest["commit"],
         date=manifest["made"],
     )
+
+
+@dataclass(frozen=True)
+class _Method:
+    """What rows say of a method, whatever the ratio and the seed. The fields are those of a row."""
+
+    key: str
+    labeler: str | None
+    pretraining: list[str]
+    final_network: str | None
+
+
+def _method(matrix: Matrix, cell: Cell) -> _Method:
+    """Return what rows say of the method of a cell, made once for all cells that agree in what decides it."""
+
+    def made() -> _Method:
+        labeler = cell.method.labeler
+        return _Method(
+            key=cell.method_key,
+            labeler=title(labeler) if labeler else None,
+            pretraining=pretraining(cell.method.parts.values()),
+            final_network=_final_network(cell),
+        )
+
+    backbones = id(cell.proxy_backbone), id(cell.final_backbone)
+    rules = cell.repeats, cell.tuning, id(cell.searches), cell.exams
+    return matrix.graph.plan.shared(cell, made, "method", *backbones, *rules)
 
 
 def failure(matrix: Matrix, cell: Cell, why: str) -> Failure:
@@ -97,7 +126,7 @@ def _record(matrix: Matrix, cell: Cell) -> dict[str, Any]:
         "reference": method.reference,
         "matched_to": matched_to.name if matched_to else None,
         "matched_in": method.matched_in,
-        "method_key": cell.method_key,
+        "method_key": _method(matrix, cell).key,
         "dataset": cell.dataset.name,
         "dataset_hash": matrix.graph.roots[cell.dataset.name],
         "recipe": cell.recipe_name,

@@ -258,6 +258,8 @@ class Journal:
         Raise PrunebenchError where the row cannot be written.
         """
         path = path_of(self.folder, row)
+        if self._is_settled(path, row):
+            return None  # without a lease, as rows that are there stay
         with writing(path, OPTION):
             path.parent.mkdir(parents=True, exist_ok=True)
             with lease(self.folder / "results" / ".rows", "adding a row", OPTION):
@@ -273,6 +275,12 @@ class Journal:
                 known.append(row)
                 self._files[path] = _stamp(path), index
         return row
+
+    def _is_settled(self, path: Path, row: Record) -> bool:
+        """Whether a file that is as this process last saw it has a record that makes `row` needless."""
+        seen, index = self._files.get(path, (None, {}))
+        known = index.get(row.cell, [])
+        return seen is not None and seen == _stamp(path) and any(_settles(record, row) for record in known)
 
     def _index(self, path: Path) -> Index:
         """Return the records of each cell in a file, once it holds whole lines alone.
