@@ -146,13 +146,13 @@ class Store:
         sha256 = self.manifest(key)["sha256"]
         path = f"{self._folder(key)}/{PAYLOAD}"
         try:
-            status = os.stat(path)  # noqa: PTH116
-            content: Array
-            if status.st_size >= MAPPED:
-                content = np.memmap(path, np.uint8, "r")
-            else:
-                content = np.fromfile(path, np.uint8)
-                content.setflags(write=False)  # so that artefacts need no copy of their own
+            with open(path, "rb", 0) as payload:  # noqa: PTH123
+                status = os.fstat(payload.fileno())
+                content: Array
+                if status.st_size >= MAPPED:
+                    content = np.memmap(payload, np.uint8, "r")
+                else:  # of bytes, which cannot be written, so that artefacts need no copy of their own
+                    content = np.frombuffer(payload.read(), np.uint8)
             file = (path, status.st_ino, status.st_size, status.st_mtime_ns, sha256)
             if file in _HASHED or hashlib.sha256(content.data).hexdigest() == sha256:
                 _HASHED.add(file)
