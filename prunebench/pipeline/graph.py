@@ -17,6 +17,7 @@ from prunebench.pipeline.stages.scores import upstream
 from prunebench.pipeline.stages.selection_work import SelectionWork
 from prunebench.pipeline.stages.subset import SelectorSubset
 from prunebench.suites.cells import Cell
+from prunebench.system.garbage import no_garbage
 
 T = TypeVar("T")
 
@@ -35,6 +36,10 @@ class Graph:
         """Plan the stages of `cells`. roots: the keys of the datasets, by name (see `dataset_key`)."""
         self.roots = roots
         self.plan = Plan(roots)
+        with no_garbage():  # of which stages are none
+            self._plan(cells)
+
+    def _plan(self, cells: Iterable[Cell]) -> None:
         self.targets = {cell: self._target(cell) for cell in cells}
         self.transfers = {cell: self._transfers(cell) for cell in self.targets}
         self.qualities = {cell: self._of_labels(cell, self._quality) for cell in self.targets}
