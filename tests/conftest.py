@@ -170,7 +170,7 @@ def offer(monkeypatch):
         registry.load.cache_clear()
         return registry.load()
 
-    monkeypatch.setattr(registry, "_entry_points", lambda: [*installed_entries(), *entries])
+    monkeypatch.setattr(registry, "_entry_points", lambda found: [*installed_entries(found), *entries])
     yield offered
     registry.load.cache_clear()
 

@@ -19,10 +19,6 @@ from prunebench.cli.options import (
     per_gpu,
 )
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.parts.registry import load
-from prunebench.results.render.formats import FORMATS
-from prunebench.runs.places import folder, pick_device
-from prunebench.suites import schema
 from prunebench.system.files import absolute, near, replace_file
 from prunebench.system.terminal import echo
 
@@ -61,14 +57,17 @@ def run(
     ] = None,
 ) -> None:
     """Run cells, print a line for each and the leaderboard. The same command again resumes."""
+    from prunebench.parts.registry import load
     from prunebench.pipeline.executors.engine import Engine
     from prunebench.pipeline.forecast import forecast_from_store
     from prunebench.runs import listing
     from prunebench.runs.certify import run_certified, without_truth
     from prunebench.runs.pages import remember
+    from prunebench.runs.places import folder, pick_device
     from prunebench.runs.run import get_ready, run_matrix
     from prunebench.runs.sinks import sinks
     from prunebench.runs.until_separated import fixed, run_until_separated
+    from prunebench.suites import schema
 
     if options.empty:
         for line in listing.overview(load(), folder("data", options.data), pick_device(options.device)):
@@ -129,6 +128,7 @@ def remake(matrix: Matrix, parts: list[str]) -> None:
 def show_page(name: str, results: Path) -> None:
     """Write the page of a suite and print its accuracy tables."""
     from prunebench.results.document import document
+    from prunebench.results.render.formats import FORMATS
     from prunebench.runs.page_files import contents
     from prunebench.runs.pages import page_of, page_path
 
@@ -189,10 +189,11 @@ def print_plan(matrix: Matrix, each: bool) -> None:
 
 def print_seeds(options: CellOptions, results: Path, difference: float, each: bool) -> None:
     """Print how many seeds the comparisons of the chosen cells need to detect a difference, in points."""
+    from prunebench.parts.registry import load
     from prunebench.runs import detect
     from prunebench.runs.format import table
     from prunebench.runs.pages import page_of
-    from prunebench.suites import resolve
+    from prunebench.suites import resolve, schema
 
     suite = schema.read(options.suite or "standard")
     cells = resolve.cells(suite, options.filters(), load())
@@ -269,7 +270,8 @@ def leaderboard(
     format_name: Annotated[
         str,
         typer.Option(
-            "--format", help=f"{', '.join(FORMATS)}: markdown writes pages, the others print their tables."
+            "--format",
+            help="markdown, text, csv, latex, json: markdown writes pages, the others print their tables.",
         ),
     ] = "markdown",
     figures: Annotated[
@@ -278,6 +280,7 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Make the page of every suite that has results and their index, or print them in another format."""
+    from prunebench.results.render.formats import FORMATS
     from prunebench.results.rows import suites
     from prunebench.runs import page_files, pages
 

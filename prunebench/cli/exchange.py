@@ -9,7 +9,6 @@ import typer
 
 from prunebench.cli.options import CellOptions, cell_options, split
 from prunebench.errors import PrunebenchError
-from prunebench.pipeline.store import Store
 from prunebench.system.files import absolute, check_folder, near
 from prunebench.system.terminal import echo
 
@@ -28,6 +27,7 @@ FolderArgument = Annotated[Path, typer.Argument(parser=absolute, metavar="FOLDER
 @cell_options(without=("device",))
 def push(options: CellOptions, folder: FolderArgument, kinds: KindsOption = None) -> None:
     """Copy stored stages of the chosen cells into a folder, from which others pull them."""
+    from prunebench.pipeline.store import Store
     from prunebench.runs.exchange import exchange, kinds_of
 
     chosen = kinds_of(split(kinds))
@@ -39,6 +39,7 @@ def push(options: CellOptions, folder: FolderArgument, kinds: KindsOption = None
 @cell_options(without=("device",))
 def pull(options: CellOptions, folder: FolderArgument, kinds: KindsOption = None) -> None:
     """Copy stages of the chosen cells out of a folder that push wrote. Each is verified first."""
+    from prunebench.pipeline.store import Store
     from prunebench.runs.exchange import exchange, kinds_of
 
     chosen = kinds_of(split(kinds))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prunebench.cli.options import CellOptions, cell_options, split
 from prunebench.errors import PrunebenchError
-from prunebench.runs import export_artefacts
-from prunebench.runs.export import kept_by, write
-from prunebench.runs.select import choose, choose_one, command
-from prunebench.suites.cells import Filters
 from prunebench.system.terminal import echo
+
+if TYPE_CHECKING:
+    from prunebench.suites.cells import Filters
 
 
 @cell_options(without=("methods", "datasets", "ratios", "seeds", "on_bad", "device"))
@@ -60,6 +59,9 @@ def export(
 
 
 def _subset(options: CellOptions, filters: Filters, output: str) -> None:
+    from prunebench.runs.export import kept_by, write
+    from prunebench.runs.select import choose_one, command
+
     matrix = choose_one(options.suite, filters, store=options.store, data=options.data)
     kept = kept_by(matrix, command(options.suite, filters, store=options.store, data=options.data))
     outcome = "wrote" if write(kept, output) else "up to date:"
@@ -70,6 +72,9 @@ def _subset(options: CellOptions, filters: Filters, output: str) -> None:
 
 
 def _of_every_image(options: CellOptions, filters: Filters, kind: str, output: str) -> None:
+    from prunebench.runs import export_artefacts
+    from prunebench.runs.select import choose, command
+
     matrix = choose(options.suite, filters, device="cpu", store=options.store, data=options.data)
     made = export_artefacts.exported(
         matrix,

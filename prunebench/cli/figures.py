@@ -9,10 +9,6 @@ import typer
 
 from prunebench.cli.options import CellOptions, ResultsOption, WorkersOption, cell_options, folder_option
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.pipeline.store import Store
-from prunebench.results.rows import read
-from prunebench.runs.places import folder
-from prunebench.suites import schema
 from prunebench.system.files import near
 from prunebench.system.terminal import echo
 
@@ -31,6 +27,10 @@ def figures(
     from prunebench.figures import drawings
     from prunebench.figures.sources import Chosen
     from prunebench.figures.style import save
+    from prunebench.pipeline.store import Store
+    from prunebench.results.rows import read
+    from prunebench.runs.places import folder
+    from prunebench.suites import schema
 
     if name not in NAMES:
         raise unknown("figure", name, NAMES, "prunebench figures --help")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prunebench.cli.options import DataOption, DeviceOption, SetOption, StoreOption
+from prunebench.cli.options import DataOption, DeviceOption, SetOption, StoreOption, parsed
 from prunebench.errors import PrunebenchError, unknown
-from prunebench.parts.base import Part
-from prunebench.parts.dataset import Dataset
-from prunebench.parts.registry import CHECKED, KINDS, load
-from prunebench.runs.places import folder, pick_device
-from prunebench.suites import resolve
 from prunebench.system.terminal import echo
+
+if TYPE_CHECKING:
+    from prunebench.parts.base import Part
+    from prunebench.parts.dataset import Dataset
 
 
 def list_(
@@ -24,8 +23,10 @@ def list_(
     data: DataOption = None,
 ) -> None:
     """List what is installed."""
+    from prunebench.parts.registry import KINDS, load
     from prunebench.runs import listing
     from prunebench.runs.format import table
+    from prunebench.runs.places import folder
 
     if what not in (*KINDS, "suites", "plugins"):
         raise unknown("list", what, [*KINDS, "suites", "plugins"], "prunebench list --help")
@@ -48,6 +49,8 @@ def check(
 ) -> None:
     """Test that an installed part or dataset keeps its contract. Use --set to make a slow part fast."""
     from prunebench.parts import conformance, dataset_conformance
+    from prunebench.parts.dataset import Dataset
+    from prunebench.runs.places import folder, pick_device
 
     checks = []
     for checked in _chosen(part, changes or []):
@@ -67,6 +70,7 @@ def check(
 def _chosen(given: str, changes: list[str]) -> list[Part | Dataset]:
     """Return the parts and datasets that NAME, KIND:NAME or FAMILY:PATH@PIXELS stands for, with --set."""
     from prunebench.parts.identity import change
+    from prunebench.parts.registry import load
 
     kinds, name = _kinds_and_name(given)
     registered = name.partition(":")[0]
@@ -87,6 +91,8 @@ def _chosen(given: str, changes: list[str]) -> list[Part | Dataset]:
 
 def _kinds_and_name(given: str) -> tuple[tuple[str, ...], str]:
     """Return the kinds that may be meant, and the name. Raise PrunebenchError for an unknown kind."""
+    from prunebench.parts.registry import CHECKED, load
+
     kind, colon, name = given.partition(":")
     if not colon:
         return CHECKED, given
@@ -100,7 +106,7 @@ def _kinds_and_name(given: str) -> tuple[tuple[str, ...], str]:
 def _values(name: str, changes: list[str]) -> dict[str, Any]:
     """Return the values of --set by field. Raise PrunebenchError if one is of another part."""
     values = {}
-    for path, value in dict(map(resolve.parse_change, changes)).items():
+    for path, value in parsed(changes).items():
         changed, _, field = path.partition(".")
         if changed != name:
             raise PrunebenchError(f"--set {path}: only {name} is checked; write --set {name}.FIELD=VALUE")
@@ -110,7 +116,9 @@ def _values(name: str, changes: list[str]) -> dict[str, Any]:
 
 def doctor(data: DataOption = None, store: StoreOption = None) -> None:
     """Show what this machine can run, and what to install for the rest."""
+    from prunebench.parts.registry import load
     from prunebench.runs import doctor
+    from prunebench.runs.places import folder
 
     for line in doctor.doctor(load(), folder("data", data), folder("store", store)):
         echo(line)

@@ -21,7 +21,6 @@ from prunebench.cli.photos import draw, evaluate, prune
 from prunebench.cli.report import report
 from prunebench.cli.scaffold import new
 from prunebench.cli.verify import verify
-from prunebench.parts.registry import load
 from prunebench.system import terminal
 from prunebench.system.terminal import echo
 
@@ -59,6 +58,8 @@ def options(
     """Options before the command."""
     terminal.state["traceback"] = show_traceback
     if strict:
+        from prunebench.parts.registry import load
+
         load().check_healthy()
 
 

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from prunebench.errors import PrunebenchError
-from prunebench.runs.select import choose
-from prunebench.suites import resolve, schema
-from prunebench.suites.cells import Filters
 from prunebench.system.files import absolute, home
 
 if TYPE_CHECKING:
     from prunebench.pipeline.matrix import Matrix
+    from prunebench.suites.cells import Filters
 
 
 def file_option(name: str, **more: Any) -> Any:
@@ -101,6 +99,8 @@ def per_gpu(text: str | None) -> int | Literal["auto"] | None:
 
 def listed(option: str, text: str | None) -> list[int] | None:
     """Return the seeds that --seeds describes. A single number is a count, unless a comma follows it."""
+    from prunebench.suites import schema
+
     seeds = numbers(option, text, schema.SEEDS)
     if seeds and text and "," not in text:
         return list(range(seeds[0]))
@@ -109,6 +109,8 @@ def listed(option: str, text: str | None) -> list[int] | None:
 
 def parsed(changes: list[str] | None) -> dict[str, Any]:
     """Return the values of --set, by PART.field."""
+    from prunebench.suites import resolve
+
     return dict(map(resolve.parse_change, changes or []))
 
 
@@ -145,6 +147,8 @@ class CellOptions:
 
     def filters(self) -> Filters:
         """Return what the options choose from the suite. Raise PrunebenchError if an option is invalid."""
+        from prunebench.suites.cells import Filters
+
         return Filters(
             methods=split(self.methods),
             datasets=None if self.datasets == "all" else split(self.datasets),
@@ -161,6 +165,8 @@ class CellOptions:
 
         Raise PrunebenchError if an option is invalid, or no cell is chosen.
         """
+        from prunebench.runs.select import choose
+
         return choose(self.suite, self.filters(), device=self.device, store=self.store, data=self.data)
 
 

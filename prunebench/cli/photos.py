@@ -16,9 +16,9 @@ from prunebench.cli.options import (
     StoreOption,
     WorkersOption,
     file_option,
+    parsed,
 )
 from prunebench.errors import PrunebenchError
-from prunebench.suites import resolve
 from prunebench.system.files import home, write_new
 from prunebench.system.terminal import echo
 
@@ -123,7 +123,7 @@ def prune(
         side=side,
         seed=seed,
         on_bad=on_bad,
-        changes=dict(map(resolve.parse_change, changes or [])),
+        changes=parsed(changes),
     )
     workplace = Workspace.at(store, data, device)
     costs = preview(request, workplace)

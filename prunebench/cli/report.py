@@ -10,9 +10,6 @@ import typer
 
 from prunebench.cli.options import DataOption, ResultsOption, StoreOption, file_option
 from prunebench.errors import PrunebenchError
-from prunebench.pipeline.store import Store
-from prunebench.results.rows import suites
-from prunebench.runs.places import folder
 from prunebench.system.files import near, replace_file
 from prunebench.system.terminal import echo
 
@@ -33,6 +30,8 @@ def report(
     """Write a report of suites as one HTML file: figures, tables, claims and the origin of the rows."""
     from prunebench.figures.drawings import Places
     from prunebench.figures.report.page import render
+    from prunebench.pipeline.store import Store
+    from prunebench.runs.places import folder
 
     if output.suffix != ".html":
         raise PrunebenchError(f"--output {output}: a report is a file that ends in .html")
@@ -45,6 +44,8 @@ def report(
 
 def _with_rows(wanted: Sequence[str], results: Path) -> Sequence[str]:
     """Return the wanted suites, or all that have rows if none is. Raise PrunebenchError if one has none."""
+    from prunebench.results.rows import suites
+
     known = list(suites(results))
     if not known:
         raise PrunebenchError(

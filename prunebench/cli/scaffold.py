@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from prunebench.parts.registry import CHECKED, load
 from prunebench.system.terminal import echo
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help=", ".join(CHECKED))],
+    kind: Annotated[str, typer.Argument(help="backbone, labeler, scorer, selector, dataset")],
     name: Annotated[str, typer.Argument(help="Its name, such as margin_std.")],
 ) -> None:
     """Write a package with a part or dataset that works, for you to edit."""
+    from prunebench.parts.registry import load
     from prunebench.runs import scaffold
 
     folder = scaffold.create(kind, name, Path.cwd(), load())

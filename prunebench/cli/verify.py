@@ -19,7 +19,6 @@ from prunebench.cli.options import (
     folder_option,
 )
 from prunebench.errors import PrunebenchError
-from prunebench.runs.places import folder, pick_device
 from prunebench.system.files import absolute, near
 from prunebench.system.terminal import echo
 
@@ -57,6 +56,7 @@ def verify(
     from prunebench.pipeline.matrix import Matrix
     from prunebench.pipeline.store import Store
     from prunebench.runs import verify as verifying
+    from prunebench.runs.places import folder, pick_device
 
     if (rows is None) == (suite is None):
         raise PrunebenchError(

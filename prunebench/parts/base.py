@@ -29,6 +29,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any, ClassVar, Protocol, Self
 
 from prunebench.errors import choice, require
@@ -178,8 +179,13 @@ def _field_names(cls: type) -> list[str]:
     return [entry.name for entry in fields(cls)]
 
 
-def _arguments(cls: type[Part]) -> dict[str, inspect.Parameter]:
-    arguments = dict(inspect.signature(getattr(cls, cls.method)).parameters)
+def _arguments(cls: type[Part]) -> Mapping[str, inspect.Parameter]:
+    return _arguments_of(getattr(cls, cls.method))
+
+
+@cache  # graphs of thousands of cells ask for those of every part
+def _arguments_of(method: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    arguments = dict(inspect.signature(method).parameters)
     arguments.pop("self", None)
     return {name: entry for name, entry in arguments.items() if entry.kind is not entry.VAR_KEYWORD}
 

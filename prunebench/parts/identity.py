@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts.base import Backbone, Part
 from prunebench.parts.code import code_hash, helpers
 from prunebench.parts.dataset import Dataset
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 OWN_PACKAGES = ("prunebench", "prunebench_plugins")
 T = TypeVar("T")
@@ -29,9 +32,8 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     values: plain values by field name. Parts and datasets are taken as they are.
     where: the name of the value in messages.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
-    hints = get_type_hints(cls, localns={"Backbone": Backbone})
     known = {entry.name: entry for entry in fields(cls) if entry.init}  # type: ignore[arg-type]
     checked = {}
     for name, value in values.items():
@@ -43,7 +45,7 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         try:
             # Strict JSON rules: an int may stand for a float, and a list for a tuple. A string is a string.
             text = json.dumps(value, default=str, allow_nan=False)  # keys have no spelling for inf and nan
-            checked[name] = TypeAdapter(hints[name]).validate_json(text, strict=True)
+            checked[name] = _adapter(cls, name).validate_json(text, strict=True)
         except (ValueError, TypeError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise PrunebenchError(f"{where}.{name} is {value!r}: {reason.lower()}") from None
@@ -51,6 +53,19 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     if missing:
         raise PrunebenchError(f"{where} needs a value for {missing[0]!r}")
     return cls(**checked)
+
+
+@cache  # making one takes much longer than a check
+def _adapter(cls: type, name: str) -> TypeAdapter[Any]:
+    """Return what checks the values of a field of a dataclass."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(_hints(cls)[name])
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls, localns={"Backbone": Backbone})
 
 
 def _holds_parts(value: Any) -> bool:

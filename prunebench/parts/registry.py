@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -44,6 +44,7 @@ KINDS: dict[str, type] = {
 PARTS = ("backbone", "labeler", "scorer", "selector")
 CHECKED = (*PARTS, "dataset")  # the kinds of which `prunebench check` tests the contract
 LONGEST_WORDS = 40  # bytes of a folder's name in the name of its dataset
+Installed = tuple[str, str, EntryPoint]  # distribution, release and entry point of a plugin
 Listener = Callable[..., object]  # is called as listener(row=row)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
@@ -292,7 +293,8 @@ def load() -> Registry:
     An error in one plugin marks it as broken and does not stop the others.
     """
     registry = Registry()
-    for distribution, release, entry in _entry_points():
+    installed, unreadable = _installed()
+    for distribution, release, entry in _entry_points(installed):
         error = None
         try:
             hooks = _hooks(entry) if distribution == OWN_DISTRIBUTION else _hooks_of_third_party(entry)
@@ -302,7 +304,7 @@ def load() -> Registry:
             prefix = "" if isinstance(problem, PrunebenchError) else f"{type(problem).__name__}: "
             error = f"{prefix}{problem}".splitlines()[0]
         registry.plugins.append(Plugin(distribution, release, entry.name, entry.value, error))
-    registry.plugins += _left_out()
+    registry.plugins += [*_left_out(installed), *unreadable]
     return registry
 
 
@@ -345,25 +347,23 @@ def _hooks(entry: EntryPoint) -> _Hooks:
     return _Hooks(offered, [told] if told.get_hookimpls() else [])
 
 
-def _entry_points() -> Iterator[tuple[str, str, EntryPoint]]:
-    """Yield (distribution, release, entry point): our own first, then those that the user allows."""
+def _entry_points(installed: Iterable[Installed]) -> Iterator[Installed]:
+    """Yield the plugins to load: our own first, then those that the user allows."""
 
-    def order(plugin: tuple[str, str, EntryPoint]) -> tuple[bool, str, str]:
+    def order(plugin: Installed) -> tuple[bool, str, str]:
         distribution, _release, entry = plugin
         return distribution != OWN_DISTRIBUTION, distribution, entry.name
 
-    for plugin in sorted(_installed()[0], key=order):
+    for plugin in sorted(installed, key=order):
         if _allowed(plugin[0]):
             yield plugin
 
 
-def _left_out() -> Iterator[Plugin]:
-    """Yield the plugins that are not loaded: those the user left out, and those with unreadable metadata."""
-    installed, unreadable = _installed()
+def _left_out(installed: Iterable[Installed]) -> Iterator[Plugin]:
+    """Yield the plugins that the user left out. Warn of those that the user names and nobody installed."""
     for name, release, entry in installed:
         if not _allowed(name):
             yield Plugin(name, release, entry.name, entry.value, used=False)
-    yield from unreadable
     missing = _wanted() - {_normal(name) for name, _, _ in installed}
     for name in sorted(missing):
         warn(
@@ -371,20 +371,18 @@ def _left_out() -> Iterator[Plugin]:
         )
 
 
-def _installed() -> tuple[list[tuple[str, str, EntryPoint]], list[Plugin]]:
-    """Return the entry points of our group, and a broken plugin for each distribution that is unreadable.
-
-    An entry point comes as (distribution, release, entry point).
-    """
-    by_distribution: dict[str, list[tuple[str, str, EntryPoint]]] = {}
+def _installed() -> tuple[list[Installed], list[Plugin]]:
+    """Return the entry points of our group, and a broken plugin for each distribution that is unreadable."""
+    by_distribution: dict[str, list[Installed]] = {}
     unreadable = []
     for distribution in distributions():
         try:
             entries = [entry for entry in distribution.entry_points if entry.group == GROUP]
             if entries:
-                named = [(distribution.name, distribution.version, entry) for entry in entries]
+                metadata = distribution.metadata  # every access parses the file again
+                name, release = metadata["Name"], metadata["Version"]
                 # If a distribution is installed twice, Python imports the first one.
-                by_distribution.setdefault(_normal(distribution.name), named)
+                by_distribution.setdefault(_normal(name), [(name, release, entry) for entry in entries])
         except Exception as problem:  # a damaged file may raise anything
             error = f"its metadata cannot be read: {type(problem).__name__}: {problem}".splitlines()[0]
             path = str(distribution.locate_file(""))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from prunebench.pipeline.job import Input
-from prunebench.pipeline.plan import Plan
+from prunebench.pipeline.plan import Plan, upstream_repeat
 from prunebench.pipeline.stage import Stage, closure
 from prunebench.pipeline.stages.accuracy import TrainedAccuracy
 from prunebench.pipeline.stages.choice import choices
@@ -16,6 +17,9 @@ from prunebench.pipeline.stages.scores import upstream
 from prunebench.pipeline.stages.selection_work import SelectionWork
 from prunebench.pipeline.stages.subset import SelectorSubset
 from prunebench.suites.cells import Cell
+from prunebench.system.garbage import no_garbage
+
+T = TypeVar("T")
 
 
 class Graph:
@@ -32,10 +36,14 @@ class Graph:
         """Plan the stages of `cells`. roots: the keys of the datasets, by name (see `dataset_key`)."""
         self.roots = roots
         self.plan = Plan(roots)
+        with no_garbage():  # of which stages are none
+            self._plan(cells)
+
+    def _plan(self, cells: Iterable[Cell]) -> None:
         self.targets = {cell: self._target(cell) for cell in cells}
         self.transfers = {cell: self._transfers(cell) for cell in self.targets}
-        self.qualities = {cell: self._quality(cell) for cell in self.targets}
-        self.draws = {cell: self._draws(cell) for cell in self.targets}
+        self.qualities = {cell: self._of_labels(cell, self._quality) for cell in self.targets}
+        self.draws = {cell: self._of_labels(cell, self._draws) for cell in self.targets}
         ends = [end for cell in self.targets for end in self.ends(cell)]
         self.stages = {stage.key: stage for stage in closure(ends)}
 
@@ -60,6 +68,10 @@ class Graph:
         """Return the stages that choose the tuned fields of a cell, by field."""
         return {choice.of: choice.source for choice in choices(self.plan, cell)}  # type: ignore[misc]
 
+    def _of_labels(self, cell: Cell, make: Callable[[Cell], T]) -> T:
+        """Return what follows from the labels of a cell alone, made once for all cells that share them."""
+        return self.plan.shared(cell, lambda: make(cell), make.__name__, upstream_repeat(cell))
+
     def _labels(self, cell: Cell) -> Input:
         return next(item for item in upstream(self.plan, cell) if item.name == "labels")
 
@@ -70,8 +82,8 @@ class Graph:
         return TrainedAccuracy.of(self.plan, cell, inputs)
 
     def _transfers(self, cell: Cell) -> dict[str, Stage]:
-        if cell.method.final == "labeler":
-            return {}  # it trains no final network
+        if cell.method.final == "labeler" or not cell.exams.networks:
+            return {}  # it trains no final network, or no other one
         inputs = self._taught(cell)
         return {name: TrainedAccuracy.of(self.plan, cell, inputs, name) for name in cell.exams.networks}
 

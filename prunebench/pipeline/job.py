@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
+
+from prunebench.system.sealed_json import canonical
 
 Seed = list[Any]  # [root seed, name of the stream, repeat]
 Identity = dict[str, Any]  # the identity of a part or a recipe, as JSON
@@ -36,6 +39,12 @@ class Input:
     name: str
     source: Keyed
     of: Any = None
+
+    @cached_property
+    def spelled(self) -> str:
+        """Name, distinction and key, as the canonical JSON of a list of these."""
+        of = "null" if self.of is None else canonical(self.of)
+        return f"[{canonical(self.name)},{of},{canonical(self.source.key)}]"
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Plan:
         self.recipe = _once(Recipe.identity)
         self.proxy = _once(Recipe.proxy)
         self.final = _once(Recipe.final)
-        self.transferred = _once(Recipe.transferred)
+        self.transferred = _once(lambda recipe: cache(recipe.transferred))
         self.needs = _once(needs)
 
     def add(
@@ -88,20 +88,20 @@ class Plan:
         return self._shared[key][1]  # type: ignore[no-any-return]
 
 
-def _once(function: Callable[..., T]) -> Callable[..., T]:
-    """Return `function` with a cache by the ids of its arguments.
+def _once(function: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Return `function` with a cache by the id of its argument.
 
     A cache by value would be wrong: equal parts can have different titles and keys, such as Dual(exponent=1)
     and Dual(exponent=1.0).
     """
-    results: dict[tuple[int, ...], tuple[tuple[Any, ...], T]] = {}
+    results: dict[int, T] = {}
+    arguments: list[object] = []  # keeps them alive, so that no other object gets their ids
 
-    def cached(*arguments: Any) -> T:
-        ids = tuple(map(id, arguments))
-        if ids not in results:
-            # Keeps the arguments alive, so that no other object gets their ids.
-            results[ids] = arguments, function(*arguments)
-        return results[ids][1]
+    def cached(argument: Any) -> T:
+        if id(argument) not in results:
+            results[id(argument)] = function(argument)
+            arguments.append(argument)
+        return results[id(argument)]
 
     return cached
 

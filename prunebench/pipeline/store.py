@@ -17,10 +17,11 @@ import json
 import os
 import platform
 import shutil
+import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +37,7 @@ from prunebench.system.sealed_json import canonical, sealed, unsealed
 
 SCHEMA = 3
 MAPPED = 2**20  # bytes; payloads of this size or larger are mapped into memory, not read
+SETTLED = 2 * 10**9  # nanoseconds since the last change of a file. Within, another change may look the same
 PAYLOAD, MANIFEST = "payload.safetensors", "manifest.json"  # the files of an entry
 DIGEST = hashlib.sha256().digest_size
 # NumPy types by their safetensors names.
@@ -72,10 +74,13 @@ class Store:
         """Return the folder of an entry. It need not exist."""
         return self.root / key[:2] / key[2:]
 
+    def _folder(self, key: str) -> str:
+        """Return the same as `path`, as a text: building a Path takes longer than looking at the disk."""
+        return f"{self.root}/{key[:2]}/{key[2:]}"
+
     def __contains__(self, key: str) -> bool:
         """Whether an entry has all its files. Their content is verified on reading."""
-        # A plan asks this of every stage, and building a Path takes five times as long as the look-up.
-        folder = f"{self.root}/{key[:2]}/{key[2:]}"
+        folder = self._folder(key)
         return os.path.isfile(f"{folder}/manifest.json") and os.path.isfile(f"{folder}/payload.safetensors")  # noqa: PTH113
 
     @contextmanager
@@ -109,7 +114,7 @@ class Store:
 
     def whole_manifest(self, key: str) -> dict[str, Any] | None:
         """Return the manifest of an entry, or None where `manifest` raises an error. This changes nothing."""
-        return _whole_manifest(self.path(key))
+        return _whole_manifest(self._folder(key))
 
     def verify(self, key: str) -> bool:
         """Whether the entry exists and matches its sha256. A damaged entry is quarantined."""
@@ -139,15 +144,16 @@ class Store:
     def _payload(self, key: str) -> Array:
         """Return a verified payload: uint8 [bytes]. Each process hashes an unchanged file only once."""
         sha256 = self.manifest(key)["sha256"]
-        path = self.path(key) / PAYLOAD
+        path = f"{self._folder(key)}/{PAYLOAD}"
         try:
-            status = path.stat()
-            content: Array
-            if status.st_size >= MAPPED:
-                content = np.memmap(path, np.uint8, "r")
-            else:
-                content = np.fromfile(path, np.uint8)
-            file = (str(path), status.st_ino, status.st_size, status.st_mtime_ns, sha256)
+            with open(path, "rb", 0) as payload:  # noqa: PTH123
+                status = os.fstat(payload.fileno())
+                content: Array
+                if status.st_size >= MAPPED:
+                    content = np.memmap(payload, np.uint8, "r")
+                else:  # of bytes, which cannot be written, so that artefacts need no copy of their own
+                    content = np.frombuffer(payload.read(), np.uint8)
+            file = (path, status.st_ino, status.st_size, status.st_mtime_ns, sha256)
             if file in _HASHED or hashlib.sha256(content.data).hexdigest() == sha256:
                 _HASHED.add(file)
                 return content
@@ -328,14 +334,34 @@ class FileCheckpoint:
         return digest.digest()
 
 
-def _whole_manifest(entry: Path) -> dict[str, Any] | None:
+def _whole_manifest(folder: str) -> dict[str, Any] | None:
     """Return the manifest in the folder of an entry, or None if it does not fit the size of the payload."""
-    manifest = unsealed(entry / MANIFEST)
-    with suppress(OSError):
-        size = (entry / PAYLOAD).stat().st_size
-        if manifest and (manifest["schema"], manifest["bytes"]) == (SCHEMA, size):
-            return manifest
+    try:
+        manifest = _manifest(f"{folder}/{MANIFEST}")
+        size = os.stat(f"{folder}/{PAYLOAD}").st_size  # noqa: PTH116
+    except OSError:
+        return None
+    if manifest and (manifest["schema"], manifest["bytes"]) == (SCHEMA, size):
+        return manifest
     return None
+
+
+def _manifest(path: str) -> dict[str, Any] | None:
+    """Return the content of a manifest, or None if it is damaged. An unchanged file is verified once.
+
+    Raise OSError if it is gone.
+    """
+    status = os.stat(path)  # noqa: PTH116
+    if time.time_ns() - status.st_mtime_ns < SETTLED:
+        return unsealed(Path(path))
+    stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    manifest = _settled_manifest(path, stamp)
+    return None if manifest is None else dict(manifest)
+
+
+@lru_cache(maxsize=4096)  # rows of many cells say what the stages cost that these share
+def _settled_manifest(path: str, _stamp: tuple[int, ...]) -> dict[str, Any] | None:
+    return unsealed(Path(path))
 
 
 def _copied(entry: Path, copy: Path) -> bool:
@@ -347,7 +373,7 @@ def _copied(entry: Path, copy: Path) -> bool:
             return False
         with file, (copy / name).open("wb") as target:
             shutil.copyfileobj(file, target)
-    manifest = _whole_manifest(copy)
+    manifest = _whole_manifest(str(copy))
     with (copy / PAYLOAD).open("rb") as file:
         return manifest is not None and hashlib.file_digest(file, "sha256").hexdigest() == manifest["sha256"]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +30,19 @@ def row(matrix: Matrix, cell: Cell) -> Result:
     """
     target = matrix.graph.targets[cell]
     accuracy = matrix.store.read(target.key, Accuracy)
-    manifest = matrix.store.manifest(target.key)
     subset_stage = target.source("subset")
     assert isinstance(subset_stage, Stage)
     subset = matrix.store.read(subset_stage.key, Subset)
     selection, total = _labels(matrix, cell, subset)
     exam = matrix.store.read(target.key, Exam) if cell.exams.tests and _trained(cell) else Exam()
     transfers = matrix.graph.transfers[cell]
-    cost = _cost(matrix, cell)
+    manifests = _manifests(matrix, cell)
+    manifest = manifests[target.key]
     labeler = cell.method.labeler
     judged = matrix.graph.qualities[cell]
     quality = matrix.store.read(judged.key, Quality) if judged else None
     tuned_on, tuned = _tuned(matrix, cell)
+    method = _method(matrix, cell)
     return Result(
         **_record(matrix, cell),
         tuned_on=tuned_on,
@@ -65,13 +67,13 @@ def row(matrix: Matrix, cell: Cell) -> Result:
         labels_selection=selection,
         labels_training=len(subset) if cell.method.final == "truth" else 0,
         labels_total=total,
-        labeler=title(labeler) if labeler else None,
+        labeler=method.labeler,
         quality=quality.metrics if quality else {},
         labels_per_class=quality.labels_per_class if quality else [],
-        pretraining=pretraining(cell.method.parts.values()),
-        final_network=_final_network(cell),
-        **cost,
-        micro_batch=_micro_batch(matrix, cell),
+        pretraining=method.pretraining,
+        final_network=method.final_network,
+        **_cost(matrix, cell, manifests),
+        micro_batch=_micro_batch(matrix, cell, manifests),
         device=manifest["device"],
         device_name=manifest["device_name"],
         subset_key=subset_stage.key,
@@ -82,6 +84,35 @@ def row(matrix: Matrix, cell: Cell) -> Result:
     )
 
 
+@dataclass(frozen=True)
+class _Method:
+    """What rows say of a method, whatever the ratio and the seed. The fields are those of a row."""
+
+    key: str
+    label_fraction: float
+    labeler: str | None
+    pretraining: list[str]
+    final_network: str | None
+
+
+def _method(matrix: Matrix, cell: Cell) -> _Method:
+    """Return what rows say of the method of a cell, made once for all cells that agree in what decides it."""
+
+    def made() -> _Method:
+        labeler = cell.method.labeler
+        return _Method(
+            key=cell.method_key,
+            label_fraction=cell.method.label_fraction,
+            labeler=title(labeler) if labeler else None,
+            pretraining=pretraining(cell.method.parts.values()),
+            final_network=_final_network(cell),
+        )
+
+    backbones = id(cell.proxy_backbone), id(cell.final_backbone)
+    rules = cell.repeats, cell.tuning, id(cell.searches), cell.exams
+    return matrix.graph.plan.shared(cell, made, "method", *backbones, *rules)
+
+
 def failure(matrix: Matrix, cell: Cell, why: str) -> Failure:
     """Return what is on record of a cell that failed."""
     return Failure(**_record(matrix, cell), failed=why)
@@ -90,6 +121,7 @@ def failure(matrix: Matrix, cell: Cell, why: str) -> Failure:
 def _record(matrix: Matrix, cell: Cell) -> dict[str, Any]:
     """Return what a cell is, as every record of it says."""
     method, matched_to = cell.method, cell.method.matched_to
+    shared = _method(matrix, cell)
     return {
         "suite": cell.suite,
         "method": method.name,
@@ -97,7 +129,7 @@ def _record(matrix: Matrix, cell: Cell) -> dict[str, Any]:
         "reference": method.reference,
         "matched_to": matched_to.name if matched_to else None,
         "matched_in": method.matched_in,
-        "method_key": cell.method_key,
+        "method_key": shared.key,
         "dataset": cell.dataset.name,
         "dataset_hash": matrix.graph.roots[cell.dataset.name],
         "recipe": cell.recipe_name,
@@ -106,7 +138,7 @@ def _record(matrix: Matrix, cell: Cell) -> dict[str, Any]:
         "changes": dict(cell.changes),
         "ratio": cell.ratio,
         "seed": cell.seed,
-        "label_fraction": method.label_fraction,
+        "label_fraction": shared.label_fraction,
         "protocol_version": PROTOCOL,
     }
 
@@ -133,9 +165,10 @@ def _labels(matrix: Matrix, cell: Cell, subset: Subset) -> tuple[int, int]:
 
     What is not trained with true labels asks for none of the kept ones.
     """
-    if cell.method.label_fraction == 0:
+    fraction = _method(matrix, cell).label_fraction
+    if fraction == 0:
         return 0, len(subset) if cell.method.final == "truth" else 0
-    if cell.method.label_fraction == 1:
+    if fraction == 1:
         return subset.images, subset.images
     annotated = np.zeros(subset.images, np.bool_)
     for draw in matrix.graph.draws[cell]:
@@ -151,15 +184,27 @@ def _trained(cell: Cell) -> bool:
     return cell.method.final != "labeler"
 
 
-def _micro_batch(matrix: Matrix, cell: Cell) -> int | None:
+Manifests = Mapping[str, Mapping[str, Any]]  # by key, inputs first
+
+
+def _manifests(matrix: Matrix, cell: Cell) -> Manifests:
+    """Return how the accuracies of a cell were made, and all that they rest on. Not what set their work."""
+    stages = closure(_accuracies(matrix, cell), without=(SPENT,))
+    return {stage.key: matrix.store.manifest(stage.key) for stage in stages}
+
+
+def _accuracies(matrix: Matrix, cell: Cell) -> list[Stage]:
+    return [matrix.graph.targets[cell], *matrix.graph.transfers[cell].values()]
+
+
+def _micro_batch(matrix: Matrix, cell: Cell, manifests: Manifests) -> int | None:
     """Return the fewest images that a training of a cell saw at once for lack of memory, if any did."""
-    ends = matrix.graph.targets[cell], *matrix.graph.transfers[cell].values()
-    stored = [stage.key for stage in closure(ends, without=(CHOICE, SPENT)) if stage.key in matrix.store]
-    sizes = [matrix.store.manifest(key).get("micro_batch") for key in stored]
+    stages = closure(_accuracies(matrix, cell), without=(CHOICE, SPENT))
+    sizes = [manifests[stage.key].get("micro_batch") for stage in stages]
     return min((size for size in sizes if size is not None), default=None)
 
 
-def _cost(matrix: Matrix, cell: Cell) -> dict[str, Any]:
+def _cost(matrix: Matrix, cell: Cell, manifests: Manifests) -> dict[str, Any]:
     """Return the fields of a row that say what a cell's stages cost, by kind, as if it had been run alone.
 
     What a search made and the cell itself does not need counts as "search", whatever it is. Embeddings that
@@ -167,7 +212,7 @@ def _cost(matrix: Matrix, cell: Cell) -> dict[str, Any]:
     trainings of other networks, which count as "transfer". What a Random is matched to is no cost of its own.
     """
     target = matrix.graph.targets[cell]
-    transfers = [*matrix.graph.transfers[cell].values()]
+    transfers = matrix.graph.transfers[cell].values()
     subset = target.source("subset")
     assert isinstance(subset, Stage)
     for_selection = {stage.key for stage in subset.ancestors()}
@@ -176,7 +221,7 @@ def _cost(matrix: Matrix, cell: Cell) -> dict[str, Any]:
     gpu_seconds: Counter[str] = Counter()
     work: dict[str, Counter[str]] = {}
     counted = True
-    for stage in closure([target, *transfers], without=(SPENT,)):
+    for stage in closure(_accuracies(matrix, cell), without=(SPENT,)):
         if stage in transfers:
             kind = "transfer"
         elif stage.key not in own:
@@ -185,7 +230,7 @@ def _cost(matrix: Matrix, cell: Cell) -> dict[str, Any]:
             kind = "final_embeddings"
         else:
             kind = stage.kind
-        manifest = matrix.store.manifest(stage.key)
+        manifest = manifests[stage.key]
         seconds[kind] = round(seconds[kind] + manifest["seconds"], 4)
         if manifest["device"] == "cuda":
             gpu_seconds[kind] = round(gpu_seconds[kind] + manifest["seconds"], 4)

@@ -242,12 +242,12 @@ def file_name(name: str) -> str:
 class Journal:
     """Adds rows to the files under a folder, one process at a time.
 
-    It remembers what the files hold, as long as no other process changes them.
+    It remembers what the files hold. Of a file to which other processes only added lines, it reads these.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._files: dict[Path, tuple[Stamp, Index]] = {}
+        self._files: dict[Path, _Seen] = {}
 
     def append(self, row: Record) -> Record | None:
         """Add a row or a failure. Return it as it was added, or None if it was not.
@@ -258,39 +258,83 @@ class Journal:
         Raise PrunebenchError where the row cannot be written.
         """
         path = path_of(self.folder, row)
+        if self._is_settled(path, row):
+            return None  # without a lease, as rows that are there stay
         with writing(path, OPTION):
             path.parent.mkdir(parents=True, exist_ok=True)
             with lease(self.folder / "results" / ".rows", "adding a row", OPTION):
-                index = self._index(path)
-                known = index.setdefault(row.cell, [])
+                seen = self._look(path)
+                known = seen.index.setdefault(row.cell, [])
                 if any(_settles(record, row) for record in known):
                     return None
                 row = _superseding(row, known)
+                seen.end = line(row.values)
                 with path.open("ab") as file:
-                    file.write(line(row.values))
+                    file.write(seen.end)
                     file.flush()
                     os.fsync(file.fileno())
                 known.append(row)
-                self._files[path] = _stamp(path), index
+                seen.stamp = _stamp(path)
         return row
 
-    def _index(self, path: Path) -> Index:
-        """Return the records of each cell in a file, once it holds whole lines alone.
+    def _is_settled(self, path: Path, row: Record) -> bool:
+        """Whether a file that is as this process last saw it has a record that makes `row` needless."""
+        seen = self._files.get(path)
+        if seen is None or seen.stamp is None or seen.stamp != _stamp(path):
+            return False
+        return any(_settles(record, row) for record in seen.index.get(row.cell, []))
 
-        The caller has the lease.
-        """
-        if path not in self._files or self._files[path][0] != _stamp(path):
-            lines = read_file(path)
-            if lines.damaged:
-                with path.with_name(f"{path.name}.damaged").open("ab") as file:
-                    file.writelines(lines.damaged)
-            if lines.damaged or lines.unended:
-                replace_file(path, b"".join(lines.good), OPTION)
-            index: Index = {}
+    def _look(self, path: Path) -> _Seen:
+        """Return what a file holds, once it holds whole lines alone. The caller has the lease."""
+        seen = self._files.get(path)
+        if seen is None or seen.stamp != _stamp(path):
+            lines = seen and _added(path, seen)
+            if seen is None or lines is None:
+                seen, lines = _Seen(), _healed(path)
             for row in (*lines.rows, *lines.failures):
-                index.setdefault(row.cell, []).append(row)
-            self._files[path] = _stamp(path), index
-        return self._files[path][1]
+                seen.index.setdefault(row.cell, []).append(row)
+            seen.end = lines.good[-1] if lines.good else b""
+            seen.stamp = _stamp(path)
+            self._files[path] = seen
+        return seen
+
+
+@dataclass
+class _Seen:
+    """What a process knows of a file of rows.
+
+    stamp: when it was so.
+    index: the records of each cell.
+    end: its last line.
+    """
+
+    stamp: Stamp = None
+    index: Index = field(default_factory=dict)
+    end: bytes = b""
+
+
+def _healed(path: Path) -> Lines:
+    """Return the lines of a file. Those that are damaged are set aside in a file beside it."""
+    lines = read_file(path)
+    if lines.damaged:
+        with path.with_name(f"{path.name}.damaged").open("ab") as file:
+            file.writelines(lines.damaged)
+    if lines.damaged or lines.unended:
+        replace_file(path, b"".join(lines.good), OPTION)
+    return lines
+
+
+def _added(path: Path, seen: _Seen) -> Lines | None:
+    """Return the lines that came to a file after `seen`, or None if anything else may have changed in it."""
+    now = _stamp(path)
+    if seen.stamp is None or now is None or seen.stamp[2] != now[2] or seen.stamp[0] >= now[0]:
+        return None
+    with path.open("rb") as file:
+        file.seek(seen.stamp[0] - len(seen.end))
+        content = file.read()
+    lines = lines_of(content.removeprefix(seen.end))
+    whole = content.startswith(seen.end) and not (lines.damaged or lines.unended)
+    return lines if whole and lines.good else None
 
 
 def _settles(known: Record, record: Record) -> bool:
@@ -349,9 +393,13 @@ class Lines:
 
 def read_file(path: Path) -> Lines:
     """Return the lines of a file of rows; none where it does not exist."""
-    content = content_of(path)
+    return lines_of(content_of(path).removeprefix(BOM))
+
+
+def lines_of(content: bytes) -> Lines:
+    """Return the lines in the bytes of a file of rows."""
     lines = Lines(unended=content[-1:] not in (b"", b"\n"))
-    for text in content.removeprefix(BOM).splitlines():  # of bytes: at line feeds and carriage returns alone
+    for text in content.splitlines():  # of bytes: at line feeds and carriage returns alone
         if not text.strip():
             continue
         values = checked(text)

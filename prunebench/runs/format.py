@@ -6,9 +6,12 @@ import re
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from prunebench.pipeline.stage import Stage
 from prunebench.system.escaping import plain
+
+if TYPE_CHECKING:
+    from prunebench.pipeline.stage import Stage
 
 
 def duration(seconds: float | None) -> str:

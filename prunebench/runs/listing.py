@@ -14,7 +14,6 @@ from prunebench.parts.dataset import Dataset, View
 from prunebench.parts.identity import map_parts
 from prunebench.parts.method import Method
 from prunebench.parts.registry import Plugin, Registry
-from prunebench.suites import schema
 
 Rows = tuple[list[str], list[list[object]]]
 
@@ -29,7 +28,7 @@ def rows(what: str, registry: Registry, data: Callable[[], Path]) -> Rows:
         header = ["plugin", "version", "entry point", "module", "state"]
         return header, [_plugin_row(plugin) for plugin in registry.plugins]
     if what == "suites":
-        return ["suite", "title", "datasets"], [_suite_row(name) for name in schema.names()]
+        return ["suite", "title", "datasets"], _suite_rows()
     owners = {name: owner for (kind, name), owner in registry.owners.items() if kind == what}
     if what == "methods":
         header = ["method", "from", "labels", "parts", "title"]
@@ -47,9 +46,11 @@ def _plugin_row(plugin: Plugin) -> list[object]:
     return [plugin.distribution, plugin.release, plugin.entry, plugin.module, _state(plugin)]
 
 
-def _suite_row(name: str) -> list[object]:
-    suite = schema.read(name)
-    return [suite.name, suite.file.title, ", ".join(suite.file.datasets)]
+def _suite_rows() -> list[list[object]]:
+    from prunebench.suites import schema
+
+    suites = map(schema.read, schema.names())
+    return [[suite.name, suite.file.title, ", ".join(suite.file.datasets)] for suite in suites]
 
 
 def _state(plugin: Plugin) -> str:

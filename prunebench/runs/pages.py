@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from prunebench.suites.cells import Cell, Filters, training_key
 from prunebench.suites.resolve import cells
 from prunebench.suites.schema import Suite, SuiteFile
 from prunebench.system.files import near, replace_file
+from prunebench.system.garbage import no_garbage
 from prunebench.system.sealed_json import canonical, sealed, unsealed
 
 PROVIDERS = (exams.tables, comparison.tables)  # of tables beside those that follow from rows alone
@@ -126,23 +125,13 @@ def made(names: Iterable[str], folder: Path) -> tuple[dict[str, Document], dict[
     """Return what the pages of suites say, and of those that have none why not, both by name."""
     pages: dict[str, Document] = {}
     without: dict[str, str] = {}
-    with _no_garbage():
+    with no_garbage():  # of which rows are none
         for name in names:
             try:
                 pages[name] = document(page_of(name, folder))
             except PrunebenchError as error:
                 without[name] = str(error)
     return pages, without
-
-
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Do not search for garbage meanwhile: rows are very many objects, and none of them is."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def page_of(name: str, folder: Path) -> Page:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -24,7 +26,7 @@ def sealed(entry: Mapping[str, Any]) -> bytes:
 def unsealed(path: Path) -> dict[str, Any] | None:
     """Return the JSON object of a file that `sealed` made, or None if the file is gone or damaged."""
     try:
-        entry = json.loads(path.read_bytes())
+        entry = from_json(path.read_bytes())
         if isinstance(entry, dict) and entry.pop("check", None) == _check(entry):
             return entry
     except (OSError, ValueError, RecursionError):

@@ -11,6 +11,7 @@ import pytest
 
 from prunebench.parts.base import Scorer, Selector
 from prunebench.parts.method import Method
+from prunebench.parts.registry import CHECKED
 from prunebench.pipeline import jobs, matrix
 from prunebench.results.render.formats import FORMATS
 
@@ -344,6 +345,31 @@ print("loaded:", [name for name in {HEAVY} if name in sys.modules])
         assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 3 * limit  # CPU seconds
 
 
+@pytest.mark.parametrize("line", ["--help", "--version", "run --help"])
+def test_help_loads_neither_numpy_nor_the_parts(line):
+    script = f"""
+import sys
+sys.argv = ["prunebench", *{line.split()}]
+from prunebench.cli.main import app
+try:
+    app()
+except SystemExit as end:
+    assert not end.code
+folders = {{".".join(name.split(".")[:2]) for name in sys.modules if name.startswith("prunebench")}}
+print("loaded:", sorted({{"numpy", "pluggy", "safetensors", *{HEAVY}}} & {{*sys.modules}}), *sorted(folders))
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    own = "prunebench prunebench.cli prunebench.errors prunebench.system"
+    assert told.stdout.splitlines()[-1] == f"loaded: [] {own}", told.stderr
+
+
+def test_help_names_all_formats_and_all_kinds_of_parts(cli):
+    """It is written out there, as importing them would make every command slower."""
+    shown = " ".join(cli("leaderboard --help").out.replace("│", " ").split())
+    assert ", ".join(FORMATS) in shown
+    assert ", ".join(CHECKED) in " ".join(cli("new --help").out.replace("│", " ").split())
+
+
 def test_importing_any_module_loads_nothing_heavy():
     """Save networks and their training, which parts and stages import when they run."""
     script = f"""
@@ -386,7 +412,7 @@ def test_an_unexpected_error_is_one_line_that_asks_for_a_report(cli, monkeypatch
     def fail():
         raise problem
 
-    monkeypatch.setattr("prunebench.cli.inspect.load", fail)
+    monkeypatch.setattr("prunebench.parts.registry.load", fail)
     told = cli("list scorers")
     assert (told.code, told.out) == (1, "")
     assert told.err == (

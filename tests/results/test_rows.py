@@ -169,6 +169,54 @@ def test_a_file_is_read_once_however_many_rows_come(row, tmp_path, monkeypatch):
     assert len(read) == 1
 
 
+def test_of_two_runners_in_turns_each_reads_only_what_the_other_added(row, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(results, "read_file", lambda path: read.append(path) or read_file(path))
+    one, other = Journal(tmp_path), Journal(tmp_path)
+    for seed in range(0, 8, 2):
+        assert one.append(row(seed=seed)) and other.append(row(seed=seed + 1))
+        assert [one.append(row(seed=seed + 1)), other.append(row(seed=seed))] == [None, None]
+    assert [found.seed for found in rows(tmp_path)] == [*range(8)]
+    assert len(read) == 3  # each once, and this test
+
+
+@pytest.mark.parametrize(
+    ("harm", "left"),
+    [
+        (lambda text, new: text.replace(b'"accuracy": 80.0', b'"accuracy": 89.0') + new, [1, 0]),
+        (lambda text, new: text + new[:-20], [0]),
+        (lambda text, new: text + b"torn\n" + new, [0, 1]),
+        (lambda text, new: new + text, [1, 0]),
+    ],
+    ids=["the last line that it saw", "the end", "between", "before"],
+)
+def test_what_is_no_addition_is_read_and_healed_as_a_whole(row, tmp_path, harm, left):
+    journal = Journal(tmp_path)
+    journal.append(row(seed=0))
+    path = path_of(tmp_path, row())
+    path.write_bytes(harm(path.read_bytes(), results.line(row(seed=1).values)))
+    appended = [journal.append(row(seed=0)), journal.append(row(seed=2))]
+    assert [one is not None for one in appended] == [left == [1, 0] and b"89.0" in damaged(path), True]
+    assert [found.seed for found in rows(tmp_path)] == [*left, 2]
+    assert read(tmp_path, "toys")[1] == []
+
+
+def damaged(path):
+    beside = path.with_name("random.jsonl.damaged")
+    return beside.read_bytes() if beside.exists() else b""
+
+
+def test_a_row_that_is_there_asks_for_no_lease(row, tmp_path, monkeypatch):
+    journal = Journal(tmp_path)
+    journal.append(row(seed=0))
+    monkeypatch.setattr(results, "lease", None)
+    assert journal.append(row(seed=0)) is None
+    path = path_of(tmp_path, row())
+    path.write_bytes(path.read_bytes() + b"torn")
+    with pytest.raises(TypeError):
+        journal.append(row(seed=0))
+
+
 def test_a_failure_is_on_record_once_and_until_its_cell_has_a_row(row, tmp_path):
     journal = Journal(tmp_path)
     outcomes = [journal.append(failure(row, why)) for why in ("diverged", "diverged", "out of memory")]

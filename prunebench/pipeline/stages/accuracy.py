@@ -47,7 +47,7 @@ class TrainedAccuracy(Stage):
 
         network: the name of another network than the recipe's, which sits no tests but that of its accuracy.
         """
-        recipe = plan.final(cell.recipe) if network is None else plan.transferred(cell.recipe, network)
+        recipe = plan.final(cell.recipe) if network is None else plan.transferred(cell.recipe)(network)
         tests = [*cell.exams.tests] if network is None else []
         timed = any(item.name == SPENT for item in inputs)
         return plan.add(
