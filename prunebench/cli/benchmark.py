@@ -16,6 +16,7 @@ from prunebench.cli.options import (
     WorkersOption,
     WorkersPerGpuOption,
     cell_options,
+    pairs,
     per_gpu,
 )
 from prunebench.errors import PrunebenchError, unknown
@@ -35,7 +36,13 @@ if TYPE_CHECKING:
 def run(
     options: CellOptions,
     results: ResultsOption = Path("leaderboard"),
-    executor: Annotated[str, typer.Option("--executor", help="What runs the stages: local.")] = "local",
+    executor: Annotated[
+        str,
+        typer.Option("--executor", help="What runs the stages: local, dask, MODULE:FACTORY or a plugin's."),
+    ] = "local",
+    executor_options: Annotated[
+        list[str] | None, typer.Option("--executor-option", help="NAME=VALUE that the executor takes.")
+    ] = None,
     workers: WorkersOption = None,
     workers_per_gpu: WorkersPerGpuOption = None,
     fresh: Annotated[
@@ -79,8 +86,9 @@ def run(
         workers=workers,
         workers_per_gpu=per_gpu(workers_per_gpu),
         stage_timeout=stage_timeout,
+        options=pairs("--executor-option", executor_options),
     )
-    matrix = options.matrix()
+    matrix = options.matrix(elsewhere=executor != "local")
     if not (options.suite or options.datasets):
         raise PrunebenchError(
             "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "

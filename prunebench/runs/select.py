@@ -13,23 +13,30 @@ from prunebench.parts.registry import anchored, load
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
 from prunebench.results.rows import Record
-from prunebench.runs.places import Place, folder, pick_device
+from prunebench.runs.places import Place, folder, pick_devices
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters
 from prunebench.suites.resolve import MATCHED, TIMED, TWINS
 
 
 def choose(
-    suite: Place, filters: Filters, *, device: str = "auto", store: Place = None, data: Place = None
+    suite: Place,
+    filters: Filters,
+    *,
+    device: str = "auto",
+    store: Place = None,
+    data: Place = None,
+    elsewhere: bool = False,
 ) -> Matrix:
     """Return the matrix of the cells that `filters` choose from a suite.
 
     suite: a name, or the path of a .toml file.
-    device: "auto", "cpu" or "cuda".
+    device: "auto", "cpu", "cuda", or some GPUs, as "cuda:1,cuda:3".
     store: the folder of artefacts.
     data: the folder of datasets.
+    elsewhere: whether other machines compute. They, not this one, need the GPUs then.
 
-    Raise PrunebenchError if no cell is chosen.
+    Raise PrunebenchError if no cell is chosen, or a device does not exist.
     """
     read_suite = schema.read(str(suite or "standard"))
     cells = resolve.cells(read_suite, filters, load())
@@ -41,12 +48,14 @@ def choose(
     for name in filters.datasets or read_suite.file.datasets:
         spec = resolve.dataset_spec(read_suite, name, filters.on_bad)
         specs[load().dataset(spec).name] = anchored(spec)
+    picked, gpus = (device, ()) if elsewhere and device == "cuda" else pick_devices(device)
     return Matrix(
         cells,
         Store(folder("store", store)),
         folder("data", data),
-        pick_device(device),
+        picked,
         datasets=specs,
+        gpus=gpus,
     )
 
 
