@@ -18,6 +18,7 @@ from prunebench.cli.options import (
     cell_options,
     pairs,
     per_gpu,
+    shares,
 )
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts.registry import load
@@ -49,6 +50,9 @@ def run(
         list[str] | None, typer.Option("--fresh", help="PART whose stages are made again.")
     ] = None,
     stage_timeout: StageTimeoutOption = None,
+    share: Annotated[
+        str | None, typer.Option("--shard", help="I/N: the I-th of N shares of the cells, for N machines.")
+    ] = None,
     certify: Annotated[
         bool, typer.Option("--certify", help="Select again without the truth: rows then say certified.")
     ] = False,
@@ -74,6 +78,7 @@ def run(
     from prunebench.runs.certify import run_certified, without_truth
     from prunebench.runs.pages import remember
     from prunebench.runs.run import get_ready, run_matrix
+    from prunebench.runs.select import shard
     from prunebench.runs.sinks import sinks
     from prunebench.runs.until_separated import fixed, run_until_separated
 
@@ -94,6 +99,13 @@ def run(
             "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
             "See: prunebench list datasets"
         )
+    if share is not None:
+        if until_separated:
+            raise PrunebenchError("--until-separated looks at all cells of a board; leave out --shard")
+        matrix = shard(matrix, *shares(share))
+        if not matrix.cells:
+            echo(f"--shard {share}: there are fewer cells than shares, and none is in this one")
+            return
     if max_seeds is not None and not until_separated:
         raise PrunebenchError("--max-seeds belongs to --until-separated")
     told = sinks(results, log, track)

@@ -116,6 +116,15 @@ def pairs(option: str, words: list[str] | None) -> dict[str, str]:
     return found
 
 
+def shares(text: str) -> tuple[int, int]:
+    """Return number and count of --shard I/N. Raise PrunebenchError unless 1 <= I <= N."""
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise PrunebenchError(f"--shard {text!r}: expected I/N, as 2/8 for the second of eight shares")
+    return number, count
+
+
 def listed(option: str, text: str | None) -> list[int] | None:
     """Return the seeds that --seeds describes. A single number is a count, unless a comma follows it."""
     seeds = numbers(option, text, schema.SEEDS)

@@ -59,6 +59,22 @@ def choose(
     )
 
 
+def shard(matrix: Matrix, number: int, count: int) -> Matrix:
+    """Return the matrix of one of `count` shares of the cells. Each cell is in one share.
+
+    Cells of one dataset, seed and method are neighbors, as they share most stages. Shares differ by one cell
+    at most.
+
+    number: of the share, 1 to `count`.
+    """
+    in_order = sorted(
+        matrix.cells, key=lambda cell: (cell.dataset.name, cell.seed, cell.method.name, cell.ratio)
+    )
+    first, end = (len(in_order) * edge // count for edge in (number - 1, number))
+    mine = set(in_order[first:end])
+    return replace(matrix, cells=[cell for cell in matrix.cells if cell in mine])
+
+
 def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Place = None) -> Matrix:
     """Return the matrix of the one cell that `filters` describe by method, dataset, ratio and seed.
 

@@ -393,7 +393,7 @@ def test_nothing_stops_a_stage_in_this_process():
 
 def test_executors_by_name():
     assert isinstance(executor(Engine(), 0, print), InlineExecutor)
-    with pytest.raises(PrunebenchError, match=r"no executor named 'zzz'\. Known: dask, local"):
+    with pytest.raises(PrunebenchError, match=r"no executor named 'zzz'\. Known: dask, local, ray, slurm"):
         executor(Engine(name="zzz"), 1, print)
 
 

@@ -16,6 +16,8 @@ from prunebench.pipeline.executors.engine import Engine, Executor, OnProgress
 from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.executors.local import LocalExecutor
 from prunebench.pipeline.executors.pool import Pool
+from prunebench.pipeline.executors.ray import ray
+from prunebench.pipeline.executors.slurm import slurm
 
 Factory = Callable[[Engine, int, OnProgress], Executor | futures.Executor]
 
@@ -40,7 +42,7 @@ def local(engine: Engine, workers: int, on_progress: OnProgress) -> Executor:
     return InlineExecutor(on_progress)
 
 
-EXECUTORS: dict[str, Factory] = {"local": local, "dask": dask}
+EXECUTORS: dict[str, Factory] = {"local": local, "dask": dask, "ray": ray, "slurm": slurm}
 
 
 def check(engine: Engine) -> None:
