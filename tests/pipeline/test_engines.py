@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import re
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +24,7 @@ from prunebench.runs.run import run_matrix
 from prunebench.runs.select import choose, shard
 from prunebench.suites.cells import Filters
 
+ROOT = Path(__file__).parents[2]
 SUITE = """
 title = "Digits"
 datasets = ["digits"]
@@ -164,6 +167,16 @@ def test_a_job_that_is_lost_once_is_carried_again_and_named_if_it_is_lost_twice(
     assert message.startswith("--executor carrier lost ") and message.endswith(": SystemExit: 3")
 
 
+def test_the_example_of_the_documents_is_a_plugin_and_a_factory(digits, install, tmp_path, monkeypatch):
+    (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "scale.md").read_text(), re.DOTALL)
+    install("my_pool", text)
+    one, other = digits("here"), digits("there")
+    asked = {"options": {"most": "1"}, "workers": 2}
+    assert run(shard(one, 4, 4), Engine(name="threads", **asked)) > 0
+    assert run(shard(other, 4, 4), Engine(name="my_pool:threads", **asked)) > 0
+    assert payloads(one.store) == payloads(other.store)
+
+
 def test_a_plugin_registers_executors(install):
     source = "from prunebench import hookimpl\n@hookimpl\ndef register_executors(): return {'mine': MAKE}\n"
     install("mine", source.replace("MAKE", "lambda engine, workers, on_progress: NotImplemented"))
@@ -210,9 +223,31 @@ def test_a_cluster_that_does_not_answer_is_named(name, address, monkeypatch):
         executor(chosen, 1, print)
 
 
-def test_a_cluster_without_gpus_is_named():
+def test_a_dask_cluster_without_gpus_is_named():
+    chosen = replace(engine("dask"), device="cuda")
     with pytest.raises(PrunebenchError, match="use --executor local for its GPUs"):
-        executor(replace(engine("dask"), device="cuda"), 1, print)
+        executor(chosen, 1, print)
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        address = {"address": cluster.scheduler_address}
+        with pytest.raises(PrunebenchError, match="no worker of the Dask cluster offers a GPU"):
+            executor(replace(chosen, options=address), 1, print)
+
+
+def test_a_job_goes_where_dask_has_a_gpu(digits):
+    chosen = replace(engine("dask"), device="cuda")
+    from distributed import LocalCluster
+
+    gpu = {"resources": {"GPU": 1}, "processes": False, "dashboard_address": None}
+    with LocalCluster(n_workers=1, threads_per_worker=3, **gpu) as cluster:
+        matrix = digits("here")
+        options = {"address": cluster.scheduler_address}
+        joined = executor(replace(chosen, options=options, store=matrix.store.root), 1, print)
+        assert joined.workers == 1
+        error = joined.submit(replace(first_job(matrix), device="cuda")).exception(timeout=60)
+        assert "the job needs a GPU, and this process sees none" in str(error)  # it got there
+        joined.shutdown()
 
 
 # The other end
@@ -243,6 +278,7 @@ def test_a_stage_is_given_up_once_the_run_is_over(digits, tmp_path, monkeypatch)
 
     worker = SimpleNamespace(submit=submit, shutdown=lambda: ended.append("worker"))
     monkeypatch.setattr(remote, "LOOK", 0.01)
+    monkeypatch.setattr(remote, "_WORKERS", remote._Workers())
     monkeypatch.setattr(remote, "LocalExecutor", lambda *_, **__: worker)
     note.touch()
     answer = remote.run_job(vars(first_job(digits("here"))), str(note), None)
