@@ -48,6 +48,10 @@ def choose(
     for name in filters.datasets or read_suite.file.datasets:
         spec = resolve.dataset_spec(read_suite, name, filters.on_bad)
         specs[load().dataset(spec).name] = anchored(spec)
+    if elsewhere and ":" in device:
+        raise PrunebenchError(
+            f"--device {device}: only --executor local is told which GPUs; use --device cuda"
+        )
     picked, gpus = (device, ()) if elsewhere and device == "cuda" else pick_devices(device)
     return Matrix(
         cells,

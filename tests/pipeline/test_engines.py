@@ -19,6 +19,7 @@ from prunebench.pipeline.executors.engine import Engine, WorkerDied
 from prunebench.pipeline.executors.factory import executor
 from prunebench.pipeline.executors.pool import Pool
 from prunebench.pipeline.forecast import forecast_from_store
+from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
 from prunebench.runs.run import run_matrix
 from prunebench.runs.select import choose, shard
@@ -223,6 +224,17 @@ def test_a_cluster_that_does_not_answer_is_named(name, address, monkeypatch):
         executor(chosen, 1, print)
 
 
+@pytest.mark.parametrize("name", ["concurrent.futures:ThreadPoolExecutor", "dask", "slurm"])
+def test_engines_that_give_whole_gpus_say_so(name):
+    with pytest.raises(PrunebenchError, match="gives each stage a whole GPU; leave out --workers-per-gpu"):
+        executor(Engine(name=name, workers_per_gpu=2), 1, print)
+
+
+def test_ray_needs_a_number_of_workers_per_gpu():
+    with pytest.raises(PrunebenchError, match="name a number for --executor ray"):
+        executor(Engine(name="ray", workers_per_gpu="auto"), 1, print)
+
+
 def test_a_dask_cluster_without_gpus_is_named():
     chosen = replace(engine("dask"), device="cuda")
     with pytest.raises(PrunebenchError, match="use --executor local for its GPUs"):
@@ -335,8 +347,7 @@ def test_a_result_that_the_disk_shows_late_is_waited_for(store, monkeypatch):
     answered.set_result(None)
     carrier = SimpleNamespace(submit=lambda *_given: answered, shutdown=lambda wait: None)
     waiting = Pool(Engine(name="far", store=store.root), 1, {"cpu": carrier})
-    job = SimpleNamespace(device="cpu", key="0" * 64, store=str(store.root), kind="scores", title="late")
-    monkeypatch.setattr(pool, "asdict", vars)
+    job = Job("scores", "0" * 64, "late", {}, [], "digits", "", str(store.root), "cpu", "root")
     shown = iter([False, False, False, True])
     monkeypatch.setattr(Store, "__contains__", lambda *_given: next(shown))
     assert waiting.submit(job).result(timeout=10) is None

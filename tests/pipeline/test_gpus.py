@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts import registry
 from prunebench.parts.identity import identity
 from prunebench.pipeline.executors import gpus, local
-from prunebench.pipeline.executors.engine import Engine
+from prunebench.pipeline.executors.engine import Engine, StageError
 from prunebench.pipeline.executors.factory import executor
 from prunebench.pipeline.executors.local import LocalExecutor, most_workers
 from prunebench.pipeline.job import Job
@@ -142,6 +143,21 @@ def test_alone_on_its_gpu_a_stage_shares_nothing(monkeypatch, started):
     several = started(LocalExecutor(2, lambda *_: None, gpus=("4", "7")))
     assert several.submit(job("", "one")).exception(timeout=60) is None
     assert shared == [False]
+
+
+def test_a_job_that_others_put_beside_others_shares_its_gpu(monkeypatch, started, tmp_path):
+    """As Ray does. Its second try is then not said to be alone."""
+    shared = []
+
+    def ask(_executor, _number, job):
+        shared.append(job.shares_gpu)
+        raise StageError("out of memory", memory=True)
+
+    monkeypatch.setattr(LocalExecutor, "_ask", ask)
+    one = started(LocalExecutor(1, lambda *_: None, gpus=("4",)))
+    error = one.submit(replace(job(tmp_path, "one"), shares_gpu=True)).exception(timeout=60)
+    assert shared == [True, True]
+    assert str(error) == "out of memory, twice; it may need more memory than there is, so try a smaller batch"
 
 
 def test_this_process_computes_on_the_first_gpu_alone(two):

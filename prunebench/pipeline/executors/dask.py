@@ -22,16 +22,12 @@ def dask(engine: Engine, workers: int, _on_progress: OnProgress) -> Pool:
     where stages need one.
     """
     engine.check_options("address")
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError as error:
-        raise PrunebenchError(
-            f"--executor dask needs distributed ({error}); run: pip install 'prunebench[dask]'"
-        ) from None
+    engine.check_whole_gpus()
+    distributed = engine.package("distributed", "dask")
     address = engine.options.get("address") or os.environ.get("DASK_SCHEDULER_ADDRESS")
     if address:
         try:
-            client = Client(address, timeout=SECONDS)
+            client = distributed.Client(address, timeout=SECONDS)
         except (OSError, ValueError) as error:
             raise PrunebenchError(f"--executor dask: no scheduler at {address} ({error})") from None
         return _on(client, engine, sum(client.nthreads().values()))
@@ -41,8 +37,8 @@ def dask(engine: Engine, workers: int, _on_progress: OnProgress) -> Pool:
             "or name a cluster: --executor-option address=tcp://HOST:8786"
         )
     workers = max(1, workers)
-    cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
-    return _on(Client(cluster), engine, workers, cluster)
+    cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+    return _on(distributed.Client(cluster), engine, workers, cluster)
 
 
 def _on(client: Any, engine: Engine, workers: int, cluster: Any = None) -> Pool:

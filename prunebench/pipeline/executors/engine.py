@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from prunebench.errors import BusyError, MissingArtefactError, unknown
+from prunebench.errors import BusyError, MissingArtefactError, PrunebenchError, unknown
 from prunebench.pipeline.job import Job
 
 # Arguments: key of a job, steps done, steps in all, images that networks have seen so far. A job that begins
@@ -68,6 +69,22 @@ class Engine:
         for name in self.options:
             if name not in known:
                 raise unknown(f"option of --executor {self.name}", name, known, "docs/scale.md")
+
+    def check_whole_gpus(self) -> None:
+        """Raise PrunebenchError if workers are to share a GPU."""
+        if self.workers_per_gpu is not None:
+            raise PrunebenchError(
+                f"--executor {self.name} gives each stage a whole GPU; leave out --workers-per-gpu"
+            )
+
+    def package(self, module: str, extra: str) -> Any:
+        """Return a module of a package that an extra of ours installs. Raise PrunebenchError without it."""
+        try:
+            return import_module(module)
+        except ImportError as error:
+            raise PrunebenchError(
+                f"--executor {self.name} needs {module} ({error}); run: pip install 'prunebench[{extra}]'"
+            ) from None
 
 
 class StageError(Exception):

@@ -75,13 +75,14 @@ def executor(engine: Engine, workers: int, on_progress: OnProgress) -> Executor:
             f"--executor {engine.name} made {type(made).__name__}, expected submit, shutdown and workers; "
             "see docs/scale.md"
         )
-    return made
+    return made  # type: ignore[no-any-return]
 
 
 def _made(factory: Any, engine: Engine, workers: int, on_progress: OnProgress) -> Any:
     """Call a factory. A class of executors is called with the number of workers alone."""
     if isinstance(factory, type) and issubclass(factory, futures.Executor):
         engine.check_options()
+        engine.check_whole_gpus()
         return factory(max(1, workers))  # type: ignore[call-arg]
     return factory(engine, workers, on_progress)
 

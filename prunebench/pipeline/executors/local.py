@@ -208,9 +208,11 @@ class LocalExecutor:
     def _run(self, number: int, job: Job) -> None:
         """Have a job run. If its worker dies or runs out of memory, try it once more.
 
-        The second try is alone if memory may have run out.
+        The second try is alone on this machine's workers if memory may have run out. Whoever says that the
+        job shares its GPU has others there, too.
         """
-        beside = replace(job, shares_gpu=job.device == "cuda" and len(self._mates(number)) > 1)
+        mates = job.device == "cuda" and len(self._mates(number)) > 1
+        beside = replace(job, shares_gpu=job.shares_gpu or mates)
         try:
             with self._room.shared():
                 return self._ask(number, beside)
@@ -229,7 +231,8 @@ class LocalExecutor:
         except (WorkerDied, StageError) as error:
             if not self._worth_a_retry(error):
                 raise
-            message = f"{error}, twice, the second time alone" if out_of_memory else f"{error}, twice"
+            alone = out_of_memory and not job.shares_gpu
+            message = f"{error}, twice, the second time alone" if alone else f"{error}, twice"
             if error.memory:
                 message += "; it may need more memory than there is, so try a smaller batch"
             error.args = (message,)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent import futures
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,23 @@ class Pool:
     workers: how many jobs run at once.
     carriers: what carries the jobs.
     end: called after the shutdown of the carriers, such as to leave a cluster.
+    shares_gpu: whether a job may have others beside it on its GPU.
     """
 
     def __init__(
-        self, engine: Engine, workers: int, carriers: Carriers, end: Callable[[], None] = lambda: None
+        self,
+        engine: Engine,
+        workers: int,
+        carriers: Carriers,
+        end: Callable[[], None] = lambda: None,
+        *,
+        shares_gpu: bool = False,
     ) -> None:
         self.workers = workers
         self._engine = engine
         self._carriers = carriers
         self._end = end
+        self._shares_gpu = shares_gpu
         self._carried: set[Answer] = set()
         self._run = engine.store / "runs" / uuid.uuid4().hex
         with writing(self._run):
@@ -54,7 +62,8 @@ class Pool:
     def submit(self, job: Job) -> Future[None]:
         """Have a job carried. The future raises StageError, MissingArtefactError, BusyError or WorkerDied."""
         future: Future[None] = Future()
-        self._carry(job, future, TRIES)
+        shares_gpu = self._shares_gpu and job.device == "cuda"
+        self._carry(replace(job, shares_gpu=shares_gpu), future, TRIES)
         return future
 
     def shutdown(self) -> None:

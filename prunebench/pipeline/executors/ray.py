@@ -51,12 +51,8 @@ def ray(engine: Engine, workers: int, _on_progress: OnProgress) -> Pool:
     one.
     """
     engine.check_options("address")
-    try:
-        import ray
-    except ImportError as error:
-        raise PrunebenchError(
-            f"--executor ray needs ray ({error}); run: pip install 'prunebench[ray]'"
-        ) from None
+    each = per_gpu(engine)
+    ray = engine.package("ray", "ray")
     address = engine.options.get("address") or os.environ.get("RAY_ADDRESS")
     if address:
         _check_answers(address)
@@ -72,12 +68,11 @@ def ray(engine: Engine, workers: int, _on_progress: OnProgress) -> Pool:
         if not found.get("GPU"):
             ray.shutdown()
             raise PrunebenchError("--device cuda: the Ray cluster has no GPU; use --device cpu")
-        each = per_gpu(engine)
         carriers["cuda"] = _Tasks(ray, gpus=1 / each)
         workers = int(found["GPU"]) * each
     elif address:
         workers = int(found.get("CPU", 1))
-    return Pool(engine, workers, carriers, ray.shutdown)
+    return Pool(engine, workers, carriers, ray.shutdown, shares_gpu=each > 1)
 
 
 def _check_answers(address: str) -> None:

@@ -79,12 +79,8 @@ def slurm(engine: Engine, workers: int, _on_progress: OnProgress) -> Pool:
 
     Raise PrunebenchError if submitit is missing, there is no Slurm, or a parameter is unknown.
     """
-    try:
-        import submitit
-    except ImportError as error:
-        raise PrunebenchError(
-            f"--executor slurm needs submitit ({error}); run: pip install 'prunebench[slurm]'"
-        ) from None
+    engine.check_whole_gpus()
+    submitit = engine.package("submitit", "slurm")
     options = dict(engine.options)
     cluster = options.pop("cluster", "slurm")
     folder = engine.store / "slurm" / uuid.uuid4().hex  # of this run: numbers of local jobs come again
