@@ -16,7 +16,9 @@ from prunebench.cli.options import (
     WorkersOption,
     WorkersPerGpuOption,
     cell_options,
+    pairs,
     per_gpu,
+    shares,
 )
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.system.files import absolute, near, replace_file
@@ -31,13 +33,22 @@ if TYPE_CHECKING:
 def run(
     options: CellOptions,
     results: ResultsOption = Path("leaderboard"),
-    executor: Annotated[str, typer.Option("--executor", help="What runs the stages: local.")] = "local",
+    executor: Annotated[
+        str,
+        typer.Option("--executor", help="What runs the stages: local, dask, MODULE:FACTORY or a plugin's."),
+    ] = "local",
+    executor_options: Annotated[
+        list[str] | None, typer.Option("--executor-option", help="NAME=VALUE that the executor takes.")
+    ] = None,
     workers: WorkersOption = None,
     workers_per_gpu: WorkersPerGpuOption = None,
     fresh: Annotated[
         list[str] | None, typer.Option("--fresh", help="PART whose stages are made again.")
     ] = None,
     stage_timeout: StageTimeoutOption = None,
+    share: Annotated[
+        str | None, typer.Option("--shard", help="I/N: the I-th of N shares of the cells, for N machines.")
+    ] = None,
     certify: Annotated[
         bool, typer.Option("--certify", help="Select again without the truth: rows then say certified.")
     ] = False,
@@ -65,6 +76,7 @@ def run(
     from prunebench.runs.pages import remember
     from prunebench.runs.places import folder, pick_device
     from prunebench.runs.run import get_ready, run_matrix
+    from prunebench.runs.select import shard
     from prunebench.runs.sinks import sinks
     from prunebench.runs.until_separated import fixed, run_until_separated
     from prunebench.suites import schema
@@ -78,13 +90,21 @@ def run(
         workers=workers,
         workers_per_gpu=per_gpu(workers_per_gpu),
         stage_timeout=stage_timeout,
+        options=pairs("--executor-option", executor_options),
     )
-    matrix = options.matrix()
+    matrix = options.matrix(elsewhere=executor != "local")
     if not (options.suite or options.datasets):
         raise PrunebenchError(
             "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
             "See: prunebench list datasets"
         )
+    if share is not None:
+        if until_separated:
+            raise PrunebenchError("--until-separated looks at all cells of a board; leave out --shard")
+        matrix = shard(matrix, *shares(share))
+        if not matrix.cells:
+            echo(f"--shard {share}: there are fewer cells than shares, and none is in this one")
+            return
     if max_seeds is not None and not until_separated:
         raise PrunebenchError("--max-seeds belongs to --until-separated")
     told = sinks(results, log, track)

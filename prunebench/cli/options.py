@@ -34,6 +34,9 @@ SuiteOption = Annotated[
     str | None, typer.Option("--suite", help="A shipped suite or a .toml file. [default: standard]")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+DevicesOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda (all GPUs), or some: cuda:1,cuda:3.")
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="PART.field=value: a variant with its own name.")
 ]
@@ -97,6 +100,29 @@ def per_gpu(text: str | None) -> int | Literal["auto"] | None:
     return int(text)
 
 
+def pairs(option: str, words: list[str] | None) -> dict[str, str]:
+    """Return the values of an option NAME=VALUE that may be given several times, by name.
+
+    Raise PrunebenchError unless each is written so, and each name is given once.
+    """
+    found: dict[str, str] = {}
+    for word in words or []:
+        name, equals, value = word.partition("=")
+        if not (name and equals) or name in found:
+            raise PrunebenchError(f"{option} {word!r}: expected NAME=VALUE, each name once")
+        found[name] = value
+    return found
+
+
+def shares(text: str) -> tuple[int, int]:
+    """Return number and count of --shard I/N. Raise PrunebenchError unless 1 <= I <= N."""
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    number, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise PrunebenchError(f"--shard {text!r}: expected I/N, as 2/8 for the second of eight shares")
+    return number, count
+
+
 def listed(option: str, text: str | None) -> list[int] | None:
     """Return the seeds that --seeds describes. A single number is a count, unless a comma follows it."""
     from prunebench.suites import schema
@@ -135,7 +161,7 @@ class CellOptions:
         str | None, typer.Option("--on-bad", help="Photos that cannot be read: fail or skip. [default: fail]")
     ] = None
     changes: SetOption = None
-    device: DeviceOption = "auto"
+    device: DevicesOption = "auto"
     store: StoreOption = None
     data: DataOption = None
 
@@ -160,14 +186,19 @@ class CellOptions:
             changes=parsed(self.changes),
         )
 
-    def matrix(self) -> Matrix:
+    def matrix(self, elsewhere: bool = False) -> Matrix:
         """Return the matrix of the chosen cells.
+
+        elsewhere: whether other machines compute it.
 
         Raise PrunebenchError if an option is invalid, or no cell is chosen.
         """
         from prunebench.runs.select import choose
 
-        return choose(self.suite, self.filters(), device=self.device, store=self.store, data=self.data)
+        filters = self.filters()
+        return choose(
+            self.suite, filters, device=self.device, store=self.store, data=self.data, elsewhere=elsewhere
+        )
 
 
 Command = Callable[..., None]

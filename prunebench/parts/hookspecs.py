@@ -1,7 +1,8 @@
-"""The hooks of a plugin: six that register items, each a list, and one that is told of finished cells."""
+"""The hooks of a plugin: six that register items, one for executors, one that is told of finished cells."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -44,6 +45,11 @@ def register_selectors() -> list[type[Selector]]:  # type: ignore[empty-body]
 @hookspec
 def register_methods() -> list[Method]:  # type: ignore[empty-body]
     """Return the named methods: a labeler, a scorer and a selector each."""
+
+
+@hookspec
+def register_executors() -> dict[str, Callable[..., Any]]:  # type: ignore[empty-body]
+    """Return what makes executors, by the name for --executor: `prunebench.pipeline.executors` says how."""
 
 
 @hookspec

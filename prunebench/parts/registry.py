@@ -77,12 +77,14 @@ class Registry:
     found: the registered items, by kind and name.
     owners: the distribution that registered an item, by (kind, name).
     listeners: the distributions that are told of finished cells, each with its hook `cell_finished`.
+    executors: the distribution that registered an executor and what makes it, by name.
     """
 
     plugins: list[Plugin] = field(default_factory=list)
     found: dict[str, dict[str, Any]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
     owners: dict[tuple[str, str], str] = field(default_factory=dict)
     listeners: list[tuple[str, Listener]] = field(default_factory=list)
+    executors: dict[str, tuple[str, Callable[..., Any]]] = field(default_factory=dict)
 
     def add(self, owner: str, offered: Mapping[str, list[Any]]) -> None:
         """Register all items of one plugin, or none of them.
@@ -102,6 +104,18 @@ class Registry:
         for (kind, name), item in accepted.items():
             self.found[kind][name] = item
             self.owners[kind, name] = owner
+
+    def add_executors(self, owner: str, offered: Mapping[str, Any]) -> None:
+        """Register all executors of one plugin, or none of them.
+
+        Raise TypeError if one cannot be called, or has a name that is taken or cannot be one.
+        """
+        for name, factory in offered.items():
+            if not (NAME.fullmatch(str(name)) and callable(factory)):
+                raise TypeError(f"register_executors returned {name!r}: {factory!r}, expected NAME: FACTORY")
+            if name in self.executors:
+                raise TypeError(f"executor {name!r} is offered by {owner} and by {self.executors[name][0]}")
+        self.executors |= {name: (owner, factory) for name, factory in offered.items()}
 
     def described(self, kind: str, name: str) -> str:
         """Return the name of a part with its distribution, such as "scorer 'dual' of prunebench"."""
@@ -299,6 +313,7 @@ def load() -> Registry:
         try:
             hooks = _hooks(entry) if distribution == OWN_DISTRIBUTION else _hooks_of_third_party(entry)
             registry.add(distribution, hooks.items)
+            registry.add_executors(distribution, hooks.executors)
             registry.listeners += [(distribution, listener) for listener in hooks.listeners]
         except Exception as problem:
             prefix = "" if isinstance(problem, PrunebenchError) else f"{type(problem).__name__}: "
@@ -310,9 +325,10 @@ def load() -> Registry:
 
 @dataclass(frozen=True)
 class _Hooks:
-    """The hooks of one plugin: the items that they return, by kind, and what is told of finished cells."""
+    """The hooks of one plugin: items by kind, executors by name, and what is told of finished cells."""
 
     items: dict[str, list[Any]]
+    executors: dict[str, Any]
     listeners: list[Listener]
 
 
@@ -343,8 +359,9 @@ def _hooks(entry: EntryPoint) -> _Hooks:
         if len(returned) < len(hook.get_hookimpls()):  # pluggy drops results that are None
             raise TypeError(f"register_{kind} returned None, expected a list")
         offered[kind] = [item for items in returned for item in items]
+    executors = {name: made for named in manager.hook.register_executors() for name, made in named.items()}
     told = manager.hook.cell_finished
-    return _Hooks(offered, [told] if told.get_hookimpls() else [])
+    return _Hooks(offered, executors, [told] if told.get_hookimpls() else [])
 
 
 def _entry_points(installed: Iterable[Installed]) -> Iterator[Installed]:

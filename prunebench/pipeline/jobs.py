@@ -17,8 +17,10 @@ from prunebench.errors import BusyError, MissingArtefactError, PrunebenchError
 from prunebench.parts import registry, work
 from prunebench.parts.artefacts import Artefact
 from prunebench.parts.base import Progress
+from prunebench.parts.dataset import Dataset
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Job
+from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.stages import STAGES
 from prunebench.pipeline.store import Store, versions
 from prunebench.system.isolation import isolated
@@ -75,6 +77,18 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
         store.write(job.key, artefacts, manifest)
 
 
+def stage_of(job: Job, dataset: Dataset) -> Stage:
+    """Return the stage of a job."""
+    kind = next(kind for kind in STAGES if kind.kind == job.kind)
+    return kind.of_job(job, dataset)
+
+
+def record(job: Job, error: Exception) -> None:
+    """Record the failure of a job that no process could record while it ran."""
+    what = {"title": job.title, "kind": job.kind, **failure(PrunebenchError(str(error)))}
+    Store(Path(job.store)).fail(job.key, what)
+
+
 def _while_held(lease: Lease, key: str, progress: Progress) -> Progress:
     """Return a `progress` that raises BusyError once the lease is lost, which ends a useless computation."""
 
@@ -88,10 +102,9 @@ def _while_held(lease: Lease, key: str, progress: Progress) -> Progress:
 
 def _computed(job: Job, context: Context, lease: Lease) -> tuple[Artefact, ...]:
     """Return the artefacts of a stage. Raise BusyError if the lease is lost meanwhile."""
-    kind = next(kind for kind in STAGES if kind.kind == job.kind)
     try:
         with isolated(who(job)), _beside_others(job):
-            artefacts = kind.of_job(job, context.dataset).compute(context)
+            artefacts = stage_of(job, context.dataset).compute(context)
     except (BusyError, MissingArtefactError):
         raise
     except Exception as error:

@@ -24,13 +24,19 @@ from prunebench.suites.exams import TESTS
 
 @dataclass
 class Matrix:
-    """Cells, and where their data, artefacts and results live."""
+    """Cells, where their data, artefacts and results live, and where they are computed.
+
+    device: "cpu" or "cuda".
+    datasets: what the registry makes a dataset from, by its name.
+    gpus: the GPUs of this machine for them, as CUDA_VISIBLE_DEVICES names them. (): the first one.
+    """
 
     cells: list[Cell]
     store: Store
     data: Path
     device: str
-    datasets: Mapping[str, Any] = field(default_factory=dict)  # name -> what the registry makes it from
+    datasets: Mapping[str, Any] = field(default_factory=dict)
+    gpus: tuple[str, ...] = ()
 
     @cached_property
     def graph(self) -> Graph:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from prunebench.errors import DataAbsentError
 from prunebench.parts.registry import Registry
@@ -24,6 +26,7 @@ def doctor(registry: Registry, data: Path, store: Path) -> Iterator[str]:
         yield "device: cpu (no CUDA device found)"
     yield f"workers on the CPU: {default_workers('cpu')}, one thread each"
     yield f"store: {store} ({_space(store)})"
+    yield f"  {_disk(store)}"
     yield f"data: {data}"
     for name, item in sorted(registry.found["datasets"].items()):
         if not isinstance(item, type):
@@ -35,6 +38,32 @@ def doctor(registry: Registry, data: Path, store: Path) -> Iterator[str]:
         if plugin.error:
             details = f"{plugin.distribution} {plugin.release} ({plugin.module}): {plugin.error}"
             yield f"broken plugin {plain(details)}"
+
+
+def _disk(store: Path) -> str:
+    """Return whether the disk of a store does what the store and its leases need, or what it cannot do."""
+    if not store.is_dir():
+        return "not there yet; run makes it"
+    doing = "make a folder"
+    try:
+        with TemporaryDirectory(dir=store, prefix="doctor-") as folder:
+            old, new = Path(folder) / "old", Path(folder) / "new"
+            doing = "write a file"
+            old.mkdir()
+            (old / "file").write_bytes(b"x")
+            doing = "rename a folder"
+            old.replace(new)
+            doing = "list a folder"
+            if [path.name for path in new.iterdir()] != ["file"]:
+                raise OSError("the file in it is gone")
+            doing = "touch a file"
+            os.utime(new / "file", (0, 0))
+            if (new / "file").stat().st_mtime != 0:
+                raise OSError("its time stays")
+            doing = "delete a file"
+    except OSError as error:
+        return f"its disk cannot serve as a store: {doing}: {error.strerror or error}"
+    return "its disk renames, lists, touches and deletes, as a store needs it"
 
 
 def _space(folder: Path) -> str:

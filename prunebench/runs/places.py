@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from prunebench.errors import PrunebenchError, unknown
+from prunebench.pipeline.executors.gpus import visible
 from prunebench.system.files import absolute
 
 Place = str | Path | None
@@ -56,3 +58,24 @@ def pick_device(name: str) -> str:
             "--device cuda: this machine has no CUDA device; use --device cpu, see prunebench doctor"
         )
     return "cuda" if available else "cpu"
+
+
+def pick_devices(name: str) -> tuple[str, tuple[str, ...]]:
+    """Return "cpu" or "cuda", and the GPUs, as CUDA_VISIBLE_DEVICES names them.
+
+    name: as for `pick_device`, which means all GPUs that this process may use; or some, as "cuda:1,cuda:3".
+
+    Raise PrunebenchError if a device does not exist, or is named twice.
+    """
+    numbers = [re.fullmatch(r"cuda:(\d{1,4})", word.strip()) for word in name.split(",")]
+    device = pick_device("cuda" if all(numbers) else name)
+    if device == "cpu":
+        return device, ()
+    seen = visible()
+    if not all(numbers):
+        return device, seen
+    chosen = [int(number[1]) for number in numbers if number]
+    if max(chosen) >= len(seen) or len(set(chosen)) < len(chosen):
+        known = ", ".join(f"cuda:{number}" for number in range(len(seen)))
+        raise PrunebenchError(f"--device {name}: this machine has {known}; name each at most once")
+    return device, tuple(seen[number] for number in chosen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from pathlib import Path
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.pipeline import schedule
 from prunebench.pipeline.executors.engine import Engine, Executor, StageError, WorkerDied
-from prunebench.pipeline.executors.factory import executor
+from prunebench.pipeline.executors.factory import check, executor
 from prunebench.pipeline.executors.local import default_cpu_workers, most_workers
 from prunebench.pipeline.forecast import Forecast
 from prunebench.pipeline.graph import Graph
@@ -158,18 +158,30 @@ class _Work:
 
 @dataclass
 class _Shown:
-    """An executor that shows how each of its jobs ended."""
+    """An executor that shows how each of its jobs ended. It is made once it is started or has a job."""
 
-    executor: Executor
+    make: Callable[[], Executor]
     live: Live
+    executor: Executor | None = None
+
+    def start(self) -> Executor:
+        if self.executor is None:
+            self.executor = self.make()
+            self.live.workers = self.workers
+        return self.executor
+
+    @property
+    def workers(self) -> int:
+        return max(1, self.start().workers)
 
     def submit(self, job: Job) -> Future[None]:
-        future = self.executor.submit(job)
+        future = self.start().submit(job)
         future.add_done_callback(lambda answered: self.live.ended(job.key, answered.exception()))
         return future
 
     def shutdown(self) -> None:
-        self.executor.shutdown()
+        if self.executor is not None:
+            self.executor.shutdown()
 
 
 @contextmanager
@@ -182,18 +194,21 @@ def _work(
 
     Raise PrunebenchError, before any work, if the store cannot be written or a part lacks a file.
     """
+    check(engine)
     if needed:
         check_folder(matrix.store.root, "--store")
     matrix.check_parts(needed)
     if needed:
         matrix.check_networks()
-    limit = most_workers(engine, matrix.device)
-    count = min(max(1, len(needed)), limit)  # at least one, in case a stored stage is damaged
+    engine = replace(engine, device=matrix.device, gpus=matrix.gpus, store=matrix.store.root)
+    count = min(max(1, len(needed)), most_workers(engine, matrix.device))  # one, if a stored stage is damaged
     if engine.cpu_workers is None:
         engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device))
-    # How many will share the GPU is not known yet.
-    live = Live(needed, forecast, 1 if engine.workers_per_gpu == "auto" else count, graph)
-    work = _Work(matrix, needed, _Shown(executor(engine, count, live.update), live), live)
+    live = Live(needed, forecast, count, graph)
+    shown = _Shown(lambda: executor(engine, count, live.update), live)
+    if needed or engine.name == "local":  # a cluster is not asked for anything if all is stored
+        shown.start()
+    work = _Work(matrix, needed, shown, live)
     try:
         with interruptible(), live:
             yield work

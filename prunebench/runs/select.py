@@ -13,23 +13,30 @@ from prunebench.parts.registry import anchored, load
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
 from prunebench.results.rows import Record
-from prunebench.runs.places import Place, folder, pick_device
+from prunebench.runs.places import Place, folder, pick_devices
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters
 from prunebench.suites.resolve import MATCHED, TIMED, TWINS
 
 
 def choose(
-    suite: Place, filters: Filters, *, device: str = "auto", store: Place = None, data: Place = None
+    suite: Place,
+    filters: Filters,
+    *,
+    device: str = "auto",
+    store: Place = None,
+    data: Place = None,
+    elsewhere: bool = False,
 ) -> Matrix:
     """Return the matrix of the cells that `filters` choose from a suite.
 
     suite: a name, or the path of a .toml file.
-    device: "auto", "cpu" or "cuda".
+    device: "auto", "cpu", "cuda", or some GPUs, as "cuda:1,cuda:3".
     store: the folder of artefacts.
     data: the folder of datasets.
+    elsewhere: whether other machines compute. They, not this one, need the GPUs then.
 
-    Raise PrunebenchError if no cell is chosen.
+    Raise PrunebenchError if no cell is chosen, or a device does not exist.
     """
     read_suite = schema.read(str(suite or "standard"))
     cells = resolve.cells(read_suite, filters, load())
@@ -41,13 +48,35 @@ def choose(
     for name in filters.datasets or read_suite.file.datasets:
         spec = resolve.dataset_spec(read_suite, name, filters.on_bad)
         specs[load().dataset(spec).name] = anchored(spec)
+    if elsewhere and ":" in device:
+        raise PrunebenchError(
+            f"--device {device}: only --executor local is told which GPUs; use --device cuda"
+        )
+    picked, gpus = (device, ()) if elsewhere and device == "cuda" else pick_devices(device)
     return Matrix(
         cells,
         Store(folder("store", store)),
         folder("data", data),
-        pick_device(device),
+        picked,
         datasets=specs,
+        gpus=gpus,
     )
+
+
+def shard(matrix: Matrix, number: int, count: int) -> Matrix:
+    """Return the matrix of one of `count` shares of the cells. Each cell is in one share.
+
+    Cells of one dataset, seed and method are neighbors, as they share most stages. Shares differ by one cell
+    at most.
+
+    number: of the share, 1 to `count`.
+    """
+    in_order = sorted(
+        matrix.cells, key=lambda cell: (cell.dataset.name, cell.seed, cell.method.name, cell.ratio)
+    )
+    first, end = (len(in_order) * edge // count for edge in (number - 1, number))
+    mine = set(in_order[first:end])
+    return replace(matrix, cells=[cell for cell in matrix.cells if cell in mine])
 
 
 def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Place = None) -> Matrix:

@@ -56,7 +56,9 @@ def cells(out):
             "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
             "See: prunebench list datasets",
         ),
-        ("run --suite quickstart --executor ray", "no executor named 'ray'. Known: local"),
+        ("run --suite quickstart --executor rai", "no executor named 'rai'. Did you mean 'ray'?"),
+        ("run --suite quickstart --executor-option a", "--executor-option 'a': expected NAME=VALUE, each"),
+        ("run --suite quickstart --executor dask --device cuda:1", "--device cuda:1: only --executor local"),
         ("run --methods random --datasets digits --fresh aum", "no part in the chosen cells named 'aum'."),
     ],
 )

@@ -6,7 +6,7 @@ from dataclasses import fields
 import pytest
 
 from prunebench.cli.main import COMMANDS
-from prunebench.cli.options import CellOptions, cell_options, per_gpu
+from prunebench.cli.options import CellOptions, cell_options, pairs, per_gpu
 from prunebench.errors import PrunebenchError
 from prunebench.suites.cells import Filters
 
@@ -37,6 +37,17 @@ def test_workers_per_gpu_that_are_no_number(text):
         PrunebenchError, match=f"--workers-per-gpu '{text}': expected a number from 1 to 999, or auto"
     ):
         per_gpu(text)
+
+
+def test_pairs_of_names_and_values():
+    assert pairs("--executor-option", ["a=1", "b=x=y", "c="]) == {"a": "1", "b": "x=y", "c": ""}
+    assert pairs("--executor-option", None) == {}
+
+
+@pytest.mark.parametrize("words", [["a"], ["=1"], ["a=1", "a=2"]])
+def test_pairs_that_are_none(words):
+    with pytest.raises(PrunebenchError, match="expected NAME=VALUE, each name once"):
+        pairs("--executor-option", words)
 
 
 def test_required_options_come_first():

@@ -304,8 +304,8 @@ def test_alone_is_alone():
 def test_deaths_of_a_worker_that_only_starts_count_against_no_job(job, workers, monkeypatch, tmp_path):
     real, starts = local._start, []
 
-    def start():
-        starts.append(real())
+    def start(environment):
+        starts.append(real(environment))
         if len(starts) <= 3:
             starts[-1].kill()
         return starts[-1]
@@ -393,12 +393,14 @@ def test_nothing_stops_a_stage_in_this_process():
 
 def test_executors_by_name():
     assert isinstance(executor(Engine(), 0, print), InlineExecutor)
-    with pytest.raises(PrunebenchError, match=r"no executor named 'ray'\. Known: local"):
-        executor(Engine(name="ray"), 1, print)
+    with pytest.raises(PrunebenchError, match=r"no executor named 'zzz'\. Known: dask, local, ray, slurm"):
+        executor(Engine(name="zzz"), 1, print)
 
 
 class Noting:
     """An executor that nobody else knows: it notes what it is asked for."""
+
+    workers = 1
 
     def __init__(self, on_progress):
         self.inline, self.order = InlineExecutor(on_progress), []

@@ -82,7 +82,7 @@ class Card:
         self.changed = threading.Condition()
 
     def ask(self, executor, number, job):
-        packing = executor._packing
+        packing = executor._packings[0]
         with self.changed:
             self.running += 1
             self.inside.append((self.running, packing.workers))
@@ -112,7 +112,7 @@ def started():
 def test_as_many_stages_run_at_once_as_fit(monkeypatch, started):
     card = Card(10, total=40 * GIB)
     monkeypatch.setattr(LocalExecutor, "_ask", lambda *given: card.ask(*given))
-    packed = started(LocalExecutor(8, lambda *_progress: None, cpu_workers=1, packing=Packing(8)))
+    packed = started(LocalExecutor(8, lambda *_progress: None, cpu_workers=1, packed=True))
     futures = [packed.submit(job(f"stage {i}")) for i in range(10)]
     assert [future.exception(timeout=60) for future in futures] == [None] * 10
     assert all(running <= workers for running, workers in card.inside)
@@ -122,13 +122,13 @@ def test_as_many_stages_run_at_once_as_fit(monkeypatch, started):
 def test_the_engine_packs_if_it_is_asked_to(started):
     packed = started(executor(Engine(workers_per_gpu="auto", cpu_workers=1), 3, print))
     fixed = started(executor(Engine(workers_per_gpu=3, cpu_workers=1), 3, print))
-    assert packed._packing.most == 3
-    assert fixed._packing is None
+    assert [packing.most for packing in packed._packings] == [3]
+    assert fixed._packings == []
     assert len(packed._threads) == len(fixed._threads) == 4
 
 
 def test_workers_without_room_end_with_the_others():
-    packed = LocalExecutor(4, lambda *_progress: None, packing=Packing(4))
+    packed = LocalExecutor(4, lambda *_progress: None, packed=True)
     packed.shutdown()
     assert not any(thread.is_alive() for thread in packed._threads)
 
@@ -214,8 +214,8 @@ def test_workers_measure_their_gpu(install, tmp_path, store, monkeypatch, starte
     install("hungry", HUNGRY)
     pretend = f"sys.path.insert(0, {str(ROOT)!r}); from tests.pretend_gpu import install; install(); "
     monkeypatch.setattr(local, "python", lambda statement: python(pretend + statement))
-    packing = Packing(2)
-    packed = started(LocalExecutor(2, lambda *_progress: None, packing=packing))
+    packed = started(LocalExecutor(2, lambda *_progress: None, packed=True))
+    (packing,) = packed._packings
     titles = ("small", "large", "small again")
     futures = []
     for title in titles:

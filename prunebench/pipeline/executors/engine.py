@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from prunebench.errors import BusyError, MissingArtefactError
+from prunebench.errors import BusyError, MissingArtefactError, PrunebenchError, unknown
 from prunebench.pipeline.job import Job
 
 # Arguments: key of a job, steps done, steps in all, images that networks have seen so far. A job that begins
@@ -18,12 +20,18 @@ OnProgress = Callable[[str, int, int, int], None]
 class Executor(Protocol):
     """Runs jobs, in this process or elsewhere."""
 
+    @property
+    def workers(self) -> int:
+        """How many jobs it runs at once, as far as it knows. The time left is divided by it."""
+
     def submit(self, job: Job) -> Future[None]:
         """Run a job, now or later.
 
         The future raises StageError if the stage fails.
         The future raises MissingArtefactError if an input has to be made again.
         The future raises BusyError if another runner makes the stage.
+
+        job: `job.device` is what it needs: "cpu" for one core, "cuda" for one GPU.
         """
 
     def shutdown(self) -> None:
@@ -40,6 +48,10 @@ class Engine:
     cpu_workers: the number of further processes for jobs that need no GPU. 0: the workers run these, too.
         None is up to four with a GPU, and none without.
     stage_timeout: seconds after which a stage is stopped, or None for no limit.
+    options: what the user told the executor, by name: the values of --executor-option.
+    device: the device of the run, "cpu" or "cuda".
+    gpus: the GPUs of this machine that it may use, as CUDA_VISIBLE_DEVICES names them. (): the first one.
+    store: the folder of artefacts. All machines of an executor have to see it under this path.
     """
 
     name: str = "local"
@@ -47,6 +59,32 @@ class Engine:
     workers_per_gpu: int | Literal["auto"] | None = None
     cpu_workers: int | None = None
     stage_timeout: float | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+    gpus: tuple[str, ...] = ()
+    store: Path = Path()
+
+    def check_options(self, *known: str) -> None:
+        """Raise PrunebenchError if the user told the executor an option that is none of the known ones."""
+        for name in self.options:
+            if name not in known:
+                raise unknown(f"option of --executor {self.name}", name, known, "docs/scale.md")
+
+    def check_whole_gpus(self) -> None:
+        """Raise PrunebenchError if workers are to share a GPU."""
+        if self.workers_per_gpu is not None:
+            raise PrunebenchError(
+                f"--executor {self.name} gives each stage a whole GPU; leave out --workers-per-gpu"
+            )
+
+    def package(self, module: str, extra: str) -> Any:
+        """Return a module of a package that an extra of ours installs. Raise PrunebenchError without it."""
+        try:
+            return import_module(module)
+        except ImportError as error:
+            raise PrunebenchError(
+                f"--executor {self.name} needs {module} ({error}); run: pip install 'prunebench[{extra}]'"
+            ) from None
 
 
 class StageError(Exception):
@@ -77,8 +115,19 @@ class WorkerDied(Exception):  # noqa: N818 - the name is a sentence
         self.memory = memory
 
 
+def as_failure(error: Exception) -> dict[str, Any]:
+    """Return an error of an executor as JSON, in the form of `jobs.failure`."""
+    return {
+        "message": str(error),
+        "missing": error.key if isinstance(error, MissingArtefactError) else None,
+        "busy": error.key if isinstance(error, BusyError) else None,
+        "traceback": getattr(error, "trace", ""),
+        "memory": getattr(error, "memory", False),
+    }
+
+
 def as_error(failure: dict[str, Any]) -> Exception:
-    """Return the error that `jobs.failure` turned into JSON."""
+    """Return the error that `jobs.failure` or `as_failure` turned into JSON."""
     if failure["missing"]:
         return MissingArtefactError(failure["missing"])
     if failure["busy"]:

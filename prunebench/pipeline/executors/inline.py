@@ -13,6 +13,8 @@ from prunebench.pipeline.job import Job
 class InlineExecutor:
     """Runs each job in this process, on one thread, as soon as it is submitted."""
 
+    workers = 1
+
     def __init__(self, on_progress: OnProgress) -> None:
         self._on_progress = on_progress
 

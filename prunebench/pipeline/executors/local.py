@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -40,17 +40,21 @@ def default_workers(device: str) -> int:
 
 
 def most_workers(engine: Engine, device: str) -> int:
-    """Return how many workers an engine may have on a device.
+    """Return how many workers an engine may have on a device: on a CPU, or on all its GPUs together.
 
     Raise PrunebenchError if its options contradict one another, or the device.
     """
+    gpus = max(1, len(engine.gpus))
     if engine.workers_per_gpu is None:
-        return default_workers(device) if engine.workers is None else engine.workers
+        each_gpu = gpus if device == "cuda" else 1
+        return default_workers(device) * each_gpu if engine.workers is None else engine.workers
     if engine.workers is not None:
         raise PrunebenchError("--workers and --workers-per-gpu mean the same on one GPU; leave one out")
     if device != "cuda":
         raise PrunebenchError("--workers-per-gpu: this run computes on the CPU; use --workers")
-    return min(MOST, _cores()) if engine.workers_per_gpu == "auto" else engine.workers_per_gpu
+    if engine.workers_per_gpu == "auto":
+        return gpus * min(MOST, max(1, _cores() // gpus))
+    return gpus * engine.workers_per_gpu
 
 
 def default_cpu_workers(device: str) -> int:
@@ -111,7 +115,9 @@ class LocalExecutor:
     on_progress: called with the progress of each job.
     stage_timeout: seconds after which a stage is stopped, or None for no limit.
     cpu_workers: the number of further processes, for jobs on the CPU. The others then run none of these.
-    packing: says how many of the workers may run, by the memory of their GPU. None: all of them.
+    packed: whether the memory of each GPU says how many of its workers may run. Else all of them may.
+    gpus: the GPUs among which the workers are dealt out, as CUDA_VISIBLE_DEVICES names them. A worker sees
+        one of them only. (): all workers see what this process sees, and use the first.
     """
 
     def __init__(
@@ -120,10 +126,12 @@ class LocalExecutor:
         on_progress: OnProgress,
         stage_timeout: float | None = None,
         cpu_workers: int = 0,
-        packing: Packing | None = None,
+        packed: bool = False,
+        gpus: Sequence[str] = (),
     ) -> None:
         self._workers = workers  # numbered from 0; those on the CPU follow
-        self._packing = packing
+        self._gpus = gpus
+        self._packings = [Packing(len(mates)) for mates in self._by_gpu()] if packed else []
         self._on_progress = on_progress
         self._stage_timeout = stage_timeout
         self._jobs: Jobs = queue.SimpleQueue()
@@ -140,6 +148,24 @@ class LocalExecutor:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def workers(self) -> int:
+        """How many jobs it runs at once. How many will share a GPU by its memory is not known yet."""
+        return len(self._by_gpu()) if self._packings else self._workers
+
+    def _by_gpu(self) -> list[range]:
+        """Return the numbers of the workers on each GPU that has any: they are dealt out in turn."""
+        count = max(1, len(self._gpus))
+        return [range(gpu, self._workers, count) for gpu in range(min(count, self._workers))]
+
+    def _mates(self, number: int) -> range:
+        """Return the numbers of all workers on the GPU of one of them."""
+        return self._by_gpu()[self._gpu(number)]
+
+    def _gpu(self, number: int) -> int:
+        """Return which of the GPUs is that of a worker."""
+        return number % max(1, len(self._gpus))
+
     def submit(self, job: Job) -> Future[None]:
         """Queue a job. The future raises StageError, MissingArtefactError, BusyError or WorkerDied."""
         future: Future[None] = Future()
@@ -150,8 +176,8 @@ class LocalExecutor:
         """Kill all workers at once. The store stays intact."""
         with self._lock:
             self._closing = True
-        if self._packing:
-            self._packing.open_all()
+        for packing in self._packings:
+            packing.open_all()
         for process in self._processes.values():
             process.kill()
         for _ in self._threads:
@@ -175,16 +201,18 @@ class LocalExecutor:
 
     def _next(self, number: int, jobs_of: Jobs) -> tuple[Job, Future[None]] | None:
         """Wait for a job. A worker for which the GPU has no room waits for that first."""
-        if self._packing and jobs_of is self._jobs:
-            self._packing.wait(number)
+        if self._packings and number < self._workers:
+            self._packings[self._gpu(number)].wait(self._mates(number).index(number))
         return jobs_of.get()
 
     def _run(self, number: int, job: Job) -> None:
         """Have a job run. If its worker dies or runs out of memory, try it once more.
 
-        The second try is alone if memory may have run out.
+        The second try is alone on this machine's workers if memory may have run out. Whoever says that the
+        job shares its GPU has others there, too.
         """
-        beside = replace(job, shares_gpu=self._workers > 1 and job.device == "cuda")
+        mates = job.device == "cuda" and len(self._mates(number)) > 1
+        beside = replace(job, shares_gpu=job.shares_gpu or mates)
         try:
             with self._room.shared():
                 return self._ask(number, beside)
@@ -203,16 +231,17 @@ class LocalExecutor:
         except (WorkerDied, StageError) as error:
             if not self._worth_a_retry(error):
                 raise
-            message = f"{error}, twice, the second time alone" if out_of_memory else f"{error}, twice"
+            alone = out_of_memory and not job.shares_gpu
+            message = f"{error}, twice, the second time alone" if alone else f"{error}, twice"
             if error.memory:
                 message += "; it may need more memory than there is, so try a smaller batch"
             error.args = (message,)
-            _record(job, error)
+            jobs.record(job, error)
             raise
 
     def _dismiss_others(self, number: int) -> None:
         """End the other workers on the GPU, which hold memory at rest. Each starts again with a job."""
-        for other in range(self._workers):
+        for other in self._mates(number):
             if other != number and other in self._processes:
                 _kill(self._processes[other])
 
@@ -231,18 +260,25 @@ class LocalExecutor:
                     return process
                 if process is not None:
                     _reap(process)
-                process = self._processes[number] = _start()
+                process = self._processes[number] = _start(self._environment(number))
             if _ready(process):
                 return process
             ending = _ending(_kill(process))
         raise StageError(f"a worker process {ending} while starting, {STARTS} times in a row")
+
+    def _environment(self, number: int) -> dict[str, str]:
+        """Return the variables that a worker has beside those of this process: the GPU that it sees."""
+        if not self._gpus:
+            return {}
+        gpu = self._gpus[self._gpu(number)] if number < self._workers else ""
+        return {"CUDA_VISIBLE_DEVICES": gpu}
 
     def _ask(self, number: int, job: Job) -> None:
         """Have a worker run a job. Raise the error that it answers, or WorkerDied if it ends first."""
         process = self._worker(number)
         watch = _Watch(process, self._stage_timeout)
         try:
-            if self._answered(process, job, watch):
+            if self._answered(number, process, job, watch):
                 return
         except StageError as error:
             # The worker may never give back the memory it holds, and never use its GPU again.
@@ -266,7 +302,7 @@ class LocalExecutor:
             memory=code in OUT_OF_MEMORY,
         )
 
-    def _answered(self, process: subprocess.Popen[str], job: Job, watch: _Watch) -> bool:
+    def _answered(self, number: int, process: subprocess.Popen[str], job: Job, watch: _Watch) -> bool:
         """Send a job to a worker and wait for its answer. Return False if the worker ends first."""
         assert process.stdin is not None and process.stdout is not None
         with suppress(BrokenPipeError):
@@ -282,8 +318,8 @@ class LocalExecutor:
             elif "failure" in answer:
                 raise as_error(answer["failure"])
             elif "done" in answer and job.key in Store(Path(job.store)):
-                if self._packing and answer["memory"]:
-                    self._packing.learn(**answer["memory"])
+                if self._packings and answer["memory"]:
+                    self._packings[self._gpu(number)].learn(**answer["memory"])
                 return True
             else:
                 raise _Garbled
@@ -327,8 +363,11 @@ def _kill(process: subprocess.Popen[str]) -> int:
     return process.wait()
 
 
-def _start() -> subprocess.Popen[str]:
-    """Start a worker with the code of this process, and with the plugins that this process could load."""
+def _start(environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a worker with the code of this process, and with the plugins that this process could load.
+
+    environment: variables that it has beside those of this process.
+    """
     healthy = {p.distribution for p in registry.load().plugins if p.used and not p.error}
     return subprocess.Popen(
         python("from prunebench.pipeline.executors.worker import main; main()"),
@@ -336,7 +375,7 @@ def _start() -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, **ONE_THREAD, "PRUNEBENCH_PLUGINS": ",".join(sorted(healthy))},
+        env={**os.environ, **ONE_THREAD, **environment, "PRUNEBENCH_PLUGINS": ",".join(sorted(healthy))},
     )
 
 
@@ -376,14 +415,8 @@ def _ending(code: int) -> str:
 def _fail(job: Job, message: str) -> None:
     """Record a failure of a job and raise it as StageError."""
     error = StageError(message)
-    _record(job, error)
+    jobs.record(job, error)
     raise error from None
-
-
-def _record(job: Job, error: Exception) -> None:
-    """Record a failure that the worker could not record itself."""
-    record = {"title": job.title, "kind": job.kind, **jobs.failure(PrunebenchError(str(error)))}
-    Store(Path(job.store)).fail(job.key, record)
 
 
 def _reap(process: subprocess.Popen[str]) -> None:

@@ -1,0 +1,395 @@
+"""Engines: whatever carries a stage, the result is the same, and what is lost on the way is made again."""
+
+import hashlib
+import os
+import re
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from prunebench.errors import PrunebenchError
+from prunebench.pipeline.executors import factory, gpus, pool, remote
+from prunebench.pipeline.executors.engine import Engine, WorkerDied
+from prunebench.pipeline.executors.factory import executor
+from prunebench.pipeline.executors.pool import Pool
+from prunebench.pipeline.forecast import forecast_from_store
+from prunebench.pipeline.job import Job
+from prunebench.pipeline.store import Store
+from prunebench.runs.run import run_matrix
+from prunebench.runs.select import choose, shard
+from prunebench.suites.cells import Filters
+
+ROOT = Path(__file__).parents[2]
+SUITE = """
+title = "Digits"
+datasets = ["digits"]
+methods = ["random", "deadly"]
+ratios = [80, 90]
+seeds = 1
+recipe = "tiny"
+[method.deadly]
+selector = "top"
+scorer = {part = "deadly", note = "NOTE"}
+"""
+
+# The parent of the process that makes a stage is the one that a cluster gave us.
+DEADLY = """
+import os, signal
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+from prunebench import Scorer, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Deadly(Scorer):
+    name = "deadly"
+    note: str
+
+    def score(self, images):
+        with Path(self.note).open("a") as note:
+            note.write("x")
+        kill = Path(self.note).with_name("kill")
+        if kill.exists():
+            kill.unlink()
+            os.kill(os.getppid(), signal.SIGKILL)
+            signal.pause()
+        return np.arange(float(len(images)))
+
+@hookimpl
+def register_scorers():
+    return [Deadly]
+"""
+
+# The name of an engine, its options, and the package that it needs.
+ENGINES = {
+    "threads": ("concurrent.futures:ThreadPoolExecutor", {}, None),
+    "dask": ("dask", {}, "distributed"),
+    "loky": ("loky:ProcessPoolExecutor", {}, "loky"),
+    "ray": ("ray", {}, "ray"),
+    "slurm": ("slurm", {"cluster": "local"}, "submitit"),
+}
+CLUSTERS = ("dask", "ray", "slurm")
+# Packages warn of their own affairs.
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+def engine(name, **more):
+    """Return an engine with two workers. Skip the test if its package is not there."""
+    executor_name, options, package = ENGINES[name]
+    if package is not None:
+        pytest.importorskip(package)
+    return Engine(name=executor_name, options=options, workers=2, **more)
+
+
+@pytest.fixture
+def digits(install, suite_file, tmp_path, monkeypatch):
+    """digits("here") is a matrix of four cells with the store `here`."""
+    install("deadly", DEADLY)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # an engine may be anywhere on it
+    path = suite_file(SUITE.replace("NOTE", str(tmp_path / "note")))
+    filters = Filters(changes={"recipe.epochs": 1})
+    return lambda store: choose(path, filters, device="cpu", store=tmp_path / store)
+
+
+def run(matrix, engine):
+    """Run a matrix and return how many stages were made."""
+    before = set(payloads(matrix.store))
+    assert run_matrix(matrix, forecast_from_store(matrix), None, engine) == {}
+    return len(set(payloads(matrix.store)) - before)
+
+
+def payloads(store):
+    """Return the digest of every stored payload, by its path in the store."""
+    found = store.root.glob("??/*/payload.safetensors")
+    return {str(path.relative_to(store.root)): hashlib.sha256(path.read_bytes()).digest() for path in found}
+
+
+def all_is_well(store):
+    assert [*store.root.glob("runs/*"), *store.root.glob("leases/*"), *store.root.glob("making/*")] == []
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_results_are_the_same_whatever_carries_the_stages(digits, name):
+    """And none is made again where another engine made it."""
+    chosen = engine(name)
+    one, other = digits("one"), digits("other")
+    made = run(one, Engine(workers=0))
+    assert run(shard(other, 1, 2), chosen) + run(other, Engine(workers=0)) == made
+    assert payloads(other.store) == payloads(one.store)
+    assert run(one, chosen) == 0
+    all_is_well(other.store)
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_a_stage_whose_process_the_cluster_loses_is_made_again(digits, name, tmp_path):
+    (tmp_path / "kill").touch()
+    matrix = shard(digits("here"), 1, 4)
+    assert run(matrix, engine(name)) == len(matrix.graph.stages)
+    assert (tmp_path / "note").read_text() == "xx"
+    all_is_well(matrix.store)
+
+
+# What a factory may make
+
+
+class Carrier(ThreadPoolExecutor):
+    """Loses the first jobs that it is given."""
+
+    losses = 0
+
+    def submit(self, function, /, *arguments):
+        if Carrier.losses:
+            Carrier.losses -= 1
+            return super().submit(sys.exit, 3)
+        return super().submit(function, *arguments)
+
+
+def carrier(engine, workers, on_progress):
+    """Make a pool of threads, as a plugin might."""
+    return Carrier(workers)
+
+
+def test_a_job_that_is_lost_once_is_carried_again_and_named_if_it_is_lost_twice(digits, monkeypatch):
+    monkeypatch.setitem(factory.EXECUTORS, "carrier", carrier)
+    chosen, matrix = Engine(name="carrier", workers=1), digits("here")
+    Carrier.losses = 1
+    run(shard(matrix, 1, 4), chosen)
+    Carrier.losses = 2
+    failures = run_matrix(shard(matrix, 4, 4), forecast_from_store(matrix), None, chosen)
+    (message,) = failures.values()
+    (lost,) = (matrix.store.failure(key) for key in matrix.graph.stages if matrix.store.failure(key))
+    assert message == lost["message"]
+    assert message.startswith("--executor carrier lost ") and message.endswith(": SystemExit: 3")
+
+
+def test_the_example_of_the_documents_is_a_plugin_and_a_factory(digits, install, tmp_path, monkeypatch):
+    (text,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "scale.md").read_text(), re.DOTALL)
+    install("my_pool", text)
+    one, other = digits("here"), digits("there")
+    asked = {"options": {"most": "1"}, "workers": 2}
+    assert run(shard(one, 4, 4), Engine(name="threads", **asked)) > 0
+    assert run(shard(other, 4, 4), Engine(name="my_pool:threads", **asked)) > 0
+    assert payloads(one.store) == payloads(other.store)
+
+
+def test_a_plugin_registers_executors(install):
+    source = "from prunebench import hookimpl\n@hookimpl\ndef register_executors(): return {'mine': MAKE}\n"
+    install("mine", source.replace("MAKE", "lambda engine, workers, on_progress: NotImplemented"))
+    with pytest.raises(PrunebenchError, match="mine made NotImplementedType, expected submit, shutdown and"):
+        executor(Engine(name="mine"), 1, print)
+    with pytest.raises(PrunebenchError, match=r"no executor named 'mime'\. Did you mean 'mine'\?"):
+        executor(Engine(name="mime"), 1, print)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module:make", "there is no such factory .ModuleNotFoundError"),
+        ("concurrent.futures:Nobody", "there is no such factory .AttributeError"),
+        ("a b:c", "expected NAME or MODULE:FACTORY"),
+        ("math:sqrt", "cannot be started: TypeError"),
+    ],
+)
+def test_a_factory_that_is_none_is_named(name, message):
+    with pytest.raises(PrunebenchError, match=message):
+        executor(Engine(name=name), 1, print)
+
+
+@pytest.mark.parametrize("name", ["local", "concurrent.futures:ThreadPoolExecutor", "dask", "ray"])
+def test_options_that_no_executor_takes_are_named(name):
+    with pytest.raises(PrunebenchError, match=f"no option of --executor {name} named 'adress'"):
+        executor(Engine(name=name, options={"adress": "x"}), 1, print)
+
+
+@pytest.mark.parametrize(("name", "module"), [("dask", "distributed"), ("ray", "ray"), ("slurm", "submitit")])
+def test_a_package_that_is_missing_is_named_with_its_remedy(name, module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(PrunebenchError, match=rf"needs {module} .*; run: pip install 'prunebench\[{name}\]'"):
+        executor(Engine(name=name), 1, print)
+
+
+@pytest.mark.parametrize(
+    ("name", "address"), [("dask", "tcp://127.0.0.1:9"), ("ray", "127.0.0.1:9"), ("ray", "ray://127.0.0.1:9")]
+)
+def test_a_cluster_that_does_not_answer_is_named(name, address, monkeypatch):
+    chosen = replace(engine(name), options={"address": address})
+    monkeypatch.setattr(sys.modules.get("prunebench.pipeline.executors.dask"), "SECONDS", 1)
+    with pytest.raises(PrunebenchError, match=f"--executor {name}: no .* at {address}"):
+        executor(chosen, 1, print)
+
+
+@pytest.mark.parametrize("name", ["concurrent.futures:ThreadPoolExecutor", "dask", "slurm"])
+def test_engines_that_give_whole_gpus_say_so(name):
+    with pytest.raises(PrunebenchError, match="gives each stage a whole GPU; leave out --workers-per-gpu"):
+        executor(Engine(name=name, workers_per_gpu=2), 1, print)
+
+
+def test_ray_needs_a_number_of_workers_per_gpu():
+    with pytest.raises(PrunebenchError, match="name a number for --executor ray"):
+        executor(Engine(name="ray", workers_per_gpu="auto"), 1, print)
+
+
+def test_a_dask_cluster_without_gpus_is_named():
+    chosen = replace(engine("dask"), device="cuda")
+    with pytest.raises(PrunebenchError, match="use --executor local for its GPUs"):
+        executor(chosen, 1, print)
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        address = {"address": cluster.scheduler_address}
+        with pytest.raises(PrunebenchError, match="no worker of the Dask cluster offers a GPU"):
+            executor(replace(chosen, options=address), 1, print)
+
+
+def test_a_job_goes_where_dask_has_a_gpu(digits):
+    chosen = replace(engine("dask"), device="cuda")
+    from distributed import LocalCluster
+
+    gpu = {"resources": {"GPU": 1}, "processes": False, "dashboard_address": None}
+    with LocalCluster(n_workers=1, threads_per_worker=3, **gpu) as cluster:
+        matrix = digits("here")
+        options = {"address": cluster.scheduler_address}
+        joined = executor(replace(chosen, options=options, store=matrix.store.root), 1, print)
+        assert joined.workers == 1
+        error = joined.submit(replace(first_job(matrix), device="cuda")).exception(timeout=60)
+        assert "the job needs a GPU, and this process sees none" in str(error)  # it got there
+        joined.shutdown()
+
+
+# The other end
+
+
+def first_job(matrix):
+    return next(matrix.job(stage) for stage in matrix.graph.stages.values() if not stage.inputs)
+
+
+def test_a_machine_with_other_code_or_another_store_makes_nothing(digits, tmp_path):
+    matrix = digits("here")
+    job = vars(first_job(matrix))
+    here = str(tmp_path / "run")
+    (tmp_path / "run").touch()
+    other = job | {"key": "0" * 64}
+    told = [remote.run_job(*given, None)["message"] for given in ((other, here), (job, f"{here}2"))]
+    assert "install the same prunebench" in told[0]
+    assert "does not see the same --store" in told[1]
+    assert not list(matrix.store.root.glob("??/*"))
+
+
+def test_a_stage_is_given_up_once_the_run_is_over(digits, tmp_path, monkeypatch):
+    note, ended = tmp_path / "run", []
+
+    def submit(_job):
+        note.unlink()
+        return Future()  # that nobody ever resolves
+
+    worker = SimpleNamespace(submit=submit, shutdown=lambda: ended.append("worker"))
+    monkeypatch.setattr(remote, "LOOK", 0.01)
+    monkeypatch.setattr(remote, "_WORKERS", remote._Workers())
+    monkeypatch.setattr(remote, "LocalExecutor", lambda *_, **__: worker)
+    note.touch()
+    answer = remote.run_job(vars(first_job(digits("here"))), str(note), None)
+    assert "the run is over" in answer["message"]
+    assert ended == ["worker"]
+
+
+def test_a_process_with_several_gpus_deals_them_out(monkeypatch):
+    monkeypatch.setattr(gpus, "visible", lambda: ("2", "5"))
+    workers = remote._Workers()
+    with workers._gpu("cuda") as one, workers._gpu("cuda") as other:
+        assert (one, other) == ("2", "5")
+    with workers._gpu("cuda") as again, workers._gpu("cpu") as none:
+        assert (again, none) == ("2", None)
+    monkeypatch.setattr(gpus, "visible", lambda: ())
+    with (
+        pytest.raises(PrunebenchError, match="needs a GPU, and this process sees none"),
+        workers._gpu("cuda"),
+    ):
+        raise AssertionError
+
+
+def test_workers_at_rest_serve_again_and_end_after_a_while(monkeypatch):
+    made, ended = [], []
+
+    def worker(*_given, **_more):
+        made.append(SimpleNamespace(shutdown=partial(ended.append, len(made))))
+        return made[-1]
+
+    monkeypatch.setattr(remote, "LocalExecutor", worker)
+    monkeypatch.setattr(remote, "REST", 1000)
+    workers = remote._Workers()
+    with workers.borrowed("cpu", None) as one, workers.borrowed("cpu", None) as other:
+        assert one is not other
+    with workers.borrowed("cpu", None) as again:
+        assert again in made[:2]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    with workers.borrowed("cpu", None) as third:
+        assert third is made[2]
+        assert sorted(ended) == [0, 1]  # they see other GPUs
+    monkeypatch.setattr(remote, "REST", 0.01)
+    with workers.borrowed("cpu", None) as third:
+        pass
+    for _ in range(500):
+        if 2 in ended:
+            break
+        time.sleep(0.01)
+    assert sorted(ended) == [0, 1, 2]
+
+
+def test_a_result_that_the_disk_shows_late_is_waited_for(store, monkeypatch):
+    """And one that it never shows is a failure."""
+    answered = Future()
+    answered.set_result(None)
+    carrier = SimpleNamespace(submit=lambda *_given: answered, shutdown=lambda wait: None)
+    waiting = Pool(Engine(name="far", store=store.root), 1, {"cpu": carrier})
+    job = Job("scores", "0" * 64, "late", {}, [], "digits", "", str(store.root), "cpu", "root")
+    shown = iter([False, False, False, True])
+    monkeypatch.setattr(Store, "__contains__", lambda *_given: next(shown))
+    assert waiting.submit(job).result(timeout=10) is None
+
+    monkeypatch.setattr(Store, "__contains__", lambda *_given: False)
+    monkeypatch.setattr(pool.leases, "seconds", lambda: 0.1)
+    error = waiting.submit(job).exception(timeout=10)
+    assert isinstance(error, WorkerDied)
+    assert str(error).startswith("--executor far lost scores late: PrunebenchError: its result is not in ")
+    waiting.shutdown()
+    all_is_well(store)
+
+
+# Shares
+
+
+def test_shares_are_disjoint_and_complete_and_neighbors_stay_together(digits):
+    matrix = digits("here")
+    for count in (1, 2, 3, 4, 7):
+        shares = [shard(matrix, number, count).cells for number in range(1, count + 1)]
+        assert sorted(cell.name for share in shares for cell in share) == sorted(
+            cell.name for cell in matrix.cells
+        )
+        sizes = [len(share) for share in shares]
+        assert max(sizes) - min(sizes) <= 1
+    halves = [{cell.method.name for cell in shard(matrix, number, 2).cells} for number in (1, 2)]
+    assert [len(methods) for methods in halves] == [1, 1]
+
+
+def test_the_same_cells_are_in_a_share_whatever_the_order(digits):
+    matrix = digits("here")
+    turned = replace(matrix, cells=matrix.cells[::-1])
+    assert {*shard(matrix, 2, 3).cells} == {*shard(turned, 2, 3).cells}
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2"])
+def test_a_share_that_is_none_is_named(cli, text):
+    told = cli(f"run --suite quickstart --shard {text}")
+    assert told.code == 2
+    assert told.err == f"Error: --shard {text!r}: expected I/N, as 2/8 for the second of eight shares\n"
+
+
+def test_shares_of_a_board_cannot_be_separated(cli):
+    told = cli("run --suite quickstart --shard 1/2 --until-separated")
+    assert "leave out --shard" in told.err
