@@ -71,7 +71,12 @@ def documented() -> dict[str, type[Part]]:
     for kind in ("backbones", "labelers", "scorers", "selectors", "draws"):
         for name, cls in registry.found[kind].items():
             page = METHODS.parent / f"{name}.md"
-            if name not in found and fields(cls) and page.exists() and f"<!-- {BLOCK}:" in page.read_text(encoding="utf-8"):
+            if (
+                name not in found
+                and fields(cls)
+                and page.exists()
+                and f"<!-- {BLOCK}:" in page.read_text(encoding="utf-8")
+            ):
                 found[name] = cls
     return found
 
