@@ -94,8 +94,9 @@ def densities(points: Array, neighbors: int, device: str) -> Array:
     if not k:  # a single image
         return np.ones(len(points))
     # Of unit vectors the squared distance is twice the cosine distance.
-    apart = 2 * nearest(points, k, metric="cosine", device=device)[1].mean(axis=1, dtype=np.float64)
-    return 1 / np.maximum(apart, SMALLEST)
+    apart: Array = nearest(points, k, metric="cosine", device=device)[1]
+    density: Array = 1 / np.maximum(2 * apart.mean(axis=1, dtype=np.float64), SMALLEST)
+    return density
 
 
 def best_of_each(clusters: Array, merit: Array) -> Array:
