@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         Subset,
         Weights,
     )
-    from prunebench.parts.base import Backbone, Grid, Labeler, Pretraining, Scorer, Selector
+    from prunebench.parts.base import Backbone, Draw, Grid, Labeler, Pretraining, Scorer, Selector
     from prunebench.parts.dataset import Dataset, DatasetInfo, View
     from prunebench.parts.hookspecs import hookimpl
     from prunebench.parts.images import Images
@@ -37,6 +37,7 @@ __all__ = [
     "CellsFailedError",
     "Dataset",
     "DatasetInfo",
+    "Draw",
     "Dynamics",
     "Embeddings",
     "Grid",

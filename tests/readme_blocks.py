@@ -68,10 +68,15 @@ def documented() -> dict[str, type[Part]]:
     """Return the built-in parts that have fields and a page of their own, by name."""
     registry = load()
     found: dict[str, type[Part]] = {}
-    for kind in ("backbones", "labelers", "scorers", "selectors"):
+    for kind in ("backbones", "labelers", "scorers", "selectors", "draws"):
         for name, cls in registry.found[kind].items():
             page = METHODS.parent / f"{name}.md"
-            if fields(cls) and page.exists() and f"<!-- {BLOCK}:" in page.read_text(encoding="utf-8"):
+            if (
+                name not in found
+                and fields(cls)
+                and page.exists()
+                and f"<!-- {BLOCK}:" in page.read_text(encoding="utf-8")
+            ):
                 found[name] = cls
     return found
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def list_(
     what: Annotated[
         str,
-        typer.Argument(help="datasets, backbones, labelers, scorers, selectors, methods, suites, plugins"),
+        typer.Argument(
+            help="datasets, backbones, labelers, scorers, selectors, draws, methods, suites, plugins"
+        ),
     ],
     data: DataOption = None,
 ) -> None:
@@ -41,7 +43,7 @@ def list_(
 def check(
     part: Annotated[
         str,
-        typer.Argument(help="A backbone, labeler, scorer, selector or dataset: NAME or KIND:NAME."),
+        typer.Argument(help="A backbone, labeler, scorer, selector, draw or dataset: NAME or KIND:NAME."),
     ],
     changes: SetOption = None,
     device: DeviceOption = "cpu",

@@ -46,6 +46,9 @@ SideOption = Annotated[
         show_default=False,
     ),
 ]
+BackboneOption = Annotated[
+    str | None, typer.Option("--backbone", help="The source of embeddings. [default: as method and recipe]")
+]
 QuickOption = Annotated[str, typer.Option("--recipe", help="How networks are trained.")]
 
 
@@ -53,18 +56,44 @@ def draw(
     folder: FolderArgument,
     labels: Annotated[int, typer.Option("--labels", help="How many images you will label.")],
     output: OutputOption,
+    by: Annotated[
+        str, typer.Option("--by", help="See: prunebench list draws. All but uniform embed the images.")
+    ] = "uniform",
+    backbone: BackboneOption = None,
+    side: SideOption = None,
     seed: SeedOption = 0,
     on_bad: OnBadOption = "fail",
+    changes: SetOption = None,
+    device: DeviceOption = "auto",
+    store: StoreOption = None,
     data: DataOption = None,
+    workers: WorkersOption = 1,
 ) -> None:
-    """Draw the images to label first, uniformly at random. Writes a .csv to fill in with labels."""
+    """Draw the images to label first. Writes a .csv to fill in with labels."""
     from prunebench.photos import folder as photos
     from prunebench.photos import prune as pruning
+    from prunebench.photos.drawing import DrawRequest, DrawWork
+    from prunebench.photos.request import Workspace
     from prunebench.system import tables
 
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
-    chosen = pruning.draw(folder, labels, seed, on_bad=on_bad, data=data)
+    request = DrawRequest(
+        folder=folder,
+        labels=labels,
+        by=by,
+        seed=seed,
+        backbone=backbone,
+        side=side,
+        on_bad=on_bad,
+        changes=dict(map(resolve.parse_change, changes or [])),
+    )
+    if request.looks:
+        work = DrawWork(request, Workspace.at(store, data, device))
+        echo(work.plan)
+        chosen = pruning.drawn(work, 1 if workers is None else workers)
+    else:
+        chosen = pruning.drawn_unseen(request, data)
     table = tables.written(["file", "label"], [[name, ""] for name in chosen])
     written = write_new(output, table.encode())
     _warn(filter(None, [photos.survey(folder).remark]))
@@ -86,10 +115,7 @@ def prune(
         str, typer.Option("--method", help="See: prunebench list methods. Labeled images are always kept.")
     ] = "probe_aum",
     recipe: QuickOption = "quick",
-    backbone: Annotated[
-        str | None,
-        typer.Option("--backbone", help="The source of embeddings. [default: as method and recipe]"),
-    ] = None,
+    backbone: BackboneOption = None,
     classes: Annotated[
         int | None, typer.Option("--classes", help="The number of classes, if the labels do not show all.")
     ] = None,

@@ -292,6 +292,21 @@ class Subset(Artefact):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Order(Artefact):
+    """The images to label first.
+
+    images: n.
+    index: int [count], unique, in the order in which to label.
+    """
+
+    images: int
+    index: Array
+
+    def __post_init__(self) -> None:
+        self._freeze("index", np.int64, 1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Validation(Artefact):
     """The validation accuracy of a network that was trained with one candidate value of a search.
 

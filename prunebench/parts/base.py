@@ -1,4 +1,4 @@
-"""Parts: backbones, labelers, scorers and selectors are frozen values that name what they need.
+"""Parts: backbones, labelers, scorers, selectors and draws are frozen values that name what they need.
 
 A part is a frozen, keyword-only dataclass. Its fields are its hyper-parameters. It has one method. The
 argument names of that method are its inputs. They come from a fixed vocabulary (`VOCABULARY`), which is
@@ -22,6 +22,7 @@ read-only NumPy arrays.
 - weights: the final `Weights` of that network
 - scores: float64 [n], higher = harder
 - keep: how many images to keep
+- count: how many images to draw
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ VOCABULARY = {
     "labeler": (*COMMON, "known_labels", "embeddings"),
     "scorer": (*COMMON, "embeddings", "labels", "dynamics", "weights", "known_labels"),
     "selector": (*COMMON, "embeddings", "labels", "dynamics", "weights", "scores", "keep", "known_labels"),
+    "draw": (*COMMON, "embeddings", "count"),
 }
 PROXY = "proxy"  # as the name of a backbone: the network trained on the labels
 STANDARD_RATIOS = (30, 50, 70, 80, 90)  # percent pruned, as in the papers' tables
@@ -123,7 +125,7 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Base of backbones, labelers, scorers and selectors. Bump `version` when the output changes.
+    """Base of backbones, labelers, scorers, selectors and draws. Bump `version` when the output changes.
 
     reads_class_names: True if the words of `classes` decide the output, and not their number alone. A
         certification, which hides names, then leaves these.
@@ -308,3 +310,14 @@ class Selector(Part):
     def at(self, ratio: int) -> Self:
         """Return this selector with the fields filled in that depend on the ratio, in percent pruned."""
         return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw(Part):
+    """Says which images to label first, before any label is known: `draw(...)` returns `count` indices.
+
+    They are unique, and in the order in which to label, because a person may stop at any of them.
+    """
+
+    kind: ClassVar[str] = "draw"
+    method: ClassVar[str] = "draw"

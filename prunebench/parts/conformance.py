@@ -15,7 +15,7 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array, Labels, PseudoLabels
-from prunebench.parts.base import Backbone, Part, Scorer, Selector
+from prunebench.parts.base import Backbone, Draw, Part, Scorer, Selector
 from prunebench.parts.identity import identity
 from prunebench.parts.images import sliced
 from prunebench.parts.permutation import told_apart
@@ -23,6 +23,7 @@ from prunebench.parts.problem import CLASSES, RATIO, Problem, synthetic_problem
 from prunebench.parts.sampling import kept
 from prunebench.system.isolation import at_work, isolated
 
+COUNTS = (1, 2, 36, 119, 120)  # images that a draw draws, of the problem's 120
 RUNS = (2, 4, 8)  # in each order. More runs follow only if fewer runs tell the orders apart
 
 
@@ -55,9 +56,10 @@ class _Run:
 
 
 def check(part: Part, device: str = "cpu") -> list[Check]:
-    """Check a backbone, labeler, scorer or selector against the contract, on `synthetic_problem(device)`.
+    """Check a part against the contract, on `synthetic_problem(device)`.
 
-    A selector runs at every ratio that its `at` accepts. A part that raises an error fails a check.
+    A selector runs at every ratio that its `at` accepts, a draw with each of `COUNTS`. A part that raises an
+    error fails a check.
     """
     named = attempt("identity is JSON", lambda: json.dumps(identity(part), allow_nan=False))
     problem = synthetic_problem(device)
@@ -75,7 +77,7 @@ def check(part: Part, device: str = "cpu") -> list[Check]:
     attempts["same seed, same result"] = lambda: _check_repeat(part, problem, runs)
     if isinstance(part, Selector):
         attempts["one class at a time"] = lambda: _check_classes(part, problem)
-    if isinstance(part, Scorer | Selector) and "fingerprint" not in part.needs():
+    if isinstance(part, Scorer | Selector | Draw) and "fingerprint" not in part.needs():
         attempts["order of the images"] = lambda: _check_order(part, problem)
     if {"names", "classes"} & set(part.needs()) and "fingerprint" not in part.needs():
         attempts["names say nothing"] = lambda: _check_names(part, problem, runs)
@@ -121,8 +123,10 @@ def _call(part: Part, problem: Problem, keep: int | None = None) -> Array:
 
 
 def _runs(part: Part, problem: Problem) -> list[_Run]:
-    """Run a part once, or, if it is a selector, once at every ratio that it accepts."""
+    """Run a part once, a selector at every ratio that it accepts, a draw with some counts."""
     n = len(problem)
+    if isinstance(part, Draw):
+        return [_Run(f"count {count}: ", n, (count,), _call(part, problem, count)) for count in COUNTS]
     if not isinstance(part, Selector):
         return [_Run("", n, (n,), _call(part, problem))]
     return [_select(settled, problem, ratio) for ratio, settled in _settled(part).items()]
@@ -211,6 +215,7 @@ RULES: dict[str, dict[str, Callable[[_Run], None]]] = {
     },
     "selector": {"dtype": _integer, "exact size": _vector, "unique": _unique, "indices in range": _indices},
 }
+RULES["draw"] = RULES["selector"]
 
 
 def _check_repeat(part: Part, problem: Problem, runs: Iterable[_Run]) -> None:
@@ -288,7 +293,7 @@ def _check_frozen(part: Backbone, problem: Problem) -> None:
         raise PrunebenchError("the embedding of an image depends on the other images; set `frozen` to False")
 
 
-def _check_order(part: Scorer | Selector, problem: Problem) -> None:
+def _check_order(part: Scorer | Selector | Draw, problem: Problem) -> None:
     """Run on the same images in another order. The result has to follow the images, many of which are equal.
 
     Without random draws it has to follow exactly, up to rounding. With them it has to follow in distribution.
@@ -304,7 +309,7 @@ def _check_order(part: Scorer | Selector, problem: Problem) -> None:
         )
 
 
-def _depends_on_order(part: Scorer | Selector, problem: Problem, runs: int) -> bool:
+def _depends_on_order(part: Scorer | Selector | Draw, problem: Problem, runs: int) -> bool:
     """Whether runs in one order differ from as many runs, with other seeds, in another order."""
     order = np.arange(len(problem))
     shuffled = np.random.default_rng(2).permutation(order)
@@ -315,8 +320,8 @@ def _depends_on_order(part: Scorer | Selector, problem: Problem, runs: int) -> b
     return not np.allclose(ordered_runs, shuffled_runs, rtol=0, atol=1e-5 * np.ptp(ordered_runs))
 
 
-def _by_image(part: Scorer | Selector, problem: Problem, order: Array, seed: int) -> Array:
-    """Run a part on the images in an order. Return the score of each image, or 1 if it is kept: float [n]."""
+def _by_image(part: Scorer | Selector | Draw, problem: Problem, order: Array, seed: int) -> Array:
+    """Run a part on the images in an order. Return each score, or 1 for a chosen image: float [n]."""
     inputs = sliced(problem.inputs(part, seed=seed), order)
     result = np.asarray(getattr(part, part.method)(**inputs))
     values = np.zeros(len(problem))

@@ -1,4 +1,4 @@
-"""The hooks of a plugin: six that register items, one for executors, one that is told of finished cells."""
+"""The hooks of a plugin: seven that register items, one for executors, one told of finished cells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
+    from prunebench.parts.base import Backbone, Draw, Labeler, Scorer, Selector
     from prunebench.parts.dataset import Dataset
     from prunebench.parts.method import Method
 
@@ -40,6 +40,11 @@ def register_scorers() -> list[type[Scorer]]:  # type: ignore[empty-body]
 @hookspec
 def register_selectors() -> list[type[Selector]]:  # type: ignore[empty-body]
     """Return the classes that turn scores into a subset."""
+
+
+@hookspec
+def register_draws() -> list[type[Draw]]:  # type: ignore[empty-body]
+    """Return the classes that say which images to label first."""
 
 
 @hookspec

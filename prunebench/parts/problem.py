@@ -115,7 +115,7 @@ class Problem:
         A labeler gets as many labels in `known_labels` as its `label_fraction` says. Any other part gets
         `keep` of them.
 
-        keep: number of images that a selector keeps, by default that of ratio 70.
+        keep: number of images that a selector keeps or a draw draws, by default that of ratio 70.
         seed: of `rng`.
         """
         keep = kept(len(self), RATIO) if keep is None else keep
@@ -135,6 +135,7 @@ class Problem:
             "known_labels": known_labels,
             "weights": WEIGHTS,
             "keep": keep,
+            "count": keep,
         }
         return {name: everything[name] for name in part.needs()}
 

@@ -23,7 +23,7 @@ import pluggy
 
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts import hookspecs
-from prunebench.parts.base import PROXY, Backbone, Labeler, Part, Scorer, Selector, check_class
+from prunebench.parts.base import PROXY, Backbone, Draw, Labeler, Part, Scorer, Selector, check_class
 from prunebench.parts.blinded import blinded
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import construct, map_parts
@@ -39,9 +39,10 @@ KINDS: dict[str, type] = {
     "labelers": Labeler,
     "scorers": Scorer,
     "selectors": Selector,
+    "draws": Draw,
     "methods": Method,
 }
-PARTS = ("backbone", "labeler", "scorer", "selector")
+PARTS = ("backbone", "labeler", "scorer", "selector", "draw")
 CHECKED = (*PARTS, "dataset")  # the kinds of which `prunebench check` tests the contract
 LONGEST_WORDS = 40  # bytes of a folder's name in the name of its dataset
 Installed = tuple[str, str, EntryPoint]  # distribution, release and entry point of a plugin

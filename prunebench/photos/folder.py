@@ -1,4 +1,4 @@
-"""A folder of photos: its files, their labels in a .csv, and the order in which to label them."""
+"""A folder of photos: its files, and their labels in a .csv."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError, require
-from prunebench.parts import seeds
 from prunebench.photos.formats import OF_PHONES, REMEDY, formats, unread
 from prunebench.system import tables
 from prunebench.system.files import beside_of, near, writing
@@ -147,11 +146,6 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def ordered(names: Sequence[str], seed: int) -> list[str]:
-    """Return the names in the order in which to label them: one permutation for each seed."""
-    return [names[index] for index in seeds.stream("photos", seed).permutation(len(names))]
 
 
 def read_labels(path: Path) -> dict[str, str]:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts.artefacts import Array, Labels, Scores, Subset
+from prunebench.parts.artefacts import Array, Labels, Order, Scores, Subset
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.registry import load
-from prunebench.photos.folder import check_count, check_outside, ordered, scan
-from prunebench.photos.request import Request, Work, Workspace, check_on_bad, construct_request
+from prunebench.photos.drawing import DrawRequest, DrawWork
+from prunebench.photos.folder import check_count, check_outside, scan
+from prunebench.photos.request import Request, Work, Workspace, construct_request
 from prunebench.pipeline import schedule
 from prunebench.pipeline.context import load_split
 from prunebench.pipeline.dataset_keys import roots_of
@@ -37,28 +38,66 @@ TEST_SIZE = 8  # pixels, the size used only to test that an image decodes
 
 
 def draw(
-    folder: str | Path, labels: int, seed: int = 0, *, on_bad: str = "fail", data: Place = None
+    folder: str | Path,
+    labels: int,
+    seed: int = 0,
+    *,
+    by: str = "uniform",
+    backbone: str | None = None,
+    side: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+    on_bad: str = "fail",
+    store: Place = None,
+    data: Place = None,
+    device: str = "auto",
+    workers: int = 1,
 ) -> list[str]:
-    """Return the images of a folder to label first, drawn uniformly, in the order of the draw.
+    """Return the images of a folder to label first, in the order of the draw. You may stop at any point.
 
-    Draws are nested: the first images of a draw are a smaller draw of the same seed. So you may stop labeling
-    at any point. Opens the drawn images only.
+    A uniform draw opens the drawn images only. Its draws are nested: the first images of a draw are a smaller
+    draw of the same seed. Other draws embed all images, as `prune` does, and so only once.
 
     labels: number of images to draw.
+    by: the name of a draw, as `prunebench list draws` shows it.
+    backbone: name of a backbone that replaces that of the draw.
+    side: pixels to which the images are shrunk. None: as `folder.common_side` says.
+    changes: "PART.field" -> value.
     on_bad: "fail" refuses an image that cannot be read, "skip" draws another instead.
+    store: folder of artefacts.
     data: folder of decoded images.
+    device: "auto", or a device of PyTorch.
+    workers: number of worker processes.
 
     Raise PrunebenchError if an image cannot be read, or if there are fewer images than `labels`.
+    Raise PrunebenchError if there is no such draw, or if it has no use for an option.
     """
-    top = Path(folder).expanduser()
+    request = DrawRequest(
+        folder=Path(folder),
+        labels=labels,
+        by=by,
+        seed=seed,
+        backbone=backbone,
+        side=side,
+        on_bad=on_bad,
+        changes=changes or {},
+    )
+    if request.looks:
+        return drawn(DrawWork(request, Workspace.at(store, data, device)), workers)
+    return drawn_unseen(request, data)
+
+
+def drawn_unseen(request: DrawRequest, data: Place = None) -> list[str]:
+    """Draw without looking. Opens the drawn images only. Raise as `draw` does."""
+    labels = request.labels
+    on_bad = request.on_bad
+    top = request.folder.expanduser()
     root = places.folder("data", data)
-    check_on_bad(on_bad)
     names = scan(top, on_bad)
     check_count("--labels", labels, len(names))
     check_outside(top, root, "--data")
     family = load().get("datasets", "photos")
     chosen: list[str] = []
-    remaining = ordered(names, seed)
+    remaining = request.order(names)
     while remaining and len(chosen) < labels:
         lacking = labels - len(chosen)
         chosen += family.readable(top, remaining[:lacking], root, TEST_SIZE, on_bad)
@@ -67,6 +106,16 @@ def draw(
         raise PrunebenchError(f"none of the {len(names)} images in {top} can be read")
     check_count("--labels", labels, len(chosen))
     return chosen
+
+
+def drawn(work: DrawWork, workers: int = 1) -> list[str]:
+    """Draw by looking: make the missing stages and return the images. Raise as `draw` does."""
+    matrix = work.matrix
+    order = schedule.mended(
+        lambda: make_all(matrix, [work.stage], workers, work.dataset, work.roots),
+        lambda: work.place.store.read(work.stage.key, Order),
+    )
+    return [work.names[position] for position in order.index]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

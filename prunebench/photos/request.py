@@ -297,11 +297,6 @@ def including_annotated(method: Method, share: float, backbone: str | None = Non
         )
         raise PrunebenchError(f"method {method.name!r} {reason}; choose one that needs few labels or none")
 
-    def with_backbone(part: Part) -> Part:
-        if isinstance(part, Backbone) or getattr(part, "backbone", None) in (None, PROXY):
-            return part
-        return replace(part, backbone=backbone)  # type: ignore[call-arg]
-
     labeler = method.labeler or load().part("labeler", "none")
     try:
         labeler = change(
@@ -319,5 +314,16 @@ def including_annotated(method: Method, share: float, backbone: str | None = Non
         title = f"{title}, annotated kept"
     parts = {"labeler": labeler, "scorer": method.scorer, "selector": selector}
     if backbone is not None:
-        parts = {kind: part and map_parts(part, with_backbone) for kind, part in parts.items()}
+        parts = {kind: part and on_backbone(part, backbone) for kind, part in parts.items()}
     return Method(method.name, title=title, **parts)  # type: ignore[arg-type]
+
+
+def on_backbone(part: Part, backbone: str) -> Part:
+    """Return a part that reads the embeddings of this backbone, but those of the proxy network as before."""
+
+    def visit(inner: Part) -> Part:
+        if isinstance(inner, Backbone) or getattr(inner, "backbone", None) in (None, PROXY):
+            return inner
+        return replace(inner, backbone=backbone)  # type: ignore[call-arg]
+
+    return map_parts(part, visit)

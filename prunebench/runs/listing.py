@@ -21,7 +21,8 @@ Rows = tuple[list[str], list[list[object]]]
 def rows(what: str, registry: Registry, data: Callable[[], Path]) -> Rows:
     """Return header and rows of one list. A broken plugin appears only in the list of plugins.
 
-    what: "datasets", "backbones", "labelers", "scorers", "selectors", "methods", "suites" or "plugins".
+    what: "datasets", "backbones", "labelers", "scorers", "selectors", "draws", "methods", "suites" or
+        "plugins".
     data: returns the folder of datasets. Called only for the list of datasets.
     """
     if what == "plugins":

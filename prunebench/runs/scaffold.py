@@ -20,7 +20,7 @@ NAME = re.compile("(?!.{41})[a-z][a-z0-9]*(_[a-z0-9]+)*")
 def create(kind: str, name: str, parent: Path, registry: Registry) -> Path:
     """Write the folder prunebench-NAME of a new package, whole or not at all. Return its path.
 
-    kind: "backbone", "labeler", "scorer", "selector" or "dataset".
+    kind: "backbone", "labeler", "scorer", "selector", "draw" or "dataset".
     name: of the part or dataset. Package, module, class and method are named after it.
     parent: the folder that will hold the new one.
     registry: of the parts that exist.
@@ -90,9 +90,10 @@ def _files(kind: str, name: str) -> dict[str, str]:
             f"{name!r} would name its class {class_name}, which is taken; choose another name"
         )
     group = "dataset" if kind == "dataset" else "part"
+    readme = kind if kind in ("dataset", "draw") else "part"  # the others come with a method
     templates = {
         "pyproject.toml": _template("pyproject.toml"),
-        "README.md": _template(f"{group}.md"),
+        "README.md": _template(f"{readme}.md"),
         f"prunebench_{name}.py": source,
         f"test_{name}.py": _template(f"{group}_test.py"),
     }

@@ -140,18 +140,7 @@ class Resolver:
         backbones: those that the recipe names.
         """
 
-        def visit(part: Part) -> Part:
-            return self._filled(part, defaults)
-
-        def visit_backbone(part: Part) -> Part:
-            return visit(part) if isinstance(part, Backbone) else part
-
-        parts = {}
-        for kind, part in method.parts.items():
-            # A recipe or flag may name a backbone. It is looked up next, and then gets its own values.
-            with_names = map_parts(part, visit)
-            with_backbones = self.registry.resolve_backbones(with_names)
-            parts[kind] = map_parts(with_backbones, visit_backbone)
+        parts = {kind: self.part(part, defaults) for kind, part in method.parts.items()}
         filled: Method = replace(method, **parts)  # type: ignore[arg-type]
         changes = self.concerning(filled, backbones)
         if not changes:
@@ -159,6 +148,19 @@ class Resolver:
         # Sorted, so that the order of the flags does not change the name.
         suffix = "{" + ",".join(f"{path}={value}" for path, value in sorted(changes.items())) + "}"
         return replace(filled, name=filled.name + suffix, title=filled.title + suffix)
+
+    def part(self, part: Part, defaults: Mapping[str, Mapping[str, Any]]) -> Part:
+        """Return a part with its backbones, and with the values of recipe and flags in all of them."""
+
+        def visit(inner: Part) -> Part:
+            return self._filled(inner, defaults)
+
+        def visit_backbone(inner: Part) -> Part:
+            return visit(inner) if isinstance(inner, Backbone) else inner
+
+        # A recipe or flag may name a backbone. It is looked up next, and then gets its own values.
+        with_names = map_parts(part, visit)
+        return map_parts(self.registry.resolve_backbones(with_names), visit_backbone)
 
     def concerning(self, method: Method, backbones: Backbones) -> dict[str, Any]:
         """Return the changes that a method depends on: of its parts, of the recipe and its backbones."""

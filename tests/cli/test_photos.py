@@ -61,6 +61,14 @@ def test_draw_says_the_same_twice_and_writes_over_nothing(cli, photos, tmp_path)
     ("line", "message"),
     [
         ("draw photo --labels 5 --output a.csv", "there is no folder photo"),
+        (
+            "draw photos --labels 5 --by typiclst --output a.csv",
+            "no draw named 'typiclst'. Did you mean 'typiclust'? See: prunebench list draws",
+        ),
+        (
+            "draw photos --labels 5 --set usl.weight=1 --output a.csv",
+            "--set usl.weight: uniform has no such part",
+        ),
         ("draw photos --labels 61 --output a.csv", "--labels is 61, expected 1 to 60, the images there are"),
         (
             "draw photos --labels 5 --output photos/a.csv",
@@ -86,6 +94,31 @@ def test_a_mistake_is_one_line(cli, photos, line, message):
     assert (told.code, told.out) == (2, "")
     assert told.err.startswith(f"Error: {message}") and told.err.count("\n") == 1
     assert listing(photos.folder) == before
+
+
+def test_draw_by_looking_says_what_it_will_do_in_one_line(cli, photos, tmp_path):
+    before = listing(photos.folder)
+    line = f"draw photos --labels 5 --by typiclust --backbone pixels {SMALL} --output first.csv"
+    told = cli(line)
+    assert (told.code, told.err) == (0, "")
+    assert told.out.splitlines() == [
+        "drawing 5 of 60 images in photos by typiclust on embeddings of pixels, at 8 pixels on cpu; "
+        "embeddings that are stored are not made again",
+        "wrote first.csv: 5 images to label; fill in the column label",
+    ]
+    names = [row.removesuffix(",") for row in (tmp_path / "first.csv").read_text().splitlines()[1:]]
+    assert len({*names}) == 5 and {*names} <= {*photos.truth}
+    assert "first.csv is up to date" in cli(line).out
+    assert listing(photos.folder) == before
+
+
+def test_draws_are_listed_with_their_fields(cli):
+    told = cli("list draws")
+    assert told.code == 0
+    assert [line.split()[0] for line in told.out.splitlines()] == [
+        *("draw", "kcenter", "probcover", "typiclust", "uniform", "usl", "zcore")
+    ]
+    assert "clusters=500 neighbors=20" in told.out
 
 
 # prune
@@ -277,24 +310,24 @@ def test_the_commands_of_the_page_run_in_order(cli, tmp_path):
     truth = write_photos(tmp_path / "photos", 400)
     write_labels(tmp_path / "all.csv", truth)
     before = listing(tmp_path / "photos")
-    shown = commands_of("photos.md")[:4]  # the others measured its tables
-    assert [words[0] for words in shown] == ["draw", "prune", "prune", "evaluate"]
+    shown = commands_of("photos.md")[:5]  # the others measured its tables
+    assert [words[0] for words in shown] == ["draw", "draw", "prune", "prune", "evaluate"]
     told = []
     for words in shown:
         line = " ".join(
             f"{int(word) // 500}" if word.isdigit() and int(word) > 1000 else word for word in words
         )
-        extra = {"draw": "", "prune": f"--backbone pixels {SMALL}", "evaluate": "--device cpu --workers 0"}[
-            words[0]
-        ]
-        told.append(cli(f"{line} {extra}"))
+        looks = words[0] == "prune" or "--by" in words
+        extra = f"--backbone pixels {SMALL}" if looks else ""
+        told.append(cli(f"{line} {'--device cpu --workers 0' if words[0] == 'evaluate' else extra}"))
         costs_alone = words[0] == "prune" and "--yes" not in words
         assert told[-1].code == int(costs_alone), told[-1].err
         if words[0] == "draw":  # and now a person labels
             drawn = [row.split(",")[0] for row in (tmp_path / "to_label.csv").read_text().splitlines()[1:]]
             assert len(drawn) == 40
             write_labels(tmp_path / "to_label.csv", {name: truth[name] for name in drawn})
-    assert told[1].out.endswith("The same command with --yes goes on.\n")
-    assert told[2].out.endswith("wrote kept.csv: 40 keep_labeled, 40 to_label, 320 drop\n")
-    assert "tested on 40 that are held out" in told[3].out
+    assert told[1].out.endswith("wrote first.csv: 40 images to label; fill in the column label\n")
+    assert told[2].out.endswith("The same command with --yes goes on.\n")
+    assert told[3].out.endswith("wrote kept.csv: 40 keep_labeled, 40 to_label, 320 drop\n")
+    assert "tested on 40 that are held out" in told[4].out
     assert listing(tmp_path / "photos") == before

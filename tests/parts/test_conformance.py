@@ -9,7 +9,7 @@ import torch
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import PseudoLabels
-from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
+from prunebench.parts.base import Backbone, Draw, Labeler, Scorer, Selector
 from prunebench.parts.conformance import check, conform
 from prunebench.parts.problem import MemoryCheckpoint, synthetic_problem
 from prunebench_plugins.backbones.pixels import Pixels
@@ -209,6 +209,54 @@ def test_a_faulty_selector(fault, checks):
 def test_the_reason_names_the_ratio():
     found = {c.name: c.error for c in check(ToySelector(fault="negative zero"))}
     assert found["exact size"] == "ratio 0: shape is (0,), expected (120,)"
+
+
+# Draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyDraw(Draw):
+    name = "toy"
+    backbone: str = "pixels"
+    fault: str = ""
+
+    def draw(self, embeddings, count, rng):
+        order = rng.permutation(len(embeddings))
+        match self.fault:
+            case "half":
+                order = order[: len(order) // 2]
+            case "twice":
+                order[1:] = order[:-1].copy()
+            case "past the end":
+                order += 1
+            case "floating":
+                order = order.astype(float)
+            case "by place":
+                order.sort()
+            case "by another clock":
+                order = np.random.default_rng().permutation(order)
+        return order[:count]
+
+
+@pytest.mark.parametrize(
+    ("fault", "checks"),
+    [
+        ("", set()),
+        ("half", {"exact size"}),
+        ("twice", {"unique"}),
+        ("past the end", {"indices in range", "order of the images"}),
+        ("floating", {"dtype", "order of the images"}),
+        ("by place", {"order of the images"}),
+        ("by another clock", {"same seed, same result"}),
+    ],
+)
+def test_a_faulty_draw(fault, checks):
+    assert failed(ToyDraw(fault=fault)) == checks
+
+
+def test_the_reason_names_the_count():
+    found = {c.name: c.error for c in check(ToyDraw(fault="half"))}
+    assert found["exact size"] == "count 119: shape is (60,), expected (119,)"
 
 
 # The order of the images

@@ -8,7 +8,7 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts import hookspecs, registry, trial
-from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
+from prunebench.parts.base import Backbone, Draw, Labeler, Scorer, Selector
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import identity
 from prunebench.parts.method import Method
@@ -80,6 +80,16 @@ def test_hook_register_selectors(offer):
         def select(self, images, keep): ...
 
     assert offer(First).owners["selectors", "first"] == "stranger"
+
+
+def test_hook_register_draws(offer):
+    @dataclass(frozen=True, kw_only=True)
+    class Any(Draw):
+        name = "any"
+
+        def draw(self, names, count): ...
+
+    assert offer(Any).part("draw", "any") == Any()
 
 
 def test_hook_register_methods(offer):

@@ -12,6 +12,7 @@ from prunebench.parts.images import Chosen
 from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
 from prunebench.photos import prune as pruning
+from prunebench.photos.drawing import DrawRequest
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.store import Store
 from prunebench.system.files import write_new
@@ -228,7 +229,11 @@ def test_a_larger_draw_begins_with_the_smaller_one(folder, tmp_path):
 
 def test_every_image_is_as_likely_as_another():
     names = [str(number) for number in range(20)]
-    drawn = [name for seed in range(400) for name in photos.ordered(names, seed)[:5]]
+
+    def request(seed):
+        return DrawRequest(folder=Path("photos"), labels=5, seed=seed)
+
+    drawn = [name for seed in range(400) for name in request(seed).order(names)[:5]]
     counts = np.array([drawn.count(name) for name in names])
     assert counts.sum() == 2000 and abs(counts - 100).max() < 40  # 100 each, standard deviation 8.7
 

@@ -7,6 +7,7 @@ from prunebench.parts.base import Part
 from prunebench.parts.registry import load
 from prunebench_plugins.backbones.efficientnet import EfficientnetLite0
 from prunebench_plugins.backbones.swav.part import Swav
+from prunebench_plugins.draws.zcore import ZcoreDraw
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.labeled_only import LabeledOnly
 from prunebench_plugins.labelers.temi.part import Temi
@@ -15,7 +16,7 @@ from prunebench_plugins.scorers.zcore.part import Zcore
 
 FIXMATCH = FixMatch(network="cnn", iterations=10, batch=8, mu=2, ema_warmup=True, bn_momentum=0.1)
 BRIEF = {
-    part.name: part
+    (f"{part.kind}s", part.name): part
     for part in (
         FIXMATCH,
         LabeledOnly(fixmatch=FIXMATCH),
@@ -24,14 +25,15 @@ BRIEF = {
         EfficientnetLite0(side=32),
         Grand(runs=2, epochs=2),
         Zcore(rounds=2000, neighbors=20),
+        ZcoreDraw(rounds=2000, neighbors=20),
     )
 }
-KINDS = ("backbones", "labelers", "scorers", "selectors")
+KINDS = ("backbones", "labelers", "scorers", "selectors", "draws")
 
 
 def brief(kind: str, name: str) -> Part:
     """Return a built-in part, at its defaults where they are quick."""
-    return BRIEF.get(name) or load().part(kind.removesuffix("s"), name)
+    return BRIEF.get((kind, name)) or load().part(kind.removesuffix("s"), name)
 
 
 def ready(kind: str, name: str) -> bool:

@@ -30,7 +30,7 @@ def pin(kind: str, name: str) -> dict[str, Any]:
     part = part.at(70) if hasattr(part, "at") else part
     result = getattr(part, part.method)(**synthetic_problem().inputs(part))
     values = np.asarray(result.values if isinstance(result, PseudoLabels) else result)
-    if name in BRIEF:
+    if (kind, name) in BRIEF:
         return {
             "version": part.version,
             "output": (values if values.ndim == 1 else values.mean(0)[:16]).tolist(),

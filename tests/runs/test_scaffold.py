@@ -13,6 +13,7 @@ import pytest
 from prunebench.parts import registry
 from prunebench.parts.registry import CHECKED
 from prunebench.runs import scaffold
+from tests.photo_folders import write_photos
 
 PARTS = ("backbone", "labeler", "scorer", "selector")
 
@@ -51,6 +52,14 @@ def test_every_kind_passes_its_check_and_its_test_and_runs(packages, cli, toy, s
     for kind in PARTS:
         importlib.import_module(f"test_my_{kind}").test_it_keeps_the_contract()
     importlib.import_module("test_my_dataset").test_it_keeps_the_contract(tmp_path)
+    importlib.import_module("test_my_draw").test_it_keeps_the_contract()
+    photos = write_photos(tmp_path / "photos")
+    drawn = cli(
+        "draw photos --labels 5 --by my_draw --backbone pixels --side 8 --workers 0 --output first.csv"
+    )
+    assert (drawn.code, drawn.err) == (0, "")
+    lines = (tmp_path / "first.csv").read_text().splitlines()[1:]
+    assert len(lines) == 5 and {line.removesuffix(",") for line in lines} <= {*photos}
     methods = ",".join(f"my_{kind}" for kind in PARTS)
     ran = cli(f"run --suite {suite_file()} --methods {methods} --seeds 1 --workers 0")
     assert (ran.code, ran.err) == (0, "")

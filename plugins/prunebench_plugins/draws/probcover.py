@@ -1,0 +1,130 @@
+"""ProbCover: the image whose ball holds the most images that no drawn ball holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from prunebench.errors import positive, require
+from prunebench.parts.artefacts import Array
+from prunebench.parts.base import Backbones, Draw, Progress
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbCover(Draw):
+    """Repeatedly draw the image whose ball covers the most images that are not covered yet.
+
+    All balls have one radius: the largest with which a share `purity` of them hold a single pseudo-label,
+    those of k-means. Once all images are covered, the others are drawn at random. Embeddings are scaled to
+    length 1. The draws of one seed are nested.
+
+    backbone: backbone of the embeddings.
+    classes: number of clusters that stand for classes, above 0. Set it to the number that you expect.
+    purity: share of balls that hold one cluster alone, above 0, at most 1.
+    starts: runs of k-means, above 0. The best counts.
+
+    Source: Yehuda et al. 2022 (arXiv 2205.11320), algorithm 1 and section 3.2.
+    """
+
+    name: ClassVar[str] = "probcover"
+    backbone: Backbones = "efficientnet_lite0"
+    classes: int = 10
+    purity: float = 0.95
+    starts: int = 10
+
+    def __post_init__(self) -> None:
+        positive("probcover.classes", self.classes)
+        positive("probcover.starts", self.starts)
+        require(0 < self.purity <= 1, "probcover.purity", self.purity, "above 0, at most 1")
+
+    def draw(
+        self, embeddings: Array, count: int, rng: np.random.Generator, device: str, progress: Progress
+    ) -> Array:
+        """Return int [count], unique indices in 0..n-1, in the order of the picks."""
+        import torch
+
+        from prunebench.nn.neighbors import kmeans
+        from prunebench_plugins.draws.sphere import shuffled
+
+        order, points = shuffled(embeddings, rng)
+        wanted = min(self.classes, len(points))
+        clusters = kmeans(points, wanted, rng=rng, device=device, starts=self.starts).assignments
+        tensor = torch.tensor(points, device=device)
+        radius = squared_radius(tensor, torch.tensor(clusters, device=device), self.purity)
+        return order[cover(tensor, radius, count, progress)]
+
+
+def squared_radius(points: torch.Tensor, clusters: torch.Tensor, purity: float) -> float:
+    """Return the largest squared radius with which at least a share `purity` of the balls are pure.
+
+    A ball is open: it holds what is nearer than the radius. So it is pure up to the distance of the nearest
+    image of another cluster. The result is infinite if there is one cluster alone.
+
+    points: float32 [n, d].
+    clusters: int [n].
+    """
+    from prunebench_plugins.draws.sphere import squares
+
+    limits = []
+    for rows, block in squares(points, points):
+        block.masked_fill_(clusters[rows, None] == clusters, math.inf)
+        limits.append(block.amin(1).cpu().numpy())
+    pure = math.ceil(len(points) * purity - 1e-9)  # safe from binary rounding
+    return float(np.sort(np.concatenate(limits))[len(points) - pure])
+
+
+def cover(points: torch.Tensor, radius: float, count: int, progress: Progress) -> Array:
+    """Pick images greedily until `count` are picked: int64 [count].
+
+    Of images that cover equally many, one that is not covered itself is picked, and then the first.
+
+    points: float32 [n, d].
+    radius: the squared radius of the balls.
+
+    Counts are kept instead of a graph: an image that is covered lowers the count of every ball that holds it.
+    """
+    import torch
+
+    n = len(points)
+    everyone = torch.arange(n, device=points.device)
+    counts = torch.cat([block.sum(1) for block in balls(points, radius, everyone)])
+    uncovered = torch.ones(n, dtype=torch.bool, device=points.device)
+    chosen: list[int] = []
+    while len(chosen) < count:
+        top = int((2 * counts + uncovered).argmax())
+        if counts[top] <= 1:  # no ball holds two: what is uncovered is drawn first, then the rest
+            break
+        chosen.append(top)
+        held = torch.cat([block[:, 0] for block in balls(points, radius, everyone[top : top + 1])])
+        fresh = everyone[uncovered & held]
+        uncovered[fresh] = False
+        counts -= torch.cat([block.sum(1) for block in balls(points, radius, fresh)])
+        counts[top] = 0
+        progress(len(chosen), count)
+    drawn = torch.tensor(chosen, dtype=torch.int64, device=points.device)
+    rest = torch.ones_like(uncovered).index_fill_(0, drawn, False)
+    order = torch.cat([drawn, everyone[rest & uncovered], everyone[rest & ~uncovered]])
+    return order[:count].cpu().numpy()
+
+
+def balls(points: torch.Tensor, radius: float, index: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield which of some images the ball of each image holds, blocks of it: bool [rows, some].
+
+    A ball holds its own image, however small it is.
+
+    index: the images in question, int [some].
+    """
+    from prunebench_plugins.draws.sphere import squares
+
+    for rows, block in squares(points, points[index]):
+        held = block < radius
+        inside = (index >= rows.start) & (index < rows.stop)
+        held[index[inside] - rows.start, inside.nonzero()[:, 0]] = True
+        yield held
