@@ -17,7 +17,7 @@ from prunebench.pipeline.stages.sight import seen_by_final, sight, title_of
 from prunebench.suites.cells import Cell
 
 FOLDS = 5  # a fifth of the labeled images is held out
-HALVINGS = 5  # the smallest network sees a 32nd of the labels of the largest one
+HALVINGS = 4  # the smallest network sees a 16th of the labels of the largest one
 FEWEST = 4  # labels to train on
 
 
