@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,7 +97,7 @@ class Contests:
     ) -> None:
         others = labeled - labeled // FOLDS
         self.labels = int(others * KEPT)
-        self.needed = -(-max(FEWEST_KNOWN, classes) // (KNOWN * (1 - HOLDOUT)))
+        self.needed = math.ceil(max(FEWEST_KNOWN, classes) / (KNOWN * (1 - HOLDOUT)))
         names = [] if labeled < self.needed or not methods else [RANDOM, *methods]
         spec = request.spec | {"holdout": HOLDOUT}
         self.specs = [spec | {"name": f"photos_{seed}", "seed": seed} for seed in range(seeds) if names]

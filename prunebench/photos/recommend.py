@@ -79,7 +79,8 @@ class Recommendation:
             measured = [point.labels for point in self.points if point.measured]
             return (
                 f"More labels do not help measurably: from {measured[0]:,} to {measured[-1]:,} labels the "
-                f"accuracy changes by {self.climb.value:+.1f} ± {self.climb.margin:.1f} points."
+                f"accuracy changes by {self.climb.value:+.1f} ± {self.climb.margin:.1f} points. Expect "
+                f"{self.expected} % with the {self.labels:,} labels there are."
             )
         then = f"Twice as many would bring {self.doubled} points."
         if self.labels == self.labeled:
@@ -93,9 +94,7 @@ class Recommendation:
                 f"{self.images:,} images."
             )
         if self.labels <= self.labeled:
-            return (
-                f"About {self.labels:,} labels reach {target:g} %, fewer than there are: {self.expected} %."
-            )
+            return f"{self.labels:,} of the labels there are reach {target:g} %: expect {self.expected} %."
         return f"{self._call} to reach {target:g} %: expect {self.expected} %."
 
     @property
@@ -211,12 +210,13 @@ def _recommended(
 def enough(curve: Curve, images: int, labeled: int, target: float | None, gain: float) -> int:
     """Return the recommended number of labels, at most `images`.
 
-    With a target it is the smallest number whose predicted accuracy reaches it, or all images. Else it is the
-    smallest number from `labeled` on of which twice as many bring less than `gain` points. A curve that does
-    not climb asks for no more labels. Numbers above `labeled` are rounded up to two digits.
+    With a target it is the smallest number whose predicted accuracy reaches it, or all images. Numbers below
+    the smallest that was measured do not count. Else it is the smallest number from `labeled` on of which
+    twice as many bring less than `gain` points. A curve that does not climb asks for no more labels. Numbers
+    above `labeled` are rounded up to two digits.
     """
     if target is not None:
-        counts = range(1, images)
+        counts = range(int(curve.sizes[0]), images)
         found = counts[0] + bisect_left(counts, True, key=lambda count: curve.accuracy(count) >= target)
     elif curve.climb.low <= 0:
         return labeled
@@ -273,9 +273,10 @@ class _Study:
             )
         self.work = work = work if work.read else Work(request, place, look=True)
         labeled = len(work.known)  # without those of unreadable images
+        self.asked = list(dict.fromkeys(methods))
         self.contests = Contests(
             work.request,
-            list(dict.fromkeys(methods)),
+            self.asked,
             labeled=labeled,
             classes=len(set(work.known.values())),
             seeds=seeds,
@@ -297,6 +298,10 @@ class _Study:
             messages.append(
                 f"{len(rare)} class(es) with fewer than {FOLDS} labels, so some splits hold out none: "
                 f"{some(rare)}"
+            )
+        if self.asked and not self.contests.cells:
+            messages.append(
+                f"choosing was not compared with Random, which needs {self.contests.needed:,} labels"
             )
         return messages
 
