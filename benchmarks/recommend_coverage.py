@@ -110,9 +110,9 @@ class Heads:
         hidden = 256
         self.first = uniform(width, width, hidden)
         self.second, self.bias = uniform(hidden, hidden, classes), uniform(hidden, 1, classes)
-        self.scale = torch.ones(count, 1, hidden, requires_grad=True)
-        self.shift = torch.zeros(count, 1, hidden, requires_grad=True)
-        self.mean, self.variance = torch.zeros(count, 1, hidden), torch.ones(count, 1, hidden)
+        units = count * hidden
+        self.scale, self.shift = (value.requires_grad_() for value in (torch.ones(units), torch.zeros(units)))
+        self.mean, self.variance = torch.zeros(units), torch.ones(units)
 
     def parameters(self) -> list[torch.Tensor]:
         """Return all that is trained."""
@@ -120,17 +120,11 @@ class Heads:
 
     def __call__(self, vectors: torch.Tensor, learning: bool = False) -> torch.Tensor:
         """Return logits, float [count, b, classes], of vectors, float [count, b, width]."""
-        hidden = vectors @ self.first
-        mean, variance = self.mean, self.variance
-        if learning:
-            mean = hidden.mean(1, keepdim=True)
-            variance = hidden.var(1, unbiased=False, keepdim=True)
-            with torch.no_grad():
-                images = hidden.shape[1]
-                self.mean += 0.1 * (mean - self.mean)
-                self.variance += 0.1 * (variance * images / (images - 1) - self.variance)
-        normalized = (hidden - mean) * (self.scale / torch.sqrt(variance + 1e-5)) + self.shift
-        return torch.relu(normalized) @ self.second + self.bias
+        hidden = (vectors @ self.first).transpose(0, 1)
+        normalized = functional.batch_norm(
+            hidden.flatten(1), self.mean, self.variance, self.scale, self.shift, training=learning
+        )
+        return functional.relu(normalized).view(hidden.shape).transpose(0, 1) @ self.second + self.bias
 
 
 def wrong(vectors: Array, labels: Array, trained: Array, tested: Array, rng: np.random.Generator) -> Array:
