@@ -81,10 +81,12 @@ def embedded(name: str, data: Path, keep: Path) -> tuple[Array, Array]:
         chosen = np.sort(np.random.default_rng(0).permutation(len(array))[:IMAGES])
         images = Images(array[chosen], mean=dataset.mean, std=dataset.std)
         if name == "digits":
-            vectors = load().part("backbone", "pixels").embed(images)
+            vectors = load().part("backbone", "pixels").embed(images)  # type: ignore[attr-defined]
         else:
             backbone = load().part("backbone", {"part": "efficientnet_lite0", "side": SIDE})
-            vectors = backbone.embed(images, "cpu", lambda *_: None, MemoryCheckpoint())
+            vectors = backbone.embed(  # type: ignore[attr-defined]
+                images, "cpu", lambda *_: None, MemoryCheckpoint()
+            )
         np.savez(path, x=vectors, y=truth[chosen])
     stored = np.load(path)
     return stored["x"], stored["y"]
@@ -124,7 +126,9 @@ class Heads:
         normalized = functional.batch_norm(
             hidden.flatten(1), self.mean, self.variance, self.scale, self.shift, training=learning
         )
-        return functional.relu(normalized).view(hidden.shape).transpose(0, 1) @ self.second + self.bias
+        features = functional.relu(normalized).view(hidden.shape).transpose(0, 1)
+        logits: torch.Tensor = features @ self.second + self.bias
+        return logits
 
 
 def wrong(vectors: Array, labels: Array, trained: Array, tested: Array, rng: np.random.Generator) -> Array:
@@ -149,12 +153,11 @@ def wrong(vectors: Array, labels: Array, trained: Array, tested: Array, rng: np.
             loss = functional.cross_entropy(logits.flatten(0, 1), truth[batch].flatten(), reduction="sum")
             optimizer.param_groups[0]["lr"] = float(next(rates))
             optimizer.zero_grad()
-            (loss / (stop - start)).backward()
+            (loss / (stop - start)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     with torch.no_grad():
-        parts = [
-            heads(images[part]).argmax(2) != truth[part] for part in torch.from_numpy(tested).split(500, 1)
-        ]
+        some = torch.split(torch.from_numpy(tested), 500, 1)
+        parts = [heads(images[part]).argmax(2) != truth[part] for part in some]
     return torch.cat(parts, 1).numpy()
 
 

@@ -30,7 +30,7 @@ def recommend(
         str | None,
         typer.Option(
             "--methods",
-            help="Compared with Random; or none. [default: probe_aum,facility_location]",
+            help="Compared with Random; or none. [default: probe_aum and facility location]",
         ),
     ] = None,
     recipe: QuickOption = "quick",

@@ -25,7 +25,7 @@ from prunebench.runs.places import Place
 from prunebench.system import tables
 from prunebench.system.files import write_new
 
-METHODS = ("probe_aum", "facility_location")
+METHODS = ("probe_aum", "facility_location_efficientnet")
 FEWEST = 20  # labels from which a curve can be drawn: heads on 4, 8 and 16 of them
 TESTED = 8  # benchmarks/recommend_coverage.py tests predictions up to so many times the labels there are
 
@@ -230,7 +230,7 @@ def enough(curve: Curve, images: int, labeled: int, target: float | None, gain: 
 
 def _rounded_up(count: int) -> int:
     """Return a number rounded up to two digits."""
-    step = 10 ** max(0, len(str(count)) - 2)
+    step = int(10 ** max(0, len(str(count)) - 2))
     return -(-count // step) * step
 
 
@@ -256,28 +256,21 @@ class _Study:
 
     work: the photos and the labels.
     curves: the stages of the learning curve, one for each seed.
-    contests: methods against Random.
-    warnings: what the labels are too few for, a line each.
+    methods: names of the methods to compare with Random, each once.
+    contests: their contests.
+    matrix: all that is computed.
+
+    Raise PrunebenchError for too few labels, before the images are read.
     """
 
     def __init__(self, request: Request, place: Workspace, seeds: int, methods: Sequence[str]) -> None:
-        for name in methods:
-            simulated(name, request.backbone)  # fails before the images are read
-        self.place = place
-        work = Work(request, place, look=False)
-        labeled = len(work.known)
-        if labeled < FEWEST:
-            raise PrunebenchError(
-                f"{request.known} has labels of {labeled} images, but a learning curve needs {FEWEST}; label "
-                f"{FEWEST - labeled} more, drawn at random"
-            )
-        self.work = work = work if work.read else Work(request, place, look=True)
-        labeled = len(work.known)  # without those of unreadable images
-        self.asked = list(dict.fromkeys(methods))
+        self.place, self.methods = place, list(dict.fromkeys(methods))
+        self._check_methods(request.backbone)
+        self.work = work = self._looked(request)
         self.contests = Contests(
             work.request,
-            self.asked,
-            labeled=labeled,
+            self.methods,
+            labeled=len(work.known),
             classes=len(set(work.known.values())),
             seeds=seeds,
             place=place,
@@ -289,6 +282,25 @@ class _Study:
         contested = [cell for cells in self.contests.cells.values() for cell in cells]
         self.matrix = place.matrix([*cells, *contested], specs(work.request.spec, *self.contests.specs))
 
+    def _check_methods(self, backbone: str | None) -> None:
+        """Raise PrunebenchError for a method that is unknown or cannot be used here."""
+        if RANDOM in self.methods:
+            raise PrunebenchError(f"--methods {RANDOM}: the others are compared with it; leave it out")
+        for name in self.methods:
+            simulated(name, backbone)
+
+    def _looked(self, request: Request) -> Work:
+        """Return the photos and labels. Raise PrunebenchError for too few labels, before images are read."""
+        for look in (False, True):
+            work = Work(request, self.place, look=look)
+            labeled = len(work.known)  # once images are read, without those of unreadable ones
+            if labeled < FEWEST:
+                raise PrunebenchError(
+                    f"{request.known} has labels of {labeled} images, but a learning curve needs {FEWEST}; "
+                    f"label {FEWEST - labeled} more, drawn at random"
+                )
+        return work
+
     @property
     def warnings(self) -> list[str]:
         """What the labels are too few for, a line each."""
@@ -299,7 +311,7 @@ class _Study:
                 f"{len(rare)} class(es) with fewer than {FOLDS} labels, so some splits hold out none: "
                 f"{some(rare)}"
             )
-        if self.asked and not self.contests.cells:
+        if self.methods and not self.contests.cells:
             messages.append(
                 f"choosing was not compared with Random, which needs {self.contests.needed:,} labels"
             )

@@ -116,6 +116,7 @@ def test_a_class_with_one_label_is_told(cli, photos):
         ("--gain 0", "--gain is 0.0, expected above 0"),
         ("--recipe quik", "no recipe named 'quik'. Did you mean 'quick'? See: "),
         ("--methods probe_amu", "no method named 'probe_amu'. Did you mean 'probe_aum'? See: "),
+        ("--methods random,probe_aum", "--methods random: the others are compared with it; leave it out"),
         ("--methods dual", "method 'dual' needs the labels of all images; choose one that needs few labels"),
         ("--output photos/curve.csv", "--output photos/curve.csv lies in photos, where nothing is written"),
         ("--store photos/store", "--store photos/store lies in photos, where nothing is written"),
