@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,7 @@ from prunebench.parts.problem import MemoryCheckpoint
 from prunebench.parts.registry import load
 from prunebench.pipeline.stages.learning_curve import FOLDS, even_batch, sizes, split
 from prunebench.results.learning_curve import Curve
+from prunebench.results.statistics import mean_interval
 from prunebench.suites.recipes import recipe_for
 
 PAGE = Path(__file__).parent.parent / "docs" / "photos.md"
@@ -227,6 +229,42 @@ def lines(study: Study, found: dict[str, Array]) -> Iterator[list[str]]:
             yield [title, f"{start:,}", f"{factor}, {start * factor:,}", *shown]
 
 
+def closeness(data: Path, keep: Path, heads: int = 30, size: int = 200) -> str:
+    """Return a sentence on how far heads trained side by side are from those of `training.train`."""
+    study = STUDIES[0]
+    vectors, labels = embedded(study.dataset, data, keep)
+    vectors = standardized(vectors, study.features)
+    rng = np.random.default_rng(3)
+    trained = np.stack([rng.permutation(study.pool)[:size] for _ in range(heads)])
+    tested = np.arange(study.pool, len(labels))
+    together = 100 - 100 * wrong(vectors, labels, trained, np.tile(tested, (heads, 1)), rng).mean(axis=1)
+    alone = np.array([accuracy_alone(vectors, labels, index, tested, rng) for index in trained])
+    low, high = mean_interval((together - alone).tolist()) or (0.0, 0.0)
+    return (
+        f"{heads} heads on {size} labels of {study.title} reach {together.mean():.1f} % side by side, and\n"
+        f"{alone.mean():.1f} % as `recommend` trains them. The 95 % interval of the difference is {low:+.1f} to\n"
+        f"{high:+.1f} points."
+    )
+
+
+def accuracy_alone(
+    vectors: Array, labels: Array, trained: Array, tested: Array, rng: np.random.Generator
+) -> float:
+    """Return the accuracy of a head of `training.train` on the images `tested`, in percent."""
+    images = Vectors(vectors)
+    head = training.train(
+        images,
+        labels,
+        replace(RECIPE, batch=even_batch(len(trained), RECIPE.batch)),
+        classes=int(labels.max()) + 1,
+        rng=rng,
+        device="cpu",
+        index=trained,
+        test=(images.take(tested), labels[tested]),
+    )
+    return head.history[-1][1]
+
+
 def main() -> None:
     """Measure all, print the table and write it to the page."""
     parser = argparse.ArgumentParser()
@@ -237,10 +275,11 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = [row for study in STUDIES for row in lines(study, measure(study, options.data, options.keep))]
     table = tabulate(rows, HEADER, tablefmt="github", disable_numparse=True)
-    print(table)
+    text = f"{table}\n\n{closeness(options.data, options.keep)}"
+    print(text)
     before, rest = PAGE.read_text(encoding="utf-8").split(MARKERS[0])
     after = rest[rest.index(MARKERS[1]) :]
-    PAGE.write_text(f"{before}{MARKERS[0]}\n{table}\n\n{after}", encoding="utf-8")
+    PAGE.write_text(f"{before}{MARKERS[0]}\n{text}\n\n{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
