@@ -242,8 +242,8 @@ def closeness(data: Path, keep: Path, heads: int = 30, size: int = 200) -> str:
     low, high = mean_interval((together - alone).tolist()) or (0.0, 0.0)
     return (
         f"{heads} heads on {size} labels of {study.title} reach {together.mean():.1f} % side by side, and\n"
-        f"{alone.mean():.1f} % as `recommend` trains them. The 95 % interval of the difference is {low:+.1f} to\n"
-        f"{high:+.1f} points."
+        f"{alone.mean():.1f} % as `recommend` trains them. The difference is {low:+.1f} to {high:+.1f}\n"
+        "points (95 %)."
     )
 
 

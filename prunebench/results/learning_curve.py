@@ -72,7 +72,8 @@ class Curve:
 
     def measured(self, place: int) -> Estimate:
         """Return the accuracy of the networks of one size, in percent. place: of the size in `sizes`."""
-        return _normal(100 - 100 * self._errors[place], 100 * np.sqrt(self._covariance[place, place]))
+        found = _normal(100 - 100 * self._errors[place], 100 * np.sqrt(self._covariance[place, place]))
+        return Estimate(found.value, max(found.low, 0.0), min(found.high, 100.0))
 
     @property
     def climb(self) -> Estimate:

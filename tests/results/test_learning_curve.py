@@ -68,8 +68,10 @@ def test_a_flat_curve_does_not_climb():
 
 @pytest.mark.parametrize("wrong", [0.0, 1.0])
 def test_networks_that_are_always_right_or_always_wrong_are_no_certainty(wrong):
-    found = Curve(sizes=SIZES, wrong=np.full((50, 5), wrong)).predicted(400)
-    assert 0 <= found.low < found.high <= 100
+    curve = Curve(sizes=SIZES, wrong=np.full((50, 5), wrong))
+    for found in (curve.predicted(400), curve.measured(4)):
+        assert 0 <= found.low < found.high <= 100
+    found = curve.predicted(400)
     assert abs(found.value - (100 - 100 * wrong)) < 5
 
 
