@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from prunebench.parts.recipe import Recipe
     from prunebench.photos.evaluate import evaluate
     from prunebench.photos.prune import draw, prune
+    from prunebench.photos.recommend import recommend
     from prunebench.results.rows import Result
 
 __all__ = [
@@ -61,13 +62,14 @@ __all__ = [
     "hookimpl",
     "load_subset",
     "prune",
+    "recommend",
     "run",
 ]
 
 _MODULES = (
     *("errors", "parts.artefacts", "parts.images", "parts.recipe", "parts.base", "parts.dataset"),
     *("parts.method", "parts.hookspecs"),
-    *("results.rows", "photos.prune", "photos.evaluate", "api"),
+    *("results.rows", "photos.prune", "photos.evaluate", "photos.recommend", "api"),
 )
 
 

@@ -18,6 +18,7 @@ from prunebench.cli.figures import figures
 from prunebench.cli.inspect import check, doctor, list_
 from prunebench.cli.paper import claims
 from prunebench.cli.photos import draw, evaluate, prune
+from prunebench.cli.recommend import recommend
 from prunebench.cli.report import report
 from prunebench.cli.scaffold import new
 from prunebench.cli.verify import verify
@@ -82,6 +83,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "draw": draw,
     "prune": prune,
     "evaluate": evaluate,
+    "recommend": recommend,
     "claims": claims,
 }
 for name, command in COMMANDS.items():

@@ -354,6 +354,25 @@ class Accuracy(Artefact):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class HeldOut(Artefact):
+    """How networks fared that were trained on ever more labels, on the images held out from all of them.
+
+    sizes: number of labels that each network was trained on, int [k], ascending.
+    index: the images held out, int [m].
+    wrong: whether a network was wrong on an image held out, bool [m, k].
+    """
+
+    sizes: Array
+    index: Array
+    wrong: Array
+
+    def __post_init__(self) -> None:
+        self._freeze("sizes", np.int64, 1)
+        self._freeze("index", np.int64, 1)
+        self._freeze("wrong", np.bool_, 2)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Spent(Artefact):
     """What a selection cost.
 

@@ -40,6 +40,19 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     return _interval(values, level, 1 / len(values))
 
 
+def resampled_interval(
+    values: Sequence[float], tested: float, level: float = 0.95
+) -> tuple[float, float] | None:
+    """Return the t interval of the mean over random splits of the same images; None from a single value.
+
+    The splits share images, so their values are no independent runs: the variance of the mean is that of a
+    value times 1/n + tested / (1 - tested) (Nadeau and Bengio 2003, Inference for the Generalization Error).
+
+    tested: share of the images in a test split, in 0..1.
+    """
+    return _interval(values, level, 1 / len(values) + tested / (1 - tested))
+
+
 def _interval(values: Sequence[float], level: float, variance: float) -> tuple[float, float] | None:
     found = summarize(values)
     if found.spread is None:

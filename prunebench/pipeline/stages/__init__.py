@@ -15,6 +15,10 @@ labels, dynamics, scores, subset --> selection_work --> accuracy
 
 embeddings --> order
 
+`prunebench recommend` asks what more labels would bring:
+
+dataset, embeddings --> learning_curve
+
 If a suite tunes a field of a scorer or selector, a choice sets its value:
 
 labels, dynamics, scores --> candidate --> validation --+--> choice --> scores, subset
@@ -33,6 +37,7 @@ from prunebench.pipeline.stages.given import Given
 from prunebench.pipeline.stages.known_labels import KnownLabels
 from prunebench.pipeline.stages.labeler_accuracy import LabelerAccuracy
 from prunebench.pipeline.stages.labels import LabelerLabels
+from prunebench.pipeline.stages.learning_curve import LearningCurve
 from prunebench.pipeline.stages.order import DrawnOrder
 from prunebench.pipeline.stages.pooled_embeddings import PooledEmbeddings
 from prunebench.pipeline.stages.proxy import Proxy
@@ -63,4 +68,5 @@ STAGES: list[type[Stage]] = [
     SelectionWork,
     TrainedAccuracy,
     LabelerAccuracy,
+    LearningCurve,
 ]

@@ -1,0 +1,336 @@
+"""Says how many labels of a folder of photos are enough, and whether choosing them beats a random choice."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prunebench.errors import PrunebenchError, positive, require
+from prunebench.parts.artefacts import HeldOut
+from prunebench.parts.registry import load
+from prunebench.photos.contests import RANDOM, Contest, Contests, cell_of, simulated
+from prunebench.photos.folder import some
+from prunebench.photos.prune import make_all
+from prunebench.photos.request import Request, Work, Workspace, specs
+from prunebench.pipeline import schedule
+from prunebench.pipeline.plan import Plan
+from prunebench.pipeline.stages.learning_curve import FOLDS, LearningCurve
+from prunebench.results.learning_curve import Curve, Estimate
+from prunebench.runs.places import Place
+from prunebench.system import tables
+from prunebench.system.files import write_new
+
+METHODS = ("probe_aum", "facility_location_efficientnet")
+FEWEST = 20  # labels from which a curve can be drawn: heads on 4, 8 and 16 of them
+TESTED = 8  # benchmarks/recommend_coverage.py tests predictions up to so many times the labels there are
+
+
+@dataclass(frozen=True)
+class Point:
+    """The accuracy with a number of labels, in percent. measured: else it is predicted."""
+
+    labels: int
+    accuracy: Estimate
+    measured: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """How many labels are enough.
+
+    folder: the folder of photos.
+    images: images in the folder.
+    labeled: images that have a label.
+    networks: what was trained, such as "mlp on efficientnet_lite0, 40 epochs".
+    points: the learning curve, measured, then predicted.
+    labels: the recommended number of labels in all.
+    expected: the accuracy that is predicted for it, in percent.
+    doubled: points that twice as many labels would bring.
+    climb: points between the smallest and the largest network that was measured.
+    target: the accuracy asked for, in percent, or None.
+    contests: methods against Random.
+    warnings: doubts about the photos, the labels and the prediction, a line each.
+    """
+
+    folder: Path
+    images: int
+    labeled: int
+    networks: str
+    points: tuple[Point, ...]
+    labels: int
+    expected: Estimate
+    doubled: Estimate
+    climb: Estimate
+    target: float | None
+    contests: tuple[Contest, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """The recommendation, in one or two sentences."""
+        if self.target is not None:
+            return self._answer_to_target(self.target)
+        if self.climb.low <= 0:
+            measured = [point.labels for point in self.points if point.measured]
+            return (
+                f"More labels do not help measurably: from {measured[0]:,} to {measured[-1]:,} labels the "
+                f"accuracy changes by {self.climb.value:+.1f} ± {self.climb.margin:.1f} points. Expect "
+                f"{self.expected} % with the {self.labels:,} labels there are."
+            )
+        then = f"Twice as many would bring {self.doubled} points."
+        if self.labels == self.labeled:
+            return f"The {self.labels:,} labels there are suffice: expect {self.expected} %. {then}"
+        return f"{self._call}: expect {self.expected} %. {then}"
+
+    def _answer_to_target(self, target: float) -> str:
+        if self.expected.value < target:
+            return (
+                f"{target:g} % is not reached within the folder: at most {self.expected} % with all "
+                f"{self.images:,} images."
+            )
+        if self.labels <= self.labeled:
+            return f"{self.labels:,} of the labels there are reach {target:g} %: expect {self.expected} %."
+        return f"{self._call} to reach {target:g} %: expect {self.expected} %."
+
+    @property
+    def _call(self) -> str:
+        if self.labels == self.images:
+            return f"Label all {self.images:,} images"
+        return f"Label about {self.labels:,}, {self.labels - self.labeled:,} more than there are"
+
+    @property
+    def text(self) -> str:
+        """The learning curve as a .csv."""
+        rows = [
+            [str(point.labels), "measured" if point.measured else "predicted", *map(_number, _values(point))]
+            for point in self.points
+        ]
+        return tables.written(["labels", "kind", "accuracy", "low", "high"], rows)
+
+    def to_csv(self, path: str | Path) -> bool:
+        """Write the learning curve. Return False if the file is up to date.
+
+        Raise PrunebenchError if the file exists with another content. It is never overwritten.
+        """
+        return write_new(Path(path).expanduser(), self.text.encode())
+
+
+def _values(point: Point) -> tuple[float, float, float]:
+    return point.accuracy.value, point.accuracy.low, point.accuracy.high
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def recommend(
+    folder: str | Path,
+    known: str | Path,
+    *,
+    target: float | None = None,
+    gain: float = 1.0,
+    seeds: int = 10,
+    methods: Sequence[str] = METHODS,
+    recipe: str = "quick",
+    backbone: str | None = None,
+    side: int | None = None,
+    on_bad: str = "fail",
+    store: Place = None,
+    data: Place = None,
+    device: str = "auto",
+    workers: int | None = None,
+) -> Recommendation:
+    """Say how many images of a folder to label, from the labels there are.
+
+    folder: the folder of photos.
+    known: a .csv with the columns file and label.
+    target: the accuracy to reach, in percent. None: label until twice as many bring less than `gain`.
+    gain: points of accuracy, above 0.
+    seeds: number of random splits, 2 or more.
+    methods: names of the methods to compare with Random, perhaps none.
+    recipe: name of the recipe.
+    backbone: name of a backbone that replaces that of the recipe and those of the methods.
+    side: pixels to which the images are shrunk. None: as in `prune`.
+    on_bad: "fail" or "skip", for images that cannot be read.
+    store: folder of artefacts.
+    data: folder of decoded images.
+    device: "auto", or a device of PyTorch.
+    workers: number of worker processes.
+
+    Raise PrunebenchError, in one line, if there are too few labels or the request cannot be carried out.
+    """
+    require(target is None or 0 < target < 100, "--target", target, "percent, between 0 and 100")
+    positive("--gain", gain)
+    require(seeds > 1, "--seeds", seeds, "2 or more, since one split shows no spread")
+    place = Workspace.at(store, data, device)
+    request = Request(
+        folder=Path(folder),
+        known=Path(known),
+        ratio=0,
+        recipe=recipe,
+        backbone=backbone,
+        side=side,
+        on_bad=on_bad,
+    )
+    study = _Study(request, place, seeds, methods)
+    curve, contests = schedule.mended(lambda: study.make(workers), study.read)
+    return _recommended(study, curve, contests, target, gain)
+
+
+def _recommended(
+    study: _Study, curve: Curve, contests: tuple[Contest, ...], target: float | None, gain: float
+) -> Recommendation:
+    work = study.work
+    images, labeled = len(work.names), len(work.known)
+    labels = enough(curve, images, labeled, target, gain)
+    predicted = [count for count in _doublings(labeled, images) if count != labels]
+    points = [Point(count, curve.measured(place), True) for place, count in enumerate(curve.sizes.tolist())]
+    points += [Point(count, curve.predicted(count), False) for count in sorted([*predicted, labels])]
+    return Recommendation(
+        folder=work.request.folder,
+        images=images,
+        labeled=labeled,
+        networks=study.curves[0].title,
+        points=tuple(points),
+        labels=labels,
+        expected=curve.predicted(labels),
+        doubled=curve.gained(labels, 2 * labels),
+        climb=curve.climb,
+        target=target,
+        contests=contests,
+        warnings=(*work.warnings, *study.warnings, *_far(labels, labeled)),
+    )
+
+
+def enough(curve: Curve, images: int, labeled: int, target: float | None, gain: float) -> int:
+    """Return the recommended number of labels, at most `images`.
+
+    With a target it is the smallest number whose predicted accuracy reaches it, or all images. Numbers below
+    the smallest that was measured do not count. Else it is the smallest number from `labeled` on of which
+    twice as many bring less than `gain` points. A curve that does not climb asks for no more labels. Numbers
+    above `labeled` are rounded up to two digits.
+    """
+    if target is not None:
+        counts = range(int(curve.sizes[0]), images)
+        found = counts[0] + bisect_left(counts, True, key=lambda count: curve.accuracy(count) >= target)
+    elif curve.climb.low <= 0:
+        return labeled
+    else:
+        counts = range(labeled, images)
+        found = labeled + bisect_left(
+            counts, True, key=lambda count: curve.accuracy(2 * count) - curve.accuracy(count) < gain
+        )
+    return found if found <= labeled else min(_rounded_up(found), images)
+
+
+def _rounded_up(count: int) -> int:
+    """Return a number rounded up to two digits."""
+    step = int(10 ** max(0, len(str(count)) - 2))
+    return -(-count // step) * step
+
+
+def _doublings(labeled: int, images: int) -> list[int]:
+    """Return the labels there are, twice as many, and so on, and all images."""
+    counts = [labeled]
+    while 2 * counts[-1] < images:
+        counts.append(2 * counts[-1])
+    return list(dict.fromkeys([*counts, images]))
+
+
+def _far(labels: int, labeled: int) -> list[str]:
+    if labels <= TESTED * labeled:
+        return []
+    return [
+        f"{labels:,} is more than {TESTED} times the {labeled:,} labels there are, further than predictions "
+        "were tested; label some, then ask again"
+    ]
+
+
+class _Study:
+    """The trainings that a recommendation rests on.
+
+    work: the photos and the labels.
+    curves: the stages of the learning curve, one for each seed.
+    methods: names of the methods to compare with Random, each once.
+    contests: their contests.
+    matrix: all that is computed.
+
+    Raise PrunebenchError for too few labels, before the images are read.
+    """
+
+    def __init__(self, request: Request, place: Workspace, seeds: int, methods: Sequence[str]) -> None:
+        self.place, self.methods = place, list(dict.fromkeys(methods))
+        self._check_methods(request.backbone)
+        self.work = work = self._looked(request)
+        self.contests = Contests(
+            work.request,
+            self.methods,
+            labeled=len(work.known),
+            classes=len(set(work.known.values())),
+            seeds=seeds,
+            place=place,
+        )
+        random = load().get("methods", RANDOM)
+        cells = [cell_of(work.request, work.dataset, random, seed) for seed in range(seeds)]
+        plan = Plan(work.roots)
+        self.curves = [LearningCurve.of(plan, cell) for cell in cells]
+        contested = [cell for cells in self.contests.cells.values() for cell in cells]
+        self.matrix = place.matrix([*cells, *contested], specs(work.request.spec, *self.contests.specs))
+
+    def _check_methods(self, backbone: str | None) -> None:
+        """Raise PrunebenchError for a method that is unknown or cannot be used here."""
+        if RANDOM in self.methods:
+            raise PrunebenchError(f"--methods {RANDOM}: the others are compared with it; leave it out")
+        for name in self.methods:
+            simulated(name, backbone)
+
+    def _looked(self, request: Request) -> Work:
+        """Return the photos and labels. Raise PrunebenchError for too few labels, before images are read."""
+        for look in (False, True):
+            work = Work(request, self.place, look=look)
+            labeled = len(work.known)  # once images are read, without those of unreadable ones
+            if labeled < FEWEST:
+                raise PrunebenchError(
+                    f"{request.known} has labels of {labeled} images, but a learning curve needs {FEWEST}; "
+                    f"label {FEWEST - labeled} more, drawn at random"
+                )
+        return work
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the labels are too few for, a line each."""
+        messages = []
+        counts = Counter(self.work.known.values())
+        if rare := [name for name in self.work.classes if counts[name] < FOLDS]:
+            messages.append(
+                f"{len(rare)} class(es) with fewer than {FOLDS} labels, so some splits hold out none: "
+                f"{some(rare)}"
+            )
+        if self.methods and not self.contests.cells:
+            messages.append(
+                f"choosing was not compared with Random, which needs {self.contests.needed:,} labels"
+            )
+        return messages
+
+    def make(self, workers: int | None) -> None:
+        """Make the missing stages."""
+        tested = [end for ends in self.contests.ends.values() for end in ends]
+        make_all(self.matrix, [*self.curves, *tested], workers, self.work.dataset, self.work.roots)
+
+    def read(self) -> tuple[Curve, tuple[Contest, ...]]:
+        """Read the stored stages as a learning curve and contests."""
+        parts = [self.place.store.read(stage.key, HeldOut) for stage in self.curves]
+        images = len(self.work.names)
+        wrong = np.zeros((images, len(parts[0].sizes)))
+        tests = np.zeros(images)
+        for part in parts:
+            wrong[part.index] += part.wrong
+            tests[part.index] += 1
+        tested = tests > 0
+        curve = Curve(sizes=parts[0].sizes, wrong=wrong[tested] / tests[tested, None])
+        return curve, self.contests.read(self.place.store)
