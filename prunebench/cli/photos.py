@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +46,10 @@ SideOption = Annotated[
         show_default=False,
     ),
 ]
+GroupsOption = Annotated[
+    Path | None,
+    file_option("--groups", help="A .csv with the columns file and group: images that count as one."),
+]
 QuickOption = Annotated[str, typer.Option("--recipe", help="How networks are trained.")]
 
 
@@ -64,11 +68,13 @@ def draw(
 
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
-    chosen = pruning.draw(folder, labels, seed, on_bad=on_bad, data=data)
+    chosen, copies = pruning.drawn(folder, labels, seed, on_bad=on_bad, data=data)
     table = tables.written(["file", "label"], [[name, ""] for name in chosen])
     written = write_new(output, table.encode())
     _warn(filter(None, [photos.survey(folder).remark]))
     echo(f"{_outcome(written, output)}: {len(chosen):,} images to label; fill in the column label")
+    if copies:
+        echo(f"{copies:,} cop{'y' if copies == 1 else 'ies'} of drawn images passed over")
 
 
 def prune(
@@ -96,6 +102,11 @@ def prune(
     side: SideOption = None,
     seed: SeedOption = 0,
     on_bad: OnBadOption = "fail",
+    duplicates: Annotated[
+        str,
+        typer.Option("--duplicates", help="keep-one: buy at most one of equal or similar images. Or ignore."),
+    ] = "keep-one",
+    groups: GroupsOption = None,
     changes: SetOption = None,
     device: DeviceOption = "auto",
     store: StoreOption = None,
@@ -123,6 +134,8 @@ def prune(
         side=side,
         seed=seed,
         on_bad=on_bad,
+        duplicates=duplicates,
+        groups=groups,
         changes=dict(map(resolve.parse_change, changes or [])),
     )
     workplace = Workspace.at(store, data, device)
@@ -159,6 +172,7 @@ def evaluate(
     on_bad: Annotated[
         str | None, typer.Option("--on-bad", help="Images that cannot be read. [default: as for prune]")
     ] = None,
+    groups: GroupsOption = None,
     device: DeviceOption = "auto",
     store: StoreOption = None,
     data: DataOption = None,
@@ -176,6 +190,7 @@ def evaluate(
         side=side,
         recipe=recipe,
         on_bad=on_bad,
+        groups=groups,
         device=device,
         store=store,
         data=data,
@@ -230,8 +245,12 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
     method = costs.method
     if costs.backbones:
         method += f" on {' + '.join(costs.backbones)}"
+    passed = "not known before the images are read and compared"
+    if costs.passed is not None:
+        passed = f"{costs.passed:,} images that others stand for"
     lines = [
         ("images", f"{costs.images:,} in {folder}"),
+        ("duplicates", passed),
         ("classes", f"{len(classes)}: {first_classes}"),
         ("labeled", f"{costs.labeled:,}, all kept"),
         ("to label", f"{costs.keep - costs.labeled:,}, which makes {costs.keep:,} in all"),
@@ -255,6 +274,15 @@ def _show_pruned(pruned: Pruned, output: Path) -> None:
     written = pruned.to_csv(output)
     counts = [f"{len(pruned.chosen(status)):,} {status}" for status in (KEPT, BUY, DROP)]
     echo(f"\n{_outcome(written, output)}: {', '.join(counts)}")
+    groups = len({*pruned.duplicate_of} - {""})
+    others = sum(map(bool, pruned.duplicate_of))
+    echo(f"{groups:,} image(s) stand for {others:,} others: duplicates, or images of their group")
+
+
+def _range(counts: Sequence[int]) -> str:
+    """Return the least and the largest count, or the only one."""
+    least, most = min(counts), max(counts)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def _show_comparison(comparison: Comparison) -> None:
@@ -271,11 +299,9 @@ def _show_comparison(comparison: Comparison) -> None:
             "Random is drawn from labeled images, so the comparison is only fair if the labeled images "
             "beside the kept ones were drawn at random too"
         )
-    trained = f"{min(comparison.trained):,}"
-    if len(set(comparison.trained)) > 1:
-        trained += f" to {max(comparison.trained):,}"
+    tested, trained = map(_range, (comparison.tested, comparison.trained))
     echo(
-        f"tested on {comparison.tested:,} that are held out, trained on {trained}; "
+        f"tested on {tested} that are held out, trained on {trained}; "
         f"Random has about {comparison.in_common:.0f} % of its images in common with the kept\n"
     )
     header = ["", "kept", "Random", "difference"]

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from prunebench.errors import PrunebenchError, require
-from prunebench.parts.artefacts import Accuracy
+from prunebench.nn.neighbors import merged
+from prunebench.parts.artefacts import Accuracy, Array
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
-from prunebench.photos.prune import BUY, COLUMNS, DROP, KEPT, make_all, remembered
+from prunebench.photos.groups import read_groups, write_groups
+from prunebench.photos.prune import BUY, COLUMNS, DROP, DUPLICATE_OF, KEPT, make_all, remembered
 from prunebench.photos.request import Workspace, specs
 from prunebench.pipeline import schedule, store
 from prunebench.pipeline.dataset_keys import roots_of
@@ -39,7 +41,7 @@ class Comparison:
     labeled: images that have a label.
     kept: images that `prune` kept.
     trained: training images, by seed.
-    tested: test images, the same number for every seed.
+    tested: test images, by seed. Whole groups are held out, so their number may vary.
     in_common: mean share of Random's images that were kept too, in percent.
     ours: accuracy on the kept photos, in percent, by seed.
     random: accuracy on random photos, in percent, by seed.
@@ -51,7 +53,7 @@ class Comparison:
     labeled: int
     kept: int
     trained: tuple[int, ...]
-    tested: int
+    tested: tuple[int, ...]
     in_common: float
     ours: tuple[float, ...]
     random: tuple[float, ...]
@@ -94,6 +96,7 @@ def evaluate(
     side: int | None = None,
     recipe: str = "quick",
     on_bad: str | None = None,
+    groups: str | Path | None = None,
     store: Place = None,
     data: Place = None,
     device: str = "auto",
@@ -107,6 +110,8 @@ def evaluate(
     kept: the .csv of `prune`.
     labels: a .csv with the labels of all kept photos and of some others.
     folder, side, on_bad: as in `prune`. If None, as they were for the `prune` that wrote `kept`.
+    groups: a .csv with the columns file and group. The images of a group are tested on, or trained on. So are
+        the duplicates that `prune` found.
     holdout: share of the labeled photos to test on, above 0 and below 1.
     seeds: number of seeds, 1 or more.
     recipe: name of the recipe.
@@ -133,6 +138,9 @@ def evaluate(
     survey = photos.survey(top)
     names = photos.listed(survey, top, spec["on_bad"])
     chosen, labeled = _check(Path(kept), chosen, Path(labels), names, top)
+    grouped = _grouped(Path(kept), None if groups is None else Path(groups), names, top)
+    if len(np.unique(grouped)) < len(names):
+        spec["groups"] = str(write_groups(grouped, names, place.store.root / "photos"))
     trials = [
         _Trial({**spec, "name": f"photos_{seed}", "seed": seed}, seed, chosen, recipe, place)
         for seed in range(seeds)
@@ -156,7 +164,7 @@ def evaluate(
         labeled=len(labeled),
         kept=len(chosen),
         trained=tuple(trial.keep for trial in trials),
-        tested=len(ours[0].predictions),
+        tested=tuple(len(stored.predictions) for stored in ours),
         in_common=100 * float(np.mean([trial.keep / trial.pool for trial in trials])),
         ours=tuple(stored.accuracy for stored in ours),
         random=tuple(stored.accuracy for stored in random),
@@ -210,6 +218,24 @@ def _check(
             "label some more, drawn at random"
         )
     return chosen, labeled
+
+
+def _grouped(kept: Path, groups: Path | None, names: Sequence[str], folder: Path) -> Array:
+    """Return the group of each image, of a .csv and of the duplicates that `prune` found: int64 [n].
+
+    kept: the .csv of `prune`. An old one has no column duplicate_of.
+    groups: a .csv with the columns file and group, or None.
+    """
+    found = np.arange(len(names))
+    if groups is not None:
+        found = read_groups(groups, names, folder)
+    if not tables.has(kept, DUPLICATE_OF):
+        return found
+    pairs = [pair for _, pair in tables.read(kept, COLUMNS[0], DUPLICATE_OF) if pair[1]]
+    meant = photos.matched(kept, dict.fromkeys(name for pair in pairs for name in pair), names, folder)
+    position = {name: i for i, name in enumerate(names)}
+    links = np.array([[position[meant[name]] for name in pair] for pair in pairs], int).reshape(-1, 2)
+    return merged(found, links[:, 0], links[:, 1])
 
 
 class _Trial:

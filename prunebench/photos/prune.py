@@ -32,7 +32,8 @@ from prunebench.system.files import replace_file, write_new
 from prunebench.system.sealed_json import canonical, sealed, unsealed
 
 KEPT, BUY, DROP = "keep_labeled", "to_label", "drop"
-COLUMNS = ("file", "status", "pseudo_label", "confidence", "score")
+DUPLICATE_OF = "duplicate_of"
+COLUMNS = ("file", "status", "pseudo_label", "confidence", "score", DUPLICATE_OF)
 TEST_SIZE = 8  # pixels, the size used only to test that an image decodes
 
 
@@ -42,7 +43,7 @@ def draw(
     """Return the images of a folder to label first, drawn uniformly, in the order of the draw.
 
     Draws are nested: the first images of a draw are a smaller draw of the same seed. So you may stop labeling
-    at any point. Opens the drawn images only.
+    at any point. Opens the drawn images only. No two files of a draw have the same content.
 
     labels: number of images to draw.
     on_bad: "fail" refuses an image that cannot be read, "skip" draws another instead.
@@ -50,6 +51,13 @@ def draw(
 
     Raise PrunebenchError if an image cannot be read, or if there are fewer images than `labels`.
     """
+    return drawn(folder, labels, seed, on_bad=on_bad, data=data)[0]
+
+
+def drawn(
+    folder: str | Path, labels: int, seed: int = 0, *, on_bad: str = "fail", data: Place = None
+) -> tuple[list[str], int]:
+    """Return what `draw` does, and how many copies of drawn images were passed over. Raise as `draw`."""
     top = Path(folder).expanduser()
     root = places.folder("data", data)
     check_on_bad(on_bad)
@@ -57,16 +65,26 @@ def draw(
     check_count("--labels", labels, len(names))
     check_outside(top, root, "--data")
     family = load().get("datasets", "photos")
-    chosen: list[str] = []
+    chosen: dict[bytes, str] = {}  # by the hash of the file
     remaining = ordered(names, seed)
+    readable = 0
     while remaining and len(chosen) < labels:
         lacking = labels - len(chosen)
-        chosen += family.readable(top, remaining[:lacking], root, TEST_SIZE, on_bad)
+        found = family.readable(top, remaining[:lacking], root, TEST_SIZE, on_bad)
+        for name in found:
+            chosen.setdefault(hashlib.sha256((top / name).read_bytes()).digest(), name)
+        readable += len(found)
         remaining = remaining[lacking:]
     if not chosen:
         raise PrunebenchError(f"none of the {len(names)} images in {top} can be read")
+    copies = readable - len(chosen)
+    if copies and len(chosen) < labels:
+        raise PrunebenchError(
+            f"--labels is {labels}, but only {len(chosen)} images in {top} differ, "
+            f"the other {copies} are copies"
+        )
     check_count("--labels", labels, len(chosen))
-    return chosen
+    return list(chosen.values()), copies
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,6 +96,7 @@ class Pruned:
     pseudo_labels: label predicted by the labeler, or "".
     confidences: float [n], NaN if there is none.
     scores: float [n], higher is harder, NaN if there is none.
+    duplicate_of: image that stands for it, or "". Its label, confidence and score are those of that image.
     left_out: number of images that cannot be read. They have no entry.
     warnings: doubts about the photos and labels, a line each, with the reading that was assumed.
     """
@@ -87,6 +106,7 @@ class Pruned:
     pseudo_labels: tuple[str, ...]
     confidences: Array
     scores: Array
+    duplicate_of: tuple[str, ...]
     left_out: int
     warnings: tuple[str, ...] = ()
 
@@ -100,7 +120,7 @@ class Pruned:
         """The content of the .csv."""
         confidences = map(_format_number, self.confidences)
         scores = map(_format_number, self.scores)
-        columns = (self.files, self.status, self.pseudo_labels, confidences, scores)
+        columns = (self.files, self.status, self.pseudo_labels, confidences, scores, self.duplicate_of)
         return tables.written(COLUMNS, zip(*columns, strict=True))
 
     def to_csv(self, path: str | Path) -> bool:
@@ -145,13 +165,22 @@ def prune(
 
 def make(request: Request, place: Workspace, workers: int = 1) -> Pruned:
     """Make the missing artefacts and return the result for each image. Raise as `prune` does."""
-    work = Work(request, place, look=True)
+    work = _searched(request, place, workers)
     ends = list(work.ends.values())
     pruned = schedule.mended(
         lambda: make_all(work.matrix, ends, workers, work.dataset, work.roots), lambda: _pruned(work)
     )
     remember(pruned, work.request, place.store)
     return pruned
+
+
+def _searched(request: Request, place: Workspace, workers: int) -> Work:
+    """Return the work of a request, once its duplicates are known."""
+    work = Work(request, place, look=True)
+    if work.search is None or work.searched:
+        return work
+    make_all(work.matrix, [work.search], workers, work.dataset, work.roots)
+    return Work(request, place, look=True)
 
 
 def make_all(
@@ -193,29 +222,35 @@ def _pruned(work: Work) -> Pruned:
     ends = work.ends
     images = len(work.names)
     status = np.full(images, DROP, object)
-    status[store.read(ends["subset"].key, Subset).index] = BUY
+    status[work.counted[store.read(ends["subset"].key, Subset).index]] = BUY
+    # Stages know the images that count. The others have the values of those that stand for them.
+    place = np.searchsorted(work.counted, work.standing)
     scores = np.full(images, np.nan)
     confidences = np.full(images, np.nan)
     pseudo_labels = [""] * images
     if "scores" in ends:
-        scores = store.read(ends["scores"].key, Scores).values
+        scores = store.read(ends["scores"].key, Scores).values[place]
     if "labels" in ends:
-        labels = store.read(ends["labels"].key, Labels)
+        labels = store.read(ends["labels"].key, Labels)[place]
         classes = work.classes if labels.space == "class" else None
         pseudo_labels = [_label_name(value, classes) for value in labels.values]
         if labels.confidences is not None:
             confidences = labels.confidences.astype(float)
-    for index, name in enumerate(work.names):
+    stand_ins = [work.names[index] for index in work.standing]
+    for index, (name, stand_in) in enumerate(zip(work.names, stand_ins, strict=True)):
         if name in work.known:
             status[index] = KEPT
-            pseudo_labels[index] = work.known[name]
+        if stand_in in work.known:
+            pseudo_labels[index] = work.known[stand_in]
             confidences[index] = 1.0
+    pairs = zip(work.names, stand_ins, strict=True)
     return Pruned(
         files=work.names,
         status=tuple(status),
         pseudo_labels=tuple(pseudo_labels),
         confidences=confidences,
         scores=scores,
+        duplicate_of=tuple("" if name == stand_in else stand_in for name, stand_in in pairs),
         left_out=work.left_out,
         warnings=work.warnings,
     )

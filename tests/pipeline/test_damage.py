@@ -24,7 +24,14 @@ from prunebench.runs.run import run_matrix
 # Payloads that a row is made from.
 READ = {"known_labels", "quality", "choice", "scores", "subset", "accuracy"}
 # Of each a file of its entry is damaged, but for those of other methods and of photos.
-OTHERS = ("given", "proxy_embeddings", "labeler_accuracy", "pooled_embeddings", "selection_work")
+OTHERS = (
+    "given",
+    "duplicates",
+    "proxy_embeddings",
+    "labeler_accuracy",
+    "pooled_embeddings",
+    "selection_work",
+)
 KINDS = [kind.kind for kind in STAGES if kind.kind not in OTHERS]
 ALL = "all{recipe.final_backbone=pixels}"
 FILES = ["payload.safetensors", "manifest.json"]
