@@ -148,6 +148,10 @@ def prune(
         raise typer.Exit(1)
     pruned = make(request, workplace, 1 if workers is None else workers)
     _show_pruned(pruned, output)
+    if duplicates != "ignore" or groups is not None:
+        of = len({*pruned.duplicate_of} - {""})
+        others = sum(map(bool, pruned.duplicate_of))
+        echo(f"{of:,} image(s) stand for {others:,} others: duplicates, or images of their group")
     if pruned.left_out:
         echo(f"warning: {pruned.left_out:,} image(s) cannot be read and are left out", err=True)
 
@@ -269,14 +273,11 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
 
 
 def _show_pruned(pruned: Pruned, output: Path) -> None:
-    from prunebench.photos.prune import BUY, DROP, KEPT
+    from prunebench.runs.kept import BUY, DROP, KEPT
 
     written = pruned.to_csv(output)
     counts = [f"{len(pruned.chosen(status)):,} {status}" for status in (KEPT, BUY, DROP)]
     echo(f"\n{_outcome(written, output)}: {', '.join(counts)}")
-    groups = len({*pruned.duplicate_of} - {""})
-    others = sum(map(bool, pruned.duplicate_of))
-    echo(f"{groups:,} image(s) stand for {others:,} others: duplicates, or images of their group")
 
 
 def _range(counts: Sequence[int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,15 @@ from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
 from prunebench.photos.groups import read_groups, write_groups
-from prunebench.photos.prune import BUY, COLUMNS, DROP, DUPLICATE_OF, KEPT, make_all, remembered
+from prunebench.photos.prune import make_all, remembered
 from prunebench.photos.request import Workspace, specs
 from prunebench.pipeline import schedule, store
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.stage import Stage
 from prunebench.results.statistics import Summary, mean_interval, summarize
+from prunebench.runs import kept as tables_of_prune
+from prunebench.runs.kept import DROP, Line
 from prunebench.runs.places import Place
 from prunebench.suites.cells import Cell, Filters
 from prunebench.suites.resolve import Resolver
@@ -125,7 +127,9 @@ def evaluate(
     require(0 < holdout < 1, "--holdout", holdout, "between 0 and 1")
     require(seeds > 0, "--seeds", seeds, "1 or more")
     place = Workspace.at(store, data, device)
-    chosen, options = _read_kept(Path(kept), place, {"folder": folder, "side": side, "on_bad": on_bad})
+    lines = tables_of_prune.read(Path(kept))
+    asked = {"folder": folder, "side": side, "on_bad": on_bad}
+    chosen, options = _kept(Path(kept), lines, place, asked)
     top = Path(options.pop("folder"))
     place.check_outside(top)
     spec = {
@@ -138,7 +142,7 @@ def evaluate(
     survey = photos.survey(top)
     names = photos.listed(survey, top, spec["on_bad"])
     chosen, labeled = _check(Path(kept), chosen, Path(labels), names, top)
-    grouped = _grouped(Path(kept), None if groups is None else Path(groups), names, top)
+    grouped = _grouped(Path(kept), lines, None if groups is None else Path(groups), names, top)
     if len(np.unique(grouped)) < len(names):
         spec["groups"] = str(write_groups(grouped, names, place.store.root / "photos"))
     trials = [
@@ -172,23 +176,22 @@ def evaluate(
     )
 
 
-def _read_kept(path: Path, place: Workspace, asked: dict[str, Any]) -> tuple[set[str], dict[str, Any]]:
+def _kept(
+    path: Path, lines: Sequence[Line], place: Workspace, asked: Mapping[str, Any]
+) -> tuple[set[str], dict[str, Any]]:
     """Return the files that a .csv of `prune` keeps, and the options folder, side and on_bad.
 
+    lines: of the .csv.
     asked: these options, None for the value that `prune` had.
 
-    Raise PrunebenchError if the .csv is not one of `prune`, or if an option is unknown.
+    Raise PrunebenchError if no file is kept, or if an option is unknown.
     """
-    rows = [(name, status) for _, (name, status) in tables.read(path, *COLUMNS[:2])]
-    if strange := [status for _, status in rows if status not in (KEPT, BUY, DROP)]:
-        raise PrunebenchError(f"{path} has the status {strange[0]!r}; known: {KEPT}, {BUY}, {DROP}")
-    chosen = {name for name, status in rows if status != DROP}
+    chosen = {line.file for line in lines if line.status != DROP}
     if not chosen:
         raise PrunebenchError(f"{path} keeps no file")
-    if len({name for name, _ in rows}) < len(rows):
-        raise PrunebenchError(f"{path} lists a file twice")
-    not_none = {name: value for name, value in asked.items() if value is not None}
-    options = {"on_bad": "fail"} | remembered(rows, place.store) | not_none
+    saved = remembered([(line.file, line.status) for line in lines], place.store)
+    options = {"on_bad": "fail"} | {name: saved[name] for name in asked if name in saved}
+    options |= {name: value for name, value in asked.items() if value is not None}
     if lacking := [name for name in ("folder", "side") if name not in options]:
         flags = " ".join(f"--{name} {name.upper()}" for name in lacking)
         raise PrunebenchError(
@@ -220,19 +223,17 @@ def _check(
     return chosen, labeled
 
 
-def _grouped(kept: Path, groups: Path | None, names: Sequence[str], folder: Path) -> Array:
+def _grouped(
+    path: Path, lines: Sequence[Line], groups: Path | None, names: Sequence[str], folder: Path
+) -> Array:
     """Return the group of each image, of a .csv and of the duplicates that `prune` found: int64 [n].
 
-    kept: the .csv of `prune`. An old one has no column duplicate_of.
+    lines: of the .csv of `prune`, whose path is `path`.
     groups: a .csv with the columns file and group, or None.
     """
-    found = np.arange(len(names))
-    if groups is not None:
-        found = read_groups(groups, names, folder)
-    if not tables.has(kept, DUPLICATE_OF):
-        return found
-    pairs = [pair for _, pair in tables.read(kept, COLUMNS[0], DUPLICATE_OF) if pair[1]]
-    meant = photos.matched(kept, dict.fromkeys(name for pair in pairs for name in pair), names, folder)
+    found = np.arange(len(names)) if groups is None else read_groups(groups, names, folder)
+    pairs = [(line.file, line.duplicate_of) for line in lines if line.duplicate_of]
+    meant = photos.matched(path, dict.fromkeys(name for pair in pairs for name in pair), names, folder)
     position = {name: i for i, name in enumerate(names)}
     links = np.array([[position[meant[name]] for name in pair] for pair in pairs], int).reshape(-1, 2)
     return merged(found, links[:, 0], links[:, 1])

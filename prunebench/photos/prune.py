@@ -22,18 +22,16 @@ from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.executors.engine import Engine
 from prunebench.pipeline.forecast import forecast_from_store
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stage import Stage, closure
 from prunebench.pipeline.store import Store
 from prunebench.runs import places
+from prunebench.runs.kept import BUY, COLUMNS, DROP, KEPT
 from prunebench.runs.places import Place
 from prunebench.runs.run import make_stages
 from prunebench.system import tables
 from prunebench.system.files import replace_file, write_new
 from prunebench.system.sealed_json import canonical, sealed, unsealed
 
-KEPT, BUY, DROP = "keep_labeled", "to_label", "drop"
-DUPLICATE_OF = "duplicate_of"
-COLUMNS = ("file", "status", "pseudo_label", "confidence", "score", DUPLICATE_OF)
 TEST_SIZE = 8  # pixels, the size used only to test that an image decodes
 
 
@@ -170,7 +168,7 @@ def make(request: Request, place: Workspace, workers: int = 1) -> Pruned:
     pruned = schedule.mended(
         lambda: make_all(work.matrix, ends, workers, work.dataset, work.roots), lambda: _pruned(work)
     )
-    remember(pruned, work.request, place.store)
+    remember(pruned, work)
     return pruned
 
 
@@ -266,15 +264,26 @@ def _label_name(value: int, classes: Sequence[str] | None) -> str:
 # The origin of a .csv: the options of the `prune` that wrote it
 
 
-def remember(pruned: Pruned, request: Request, memory: Store) -> None:
-    """Save the folder and options that a .csv of `prune` came from, so that `evaluate` can find them."""
-    origin = {"folder": request.spec["path"], "side": request.side, "on_bad": request.on_bad}
-    path = _origin_path(zip(pruned.files, pruned.status, strict=True), memory)
+def remember(pruned: Pruned, work: Work) -> None:
+    """Save where a .csv of `prune` came from, and at which cost, for `evaluate` and `look`."""
+    request, store = work.request, work.place.store
+    searches = [] if work.search is None else [work.search]
+    made = closure([*searches, *work.ends.values()])
+    origin = {
+        "folder": request.spec["path"],
+        "side": request.side,
+        "on_bad": request.on_bad,
+        "method": work.cell.method.title,
+        "seconds": sum(store.manifest(stage.key)["seconds"] for stage in made if stage.key in store),
+    }
+    path = _origin_path(zip(pruned.files, pruned.status, strict=True), store)
     replace_file(path, sealed(origin))
 
 
 def remembered(rows: Iterable[tuple[str, str]], memory: Store) -> dict[str, Any]:
-    """Return folder, side and on_bad of the `prune` that made a .csv, or {} if unknown.
+    """Return what `remember` saved of the `prune` that made a .csv, or {} if unknown.
+
+    An older `prune` saved folder, side and on_bad alone.
 
     rows: file and status of each image, in any order. Nothing else of the .csv is compared, because other
         programs reorder rows and reformat numbers when they save a table.

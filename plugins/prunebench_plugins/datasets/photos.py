@@ -198,6 +198,15 @@ class Photos(PhotoPool):
         photos = _decode(folder, names, root, side, on_bad, empty=True)
         return [names[i] for i in photos.kept]
 
+    @staticmethod
+    def squares(folder: Path, names: Sequence[str], root: Path, side: int) -> tuple[list[str], Array]:
+        """Return the names of the readable images, and these images: uint8 [m, 3, side, side].
+
+        Reads only the named files, and keeps no pixels. Raise as `decoding.decoded`.
+        """
+        photos = _decode(folder, names, root, side, "skip", cache=False, empty=True)
+        return [names[i] for i in photos.kept], np.asarray(photos.images)
+
     @property
     def _table(self) -> Path:
         return Path(self.known).expanduser()
