@@ -147,11 +147,7 @@ def prune(
         echo("\nNothing was made. The same command with --yes goes on.")
         raise typer.Exit(1)
     pruned = make(request, workplace, 1 if workers is None else workers)
-    _show_pruned(pruned, output)
-    if duplicates != "ignore" or groups is not None:
-        of = len({*pruned.duplicate_of} - {""})
-        others = sum(map(bool, pruned.duplicate_of))
-        echo(f"{of:,} image(s) stand for {others:,} others: duplicates, or images of their group")
+    _show_pruned(pruned, output, compared=duplicates != "ignore" or groups is not None)
     if pruned.left_out:
         echo(f"warning: {pruned.left_out:,} image(s) cannot be read and are left out", err=True)
 
@@ -272,12 +268,16 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
         )
 
 
-def _show_pruned(pruned: Pruned, output: Path) -> None:
+def _show_pruned(pruned: Pruned, output: Path, *, compared: bool) -> None:
+    """Write the .csv and print how many images it has of each status. compared: whether some count as one."""
     from prunebench.runs.kept import BUY, DROP, KEPT
 
     written = pruned.to_csv(output)
     counts = [f"{len(pruned.chosen(status)):,} {status}" for status in (KEPT, BUY, DROP)]
-    echo(f"\n{_outcome(written, output)}: {', '.join(counts)}")
+    groups = len({*pruned.duplicate_of} - {""})
+    others = sum(map(bool, pruned.duplicate_of))
+    found = f"{groups:,} group(s) of duplicates found, {others:,} image(s) beside one of each\n"
+    echo(f"\n{found if compared else ''}{_outcome(written, output)}: {', '.join(counts)}")
 
 
 def _range(counts: Sequence[int]) -> str:

@@ -26,7 +26,7 @@ def read_groups(path: Path, names: Sequence[str], folder: Path) -> Array:
     Raise PrunebenchError as `tables.read` and `folder.matched` do.
     Raise PrunebenchError if a file has two groups.
     """
-    listed = {}
+    listed: dict[str, str] = {}
     for _, (name, group) in tables.read(path, *COLUMNS):
         if group.strip() and listed.setdefault(name, group.strip()) != group.strip():
             raise _two_groups(path, name, listed[name], group.strip())
@@ -86,7 +86,7 @@ def write_groups(groups: Array, names: Sequence[str], folder: Path) -> Path:
     folder: of the file.
     """
     _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    rows = [(names[i], str(inverse[i])) for i in np.flatnonzero(sizes[inverse] > 1)]
+    rows = [(names[i], str(inverse[i])) for i in np.flatnonzero(sizes[inverse] > 1).tolist()]
     content = tables.written(COLUMNS, rows).encode()
     path = folder / f"groups-{hashlib.sha256(content).hexdigest()}.csv"
     if not path.is_file():

@@ -194,7 +194,7 @@ def test_the_commands_say_how_many_there_were(photos, cli):
         f"prune {photos.folder} --known {photos.table} --output {photos.root / 'kept.csv'} {options}"
     ).out
     assert "duplicates  not known before the images are read and compared" in told
-    assert "60 image(s) stand for 120 others" in told
+    assert "60 group(s) of duplicates found, 120 image(s) beside one of each" in told
     again = cli(
         f"prune {photos.folder} --known {photos.table} --output {photos.root / 'kept.csv'} {options}"
     ).out

@@ -127,7 +127,7 @@ class _Table:
     def classes(self) -> Section:
         """Some guesses of each of the largest classes, from the most confident to the least."""
         members = defaultdict(list)
-        for index in np.flatnonzero((self.status != KEPT) & self.alone):
+        for index in np.flatnonzero((self.status != KEPT) & self.alone).tolist():
             if guess := self.lines[index].pseudo_label:
                 members[guess].append(index)
         largest = sorted(members, key=lambda name: (-len(members[name]), name))
@@ -145,14 +145,14 @@ class _Table:
         """The largest groups of images that count as one. The first is the one that counts."""
         position = {line.file: index for index, line in enumerate(self.lines)}
         members = defaultdict(list)
-        for index in np.flatnonzero(~self.alone):
+        for index in np.flatnonzero(~self.alone).tolist():
             members[self.lines[index].duplicate_of].append(index)
         largest = sorted(members, key=lambda name: (-len(members[name]), name))
         strips = []
         for name in largest[:GROUPS]:
-            index = [*([position[name]] if name in position else []), *members[name]]
-            tiles = self._tiles(np.array(index[:MEMBERS]))
-            strips.append(Strip(f"{len(members[name]) + 1:,} images", tiles, max(0, len(index) - MEMBERS)))
+            group = [*([position[name]] if name in position else []), *members[name]]
+            tiles = self._tiles(np.array(group[:MEMBERS]))
+            strips.append(Strip(f"{len(group):,} images", tiles, max(0, len(group) - MEMBERS)))
         note = "Of each group the first image counts, and no other is bought. "
         note += _extent(len(strips), len(largest), "groups")
         return Section("duplicates", "Duplicates", note, strips, narrow=True)
@@ -165,7 +165,7 @@ class _Table:
         return Section("dropped", "Dropped", note, [Strip("", self._tiles(drawn))])
 
     def _tiles(self, index: Array) -> list[Tile]:
-        return [self._tile(i) for i in index]
+        return [self._tile(i) for i in index.tolist()]
 
     def _tile(self, index: int) -> Tile:
         line, confidence = self.lines[index], self.confidences[index]
