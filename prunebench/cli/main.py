@@ -16,6 +16,7 @@ from prunebench.cli.exchange import pull, push
 from prunebench.cli.export import export
 from prunebench.cli.figures import figures
 from prunebench.cli.inspect import check, doctor, list_
+from prunebench.cli.look import look
 from prunebench.cli.paper import claims
 from prunebench.cli.photos import draw, evaluate, prune
 from prunebench.cli.recommend import recommend
@@ -82,6 +83,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "pull": pull,
     "draw": draw,
     "prune": prune,
+    "look": look,
     "evaluate": evaluate,
     "recommend": recommend,
     "claims": claims,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +49,10 @@ SideOption = Annotated[
 BackboneOption = Annotated[
     str | None, typer.Option("--backbone", help="The source of embeddings. [default: as method and recipe]")
 ]
+GroupsOption = Annotated[
+    Path | None,
+    file_option("--groups", help="A .csv with the columns file and group: images that count as one."),
+]
 QuickOption = Annotated[str, typer.Option("--recipe", help="How networks are trained.")]
 
 
@@ -91,13 +95,15 @@ def draw(
     if request.looks:
         work = DrawWork(request, Workspace.at(store, data, device))
         echo(work.plan)
-        chosen = pruning.drawn(work, 1 if workers is None else workers)
+        chosen, copies = pruning.drawn(work, 1 if workers is None else workers), 0
     else:
-        chosen = pruning.drawn_unseen(request, data)
+        chosen, copies = pruning.drawn_unseen(request, data)
     table = tables.written(["file", "label"], [[name, ""] for name in chosen])
     written = write_new(output, table.encode())
     _warn(filter(None, [photos.survey(folder).remark]))
     echo(f"{_outcome(written, output)}: {len(chosen):,} images to label; fill in the column label")
+    if copies:
+        echo(f"{copies:,} cop{'y' if copies == 1 else 'ies'} of drawn images passed over")
 
 
 def prune(
@@ -122,6 +128,11 @@ def prune(
     side: SideOption = None,
     seed: SeedOption = 0,
     on_bad: OnBadOption = "fail",
+    duplicates: Annotated[
+        str,
+        typer.Option("--duplicates", help="keep-one: buy at most one of equal or similar images. Or ignore."),
+    ] = "keep-one",
+    groups: GroupsOption = None,
     changes: SetOption = None,
     device: DeviceOption = "auto",
     store: StoreOption = None,
@@ -149,6 +160,8 @@ def prune(
         side=side,
         seed=seed,
         on_bad=on_bad,
+        duplicates=duplicates,
+        groups=groups,
         changes=parsed(changes),
     )
     workplace = Workspace.at(store, data, device)
@@ -160,7 +173,7 @@ def prune(
         echo("\nNothing was made. The same command with --yes goes on.")
         raise typer.Exit(1)
     pruned = make(request, workplace, 1 if workers is None else workers)
-    _show_pruned(pruned, output)
+    _show_pruned(pruned, output, compared=duplicates != "ignore" or groups is not None)
     if pruned.left_out:
         echo(f"warning: {pruned.left_out:,} image(s) cannot be read and are left out", err=True)
 
@@ -185,6 +198,7 @@ def evaluate(
     on_bad: Annotated[
         str | None, typer.Option("--on-bad", help="Images that cannot be read. [default: as for prune]")
     ] = None,
+    groups: GroupsOption = None,
     device: DeviceOption = "auto",
     store: StoreOption = None,
     data: DataOption = None,
@@ -202,6 +216,7 @@ def evaluate(
         side=side,
         recipe=recipe,
         on_bad=on_bad,
+        groups=groups,
         device=device,
         store=store,
         data=data,
@@ -256,8 +271,12 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
     method = costs.method
     if costs.backbones:
         method += f" on {' + '.join(costs.backbones)}"
+    passed = "not known before the images are read and compared"
+    if costs.passed is not None:
+        passed = f"{costs.passed:,} images that others stand for"
     lines = [
         ("images", f"{costs.images:,} in {folder}"),
+        ("duplicates", passed),
         ("classes", f"{len(classes)}: {first_classes}"),
         ("labeled", f"{costs.labeled:,}, all kept"),
         ("to label", f"{costs.keep - costs.labeled:,}, which makes {costs.keep:,} in all"),
@@ -276,12 +295,22 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
         )
 
 
-def _show_pruned(pruned: Pruned, output: Path) -> None:
-    from prunebench.photos.prune import BUY, DROP, KEPT
+def _show_pruned(pruned: Pruned, output: Path, *, compared: bool) -> None:
+    """Write the .csv and print how many images it has of each status. compared: whether some count as one."""
+    from prunebench.runs.kept import BUY, DROP, KEPT
 
     written = pruned.to_csv(output)
     counts = [f"{len(pruned.chosen(status)):,} {status}" for status in (KEPT, BUY, DROP)]
-    echo(f"\n{_outcome(written, output)}: {', '.join(counts)}")
+    groups = len({*pruned.duplicate_of} - {""})
+    others = sum(map(bool, pruned.duplicate_of))
+    found = f"{groups:,} group(s) of duplicates found, {others:,} image(s) beside one of each\n"
+    echo(f"\n{found if compared else ''}{_outcome(written, output)}: {', '.join(counts)}")
+
+
+def _range(counts: Sequence[int]) -> str:
+    """Return the least and the largest count, or the only one."""
+    least, most = min(counts), max(counts)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def _show_comparison(comparison: Comparison) -> None:
@@ -298,11 +327,9 @@ def _show_comparison(comparison: Comparison) -> None:
             "Random is drawn from labeled images, so the comparison is only fair if the labeled images "
             "beside the kept ones were drawn at random too"
         )
-    trained = f"{min(comparison.trained):,}"
-    if len(set(comparison.trained)) > 1:
-        trained += f" to {max(comparison.trained):,}"
+    tested, trained = map(_range, (comparison.tested, comparison.trained))
     echo(
-        f"tested on {comparison.tested:,} that are held out, trained on {trained}; "
+        f"tested on {tested} that are held out, trained on {trained}; "
         f"Random has about {comparison.in_common:.0f} % of its images in common with the kept\n"
     )
     header = ["", "kept", "Random", "difference"]

@@ -1,4 +1,4 @@
-"""Exact nearest neighbors and k-means, in chunks of bounded memory, on a CPU or a CUDA device.
+"""Nearest neighbors, groups of near vectors and k-means: exact, in chunks of bounded memory, on CPU or GPU.
 
 On a CPU the same input gives the same output, bit for bit. No n x n matrix is ever in memory.
 """
@@ -64,6 +64,43 @@ def nearest(vectors: Array, k: int, *, metric: str = "cosine", device: str = "cp
         indices[rows] = neighbors.gather(1, order).cpu().numpy()
         distances[rows] = exact.cpu().numpy()
     return indices, distances
+
+
+def linked(vectors: Array, cosine: float, *, device: str = "cpu") -> Array:
+    """Return the group of each vector: int64 [n]. Near vectors are of one group.
+
+    The groups are the connected components of a graph. It joins two vectors whose cosine is at least
+    `cosine`. So two vectors of one group may be far apart, if a chain of near ones joins them. A zero vector
+    is alone.
+
+    vectors: float [n, d].
+    cosine: above 0, at most 1. Cosines are computed in float32: equal vectors may fall short of 1 by 1e-6.
+    device: of PyTorch.
+
+    Raise PrunebenchError unless the vectors are finite.
+    """
+    points = functional.normalize(_to_tensor(vectors, device))
+    groups = np.arange(len(points))
+    # A pair takes five numbers of 32 bits: its cosine, and two indices. All pairs of a chunk may be near.
+    for rows in _chunks(len(points), 5 * max(1, len(points))):
+        near = points[rows] @ points[rows.start :].T >= cosine
+        query, other = near.nonzero(as_tuple=True)
+        groups = merged(groups, query.cpu().numpy() + rows.start, other.cpu().numpy() + rows.start)
+    return groups
+
+
+def merged(groups: Array, one: Array, other: Array) -> Array:
+    """Return the groups after one[i] and other[i] came together, for all i: int64 [n].
+
+    groups: int [n], in 0..n - 1.
+    one, other: indices of members, int [m].
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(groups)
+    links = coo_array((np.ones(len(one), bool), (groups[one], groups[other])), shape=(n, n))
+    return connected_components(links, directed=False)[1].astype(np.int64)[groups]  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -164,6 +164,19 @@ class Embeddings(Artefact):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Groups(Artefact):
+    """Images that count as one.
+
+    values: the group of each image, int [n]. The numbers carry no meaning.
+    """
+
+    values: Array
+
+    def __post_init__(self) -> None:
+        self._freeze("values", np.int64, 1)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Quality(Artefact):
     """The quality of labels against the truth, as `prunebench.pipeline.label_quality.measure` defines it.
 

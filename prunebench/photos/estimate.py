@@ -25,11 +25,14 @@ from prunebench.photos.request import Request, Work, Workspace
 from prunebench.pipeline import schedule
 from prunebench.pipeline.forecast import one_thread
 from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stages.duplicates import THUMBNAIL, Duplicates
 from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
+from prunebench.pipeline.stages.pooled_embeddings import PooledEmbeddings
 from prunebench.pipeline.stages.proxy import Proxy
 from prunebench.pipeline.stages.scores import ScorerScores
 
 PROBE_SIZES = (8, 40)  # images; time per image = (t(40) - t(8)) / 32, which cancels the set-up
+COMPARED = 1000  # images that are compared with one another, to time it
 # A backbone that needs no other input is timed on noise.
 TIMED_INPUTS = {"images", "device", "progress", "checkpoint"}
 BETTER = "dinov2_vitb14"  # than the default backbone, and heavier: what it needs is told
@@ -55,6 +58,8 @@ class Preview:
     untimed: steps whose time cannot be estimated.
     disk: bytes to be written.
     stored: whether the result is in the store already.
+    passed: images that are never bought, as others of their groups count in their place. None: duplicates
+        are not known yet.
     warnings: doubts about the photos and labels, a line each.
     """
 
@@ -68,6 +73,7 @@ class Preview:
     untimed: tuple[str, ...]
     disk: int
     stored: bool
+    passed: int | None
     warnings: tuple[str, ...]
 
     @property
@@ -79,7 +85,8 @@ class Preview:
 def preview(request: Request, place: Workspace) -> Preview:
     """Estimate the work and the cost of `make`. Reads a few images and makes a few training steps."""
     work = Work(request, place, look=False)
-    needed = schedule.missing(work.ends.values(), place.store)
+    searches = [] if work.search is None else [work.search]
+    needed = schedule.missing([*searches, *work.ends.values()], place.store)
     work.check(needed)
     cost = _Cost(work, needed)
     backbones = _backbones(work)
@@ -95,6 +102,7 @@ def preview(request: Request, place: Workspace) -> Preview:
         untimed=tuple(dict.fromkeys(cost.untimed)),
         disk=cost.disk,
         stored=not needed,
+        passed=len(work.names) - len(work.counted) if work.grouped else None,
         warnings=work.warnings,
     )
 
@@ -154,6 +162,8 @@ class _Cost:
             self.disk += width * 4 * self.images
             if not width:
                 self.untimed.append(f"embeddings of {_part_name(stage)}")
+        elif isinstance(stage, Duplicates):
+            self._add_comparing()
         elif isinstance(stage, Proxy):
             self._add_training(stage)
         elif isinstance(stage, ScorerScores) and {*load().rebuild(stage.part).needs()} <= QUICK_INPUTS:
@@ -161,24 +171,37 @@ class _Cost:
         elif not stage.instant:
             self.untimed.append(f"{stage.kind} of {_part_name(stage)}")
 
+    def _add_comparing(self) -> None:
+        """Add the time to compare all images with one another, which grows as their number squared."""
+        from prunebench.nn.neighbors import linked
+
+        width = 3 * min(THUMBNAIL, self.work.side) ** 2
+        noise = np.random.default_rng(0).normal(size=(COMPARED, width))
+        begin = time.perf_counter()
+        linked(noise, 1.0, device=self.work.place.device)
+        self.seconds += (time.perf_counter() - begin) * (self.images / COMPARED) ** 2
+
     def _add_training(self, stage: Proxy) -> None:
         from prunebench.nn import training
 
         recipe = construct(Recipe, stage.recipe, "recipe")
         shape = {"channels": 3, "resolution": self.work.side}
-        if isinstance(seen := stage.source("seen"), BackboneEmbeddings):
+        seen = stage.source("seen")
+        if isinstance(seen, PooledEmbeddings):
+            seen = seen.source("pool")
+        if isinstance(seen, BackboneEmbeddings):
             recipe = recipe.on_vectors()
             width = self._embedding(seen)[1]
             shape = {"channels": width, "resolution": 1}
         if not shape["channels"]:
             self.untimed.append(f"dynamics of {_part_name(stage)}")
             return
-        classes = len(self.work.classes)
+        classes, images = len(self.work.classes), len(self.work.counted)
         device = self.work.place.device
         seconds = training.seconds_per_image(recipe, classes=classes, device=device, **shape)
-        passes = recipe.iterations * recipe.batch if recipe.iterations else recipe.epochs * self.images
+        passes = recipe.iterations * recipe.batch if recipe.iterations else recipe.epochs * images
         self.seconds += seconds * passes
-        self.disk += 7 * 4 * recipe.epochs * self.images  # seven float32 series of dynamics
+        self.disk += 7 * 4 * recipe.epochs * images  # seven float32 series of dynamics
 
     def _embedding(self, stage: BackboneEmbeddings) -> tuple[float, int]:
         """Return the seconds and the width of one embedding, or 0 and 0 if only a full run can show it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,22 @@ from typing import Any
 import numpy as np
 
 from prunebench.errors import PrunebenchError, require
-from prunebench.parts.artefacts import Accuracy
+from prunebench.nn.neighbors import merged
+from prunebench.parts.artefacts import Accuracy, Array
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
-from prunebench.photos.prune import BUY, COLUMNS, DROP, KEPT, make_all, remembered
+from prunebench.photos.groups import read_groups, write_groups
+from prunebench.photos.prune import make_all, remembered
 from prunebench.photos.request import Workspace, specs
 from prunebench.pipeline import schedule, store
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.stage import Stage
 from prunebench.results.statistics import Summary, mean_interval, summarize
+from prunebench.runs import kept as tables_of_prune
+from prunebench.runs.kept import DROP, Line
 from prunebench.runs.places import Place
 from prunebench.suites.cells import Cell, Filters
 from prunebench.suites.resolve import Resolver
@@ -39,7 +43,7 @@ class Comparison:
     labeled: images that have a label.
     kept: images that `prune` kept.
     trained: training images, by seed.
-    tested: test images, the same number for every seed.
+    tested: test images, by seed. Whole groups are held out, so their number may vary.
     in_common: mean share of Random's images that were kept too, in percent.
     ours: accuracy on the kept photos, in percent, by seed.
     random: accuracy on random photos, in percent, by seed.
@@ -51,7 +55,7 @@ class Comparison:
     labeled: int
     kept: int
     trained: tuple[int, ...]
-    tested: int
+    tested: tuple[int, ...]
     in_common: float
     ours: tuple[float, ...]
     random: tuple[float, ...]
@@ -94,6 +98,7 @@ def evaluate(
     side: int | None = None,
     recipe: str = "quick",
     on_bad: str | None = None,
+    groups: str | Path | None = None,
     store: Place = None,
     data: Place = None,
     device: str = "auto",
@@ -107,6 +112,8 @@ def evaluate(
     kept: the .csv of `prune`.
     labels: a .csv with the labels of all kept photos and of some others.
     folder, side, on_bad: as in `prune`. If None, as they were for the `prune` that wrote `kept`.
+    groups: a .csv with the columns file and group. The images of a group are tested on, or trained on. So are
+        the duplicates that `prune` found.
     holdout: share of the labeled photos to test on, above 0 and below 1.
     seeds: number of seeds, 1 or more.
     recipe: name of the recipe.
@@ -120,7 +127,9 @@ def evaluate(
     require(0 < holdout < 1, "--holdout", holdout, "between 0 and 1")
     require(seeds > 0, "--seeds", seeds, "1 or more")
     place = Workspace.at(store, data, device)
-    chosen, options = _read_kept(Path(kept), place, {"folder": folder, "side": side, "on_bad": on_bad})
+    lines = tables_of_prune.read(Path(kept))
+    asked = {"folder": folder, "side": side, "on_bad": on_bad}
+    chosen, options = _kept(Path(kept), lines, place, asked)
     top = Path(options.pop("folder"))
     place.check_outside(top)
     spec = {
@@ -133,6 +142,9 @@ def evaluate(
     survey = photos.survey(top)
     names = photos.listed(survey, top, spec["on_bad"])
     chosen, labeled = _check(Path(kept), chosen, Path(labels), names, top)
+    grouped = _grouped(Path(kept), lines, None if groups is None else Path(groups), names, top)
+    if len(np.unique(grouped)) < len(names):
+        spec["groups"] = str(write_groups(grouped, names, place.store.root / "photos"))
     trials = [
         _Trial({**spec, "name": f"photos_{seed}", "seed": seed}, seed, chosen, recipe, place)
         for seed in range(seeds)
@@ -156,7 +168,7 @@ def evaluate(
         labeled=len(labeled),
         kept=len(chosen),
         trained=tuple(trial.keep for trial in trials),
-        tested=len(ours[0].predictions),
+        tested=tuple(len(stored.predictions) for stored in ours),
         in_common=100 * float(np.mean([trial.keep / trial.pool for trial in trials])),
         ours=tuple(stored.accuracy for stored in ours),
         random=tuple(stored.accuracy for stored in random),
@@ -164,23 +176,22 @@ def evaluate(
     )
 
 
-def _read_kept(path: Path, place: Workspace, asked: dict[str, Any]) -> tuple[set[str], dict[str, Any]]:
+def _kept(
+    path: Path, lines: Sequence[Line], place: Workspace, asked: Mapping[str, Any]
+) -> tuple[set[str], dict[str, Any]]:
     """Return the files that a .csv of `prune` keeps, and the options folder, side and on_bad.
 
+    lines: of the .csv.
     asked: these options, None for the value that `prune` had.
 
-    Raise PrunebenchError if the .csv is not one of `prune`, or if an option is unknown.
+    Raise PrunebenchError if no file is kept, or if an option is unknown.
     """
-    rows = [(name, status) for _, (name, status) in tables.read(path, *COLUMNS[:2])]
-    if strange := [status for _, status in rows if status not in (KEPT, BUY, DROP)]:
-        raise PrunebenchError(f"{path} has the status {strange[0]!r}; known: {KEPT}, {BUY}, {DROP}")
-    chosen = {name for name, status in rows if status != DROP}
+    chosen = {line.file for line in lines if line.status != DROP}
     if not chosen:
         raise PrunebenchError(f"{path} keeps no file")
-    if len({name for name, _ in rows}) < len(rows):
-        raise PrunebenchError(f"{path} lists a file twice")
-    not_none = {name: value for name, value in asked.items() if value is not None}
-    options = {"on_bad": "fail"} | remembered(rows, place.store) | not_none
+    saved = remembered([(line.file, line.status) for line in lines], place.store)
+    options = {"on_bad": "fail"} | {name: saved[name] for name in asked if name in saved}
+    options |= {name: value for name, value in asked.items() if value is not None}
     if lacking := [name for name in ("folder", "side") if name not in options]:
         flags = " ".join(f"--{name} {name.upper()}" for name in lacking)
         raise PrunebenchError(
@@ -210,6 +221,22 @@ def _check(
             "label some more, drawn at random"
         )
     return chosen, labeled
+
+
+def _grouped(
+    path: Path, lines: Sequence[Line], groups: Path | None, names: Sequence[str], folder: Path
+) -> Array:
+    """Return the group of each image, of a .csv and of the duplicates that `prune` found: int64 [n].
+
+    lines: of the .csv of `prune`, whose path is `path`.
+    groups: a .csv with the columns file and group, or None.
+    """
+    found = np.arange(len(names)) if groups is None else read_groups(groups, names, folder)
+    pairs = [(line.file, line.duplicate_of) for line in lines if line.duplicate_of]
+    meant = photos.matched(path, dict.fromkeys(name for pair in pairs for name in pair), names, folder)
+    position = {name: i for i, name in enumerate(names)}
+    links = np.array([[position[meant[name]] for name in pair] for pair in pairs], int).reshape(-1, 2)
+    return merged(found, links[:, 0], links[:, 1])
 
 
 class _Trial:

@@ -23,17 +23,16 @@ from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.executors.engine import Engine
 from prunebench.pipeline.forecast import forecast_from_store
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stage import Stage, closure
 from prunebench.pipeline.store import Store
 from prunebench.runs import places
+from prunebench.runs.kept import BUY, COLUMNS, DROP, KEPT
 from prunebench.runs.places import Place
 from prunebench.runs.run import make_stages
 from prunebench.system import tables
 from prunebench.system.files import replace_file, write_new
 from prunebench.system.sealed_json import canonical, sealed, unsealed
 
-KEPT, BUY, DROP = "keep_labeled", "to_label", "drop"
-COLUMNS = ("file", "status", "pseudo_label", "confidence", "score")
 TEST_SIZE = 8  # pixels, the size used only to test that an image decodes
 
 
@@ -55,7 +54,8 @@ def draw(
     """Return the images of a folder to label first, in the order of the draw. You may stop at any point.
 
     A uniform draw opens the drawn images only. Its draws are nested: the first images of a draw are a smaller
-    draw of the same seed. Other draws embed all images, as `prune` does, and so only once.
+    draw of the same seed. No two files of it have the same content. Other draws embed all images, as `prune`
+    does, and so only once.
 
     labels: number of images to draw.
     by: the name of a draw, as `prunebench list draws` shows it.
@@ -83,11 +83,14 @@ def draw(
     )
     if request.looks:
         return drawn(DrawWork(request, Workspace.at(store, data, device)), workers)
-    return drawn_unseen(request, data)
+    return drawn_unseen(request, data)[0]
 
 
-def drawn_unseen(request: DrawRequest, data: Place = None) -> list[str]:
-    """Draw without looking. Opens the drawn images only. Raise as `draw` does."""
+def drawn_unseen(request: DrawRequest, data: Place = None) -> tuple[list[str], int]:
+    """Draw without looking. Opens the drawn images only. Raise as `draw` does.
+
+    Return the images, and how many copies of drawn images were passed over.
+    """
     labels = request.labels
     on_bad = request.on_bad
     top = request.folder.expanduser()
@@ -96,16 +99,26 @@ def drawn_unseen(request: DrawRequest, data: Place = None) -> list[str]:
     check_count("--labels", labels, len(names))
     check_outside(top, root, "--data")
     family = load().get("datasets", "photos")
-    chosen: list[str] = []
+    chosen: dict[bytes, str] = {}  # by the hash of the file
     remaining = request.order(names)
+    readable = 0
     while remaining and len(chosen) < labels:
         lacking = labels - len(chosen)
-        chosen += family.readable(top, remaining[:lacking], root, TEST_SIZE, on_bad)
+        found = family.readable(top, remaining[:lacking], root, TEST_SIZE, on_bad)
+        for name in found:
+            chosen.setdefault(hashlib.sha256((top / name).read_bytes()).digest(), name)
+        readable += len(found)
         remaining = remaining[lacking:]
     if not chosen:
         raise PrunebenchError(f"none of the {len(names)} images in {top} can be read")
+    copies = readable - len(chosen)
+    if copies and len(chosen) < labels:
+        raise PrunebenchError(
+            f"--labels is {labels}, but only {len(chosen)} images in {top} differ, "
+            f"the other {copies} are copies"
+        )
     check_count("--labels", labels, len(chosen))
-    return chosen
+    return list(chosen.values()), copies
 
 
 def drawn(work: DrawWork, workers: int = 1) -> list[str]:
@@ -127,6 +140,7 @@ class Pruned:
     pseudo_labels: label predicted by the labeler, or "".
     confidences: float [n], NaN if there is none.
     scores: float [n], higher is harder, NaN if there is none.
+    duplicate_of: image that stands for it, or "". Its label, confidence and score are those of that image.
     left_out: number of images that cannot be read. They have no entry.
     warnings: doubts about the photos and labels, a line each, with the reading that was assumed.
     """
@@ -136,6 +150,7 @@ class Pruned:
     pseudo_labels: tuple[str, ...]
     confidences: Array
     scores: Array
+    duplicate_of: tuple[str, ...]
     left_out: int
     warnings: tuple[str, ...] = ()
 
@@ -149,7 +164,7 @@ class Pruned:
         """The content of the .csv."""
         confidences = map(_format_number, self.confidences)
         scores = map(_format_number, self.scores)
-        columns = (self.files, self.status, self.pseudo_labels, confidences, scores)
+        columns = (self.files, self.status, self.pseudo_labels, confidences, scores, self.duplicate_of)
         return tables.written(COLUMNS, zip(*columns, strict=True))
 
     def to_csv(self, path: str | Path) -> bool:
@@ -194,13 +209,22 @@ def prune(
 
 def make(request: Request, place: Workspace, workers: int = 1) -> Pruned:
     """Make the missing artefacts and return the result for each image. Raise as `prune` does."""
-    work = Work(request, place, look=True)
+    work = _searched(request, place, workers)
     ends = list(work.ends.values())
     pruned = schedule.mended(
         lambda: make_all(work.matrix, ends, workers, work.dataset, work.roots), lambda: _pruned(work)
     )
-    remember(pruned, work.request, place.store)
+    remember(pruned, work)
     return pruned
+
+
+def _searched(request: Request, place: Workspace, workers: int) -> Work:
+    """Return the work of a request, once its duplicates are known."""
+    work = Work(request, place, look=True)
+    if work.search is None or work.searched:
+        return work
+    make_all(work.matrix, [work.search], workers, work.dataset, work.roots)
+    return Work(request, place, look=True)
 
 
 def make_all(
@@ -242,29 +266,35 @@ def _pruned(work: Work) -> Pruned:
     ends = work.ends
     images = len(work.names)
     status = np.full(images, DROP, object)
-    status[store.read(ends["subset"].key, Subset).index] = BUY
+    status[work.counted[store.read(ends["subset"].key, Subset).index]] = BUY
+    # Stages know the images that count. The others have the values of those that stand for them.
+    place = np.searchsorted(work.counted, work.standing)
     scores = np.full(images, np.nan)
     confidences = np.full(images, np.nan)
     pseudo_labels = [""] * images
     if "scores" in ends:
-        scores = store.read(ends["scores"].key, Scores).values
+        scores = store.read(ends["scores"].key, Scores).values[place]
     if "labels" in ends:
-        labels = store.read(ends["labels"].key, Labels)
+        labels = store.read(ends["labels"].key, Labels)[place]
         classes = work.classes if labels.space == "class" else None
         pseudo_labels = [_label_name(value, classes) for value in labels.values]
         if labels.confidences is not None:
             confidences = labels.confidences.astype(float)
-    for index, name in enumerate(work.names):
+    stand_ins = [work.names[index] for index in work.standing]
+    for index, (name, stand_in) in enumerate(zip(work.names, stand_ins, strict=True)):
         if name in work.known:
             status[index] = KEPT
-            pseudo_labels[index] = work.known[name]
+        if stand_in in work.known:
+            pseudo_labels[index] = work.known[stand_in]
             confidences[index] = 1.0
+    pairs = zip(work.names, stand_ins, strict=True)
     return Pruned(
         files=work.names,
         status=tuple(status),
         pseudo_labels=tuple(pseudo_labels),
         confidences=confidences,
         scores=scores,
+        duplicate_of=tuple("" if name == stand_in else stand_in for name, stand_in in pairs),
         left_out=work.left_out,
         warnings=work.warnings,
     )
@@ -280,15 +310,26 @@ def _label_name(value: int, classes: Sequence[str] | None) -> str:
 # The origin of a .csv: the options of the `prune` that wrote it
 
 
-def remember(pruned: Pruned, request: Request, memory: Store) -> None:
-    """Save the folder and options that a .csv of `prune` came from, so that `evaluate` can find them."""
-    origin = {"folder": request.spec["path"], "side": request.side, "on_bad": request.on_bad}
-    path = _origin_path(zip(pruned.files, pruned.status, strict=True), memory)
+def remember(pruned: Pruned, work: Work) -> None:
+    """Save where a .csv of `prune` came from, and at which cost, for `evaluate` and `look`."""
+    request, store = work.request, work.place.store
+    searches = [] if work.search is None else [work.search]
+    made = closure([*searches, *work.ends.values()])
+    origin = {
+        "folder": request.spec["path"],
+        "side": request.side,
+        "on_bad": request.on_bad,
+        "method": work.cell.method.title,
+        "seconds": sum(store.manifest(stage.key)["seconds"] for stage in made if stage.key in store),
+    }
+    path = _origin_path(zip(pruned.files, pruned.status, strict=True), store)
     replace_file(path, sealed(origin))
 
 
 def remembered(rows: Iterable[tuple[str, str]], memory: Store) -> dict[str, Any]:
-    """Return folder, side and on_bad of the `prune` that made a .csv, or {} if unknown.
+    """Return what `remember` saved of the `prune` that made a .csv, or {} if unknown.
+
+    An older `prune` saved folder, side and on_bad alone.
 
     rows: file and status of each image, in any order. Nothing else of the .csv is compared, because other
         programs reorder rows and reformat numbers when they save a table.

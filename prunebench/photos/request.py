@@ -9,7 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from prunebench.errors import PrunebenchError, require, unknown
+from prunebench.parts.artefacts import Array, Groups
 from prunebench.parts.base import PROXY, Backbone, Part
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import change, map_parts
@@ -26,10 +29,13 @@ from prunebench.photos.folder import (
     some,
     survey,
 )
+from prunebench.photos.groups import counting, joined, read_groups, stand_ins, write_groups
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.matrix import Matrix
+from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stages.duplicates import Duplicates
 from prunebench.pipeline.store import Store
 from prunebench.runs import places
 from prunebench.runs.places import Place, pick_device
@@ -61,6 +67,8 @@ class Request:
     side: pixels to which the images are shrunk, above 0. None: as `folder.common_side` says.
     seed: 0 or more.
     on_bad: "fail" or "skip", for images that cannot be read.
+    duplicates: "keep-one" chooses at most one of duplicates, "ignore" looks for none.
+    groups: a .csv with the columns file and group. At most one image of a group is chosen.
     changes: "PART.field" or "recipe.field" -> value.
 
     Raise PrunebenchError for values outside these ranges.
@@ -77,6 +85,8 @@ class Request:
     side: int | None = None
     seed: int = 0
     on_bad: str = "fail"
+    duplicates: str = "keep-one"
+    groups: Path | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -87,6 +97,8 @@ class Request:
         require(self.seed >= 0, "--seed", self.seed, "0 or more")
         require(self.side is None or self.side > 0, "--side", self.side, "above 0 pixels")
         check_on_bad(self.on_bad)
+        if self.duplicates not in ("keep-one", "ignore"):
+            raise unknown("way", self.duplicates, ["keep-one", "ignore"], "--duplicates")
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -160,20 +172,25 @@ def construct_request(**values: Any) -> Request:
     fields = Request.__dataclass_fields__
     if strange := [name for name in values if name not in fields]:
         raise unknown("option of prune", strange[0], fields, "docs/photos.md")
-    return Request(**{**values, "folder": Path(values["folder"]), "known": Path(values["known"])})
+    paths = {name: Path(values[name]) for name in ("folder", "known", "groups") if values.get(name)}
+    return Request(**values | paths)
 
 
 class Work:
     """A request with all that follows from it.
 
     survey: the files of the folder.
-    dataset: the photos as a dataset.
+    dataset: the photos as a dataset. With groups it has those that count.
     roots: keys of the dataset and of its pool, "absent:..." if the images were not read.
     names: the readable images, or all of them if the images were not read.
     classes: the class names.
     known: the known labels, by image.
     left_out: number of images that cannot be read or listed.
     side: pixels to which the images are shrunk.
+    search: the search for duplicates, or None if they are ignored.
+    searched: whether its result is known.
+    standing: the image that stands for each image, int64 [n]. An image that counts stands for itself.
+    counted: the images that count, int64 [m], ascending: all, but for duplicates and others of a group.
 
     look: read the images if their content is not known yet.
     """
@@ -183,11 +200,14 @@ class Work:
         place.check_outside(request.folder)
         self.survey = survey(request.folder)
         names = listed(self.survey, request.folder, request.on_bad)
-        # Errors in the labels come first: reading the images may take hours.
+        # Errors in the tables come first: reading the images may take hours.
         labels_of(request.known, names, request.folder)
+        if request.groups is not None:
+            read_groups(request.groups, names, request.folder)
         self.side = request.side or common_side(request.folder, names)
         self.request = replace(request, side=self.side)
-        self.dataset: Dataset = load().dataset(self.request.spec)
+        self.spec = self.request.spec
+        self.dataset: Dataset = load().dataset(self.spec)
         self.dataset.classes  # noqa: B018 - raises for too few classes, or for more than --classes
         self.roots = roots_of([self.dataset], place.data, place.store, look=look)
         self.names = self.dataset.names(place.data) if self.read else tuple(names)
@@ -197,11 +217,54 @@ class Work:
         present = set(self.names)
         self.left_out = len(set(names) - present) + len(self.survey.nameless)
         self.known = {name: label for name, label in known.items() if name in present}
+        self.standing = self.counted = np.arange(len(self.names))
+        self.search = self._search()
+        self.searched = self.search is None or place.store.verify(self.search.key)
+        if self.read and self.searched:
+            self._count_groups(self._groups(names), look)
+
+    def _search(self) -> Duplicates | None:
+        """Return the search for duplicates in the whole folder."""
+        if self.request.duplicates == "ignore":
+            return None
+        cell = _cell(self.request, self.dataset, self.keep, len(self.names), len(self.known))
+        assert cell.dataset.pool is not None
+        return Duplicates.of(Plan(self.roots), replace(cell, dataset=cell.dataset.pool.dataset))
+
+    def _groups(self, names: Sequence[str]) -> Array:
+        """Return the group of each image, as given and as found: int64 [n]. names: all in the folder."""
+        groups = np.arange(len(self.names))
+        if self.request.groups is not None:
+            position = {name: i for i, name in enumerate(names)}
+            of_all = read_groups(self.request.groups, names, self.request.folder)
+            groups = of_all[[position[name] for name in self.names]]
+        if self.search is None:
+            return groups
+        found = self.place.store.read(self.search.key, Groups).values
+        return joined(found, groups)
+
+    def _count_groups(self, groups: Array, look: bool) -> None:
+        """Leave one image of each group in the dataset, beside the labeled ones."""
+        is_labeled = np.array([name in self.known for name in self.names])
+        self.standing = stand_ins(groups, is_labeled)
+        self.counted = counting(self.standing)
+        if len(self.counted) == len(self.names):
+            return
+        table = write_groups(groups, self.names, self.place.store.root / "photos")
+        self.spec = self.spec | {"groups": str(table)}
+        self.dataset = load().dataset(self.spec)
+        self.roots = roots_of([self.dataset], self.place.data, self.place.store, look=look)
 
     @property
     def read(self) -> bool:
         """Whether the images were read and their content is known."""
         return not self.roots[self.dataset.name].startswith("absent:")
+
+    @property
+    def grouped(self) -> bool:
+        """Whether it is known which images count."""
+        asks = self.search is not None or self.request.groups is not None
+        return self.read and self.searched if asks else True
 
     @property
     def keep(self) -> int:
@@ -215,19 +278,32 @@ class Work:
         messages = [self.survey.remark, *doubts(self.known.values())]
         if single := [name for name in self.classes if sizes[name] == 1]:
             messages.append(f"{len(single)} class(es) with a single label: {some(single)}")
+        if clashing := self._clashing():
+            messages.append(f"{len(clashing)} duplicate(s) with another label: {some(clashing)}")
         if unseen := [name for name in self.classes if not sizes[name]]:
             messages.append(f"{len(unseen)} class(es) without a label, which nothing can recognize")
         return tuple(filter(None, messages))
 
+    def _clashing(self) -> list[str]:
+        """Return the labeled images whose label differs from that of an earlier duplicate."""
+        if self.search is None or not (self.read and self.searched):
+            return []
+        groups = self.place.store.read(self.search.key, Groups).values
+        labeled = [i for i, name in enumerate(self.names) if name in self.known]
+        first: dict[int, str] = {}
+        for i in labeled:
+            first.setdefault(groups[i], self.known[self.names[i]])
+        return [self.names[i] for i in labeled if first[groups[i]] != self.known[self.names[i]]]
+
     @cached_property
     def cell(self) -> Cell:
         """The one cell."""
-        return _cell(self.request, self.dataset, len(self.names), len(self.known))
+        return _cell(self.request, self.dataset, self.keep, len(self.counted), len(self.known))
 
     @cached_property
     def matrix(self) -> Matrix:
         """The matrix of the one cell."""
-        return self.place.matrix([self.cell], specs(self.request.spec))
+        return self.place.matrix([self.cell], specs(self.spec))
 
     @cached_property
     def ends(self) -> dict[str, Stage]:
@@ -245,13 +321,20 @@ class Work:
             raise PrunebenchError(f"{error}; or choose another with --backbone, such as pixels") from None
 
 
-def _cell(request: Request, dataset: Dataset, images: int, labeled: int) -> Cell:
+def _cell(request: Request, dataset: Dataset, keep: int, images: int, labeled: int) -> Cell:
     """Return the one cell of a request. Its method keeps all labeled images.
 
-    images: number of images.
+    keep: number of images to keep.
+    images: number of images that count.
     labeled: number of labeled images.
+
+    Raise PrunebenchError if no image is left to choose, or if too few count.
     """
-    keep = request.keep(images)
+    if keep > images:
+        raise PrunebenchError(
+            f"{keep} images are to be kept, but only {images} are left if at most one of each group of "
+            "duplicates is; lower --budget, raise --ratio, or give --duplicates ignore"
+        )
     if labeled >= keep:
         raise PrunebenchError(
             f"{labeled} images have a label and are kept, so none of the {keep} to keep is left to choose; "
@@ -271,8 +354,7 @@ def _cell(request: Request, dataset: Dataset, images: int, labeled: int) -> Cell
         suite="photos",
         dataset=dataset,
         method=method,
-        # With a budget, the nearest whole ratio below: parts may have fields that follow the ratio.
-        ratio=100 * (images - keep) // images if request.ratio is None else request.ratio,
+        ratio=_ratio(request, keep, images),
         seed=request.seed,
         recipe_name=name,
         recipe=recipe,
@@ -281,6 +363,16 @@ def _cell(request: Request, dataset: Dataset, images: int, labeled: int) -> Cell
         proxy_backbone=resolver.backbones(recipe, defaults).proxy,
         keep=keep,
     )
+
+
+def _ratio(request: Request, keep: int, images: int) -> int:
+    """Return the percent of the images that count to drop. Parts may have fields that follow it.
+
+    It is the nearest whole ratio below, unless a ratio was given, and all images count.
+    """
+    if request.ratio is not None and request.keep(images) == keep:
+        return request.ratio
+    return 100 * (images - keep) // images
 
 
 def including_annotated(method: Method, share: float, backbone: str | None = None) -> Method:

@@ -128,8 +128,9 @@ def test_without_yes_prune_says_what_it_would_cost_and_ends(cli, photos, tmp_pat
     told = cli(f"{PRUNE} --budget 20")
     assert (told.code, told.err) == (1, "")  # nothing was made, which a script has to notice
     lines = [re.sub(" {2,}", "  ", line) for line in told.out.splitlines()]
-    assert lines[:6] == [
+    assert lines[:7] == [
         "images  60 in photos",
+        "duplicates  not known before the images are read and compared",
         "classes  3: bird 3, cat 5, dog 4",
         "labeled  12, all kept",
         "to label  8, which makes 20 in all",

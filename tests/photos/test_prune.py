@@ -134,7 +134,9 @@ def test_every_image_has_a_line_with_what_is_known_and_guessed(photos, tmp_path)
     assert pruned.to_csv(tmp_path / "kept.csv") and not pruned.to_csv(tmp_path / "kept.csv")
     with (tmp_path / "kept.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["file", "status", "pseudo_label", "confidence", "score"]
+    assert list(rows[0]) == [
+        *("file", "status", "pseudo_label", "confidence", "score", "duplicate_of"),
+    ]
     assert [row["file"] for row in rows] == sorted(photos.truth)
     for row in rows:
         if row["status"] == KEPT:

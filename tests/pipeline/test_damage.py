@@ -27,6 +27,7 @@ READ = {"known_labels", "quality", "choice", "scores", "subset", "accuracy"}
 OTHERS = (
     *("given", "proxy_embeddings", "labeler_accuracy", "pooled_embeddings", "selection_work", "order"),
     "learning_curve",
+    "duplicates",
 )
 KINDS = [kind.kind for kind in STAGES if kind.kind not in OTHERS]
 ALL = "all{recipe.final_backbone=pixels}"

@@ -16,6 +16,7 @@ from prunebench.parts.dataset import Pool
 from prunebench.parts.images import Images
 from prunebench.parts.sampling import share
 from prunebench.photos.folder import class_names, labels_of, read_labels, scan
+from prunebench.photos.groups import counting, read_groups, stand_ins
 from prunebench_plugins.datasets.io.copies import Tree
 from prunebench_plugins.datasets.io.decoding import Decoded, decoded
 from prunebench_plugins.datasets.io.square_photos import SquarePhotos
@@ -114,10 +115,16 @@ class Photos(PhotoPool):
     the label -1. The test split is empty.
     With a holdout the splits are the labeled images only.
 
+    With groups and no holdout the training split is all labeled images, and one image of each group without
+    a label. With groups and a holdout, the test split has whole groups.
+
     known: path of the .csv, with the columns file and label.
     count: number of classes, if some have no labeled image yet.
-    holdout: share of the labeled images in the test split, in 0..1, below 1.
+    holdout: share of the labeled images in the test split, in 0..1, below 1. The last group that is drawn
+        may exceed it.
     seed: seed of the draw of the test split.
+    groups: path of a .csv with the columns file and group: the images that count as one. None: there are no
+        groups.
     """
 
     name: str = "photos"
@@ -125,6 +132,7 @@ class Photos(PhotoPool):
     count: int | None = None
     holdout: float = 0.0
     seed: int = 0
+    groups: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,24 +148,24 @@ class Photos(PhotoPool):
     def pool(self) -> Pool:
         """The folder without its labels."""
         images = PhotoPool(path=self.path, side=self.side, on_bad=self.on_bad, cache=self.cache)
-        return Pool(dataset=images, all=not self.holdout)
+        return Pool(dataset=images, all=self._has_all)
 
     def places(self, root: Path, split: str) -> Array:
         """Return where the images of a split are among all. Raise as `load`."""
         names = scan(self._top, self.on_bad)
-        kept = self._decode(names, root).kept
-        labels = self._labels([names[i] for i in kept])
-        return self._split(labels)[split] if self.holdout else np.arange(len(labels))
+        kept = [names[i] for i in self._decode(names, root).kept]
+        return self._split(kept, self._labels(kept))[split]
 
     def files(self, root: Path) -> list[Path]:
-        """Return the .csv of labels, then the images. Raise as `prunebench.photos.folder.scan`."""
-        return [self._table, *super().files(root)]
+        """Return the .csv files, then the images. Raise as `prunebench.photos.folder.scan`."""
+        tables = [self._table, *([Path(self.groups).expanduser()] if self.groups else [])]
+        return [*tables, *super().files(root)]
 
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3, side, side], and labels, int64 [n], of "train" or "test".
 
         The images may be mapped into memory.
-        Raise PrunebenchError if the .csv labels a file that is missing.
+        Raise PrunebenchError if a .csv names a file that is missing.
         Raise PrunebenchError if images cannot be read and `on_bad` is "fail".
         Raise PrunebenchError if the holdout leaves too few images in a split.
         """
@@ -165,10 +173,11 @@ class Photos(PhotoPool):
             return super().load(root, split)
         names = scan(self._top, self.on_bad)
         photos = self._decode(names, root)
-        labels = self._labels([names[i] for i in photos.kept])
-        if not self.holdout:
+        kept = [names[i] for i in photos.kept]
+        labels = self._labels(kept)
+        if self._has_all:
             return photos.images, labels
-        index = self._split(labels)[split]
+        index = self._split(kept, labels)[split]
         # Indexing the memory map would copy nearly all of it, once for each seed. `take` is lazy.
         images = Images(photos.images, mean=self.mean, std=self.std).take(index)
         return images.array, labels[index]
@@ -176,9 +185,9 @@ class Photos(PhotoPool):
     def names(self, root: Path) -> tuple[str, ...]:
         """Return the path of each training image below the folder. Raise as `load`."""
         names = super().names(root)
-        if not self.holdout:
+        if self._has_all:
             return names
-        return tuple(names[i] for i in self._split(self._labels(names))["train"])
+        return tuple(names[i] for i in self._split(names, self._labels(names))["train"])
 
     @staticmethod
     def readable(folder: Path, names: Sequence[str], root: Path, side: int, on_bad: str) -> list[str]:
@@ -188,6 +197,15 @@ class Photos(PhotoPool):
         """
         photos = _decode(folder, names, root, side, on_bad, empty=True)
         return [names[i] for i in photos.kept]
+
+    @staticmethod
+    def squares(folder: Path, names: Sequence[str], root: Path, side: int) -> tuple[list[str], Array]:
+        """Return the names of the readable images, and these images: uint8 [m, 3, side, side].
+
+        Reads only the named files, and keeps no pixels. Raise as `decoding.decoded`.
+        """
+        photos = _decode(folder, names, root, side, "skip", cache=False, empty=True)
+        return [names[i] for i in photos.kept], np.asarray(photos.images)
 
     @property
     def _table(self) -> Path:
@@ -202,17 +220,42 @@ class Photos(PhotoPool):
         labels = [label_of[class_of[name]] if name in class_of else -1 for name in names]
         return np.array(labels, np.int64)
 
-    def _split(self, labels: Array) -> dict[str, Array]:
-        """Return the indices of the labeled images in "train" and in "test", ascending."""
+    @property
+    def _has_all(self) -> bool:
+        """Whether the training split is all images."""
+        return not self.holdout and self.groups is None
+
+    def _grouped(self, names: Sequence[str]) -> Array:
+        """Return the group of each image: int64 [n]."""
+        if self.groups is None:
+            return np.arange(len(names))
+        everything = scan(self._top, self.on_bad)
+        groups = read_groups(Path(self.groups).expanduser(), everything, self._top)
+        position = {name: i for i, name in enumerate(everything)}
+        return groups[[position[name] for name in names]]
+
+    def _split(self, names: Sequence[str], labels: Array) -> dict[str, Array]:
+        """Return the indices of the images in "train" and in "test", ascending.
+
+        names: all images that can be read.
+        labels: theirs, int64 [n].
+        """
+        groups = self._grouped(names)
+        if not self.holdout:
+            return {"train": counting(stand_ins(groups, labels >= 0)), "test": np.arange(0)}
         labeled = np.flatnonzero(labels >= 0)
-        order = seeds.stream("holdout", self.seed).permutation(labeled)
-        test_images = share(len(labeled), self.holdout)
-        if not 0 < test_images < len(labeled) - 1:
+        _, group = np.unique(groups[labeled], return_inverse=True)
+        order = seeds.stream("holdout", self.seed).permutation(group.max(initial=-1) + 1)
+        least = share(len(labeled), self.holdout)
+        # Whole groups are drawn, until the share is reached.
+        drawn = int(np.searchsorted(np.bincount(group)[order].cumsum(), least)) + 1
+        is_tested = np.isin(group, order[:drawn])
+        if not 0 < least < len(labeled) - 1 or (~is_tested).sum() < 2:
             raise PrunebenchError(
                 f"a holdout of {self.holdout:g} of {len(labeled)} labeled images leaves too few to test "
                 "on, or to train on"
             )
-        return {"train": np.sort(order[test_images:]), "test": np.sort(order[:test_images])}
+        return {"train": labeled[~is_tested], "test": labeled[is_tested]}
 
 
 def _decode(top: Path, names: Sequence[str], root: Path, side: int, on_bad: str, **options: bool) -> Decoded:

@@ -21,34 +21,52 @@ from prunebench.results.spelling import explained, heading, spelled
 from prunebench.system.escaping import plain
 
 FOLDER = Path(__file__).parent / "html"
-SCRIPTS = ("svg.js", "charts.js", "stored.js", "tables.js", "page.js")
+STYLE, THEME = FOLDER / "page.css", FOLDER / "theme.js"
+SCRIPTS = ("svg.js", "charts.js", "stored.js", "tables.js", "page.js", "theme.js")
 
 
 def render(contents: Sequence[Content]) -> str:
     """Return the contents of at least one board as HTML. All their words are escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
+    template = environment(FOLDER).get_template("page.html")
+    values = [content.values for content in contents]
+    return template.render(
+        contents=contents,
+        values=htmlsafe_json_dumps(values, dumps=partial(json.dumps, default=vars, separators=(",", ":"))),
+        several=len({content.suite for content in contents}) > 1,
+        words_note=losses.NOTE,
+        notes=partial(explained, escaped=str, best="Bold", second="underlined"),
+        **inlined([STYLE], [FOLDER / name for name in SCRIPTS]),
+    )
+
+
+def environment(folder: Path) -> Environment:
+    """Return what fills the templates of a folder. All words are escaped, and each is one line."""
+    found = Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_plain,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"text": text, "heading": heading, "amount": amount, "mark": mark}
-    script = "".join(_source(name) for name in SCRIPTS)
-    style = _source("page.css")
-    values = [content.values for content in contents]
-    return environment.get_template("page.html").render(
-        contents=contents,
-        values=htmlsafe_json_dumps(values, dumps=partial(json.dumps, default=vars, separators=(",", ":"))),
-        several=len({content.suite for content in contents}) > 1,
-        words_note=losses.NOTE,
-        notes=partial(explained, escaped=str, best="Bold", second="underlined"),
-        script=Markup(script),
-        script_hash=_hash(script),
-        style=Markup(style),
-        style_hash=_hash(style),
+    found.filters |= {"text": text, "heading": heading, "amount": amount, "mark": mark}
+    return found
+
+
+def inlined(styles: Sequence[Path], scripts: Sequence[Path]) -> dict[str, str]:
+    """Return `style` and `script` for a template, and what a browser checks them against.
+
+    A page says these hashes first, so no other style or script in it has an effect.
+    """
+    style, script = (
+        "".join(path.read_text(encoding="utf-8") for path in paths) for paths in (styles, scripts)
     )
+    return {
+        "style": Markup(style),
+        "style_hash": _hash(style),
+        "script": Markup(script),
+        "script_hash": _hash(script),
+    }
 
 
 def text(cell: Cell) -> str:
@@ -82,10 +100,6 @@ def mark(cell: Cell) -> str:
 def _plain(value: object) -> object:
     """Return text as one line without control characters. The template then escapes it."""
     return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _source(name: str) -> str:
-    return (FOLDER / name).read_text(encoding="utf-8")
 
 
 def _hash(source: str) -> str:

@@ -23,6 +23,10 @@ If a suite tunes a field of a scorer or selector, a choice sets its value:
 
 labels, dynamics, scores --> candidate --> validation --+--> choice --> scores, subset
                          (a subset with one of the values)
+
+`prunebench prune` looks for duplicates first, and shows a method one image of each group:
+
+dataset --> duplicates
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.stages.accuracy import TrainedAccuracy
 from prunebench.pipeline.stages.candidate import Candidate
 from prunebench.pipeline.stages.choice import FieldChoice
+from prunebench.pipeline.stages.duplicates import Duplicates
 from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
 from prunebench.pipeline.stages.embeddings_of_test import TestSplitEmbeddings
 from prunebench.pipeline.stages.given import Given
@@ -54,6 +59,7 @@ STAGES: list[type[Stage]] = [
     Given,
     BackboneEmbeddings,
     TestSplitEmbeddings,
+    Duplicates,
     PooledEmbeddings,
     DrawnOrder,
     LabelerLabels,

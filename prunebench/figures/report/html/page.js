@@ -94,13 +94,6 @@ function redraw() {
 place("board").addEventListener("change", (event) => {
   showBoard(Number(event.target.value), boards[state.board].ratios[state.ratio]);
 });
-place("theme").addEventListener("click", () => {
-  const { style } = document.documentElement;
-  const dark = style.colorScheme
-    ? style.colorScheme === "dark"
-    : matchMedia("(prefers-color-scheme: dark)").matches;
-  style.colorScheme = dark ? "light" : "dark";
-});
 document.addEventListener("click", (event) => {
   if (!place("picker").contains(event.target)) place("picker").open = false;
 });

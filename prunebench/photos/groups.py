@@ -1,0 +1,94 @@
+"""Groups of photos that count as one: duplicates, or what a .csv names, such as the photos of one product."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Array
+from prunebench.photos.folder import matched, some
+from prunebench.system import tables
+from prunebench.system.files import replace_file
+
+COLUMNS = ("file", "group")
+
+
+def read_groups(path: Path, names: Sequence[str], folder: Path) -> Array:
+    """Return the group of each image: int64 [n]. An image without a group in the .csv is alone in one.
+
+    path: a .csv with the columns file and group. A row with an empty group is skipped.
+    names: the images of the folder.
+
+    Raise PrunebenchError as `tables.read` and `folder.matched` do.
+    Raise PrunebenchError if a file has two groups.
+    """
+    listed: dict[str, str] = {}
+    for _, (name, group) in tables.read(path, *COLUMNS):
+        if group.strip() and listed.setdefault(name, group.strip()) != group.strip():
+            raise _two_groups(path, name, listed[name], group.strip())
+    group_of: dict[str, str] = {}
+    for listed_name, name in matched(path, listed, names, folder).items():
+        group = listed[listed_name]
+        if group_of.setdefault(name, group) != group:
+            raise _two_groups(path, name, group_of[name], group)
+    numbers = {group: len(names) + number for number, group in enumerate(dict.fromkeys(group_of.values()))}
+    groups = [numbers[group_of[name]] if name in group_of else i for i, name in enumerate(names)]
+    return np.unique(np.array(groups, np.int64), return_inverse=True)[1]
+
+
+def _two_groups(path: Path, name: str, first: str, second: str) -> PrunebenchError:
+    return PrunebenchError(
+        f"{path} puts {some([name])} into both {first!r} and {second!r}; keep one of the two, "
+        "or give both groups one name"
+    )
+
+
+def joined(groups: Array, others: Array) -> Array:
+    """Return the groups that hold together what either of two groupings does: int64 [n], in 0..n - 1.
+
+    groups, others: int [n], in 0..n - 1.
+    """
+    from prunebench.nn.neighbors import merged
+
+    _, first, inverse = np.unique(others, return_index=True, return_inverse=True)
+    return merged(groups, np.arange(len(groups)), first[inverse])
+
+
+def stand_ins(groups: Array, labeled: Array) -> Array:
+    """Return the image that stands for each image: int64 [n]. An image that counts stands for itself.
+
+    It is the first labeled image of its group, or the first. A labeled image always counts.
+
+    groups: int [n].
+    labeled: bool [n].
+    """
+    order = np.lexsort((~labeled, groups))  # stable: of equals the first comes first
+    _, first, inverse = np.unique(groups[order], return_index=True, return_inverse=True)
+    standing = np.empty(len(groups), np.int64)
+    standing[order] = order[first][inverse]
+    return np.where(labeled, np.arange(len(groups)), standing)
+
+
+def counting(standing: Array) -> Array:
+    """Return the images that stand for themselves: int64 [m], ascending."""
+    return np.flatnonzero(standing == np.arange(len(standing)))
+
+
+def write_groups(groups: Array, names: Sequence[str], folder: Path) -> Path:
+    """Write the .csv of the groups of more than one image, and return its path.
+
+    The path follows from the content, so other groups are another file.
+
+    folder: of the file.
+    """
+    _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    rows = [(names[i], str(inverse[i])) for i in np.flatnonzero(sizes[inverse] > 1).tolist()]
+    content = tables.written(COLUMNS, rows).encode()
+    path = folder / f"groups-{hashlib.sha256(content).hexdigest()}.csv"
+    if not path.is_file():
+        replace_file(path, content)
+    return path
