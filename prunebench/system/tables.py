@@ -80,6 +80,12 @@ def read(path: Path, *columns: str) -> list[Row]:
     return rows
 
 
+def has(path: Path, column: str) -> bool:
+    """Whether the header of a table has a column. Raise PrunebenchError if the file cannot be read."""
+    text = _text(path)
+    return any(_fitting(text, delimiter, [column]) for delimiter in DELIMITERS)
+
+
 def _text(path: Path) -> str:
     try:
         content = path.expanduser().read_bytes()
