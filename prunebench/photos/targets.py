@@ -147,12 +147,14 @@ def cvat(table: Table) -> dict[str, bytes]:
     Labels are tags. Guesses are tags with the source "auto". Dropped photos are left out.
     Source: CVAT for images 1.1, at docs.cvat.ai/docs/dataset_management/formats/format-cvat.
     """
-    names = [_checked(table, (table.prefix or "") + photo.file) for photo in table.to_annotate]
+    # Sorted, as CVAT sorts the images of a task: older versions tell images by their number.
+    listed = sorted(table.to_annotate, key=lambda photo: photo.file)
+    names = [_checked(table, (table.prefix or "") + photo.file) for photo in listed]
     if broken := [name for name in names if len(name.splitlines()) > 1]:
-        raise PrunebenchError(f"images.txt lists a file a line, but {some(broken)} has several lines")
+        raise PrunebenchError(f"images.txt has a file a line, but the name {some(broken)} has several lines")
     images = [
         f'  <image id="{index}" name={_attribute(table, name)}>\n{_tag(table, photo)}  </image>\n'
-        for index, (name, photo) in enumerate(zip(names, table.to_annotate, strict=True))
+        for index, (name, photo) in enumerate(zip(names, listed, strict=True))
     ]
     labels = [{"name": name, "type": "tag", "attributes": []} for name in table.classes]
     return {
