@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated
 
@@ -10,7 +11,8 @@ import typer
 from prunebench.cli.options import CellOptions, cell_options, split
 from prunebench.errors import PrunebenchError
 from prunebench.runs import export_artefacts
-from prunebench.runs.export import kept_by, write
+from prunebench.runs.export import Kept, kept_by, write
+from prunebench.runs.export_card import write_card
 from prunebench.runs.select import choose, choose_one, command
 from prunebench.suites.cells import Filters
 from prunebench.system.terminal import echo
@@ -42,6 +44,10 @@ def export(
     ] = None,
     ratio: Annotated[int | None, typer.Option("--ratio", min=0, max=99, help="Percent pruned.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the cell.")] = 0,
+    card: Annotated[
+        bool,
+        typer.Option("--card", help="With --method: write FOLDER with a dataset card, as for Hugging Face."),
+    ] = False,
 ) -> None:
     """Write which images a finished cell keeps, or the scores, embeddings or dynamics of every image."""
     asked = {"method": method, "scores": scores, "embeddings": embeddings, "dynamics": dynamics}
@@ -52,17 +58,19 @@ def export(
     ratios = None if ratio is None else [ratio]
     filters = replace(options.filters(), datasets=[dataset], ratios=ratios, seeds=[seed])
     if what != "method":
+        if card:
+            raise PrunebenchError("--card describes a subset; choose one with --method and --ratio")
         _of_every_image(options, replace(filters, methods=split(names)), what, output)
         return
     if ratio is None:
         raise PrunebenchError("a subset has a ratio; choose one with --ratio PERCENT")
-    _subset(options, replace(filters, methods=[names]), output)
+    _subset(options, replace(filters, methods=[names]), output, write_card if card else write)
 
 
-def _subset(options: CellOptions, filters: Filters, output: str) -> None:
+def _subset(options: CellOptions, filters: Filters, output: str, writer: Callable[[Kept, str], bool]) -> None:
     matrix = choose_one(options.suite, filters, store=options.store, data=options.data)
     kept = kept_by(matrix, command(options.suite, filters, store=options.store, data=options.data))
-    outcome = "wrote" if write(kept, output) else "up to date:"
+    outcome = "wrote" if writer(kept, output) else "up to date:"
     echo(
         f"{outcome} {output}: {len(kept.index)} of {kept.row.images} images of "
         f"{kept.row.dataset}, {kept.row.labels_total} labels in all"

@@ -214,6 +214,15 @@ def test_nothing_is_written_twice_or_over_another(photos, tmp_path, target):
     assert listing(photos) == before
 
 
+def test_the_command_says_what_it_wrote(cli, photos):
+    line = "convert kept.csv --to cvat --output out"
+    told = cli(f"{line} --folder photos")
+    assert (told.code, told.err) == (0, "")
+    assert told.out == "wrote out: 1 keep_labeled, 1 to_label, 1 drop\n"
+    assert cli(f"{line} --folder photos").out.startswith("out is up to date: 1 keep")
+    assert cli("convert gone.csv --to cvat --output out").err.startswith("Error: cannot read ")
+
+
 # What is wrong with a table
 
 
