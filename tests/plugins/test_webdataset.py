@@ -95,7 +95,9 @@ def test_a_path_makes_one(top, tmp_path, store):
     assert dataset.name.startswith("webdataset-shards-8-") and "folder" in dataset.lineage
     key = dataset_key(dataset, tmp_path, store)
     pack(top / "train-00001.tar", samples(7, 6))
-    assert key != dataset_key(dataset, tmp_path, store)
+    changed = dataset_key(dataset, tmp_path, store)
+    (top / "classnames.txt").write_text("owl\ncat\ndog\n")
+    assert len({key, changed, dataset_key(dataset, tmp_path, store)}) == 3
 
 
 @pytest.mark.filterwarnings("ignore")  # it leaves files open

@@ -6,10 +6,9 @@ import json
 import threading
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,7 +19,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench_plugins.datasets.io.blocks import CHUNK_SIZE, reach
 from prunebench_plugins.datasets.io.copies import Tree
-from prunebench_plugins.datasets.io.shards import SHARDS, Rows, ShardedPhotos, size_and_time
+from prunebench_plugins.datasets.io.shards import Rows, ShardedPhotos
 
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray, Schema
@@ -44,32 +43,31 @@ class Parquet(ShardedPhotos):
     name: str = "parquet"
     label: str = ""
 
-    def rows(self, split: str) -> Rows:
-        """Return the images and labels of a split. Raise as `ShardedPhotos.rows`.
+    def read(self, shards: Sequence[Path]) -> Rows:
+        """Return the images and labels in Parquet files.
 
         Raise PrunebenchError if there is no pyarrow, or if a file has no such columns.
         """
-        paths = {path.relative_to(self.top).as_posix(): path for path in self.shards(split)}
-        shards = {name: _shard(path, self.label, *size_and_time(path)) for name, path in paths.items()}
-        images = {name: _Images(paths[name], shard.column) for name, shard in shards.items()}
-        files = tuple(f"{name}/{row}" for name, shard in shards.items() for row in range(len(shard.labels)))
+        paths = {path.relative_to(self.top).as_posix(): path for path in shards}
+        tables = {name: _table(path, self.label) for name, path in paths.items()}
+        images = {name: _Images(paths[name], table.column) for name, table in tables.items()}
+        files = tuple(f"{name}/{row}" for name, table in tables.items() for row in range(len(table.labels)))
 
         def read(file: str) -> bytes:
             name, _, row = file.rpartition("/")
             return images[name].read(int(row))
 
-        originals = [original for shard in shards.values() for original in shard.originals]
-        labels = np.concatenate([shard.labels for shard in shards.values()])
+        originals = [original for table in tables.values() for original in table.originals]
         return Rows(
-            tree=Tree(self.top, files, read, tuple(paths.values())),
+            tree=Tree(self.top, files, read, tuple(shards)),
             names=tuple(originals) if len(set(originals)) == len(files) else files,
-            labels=labels,
-            classes=next(iter(shards.values())).classes,
+            labels=np.concatenate([table.labels for table in tables.values()]),
+            classes=next(iter(tables.values())).classes,
         )
 
 
 @dataclass(frozen=True, eq=False)
-class _Shard:
+class _Table:
     """What is known of a Parquet file before an image is read.
 
     column: path of the column with the bytes of the images.
@@ -98,11 +96,8 @@ def _arrow(path: Path) -> Iterator[None]:
         raise PrunebenchError(f"{path} is not a whole Parquet file: {reason}. Get it again.") from None
 
 
-@lru_cache(maxsize=SHARDS)
-def _shard(path: Path, label: str, size: int, time: int) -> _Shard:
-    """Read the labels of a Parquet file, and what its schema says.
-
-    size, time: of the file, so that a changed one is read again.
+def _table(path: Path, label: str) -> _Table:
+    """Return the labels of a Parquet file, and what its schema says.
 
     Raise PrunebenchError if it is none, or has no column of images or of labels.
     """
@@ -121,7 +116,7 @@ def _shard(path: Path, label: str, size: int, time: int) -> _Shard:
                 originals = tuple(column.to_pylist()) if not column.null_count else ()
             labels = _text(path, chosen, file.read(columns=[chosen]).column(0))
     names = features.get(chosen, {}).get("names") or ()
-    return _Shard(f"{image}.bytes" if fields else image, originals, labels, tuple(map(str, names)))
+    return _Table(f"{image}.bytes" if fields else image, originals, labels, tuple(map(str, names)))
 
 
 def _features(path: Path, schema: Schema) -> Mapping[str, Mapping[str, Any]]:

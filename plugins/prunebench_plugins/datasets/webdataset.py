@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +16,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.photos.folder import is_clutter
 from prunebench.photos.formats import formats
 from prunebench_plugins.datasets.io.copies import Tree, damaged
-from prunebench_plugins.datasets.io.shards import SHARDS, Rows, ShardedPhotos, size_and_time
+from prunebench_plugins.datasets.io.shards import Rows, ShardedPhotos
 
 NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")  # key and ending of a file, as webdataset splits them
 LABELS = ("cls", "json")  # the endings of files with labels, the first that is there counts
@@ -39,23 +38,24 @@ class WebDataset(ShardedPhotos):
     """
 
     ending: ClassVar[str] = ".tar"
+    lists: ClassVar[tuple[str, ...]] = (CLASS_NAMES,)
     name: str = "webdataset"
 
-    def rows(self, split: str) -> Rows:
-        """Return the images and labels of a split. Raise as `ShardedPhotos.rows`."""
-        paths = {path.relative_to(self.top).as_posix(): path for path in self.shards(split)}
-        shards = {name: _shard(path, *size_and_time(path)) for name, path in paths.items()}
-        names = tuple(f"{name}/{file}" for name, shard in shards.items() for file in shard.images)
+    def read(self, shards: Sequence[Path]) -> Rows:
+        """Return the images and labels in tar files. Raise PrunebenchError if one is not as expected."""
+        paths = {path.relative_to(self.top).as_posix(): path for path in shards}
+        archives = {name: _archive(path) for name, path in paths.items()}
+        names = tuple(f"{name}/{file}" for name, archive in archives.items() for file in archive.images)
 
         def read(name: str) -> bytes:
             shard, _, file = name.partition(f"{self.ending}/")
-            start, size = shards[shard + self.ending].images[file]
+            start, size = archives[shard + self.ending].images[file]
             with paths[shard + self.ending].open("rb") as opened:
                 opened.seek(start)
                 return opened.read(size)
 
-        labels = np.array([label for shard in shards.values() for label in shard.labels], dtype=np.str_)
-        return Rows(Tree(self.top, names, read, tuple(paths.values())), names, labels, self._class_names())
+        labels = np.array([label for archive in archives.values() for label in archive.labels], dtype=np.str_)
+        return Rows(Tree(self.top, names, read, tuple(shards)), names, labels, self._class_names())
 
     def _class_names(self) -> tuple[str, ...]:
         """Return the lines of classnames.txt, or () without it. Raise PrunebenchError if two are equal."""
@@ -73,7 +73,7 @@ class WebDataset(ShardedPhotos):
 
 
 @dataclass(frozen=True, eq=False)
-class _Shard:
+class _Archive:
     """A tar file.
 
     images: start and size in bytes of each image, by its name in the tar file.
@@ -84,11 +84,8 @@ class _Shard:
     labels: tuple[str, ...]
 
 
-@lru_cache(maxsize=SHARDS)
-def _shard(path: Path, size: int, time: int) -> _Shard:
-    """Read where the images of a tar file are, and their labels.
-
-    size, time: of the file, so that a changed one is read again.
+def _archive(path: Path) -> _Archive:
+    """Return where the images of a tar file are, and their labels.
 
     Raise PrunebenchError if the file is no tar file, or compressed, or a sample has no image or no label.
     """
@@ -107,7 +104,7 @@ def _shard(path: Path, size: int, time: int) -> _Shard:
         labels.append(_label(path, key, sample))
     if not images:
         raise PrunebenchError(f"{path} holds no images ({', '.join(sorted(formats()))})")
-    return _Shard(images, tuple(labels))
+    return _Archive(images, tuple(labels))
 
 
 def _samples(path: Path) -> dict[str, dict[str, tuple[int, int]]]:

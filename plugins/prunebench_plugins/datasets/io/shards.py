@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,7 +27,6 @@ WORDS = {
 }
 
 
-SHARDS = 4096  # of which the names and labels are remembered
 NUMBER = re.compile("[0-9]{1,9}")
 
 
@@ -44,17 +45,25 @@ class Rows:
     labels: Array
     classes: tuple[str, ...]
 
+    @cached_property
+    def unique_labels(self) -> tuple[list[str], Array]:
+        """The different labels, sorted, and the position of each image's label among them, int [n]."""
+        found, positions = np.unique(self.labels, return_inverse=True)
+        return found.tolist(), positions
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardedPhotos(SquarePhotos):
     """Images in shards, as RGB squares of `side` pixels.
 
-    A subclass sets `ending`, the ending of its shards, and defines `rows`.
+    A subclass sets `ending`, the ending of its shards, and `lists`, the names of files in the folder that it
+    reads if they are there. It defines `read`.
 
     path: folder of the shards, at any depth. `~` is the home folder.
     """
 
     ending: ClassVar[str]
+    lists: ClassVar[tuple[str, ...]] = ()
     path: str
 
     @property
@@ -68,7 +77,7 @@ class ShardedPhotos(SquarePhotos):
         rows = self.rows("train")
         if rows.classes:
             return rows.classes
-        labels = np.unique(rows.labels).tolist()
+        labels, _ = rows.unique_labels
         if not all(map(NUMBER.fullmatch, labels)):
             return tuple(labels)
         largest = max(map(int, labels))
@@ -79,17 +88,25 @@ class ShardedPhotos(SquarePhotos):
             )
         return tuple(map(str, range(largest + 1)))
 
-    def rows(self, split: str) -> Rows:
-        """Return the images and labels of "train" or "test" without decoding any image.
+    def read(self, shards: Sequence[Path]) -> Rows:
+        """Return the images and labels in shards, without decoding any image.
 
-        Raise DataAbsentError if there is no shard of the split.
         Raise PrunebenchError if a shard cannot be read, or an image has no label.
         """
         raise NotImplementedError
 
+    def rows(self, split: str) -> Rows:
+        """Return the images and labels of "train" or "test". Raise as `shards` and `read`."""
+        shards = tuple(self.shards(split))
+        return _read(self, shards, tuple(map(size_and_time, (*shards, *self._lists))))
+
+    @property
+    def _lists(self) -> list[Path]:
+        return [self.top / name for name in self.lists if (self.top / name).is_file()]
+
     def files(self, root: Path) -> list[Path]:
-        """Return the shards of both splits. Raise DataAbsentError if a split has none."""
-        return [*self.shards("train"), *self.shards("test")]
+        """Return the shards of both splits, and the lists. Raise DataAbsentError if a split has no shard."""
+        return [*self.shards("train"), *self.shards("test"), *self._lists]
 
     def load(self, root: Path, split: str) -> tuple[Array, Array]:
         """Return images, uint8 [n, 3, side, side], and labels, int64 [n], of "train" or "test".
@@ -100,7 +117,7 @@ class ShardedPhotos(SquarePhotos):
         Raise PrunebenchError if images cannot be read and `on_bad` is "fail".
         """
         rows = self.rows(split)
-        labels = self._numbered(split, rows.labels)
+        labels = self._numbered(split, rows)
         photos = self._decode(root, rows)
         return photos.images, labels[photos.kept]
 
@@ -145,24 +162,27 @@ class ShardedPhotos(SquarePhotos):
             rows.tree, rows.tree.names, root=root, side=self.side, on_bad=self.on_bad, cache=self.cache
         )
 
-    def _numbered(self, split: str, labels: Array) -> Array:
+    def _numbered(self, split: str, rows: Rows) -> Array:
         """Return the index of each label's class, int64 [n]. Raise PrunebenchError if a label is no class."""
         classes = self.classes
         label_of = {name: label for label, name in enumerate(classes)}
-        found, place = np.unique(labels, return_inverse=True)
-        numbers = np.full(len(found), -1)
-        for i, text in enumerate(found.tolist()):
-            if NUMBER.fullmatch(text):
-                numbers[i] = int(text) if int(text) < len(classes) else -1
-            else:
-                numbers[i] = label_of.get(text, -1)
-        if (numbers < 0).any():
-            image = int(np.flatnonzero(numbers[place] < 0)[0])
+        found, positions = rows.unique_labels
+        numbers = [int(text) if NUMBER.fullmatch(text) else label_of.get(text, -1) for text in found]
+        labels = np.array(numbers, dtype=np.int64)[positions]
+        wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+        if wrong.size:
+            label = found[positions[wrong[0]]]
             raise PrunebenchError(
-                f"{self.top}: image {image} of the {split} split has the label {str(labels[image])!r}, which "
-                f"is none of the {len(classes)} classes: {some(classes)}"
+                f"{self.top}: image {wrong[0]} of the {split} split has the label {label!r}, which is none of "
+                f"the {len(classes)} classes: {some(classes)}"
             )
-        return numbers[place].astype(np.int64)
+        return labels
+
+
+@lru_cache(maxsize=2)  # both splits of a dataset
+def _read(dataset: ShardedPhotos, shards: tuple[Path, ...], _: tuple[tuple[int, int], ...]) -> Rows:
+    """Return what `read` does, once for files of these sizes and times."""
+    return dataset.read(shards)
 
 
 def _split_of(name: Path) -> str | None:
