@@ -173,8 +173,8 @@ class ShardedPhotos(SquarePhotos):
         if wrong.size:
             label = found[positions[wrong[0]]]
             raise PrunebenchError(
-                f"{self.top}: image {wrong[0]} of the {split} split has the label {label!r}, which is none of "
-                f"the {len(classes)} classes: {some(classes)}"
+                f"{self.top}: image {wrong[0]} of the {split} split has the label {label!r}, which is none "
+                f"of the {len(classes)} classes: {some(classes)}"
             )
         return labels
 
