@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import sys
@@ -124,6 +125,7 @@ def test_a_path_makes_one(top):
     assert dataset.name.startswith("parquet-shards-8-") and dataset.lineage[1:] == ("parquet", "folder")
 
 
+@pytest.mark.filterwarnings("ignore")  # it leaves files open
 def test_the_library_has_the_same_rows(dataset, top, tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     read = datasets.load_dataset("parquet", data_dir=str(top), cache_dir=str(tmp_path / "cache"))
@@ -132,6 +134,7 @@ def test_the_library_has_the_same_rows(dataset, top, tmp_path, monkeypatch):
         found, labels = dataset.load(tmp_path, split)
         assert labels.tolist() == read[split]["label"]
         assert shades(found) == [np.asarray(image)[4, 4, 0] for image in read[split]["image"]]
+    gc.collect()
 
 
 @pytest.mark.parametrize("cache", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import json
@@ -112,6 +113,7 @@ def test_the_library_yields_the_same_in_the_same_order(dataset, top, tmp_path):
     assert [name.rpartition("/")[2] for name in rows.names] == [name for name, _, _ in read]
     assert dataset.load(tmp_path, "train")[1].tolist() == [label for _, label, _ in read]
     assert [rows.tree.read(name) for name in rows.tree.names] == [content for _, _, content in read]
+    gc.collect()
 
 
 @pytest.mark.parametrize("cache", [True, False])
@@ -209,7 +211,7 @@ def test_a_missing_folder_or_split_is_one_line(top, dataset, tmp_path):
     (top / "test-00000.tar").unlink()
     message = line(lambda: dataset.files(tmp_path), DataAbsentError)
     assert message == (
-        f"{top} has no *.tar of the test split; expected names such as test-00000.tar, or a folder test/"
+        f"{top} has no *.tar of the test split; expected test in its name, or a folder test/ around it"
     )
     absent = WebDataset(path=str(tmp_path / "gone"), side=8)
     assert line(lambda: absent.files(tmp_path), DataAbsentError) == f"there is no folder {tmp_path}/gone"

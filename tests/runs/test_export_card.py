@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
@@ -58,11 +59,12 @@ def test_the_hub_accepts_the_card(export, tmp_path):
     assert card.data.size_categories == ["n<1K"] and card.data.configs[0]["data_files"] == "subset.csv"
 
 
-@pytest.mark.filterwarnings("ignore")
+@pytest.mark.filterwarnings("ignore")  # it leaves files open
 def test_the_library_loads_the_subset_from_the_folder(export, tmp_path):
     datasets = pytest.importorskip("datasets")
     export("--method random --ratio 50 --card --output card")
     read = datasets.load_dataset(str(tmp_path / "card"), cache_dir=str(tmp_path / "cache"))["train"]
+    gc.collect()
     assert read["index"] == json.loads((tmp_path / "card/subset.json").read_text())["index"]
 
 

@@ -39,7 +39,7 @@ class Parquet(ShardedPhotos):
     Source: the features Image and ClassLabel of the library `datasets`.
     """
 
-    ending: ClassVar[str] = ".parquet"
+    patterns: ClassVar[tuple[str, ...]] = ("*.parquet",)
     name: str = "parquet"
     label: str = ""
 

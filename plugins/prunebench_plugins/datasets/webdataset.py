@@ -37,7 +37,7 @@ class WebDataset(ShardedPhotos):
     the library `webdataset`.
     """
 
-    ending: ClassVar[str] = ".tar"
+    patterns: ClassVar[tuple[str, ...]] = ("*.tar",)
     lists: ClassVar[tuple[str, ...]] = (CLASS_NAMES,)
     name: str = "webdataset"
 
@@ -48,9 +48,9 @@ class WebDataset(ShardedPhotos):
         names = tuple(f"{name}/{file}" for name, archive in archives.items() for file in archive.images)
 
         def read(name: str) -> bytes:
-            shard, _, file = name.partition(f"{self.ending}/")
-            start, size = archives[shard + self.ending].images[file]
-            with paths[shard + self.ending].open("rb") as opened:
+            shard, _, file = name.partition(".tar/")
+            start, size = archives[f"{shard}.tar"].images[file]
+            with paths[f"{shard}.tar"].open("rb") as opened:
                 opened.seek(start)
                 return opened.read(size)
 

@@ -1,4 +1,4 @@
-"""Base of datasets whose photos are in a few large files, their shards, with a label each."""
+"""Base of datasets whose labels, and mostly photos, are in a few files, their shards."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ class Rows:
 class ShardedPhotos(SquarePhotos):
     """Images in shards, as RGB squares of `side` pixels.
 
-    A subclass sets `ending`, the ending of its shards, and `lists`, the names of files in the folder that it
-    reads if they are there. It defines `read`.
+    A subclass sets `patterns`, of the names of its shards, and `lists`, the names of files in the folder that
+    it reads if they are there. It defines `read`.
 
     path: folder of the shards, at any depth. `~` is the home folder.
     """
 
-    ending: ClassVar[str]
+    patterns: ClassVar[tuple[str, ...]]
     lists: ClassVar[tuple[str, ...]] = ()
     path: str
 
@@ -144,15 +144,15 @@ class ShardedPhotos(SquarePhotos):
         if not os.path.isdir(self.top):  # noqa: PTH112 - Path raises for a name that is too long
             raise DataAbsentError(f"there is no folder {self.top}")
         found: dict[str | None, list[Path]] = {}
-        for path in sorted(self.top.rglob(f"*{self.ending}")):
+        for path in sorted(path for pattern in self.patterns for path in self.top.rglob(pattern)):
             name = path.relative_to(self.top)
             if path.is_file() and not any(map(is_clutter, name.parts)):
                 found.setdefault(_split_of(name), []).append(path)
         chosen = found.get(split) or (found.get("validation") if split == "test" else None)
         if not chosen:
             raise DataAbsentError(
-                f"{self.top} has no *{self.ending} of the {split} split; expected names such as "
-                f"{split}-00000{self.ending}, or a folder {split}/"
+                f"{self.top} has no {' or '.join(self.patterns)} of the {split} split; expected {split} in "
+                f"its name, or a folder {split}/ around it"
             )
         return chosen
 
