@@ -41,6 +41,10 @@ def export(
     ] = None,
     ratio: Annotated[int | None, typer.Option("--ratio", min=0, max=99, help="Percent pruned.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The seed of the cell.")] = 0,
+    card: Annotated[
+        bool,
+        typer.Option("--card", help="With --method: write FOLDER with a dataset card, as for Hugging Face."),
+    ] = False,
 ) -> None:
     """Write which images a finished cell keeps, or the scores, embeddings or dynamics of every image."""
     asked = {"method": method, "scores": scores, "embeddings": embeddings, "dynamics": dynamics}
@@ -51,20 +55,24 @@ def export(
     ratios = None if ratio is None else [ratio]
     filters = replace(options.filters(), datasets=[dataset], ratios=ratios, seeds=[seed])
     if what != "method":
+        if card:
+            raise PrunebenchError("--card describes a subset; choose one with --method and --ratio")
         _of_every_image(options, replace(filters, methods=split(names)), what, output)
         return
     if ratio is None:
         raise PrunebenchError("a subset has a ratio; choose one with --ratio PERCENT")
-    _subset(options, replace(filters, methods=[names]), output)
+    _subset(options, replace(filters, methods=[names]), output, card)
 
 
-def _subset(options: CellOptions, filters: Filters, output: str) -> None:
+def _subset(options: CellOptions, filters: Filters, output: str, card: bool) -> None:
     from prunebench.runs.export import kept_by, write
+    from prunebench.runs.export_card import write_card
     from prunebench.runs.select import choose_one, command
 
+    writer = write_card if card else write
     matrix = choose_one(options.suite, filters, store=options.store, data=options.data)
     kept = kept_by(matrix, command(options.suite, filters, store=options.store, data=options.data))
-    outcome = "wrote" if write(kept, output) else "up to date:"
+    outcome = "wrote" if writer(kept, output) else "up to date:"
     echo(
         f"{outcome} {output}: {len(kept.index)} of {kept.row.images} images of "
         f"{kept.row.dataset}, {kept.row.labels_total} labels in all"

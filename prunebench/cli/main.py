@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from prunebench.cli.benchmark import labels, leaderboard, plan, run, status
+from prunebench.cli.convert import convert
 from prunebench.cli.exchange import pull, push
 from prunebench.cli.export import export
 from prunebench.cli.figures import figures
@@ -86,6 +87,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "look": look,
     "evaluate": evaluate,
     "recommend": recommend,
+    "convert": convert,
     "claims": claims,
 }
 for name, command in COMMANDS.items():

@@ -90,7 +90,7 @@ def draw(
         backbone=backbone,
         side=side,
         on_bad=on_bad,
-        changes=dict(map(resolve.parse_change, changes or [])),
+        changes=parsed(changes),
     )
     if request.looks:
         work = DrawWork(request, Workspace.at(store, data, device))
@@ -108,7 +108,10 @@ def draw(
 
 def prune(
     folder: FolderArgument,
-    known: Annotated[list[Path], file_option("--known", help="A .csv with the columns file and label.")],
+    known: Annotated[
+        list[Path],
+        file_option("--known", help="A .csv with the columns file and label, or an export: see convert."),
+    ],
     output: OutputOption,
     budget: Annotated[
         int | None,
@@ -181,7 +184,7 @@ def prune(
 def evaluate(
     kept: Annotated[Path, typer.Argument(parser=home, help="The .csv that prunebench prune wrote.")],
     labels: Annotated[
-        list[Path], file_option("--labels", help="A .csv with labels of all kept images, and of others.")
+        list[Path], file_option("--labels", help="Labels of all kept images, and of others, as for --known.")
     ],
     holdout: Annotated[
         float, typer.Option("--holdout", help="Share of the labeled images to test on, in 0..1.")

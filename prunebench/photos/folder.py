@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from prunebench.errors import DataAbsentError, PrunebenchError, require
+from prunebench.photos.annotations import READERS, Given, common_folder
 from prunebench.photos.formats import OF_PHONES, REMEDY, formats, unread
 from prunebench.system import tables
 from prunebench.system.files import beside_of, near, writing
@@ -149,34 +150,42 @@ def _is_text(name: str) -> bool:
 
 
 def read_labels(path: Path) -> dict[str, str]:
-    """Return the labels in a .csv, by file name as written there.
+    """Return the labels in a file, by image as written there. An empty label is skipped.
 
-    path: a .csv with the columns file and label. A row with an empty label is skipped.
+    path: a .csv with the columns file and label, or what another program exports: see `annotations`.
 
-    Raise PrunebenchError as `tables.read` does.
+    Raise PrunebenchError as `tables.read` and the readers of `annotations` do.
     Raise PrunebenchError if a file has two labels, or a label has several lines.
     """
     labels: dict[str, str] = {}
-    for line, (name, label) in tables.read(path, "file", "label"):
+    for where, name, label in READERS.get(path.suffix.lower(), _from_csv)(path):
         label = label.strip()  # an accidental space must not make a class of its own
         if len(label.splitlines()) > 1:
             raise PrunebenchError(
-                f"{path} has a label of several lines in line {line}: {label[:40]!r}; is a quote left open?"
+                f"{path} has a label of several lines in {where}: {label[:40]!r}; is a quote left open?"
             )
         if label and labels.setdefault(name, label) != label:
             raise _two_labels(path, name, labels[name], label)
     return labels
 
 
+def _from_csv(path: Path) -> list[Given]:
+    return [Given(f"line {line}", *entries) for line, entries in tables.read(path, "file", "label")]
+
+
 def labels_of(path: Path, names: Iterable[str], folder: Path) -> dict[str, str]:
     """Return the label of each labeled image of a folder.
 
-    path: a .csv with the columns file and label.
+    path: as in `read_labels`.
     names: the images of the folder.
 
     Raise PrunebenchError as `read_labels` and `matched` do.
     """
     listed_labels = read_labels(path)
+    if path.suffix.lower() in READERS:
+        names = list(names)
+        before = common_folder(list(listed_labels), names)
+        listed_labels = {name.removeprefix(before): label for name, label in listed_labels.items()}
     labels: dict[str, str] = {}
     for listed_name, name in matched(path, listed_labels, names, folder).items():
         label = listed_labels[listed_name]

@@ -6,9 +6,8 @@ import io
 import json
 import os
 import re
-import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -25,7 +24,7 @@ from prunebench.results import record
 from prunebench.results.rows import Result
 from prunebench.suites.cells import Cell
 from prunebench.system import tables
-from prunebench.system.files import beside_of, write_new, writing
+from prunebench.system.files import write_folder, write_new, writing
 
 
 class Manifest(BaseModel):
@@ -158,7 +157,7 @@ def write(kept: Kept, output: str) -> bool:
         raise PrunebenchError(
             f"--output {output}: end it in {', '.join(WRITERS)}, or in / for a folder of links to the images"
         )
-    return _write_folder(path, links(kept))
+    return write_folder(path, links(kept))
 
 
 def npy(kept: Kept) -> bytes:
@@ -212,7 +211,7 @@ def links(kept: Kept) -> dict[str, Path]:
         raise PrunebenchError(
             f"{asked}: its images are no files of their own on this machine; write .npy, .csv or .json"
         )
-    classes = _folders(kept.cell.dataset.classes)
+    classes = class_folders(kept.cell.dataset.classes)
     short_names = [PurePosixPath(name).name for name in names]
     # Folders within a class are merged. If two of its images then share a name, all keep their whole path.
     if len({*zip(labels.tolist(), short_names, strict=True)}) < len(names):
@@ -220,7 +219,7 @@ def links(kept: Kept) -> dict[str, Path]:
     return {f"{classes[labels[index]]}/{short_names[index]}": files[index] for index in kept.index.tolist()}
 
 
-def _folders(classes: tuple[str, ...]) -> list[str]:
+def class_folders(classes: Sequence[str]) -> list[str]:
     """Return a unique folder name for each class. ImageNet calls two classes crane."""
     plain = [re.sub(r"[/\\\0]|^\.", "_", name) for name in classes]
     counts = Counter(plain)
@@ -261,31 +260,6 @@ def _in_order(folders: list[str], path: tuple[str, ...]) -> bool:
         if folder not in path[position:]:
             return False
         position = path.index(folder, position) + 1
-    return True
-
-
-def _write_folder(path: Path, wanted: dict[str, Path]) -> bool:
-    """Write a folder of links. Return False if it is up to date. wanted: the files, by path in the folder."""
-    existing: dict[str, Path | None] = {}
-    for file in path.rglob("*"):
-        if file.is_symlink():
-            existing[file.relative_to(path).as_posix()] = file.readlink()
-        elif not file.is_dir():
-            existing[file.relative_to(path).as_posix()] = None
-    if existing == wanted and existing:
-        return False
-    if existing or (path.exists() and not path.is_dir()):
-        raise PrunebenchError(f"{path} exists and holds something else; remove it or choose another --output")
-    with writing(path, "--output"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = beside_of(path)
-        try:
-            for name, file in wanted.items():
-                (beside / name).parent.mkdir(parents=True, exist_ok=True)
-                (beside / name).symlink_to(file)
-            beside.replace(path)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
     return True
 
 

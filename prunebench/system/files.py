@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -66,6 +67,52 @@ def write_new(path: Path, content: bytes, option: str = "--output") -> bool:
         finally:
             beside.unlink(missing_ok=True)
     return True
+
+
+def write_folder(path: Path, wanted: Mapping[str, bytes | Path], option: str = "--output") -> bool:
+    """Write a new folder whole or not at all. Return False if it exists and holds `wanted` already.
+
+    wanted: the content of a file or the target of a link, by path in the folder.
+
+    Raise PrunebenchError if the folder holds something else, or if it cannot be written.
+    """
+    with writing(path, option):
+        if _holds(path, wanted):
+            return False
+        if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+            raise PrunebenchError(
+                f"{path} exists and holds something else; remove it or choose another {option}"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = beside_of(path)
+        try:
+            for name, content in wanted.items():
+                (beside / name).parent.mkdir(parents=True, exist_ok=True)
+                if isinstance(content, Path):
+                    (beside / name).symlink_to(content)
+                else:
+                    write_through(beside / name, content)
+            beside.replace(path)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    return True
+
+
+def _holds(path: Path, wanted: Mapping[str, bytes | Path]) -> bool:
+    """Whether a folder holds these files and links, and no others."""
+    names = {
+        file.relative_to(path).as_posix()
+        for file in path.rglob("*")
+        if file.is_symlink() or not file.is_dir()
+    }
+    return names == wanted.keys() and all(_is(path / name, content) for name, content in wanted.items())
+
+
+def _is(path: Path, content: bytes | Path) -> bool:
+    """Whether this is a link to a path, or a file of this content."""
+    if path.is_symlink() or isinstance(content, Path):
+        return path.is_symlink() and path.readlink() == content
+    return path.is_file() and path.read_bytes() == content
 
 
 def beside_of(path: Path) -> Path:

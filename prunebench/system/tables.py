@@ -81,7 +81,7 @@ def read(path: Path, *columns: str) -> list[Row]:
 
 
 def has(path: Path, column: str) -> bool:
-    """Return whether the header of a table has a column. Raise PrunebenchError if the file cannot be read."""
+    """Whether the header of a table has a column. Raise PrunebenchError if the file cannot be read."""
     text = _text(path)
     return any(_fitting(text, delimiter, [column]) for delimiter in DELIMITERS)
 

@@ -7,7 +7,7 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.system import files
-from prunebench.system.files import replace_file, write_new
+from prunebench.system.files import replace_file, write_folder, write_new
 from tests.photo_folders import listing
 
 
@@ -82,3 +82,44 @@ def test_a_disk_without_links_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", refused)
     assert write_new(tmp_path / "kept.csv", b"a\n")
     assert (tmp_path / "kept.csv").read_text() == "a\n" and len([*tmp_path.iterdir()]) == 1
+
+
+def test_a_folder_is_written_once_with_its_files_and_links(tmp_path):
+    wanted = {"a/b.txt": b"1", "link": tmp_path / "gone"}
+    assert [write_folder(tmp_path / "new", wanted) for _ in range(2)] == [True, False]
+    assert (tmp_path / "new/a/b.txt").read_bytes() == b"1"
+    assert (tmp_path / "new/link").readlink() == tmp_path / "gone"
+    assert len([*tmp_path.iterdir()]) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"a": b"2"}, {"a": b"1", "b": b"1"}, {"b": b"1"}, {"a": "link"}],
+    ids=["content", "more", "name", "link"],
+)
+def test_a_folder_with_something_else_stays(tmp_path, other):
+    write_folder(tmp_path / "new", {"a": b"1"})
+    before = listing(tmp_path)
+    wanted = {name: tmp_path / "x" if content == "link" else content for name, content in other.items()}
+    with pytest.raises(PrunebenchError, match="new exists and holds something else; remove it or choose ano"):
+        write_folder(tmp_path / "new", wanted)
+    assert listing(tmp_path) == before
+
+
+def test_a_file_in_place_of_a_folder_stays(tmp_path):
+    (tmp_path / "new").write_text("mine")
+    with pytest.raises(PrunebenchError, match="exists and holds something else"):
+        write_folder(tmp_path / "new", {"a": b"1"})
+    assert (tmp_path / "new").read_text() == "mine"
+
+
+def test_an_empty_folder_is_filled(tmp_path):
+    (tmp_path / "new").mkdir()
+    assert write_folder(tmp_path / "new", {"a": b"1"})
+    assert (tmp_path / "new/a").read_bytes() == b"1"
+
+
+def test_a_full_disk_leaves_no_folder(tmp_path, full_disk):
+    with pytest.raises(PrunebenchError, match="No space left"):
+        write_folder(tmp_path / "new", {"a": b"1", "b": b"2"})
+    assert [*tmp_path.iterdir()] == []

@@ -11,7 +11,9 @@ from prunebench_plugins.datasets.digits import Digits
 from prunebench_plugins.datasets.fashion_mnist import FashionMnist
 from prunebench_plugins.datasets.folder import Folder
 from prunebench_plugins.datasets.food101 import Food101
+from prunebench_plugins.datasets.imagefolder import ImageFolder
 from prunebench_plugins.datasets.imagenet1k import ImageNet1k
+from prunebench_plugins.datasets.parquet import Parquet
 from prunebench_plugins.datasets.photos import PhotoPool, Photos
 from prunebench_plugins.datasets.sun397 import Sun397
 from prunebench_plugins.datasets.tiny_imagenet import TinyImageNet
@@ -19,6 +21,7 @@ from prunebench_plugins.datasets.views.corrupted import Corrupted
 from prunebench_plugins.datasets.views.long_tailed import LongTailed
 from prunebench_plugins.datasets.views.reduced import Reduced
 from prunebench_plugins.datasets.views.reordered import Reordered
+from prunebench_plugins.datasets.webdataset import WebDataset
 
 
 @hookimpl
@@ -28,7 +31,7 @@ def register_datasets() -> list[Dataset | type[Dataset]]:
     small = Reduced(
         name="fashion_mnist_small", base=fashion_mnist, images=10_000, side=14, deviation=(0.3299,)
     )
-    datasets: list[Dataset | type[Dataset]] = [Folder, Photos, PhotoPool]
+    datasets: list[Dataset | type[Dataset]] = [Folder, ImageFolder, Parquet, WebDataset, Photos, PhotoPool]
     for base in (Digits(), fashion_mnist, small):
         datasets += [base, LongTailed(name=f"{base.name}_lt", base=base, factor=0.1), *_corrupted(base)]
     tiny = Reduced(name="fashion_mnist_tiny", base=fashion_mnist, images=2000, side=14, deviation=(0.3299,))

@@ -78,9 +78,18 @@ class Findings:
         self.odd = self.odd | odd
 
 
+def _threads() -> int:
+    return max(1, min(THREADS, os.cpu_count() or 1))
+
+
+def reach() -> int:
+    """Return how many names apart two photos are, at most, that threads of `blocks` read at once."""
+    return (2 * _threads() + 2) * CHUNK_SIZE
+
+
 def blocks(tree: Tree, names: Sequence[str], side: int) -> Iterator[Block]:
     """Decode the named files in parallel and yield blocks in order."""
-    threads = max(1, min(THREADS, os.cpu_count() or 1))
+    threads = _threads()
     size = max(1, min(CHUNK_SIZE, len(names) // (2 * threads)))
     # At most two blocks per thread wait here, so memory stays small if the caller is slow.
     waiting: deque[Future[Block]] = deque()

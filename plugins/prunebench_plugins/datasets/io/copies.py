@@ -59,11 +59,13 @@ class Tree:
     path: the folder or the archive.
     names: files relative to it, parts joined by "/".
     read: returns the content of a named file.
+    packed: the files in the folder that hold the named ones. Empty if these are files of their own.
     """
 
     path: Path
     names: tuple[str, ...]
     read: Callable[[str], bytes]
+    packed: tuple[Path, ...] = ()
 
 
 def folder_tree(top: Path, folders: Collection[str]) -> Tree:

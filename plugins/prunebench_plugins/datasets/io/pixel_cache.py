@@ -67,18 +67,19 @@ class Work:
         """Return the key of the decoded photos, and the total size of their files in bytes.
 
         The key depends on the path, names, sizes and times. For an archive it depends on the size and time
-        of the archive.
+        of the archive, and for files that hold photos on theirs.
         """
         path = self.tree.path
         digest = hashlib.sha256(os.fsencode(f"{VERSION} {self.side} {self.cache} {path.resolve()}\n"))
-        archive = path.is_file()
+        packed = self.tree.packed or ((path,) if path.is_file() else ())
         total = 0
-        if archive:
-            total, changed = _size_and_time(str(path))
-            digest.update(f"{total} {changed}\n".encode())
+        for file in packed:
+            size, changed = _size_and_time(str(file))
+            digest.update(f"{size} {changed}\n".encode())
+            total += max(size, 0)
         for name in self.names:
             digest.update(os.fsencode(f"{name}\0"))
-            if not archive:
+            if not packed:
                 size, changed = _size_and_time(f"{path}/{name}")
                 digest.update(f"{size} {changed}\n".encode())
                 total += max(size, 0)
