@@ -32,7 +32,7 @@ def convert(
 ) -> None:
     """Write the chosen images for Label Studio, CVAT, FiftyOne or a training. --known reads labels back."""
     from prunebench.photos.convert import convert
-    from prunebench.photos.prune import BUY, DROP, KEPT
+    from prunebench.runs.kept import BUY, DROP, KEPT
 
     written, read = convert(table, to, output, folder=folder, prefix=prefix, store=store)
     counts = Counter(photo.status for photo in read.photos)

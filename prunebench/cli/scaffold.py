@@ -11,7 +11,7 @@ from prunebench.system.terminal import echo
 
 
 def new(
-    kind: Annotated[str, typer.Argument(help="backbone, labeler, scorer, selector, dataset")],
+    kind: Annotated[str, typer.Argument(help="backbone, labeler, scorer, selector, draw, dataset")],
     name: Annotated[str, typer.Argument(help="Its name, such as margin_std.")],
 ) -> None:
     """Write a package with a part or dataset that works, for you to edit."""

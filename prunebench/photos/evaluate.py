@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from prunebench.errors import PrunebenchError, require
-from prunebench.nn.neighbors import merged
 from prunebench.parts.artefacts import Accuracy, Array
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.method import Method
@@ -231,6 +230,8 @@ def _grouped(
     lines: of the .csv of `prune`, whose path is `path`.
     groups: a .csv with the columns file and group, or None.
     """
+    from prunebench.nn.neighbors import merged
+
     found = np.arange(len(names)) if groups is None else read_groups(groups, names, folder)
     pairs = [(line.file, line.duplicate_of) for line in lines if line.duplicate_of]
     meant = photos.matched(path, dict.fromkeys(name for pair in pairs for name in pair), names, folder)

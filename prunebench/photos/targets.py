@@ -15,8 +15,8 @@ from xml.sax.saxutils import escape, quoteattr
 from prunebench.errors import PrunebenchError
 from prunebench.photos.annotations import AUTO, CONTROL, LOCAL_FILES
 from prunebench.photos.folder import some
-from prunebench.photos.prune import DROP
 from prunebench.runs.export import class_folders
+from prunebench.runs.kept import DROP
 
 # Characters that no XML file can hold.
 NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
