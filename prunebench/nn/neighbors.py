@@ -84,8 +84,9 @@ def linked(vectors: Array, cosine: float, *, device: str = "cpu") -> Array:
     # A pair takes five numbers of 32 bits: its cosine, and two indices. All pairs of a chunk may be near.
     for rows in _chunks(len(points), 5 * max(1, len(points))):
         near = points[rows] @ points[rows.start :].T >= cosine
-        query, other = near.nonzero(as_tuple=True)
-        groups = merged(groups, query.cpu().numpy() + rows.start, other.cpu().numpy() + rows.start)
+        one, other = near.triu(1).nonzero(as_tuple=True)  # each pair once, and no vector with itself
+        if len(one):
+            groups = merged(groups, one.cpu().numpy() + rows.start, other.cpu().numpy() + rows.start)
     return groups
 
 

@@ -180,8 +180,10 @@ class Work:
     """A request with all that follows from it.
 
     survey: the files of the folder.
+    spec: what the registry makes the dataset from.
     dataset: the photos as a dataset. With groups it has those that count.
     roots: keys of the dataset and of its pool, "absent:..." if the images were not read.
+    read: whether the images were read and their content is known.
     names: the readable images, or all of them if the images were not read.
     classes: the class names.
     known: the known labels, by image.
@@ -210,6 +212,7 @@ class Work:
         self.dataset: Dataset = load().dataset(self.spec)
         self.dataset.classes  # noqa: B018 - raises for too few classes, or for more than --classes
         self.roots = roots_of([self.dataset], place.data, place.store, look=look)
+        self.read = not self.roots[self.dataset.name].startswith("absent:")
         self.names = self.dataset.names(place.data) if self.read else tuple(names)
         # Read the .csv again: labels may have been added while the images were read.
         self.classes = self.dataset.classes
@@ -254,11 +257,6 @@ class Work:
         self.spec = self.spec | {"groups": str(table)}
         self.dataset = load().dataset(self.spec)
         self.roots = roots_of([self.dataset], self.place.data, self.place.store, look=look)
-
-    @property
-    def read(self) -> bool:
-        """Whether the images were read and their content is known."""
-        return not self.roots[self.dataset.name].startswith("absent:")
 
     @property
     def grouped(self) -> bool:

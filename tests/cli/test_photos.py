@@ -137,9 +137,9 @@ def test_without_yes_prune_says_what_it_would_cost_and_ends(cli, photos, tmp_pat
         "to drop  40 images",
         "method  Probe-AUM+Cutoff, annotated kept{recipe.epochs=3} on pixels",
     ]
-    assert re.fullmatch(r"hours  \S+ on cpu, one worker, and an unknown time for: labels of probe", lines[6])
-    assert re.fullmatch(r"disk  \S+ GB of \S+ GB free", lines[7])
-    assert lines[8:] == ["", "Nothing was made. The same command with --yes goes on."]
+    assert re.fullmatch(r"hours  \S+ on cpu, one worker, and an unknown time for: labels of probe", lines[7])
+    assert re.fullmatch(r"disk  \S+ GB of \S+ GB free", lines[8])
+    assert lines[9:] == ["", "Nothing was made. The same command with --yes goes on."]
     assert not (tmp_path / "kept.csv").exists() and not (tmp_path / "store").exists()
 
 

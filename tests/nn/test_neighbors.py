@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import neighbors
-from prunebench.nn.neighbors import kmeans, nearest
+from prunebench.nn.neighbors import kmeans, linked, merged, nearest
 
 SQUARE = np.array([[0, 0], [0, 1], [3, 0], [3, 1.5]])
 
@@ -75,6 +75,30 @@ def test_other_bad_input_is_one_line():
         nearest(SQUARE, 1, metric="l1")
     with pytest.raises(PrunebenchError, match=r"expected \[n, d\], all finite"):
         nearest(np.full((4, 2), np.nan), 1)
+
+
+# Groups
+
+
+def test_vectors_are_linked_from_a_cosine_on(device):
+    pair = [np.array([[1, 0], [np.cos(angle), np.sin(angle)]]) for angle in (0.02, 0.021)]
+    least = np.cos(0.02) - 1e-6
+    assert [linked(vectors, least, device=device).tolist() for vectors in pair] == [[0, 0], [0, 1]]
+
+
+def test_chains_are_one_group_whatever_the_chunks(monkeypatch, device):
+    angles = np.array([0.0, 2.0, 0.01, 2.01, 0.02, 1.0])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    wanted = linked(vectors, np.cos(0.011), device=device).tolist()
+    assert [group == wanted[0] for group in wanted] == [True, False, True, False, True, False]
+    assert wanted[1] == wanted[3] != wanted[5]
+    monkeypatch.setattr(neighbors, "CHUNK_BYTES", 1)
+    assert linked(vectors, np.cos(0.011), device=device).tolist() == wanted
+    assert linked(np.zeros((2, 3)), 0.5, device=device).tolist() == [0, 1]
+
+
+def test_groups_of_linked_members_become_one():
+    assert merged(np.arange(5), np.array([0, 3]), np.array([4, 4])).tolist() == [0, 1, 2, 0, 0]
 
 
 # k-means

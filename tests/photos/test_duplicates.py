@@ -11,7 +11,6 @@ from PIL import Image
 
 from prunebench import draw, evaluate
 from prunebench.errors import PrunebenchError
-from prunebench.nn.neighbors import linked, merged
 from prunebench.parts.images import Images
 from prunebench.photos import prune as pruning
 from prunebench.photos.folder import scan
@@ -204,24 +203,6 @@ def test_the_commands_say_how_many_there_were(photos, cli):
 # What counts as a duplicate
 
 
-def test_the_threshold_is_a_correlation_and_holds_at_its_edge():
-    base = np.array([1.0, 0.0])
-    turned = [np.array([np.cos(angle), np.sin(angle)]) for angle in (0.02, 0.021)]
-    least = float(np.cos(0.02)) - 1e-6
-    assert linked(np.stack([base, turned[0]]), least).tolist() == [0, 0]
-    assert linked(np.stack([base, turned[1]]), least).tolist() == [0, 1]
-
-
-def test_chains_are_one_group_whatever_the_chunks(monkeypatch):
-    angles = np.array([0.0, 2.0, 0.01, 2.01, 0.02, 1.0])
-    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    wanted = linked(vectors, np.cos(0.011))
-    assert [*map(int, wanted == wanted[0])] == [1, 0, 1, 0, 1, 0] and wanted[1] == wanted[3] != wanted[5]
-    monkeypatch.setattr("prunebench.nn.neighbors.CHUNK_BYTES", 1)
-    assert linked(vectors, np.cos(0.011)).tolist() == wanted.tolist()
-    assert linked(np.zeros((2, 3)), 0.5).tolist() == [0, 1]
-
-
 def test_brightness_and_contrast_do_not_change_a_thumbnail():
     rng = np.random.default_rng(0)
     image = rng.integers(100, size=(1, 3, 32, 32), dtype=np.uint8)
@@ -242,7 +223,6 @@ def test_flat_images_are_duplicates_only_if_they_are_equal():
 
 
 def test_groups_that_share_an_image_become_one():
-    assert merged(np.arange(5), np.array([0, 3]), np.array([4, 4])).tolist() == [0, 1, 2, 0, 0]
     assert joined(np.array([0, 0, 1, 2]), np.array([3, 2, 2, 0])).tolist() == [0, 0, 0, 1]
 
 
