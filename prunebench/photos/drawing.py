@@ -122,16 +122,15 @@ class DrawWork:
     @property
     def plan(self) -> str:
         """What will be done, in one line."""
-        eyes = ""
-        if "embeddings" in self.part.needs():
-            backbones = reader(self.part).backbone  # type: ignore[attr-defined]
-            each = backbones if isinstance(backbones, tuple) else (backbones,)
-            eyes = f" on embeddings of {' + '.join(backbone.name for backbone in each)}"
-        return (
+        line = (
             f"drawing {self.request.labels:,} of {self.images:,} images in {self.request.folder} by "
-            f"{self.part.name}{eyes}, at {self.dataset.resolution} pixels on {self.place.device}; "
-            "embeddings that are stored are not made again"
+            f"{self.part.name}, at {self.dataset.resolution} pixels on {self.place.device}"
         )
+        if "embeddings" not in self.part.needs():
+            return line
+        backbones = reader(self.part).backbone  # type: ignore[attr-defined]
+        each = backbones if isinstance(backbones, tuple) else (backbones,)
+        return f"{line}; embeddings of {' + '.join(backbone.name for backbone in each)} are made once"
 
     @cached_property
     def roots(self) -> dict[str, str]:

@@ -102,8 +102,8 @@ def test_draw_by_looking_says_what_it_will_do_in_one_line(cli, photos, tmp_path)
     told = cli(line)
     assert (told.code, told.err) == (0, "")
     assert told.out.splitlines() == [
-        "drawing 5 of 60 images in photos by typiclust on embeddings of pixels, at 8 pixels on cpu; "
-        "embeddings that are stored are not made again",
+        "drawing 5 of 60 images in photos by typiclust, at 8 pixels on cpu; "
+        "embeddings of pixels are made once",
         "wrote first.csv: 5 images to label; fill in the column label",
     ]
     names = [row.removesuffix(",") for row in (tmp_path / "first.csv").read_text().splitlines()[1:]]

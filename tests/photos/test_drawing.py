@@ -13,7 +13,7 @@ from prunebench.parts.artefacts import Embeddings
 from prunebench.parts.base import Draw
 from prunebench.photos.drawing import DrawRequest, DrawWork
 from prunebench.photos.prune import draw, drawn, prune
-from prunebench.photos.request import Workspace
+from prunebench.photos.request import Work, Workspace, construct_request
 from prunebench.pipeline import context
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.draws.typiclust import TypiClust
@@ -113,6 +113,15 @@ def test_the_photos_are_embedded_once_for_all_draws_and_for_prune(photos, tmp_pa
     options = {"method": "k_center_pixels", "backbone": "pixels", "side": 8}
     assert len(prune(photos.folder, table, budget=20, **options, **photos.made).chosen("to_label")) == 11
     assert embedded == [60]
+
+
+def test_the_embeddings_of_a_draw_are_those_of_a_prune_with_the_same_options(photos, tmp_path):
+    table = write_labels(tmp_path / "labels.csv", dict(list(photos.truth.items())[::5]))
+    place = Workspace.at(photos.made["store"], photos.made["data"], "cpu")
+    pruning = Work(construct_request(folder=photos.folder, known=table, budget=20), place, look=True)
+    (theirs,) = {stage.key for stage in pruning.ends["subset"].ancestors() if stage.kind == "embeddings"}
+    (ours,) = photos.work(backbone=None, side=None).stage.named("embeddings")
+    assert ours.source.key == theirs
 
 
 # Photos that cannot be read, or change
