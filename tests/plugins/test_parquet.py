@@ -146,6 +146,20 @@ def test_large_sets_are_decoded_once_into_the_data_folder(top, tmp_path, monkeyp
     assert len([*(tmp_path / "data/decoded").glob("*/facts.json")]) == 1
 
 
+def test_a_snapshot_of_the_hub_is_a_folder_of_links(top, tmp_path):
+    """HF_HOME/hub/datasets--NAME/snapshots/REVISION has links into blobs/."""
+    snapshot = tmp_path / "datasets--a--b/snapshots/0a1b"
+    for number, path in enumerate(sorted(top.rglob("*.parquet"))):
+        blob = snapshot.parent.parent / "blobs" / str(number)
+        link = snapshot / path.relative_to(top)
+        for folder in (blob.parent, link.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        path.rename(blob)
+        link.symlink_to(blob)
+    dataset = load().dataset(f"parquet:{snapshot}@8")
+    assert shades(dataset.load(tmp_path / "data", "train")[0]) == [*range(11)]
+
+
 def test_rows_may_be_read_in_any_order(dataset, monkeypatch):
     """Forward it reads on, backward and far ahead it begins anew at a row group."""
     monkeypatch.setattr(module, "CHUNK_SIZE", 2)

@@ -240,6 +240,7 @@ def linked(path):
         ([*samples(0, 2), ("001.png", png(1))], "holds '001.png' twice; pack it anew, with unique keys"),
         ([*samples(0, 2), *samples(1, 1)], "holds '001.png' twice"),
         ([("a.png", png(1)), ("a.cls", b"")], "holds b'' in a.cls, expected a class"),
+        ([("a.png", png(1)), ("a.cls", b"owl\ncat")], "holds b'owl\\ncat' in a.cls, expected a class"),
         ([("a.png", png(1)), ("a.cls", b"\xff")], "holds b'\\xff' in a.cls, expected a class"),
         ([("a.png", png(1)), ("a.json", b'{"class": 1}')], 'expected an object with a class as "label"'),
         ([("a.png", png(1)), ("a.json", b'{"label": true}')], 'expected an object with a class as "label"'),

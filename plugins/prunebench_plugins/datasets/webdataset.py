@@ -15,7 +15,7 @@ import numpy as np
 from prunebench.errors import PrunebenchError
 from prunebench.photos.folder import is_clutter
 from prunebench.photos.formats import formats
-from prunebench_plugins.datasets.io.copies import Tree, damaged
+from prunebench_plugins.datasets.io.copies import LARGEST, Tree, damaged
 from prunebench_plugins.datasets.io.shards import Rows, ShardedPhotos
 
 NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")  # key and ending of a file, as webdataset splits them
@@ -52,7 +52,7 @@ class WebDataset(ShardedPhotos):
             start, size = archives[f"{shard}.tar"].images[file]
             with paths[f"{shard}.tar"].open("rb") as opened:
                 opened.seek(start)
-                return opened.read(size)
+                return opened.read(min(size, LARGEST))
 
         labels = np.array([label for archive in archives.values() for label in archive.labels], dtype=np.str_)
         return Rows(Tree(self.top, names, read, tuple(shards)), names, labels, self._class_names())
@@ -146,8 +146,8 @@ def _label(path: Path, key: str, sample: Mapping[str, tuple[int, int]]) -> str:
         value = content.decode().strip() if ending == "cls" else json.loads(content)["label"]
     except (ValueError, KeyError, TypeError, RecursionError):
         value = None
-    is_label = isinstance(value, str | int) and not isinstance(value, bool) and str(value).strip()
-    if not is_label:
+    is_text = isinstance(value, str | int) and not isinstance(value, bool)
+    if not is_text or len(str(value).strip().splitlines()) != 1:
         expected = "a class" if ending == "cls" else 'an object with a class as "label"'
         raise PrunebenchError(f"{path} holds {content[:40]!r} in {key}.{ending}, expected {expected}")
     return str(value).strip()
