@@ -45,7 +45,7 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         try:
             # Strict JSON rules: an int may stand for a float, and a list for a tuple. A string is a string.
             text = json.dumps(value, default=str, allow_nan=False)  # keys have no spelling for inf and nan
-            checked[name] = _adapter(cls, name).validate_json(text, strict=True)
+            checked[name] = _adapter(cls, name).validate_json(text, strict=True)  # type: ignore[arg-type]
         except (ValueError, TypeError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise PrunebenchError(f"{where}.{name} is {value!r}: {reason.lower()}") from None
