@@ -85,7 +85,7 @@ class Recommendation:
         then = f"Twice as many would bring {self.doubled} points."
         if self.labels == self.labeled:
             return f"The {self.labels:,} labels there are suffice: expect {self.expected} %. {then}"
-        return f"{self._call}: expect {self.expected} %. {then}"
+        return f"Label {self._which}: expect {self.expected} %. {then}"
 
     def _answer_to_target(self, target: float) -> str:
         if self.expected.value < target:
@@ -95,13 +95,13 @@ class Recommendation:
             )
         if self.labels <= self.labeled:
             return f"{self.labels:,} of the labels there are reach {target:g} %: expect {self.expected} %."
-        return f"{self._call} to reach {target:g} %: expect {self.expected} %."
+        return f"{target:g} % needs labels of {self._which}: expect {self.expected} %."
 
     @property
-    def _call(self) -> str:
+    def _which(self) -> str:
         if self.labels == self.images:
-            return f"Label all {self.images:,} images"
-        return f"Label about {self.labels:,}, {self.labels - self.labeled:,} more than there are"
+            return f"all {self.images:,} images"
+        return f"about {self.labels:,} images, {self.labels - self.labeled:,} more than have a label"
 
     @property
     def text(self) -> str:
