@@ -45,7 +45,8 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         try:
             # Strict JSON rules: an int may stand for a float, and a list for a tuple. A string is a string.
             text = json.dumps(value, default=str, allow_nan=False)  # keys have no spelling for inf and nan
-            checked[name] = _adapter(cls, name).validate_json(text, strict=True)  # type: ignore[arg-type]
+            adapter = _adapter(cls, name)  # type: ignore[arg-type]
+            checked[name] = adapter.validate_json(text, strict=True)
         except (ValueError, TypeError) as error:
             reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise PrunebenchError(f"{where}.{name} is {value!r}: {reason.lower()}") from None
@@ -56,7 +57,7 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 @cache  # making one takes much longer than a check
-def _adapter(cls: type, name: str) -> TypeAdapter[Any]:
+def _adapter(cls: Any, name: str) -> TypeAdapter[Any]:
     """Return what checks the values of a field of a dataclass."""
     from pydantic import TypeAdapter
 
@@ -64,7 +65,7 @@ def _adapter(cls: type, name: str) -> TypeAdapter[Any]:
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls, localns={"Backbone": Backbone})
 
 

@@ -85,7 +85,8 @@ class Stage:
     def key(self) -> str:
         """The key of its result. It is known before anything is computed."""
         # Written out, in the order of canonical JSON: a plan does this for every stage of thousands of cells.
-        values = [(name, getattr(self, name)) for name in _sorted_fields(type(self))]  # type: ignore[arg-type]
+        names = _sorted_fields(type(self))  # type: ignore[arg-type]
+        values = [(name, getattr(self, name)) for name in names]
         spelled = [f'"{name}":{self.spelling(value)}' for name, value in values if value is not None]
         inputs = f'"dataset":{self.spelling(self.root)},"inputs":[{",".join(self._input_keys())}]'
         inputs += f',"torch":{self.spelling(torch_major())}'
@@ -162,8 +163,8 @@ def own_fields(kind: Any) -> tuple[str, ...]:
 
 
 @cache
-def _sorted_fields(kind: type[Stage]) -> list[str]:
-    return sorted(own_fields(kind))  # type: ignore[arg-type]
+def _sorted_fields(kind: Any) -> list[str]:
+    return sorted(own_fields(kind))
 
 
 @cache

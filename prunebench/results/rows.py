@@ -288,7 +288,7 @@ class Journal:
         """Return what a file holds, once it holds whole lines alone. The caller has the lease."""
         seen = self._files.get(path)
         if seen is None or seen.stamp != _stamp(path):
-            lines = _added(path, seen) if seen else None
+            lines = None if seen is None else _added(path, seen)
             if seen is None or lines is None:
                 seen, lines = _Seen(), _healed(path)
             for row in (*lines.rows, *lines.failures):
