@@ -262,6 +262,14 @@ def test_a_file_that_is_no_whole_parquet_file_is_one_line(dataset, top, tmp_path
     assert line(lambda: dataset.load(tmp_path, "train")).startswith(f"{path} is not a whole Parquet file: ")
 
 
+def test_a_name_that_is_no_text_is_one_line(pa, write, tmp_path):
+    paths = pa.array([b"\xb2.png"], pa.binary()).view(pa.string())
+    column = pa.StructArray.from_arrays([pa.array([b"1"], pa.binary()), paths], ["bytes", "path"])
+    path = write("train-0", image=column, label=[0])
+    dataset = Parquet(path=str(tmp_path / "shards"), side=8)
+    assert line(lambda: dataset.classes).startswith(f"{path} is not a whole Parquet file: 'utf-8' codec")
+
+
 def test_an_image_without_bytes_fails_or_is_skipped(write, dataset, top, tmp_path):
     column = images(0, 6)
     column[2] = {"bytes": None, "path": "/elsewhere/2.png"}

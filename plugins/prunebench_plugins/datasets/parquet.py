@@ -91,7 +91,7 @@ def _arrow(path: Path) -> Iterator[None]:
         raise PrunebenchError(f"{path} is read with pyarrow: pip install 'prunebench[parquet]'") from None
     try:
         yield
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, ValueError) as error:  # the last for text that is no UTF-8
         reason = " ".join(str(error).split())
         raise PrunebenchError(f"{path} is not a whole Parquet file: {reason}. Get it again.") from None
 
