@@ -3,7 +3,7 @@
     python benchmarks/first_labels.py
 
 Each draw of `prunebench list draws` draws 10, 50 and 200 training images of three datasets, with ten seeds.
-A logistic regression on their embeddings is tested on the test split. Both splits have at most 3,000 images,
+A logistic regression on their embeddings is tested on the test split. Both splits have at most 1,500 images,
 stratified. No draw sees a label. The embeddings are kept in a folder, so that a second run does not make them
 again.
 """
@@ -39,7 +39,7 @@ DATASETS = {
 }
 BUDGETS = (10, 50, 200)
 SEEDS = range(10)
-MOST = 3000  # images of a split
+MOST = 1500  # images of a split
 SIDE = 96  # pixels that the backbone sees
 PAGE = Path(__file__).parent.parent / "docs" / "photos.md"
 BEGIN = "<!-- what follows is made by: python benchmarks/first_labels.py -->"

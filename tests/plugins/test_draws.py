@@ -14,7 +14,7 @@ from prunebench.nn.neighbors import kmeans
 from prunebench.parts.problem import MemoryCheckpoint
 from prunebench_plugins.draws import sphere
 from prunebench_plugins.draws.kcenter import KCenterDraw
-from prunebench_plugins.draws.probcover import ProbCover, cover, squared_radius
+from prunebench_plugins.draws.probcover import ProbCover, balls, cover, squared_radius
 from prunebench_plugins.draws.sphere import shuffled, squares
 from prunebench_plugins.draws.turns import in_turn
 from prunebench_plugins.draws.typiclust import TypiClust, mean_distances
@@ -86,11 +86,9 @@ def test_the_draws_of_a_seed_are_nested(draw, part):
     assert large[:11].tolist() == small.tolist()
 
 
-@pytest.mark.parametrize("part", PARTS, **named)
+@pytest.mark.parametrize("part", [Uniform(), *BY_PLACE], **named)
 @pytest.mark.parametrize("images", [1, 2, 3])
 def test_few_images(draw, part, images):
-    if part.name == "zcore" and images == 1:
-        pytest.skip("zcore refuses dimensions in which nothing varies")
     for count in range(1, images + 1):
         assert len({*draw(part, np.eye(images, 4) + np.arange(4), count)}) == count
 
@@ -106,10 +104,8 @@ def test_no_place_is_drawn_twice_before_every_place_once(draw, part, count):
         assert len({*order}) == count
 
 
-@pytest.mark.parametrize("part", PARTS, **named)
+@pytest.mark.parametrize("part", [Uniform(), *BY_PLACE], **named)
 def test_images_that_are_all_equal_are_drawn_at_random(draw, part):
-    if part.name == "zcore":
-        pytest.skip("zcore refuses dimensions in which nothing varies")
     first, second = (draw(part, np.ones((200, 3)), 50, seed) for seed in (0, 1))
     assert len({*first}) == 50 and {*first} != {*second}
     assert 60 < first.mean() < 140
@@ -166,6 +162,11 @@ def test_a_zero_vector_stays_zero():
     order, points = shuffled(np.array([[0.0, 0], [3, 4]]), rng())
     assert points[order == 0].tolist() == [[0, 0]]
     np.testing.assert_allclose(points[order == 1], [[0.6, 0.8]], rtol=1e-6)
+
+
+def test_zcore_refuses_images_that_are_all_equal(draw):
+    with pytest.raises(PrunebenchError, match=r"zcore.sample_dim is 2, but 0 of the 3 dimensions"):
+        draw(QUICK, np.ones((20, 3)), 5)
 
 
 # TypiClust
@@ -321,16 +322,25 @@ def test_covering_against_sets(monkeypatch, chunk, radius):
     assert picks.tolist() == cover_by_hand(points.astype(float), radius, 60)
 
 
+@pytest.mark.parametrize("chunk", [1, 30, 2**26])
+def test_a_ball_holds_its_own_image_however_small_it_is(monkeypatch, chunk):
+    monkeypatch.setattr(sphere, "CHUNK", chunk)
+    points = torch.tensor(shuffled(clouds(20), rng())[1])
+    index = torch.tensor([3, 19, 0, 7])
+    held = torch.cat([*balls(points, 0.0, index)])
+    assert held.tolist() == (torch.arange(20)[:, None] == index).tolist()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_probcover_against_a_loop(draw, device, seed):
-    embeddings = clouds(seed=seed).astype(np.float32)
+    embeddings = clouds(40, seed).astype(np.float32)
     stream = rng(seed)
     order, points = shuffled(embeddings, stream)
     clusters = kmeans(points, 4, rng=stream, device=device, starts=10).assignments
     radius = radius_by_hand(points.astype(float), clusters, 0.95)
     # A hair less: the ball is open, and this is the distance of two images.
-    expected = order[cover_by_hand(points.astype(float), radius * (1 - 1e-5), 50)]
-    assert draw(ProbCover(classes=4), embeddings, 50, seed).tolist() == expected.tolist()
+    expected = order[cover_by_hand(points.astype(float), radius * (1 - 1e-5), 30)]
+    assert draw(ProbCover(classes=4), embeddings, 30, seed).tolist() == expected.tolist()
 
 
 # k-center, ZCore and uniform
