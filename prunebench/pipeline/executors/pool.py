@@ -72,9 +72,8 @@ class Pool:
         self._run.unlink(missing_ok=True)
         for answer in list(self._carried):
             answer.cancel()
-        ending = [
-            threading.Thread(target=_leave, args=(one,), daemon=True) for one in self._carriers.values()
-        ]
+        carriers = self._carriers.values()
+        ending = [threading.Thread(target=_leave, args=(carrier,), daemon=True) for carrier in carriers]
         for thread in ending:
             thread.start()
         for thread in ending:

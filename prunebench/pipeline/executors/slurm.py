@@ -50,7 +50,10 @@ class _Jobs(futures.Executor):
         while self._waiting and (self._most is None or len(self._jobs) < self._most):
             future, submitted = self._waiting.popleft()
             if future.set_running_or_notify_cancel():
-                self._jobs[future] = submitted()
+                try:
+                    self._jobs[future] = submitted()
+                except Exception as error:  # Slurm may refuse
+                    future.set_exception(error)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Cancel all jobs, those under way as well."""
@@ -101,12 +104,11 @@ def slurm(engine: Engine, workers: int, _on_progress: OnProgress) -> Pool:
     cluster = options.pop("cluster", "slurm")
     most = workers if cluster == "local" else engine.workers or None  # Slurm has a queue of its own
     folder = engine.store / "slurm" / uuid.uuid4().hex  # of this run: numbers of local jobs come again
+    on_gpu = {"gpus_per_node": "1"} | options
     try:
         carriers = {"cpu": _Jobs(_submitting(submitit, cluster, folder, options), most)}
         if engine.device == "cuda":
-            carriers["cuda"] = _Jobs(
-                _submitting(submitit, cluster, folder, {"gpus_per_node": "1"} | options), most
-            )
+            carriers["cuda"] = _Jobs(_submitting(submitit, cluster, folder, on_gpu), most)
     except (NameError, RuntimeError, TypeError, ValueError) as error:
         raise PrunebenchError(f"--executor slurm: {str(error).splitlines()[0]} See docs/scale.md") from None
     return Pool(engine, max(1, workers), carriers)
