@@ -206,12 +206,13 @@ def _work(
         engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device))
     live = Live(needed, forecast, count, graph)
     shown = _Shown(lambda: executor(engine, count, live.update), live)
-    if needed or engine.name == "local":  # a cluster is not asked for anything if all is stored
-        shown.start()
     work = _Work(matrix, needed, shown, live)
     try:
-        with interruptible(), live:
-            yield work
+        with interruptible():
+            if needed or engine.name == "local":  # a cluster is not asked for anything if all is stored
+                shown.start()
+            with live:
+                yield work
     finally:
         work.executor.shutdown()
         matrix.store.discard_partial(needed.keys() - work.made)

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,7 +41,7 @@ scorer = {part = "deadly", note = "NOTE"}
 
 # The parent of the process that makes a stage is the one that a cluster gave us.
 DEADLY = """
-import os, signal
+import os, signal, time
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -54,6 +55,8 @@ class Deadly(Scorer):
     def score(self, images):
         with Path(self.note).open("a") as note:
             note.write("x")
+        while Path(self.note).with_name("hold").exists():
+            time.sleep(0.05)
         kill = Path(self.note).with_name("kill")
         if kill.exists():
             kill.unlink()
@@ -70,6 +73,7 @@ def register_scorers():
 ENGINES = {
     "threads": ("concurrent.futures:ThreadPoolExecutor", {}, None),
     "dask": ("dask", {}, "distributed"),
+    "processes": ("concurrent.futures:ProcessPoolExecutor", {}, None),
     "loky": ("loky:ProcessPoolExecutor", {}, "loky"),
     "ray": ("ray", {}, "ray"),
     "slurm": ("slurm", {"cluster": "local"}, "submitit"),
@@ -133,6 +137,41 @@ def test_a_stage_whose_process_the_cluster_loses_is_made_again(digits, name, tmp
     assert run(matrix, engine(name)) == len(matrix.graph.stages)
     assert (tmp_path / "note").read_text() == "xx"
     all_is_well(matrix.store)
+
+
+def until(holds, seconds=120):
+    """Wait until something holds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.05)
+
+
+def alive(path):
+    """Return the processes whose command line names a path."""
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if str(path).encode() in command.read_bytes():
+                found.append(command.parent.name)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes there")
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_signal_ends_all_processes_of_a_run(digits, spawn, name, tmp_path):
+    chosen = engine(name)
+    (tmp_path / "hold").touch()
+    options = "".join(f" --executor-option {option}={value}" for option, value in chosen.options.items())
+    line = f"run --suite {tmp_path}/toys.toml --methods deadly --set recipe.epochs=1 --device cpu --workers 2"
+    process = spawn(f"{line} --executor {chosen.name}{options}")
+    until(lambda: (tmp_path / "note").exists() or process.poll() is not None)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Interrupted. The same command goes on from here.\n" in err
+    until(lambda: not alive(tmp_path))
+    assert [*(tmp_path / "store" / "runs").iterdir()] == []
 
 
 # What a factory may make
@@ -334,10 +373,7 @@ def test_workers_at_rest_serve_again_and_end_after_a_while(monkeypatch):
     monkeypatch.setattr(remote, "REST", 0.01)
     with workers.borrowed("cpu", None) as third:
         pass
-    for _ in range(500):
-        if 2 in ended:
-            break
-        time.sleep(0.01)
+    until(lambda: 2 in ended)
     assert sorted(ended) == [0, 1, 2]
 
 

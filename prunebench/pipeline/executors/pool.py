@@ -23,6 +23,7 @@ from prunebench.system import leases
 from prunebench.system.files import writing
 
 TRIES = 2  # of a job whose process is lost
+GRACE = 10.0  # seconds for jobs under way to be given up, so that no process of theirs outlives the run
 LOOK = 0.2  # seconds between two looks for a result that another machine wrote
 
 Carriers = Mapping[str, futures.Executor]  # by what a job needs: "cpu" or "cuda"
@@ -71,8 +72,12 @@ class Pool:
         self._run.unlink(missing_ok=True)
         for answer in list(self._carried):
             answer.cancel()
-        for carrier in self._carriers.values():
-            carrier.shutdown(wait=False)
+        carriers = self._carriers.values()
+        ending = [threading.Thread(target=_leave, args=(carrier,), daemon=True) for carrier in carriers]
+        for thread in ending:
+            thread.start()
+        for thread in ending:
+            thread.join(GRACE)
         self._end()
 
     def _carry(self, job: Job, future: Future[None], tries: int) -> None:
@@ -123,3 +128,9 @@ class Pool:
             with suppress(PrunebenchError):
                 jobs.record(job, lost)
         future.set_exception(lost)
+
+
+def _leave(carrier: futures.Executor) -> None:
+    """Shut a carrier down, whatever state its cluster is in."""
+    with suppress(Exception):
+        carrier.shutdown(wait=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 from concurrent import futures
 from concurrent.futures import Future
 from typing import Any
@@ -13,6 +15,7 @@ from prunebench.pipeline.executors.engine import Engine, OnProgress
 from prunebench.pipeline.executors.pool import Pool
 
 SECONDS = 10  # for a cluster to answer
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # that Ray answers in its own way
 RETRIES = 3  # of a task whose worker, or whose machine, is lost
 
 
@@ -58,10 +61,15 @@ def ray(engine: Engine, workers: int, _on_progress: OnProgress) -> Pool:
         _check_answers(address)
     workers = max(1, workers)
     own: dict[str, Any] = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         ray.init(**({"address": address} if address else own), log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
         raise PrunebenchError(f"--executor ray: {str(error).splitlines()[0]}") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():  # Ray would abort the process
+                signal.signal(number, handler)
     carriers = {"cpu": _Tasks(ray, gpus=0)}
     found = ray.cluster_resources()
     if engine.device == "cuda":

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import deque
+from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,13 @@ class _Jobs(futures.Executor):
     """An executor of submitit's jobs. A thread looks for their answers.
 
     submitting: submitit's executor.
+    most: the most jobs that are submitted at once. None: all.
     """
 
-    def __init__(self, submitting: Any) -> None:
+    def __init__(self, submitting: Any, most: int | None) -> None:
         self._submitting = submitting
+        self._most = most
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._jobs: dict[Future[Any], Any] = {}
         self._changed = threading.Condition()
         self._over = False
@@ -34,9 +40,20 @@ class _Jobs(futures.Executor):
         """Submit a job."""
         future: Future[Any] = Future()
         with self._changed:
-            self._jobs[future] = self._submitting.submit(function, *arguments, **named)
+            self._waiting.append((future, partial(self._submitting.submit, function, *arguments, **named)))
+            self._submit_next()
             self._changed.notify_all()
         return future
+
+    def _submit_next(self) -> None:
+        """Submit what waits, as far as there is room."""
+        while self._waiting and (self._most is None or len(self._jobs) < self._most):
+            future, submitted = self._waiting.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    self._jobs[future] = submitted()
+                except Exception as error:  # Slurm may refuse
+                    future.set_exception(error)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Cancel all jobs, those under way as well."""
@@ -54,6 +71,8 @@ class _Jobs(futures.Executor):
                 self._changed.wait_for(lambda: self._over, timeout=LOOK)
                 done = [future for future, job in self._jobs.items() if not self._over and job.done()]
                 ended = [(future, self._jobs.pop(future)) for future in done]
+                if not self._over:
+                    self._submit_next()
             for future, job in ended:
                 _resolve(future, job)
 
@@ -83,11 +102,13 @@ def slurm(engine: Engine, workers: int, _on_progress: OnProgress) -> Pool:
     submitit = engine.package("submitit", "slurm")
     options = dict(engine.options)
     cluster = options.pop("cluster", "slurm")
+    most = workers if cluster == "local" else engine.workers or None  # Slurm has a queue of its own
     folder = engine.store / "slurm" / uuid.uuid4().hex  # of this run: numbers of local jobs come again
+    on_gpu = {"gpus_per_node": "1"} | options
     try:
-        carriers = {"cpu": _Jobs(_submitting(submitit, cluster, folder, options))}
+        carriers = {"cpu": _Jobs(_submitting(submitit, cluster, folder, options), most)}
         if engine.device == "cuda":
-            carriers["cuda"] = _Jobs(_submitting(submitit, cluster, folder, {"gpus_per_node": "1"} | options))
+            carriers["cuda"] = _Jobs(_submitting(submitit, cluster, folder, on_gpu), most)
     except (NameError, RuntimeError, TypeError, ValueError) as error:
         raise PrunebenchError(f"--executor slurm: {str(error).splitlines()[0]} See docs/scale.md") from None
     return Pool(engine, max(1, workers), carriers)
