@@ -176,7 +176,7 @@ def prune(
         echo("\nNothing was made. The same command with --yes goes on.")
         raise typer.Exit(1)
     pruned = make(request, workplace, 1 if workers is None else workers)
-    _show_pruned(pruned, output, compared=duplicates != "ignore" or groups is not None)
+    _show_pruned(pruned, output, duplicates != "ignore" or groups is not None)
     if pruned.left_out:
         echo(f"warning: {pruned.left_out:,} image(s) cannot be read and are left out", err=True)
 
@@ -298,7 +298,7 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
         )
 
 
-def _show_pruned(pruned: Pruned, output: Path, *, compared: bool) -> None:
+def _show_pruned(pruned: Pruned, output: Path, compared: bool) -> None:
     """Write the .csv and print how many images it has of each status. compared: whether some count as one."""
     from prunebench.runs.kept import BUY, DROP, KEPT
 

@@ -199,7 +199,7 @@ def test_images_that_appear_meanwhile_are_not_among_those_left_out(cli, photos, 
 
 @pytest.mark.parametrize("line", [f"{PRUNE} --budget 20 --yes", "draw photos --labels 5 --output kept.csv"])
 def test_an_output_that_cannot_be_written_is_told_before_all_work(cli, photos, tmp_path, monkeypatch, line):
-    monkeypatch.setattr("prunebench.photos.prune.draw", None)
+    monkeypatch.setattr("prunebench.photos.prune.drawn", None)
     monkeypatch.setattr("prunebench.photos.estimate.preview", None)
     told = cli(line.replace("kept.csv", "no/kept.csv"))
     assert (told.code, told.out) == (2, "")
