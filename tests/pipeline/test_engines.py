@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import platform
 import re
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.pipeline.executors import factory, gpus, pool, remote
-from prunebench.pipeline.executors.engine import Engine, WorkerDied
+from prunebench.pipeline.executors.engine import Engine, StageError, WorkerDied, as_error
 from prunebench.pipeline.executors.factory import executor
 from prunebench.pipeline.executors.pool import Pool
 from prunebench.pipeline.forecast import forecast_from_store
@@ -335,6 +336,19 @@ def test_a_stage_is_given_up_once_the_run_is_over(digits, tmp_path, monkeypatch)
     answer = remote.run_job(vars(first_job(digits("here"))), str(note), None)
     assert "the run is over" in answer["message"]
     assert ended == ["worker"]
+
+
+def test_a_stage_that_fails_says_where_and_leaves_its_worker_at_rest(digits, tmp_path, monkeypatch):
+    failed, ended = Future(), []
+    failed.set_exception(StageError("not today", "a trace", memory=True))
+    worker = SimpleNamespace(submit=lambda _job: failed, shutdown=lambda: ended.append("worker"))
+    monkeypatch.setattr(remote, "_WORKERS", remote._Workers())
+    monkeypatch.setattr(remote, "LocalExecutor", lambda *_, **__: worker)
+    (tmp_path / "run").touch()
+    answer = remote.run_job(vars(first_job(digits("here"))), str(tmp_path / "run"), None)
+    error = as_error(answer)
+    assert (str(error), error.trace, error.memory) == (f"not today (on {platform.node()})", "a trace", True)
+    assert ended == []
 
 
 def test_a_process_with_several_gpus_deals_them_out(monkeypatch):

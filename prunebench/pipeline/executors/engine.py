@@ -115,10 +115,11 @@ class WorkerDied(Exception):  # noqa: N818 - the name is a sentence
         self.memory = memory
 
 
-def as_failure(error: Exception) -> dict[str, Any]:
+def as_failure(error: BaseException) -> dict[str, Any]:
     """Return an error of an executor as JSON, in the form of `jobs.failure`."""
+    told = isinstance(error, PrunebenchError | StageError | WorkerDied)
     return {
-        "message": str(error),
+        "message": str(error) if told else f"{type(error).__name__}: {error}",
         "missing": error.key if isinstance(error, MissingArtefactError) else None,
         "busy": error.key if isinstance(error, BusyError) else None,
         "traceback": getattr(error, "trace", ""),

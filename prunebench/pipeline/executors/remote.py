@@ -10,6 +10,7 @@ import os
 import platform
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Waiting
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,16 +45,22 @@ def run_job(job: dict[str, Any], run: str, stage_timeout: float | None) -> dict[
         check_run(run)
         check_code(made)
         with _WORKERS.borrowed(made.device, stage_timeout) as worker:
-            future = worker.submit(made)
-            while True:
-                try:
-                    future.result(LOOK)
-                    return None
-                except Waiting:
-                    check_run(run)
-    except Exception as error:
-        failure = as_failure(error)
-        return failure | {"message": f"{failure['message']} (on {platform.node()})"}
+            error = _ending(worker.submit(made), run)
+    except Exception as problem:
+        error = problem
+    if error is None:
+        return None
+    failure = as_failure(error)
+    return failure | {"message": f"{failure['message']} (on {platform.node()})"}
+
+
+def _ending(future: Future[None], run: str) -> BaseException | None:
+    """Wait for the end of a stage. Return its error, or None. Raise PrunebenchError once the run is over."""
+    while True:
+        try:
+            return future.exception(LOOK)
+        except Waiting:
+            check_run(run)
 
 
 def check_run(run: str) -> None:
@@ -86,7 +93,7 @@ class _Workers:
 
     @contextmanager
     def borrowed(self, device: str, stage_timeout: float | None) -> Iterator[LocalExecutor]:
-        """Have a worker process for one job. If the job ends in an error that is not its own, so does it."""
+        """Have a worker process for one job. It ends with an error, such as that the run is over."""
         with self._gpu(device) as gpu:
             kind = (os.environ.get("CUDA_VISIBLE_DEVICES"), gpu, stage_timeout)
             worker = self._take(kind)
