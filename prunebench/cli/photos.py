@@ -100,8 +100,8 @@ def draw(
         chosen, copies = pruning.drawn_unseen(request, data)
     table = tables.written(["file", "label"], [[name, ""] for name in chosen])
     written = write_new(output, table.encode())
-    _warn(filter(None, [photos.survey(folder).remark]))
-    echo(f"{_outcome(written, output)}: {len(chosen):,} images to label; fill in the column label")
+    warn(filter(None, [photos.survey(folder).remark]))
+    echo(f"{outcome(written, output)}: {len(chosen):,} images to label; fill in the column label")
     if copies:
         echo(f"{copies:,} cop{'y' if copies == 1 else 'ies'} of drawn images passed over")
 
@@ -153,7 +153,7 @@ def prune(
     photos.check_writable(output)
     request = Request(
         folder=folder,
-        known=_one("--known", known),
+        known=only("--known", known),
         budget=budget,
         ratio=ratio,
         method=method,
@@ -212,7 +212,7 @@ def evaluate(
 
     comparison = evaluate(
         kept,
-        _one("--labels", labels),
+        only("--labels", labels),
         folder=folder,
         holdout=holdout,
         seeds=seeds,
@@ -226,22 +226,22 @@ def evaluate(
         workers=workers,
     )
     _show_comparison(comparison)
-    _warn(comparison.warnings)
+    warn(comparison.warnings)
 
 
-def _one(option: str, paths: list[Path]) -> Path:
+def only(option: str, paths: list[Path]) -> Path:
     """Return the path of an option. Raise PrunebenchError if the option occurs more than once."""
     if len(paths) > 1:
         raise PrunebenchError(f"{option} is given {len(paths)} times; put all labels into one .csv")
     return paths[0]
 
 
-def _warn(warnings: Iterable[str]) -> None:
+def warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
         echo(f"warning: {warning}", err=True)
 
 
-def _outcome(written: bool, output: Path) -> str:
+def outcome(written: bool, output: Path) -> str:
     return f"wrote {output}" if written else f"{output} is up to date"
 
 
@@ -290,7 +290,7 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
         ("disk", f"{costs.disk / 1e9:.2g} GB of {room / 1e9:.3g} GB free"),
     ]
     echo(table(lines, ()))
-    _warn(costs.warnings)
+    warn(costs.warnings)
     if costs.disk > room:
         raise PrunebenchError(
             f"{costs.disk / 1e9:.2g} GB are needed and {room / 1e9:.2g} GB are free; choose another --store "
@@ -307,7 +307,7 @@ def _show_pruned(pruned: Pruned, output: Path, compared: bool) -> None:
     groups = len({*pruned.duplicate_of} - {""})
     others = sum(map(bool, pruned.duplicate_of))
     found = f"{groups:,} group(s) of duplicates found, {others:,} image(s) beside one of each\n"
-    echo(f"\n{found if compared else ''}{_outcome(written, output)}: {', '.join(counts)}")
+    echo(f"\n{found if compared else ''}{outcome(written, output)}: {', '.join(counts)}")
 
 
 def _range(counts: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prunebench.cli.options import DataOption, DeviceOption, StoreOption, WorkersOption, file_option, split
-from prunebench.cli.photos import FolderArgument, OnBadOption, QuickOption, SideOption, _one, _outcome, _warn
+from prunebench.cli.photos import FolderArgument, OnBadOption, QuickOption, SideOption, only, outcome, warn
 from prunebench.system.terminal import echo
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def recommend(
         photos.check_writable(output)
     found = recommend(
         folder,
-        _one("--known", known),
+        only("--known", known),
         target=target,
         gain=gain,
         seeds=seeds,
@@ -72,9 +72,9 @@ def recommend(
         workers=workers,
     )
     _show(found)
-    _warn(found.warnings)
+    warn(found.warnings)
     if output is not None:
-        echo(f"{_outcome(found.to_csv(output), output)}: the learning curve")
+        echo(f"{outcome(found.to_csv(output), output)}: the learning curve")
 
 
 def _show(found: Recommendation) -> None:
