@@ -53,6 +53,12 @@ GroupsOption = Annotated[
     Path | None,
     file_option("--groups", help="A .csv with the columns file and group: images that count as one."),
 ]
+KnownOption = Annotated[
+    list[Path],
+    file_option(
+        "--known", help="A .csv with the columns file and label, or an export: see convert. May be repeated."
+    ),
+]
 QuickOption = Annotated[str, typer.Option("--recipe", help="How networks are trained.")]
 
 
@@ -108,10 +114,7 @@ def draw(
 
 def prune(
     folder: FolderArgument,
-    known: Annotated[
-        list[Path],
-        file_option("--known", help="A .csv with the columns file and label, or an export: see convert."),
-    ],
+    known: KnownOption,
     output: OutputOption,
     budget: Annotated[
         int | None,
@@ -151,9 +154,11 @@ def prune(
 
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
+    workplace = Workspace.at(store, data, device)
+    workplace.check_outside(folder)
     request = Request(
         folder=folder,
-        known=only("--known", known),
+        known=photos.together(known, folder, workplace.store.root / "photos"),
         budget=budget,
         ratio=ratio,
         method=method,
@@ -167,7 +172,6 @@ def prune(
         groups=groups,
         changes=parsed(changes),
     )
-    workplace = Workspace.at(store, data, device)
     costs = preview(request, workplace)
     _show_preview(costs, folder, workplace)
     if output.exists() and not costs.stored:
@@ -237,11 +241,13 @@ def only(option: str, paths: list[Path]) -> Path:
 
 
 def warn(warnings: Iterable[str]) -> None:
+    """Print warnings to stderr, a line each."""
     for warning in warnings:
         echo(f"warning: {warning}", err=True)
 
 
 def outcome(written: bool, output: Path) -> str:
+    """Say whether a file was written, or held the same already."""
     return f"wrote {output}" if written else f"{output} is up to date"
 
 

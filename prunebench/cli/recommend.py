@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prunebench.cli.options import DataOption, DeviceOption, StoreOption, WorkersOption, file_option, split
-from prunebench.cli.photos import FolderArgument, OnBadOption, QuickOption, SideOption, only, outcome, warn
+from prunebench.cli.photos import (
+    FolderArgument,
+    KnownOption,
+    OnBadOption,
+    QuickOption,
+    SideOption,
+    outcome,
+    warn,
+)
 from prunebench.system.terminal import echo
 
 if TYPE_CHECKING:
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
 
 def recommend(
     folder: FolderArgument,
-    known: Annotated[list[Path], file_option("--known", help="A .csv with the columns file and label.")],
+    known: KnownOption,
     target: Annotated[
         float | None, typer.Option("--target", help="The accuracy to reach, in percent.")
     ] = None,
@@ -51,13 +59,16 @@ def recommend(
     """Say how many images to label, from the labels there are, and whether choosing them is worth it."""
     from prunebench.photos import folder as photos
     from prunebench.photos.recommend import METHODS, recommend
+    from prunebench.photos.request import Workspace
 
     if output is not None:
         photos.check_outside(folder, output, "--output")
         photos.check_writable(output)
+    place = Workspace.at(store, data, device)
+    place.check_outside(folder)
     found = recommend(
         folder,
-        only("--known", known),
+        photos.together(known, folder, place.store.root / "photos"),
         target=target,
         gain=gain,
         seeds=seeds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import warnings
 from collections import Counter, defaultdict
@@ -16,7 +17,7 @@ from prunebench.errors import DataAbsentError, PrunebenchError, require
 from prunebench.photos.annotations import READERS, Given, common_folder
 from prunebench.photos.formats import OF_PHONES, REMEDY, formats, unread
 from prunebench.system import tables
-from prunebench.system.files import beside_of, near, writing
+from prunebench.system.files import beside_of, near, replace_file, writing
 
 CLUTTER = frozenset({"__MACOSX", "@eaDir"})  # folders that macOS archives and Synology disks add
 MISSING = frozenset({"-", "?", "n/a", "na", "nan", "none", "null"})  # how programs write an empty cell
@@ -193,6 +194,36 @@ def labels_of(path: Path, names: Iterable[str], folder: Path) -> dict[str, str]:
         if labels.setdefault(name, label) != label:
             raise _two_labels(path, name, labels[name], label)
     return labels
+
+
+def together(paths: Sequence[Path], folder: Path, place: Path) -> Path:
+    """Return a .csv with the labels of several files: the only one itself, or one in `place`.
+
+    Its name follows from its content, so other labels are another file.
+
+    paths: as in `read_labels`, of images of the folder.
+
+    Raise PrunebenchError as `labels_of` does.
+    Raise PrunebenchError if two files give an image different labels.
+    """
+    if len(paths) == 1:
+        return paths[0]
+    names = survey(folder).images
+    labels: dict[str, str] = {}
+    source: dict[str, Path] = {}
+    for path in paths:
+        for name, label in labels_of(path, names, folder).items():
+            if labels.setdefault(name, label) != label:
+                raise PrunebenchError(
+                    f"{source[name]} says of {some([name])} {labels[name]!r}, and {path} {label!r}; "
+                    "keep one of the two"
+                )
+            source.setdefault(name, path)
+    content = tables.written(["file", "label"], sorted(labels.items())).encode()
+    path = place / f"labels-{hashlib.sha256(content).hexdigest()}.csv"
+    if not path.is_file():
+        replace_file(path, content)
+    return path
 
 
 def _two_labels(path: Path, name: str, first: str, second: str) -> PrunebenchError:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from prunebench.cli import photos as commands
+from prunebench.photos.folder import read_labels
 from prunebench.photos.prune import draw
 from prunebench.pipeline import context, jobs
 from prunebench.pipeline.stages.proxy import Proxy
@@ -266,13 +267,37 @@ def test_ten_seeds_are_shown_in_eighty_columns(capsys, monkeypatch):
     assert max(len(line) for line in lines[3:]) < 80
 
 
-@pytest.mark.parametrize(
-    "line", [f"{PRUNE} --known all.csv --budget 20", "evaluate kept.csv --labels all.csv --labels b.csv"]
-)
-def test_labels_that_are_given_twice_are_refused(cli, photos, line):
-    told = cli(line)
+def test_labels_of_evaluate_that_are_given_twice_are_refused(cli, photos):
+    told = cli("evaluate kept.csv --labels all.csv --labels b.csv")
     assert (told.code, told.out) == (2, "")
-    assert re.match(r"Error: --(known|labels) is given 2 times; put all labels into one .csv\n$", told.err)
+    assert told.err == "Error: --labels is given 2 times; put all labels into one .csv\n"
+
+
+def test_labels_of_two_rounds_are_taken_together(cli, photos, tmp_path):
+    known = list(read_labels(tmp_path / "labels.csv").items())
+    first, second = known[:7], known[5:]
+    write_labels(tmp_path / "first.csv", dict(first))
+    write_labels(tmp_path / "second.csv", dict(second))
+    rounds = PRUNE.replace("--known labels.csv", "--known first.csv --known second.csv")
+    assert rounds != PRUNE
+    cli(f"{PRUNE} --budget 20 --yes")
+    at_once = (tmp_path / "kept.csv").read_text()
+    (tmp_path / "kept.csv").unlink()
+    told = cli(f"{rounds} --budget 20 --yes")
+    assert (told.code, told.err) == (0, "")
+    assert (tmp_path / "kept.csv").read_text() == at_once
+
+
+def test_rounds_that_disagree_are_one_line(cli, photos, tmp_path):
+    known = read_labels(tmp_path / "labels.csv")
+    name, label = next(iter(known.items()))
+    other = next(found for found in known.values() if found != label)
+    write_labels(tmp_path / "second.csv", {name: other})
+    told = cli(f"{PRUNE} --known second.csv --budget 20")
+    assert told.code == 2
+    assert told.err == (
+        f"Error: labels.csv says of {name} {label!r}, and second.csv {other!r}; keep one of the two\n"
+    )
 
 
 def test_what_is_not_read_is_told_by_every_command(cli, photos, tmp_path, without_heic):
