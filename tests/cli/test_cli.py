@@ -36,7 +36,10 @@ def cells(out):
     [
         ("list scores", "no list named 'scores'. Did you mean 'scorers'? See: prunebench list --help"),
         ("check aumm", "no part named 'aumm'. Did you mean 'aum'? See: prunebench list scorers"),
-        ("check aum:el2n", "no kind named 'aum'. Known: backbone, dataset, draw, labeler, scorer, selector."),
+        (
+            "check aum:el2n",
+            "no kind named 'aum'. Known: backbone, dataset, draw, labeler, scorer, selector. See: ",
+        ),
         (
             "check aum --set dual.window=5",
             "--set dual.window: only aum is checked; write --set aum.FIELD=VAL",
