@@ -87,11 +87,12 @@ class Registry:
     listeners: list[tuple[str, Listener]] = field(default_factory=list)
     executors: dict[str, tuple[str, Callable[..., Any]]] = field(default_factory=dict)
 
-    def add(self, owner: str, offered: Mapping[str, list[Any]]) -> None:
-        """Register all items of one plugin, or none of them.
+    def add(self, owner: str, offered: Mapping[str, list[Any]], executors: Mapping[str, Any]) -> None:
+        """Register all items and executors of one plugin, or none of them.
 
         Raise TypeError if an item is of the wrong type, is incomplete or has a name that is taken.
         """
+        self._check_executors(owner, executors)
         accepted: dict[tuple[str, str], Any] = {}
         for kind, items in offered.items():
             for item in items:
@@ -105,18 +106,15 @@ class Registry:
         for (kind, name), item in accepted.items():
             self.found[kind][name] = item
             self.owners[kind, name] = owner
+        self.executors |= {name: (owner, factory) for name, factory in executors.items()}
 
-    def add_executors(self, owner: str, offered: Mapping[str, Any]) -> None:
-        """Register all executors of one plugin, or none of them.
-
-        Raise TypeError if one cannot be called, or has a name that is taken or cannot be one.
-        """
+    def _check_executors(self, owner: str, offered: Mapping[str, Any]) -> None:
+        """Raise TypeError if an executor cannot be called, or has a name that is taken or cannot be one."""
         for name, factory in offered.items():
             if not (NAME.fullmatch(str(name)) and callable(factory)):
                 raise TypeError(f"register_executors returned {name!r}: {factory!r}, expected NAME: FACTORY")
             if name in self.executors:
                 raise TypeError(f"executor {name!r} is offered by {owner} and by {self.executors[name][0]}")
-        self.executors |= {name: (owner, factory) for name, factory in offered.items()}
 
     def described(self, kind: str, name: str) -> str:
         """Return the name of a part with its distribution, such as "scorer 'dual' of prunebench"."""
@@ -313,8 +311,7 @@ def load() -> Registry:
         error = None
         try:
             hooks = _hooks(entry) if distribution == OWN_DISTRIBUTION else _hooks_of_third_party(entry)
-            registry.add(distribution, hooks.items)
-            registry.add_executors(distribution, hooks.executors)
+            registry.add(distribution, hooks.items, hooks.executors)
             registry.listeners += [(distribution, listener) for listener in hooks.listeners]
         except Exception as problem:
             prefix = "" if isinstance(problem, PrunebenchError) else f"{type(problem).__name__}: "
@@ -360,9 +357,17 @@ def _hooks(entry: EntryPoint) -> _Hooks:
         if len(returned) < len(hook.get_hookimpls()):  # pluggy drops results that are None
             raise TypeError(f"register_{kind} returned None, expected a list")
         offered[kind] = [item for items in returned for item in items]
-    executors = {name: made for named in manager.hook.register_executors() for name, made in named.items()}
     told = manager.hook.cell_finished
-    return _Hooks(offered, executors, [told] if told.get_hookimpls() else [])
+    return _Hooks(offered, _executors(manager), [told] if told.get_hookimpls() else [])
+
+
+def _executors(manager: pluggy.PluginManager) -> dict[str, Any]:
+    """Return what makes the executors of one plugin, by name. Raise TypeError if it returns anything else."""
+    hook = manager.hook.register_executors
+    found: Any = next(iter(hook()), None) if hook.get_hookimpls() else {}
+    if not isinstance(found, dict):
+        raise TypeError(f"register_executors returned {found!r}, expected NAME: FACTORY in a dict")
+    return found
 
 
 def _entry_points(installed: Iterable[Installed]) -> Iterator[Installed]:

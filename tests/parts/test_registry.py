@@ -105,6 +105,16 @@ def test_hook_cell_finished(install):
     assert (owner, told) == ("nosy", [7])
 
 
+def test_hook_register_executors(install):
+    source = "from prunebench import hookimpl\n@hookimpl\ndef register_executors(): return {'mine': print}\n"
+    install("far", source)
+    assert registry.load().executors == {"mine": ("far", print)}
+    install("further", source)
+    assert [plugin.error for plugin in registry.load().plugins if plugin.error] == [
+        "TypeError: executor 'mine' is offered by further and by far"
+    ]
+
+
 HOOKS = [name for name, value in vars(hookspecs).items() if hasattr(value, "prunebench_spec")]
 
 
@@ -253,6 +263,12 @@ def register_scorers():
         ("HOOK register_scorer(): return []", "PluginValidationError: unknown hook 'register_scorer'"),
         ("HOOK register_methods(name): return []", "PluginValidationError: Plugin "),
         ("HOOK cell_finished(cell): pass", "PluginValidationError: Plugin "),
+        ("HOOK register_executors(): return {'a b': print}", "TypeError: register_executors returned 'a b'"),
+        (
+            "HOOK register_executors(): return {'a': 1}",
+            "TypeError: register_executors returned 'a': 1, expec",
+        ),
+        ("HOOK register_executors(): return [print]", "TypeError: register_executors returned [<built-in"),
         ("HOOK register_methods(): raise ValueError('no')", "ValueError: no"),
         ("HOOK register_methods(): pass", "TypeError: register_methods returned None, expected a list"),
         ("HOOK register_methods(): return Fine", "TypeError: 'type' object is not iterable"),

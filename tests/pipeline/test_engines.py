@@ -225,6 +225,9 @@ def test_a_plugin_registers_executors(install):
         executor(Engine(name="mine"), 1, print)
     with pytest.raises(PrunebenchError, match=r"no executor named 'mime'\. Did you mean 'mine'\?"):
         executor(Engine(name="mime"), 1, print)
+    install("greedy", source.replace("'mine': MAKE", "'dask': print"))
+    with pytest.raises(PrunebenchError, match="executor 'dask' is offered by prunebench and by greedy"):
+        executor(Engine(name="dask"), 1, print)
 
 
 @pytest.mark.parametrize(

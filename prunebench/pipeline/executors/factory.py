@@ -91,7 +91,12 @@ def _factory(name: str) -> Any:
     """Return the factory that NAME or MODULE:FACTORY names. Raise PrunebenchError if there is none."""
     module, colon, attribute = name.partition(":")
     if not colon:
-        known = EXECUTORS | {found: factory for found, (_, factory) in registry.load().executors.items()}
+        of_plugins = registry.load().executors
+        if name in EXECUTORS and name in of_plugins:
+            raise PrunebenchError(
+                f"executor {name!r} is offered by prunebench and by {of_plugins[name][0]}; uninstall that"
+            )
+        known = EXECUTORS | {found: factory for found, (_, factory) in of_plugins.items()}
         if name not in known:
             raise unknown("executor", name, known, "docs/scale.md")
         return known[name]
