@@ -134,6 +134,8 @@ def run(
 
 def remake(matrix: Matrix, parts: list[str]) -> None:
     """Forget what is stored of the stages that run one of these parts, and of all that follows from them."""
+    if not parts:
+        return
     known = {
         stage.identity["part"]["part"] for stage in matrix.graph.stages.values() if "part" in stage.identity
     }

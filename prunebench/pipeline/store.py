@@ -359,7 +359,7 @@ def _manifest(path: str) -> dict[str, Any] | None:
     return None if manifest is None else dict(manifest)
 
 
-@lru_cache(maxsize=4096)  # rows of many cells say what the stages cost that these share
+@lru_cache(maxsize=2**14)  # rows of many cells say what the stages cost that these share
 def _settled_manifest(path: str, _stamp: tuple[int, ...]) -> dict[str, Any] | None:
     return unsealed(Path(path))
 
