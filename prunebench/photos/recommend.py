@@ -171,6 +171,7 @@ def recommend(
     request = Request(
         folder=Path(folder),
         known=Path(known),
+        duplicates="ignore",
         ratio=0,
         recipe=recipe,
         backbone=backbone,

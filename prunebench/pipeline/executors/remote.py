@@ -87,6 +87,10 @@ class _Workers:
     """The worker processes of this process: busy ones, and ones at rest."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Have no workers, as in a forked process, which has none of the threads that serve them."""
         self._lock = threading.Lock()
         self._resting: list[tuple[Kind, LocalExecutor, threading.Timer]] = []
         self._gpus_taken: list[str] = []
@@ -155,3 +159,4 @@ class _Workers:
 
 
 _WORKERS = _Workers()
+os.register_at_fork(after_in_child=_WORKERS.forget)
