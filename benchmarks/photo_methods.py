@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,36 +111,35 @@ def measured(photos: Photos, draw: int, method: str, options: argparse.Namespace
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the differences to Random as Markdown: a line for each method, best mean first."""
+    """Return the differences to Random as Markdown: a line for each method, best mean first.
+
+    Draws that lack a method or a set are left out.
+    """
     names = list(dict.fromkeys(row["photos"] for row in rows))
-    methods = sorted({row["method"] for row in rows}, key=lambda name: -mean(rows, name))
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    values = {(row["photos"], row["method"], row["draw"]): row["kept"] - row["random"] for row in rows}
+    draws = [
+        draw
+        for draw in sorted({row["draw"] for row in rows})
+        if all((name, method, draw) in values for name in names for method in methods)
+    ]
+    if not draws:
+        return "No draw is complete yet."
+
+    def differences(method: str, *chosen: str) -> list[float]:
+        """Return the mean difference over the chosen sets, by draw."""
+        return [float(np.mean([values[name, method, draw] for name in chosen])) for draw in draws]
+
     lines = [["method", *names, "mean of the sets"], ["---"] * (len(names) + 2)]
-    for method in methods:
-        cells = [cell(differences(rows, method, name)) for name in names]
-        lines.append([f"`{method}`", *cells, f"{mean(rows, method):+.2f}"])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def differences(rows: Iterable[dict[str, Any]], method: str, name: str) -> list[float]:
-    """Return the accuracy on the kept photos minus that on random ones, by draw."""
-    chosen = (row for row in rows if (row["method"], row["photos"]) == (method, name))
-    return [row["kept"] - row["random"] for row in chosen]
-
-
-def mean(rows: Sequence[dict[str, Any]], method: str) -> float:
-    """Return the mean difference over the sets of photos, each of which counts the same."""
-    return float(np.mean([np.mean(values) for values in _by_set(rows, method)]))
-
-
-def _by_set(rows: Sequence[dict[str, Any]], method: str) -> Iterator[list[float]]:
-    for name in dict.fromkeys(row["photos"] for row in rows if row["method"] == method):
-        yield differences(rows, method, name)
+    for method in sorted(methods, key=lambda name: -float(np.mean(differences(name, *names)))):
+        cells = [cell(differences(method, *chosen)) for chosen in (*((name,) for name in names), names)]
+        lines.append([f"`{method}`", *cells])
+    told = f"{len(draws)} draws of first labels"
+    return "\n".join([told, "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 def cell(values: Sequence[float]) -> str:
     """Return a mean with its 95 % interval, bold if that does not hold 0."""
-    if not values:
-        return "·"
     mean_of, interval = f"{np.mean(values):+.1f}", mean_interval(values)
     if interval is None:
         return mean_of
