@@ -1,6 +1,6 @@
 """What methods of `prune` are worth on folders of photos whose labels are all known.
 
-    python -m benchmarks.photo_methods trash=trash:trash.csv ants=ants:ants.csv --rows worth.jsonl
+    python benchmarks/photo_methods.py trash=trash:trash.csv ants=ants:ants.csv --rows worth.jsonl
 
 For each draw, folder and method: `draw` chooses the photos that are labeled first, `prune` those that are
 labeled next, `evaluate` trains heads on both and on as many random photos. Each draw of first labels is a
