@@ -33,20 +33,6 @@ def two(monkeypatch):
     monkeypatch.setattr(places, "DRIVER_FILES", (__file__,))
 
 
-@pytest.fixture
-def started():
-    """started(executor) is shut down in the end."""
-    executors = []
-
-    def start(one):
-        executors.append(one)
-        return one
-
-    yield start
-    for one in executors:
-        one.shutdown()
-
-
 # Which
 
 

@@ -95,20 +95,6 @@ class Card:
             self.changed.notify_all()
 
 
-@pytest.fixture
-def started():
-    """started(executor) is shut down in the end."""
-    executors = []
-
-    def start(one):
-        executors.append(one)
-        return one
-
-    yield start
-    for one in executors:
-        one.shutdown()
-
-
 def test_as_many_stages_run_at_once_as_fit(monkeypatch, started):
     card = Card(10, total=40 * GIB)
     monkeypatch.setattr(LocalExecutor, "_ask", lambda *given: card.ask(*given))
