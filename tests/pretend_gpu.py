@@ -344,13 +344,20 @@ class Autocast(torch.autocast):
 
 
 class Replay:
-    """Stands in for a CUDA graph: makes the recorded step anew."""
+    """Stands in for a CUDA graph: makes the recorded step anew, on whatever device.
+
+    calls: steps made by all of them.
+    """
+
+    calls = 0
 
     def __init__(self, step: Any, order: torch.Tensor, numbers: int, generator: torch.Generator) -> None:
         self.step, self.order = step, order.clone()
-        self.numbers = [torch.zeros((), device=DEVICE) for _ in range(numbers)]
+        self.numbers = [torch.zeros((), device=order.device) for _ in range(numbers)]
 
     def __call__(self, order: torch.Tensor, *numbers: float) -> torch.Tensor:
+        type(self).calls += 1
+        assert len(order) == len(self.order)  # a graph would take no other number
         self.order.copy_(order)
         for kept, number in zip(self.numbers, numbers, strict=True):
             kept.fill_(number)

@@ -18,6 +18,7 @@ from prunebench.nn import networks, replay, training
 from prunebench.nn.recorder import Recorder
 from prunebench.parts.artefacts import Dynamics
 from prunebench.parts.problem import MemoryCheckpoint
+from tests import pretend_gpu
 
 RECIPE = Recipe(network="cnn", epochs=4, batch=16, lr=0.05, crop=1, padding="zero")
 
@@ -460,33 +461,18 @@ def test_a_loss_that_is_not_finite_stops_after_the_epoch_on_a_gpu() -> None:
 # Steps that are recorded
 
 
-class Launched:
-    """Stands in for a recording where there is no GPU: makes the step anew."""
-
-    calls = 0
-
-    def __init__(self, step, order, numbers, generator) -> None:
-        self.step, self.size, self.numbers = step, len(order), numbers
-
-    def __call__(self, order, *numbers):
-        type(self).calls += 1
-        assert len(order) == self.size
-        assert len(numbers) == self.numbers
-        return self.step(order, *map(torch.tensor, numbers))
-
-
 @pytest.mark.parametrize("frozen", [None, 2])
 @pytest.mark.parametrize("record", [False, True])
 def test_whole_batches_are_replayed_once_the_step_stays_the_same(monkeypatch, record, frozen) -> None:
     recipe = replace(RECIPE, statistics_epochs=frozen, flip=True)
     launched = run(recipe, record=record, test=blobs(seed=1))
     monkeypatch.setattr(training, "recordable", lambda device, recipe: True)
-    monkeypatch.setattr(replay, "Replay", Launched)
-    monkeypatch.setattr(Launched, "calls", 0)
+    monkeypatch.setattr(replay, "Replay", pretend_gpu.Replay)
+    monkeypatch.setattr(pretend_gpu.Replay, "calls", 0)
     replayed = run(recipe, record=record, test=blobs(seed=1))
     # Four of five batches an epoch are whole; the first epoch of a record is another step.
     whole = 4 * recipe.epochs - 3 - (3 if frozen else 0) - (1 if record else 0)
-    assert Launched.calls == whole
+    assert pretend_gpu.Replay.calls == whole
     assert replayed.history == launched.history
     for mine, theirs in zip(replayed.network.parameters(), launched.network.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs)

@@ -28,6 +28,7 @@ from prunebench_plugins.labelers.fixmatch.loop import (
     shuffled,
 )
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
+from tests import pretend_gpu
 
 LN2 = math.log(2)
 PAID = 10  # of 70 images, one in seven
@@ -321,28 +322,16 @@ def test_the_average_comes_back_ready_to_use() -> None:
 # Steps that are recorded
 
 
-class Launched:
-    """Stands in for a recording where there is no GPU: makes the step anew."""
-
-    def __init__(self, step: Any, order: torch.Tensor, numbers: int, generator: torch.Generator) -> None:
-        self.step, self.numbers, self.calls = step, numbers, 0
-
-    def __call__(self, order: torch.Tensor, *numbers: float) -> torch.Tensor:
-        self.calls += 1
-        assert len(numbers) == self.numbers
-        loss: torch.Tensor = self.step(order, *map(torch.tensor, numbers))
-        return loss
-
-
 @pytest.mark.parametrize("weight_u", [1.0, 0.0])
 def test_recorded_steps_learn_what_launched_ones_do(weight_u: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prunebench.nn.replay.Replay", Launched)
+    monkeypatch.setattr("prunebench.nn.replay.Replay", pretend_gpu.Replay)
+    monkeypatch.setattr(pretend_gpu.Replay, "calls", 0)
     launched, recorded = (begun(weight_u=weight_u, ema_warmup=True) for _ in range(2))
     recorded.made.recordable = True
     for run in (launched, recorded):
         for _ in range(7):
             run.advance()
-    assert recorded.made.replay.calls == 7 - 3  # type: ignore[union-attr, attr-defined]
+    assert pretend_gpu.Replay.calls == 7 - 3
     for name in ("network", "average"):
         ours, theirs = (getattr(run, name).state_dict() for run in (recorded, launched))
         torch.testing.assert_close(ours, theirs)
