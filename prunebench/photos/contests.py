@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from prunebench.parts.artefacts import Accuracy
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
-from prunebench.photos.request import Request, Workspace, including_annotated
+from prunebench.photos.request import Request, Workspace, including_annotated, resolver_of
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.stages.learning_curve import FOLDS
 from prunebench.pipeline.store import Store
 from prunebench.results.learning_curve import Estimate
 from prunebench.results.statistics import resampled_interval, summarize
-from prunebench.suites.cells import Cell, Filters
-from prunebench.suites.resolve import Resolver
-from prunebench.suites.schema import Suite, SuiteFile
+from prunebench.suites.cells import Cell
 
 HOLDOUT = 1 / FOLDS  # share of the labeled images that is tested on
 KNOWN = 1 / 4  # share of the others whose labels are known at first
@@ -145,8 +142,7 @@ def cell_of(request: Request, dataset: Dataset, method: Method, seed: int, keep:
 
     keep: number of images that the method keeps. None: all.
     """
-    file = SuiteFile(title="photos", datasets=[], methods=[], recipe=request.recipe)
-    resolver = Resolver(Suite("photos", file, Path()), Filters(), load())
+    resolver = resolver_of(request.recipe)
     name, recipe, defaults = resolver.recipe(dataset)
     if request.backbone and recipe.proxy_backbone:
         recipe = replace(recipe, proxy_backbone=request.backbone)

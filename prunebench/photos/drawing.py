@@ -17,14 +17,12 @@ from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import change, map_parts
 from prunebench.parts.registry import load
 from prunebench.photos.folder import check_count, common_side, scan
-from prunebench.photos.request import POOL, Workspace, check_on_bad, on_backbone
+from prunebench.photos.request import POOL, Workspace, check_on_bad, on_backbone, resolver_of
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stages.order import DrawnOrder
-from prunebench.suites.cells import Cell, Filters
-from prunebench.suites.resolve import Resolver
-from prunebench.suites.schema import Suite, SuiteFile
+from prunebench.suites.cells import Cell
 from prunebench.suites.tuning import held
 
 BLIND = {"names", "count", "rng"}  # the inputs of a draw that looks at no image
@@ -171,8 +169,7 @@ def _resolved(request: DrawRequest, dataset: Dataset) -> tuple[str, Any, Draw]:
 
     Raise PrunebenchError for a change that concerns no part of the draw.
     """
-    file = SuiteFile(title="photos", datasets=[], methods=[], recipe="quick")
-    resolver = Resolver(Suite("photos", file, Path()), Filters(changes=request.changes), load())
+    resolver = resolver_of("quick", request.changes)
     name, recipe, defaults = resolver.recipe(dataset)
     part: Part = request.draw
     if request.backbone is not None:

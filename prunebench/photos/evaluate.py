@@ -17,7 +17,7 @@ from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
 from prunebench.photos.groups import read_groups, write_groups
 from prunebench.photos.prune import make_all, remembered
-from prunebench.photos.request import Workspace, specs
+from prunebench.photos.request import Workspace, resolver_of, specs
 from prunebench.pipeline import schedule, store
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
@@ -26,9 +26,7 @@ from prunebench.results.statistics import Summary, mean_interval, summarize
 from prunebench.runs import kept as tables_of_prune
 from prunebench.runs.kept import DROP, Line
 from prunebench.runs.places import Place
-from prunebench.suites.cells import Cell, Filters
-from prunebench.suites.resolve import Resolver
-from prunebench.suites.schema import Suite, SuiteFile
+from prunebench.suites.cells import Cell
 from prunebench.system import tables
 from prunebench.system.files import replace_file
 
@@ -279,8 +277,7 @@ class _Trial:
         return path
 
     def _cell(self, name: str, selector: Any, recipe: str) -> Cell:
-        file = SuiteFile(title="photos", datasets=[], methods=[], recipe=recipe)
-        resolver = Resolver(Suite("photos", file, Path()), Filters(), load())
+        resolver = resolver_of(recipe)
         recipe_name, values, defaults = resolver.recipe(self.dataset)
         return Cell(
             suite="photos",

@@ -162,6 +162,12 @@ def specs(*photos: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {spec["name"]: spec for spec in (*photos, {"family": POOL, "name": POOL, **pool})}
 
 
+def resolver_of(recipe: str, changes: Mapping[str, Any] | None = None) -> Resolver:
+    """Return what resolves recipe and parts for photos. changes: "PART.field" or "recipe.field" -> value."""
+    file = SuiteFile(title="photos", datasets=[], methods=[], recipe=recipe)
+    return Resolver(Suite("photos", file, Path()), Filters(changes=changes or {}), load())
+
+
 def construct_request(**values: Any) -> Request:
     """Return a request. Paths may be text.
 
@@ -338,8 +344,7 @@ def _cell(request: Request, dataset: Dataset, keep: int, images: int, labeled: i
             f"{labeled} images have a label and are kept, so none of the {keep} to keep is left to choose; "
             "raise --budget or lower --ratio"
         )
-    file = SuiteFile(title="photos", datasets=[], methods=[request.method], recipe=request.recipe)
-    resolver = Resolver(Suite("photos", file, Path()), Filters(changes=request.changes), load())
+    resolver = resolver_of(request.recipe, request.changes)
     name, recipe, defaults = resolver.recipe(dataset)
     if request.backbone and recipe.proxy_backbone:
         recipe = replace(recipe, proxy_backbone=request.backbone)
