@@ -155,10 +155,9 @@ def prune(
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
     workplace = Workspace.at(store, data, device)
-    workplace.check_outside(folder)
     request = Request(
         folder=folder,
-        known=photos.together(known, folder, workplace.store.root / "photos"),
+        known=workplace.labels(known, folder),
         budget=budget,
         ratio=ratio,
         method=method,
@@ -188,7 +187,8 @@ def prune(
 def evaluate(
     kept: Annotated[Path, typer.Argument(parser=home, help="The .csv that prunebench prune wrote.")],
     labels: Annotated[
-        list[Path], file_option("--labels", help="Labels of all kept images, and of others, as for --known.")
+        list[Path],
+        file_option("--labels", help="Labels of all kept images, and of others. Files as for --known."),
     ],
     holdout: Annotated[
         float, typer.Option("--holdout", help="Share of the labeled images to test on, in 0..1.")
@@ -216,7 +216,7 @@ def evaluate(
 
     comparison = evaluate(
         kept,
-        only("--labels", labels),
+        labels,
         folder=folder,
         holdout=holdout,
         seeds=seeds,
@@ -231,13 +231,6 @@ def evaluate(
     )
     _show_comparison(comparison)
     warn(comparison.warnings)
-
-
-def only(option: str, paths: list[Path]) -> Path:
-    """Return the path of an option. Raise PrunebenchError if the option occurs more than once."""
-    if len(paths) > 1:
-        raise PrunebenchError(f"{option} is given {len(paths)} times; put all labels into one .csv")
-    return paths[0]
 
 
 def warn(warnings: Iterable[str]) -> None:

@@ -59,16 +59,13 @@ def recommend(
     """Say how many images to label, from the labels there are, and whether choosing them is worth it."""
     from prunebench.photos import folder as photos
     from prunebench.photos.recommend import METHODS, recommend
-    from prunebench.photos.request import Workspace
 
     if output is not None:
         photos.check_outside(folder, output, "--output")
         photos.check_writable(output)
-    place = Workspace.at(store, data, device)
-    place.check_outside(folder)
     found = recommend(
         folder,
-        photos.together(known, folder, place.store.root / "photos"),
+        known,
         target=target,
         gain=gain,
         seeds=seeds,

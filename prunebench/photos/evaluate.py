@@ -17,8 +17,8 @@ from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
 from prunebench.photos.groups import read_groups, write_groups
 from prunebench.photos.prune import make_all, remembered
-from prunebench.photos.request import Workspace, resolver_of, specs
-from prunebench.pipeline import schedule, store
+from prunebench.photos.request import Known, Workspace, resolver_of, specs
+from prunebench.pipeline import schedule
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.stage import Stage
@@ -28,7 +28,6 @@ from prunebench.runs.kept import DROP, Line
 from prunebench.runs.places import Place
 from prunebench.suites.cells import Cell
 from prunebench.system import tables
-from prunebench.system.files import replace_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +86,7 @@ class Comparison:
 
 def evaluate(
     kept: str | Path,
-    labels: str | Path,
+    labels: Known,
     *,
     folder: str | Path | None = None,
     holdout: float = 0.1,
@@ -107,7 +106,7 @@ def evaluate(
     Random is drawn from the rest.
 
     kept: the .csv of `prune`.
-    labels: a .csv with the labels of all kept photos and of some others.
+    labels: a .csv with the labels of all kept photos and of some others, or several of them.
     folder, side, on_bad: as in `prune`. If None, as they were for the `prune` that wrote `kept`.
     groups: a .csv with the columns file and group. The images of a group are tested on, or trained on. So are
         the duplicates that `prune` found.
@@ -129,19 +128,20 @@ def evaluate(
     chosen, options = _kept(Path(kept), lines, place, asked)
     top = Path(options.pop("folder"))
     place.check_outside(top)
+    given = place.labels(labels, top)
     spec = {
         "family": "photos",
         "path": str(top.expanduser().resolve()),
-        "known": str(Path(labels).expanduser().resolve()),
+        "known": str(given.expanduser().resolve()),
         "holdout": holdout,
         **options,
     }
     survey = photos.survey(top)
     names = photos.listed(survey, top, spec["on_bad"])
-    chosen, labeled = _check(Path(kept), chosen, Path(labels), names, top)
+    chosen, labeled = _check(Path(kept), chosen, given, names, top)
     grouped = _grouped(Path(kept), lines, None if groups is None else Path(groups), names, top)
     if len(np.unique(grouped)) < len(names):
-        spec["groups"] = str(write_groups(grouped, names, place.store.root / "photos"))
+        spec["groups"] = str(write_groups(grouped, names, place.tables))
     trials = [
         _Trial({**spec, "name": f"photos_{seed}", "seed": seed}, seed, chosen, recipe, place)
         for seed in range(seeds)
@@ -259,22 +259,13 @@ class _Trial:
                 f"with seed {seed} {self.keep} kept images of {self.pool} are left to train on, which is too "
                 "few, or all; label more, or hold out less"
             )
-        list_path = self._write_list(kept)
+        # The selector `file` reads the list of this seed.
+        list_path = tables.filed(place.tables, ["file"], [[name] for name in kept])
         from_list = {"part": "file", "path": str(list_path), "name_column": "file", "label_fraction": 0.0}
         self.cells = [
             self._cell("kept", load().part("selector", from_list), recipe),
             self._cell("random", load().part("selector", "random"), recipe),
         ]
-
-    def _write_list(self, names: Sequence[str]) -> Path:
-        """Write the list that the `file` selector reads, and return its path.
-
-        The path follows from the names, so the list of another seed is another file.
-        """
-        text = tables.written(["file"], [[name] for name in names])
-        path = self.place.store.root / "photos" / f"{store.key('kept', 1, {'files': text}, {})}.csv"
-        replace_file(path, text.encode())
-        return path
 
     def _cell(self, name: str, selector: Any, recipe: str) -> Cell:
         resolver = resolver_of(recipe)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections import Counter, defaultdict
@@ -17,7 +16,7 @@ from prunebench.errors import DataAbsentError, PrunebenchError, require
 from prunebench.photos.annotations import READERS, Given, common_folder
 from prunebench.photos.formats import OF_PHONES, REMEDY, formats, unread
 from prunebench.system import tables
-from prunebench.system.files import beside_of, near, replace_file, writing
+from prunebench.system.files import beside_of, near, writing
 
 CLUTTER = frozenset({"__MACOSX", "@eaDir"})  # folders that macOS archives and Synology disks add
 MISSING = frozenset({"-", "?", "n/a", "na", "nan", "none", "null"})  # how programs write an empty cell
@@ -197,9 +196,7 @@ def labels_of(path: Path, names: Iterable[str], folder: Path) -> dict[str, str]:
 
 
 def together(paths: Sequence[Path], folder: Path, place: Path) -> Path:
-    """Return a .csv with the labels of several files: the only one itself, or one in `place`.
-
-    Its name follows from its content, so other labels are another file.
+    """Return a .csv with the labels of several files: the only one itself, or one in the folder `place`.
 
     paths: as in `read_labels`, of images of the folder.
 
@@ -219,11 +216,7 @@ def together(paths: Sequence[Path], folder: Path, place: Path) -> Path:
                     "keep one of the two"
                 )
             source.setdefault(name, path)
-    content = tables.written(["file", "label"], sorted(labels.items())).encode()
-    path = place / f"labels-{hashlib.sha256(content).hexdigest()}.csv"
-    if not path.is_file():
-        replace_file(path, content)
-    return path
+    return tables.filed(place, ["file", "label"], sorted(labels.items()))
 
 
 def _two_labels(path: Path, name: str, first: str, second: str) -> PrunebenchError:

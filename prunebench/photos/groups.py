@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array
 from prunebench.photos.folder import matched, some
 from prunebench.system import tables
-from prunebench.system.files import replace_file
 
 COLUMNS = ("file", "group")
 
@@ -79,16 +77,7 @@ def counting(standing: Array) -> Array:
 
 
 def write_groups(groups: Array, names: Sequence[str], folder: Path) -> Path:
-    """Write the .csv of the groups of more than one image, and return its path.
-
-    The path follows from the content, so other groups are another file.
-
-    folder: of the file.
-    """
+    """Write the .csv of the groups of more than one image into a folder. Return its path: `tables.filed`."""
     _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     rows = [(names[i], str(inverse[i])) for i in np.flatnonzero(sizes[inverse] > 1).tolist()]
-    content = tables.written(COLUMNS, rows).encode()
-    path = folder / f"groups-{hashlib.sha256(content).hexdigest()}.csv"
-    if not path.is_file():
-        replace_file(path, content)
-    return path
+    return tables.filed(folder, COLUMNS, rows)

@@ -16,7 +16,7 @@ from prunebench.parts.dataset import Dataset
 from prunebench.parts.registry import load
 from prunebench.photos.drawing import DrawRequest, DrawWork
 from prunebench.photos.folder import check_count, check_outside, scan
-from prunebench.photos.request import Request, Work, Workspace, construct_request
+from prunebench.photos.request import Known, Request, Work, Workspace, construct_request
 from prunebench.pipeline import schedule
 from prunebench.pipeline.context import load_split
 from prunebench.pipeline.dataset_keys import roots_of
@@ -181,7 +181,7 @@ def _format_number(value: float) -> str:
 
 def prune(
     folder: str | Path,
-    known: str | Path,
+    known: Known,
     *,
     store: Place = None,
     data: Place = None,
@@ -194,7 +194,7 @@ def prune(
     Writes nothing to the folder. Reuses stored artefacts.
 
     folder: the folder of photos.
-    known: a .csv with the columns file and label.
+    known: a .csv with the columns file and label, or several of them.
     store: folder of artefacts.
     data: folder of decoded images.
     device: "auto", or a device of PyTorch.
@@ -203,8 +203,9 @@ def prune(
 
     Raise PrunebenchError, in one line, if the request cannot be carried out.
     """
-    request = construct_request(folder=folder, known=known, **options)
-    return make(request, Workspace.at(store, data, device), workers)
+    place = Workspace.at(store, data, device)
+    request = construct_request(folder=folder, known=place.labels(known, Path(folder)), **options)
+    return make(request, place, workers)
 
 
 def make(request: Request, place: Workspace, workers: int = 1) -> Pruned:

@@ -16,7 +16,7 @@ from prunebench.parts.registry import load
 from prunebench.photos.contests import RANDOM, Contest, Contests, cell_of, simulated
 from prunebench.photos.folder import some
 from prunebench.photos.prune import make_all
-from prunebench.photos.request import Request, Work, Workspace, specs
+from prunebench.photos.request import Known, Request, Work, Workspace, specs
 from prunebench.pipeline import schedule
 from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stages.learning_curve import FOLDS, LearningCurve
@@ -130,7 +130,7 @@ def _number(value: float) -> str:
 
 def recommend(
     folder: str | Path,
-    known: str | Path,
+    known: Known,
     *,
     target: float | None = None,
     gain: float = 1.0,
@@ -148,7 +148,7 @@ def recommend(
     """Say how many images of a folder to label, from the labels there are.
 
     folder: the folder of photos.
-    known: a .csv with the columns file and label.
+    known: a .csv with the columns file and label, or several of them.
     target: the accuracy to reach, in percent. None: label until twice as many bring less than `gain`.
     gain: points of accuracy, above 0.
     seeds: number of random splits, 2 or more.
@@ -170,7 +170,7 @@ def recommend(
     place = Workspace.at(store, data, device)
     request = Request(
         folder=Path(folder),
-        known=Path(known),
+        known=place.labels(known, Path(folder)),
         duplicates="ignore",
         ratio=0,
         recipe=recipe,

@@ -28,6 +28,7 @@ from prunebench.photos.folder import (
     listed,
     some,
     survey,
+    together,
 )
 from prunebench.photos.groups import counting, joined, read_groups, stand_ins, write_groups
 from prunebench.pipeline.dataset_keys import roots_of
@@ -43,6 +44,7 @@ from prunebench.suites.cells import Cell, Filters
 from prunebench.suites.resolve import Resolver
 from prunebench.suites.schema import Suite, SuiteFile
 
+Known = str | Path | Sequence[str | Path]  # a file of labels, or several, such as one for each round
 POOL = "photo_pool"  # the family of the images of a folder without their labels
 
 
@@ -142,6 +144,21 @@ class Workspace:
             data=places.folder("data", data),
             device=pick_device(device),
         )
+
+    @property
+    def tables(self) -> Path:
+        """The folder of tables that stages read: see `tables.filed`."""
+        return self.store.root / "photos"
+
+    def labels(self, known: Known, folder: Path) -> Path:
+        """Return a file of labels: the one that is given, or a .csv with those of several.
+
+        Raise PrunebenchError as `folder.together` does.
+        """
+        if isinstance(known, str | Path):
+            return Path(known)
+        self.check_outside(folder)
+        return together([Path(path) for path in known], folder, self.tables)
 
     def check_outside(self, folder: Path) -> None:
         """Raise PrunebenchError if the store or the data lie in a folder of photos."""
@@ -259,7 +276,7 @@ class Work:
         self.counted = counting(self.standing)
         if len(self.counted) == len(self.names):
             return
-        table = write_groups(groups, self.names, self.place.store.root / "photos")
+        table = write_groups(groups, self.names, self.place.tables)
         self.spec = self.spec | {"groups": str(table)}
         self.dataset = load().dataset(self.spec)
         self.roots = roots_of([self.dataset], self.place.data, self.place.store, look=look)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import hashlib
 import io
 import re
 import unicodedata
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prunebench.errors import PrunebenchError
+from prunebench.system.files import replace_file
 
 DELIMITERS = (",", ";", "\t")
 STARTS = "=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20"  # the last four are the same signs at full width
@@ -26,6 +28,18 @@ NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 SPECIAL = re.compile('[",;\t\r\n]')
 
 Row = tuple[int, list[str]]  # its line in the file, and its entries
+
+
+def filed(folder: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
+    """Write a table into a folder, and return its path.
+
+    The path follows from the content, so that other content is another file.
+    """
+    content = written(columns, rows).encode()
+    path = folder / f"{hashlib.sha256(content).hexdigest()}.csv"
+    if not path.is_file():
+        replace_file(path, content)
+    return path
 
 
 def written(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -267,10 +267,16 @@ def test_ten_seeds_are_shown_in_eighty_columns(capsys, monkeypatch):
     assert max(len(line) for line in lines[3:]) < 80
 
 
-def test_labels_of_evaluate_that_are_given_twice_are_refused(cli, photos):
-    told = cli("evaluate kept.csv --labels all.csv --labels b.csv")
-    assert (told.code, told.out) == (2, "")
-    assert told.err == "Error: --labels is given 2 times; put all labels into one .csv\n"
+def test_evaluate_takes_the_labels_of_two_files_together(cli, photos, tmp_path):
+    cli(f"{PRUNE} --budget 20 --method random --yes")
+    line = "evaluate kept.csv --holdout 0.2 --seeds 1 --device cpu --workers 0"
+    at_once = cli(f"{line} --labels all.csv")
+    known = list(photos.truth.items())
+    write_labels(tmp_path / "first.csv", dict(known[:40]))
+    write_labels(tmp_path / "second.csv", dict(known[30:]))
+    in_two = cli(f"{line} --labels first.csv --labels second.csv")
+    assert (in_two.code, in_two.err) == (0, "")
+    assert in_two.out == at_once.out
 
 
 def test_labels_of_two_rounds_are_taken_together(cli, photos, tmp_path):

@@ -138,12 +138,18 @@ def test_copies_with_different_labels_are_told(photos):
     assert photos.prune(budget=20).warnings == ("1 duplicate(s) with another label: z00.jpg",)
 
 
+def tables(photos):
+    """Return the number of tables that stages read."""
+    return len([*(photos.root / "store" / "photos").glob("*.csv")])
+
+
 def test_another_budget_searches_nothing_again(photos, monkeypatch):
     photos.prune(budget=20)
     made, run = [], jobs.run
     monkeypatch.setattr(jobs, "run", lambda job, *more: (made.append(job.kind), run(job, *more)))
     photos.prune(budget=30)
     assert made == ["subset"]
+    assert tables(photos) == 1  # of the groups
 
 
 def test_without_duplicates_the_stages_are_those_of_ignoring_them(photos):
@@ -153,7 +159,7 @@ def test_without_duplicates_the_stages_are_those_of_ignoring_them(photos):
     write_labels(photos.table, known)
     pruned = photos.prune(budget=20)
     assert pruned.text == photos.prune(budget=20, duplicates="ignore").text
-    assert len([*(photos.root / "store" / "photos").glob("groups-*")]) == 0
+    assert tables(photos) == 0
 
 
 def test_a_damaged_search_is_made_again(photos):
