@@ -35,7 +35,9 @@ def run(
     results: ResultsOption = Path("leaderboard"),
     executor: Annotated[
         str,
-        typer.Option("--executor", help="What runs the stages: local, dask, MODULE:FACTORY or a plugin's."),
+        typer.Option(
+            "--executor", help="What runs the stages: local, dask, ray, slurm, a plugin's or MODULE:FACTORY."
+        ),
     ] = "local",
     executor_options: Annotated[
         list[str] | None, typer.Option("--executor-option", help="NAME=VALUE that the executor takes.")
@@ -76,7 +78,6 @@ def run(
     from prunebench.runs.pages import remember
     from prunebench.runs.places import folder, pick_device
     from prunebench.runs.run import get_ready, run_matrix
-    from prunebench.runs.select import shard
     from prunebench.runs.sinks import sinks
     from prunebench.runs.until_separated import fixed, run_until_separated
     from prunebench.suites import schema
@@ -92,21 +93,14 @@ def run(
         stage_timeout=stage_timeout,
         options=pairs("--executor-option", executor_options),
     )
-    matrix = options.matrix(elsewhere=executor != "local")
-    if not (options.suite or options.datasets):
-        raise PrunebenchError(
-            "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
-            "See: prunebench list datasets"
-        )
-    if share is not None:
-        if until_separated:
-            raise PrunebenchError("--until-separated looks at all cells of a board; leave out --shard")
-        matrix = shard(matrix, *shares(share))
-        if not matrix.cells:
-            echo(f"--shard {share}: there are fewer cells than shares, and none is in this one")
-            return
+    if share is not None and until_separated:
+        raise PrunebenchError("--until-separated looks at all cells of a board; leave out --shard")
     if max_seeds is not None and not until_separated:
         raise PrunebenchError("--max-seeds belongs to --until-separated")
+    matrix = chosen_cells(options, share, elsewhere=executor != "local")
+    if not matrix.cells:
+        echo(f"--shard {share}: there are fewer cells than shares, and none is in this one")
+        return
     told = sinks(results, log, track)
     get_ready(matrix, results)
     remake(matrix, fresh or [])
@@ -130,6 +124,25 @@ def run(
         echo(f"failed: {title}: {message}", err=True)
     if failures:
         raise typer.Exit(1)
+
+
+def chosen_cells(options: CellOptions, share: str | None, elsewhere: bool) -> Matrix:
+    """Return the matrix of the chosen cells, or of a share of them, which may have none.
+
+    share: the value of --shard, or None for all cells.
+    elsewhere: whether other machines compute it.
+
+    Raise PrunebenchError if an option is invalid, or neither suite nor datasets are chosen.
+    """
+    from prunebench.runs.select import shard
+
+    matrix = options.matrix(elsewhere)
+    if not (options.suite or options.datasets):
+        raise PrunebenchError(
+            "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
+            "See: prunebench list datasets"
+        )
+    return matrix if share is None else shard(matrix, *shares(share))
 
 
 def remake(matrix: Matrix, parts: list[str]) -> None:
