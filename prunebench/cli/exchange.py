@@ -52,12 +52,12 @@ def pull(options: CellOptions, folder: FolderArgument, kinds: KindsOption = None
 
 def report(done: Exchange, title: str) -> None:
     """Print what became of the stages. Exit with 1 if an entry is not what its key promises."""
-    from prunebench.runs.format import table
+    from prunebench.runs.format import size, table
 
     header, rows = done.table()
     echo(table(rows, header))
     copied, stages = len(done.stages["copied"]), sum(map(len, done.stages.values()))
-    echo(f"\n{title}: {copied} of {stages} stages, {done.bytes / 1e6:.1f} MB")
+    echo(f"\n{title}: {copied} of {stages} stages, {size(done.bytes)}")
     for line in done.refused():
         echo(f"{line}; it was not copied", err=True)
     if done.refused():

@@ -30,6 +30,7 @@ def look(
     from prunebench.photos.prune import remembered
     from prunebench.pipeline.store import Store
     from prunebench.runs import places
+    from prunebench.runs.format import size
     from prunebench.runs.kept import read
 
     if output.suffix != ".html":
@@ -51,4 +52,4 @@ def look(
     pictures = {file: by_name[name] for file, name in meant.items() if name in by_name}
     content = render(page, pictures).encode()
     replace_file(output, content, "--output")
-    echo(f"wrote {near(output)}, {len(content) / 1e6:.1f} MB: {len(pictures):,} of {len(lines):,} images")
+    echo(f"wrote {near(output)}, {size(len(content))}: {len(pictures):,} of {len(lines):,} images")

@@ -125,7 +125,7 @@ def prune(
     ] = None,
     method: Annotated[
         str, typer.Option("--method", help="See: prunebench list methods. Labeled images are always kept.")
-    ] = "probe_aum",
+    ] = "random",
     recipe: QuickOption = "quick",
     backbone: BackboneOption = None,
     classes: Annotated[
@@ -258,18 +258,18 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
     """Print the costs of a request. Raise PrunebenchError if the disk is too small."""
     from prunebench.photos.estimate import free
     from prunebench.photos.folder import some
-    from prunebench.runs.format import table
+    from prunebench.runs.format import duration, size, table
 
     classes = [f"{some([name])} {count:,}" for name, count in costs.classes.items()]
     first_classes = ", ".join(classes[:10])
     if len(classes) > 10:
         first_classes += ", ..."
     room = min(free(workplace.store.root), free(workplace.data))
-    hours = f"{costs.seconds / 3600:.2g} on {workplace.device}, one worker"
+    time = f"{duration(costs.seconds)} on {workplace.device}, one worker"
     if costs.stored:
-        hours = "0, all is stored"
+        time = "none, all is stored"
     if costs.untimed:
-        hours += f", and an unknown time for: {', '.join(costs.untimed)}"
+        time += f", and an unknown time for: {', '.join(costs.untimed)}"
     method = costs.method
     if costs.backbones:
         method += f" on {' + '.join(costs.backbones)}"
@@ -284,16 +284,17 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
         ("to label", f"{costs.keep - costs.labeled:,}, which makes {costs.keep:,} in all"),
         ("to drop", f"{costs.images - costs.keep:,} images"),
         ("method", method),
+        *([("guesses", costs.guesser)] if costs.guesser else []),
         *([("better", costs.advice)] if costs.advice else []),
-        ("hours", hours),
-        ("disk", f"{costs.disk / 1e9:.2g} GB of {room / 1e9:.3g} GB free"),
+        ("time", time),
+        ("disk", f"{size(costs.disk)} of {size(room)} free"),
     ]
     echo(table(lines, ()))
     warn(costs.warnings)
     if costs.disk > room:
         raise PrunebenchError(
-            f"{costs.disk / 1e9:.2g} GB are needed and {room / 1e9:.2g} GB are free; choose another --store "
-            "or --data, or a smaller --side"
+            f"{size(costs.disk)} are needed and {size(room)} are free; "
+            "choose another --store or --data, or a smaller --side"
         )
 
 

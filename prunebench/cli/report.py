@@ -31,6 +31,7 @@ def report(
     from prunebench.figures.drawings import Places
     from prunebench.figures.report.page import render
     from prunebench.pipeline.store import Store
+    from prunebench.runs.format import size
     from prunebench.runs.places import folder
 
     if output.suffix != ".html":
@@ -39,7 +40,7 @@ def report(
     places = Places(results, folder("data", data), Store(folder("store", store)))
     content = render(_contents(names, places)).encode()
     replace_file(output, content, "--output")
-    echo(f"wrote {near(output)}, {len(content) / 1e6:.1f} MB")
+    echo(f"wrote {near(output)}, {size(len(content))}")
 
 
 def _with_rows(wanted: Sequence[str], results: Path) -> Sequence[str]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +25,11 @@ from prunebench.parts.registry import load
 from prunebench.photos.request import Request, Work, Workspace
 from prunebench.pipeline import schedule
 from prunebench.pipeline.forecast import one_thread
-from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.job import Keyed
+from prunebench.pipeline.stage import Stage, closure
 from prunebench.pipeline.stages.duplicates import THUMBNAIL, Duplicates
 from prunebench.pipeline.stages.embeddings import BackboneEmbeddings
+from prunebench.pipeline.stages.labels import LabelerLabels
 from prunebench.pipeline.stages.pooled_embeddings import PooledEmbeddings
 from prunebench.pipeline.stages.proxy import Proxy
 from prunebench.pipeline.stages.scores import ScorerScores
@@ -35,6 +38,8 @@ PROBE_SIZES = (8, 40)  # images; time per image = (t(40) - t(8)) / 32, which can
 COMPARED = 1000  # images that are compared with one another, to time it
 # A backbone that needs no other input is timed on noise.
 TIMED_INPUTS = {"images", "device", "progress", "checkpoint"}
+TIMED_LABELERS = {"probe"}  # their time grows in proportion to the images
+LABELED_NOISE = 2000  # embeddings of noise that are labeled to time a labeler, at most
 BETTER = "dinov2_vitb14"  # than the default backbone, and heavier: what it needs is told
 QUICK_INPUTS = {
     "dynamics",
@@ -53,6 +58,7 @@ class Preview:
     keep: images to keep.
     method: title of the method.
     backbones: names of the backbones that the method needs.
+    guesser: the labeler of a method that has none of its own, and its backbone. "": the method has one.
     advice: a better backbone, and what it needs, in one line. "" if one was asked for, or none is needed.
     seconds: estimated time on one worker of the device, without the `untimed` steps.
     untimed: steps whose time cannot be estimated.
@@ -68,6 +74,7 @@ class Preview:
     keep: int
     method: str
     backbones: tuple[str, ...]
+    guesser: str
     advice: str
     seconds: float
     untimed: tuple[str, ...]
@@ -89,7 +96,11 @@ def preview(request: Request, place: Workspace) -> Preview:
     needed = schedule.missing([*searches, *work.ends.values()], place.store)
     work.check(needed)
     cost = _Cost(work, needed)
-    backbones = _backbones(work)
+    labels, subset = work.ends["labels"], work.ends["subset"]
+    backbones = _backbones(subset)
+    guesser = ""
+    if labels.key not in {stage.key for stage in subset.ancestors()}:
+        guesser = " on ".join([_part_name(labels), *_backbones(labels)])
     sizes = Counter(work.known.values())
     return Preview(
         images=len(work.names),
@@ -97,7 +108,8 @@ def preview(request: Request, place: Workspace) -> Preview:
         keep=work.keep,
         method=work.cell.method.title,
         backbones=backbones,
-        advice=_advice() if backbones and not request.backbone else "",
+        guesser=guesser,
+        advice=_advice() if (backbones or guesser) and not request.backbone else "",
         seconds=cost.seconds,
         untimed=tuple(dict.fromkeys(cost.untimed)),
         disk=cost.disk,
@@ -117,10 +129,9 @@ def _advice() -> str:
     return f"--backbone {BETTER} is on this machine, and takes longer"
 
 
-def _backbones(work: Work) -> tuple[str, ...]:
-    """Return the names of the backbones whose embeddings the method needs, the proxy's among them."""
-    stages = work.ends["subset"].ancestors()
-    names = (_part_name(stage) for stage in stages if isinstance(stage, BackboneEmbeddings))
+def _backbones(end: Stage) -> tuple[str, ...]:
+    """Return the names of the backbones whose embeddings a stage needs, the proxy's among them."""
+    names = (_part_name(stage) for stage in closure([end]) if isinstance(stage, BackboneEmbeddings))
     return tuple(dict.fromkeys(names))
 
 
@@ -166,6 +177,8 @@ class _Cost:
             self._add_comparing()
         elif isinstance(stage, Proxy):
             self._add_training(stage)
+        elif isinstance(stage, LabelerLabels) and _part_name(stage) in TIMED_LABELERS:
+            self._add_labeling(stage)
         elif isinstance(stage, ScorerScores) and {*load().rebuild(stage.part).needs()} <= QUICK_INPUTS:
             pass
         elif not stage.instant:
@@ -181,18 +194,33 @@ class _Cost:
         linked(noise, 1.0, device=self.work.place.device)
         self.seconds += (time.perf_counter() - begin) * (self.images / COMPARED) ** 2
 
+    def _add_labeling(self, stage: LabelerLabels) -> None:
+        width = self._width(stage.source("embeddings"))
+        if not width:
+            self.untimed.append(f"labels of {_part_name(stage)}")
+            return
+        images, classes = len(self.work.counted), len(self.work.classes)
+        timed = min(images, LABELED_NOISE)
+        labeled = max(2 * classes, timed * len(self.work.known) // images)
+        rng = np.random.default_rng(0)
+        known_labels = np.full(max(timed, labeled), -1)
+        known_labels[:labeled] = np.arange(labeled) % classes
+        noise = rng.normal(size=(len(known_labels), width)).astype(np.float32)
+        part: Any = load().rebuild(stage.part)
+        part.label(noise[:labeled], known_labels[:labeled])  # the first call also imports modules
+        begin = time.perf_counter()
+        part.label(noise, known_labels)
+        self.seconds += (time.perf_counter() - begin) * images / len(known_labels)
+
     def _add_training(self, stage: Proxy) -> None:
         from prunebench.nn import training
 
         recipe = construct(Recipe, stage.recipe, "recipe")
         shape = {"channels": 3, "resolution": self.work.side}
         seen = stage.source("seen")
-        if isinstance(seen, PooledEmbeddings):
-            seen = seen.source("pool")
-        if isinstance(seen, BackboneEmbeddings):
+        if isinstance(seen, BackboneEmbeddings | PooledEmbeddings):
             recipe = recipe.on_vectors()
-            width = self._embedding(seen)[1]
-            shape = {"channels": width, "resolution": 1}
+            shape = {"channels": self._width(seen), "resolution": 1}
         if not shape["channels"]:
             self.untimed.append(f"dynamics of {_part_name(stage)}")
             return
@@ -202,6 +230,12 @@ class _Cost:
         passes = recipe.iterations * recipe.batch if recipe.iterations else recipe.epochs * images
         self.seconds += seconds * passes
         self.disk += 7 * 4 * recipe.epochs * images  # seven float32 series of dynamics
+
+    def _width(self, embeddings: Keyed | None) -> int:
+        """Return the width of embeddings, or 0 if only a full run can show it."""
+        if isinstance(embeddings, PooledEmbeddings):
+            embeddings = embeddings.source("pool")
+        return self._embedding(embeddings)[1] if isinstance(embeddings, BackboneEmbeddings) else 0
 
     def _embedding(self, stage: BackboneEmbeddings) -> tuple[float, int]:
         """Return the seconds and the width of one embedding, or 0 and 0 if only a full run can show it."""

@@ -272,15 +272,13 @@ def _pruned(work: Work) -> Pruned:
     place = np.searchsorted(work.counted, work.standing)
     scores = np.full(images, np.nan)
     confidences = np.full(images, np.nan)
-    pseudo_labels = [""] * images
     if "scores" in ends:
         scores = store.read(ends["scores"].key, Scores).values[place]
-    if "labels" in ends:
-        labels = store.read(ends["labels"].key, Labels)[place]
-        classes = work.classes if labels.space == "class" else None
-        pseudo_labels = [_label_name(value, classes) for value in labels.values]
-        if labels.confidences is not None:
-            confidences = labels.confidences.astype(float)
+    labels = store.read(ends["labels"].key, Labels)[place]
+    classes = work.classes if labels.space == "class" else None
+    pseudo_labels = [_label_name(value, classes) for value in labels.values]
+    if labels.confidences is not None:
+        confidences = labels.confidences.astype(float)
     stand_ins = [work.names[index] for index in work.standing]
     for index, (name, stand_in) in enumerate(zip(work.names, stand_ins, strict=True)):
         if name in work.known:

@@ -46,6 +46,7 @@ from prunebench.suites.schema import Suite, SuiteFile
 
 Known = str | Path | Sequence[str | Path]  # a file of labels, or several, such as one for each round
 POOL = "photo_pool"  # the family of the images of a folder without their labels
+GUESSER = "probe"  # the labeler that guesses labels for methods without a labeler of their own
 
 
 def check_on_bad(on_bad: str) -> None:
@@ -80,7 +81,7 @@ class Request:
     known: Path
     budget: int | None = None
     ratio: int | None = None
-    method: str = "probe_aum"
+    method: str = "random"
     recipe: str = "quick"
     backbone: str | None = None
     classes: int | None = None
@@ -328,10 +329,11 @@ class Work:
 
     @cached_property
     def ends(self) -> dict[str, Stage]:
-        """The stages whose results are reported for each image, by kind: labels, scores, subset."""
-        subset = Graph([self.cell], self.roots).subset(self.cell)
-        kinds = ("labels", "scores", "subset")
-        return {stage.kind: stage for stage in subset.ancestors() if stage.kind in kinds}
+        """The stages whose results are reported for each image, by kind: labels, subset, perhaps scores."""
+        graph = Graph([self.cell], self.roots)
+        subset = graph.subset(self.cell)
+        scores = {stage.kind: stage for stage in subset.ancestors() if stage.kind == "scores"}
+        return {"labels": graph.labels(self.cell), **scores, "subset": subset}
 
     def check(self, needed: Mapping[str, Stage]) -> None:
         """Raise PrunebenchError if the device or a part cannot compute the needed stages."""
@@ -365,7 +367,8 @@ def _cell(request: Request, dataset: Dataset, keep: int, images: int, labeled: i
     name, recipe, defaults = resolver.recipe(dataset)
     if request.backbone and recipe.proxy_backbone:
         recipe = replace(recipe, proxy_backbone=request.backbone)
-    method = including_annotated(resolver.method(request.method), labeled / images, request.backbone)
+    method = _guessing(resolver.method(request.method))
+    method = including_annotated(method, labeled / images, request.backbone)
     method = resolver.resolved(method, defaults)
     for path in request.changes:
         if f"{path}=" not in method.name:
@@ -383,6 +386,13 @@ def _cell(request: Request, dataset: Dataset, keep: int, images: int, labeled: i
         proxy_backbone=resolver.backbones(recipe, defaults).proxy,
         keep=keep,
     )
+
+
+def _guessing(method: Method) -> Method:
+    """Return a method with a labeler. Where it had none, its choice does not depend on the guesses."""
+    if method.labeler is not None:
+        return method
+    return replace(method, labeler=load().part("labeler", GUESSER))  # type: ignore[arg-type]
 
 
 def _ratio(request: Request, keep: int, images: int) -> int:

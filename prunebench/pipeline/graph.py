@@ -64,6 +64,10 @@ class Graph:
         """Return the selection of a cell."""
         return SelectorSubset.of(self.plan, cell)
 
+    def labels(self, cell: Cell) -> Stage:
+        """Return the labels that the labeler of a cell makes."""
+        return self._labels(cell).source  # type: ignore[return-value]
+
     def choices(self, cell: Cell) -> dict[str, Stage]:
         """Return the stages that choose the tuned fields of a cell, by field."""
         return {choice.of: choice.source for choice in choices(self.plan, cell)}  # type: ignore[misc]

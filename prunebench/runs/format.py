@@ -1,4 +1,4 @@
-"""Durations and tables as text."""
+"""Durations, sizes and tables as text."""
 
 from __future__ import annotations
 
@@ -18,11 +18,22 @@ def duration(seconds: float | None) -> str:
     """Return a duration as a text: 8 s, 3 min, 2.5 h, 4 d, or ? for None."""
     if seconds is None:
         return "?"
-    for limit, unit, size in ((99, "s", 1), (99 * 60, "min", 60), (72 * 3600, "h", 3600)):
+    for limit, unit, length in ((99, "s", 1), (99 * 60, "min", 60), (72 * 3600, "h", 3600)):
         if seconds < limit:
-            value = seconds / size
-            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+            return _in_units(seconds / length, unit)
     return f"{seconds / 86400:.0f} d"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as a text: 8.0 kB, 32 MB, 250 GB."""
+    for limit, unit, length in ((1e6, "kB", 1e3), (1e9, "MB", 1e6)):
+        if count < limit:
+            return _in_units(count / length, unit)
+    return _in_units(count / 1e9, "GB")
+
+
+def _in_units(value: float, unit: str) -> str:
+    return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
 
 
 def stage_name(stage: Stage, methods: Collection[str]) -> str:

@@ -138,8 +138,8 @@ def test_without_yes_prune_says_what_it_would_cost_and_ends(cli, photos, tmp_pat
         "to drop  40 images",
         "method  Probe-AUM+Cutoff, annotated kept{recipe.epochs=3} on pixels",
     ]
-    assert re.fullmatch(r"hours  \S+ on cpu, one worker, and an unknown time for: labels of probe", lines[7])
-    assert re.fullmatch(r"disk  \S+ GB of \S+ GB free", lines[8])
+    assert re.fullmatch(r"time  \S+ s on cpu, one worker", lines[7])
+    assert re.fullmatch(r"disk  \S+ kB of \S+ GB free", lines[8])
     assert lines[9:] == ["", "Nothing was made. The same command with --yes goes on."]
     assert not (tmp_path / "kept.csv").exists() and not (tmp_path / "store").exists()
 
@@ -160,7 +160,7 @@ def test_prune_again_needs_no_yes_and_makes_nothing(cli, photos, monkeypatch):
     cli(f"{PRUNE} --budget 20 --yes")
     monkeypatch.setattr(jobs, "run", None)
     told = cli(f"{PRUNE} --budget 20")
-    assert re.search("hours +0, all is stored", told.out)
+    assert re.search("time +none, all is stored", told.out)
     assert told.out.endswith("kept.csv is up to date: 12 keep_labeled, 8 to_label, 40 drop\n")
 
 
@@ -235,7 +235,7 @@ def test_a_disk_that_is_too_full_is_told_before(cli, photos, monkeypatch):
     monkeypatch.setattr("prunebench.photos.estimate.free", lambda _place: 1000)
     told = cli(f"{PRUNE} --budget 20 --yes")
     assert told.code == 2
-    assert re.match(r"Error: \S+ GB are needed and 1e-06 GB are free; choose another --store", told.err)
+    assert re.match(r"Error: 63 kB are needed and 1.0 kB are free; choose another --store", told.err)
 
 
 # evaluate

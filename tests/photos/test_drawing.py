@@ -15,6 +15,7 @@ from prunebench.photos.drawing import DrawRequest, DrawWork
 from prunebench.photos.prune import draw, drawn, prune
 from prunebench.photos.request import Work, Workspace, construct_request
 from prunebench.pipeline import context
+from prunebench.pipeline.stage import closure
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.draws.typiclust import TypiClust
 from tests.photo_folders import listing, write_labels, write_photos
@@ -119,7 +120,8 @@ def test_the_embeddings_of_a_draw_are_those_of_a_prune_with_the_same_options(pho
     table = write_labels(tmp_path / "labels.csv", dict(list(photos.truth.items())[::5]))
     place = Workspace.at(photos.made["store"], photos.made["data"], "cpu")
     pruning = Work(construct_request(folder=photos.folder, known=table, budget=20), place, look=True)
-    (theirs,) = {stage.key for stage in pruning.ends["subset"].ancestors() if stage.kind == "embeddings"}
+    made = closure(pruning.ends.values())
+    (theirs,) = {stage.key for stage in made if stage.kind == "embeddings"}
     (ours,) = photos.work(backbone=None, side=None).stage.named("embeddings")
     assert ours.source.key == theirs
 

@@ -203,7 +203,9 @@ def test_the_commands_say_how_many_there_were(photos, cli):
     again = cli(
         f"prune {photos.folder} --known {photos.table} --output {photos.root / 'kept.csv'} {options}"
     ).out
-    assert "duplicates  120 images that others stand for" in again and "hours       0, all is stored" in again
+    assert (
+        "duplicates  120 images that others stand for" in again and "time        none, all is stored" in again
+    )
 
 
 # What counts as a duplicate

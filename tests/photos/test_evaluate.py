@@ -30,14 +30,18 @@ def photos(tmp_path):
     known = write_labels(tmp_path / "labels.csv", dict(list(truth.items())[::5]))
     kept, every = tmp_path / "kept.csv", write_labels(tmp_path / "all.csv", truth)
     made |= {"device": "cpu", "workers": 0}
-    pruned = prune(folder, known, budget=20, method="random", side=8, **made)
-    pruned.to_csv(kept)
+
+    def pruned(**options):
+        return prune(folder, known, budget=20, side=8, **(made | options))
+
+    first = pruned(backbone="pixels")
+    first.to_csv(kept)
 
     def evaluate(kept=kept, labels=every, **options):
         return evaluating(kept, labels, **({"holdout": 0.2} | made | options))
 
     yield SimpleNamespace(
-        folder=folder, truth=truth, every=every, kept=kept, pruned=pruned, evaluate=evaluate
+        folder=folder, truth=truth, every=every, kept=kept, pruned=first, prune=pruned, evaluate=evaluate
     )
     context.load_split.cache_clear()
 
@@ -87,8 +91,8 @@ def test_what_is_trained_on_is_what_was_kept_with_its_true_labels(photos, traine
     assert all(truth[image] == label for image, label in (ours | random | tested).items())
 
 
-def test_heads_are_trained_on_embeddings_made_once(photos, trained, monkeypatch):
-    """Neither another seed, nor a label more, nor `prune` itself has the photos embedded again."""
+def test_heads_are_trained_on_embeddings_made_once(photos, trained, monkeypatch, tmp_path):
+    """Neither `evaluate` after `prune`, nor another seed, nor a label more has the photos embedded again."""
     embedded = []
     embed = EfficientnetLite0.embed
 
@@ -98,11 +102,13 @@ def test_heads_are_trained_on_embeddings_made_once(photos, trained, monkeypatch)
         return embed(self, images, **more)
 
     monkeypatch.setattr(EfficientnetLite0, "embed", counted)
-    photos.evaluate(seeds=2)
+    other = tmp_path / "other"
+    photos.prune(store=other)
+    photos.evaluate(seeds=2, store=other)
     assert embedded == [60]
     assert {len(next(iter(ours))) for ours, _, _ in trained} == {4 * 1280}  # bytes of an embedding
     write_labels(photos.every, dict(list(photos.truth.items())[:-1]) | {max(photos.truth): "other"})
-    photos.evaluate(seeds=1)
+    photos.evaluate(seeds=1, store=other)
     assert embedded == [60]
 
 
@@ -197,11 +203,11 @@ def test_names_and_labels_that_a_spreadsheet_would_run_come_through(tmp_path):
         text = tables.written(["file", "label"], [(name, labels[name]) for name in chosen])
         (tmp_path / f"{table}.csv").write_bytes(text.encode())
     made |= {"device": "cpu", "workers": 0}
-    pruned = prune(folder, tmp_path / "known.csv", budget=20, method="random", side=8, **made)
+    pruned = prune(folder, tmp_path / "known.csv", budget=20, backbone="pixels", side=8, **made)
     pruned.to_csv(tmp_path / "kept.csv")
     found = evaluating(tmp_path / "kept.csv", tmp_path / "all.csv", holdout=0.2, seeds=1, **made)
     assert (found.images, found.labeled, found.kept) == (60, 60, 20)
-    assert set(pruned.pseudo_labels) == {"", *labels.values()}
+    assert set(pruned.pseudo_labels) == set(labels.values())
 
 
 @pytest.mark.parametrize(

@@ -38,17 +38,29 @@ QUICK = {"method": "probe_aum", "backbone": "pixels", "side": 8, "changes": {"re
 @pytest.fixture
 def photos(tmp_path):
     """60 photos, the labels of 12 of them, and `prune(budget=20)` with a small recipe."""
-    folder = tmp_path / "photos"
-    truth = write_photos(folder)
+    yield workshop(tmp_path, 60)
+    context.load_split.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """300 photos, the labels of 60 of them, and `prune` with a small recipe. All tests share its store."""
+    yield workshop(tmp_path_factory.mktemp("many"), 300)
+    context.load_split.cache_clear()
+
+
+def workshop(root, images):
+    """Return a folder of photos, the labels of every fifth, and `prune` with a small recipe."""
+    folder = root / "photos"
+    truth = write_photos(folder, images)
     known = dict(list(truth.items())[::5])
-    table = write_labels(tmp_path / "labels.csv", known)
-    made = {"store": tmp_path / "store", "data": tmp_path / "data", "device": "cpu", "workers": 0}
+    table = write_labels(root / "labels.csv", known)
+    made = {"store": root / "store", "data": root / "data", "device": "cpu", "workers": 0}
 
     def prune(**options):
         return pruning.prune(folder, table, **(QUICK | made | options))
 
-    yield SimpleNamespace(folder=folder, truth=truth, known=known, table=table, prune=prune)
-    context.load_split.cache_clear()
+    return SimpleNamespace(folder=folder, truth=truth, known=known, table=table, prune=prune)
 
 
 def counts(pruned):
@@ -77,49 +89,35 @@ def test_a_ratio_keeps_what_it_does_everywhere(photos):
     assert counts(photos.prune(ratio=33)) == [12, 28, 20]  # 60 * 67 // 100 = 40
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        "random",
-        "probe_dual",
-        "semi_aum",
-        "semi_dual+annotated",
-        "prototypicality_pixels",
-        "k_center_pixels",
-        "facility_location_efficientnet",
-        "propagate_aum",
-        "uncertainty_entropy",
-        "uncertainty_margin",
-    ],
-)
-def test_whatever_the_method_what_was_annotated_is_kept(photos, method):
-    more = {
-        "probe_dual": {"dual.window": 2, "dual.epochs": 3, "beta.epochs": 3},
-        "semi_aum": {"fixmatch.iterations": 4},
-        "semi_dual+annotated": {
-            "dual.window": 2,
-            "dual.epochs": 3,
-            "beta.epochs": 3,
-            "fixmatch.iterations": 4,
-        },
-        "propagate_aum": {"propagate.neighbors": 5},
-    }
-    pruned = photos.prune(budget=25, method=method, changes=QUICK["changes"] | more.get(method, {}))
-    assert counts(pruned) == [12, 13, 35]
-    assert set(pruned.chosen(KEPT)) == set(photos.known)
+# Fields of parts for a proxy network of three epochs.
+DUAL = {"dual.window": 2, "dual.epochs": 3}
+BETA = DUAL | {"beta.epochs": 3}
+DYN_UNC = {"dyn_unc.start": 0, "dyn_unc.window": 2}
+FIXMATCH = {"fixmatch.iterations": 4}
+SHORT = {
+    "semi_aum": FIXMATCH,
+    "semi_aum+annotated": FIXMATCH,
+    "semi_dual": FIXMATCH | BETA,
+    "semi_dual+annotated": FIXMATCH | BETA,
+    "probe_dual": BETA,
+    "propagate_aum": {"propagate.neighbors": 5},
+    "score_extrapolation": DYN_UNC,
+    "score_extrapolation_knn": DYN_UNC,
+    "score_extrapolation_dual": DUAL,
+}
 
 
 @pytest.mark.parametrize("method", load().found["methods"])
-def test_every_method_can_be_asked_for_or_is_refused_in_one_line(photos, method):
-    """The stages are named, as a preview names them; nothing is made."""
-    wanted = request(photos, budget=25, method=method, changes={})
+def test_every_method_keeps_what_was_annotated_to_an_exact_budget_or_is_refused(many, method):
+    """There are 300 photos, of which 60 are annotated."""
     try:
-        ends = Work(wanted, Workspace.at(device="cpu"), look=False).ends
+        pruned = many.prune(budget=90, method=method, changes=QUICK["changes"] | SHORT.get(method, {}))
     except PrunebenchError as error:
         said = f"method '{re.escape(method)}' (needs|is a|has no use for)"
         assert re.fullmatch(rf"{said} [^\n]*; choose one [^\n]*", str(error))
-    else:
-        assert "subset" in ends
+        return
+    assert counts(pruned) == [60, 30, 210]
+    assert set(pruned.chosen(KEPT)) == set(many.known)
 
 
 def test_embeddings_are_those_of_the_selector_that_is_held(photos):
@@ -146,13 +144,13 @@ def test_every_image_has_a_line_with_what_is_known_and_guessed(photos, tmp_path)
     assert right == 60  # one bright channel a class: easy
 
 
-def test_a_method_without_labels_and_scores_leaves_these_columns_empty(photos):
+def test_a_method_without_a_labeler_has_guesses_and_chooses_without_them(photos):
+    """Here the choice is random, and the guesses are right: see above."""
     pruned = photos.prune(budget=20, method="random")
-    assert {
-        name: label for name, label in zip(pruned.files, pruned.pseudo_labels, strict=True) if label
-    } == photos.known
-    assert np.isnan(pruned.scores).all() and np.isfinite(pruned.confidences).sum() == 12
-    assert "d/" not in pruned.text and pruned.text.splitlines()[1].endswith(",")
+    assert pruned.pseudo_labels == tuple(photos.truth[name] for name in pruned.files)
+    assert np.isnan(pruned.scores).all() and np.isfinite(pruned.confidences).all()
+    subset = Work(request(photos, method="random"), Workspace.at(device="cpu"), look=True).ends["subset"]
+    assert not {"labels", "embeddings"} & {stage.kind for stage in subset.ancestors()}
 
 
 def test_equal_seeds_equal_lists(photos, tmp_path):
@@ -527,7 +525,7 @@ def test_a_preview_tells_without_making_anything(photos, tmp_path):
     assert sum(found.classes.values()) == 12 and found.classes["eel"] == 1
     assert found.classes["unseen class 1"] == 0
     assert found.backbones == ("pixels",)
-    assert found.seconds > 0 and found.untimed == ("labels of probe",)
+    assert found.seconds > 0 and found.untimed == ()
     # 60 images of 3 x 8 x 8 bytes, as float32, and three epochs of seven float32.
     assert found.disk == 60 * 192 + 60 * 192 * 4 + 60 * 3 * 7 * 4
     assert found.warnings == (
@@ -545,7 +543,14 @@ def test_a_preview_names_a_better_backbone_than_the_default_and_what_it_needs(ph
     monkeypatch.setattr(estimate, "BETTER", "pixels")
     assert preview(by_default, place).advice == "--backbone pixels is on this machine, and takes longer"
     assert preview(request(photos, backbone="pixels"), place).advice == ""
-    assert preview(request(photos, backbone=None, method="random"), place).advice == ""
+
+
+def test_a_preview_names_what_guesses_for_a_method_without_a_labeler(photos):
+    place = Workspace.at(device="cpu")
+    found = preview(request(photos, method="random"), place)
+    assert (found.backbones, found.guesser, found.untimed) == ((), "probe on pixels", ())
+    assert found.disk == 60 * 192 + 60 * 192 * 4
+    assert preview(request(photos), place).guesser == ""
 
 
 def test_a_preview_of_what_is_stored_says_so(photos):
@@ -566,7 +571,7 @@ def test_a_preview_of_photos_none_of_which_is_read_goes_on(photos, monkeypatch, 
         (photos.folder / names[place]).write_bytes(b"")
     place = Workspace.at(device="cpu")
     found = preview(request(photos, on_bad="skip"), place)
-    assert found.untimed == ("reading the images", "labels of probe")
+    assert found.untimed == ("reading the images",)
     assert capfd.readouterr().err == ""
 
 

@@ -12,7 +12,7 @@ from prunebench.parts.base import Selector
 from prunebench.parts.method import Method
 from prunebench.pipeline import forecast
 from prunebench.runs import plan, status
-from prunebench.runs.format import duration
+from prunebench.runs.format import duration, size
 from prunebench_plugins.selectors.random import Random
 
 
@@ -139,6 +139,14 @@ def test_status_sees_what_was_interrupted_in_the_middle_of_a_stage(matrix):
 )
 def test_a_duration(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0.0 kB"), (8000, "8.0 kB"), (32e6, "32 MB"), (2.5e9, "2.5 GB"), (75.6e9, "76 GB")],
+)
+def test_a_size(count, text):
+    assert size(count) == text
 
 
 def test_a_recipe_a_cpu_cannot_run_is_refused(matrix):
