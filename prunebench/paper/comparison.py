@@ -113,8 +113,10 @@ def _compared(line: Line, rows: Mapping[int, Result]) -> Compared | None:
 
 def once(rows: Mapping[int, Result]) -> list[Result]:
     """Return a row for each labeler that was trained: the first where all seeds share one."""
-    found = [rows[seed] for seed in sorted(rows)]
-    return found[:1] if found and found[0].repeats == "training" else found
+    found: dict[int, Result] = {}
+    for seed in sorted(rows):
+        found.setdefault(rows[seed].labeler_repeat, rows[seed])
+    return list(found.values())
 
 
 def quality(found: Mapping[str, float], metric: str) -> float:

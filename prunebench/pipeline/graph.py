@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from prunebench.pipeline.job import Input
-from prunebench.pipeline.plan import Plan, upstream_repeat
+from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stage import Stage, closure
 from prunebench.pipeline.stages.accuracy import TrainedAccuracy
 from prunebench.pipeline.stages.choice import choices
@@ -74,7 +74,7 @@ class Graph:
 
     def _of_labels(self, cell: Cell, make: Callable[[Cell], T]) -> T:
         """Return what follows from the labels of a cell alone, made once for all cells that share them."""
-        return self.plan.shared(cell, lambda: make(cell), make.__name__, upstream_repeat(cell))
+        return self.plan.shared(cell, lambda: make(cell), make.__name__, cell.repeats, cell.repeat("labeler"))
 
     def _labels(self, cell: Cell) -> Input:
         return next(item for item in upstream(self.plan, cell) if item.name == "labels")

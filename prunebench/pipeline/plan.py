@@ -132,11 +132,6 @@ def spelled(part: Part, tuned: Mapping[str, str] | None = None) -> str:
     return f"{part.name}({shown})" if shown else part.name
 
 
-def upstream_repeat(cell: Cell) -> int:
-    """Return the repeat of the stages before the selection: the cell's seed, or 0 if all seeds share them."""
-    return cell.seed if cell.repeats == "pipeline" else 0
-
-
 @cache  # every call returns the same list, so that `_once` finds it by its id
 def seed_of(stream: str, repeat: int) -> Seed:
     """Return the seed of a random stream in a repeat, as JSON."""

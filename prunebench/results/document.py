@@ -156,6 +156,8 @@ def facts(rows: Sequence[Result]) -> str:
     final_networks = sorted({row.final_network for row in rows if row.final_network})
     repeats = {
         "pipeline": "each seed repeats everything: label draw, labeler, proxy, scores, selection, training",
+        "labeler": "each seed repeats everything but the label draw, which all share",
+        "proxy": "each seed repeats proxy, scores, selection and training, on the labels of one labeler",
         "training": "each seed repeats selection and training only, on the scores of one pipeline",
     }[row.repeats]
     if row.tuning in ("search", "oracle_test") and row.repeats == "pipeline":

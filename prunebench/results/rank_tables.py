@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prunebench.results.board import Board, at
 from prunebench.results.cells import Between, Cell, Gap, Number, Row, Table, Text, columns
 from prunebench.results.rows import Result
 from prunebench.results.statistics import mean_interval, mean_ranks, summarize, variance_components
+from prunebench.suites.schema import RUNGS
 
 SHOWN = "Smallest difference separated"
-BEFORE = "label draw, labeler, proxy, scores"
-LADDER = {"pipeline": BEFORE, "training": "selection, training"}  # what runs repeat that others do not
 
 
 def resolution(board: Board) -> tuple[list[Row], list[str]]:
@@ -106,30 +105,46 @@ def _interval(values: Sequence[float]) -> Between | Gap:
 
 
 def components_table(board: Board) -> Table | None:
-    """How much spread stages add, where some runs repeat all of them and others the last ones alone."""
+    """How much spread stages add, where some runs repeat all of them and others the later ones alone."""
     if board.rows[0].repeats != "pipeline":
         return None
-    trained = board.beside(repeats="training")
+    beside = {rung: board.beside(repeats=rung) for rung in RUNGS if rung != "pipeline"}
+    rungs = ["pipeline", *(rung for rung, rows in beside.items() if rows)]
+    if len(rungs) == 1:
+        return None
+    stages = _added(rungs)
     body = []
     for rows in board.methods(reference=False):
-        again = [row for row in trained if row.method == rows[0].method]
-        found = [_components(rows, again, ratio) for ratio in board.ratios]
-        for stages in LADDER.values() if any(found) else ():
-            cells = [_points(one, stages) for one in found]
-            body.append(Row([Text(rows[0].title, again=stages != BEFORE), Text(stages), *cells]))
+        found = [_components(rows, beside, stages, ratio) for ratio in board.ratios]
+        for number, added in enumerate(stages.values() if any(found) else ()):
+            cells = [_points(one, added) for one in found]
+            body.append(Row([Text(rows[0].title, again=number > 0), Text(added), *cells]))
     header = columns("method", "stages", ratios=board.ratios)
     notes = [
         "Standard deviation in points that these stages add. The last line is that of runs which repeat only "
-        "the selection and the training; the first is what runs that repeat everything spread more, in "
-        "squares, and 0 if they spread less."
+        "these stages. Each other is what runs that repeat its stages, too, spread more than those of the "
+        "next line, in squares, and 0 if they spread less."
     ]
     return Table("Where the spread comes from", header, body, notes, keys=2) if body else None
 
 
-def _components(rows: Sequence[Result], again: Sequence[Result], ratio: int) -> dict[str, float] | None:
-    """Return the variance of stages from the rows of a method; None where either kind has fewer than two."""
-    both = {"pipeline": at(rows, ratio), "training": at(again, ratio)}
-    ladder = {LADDER[name]: [row.accuracy for row in found.values()] for name, found in both.items()}
+def _added(rungs: Sequence[str]) -> dict[str, str]:
+    """Return the stages that runs of each rung repeat, and those of the next do not. rungs: in order."""
+    order = list(RUNGS)
+    begins = [order.index(rung) for rung in rungs]
+    ends = [*begins[1:], len(order)]
+    names = [", ".join(list(RUNGS.values())[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+    return dict(zip(rungs, names, strict=True))
+
+
+def _components(
+    rows: Sequence[Result], beside: Mapping[str, Sequence[Result]], stages: Mapping[str, str], ratio: int
+) -> dict[str, float] | None:
+    """Return the variance of stages from the rows of a method. None where a rung has fewer than two."""
+    ladder = {}
+    for rung, added in stages.items():
+        again = [row for row in beside.get(rung, rows) if row.method == rows[0].method]
+        ladder[added] = [row.accuracy for row in at(again, ratio).values()]
     return variance_components(ladder)
 
 

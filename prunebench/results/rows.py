@@ -81,6 +81,11 @@ class Record(BaseModel):
         )
 
     @property
+    def labeler_repeat(self) -> int:
+        """The repeat of the labeler: the seed, or 0 if all seeds share one labeler."""
+        return self.seed if self.repeats in ("pipeline", "labeler") else 0
+
+    @property
     def recipe_changes(self) -> tuple[str, ...]:
         """The fields of the recipe that --set changed, each with its value: `lr=0.2`."""
         changed = [path for path in sorted(self.changes) if path.startswith("recipe.")]

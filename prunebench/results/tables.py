@@ -214,8 +214,7 @@ def labels_table(board: Board) -> Table | None:
     found: dict[tuple[str, float], dict[int, Result]] = {}
     for row in board.rows:
         if row.quality and row.labeler:
-            repeat = row.seed if row.repeats == "pipeline" else 0  # else all seeds share one labeler
-            found.setdefault((row.labeler, row.label_fraction), {}).setdefault(repeat, row)
+            found.setdefault((row.labeler, row.label_fraction), {}).setdefault(row.labeler_repeat, row)
     body = []
     for (labeler, label_fraction), rows in found.items():
         cells = quality_cells([row.quality for row in rows.values()])

@@ -14,6 +14,7 @@ from prunebench.parts.method import Method
 from prunebench.parts.recipe import Recipe
 from prunebench.suites.exams import Exams
 from prunebench.suites.printed import Printed
+from prunebench.suites.schema import RUNGS
 from prunebench.suites.tuning import SEARCHED, Search, with_values
 from prunebench.system.sealed_json import canonical
 
@@ -30,7 +31,7 @@ class Filters:
     seeds: the seeds.
     recipe: name of a recipe.
     tuning: name of a tuning rule.
-    repeats: the stages that a seed repeats.
+    repeats: the first of RUNGS that a seed repeats.
     on_bad: reaction to images that cannot be read, as the dataset defines it.
     changes: values of --set, by "PART.field" or "recipe.field".
     """
@@ -57,7 +58,7 @@ class Cell:
     seed: number of the repeat.
     recipe_name: name of the recipe.
     recipe: how networks are trained.
-    repeats: the stages that a seed repeats, "pipeline" or "training".
+    repeats: the first of RUNGS that a seed repeats.
     tuning: name of the tuning rule.
     proxy_backbone: the backbone of proxy networks, or None if they train on images.
     final_backbone: the backbone of final networks, or None if they train on images.
@@ -103,6 +104,11 @@ class Cell:
             if (value := self.published.get(name)) is not None:
                 selector = with_values(selector, name, entry.search.parts, value)  # type: ignore[assignment]
         return selector.at(self.ratio)
+
+    def repeat(self, rung: str) -> int:
+        """Return the repeat of a rung: the seed, or 0 if all seeds share it."""
+        order = list(RUNGS)
+        return self.seed if order.index(rung) >= order.index(self.repeats) else 0
 
     @property
     def published(self) -> dict[str, float]:

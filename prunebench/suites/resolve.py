@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import product
 from typing import Any
 
 from prunebench.errors import PrunebenchError, unknown
@@ -257,6 +258,9 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
     resolver = Resolver(suite, filters, registry)
     file = suite.file
     seeds = filters.seeds if filters.seeds is not None else seed_list(file.seeds)
+    rungs = [file.repeats] if isinstance(file.repeats, str) else file.repeats
+    if filters.repeats:
+        rungs = [filters.repeats]
     tuning = filters.tuning or file.tuning
     if tuning not in RULES:
         raise unknown("tuning rule", tuning, RULES, "docs/suites.md")
@@ -290,7 +294,6 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
                 "method": method,
                 "recipe_name": recipe_name,
                 "recipe": recipe,
-                "repeats": filters.repeats or file.repeats,
                 "tuning": tuning,
                 "proxy_backbone": backbones.proxy if tuned.labeler else None,
                 "final_backbone": backbones.final,
@@ -306,7 +309,8 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
             for ratio in ratios:
                 method.selector.at(ratio)  # an impossible ratio is an error before anything runs
             # Seed by seed: the selections of one seed share more than those of one ratio.
-            chosen += [Cell(**values, ratio=ratio, seed=seed) for seed in seeds for ratio in ratios]
+            for rung, seed in product(rungs, seeds):
+                chosen += [Cell(**values, repeats=rung, seed=seed, ratio=ratio) for ratio in ratios]
     _check_changes(filters, chosen)
     return list(dict.fromkeys(chosen))  # without cells that were named twice
 

@@ -16,6 +16,13 @@ from prunebench.system.files import home
 
 INDEX = "readme"  # no suite can be named as the index of pages, on any disk
 SEEDS = 10_000  # every seed is below. A larger number is a typing error
+# The rungs of a pipeline, by what a seed may repeat. It repeats a rung and all after it.
+RUNGS = {
+    "pipeline": "label draw",
+    "labeler": "labeler",
+    "proxy": "proxy, scores",
+    "training": "selection, training",
+}
 
 
 class SuiteFile(BaseModel):
@@ -30,7 +37,7 @@ class SuiteFile(BaseModel):
     ratios: percentages pruned, 0 to 99.
     seeds: number of seeds, or a list of them.
     recipe: name of the recipe, or a table dataset -> name, with the key "default" for the others.
-    repeats: the stages that a seed repeats. "training" repeats only selection and final training.
+    repeats: the first of the rungs that a seed repeats, or several, each with all seeds.
     tuning: the tuning rule, see `prunebench.suites.tuning`.
     exams: what selections are put to beside accuracy, see `prunebench.suites.exams`.
     label_draw: how annotated images are drawn, see `prunebench.parts.sampling.draw_labels`.
@@ -50,7 +57,7 @@ class SuiteFile(BaseModel):
     ratios: list[int] = [30, 50, 70, 80, 90]
     seeds: int | list[int] = 5
     recipe: str | dict[str, str]
-    repeats: Literal["pipeline", "training"] = "pipeline"
+    repeats: str | list[str] = "pipeline"
     tuning: Literal["default", "search", "published", "oracle_test"] = "default"
     exams: list[str] = []
     label_draw: Literal["uniform", "class_balanced", "stratified"] = "uniform"
@@ -76,6 +83,14 @@ class SuiteFile(BaseModel):
         if not countable:
             raise ValueError(f"seeds are a count from 1, or a list of numbers from 0, all below {SEEDS}")
         return seeds
+
+    @field_validator("repeats")
+    @classmethod
+    def _rungs(cls, repeats: str | list[str]) -> str | list[str]:
+        names = [repeats] if isinstance(repeats, str) else repeats
+        if not names or not {*names} <= {*RUNGS}:
+            raise ValueError(f"a seed repeats one of {', '.join(RUNGS)}, or a list of them")
+        return repeats
 
     @field_validator("dataset", "method")
     @classmethod

@@ -25,6 +25,7 @@ from prunebench.pipeline.stage import Stage, torch_major
 from prunebench.pipeline.stages.scores import ScorerScores
 from prunebench.pipeline.store import Store
 from prunebench.pipeline.store import key as store_key
+from prunebench.suites.schema import RUNGS
 from prunebench.system.sealed_json import canonical
 from prunebench_plugins.backbones.pixels import Pixels
 from prunebench_plugins.labelers.ground_truth import GroundTruth
@@ -157,6 +158,21 @@ def test_a_seed_repeats_the_whole_pipeline(matrix):
 def test_or_selection_and_training_alone(matrix):
     found = count(matrix(GUESSED, seeds=[0, 1, 2], repeats="training"))
     assert found == dict.fromkeys([*UPSTREAM, "quality"], 1) | {"subset": 3, "accuracy": 3}
+
+
+@pytest.mark.parametrize(
+    ("rung", "shared"), [("labeler", ["known_labels"]), ("proxy", ["known_labels", "labels", "quality"])]
+)
+def test_or_a_rung_and_all_after_it(matrix, rung, shared):
+    found = count(matrix(GUESSED, seeds=[0, 1, 2], repeats=rung))
+    own = {*UPSTREAM, "quality", "subset", "accuracy"} - {*shared}
+    assert found == dict.fromkeys(shared, 1) | dict.fromkeys(own, 3)
+
+
+def test_rungs_share_the_stages_of_their_first_seed(matrix):
+    """Nested runs differ in what they repeat, and so seed 0 is one run of all."""
+    found = [keys(matrix(GUESSED, repeats=rung)) for rung in RUNGS]
+    assert len(set(map(frozenset, found))) == 1
 
 
 def test_a_seed_enters_where_it_is_used_alone(matrix):

@@ -432,6 +432,22 @@ def test_the_spread_is_split_where_runs_repeat_all_stages_or_the_last_alone(page
     assert rank_tables.components_table(boards(apart)[0]) is None, "another training"
 
 
+def test_the_spread_of_each_stage_where_runs_repeat_each_rung(page):
+    """The variances by hand: 50, 32, 18 and 2, and so 18, 14, 16 and 2 of each stage."""
+    found = {"pipeline": (80.0, 90.0), "labeler": (80.0, 88.0), "proxy": (80.0, 86.0), "training": (80, 82.0)}
+    cells = [
+        ("near", 50, seed, accuracy, {"repeats": rung, "method_key": rung})
+        for rung, accuracies in found.items()
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    assert words(rank_tables.components_table(boards(page(*cells, ratios=[50]))[0])) == [
+        ["Near", "label draw", "4.2"],
+        ["", "labeler", "3.7"],
+        ["", "proxy, scores", "4.0"],
+        ["", "selection, training", "1.4"],
+    ]
+
+
 # Tuning
 
 

@@ -40,6 +40,9 @@ recipe = "tiny"
 SEEDS = "toys.toml: seeds: seeds are a count from 1, or a list of numbers from 0, all below 10000"
 
 
+RUNGS = "toys.toml: repeats: a seed repeats one of pipeline, labeler, proxy, training, or a list of them"
+
+
 @pytest.fixture
 def cells(suite_file):
     """cells(text, methods=..., ...) reads a suite and returns its cells under these filters."""
@@ -75,6 +78,13 @@ def test_the_cells_of_a_suite_in_the_order_of_its_lists_seed_by_seed(cells):
     ]
 
 
+def test_several_rungs_each_have_all_seeds(cells):
+    found = cells(f'{BASE}repeats = ["proxy", "training"]', methods=["dual"], ratios=[30])
+    assert [(cell.repeats, cell.seed) for cell in found] == [
+        *(("proxy", 0), ("proxy", 1), ("training", 0), ("training", 1)),
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -88,7 +98,9 @@ def test_the_cells_of_a_suite_in_the_order_of_its_lists_seed_by_seed(cells):
         ("seeds = 1000000", f"{SEEDS} (it is 1000000)"),
         ("seeds = [0, 10000]", f"{SEEDS} (it is [0, 10000])"),
         ("title = 3", "toys.toml: title: Input should be a valid string (it is 3)"),
-        ('repeats = "all"', "toys.toml: repeats: Input should be 'pipeline' or 'training' (it is 'all')"),
+        ('repeats = "all"', f"{RUNGS} (it is 'all')"),
+        ('repeats = ["proxy", "all"]', f"{RUNGS} (it is ['proxy', 'all'])"),
+        ("repeats = []", f"{RUNGS} (it is [])"),
         ('[method."a/b"]', "toys.toml: method: 'a/b' cannot be a name"),
         ('[dataset."../x"]', "toys.toml: dataset: '../x' cannot be a name"),
     ],
@@ -128,7 +140,7 @@ def test_an_unknown_suite_is_answered_with_what_exists():
         "suite file mine.toml does not exist. Shipped suites: cifar10_short, cifar10_small, cost, "
         "equal_compute, label_budget, order, paper_corruption, paper_domain, paper_long_tailed, "
         "paper_standard, pseudo_labels, quickstart, real, same_budget, scorer_ablation, shift, small, "
-        "small_all, small_scorers, small_tuned, standard, transfer"
+        "small_all, small_scorers, small_tuned, spread, standard, transfer"
     )
 
 

@@ -14,7 +14,7 @@ from prunebench.parts.sampling import draw_labels, kept, share
 from prunebench.pipeline.context import Context, stream
 from prunebench.pipeline.job import Input, Seed
 from prunebench.pipeline.part_stage import Call, PartStage
-from prunebench.pipeline.plan import Plan, seed_of, spelled, upstream_repeat
+from prunebench.pipeline.plan import Plan, seed_of, spelled
 from prunebench.pipeline.stages.proxy_embeddings import embeddings_of
 from prunebench.pipeline.stages.selecting import select
 from prunebench.suites.cells import Cell
@@ -51,7 +51,7 @@ class Candidate(PartStage):
             trial,
             selector,
             inputs,
-            upstream_repeat(trial),
+            trial.repeat("proxy"),
             also=("labels",),
             ratio=trial.ratio,
             title=spelled(selector, {field: "tried"}),

@@ -12,7 +12,7 @@ from prunebench.parts.artefacts import Embeddings
 from prunebench.parts.base import Backbone
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.part_stage import Call, PartStage
-from prunebench.pipeline.plan import Plan, upstream_repeat
+from prunebench.pipeline.plan import Plan
 from prunebench.suites.cells import Cell
 
 
@@ -25,7 +25,7 @@ class BackboneEmbeddings(PartStage):
     @classmethod
     def of(cls, plan: Plan, cell: Cell, backbone: Backbone) -> Self:
         """Return the embeddings of a backbone."""
-        return cls.planned(plan, cell, backbone, (), upstream_repeat(cell))
+        return cls.planned(plan, cell, backbone, (), cell.repeat("labeler"))
 
     def compute(self, context: Context) -> tuple[Embeddings]:
         """Return one vector per training image. Errors are those of `embedded`."""

@@ -12,7 +12,7 @@ from prunebench.parts.base import Labeler
 from prunebench.parts.sampling import READ_ALL, draw_labels
 from prunebench.pipeline.context import Context, stream
 from prunebench.pipeline.job import Seed
-from prunebench.pipeline.plan import Plan, seed_of, upstream_repeat
+from prunebench.pipeline.plan import Plan, seed_of
 from prunebench.pipeline.stage import Stage
 from prunebench.suites.cells import Cell
 
@@ -46,7 +46,7 @@ class KnownLabels(Stage):
             title=title,
             label_fraction=labeler.label_fraction,
             sampling=labeler.sampling,
-            seed=seed_of("known", upstream_repeat(cell)) if drawn else None,  # another name, another draw
+            seed=seed_of("known", cell.repeat("pipeline")) if drawn else None,  # another name, another draw
         )
 
     def compute(self, context: Context) -> tuple[Labels]:

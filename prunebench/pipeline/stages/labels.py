@@ -13,7 +13,7 @@ from prunebench.parts.base import Labeler
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Input
 from prunebench.pipeline.part_stage import Call, PartStage
-from prunebench.pipeline.plan import Plan, upstream_repeat
+from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stages.given import annotated_labels
 from prunebench.pipeline.stages.proxy_embeddings import embeddings_of
 from prunebench.pipeline.stages.sight import seen_by_proxy
@@ -31,7 +31,7 @@ class LabelerLabels(PartStage):
         """Return the labels of a labeler."""
         known_labels = Input("known_labels", annotated_labels(plan, cell, labeler))
         available = (known_labels, *seen_by_proxy(plan, cell), *embeddings_of(plan, cell, labeler, ()))
-        return cls.planned(plan, cell, labeler, available, upstream_repeat(cell))
+        return cls.planned(plan, cell, labeler, available, cell.repeat("labeler"))
 
     def compute(self, context: Context) -> tuple[Artefact, ...]:
         """Return the labels, and the weights of the labeler's network if it has one.

@@ -11,7 +11,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Dynamics, Labels, Weights
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Identity, Input, Seed
-from prunebench.pipeline.plan import Plan, seed_of, upstream_repeat
+from prunebench.pipeline.plan import Plan, seed_of
 from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.stages.sight import seen_by_proxy, sight, title_of
 from prunebench.suites.cells import Cell
@@ -42,7 +42,7 @@ class Proxy(Stage):
             title=title_of(recipe, cell.proxy_backbone),
             on_device=True,
             recipe=plan.recipe(recipe),
-            seed=seed_of("dynamics", upstream_repeat(cell)),
+            seed=seed_of("dynamics", cell.repeat("proxy")),
         )
 
     @property

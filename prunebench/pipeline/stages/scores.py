@@ -12,7 +12,7 @@ from prunebench.parts.artefacts import Dynamics, Scores
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Input
 from prunebench.pipeline.part_stage import Call, PartStage
-from prunebench.pipeline.plan import Plan, upstream_repeat
+from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stages.given import annotated_labels
 from prunebench.pipeline.stages.labels import LabelerLabels
 from prunebench.pipeline.stages.proxy import Proxy
@@ -61,7 +61,7 @@ def upstream(plan: Plan, cell: Cell, choices: Sequence[Input] = ()) -> tuple[Inp
     """
     chosen = [(choice.of, choice.source.key) for choice in choices]
     return plan.shared(
-        cell, lambda: _upstream(plan, cell, choices), cell.tuning, upstream_repeat(cell), *chosen
+        cell, lambda: _upstream(plan, cell, choices), cell.tuning, cell.repeats, cell.repeat("proxy"), *chosen
     )
 
 
@@ -76,6 +76,6 @@ def _upstream(plan: Plan, cell: Cell, choices: Sequence[Input]) -> tuple[Input, 
     inputs += seen_by_proxy(plan, cell)
     if method.scorer is not None:
         available = (*inputs, *embeddings_of(plan, cell, method.scorer, inputs))
-        scores = ScorerScores.planned(plan, cell, method.scorer, available, upstream_repeat(cell))
+        scores = ScorerScores.planned(plan, cell, method.scorer, available, cell.repeat("proxy"))
         inputs.append(Input("scores", scores))
     return tuple(inputs)
