@@ -19,6 +19,7 @@ from prunebench.parts.artefacts import Artefact
 from prunebench.parts.base import Progress
 from prunebench.parts.dataset import Dataset
 from prunebench.pipeline.context import Context
+from prunebench.pipeline.energy import Meter
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.stages import STAGES
@@ -55,7 +56,7 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
             return
         begun()
         started, cpu = time.perf_counter(), time.process_time()
-        memory = _PeakMemory(job.device)
+        memory, meter = _PeakMemory(job.device), Meter(job.device)
         context = Context(job, store, _while_held(lease, job.key, progress))
         with work.counted() as done:
             artefacts = _computed(job, context, lease)
@@ -65,7 +66,11 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
             "identity": job.identity,
             "inputs": job.inputs,
             "seconds": round(time.perf_counter() - started, 4),
-            "work": {**done.values(), "cpu_seconds": round(time.process_time() - cpu, 4)},
+            "work": {
+                **done.values(),
+                "cpu_seconds": round(time.process_time() - cpu, 4),
+                **_energy(job, meter),
+            },
             "peak_bytes": memory.peak(),
             "micro_batch": context.micro_batch,
             "device": job.device,
@@ -87,6 +92,12 @@ def record(job: Job, error: Exception) -> None:
     """Record the failure of a job that no process could record while it ran."""
     what = {"title": job.title, "kind": job.kind, **failure(PrunebenchError(str(error)))}
     Store(Path(job.store)).fail(job.key, what)
+
+
+def _energy(job: Job, meter: Meter) -> dict[str, float]:
+    """Return the energy of a stage, or {} if nothing counts it, or if others use the GPU, too."""
+    joules = None if job.shares_gpu else meter.joules()
+    return {} if joules is None else {"gpu_joules": joules}
 
 
 def _while_held(lease: Lease, key: str, progress: Progress) -> Progress:

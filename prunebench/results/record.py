@@ -220,7 +220,7 @@ def _cost(matrix: Matrix, cell: Cell, manifests: Manifests) -> dict[str, Any]:
     seconds: Counter[str] = Counter()
     gpu_seconds: Counter[str] = Counter()
     work: dict[str, Counter[str]] = {}
-    counted = True
+    counted = metered = True
     for stage in closure(_accuracies(matrix, cell), without=(SPENT,)):
         if stage in transfers:
             kind = "transfer"
@@ -234,8 +234,13 @@ def _cost(matrix: Matrix, cell: Cell, manifests: Manifests) -> dict[str, Any]:
         seconds[kind] = round(seconds[kind] + manifest["seconds"], 4)
         if manifest["device"] == "cuda":
             gpu_seconds[kind] = round(gpu_seconds[kind] + manifest["seconds"], 4)
-        counted &= "work" in manifest
-        work.setdefault(kind, Counter()).update(manifest.get("work", {}))
+        units = manifest.get("work", {})
+        counted &= bool(units)
+        metered &= manifest["device"] != "cuda" or "gpu_joules" in units
+        work.setdefault(kind, Counter()).update(units)
+    if not metered:  # a part of the energy would be taken for all of it
+        for units in work.values():
+            units.pop("gpu_joules", None)
     return {
         "seconds": dict(seconds),
         "gpu_seconds": dict(gpu_seconds),

@@ -22,17 +22,21 @@ def work_table(board: Board) -> Table | None:
         return None
     methods.sort(key=_of_selection)
     on_all = _training_on_all(board)
+    metered = any(map(_metered, methods))
     header = [
         *columns("method", "images trained on to select", "GMAC to select", "CPU seconds to select"),
+        *(columns("GPU kJ to select") if metered else []),
         Column("GMAC to train", ratios=tuple(board.ratios)),
         *([] if on_all is None else [Column("trainings until it pays", ratios=tuple(board.ratios))]),
     ]
-    body = [Row(_line(rows, board.ratios, on_all)) for rows in methods]
+    body = [Row(_line(rows, board.ratios, on_all, metered)) for rows in methods]
     notes = [
         "Means over seeds. Images count each time that a training sees them. GMAC: 10^9 multiply-adds of the "
         "networks; a backward pass counts as two forward passes. Clusters, neighbors and samples show in CPU "
         "seconds alone, which are those of the processor and not of the clock."
     ]
+    if metered:
+        notes.append("GPU kJ: what the whole GPU took, as its driver counts it.")
     if on_all is not None:
         notes.append(
             "Trainings until it pays: so many on the subset, and one selection, take no more multiply-adds "
@@ -79,14 +83,24 @@ def _counted(rows: Sequence[Result]) -> bool:
     return all("accuracy" in row.work for row in rows)
 
 
-def _line(rows: Sequence[Result], ratios: Sequence[int], on_all: float | None) -> list[Cell]:
-    """Return the cells of a method. on_all: the multiply-adds of a training on all images, or None."""
+def _metered(rows: Sequence[Result]) -> bool:
+    """Whether the energy of these rows is known."""
+    return all("gpu_joules" in row.work["accuracy"] for row in rows)
+
+
+def _line(rows: Sequence[Result], ratios: Sequence[int], on_all: float | None, metered: bool) -> list[Cell]:
+    """Return the cells of a method.
+
+    on_all: the multiply-adds of a training on all images, or None.
+    metered: whether the energy of any method is known.
+    """
     training = {ratio: _training([*at(rows, ratio).values()]) for ratio in ratios}
     cells: list[Cell] = [
         Text(rows[0].title),
         mean([_selecting(row, "images") for row in rows], "images"),
         mean([_selecting(row, "multiply_adds") / GIGA for row in rows], "GMAC"),
         mean([_selecting(row, "cpu_seconds") for row in rows], "seconds"),
+        *([_energy(rows)] if metered else []),
         PerRatio(tuple((ratio, _giga(cost)) for ratio, cost in training.items())),
     ]
     if on_all is not None:
@@ -94,6 +108,13 @@ def _line(rows: Sequence[Result], ratios: Sequence[int], on_all: float | None) -
         pays = ((ratio, _pays(selecting, cost, on_all)) for ratio, cost in training.items())
         cells.append(PerRatio(tuple(pays)))
     return cells
+
+
+def _energy(rows: Sequence[Result]) -> Cell:
+    """Return the energy of a selection. What ran on a CPU took none of the GPU."""
+    if not _metered(rows):
+        return Gap()
+    return mean([_selecting(row, "gpu_joules") / 1000 for row in rows], "kJ")
 
 
 def _giga(multiply_adds: float | None) -> Cell:
@@ -116,7 +137,7 @@ def _of_selection(rows: Sequence[Result]) -> float:
 
 def _selecting(row: Result, unit: str) -> float:
     """Return the work of the selection of a row, its searches too."""
-    return sum(units[unit] for stage, units in row.work.items() if stage not in TESTED)
+    return sum(units.get(unit, 0) for stage, units in row.work.items() if stage not in TESTED)
 
 
 def _training(rows: Sequence[Result]) -> float | None:

@@ -76,6 +76,13 @@ def test_rows_that_counted_no_work_stand_in_no_table(board):
     assert [line[0] for line in words(table)] == ["B"]
 
 
+def test_the_energy_of_a_selection_where_a_driver_counted_it(board):
+    work = {"dynamics": units(6e9) | {"gpu_joules": 900}, "accuracy": units(2e9) | {"gpu_joules": 300}}
+    table = work_table(board({"method": "a", "work": work}, {"method": "b", "work": WORK}))
+    assert heading(table.header[4]) == "GPU kJ to select"
+    assert [(line[0], line[4]) for line in words(table)] == [("A", "0.9"), ("B", "·")]
+
+
 def test_a_random_that_trained_as_long_stands_below_its_method(board):
     found = board({"method": "a", "work": WORK}, {"method": "b", "work": WORK}, TWIN)
     assert words(equal_work_table(found)) == [
