@@ -73,6 +73,10 @@ def draw(
     side: SideOption = None,
     seed: SeedOption = 0,
     on_bad: OnBadOption = "fail",
+    strata: Annotated[
+        Path | None,
+        file_option("--strata", help="A .csv with the columns file and stratum: each is drawn by its share."),
+    ] = None,
     changes: SetOption = None,
     device: DeviceOption = "auto",
     store: StoreOption = None,
@@ -96,6 +100,7 @@ def draw(
         backbone=backbone,
         side=side,
         on_bad=on_bad,
+        strata=strata,
         changes=parsed(changes),
     )
     if request.looks:

@@ -17,6 +17,7 @@ from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import change, map_parts
 from prunebench.parts.registry import load
 from prunebench.photos.folder import check_count, common_side, scan
+from prunebench.photos.groups import in_proportion, read_strata
 from prunebench.photos.request import POOL, Workspace, check_on_bad, on_backbone, resolver_of
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.matrix import Matrix
@@ -39,6 +40,7 @@ class DrawRequest:
     backbone: name of a backbone that replaces that of the draw.
     side: pixels to which the images are shrunk, above 0. None: as `folder.common_side` says.
     on_bad: "fail" or "skip", for images that cannot be read.
+    strata: a .csv with the columns file and stratum. Each stratum is drawn in proportion to its size.
     changes: "PART.field" -> value.
 
     Raise PrunebenchError for values outside these ranges, and for those of which the draw has no use.
@@ -51,6 +53,7 @@ class DrawRequest:
     backbone: str | None = None
     side: int | None = None
     on_bad: str = "fail"
+    strata: Path | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -65,6 +68,10 @@ class DrawRequest:
                 )
         if not self.looks:
             check_owners(self.changes, self.draw)
+        elif self.strata is not None:
+            raise PrunebenchError(
+                f"--strata {self.strata}: {self.by} spreads its choice by looking; use it with --by uniform"
+            )
 
     @cached_property
     def draw(self) -> Draw:
@@ -88,7 +95,12 @@ class DrawRequest:
                 f"{load().described('draw', self.by)} must return {len(names)} distinct indices. "
                 f"This is a bug in {type(self.draw).__module__}."
             )
-        return [names[position] for position in index]
+        drawn = [names[position] for position in index]
+        if self.strata is None:
+            return drawn
+        strata = read_strata(self.strata, drawn, self.folder)
+        order = in_proportion(strata, seeds.stream("strata", self.seed))
+        return [drawn[position] for position in order]
 
 
 class DrawWork:

@@ -1,4 +1,4 @@
-"""Groups of photos that count as one: duplicates, or what a .csv names, such as the photos of one product."""
+"""Groups of photos that count as one, such as duplicates, and strata of which a draw takes equal shares."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from prunebench.photos.folder import matched, some
 from prunebench.system import tables
 
 COLUMNS = ("file", "group")
+STRATA = ("file", "stratum")
 
 
 def read_groups(path: Path, names: Sequence[str], folder: Path) -> Array:
@@ -24,8 +25,28 @@ def read_groups(path: Path, names: Sequence[str], folder: Path) -> Array:
     Raise PrunebenchError as `tables.read` and `folder.matched` do.
     Raise PrunebenchError if a file has two groups.
     """
+    group_of = _listed(path, COLUMNS, names, folder)
+    numbers = {group: len(names) + number for number, group in enumerate(dict.fromkeys(group_of.values()))}
+    groups = [numbers[group_of[name]] if name in group_of else i for i, name in enumerate(names)]
+    return np.unique(np.array(groups, np.int64), return_inverse=True)[1]
+
+
+def read_strata(path: Path, names: Sequence[str], folder: Path) -> list[str]:
+    """Return the stratum of each image. Those without one in the .csv are a stratum together, "".
+
+    path: a .csv with the columns file and stratum.
+    names: the images of the folder.
+
+    Raise PrunebenchError as `read_groups` does.
+    """
+    stratum_of = _listed(path, STRATA, names, folder)
+    return [stratum_of.get(name, "") for name in names]
+
+
+def _listed(path: Path, columns: tuple[str, str], names: Sequence[str], folder: Path) -> dict[str, str]:
+    """Return the group of each image that a .csv gives one. columns: those of the file and of the group."""
     listed: dict[str, str] = {}
-    for _, (name, group) in tables.read(path, *COLUMNS):
+    for _, (name, group) in tables.read(path, *columns):
         if group.strip() and listed.setdefault(name, group.strip()) != group.strip():
             raise _two_groups(path, name, listed[name], group.strip())
     group_of: dict[str, str] = {}
@@ -33,16 +54,32 @@ def read_groups(path: Path, names: Sequence[str], folder: Path) -> Array:
         group = listed[listed_name]
         if group_of.setdefault(name, group) != group:
             raise _two_groups(path, name, group_of[name], group)
-    numbers = {group: len(names) + number for number, group in enumerate(dict.fromkeys(group_of.values()))}
-    groups = [numbers[group_of[name]] if name in group_of else i for i, name in enumerate(names)]
-    return np.unique(np.array(groups, np.int64), return_inverse=True)[1]
+    return group_of
 
 
 def _two_groups(path: Path, name: str, first: str, second: str) -> PrunebenchError:
     return PrunebenchError(
         f"{path} puts {some([name])} into both {first!r} and {second!r}; keep one of the two, "
-        "or give both groups one name"
+        "or give both one name"
     )
+
+
+def in_proportion(strata: Sequence[str], rng: np.random.Generator) -> Array:
+    """Return positions in an order of which every beginning holds the strata in proportion: int64 [n].
+
+    Images of one stratum keep their order, and have places between 0 and 1 at even distances. The first of
+    them is at random: else small strata would all come at once.
+
+    strata: the stratum of each image.
+    """
+    names, stratum = np.unique(np.asarray(strata), return_inverse=True)
+    sizes = np.bincount(stratum)
+    by_stratum = np.argsort(stratum, kind="stable")
+    begins = np.cumsum(sizes) - sizes
+    rank = np.empty(len(strata), np.int64)
+    rank[by_stratum] = np.arange(len(strata)) - begins[stratum[by_stratum]]
+    first = rng.random(len(names))
+    return np.argsort((rank + first[stratum]) / sizes[stratum], kind="stable")
 
 
 def joined(groups: Array, others: Array) -> Array:

@@ -46,6 +46,7 @@ def draw(
     side: int | None = None,
     changes: Mapping[str, Any] | None = None,
     on_bad: str = "fail",
+    strata: str | Path | None = None,
     store: Place = None,
     data: Place = None,
     device: str = "auto",
@@ -63,6 +64,8 @@ def draw(
     side: pixels to which the images are shrunk. None: as `folder.common_side` says.
     changes: "PART.field" -> value.
     on_bad: "fail" refuses an image that cannot be read, "skip" draws another instead.
+    strata: a .csv with the columns file and stratum, such as the place of each photo. Each stratum is drawn
+        in proportion to its size, if nothing looks.
     store: folder of artefacts.
     data: folder of decoded images.
     device: "auto", or a device of PyTorch.
@@ -79,6 +82,7 @@ def draw(
         backbone=backbone,
         side=side,
         on_bad=on_bad,
+        strata=None if strata is None else Path(strata),
         changes=changes or {},
     )
     if request.looks:
