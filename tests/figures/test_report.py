@@ -19,7 +19,9 @@ from prunebench.results.board import Page, boards
 from prunebench.results.cells import Gap, Number, PerRatio
 from prunebench.results.rows import Journal
 from prunebench.results.tables import tables
-from prunebench.runs.pages import suite_of
+from prunebench.runs.pages import remember, suite_of
+from prunebench.suites import schema
+from tests.figures.conftest import SUITE
 
 FEW = {"label_fraction": 0.1, "labels_selection": 6, "labels_total": 35, "kept_per_class": [5, 6, 8, 3]}
 FULL = {"label_fraction": 1.0, "labels_selection": 64, "labels_total": 64}
@@ -213,7 +215,7 @@ def test_a_subset_that_the_suite_would_make_today_stands_in_for_one_that_is_gone
 
 
 def test_all_artefacts_of_a_board_are_shown(filled, places):
-    (found,) = content.contents("toys", places)
+    (found,) = content.contents("toys", places).boards
     shown = found.values.stored
     assert found.missing == {} and (shown.seed, shown.methods, shown.again) == (0, 4, False)
     titles = [one.title.partition("{")[0] for one in found.values.methods]
@@ -241,7 +243,7 @@ def test_all_artefacts_of_a_board_are_shown(filled, places):
 def test_what_is_missing_is_one_line_with_a_command(filled, places, tmp_path, gone, names, why):
     nothing = tmp_path / "nothing"
     places = replace(places, **{gone: Store(nothing) if gone == "store" else nothing})
-    (found,) = content.contents("toys", places)
+    (found,) = content.contents("toys", places).boards
     assert {name for name, one in found.missing.items() if one.why.startswith(why)} == {*names}
     run = "prunebench run --suite toys --datasets toy"
     assert found.missing["maps"].command == (run if gone == "store" else "prunebench doctor")
@@ -251,12 +253,41 @@ def test_what_is_missing_is_one_line_with_a_command(filled, places, tmp_path, go
 
 
 def test_a_report_says_where_methods_lose_as_its_page_does(filled, places):
-    written = page.render(content.contents("toys", places))
+    written = page.render([content.contents("toys", places)])
     assert "<li>Random with as many labels was not run.</li>" in written
 
 
+@pytest.fixture
+def crowded(places, row, suite_file):
+    """Rows of a suite on five datasets, under a recipe that is no demonstration."""
+    remember(schema.read(suite_file(SUITE)), places.results)
+    for number in range(5):
+        for method, accuracy in (("random", 70.0), ("near", 71.0)):
+            for ratio in (30, 50):
+                values = {"dataset": f"set{number}", "dataset_hash": f"{number}", "recipe": "paper"}
+                values |= {"method": method, "accuracy": accuracy, "ratio": ratio}
+                Journal(places.results).append(row(**values))
+    return places
+
+
+def test_the_datasets_of_a_suite_are_compared_once_below_all_of_them(crowded):
+    found = content.contents("toys", crowded)
+    assert [one.values.methods[0].accuracy[0] for one in found.boards] == [(70.0, None, 1)] * 5
+    (overview,) = found.overviews
+    assert (overview.suite, overview.heading) == ("Toys", "All datasets, recipe paper")
+    written = page.render([found])
+    assert written.count("<h2>All datasets, recipe paper</h2>") == 1
+    assert written.count("<summary>Ranks and differences<") == 1
+    assert written.index("<h2>All datasets") > written.rindex("</article>")
+    assert written.count('<a href="#overviews">') == 5 and written.count('id="overviews"') == 1
+
+
+def test_a_report_of_few_datasets_has_no_section_about_all(filled, places):
+    assert "overviews" not in page.render([content.contents("toys", places)])
+
+
 def test_words_of_strangers_are_text(hostile):
-    written = page.render(content.contents("toys", hostile))
+    written = page.render([content.contents("toys", hostile)])
     assert re.findall(r"<script[^>]*>", written) == [
         '<script type="application/json" id="values">',
         '<script type="module">',
@@ -266,7 +297,7 @@ def test_words_of_strangers_are_text(hostile):
 
 
 def test_a_file_asks_for_no_address(filled, places):
-    written = page.render(content.contents("toys", places))
+    written = page.render([content.contents("toys", places)])
     assert set(re.findall(r"""(?:src|href|action)\s*=\s*["']?([^#"'\s>]+)""", written)) == set()
     assert set(re.findall(r"https?://[^\s\"'`]+", written)) == {"http://www.w3.org/2000/svg"}
     assert "default-src 'none'" in written
@@ -279,7 +310,7 @@ def test_no_script_turns_text_into_code():
 
 
 def test_the_same_input_gives_the_same_bytes(filled, places):
-    assert page.render(content.contents("toys", places)) == page.render(content.contents("toys", places))
+    assert page.render([content.contents("toys", places)]) == page.render([content.contents("toys", places)])
 
 
 def test_tables_are_sorted_by_their_numbers(board):

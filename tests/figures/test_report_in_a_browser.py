@@ -30,7 +30,7 @@ def file(chromium, request, tmp_path_factory):
     """The report of the rows of `hostile`, made once."""
     path = tmp_path_factory.getbasetemp() / "report.html"
     if not path.exists():
-        path.write_text(render(contents("toys", request.getfixturevalue("hostile"))))
+        path.write_text(render([contents("toys", request.getfixturevalue("hostile"))]))
     return path
 
 
