@@ -6,6 +6,7 @@ import base64
 import io
 import re
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from prunebench.results.board import Page, boards
 from prunebench.results.cells import Gap, Number, PerRatio
 from prunebench.results.rows import Journal
 from prunebench.results.tables import tables
-from prunebench.runs.pages import remember, suite_of
+from prunebench.runs.pages import PROVIDERS, remember, suite_of
 from prunebench.suites import schema
 from tests.figures.conftest import SUITE
 
@@ -284,6 +285,98 @@ def test_the_datasets_of_a_suite_are_compared_once_below_all_of_them(crowded):
 
 def test_a_report_of_few_datasets_has_no_section_about_all(filled, places):
     assert "overviews" not in page.render([content.contents("toys", places)])
+
+
+# Of rows that have whatever tables are made from, and of rows beside them.
+FIELDS = {
+    "dataset": "cifar100",
+    "tuning": "search",
+    "balanced_accuracy": 61.0,
+    "history": [[1, 60.0], [2, 99.0]],
+    "accuracy_transferred": {"mlp": 60.0},
+    "accuracy_shifted": {"blur_3": 50.0},
+    "calibration": {"ece": 3.0},
+    "seconds": {"labels": 9.0, "accuracy": 2.0},
+    "work": {"labels": {"images": 9, "multiply_adds": 2e9}, "accuracy": {"images": 9, "multiply_adds": 1e9}},
+}
+GUESSED = {
+    "labeler": "fixmatch",
+    "quality": {"accuracy": 80.0, "balanced": 80.0, "nmi": 70.0, "ari": 70.0},
+    "tuned": {"cutoff": 0.1},
+    "tuned_on": "labels",
+}
+SORTED = {
+    "accuracy": [
+        "Accuracy",
+        "Reference points",
+        "Difference to Random",
+        "Where the spread comes from",
+        "Worst tenth of classes",
+        "Balanced accuracy",
+        "Tuned values",
+        "Regret of the search",
+    ],
+    "price": ["Equal labels", "Equal compute", "Work", "Cost"],
+    "ranks": ["Ranks", "Intervals"],
+    "labels": ["Pseudo-labels"],
+    "exams": [
+        "Accuracy of other networks",
+        "Accuracy under shift",
+        "Accuracy by corruption",
+        "Calibration",
+        "Images seen to reach",
+        "Agreement of exams",
+    ],
+    "claims": [
+        "Claims",
+        "Published beside ours",
+        "Published pseudo-labels beside ours",
+        "Published cutoffs beside ours",
+        "Published cost beside ours",
+    ],
+    "origin": ["Rows"],
+}
+
+
+@pytest.fixture
+def every_table(places, row, suite_file, monkeypatch):
+    """The content of a board that has every table there is."""
+    remember(schema.read(suite_file(SUITE)), places.results)
+    methods = [
+        {"method": "random"},
+        {"method": "near", "accuracy": 60.0},
+        {"method": "semi_aum", **FEW, **GUESSED},
+        {"method": "semi_aum", **FEW, "tuning": "oracle_test"},
+        {"method": "semi_aum", **FEW, **GUESSED, "repeats": "training"},
+        {
+            "method": "random_timed{semi_aum}",
+            "reference": True,
+            "matched_to": "semi_aum",
+            "matched_in": "work",
+        },
+    ]
+    cells = [fields | {"ratio": ratio} for fields in methods for ratio in (30, 50)]
+    cells.append({"method": "full", "ratio": 0, **ALL_IMAGES})
+    rows = [row(**FIELDS | {"seed": seed, "accuracy": 70.0 + seed} | one) for one in cells for seed in (0, 1)]
+    made = Page("toys", "Toys", "", [30, 50], [0, 1], rows, providers=PROVIDERS)
+    monkeypatch.setattr(content, "page_of", lambda suite, folder: made)
+    found = content.contents("toys", places)
+    return replace(found, boards=found.boards[:1])
+
+
+def test_every_table_stands_once_in_the_section_of_its_subject(every_table):
+    sections = re.split(r'<section id="(\w+)-0">', page.render([every_table]))
+    shown = {
+        name: re.findall(r"<summary>([^<]+)<span", text)
+        for name, text in zip(sections[1::2], sections[2::2], strict=True)
+    }
+    assert {name: titles for name, titles in shown.items() if titles} == SORTED
+    assert sorted(chain(*SORTED.values())) == sorted(every_table.boards[0].tables)
+
+
+def test_rows_without_an_exam_are_said_to_have_none(filled, places):
+    written = page.render([content.contents("toys", places)])
+    assert "No exam is put to these rows." in written
 
 
 def test_words_of_strangers_are_text(hostile):
