@@ -120,7 +120,7 @@ def test_figures_show_the_numbers_of_the_rows(board, tmp_path):
     assert list(found) == ["Random", "Near", "Semi", "Dual", "All images"]  # not the Random matched to Semi
     semi = found["Semi"]
     assert semi.accuracy == [(89.5, 0.707, 2)]
-    assert (semi.labels, semi.seconds, semi.ranks) == (6, [0.5], [[1, 1, 1]])
+    assert (semi.labels, semi.ranks) == (6, [[1, 1, 1]])
     assert semi.shares == [[25.0, 25.0, 50.0, 75.0]]
     assert [one.group for one in found.values()] == ["none", "none", "few", "full", "reference"]
     assert [one.always for one in found.values()] == [True, False, False, False, True]
@@ -132,7 +132,29 @@ def test_a_gap_stays_a_gap(board):
     found = measured.measured(board(*CELLS, ("late", 30, 0, 70.0), ratios=(30, 50)), None)
     late = next(one for one in found if one.title == "Late")
     assert late.accuracy == [(70.0, None, 1), None]
-    assert (late.seconds, late.ranks, late.shares) == ([0.5, None], [None, None], [None, None])
+    assert (late.ranks, late.shares) == ([None, None], [None, None])
+    assert late.costs == {"seconds": [0.5, None]}
+
+
+def work(seed):
+    """The work of a row whose selection trained a network and compared images, and of its final training."""
+    return {
+        "scores": {"multiply_adds": (2 + seed) * 1e9, "cpu_seconds": 3.0},
+        "subset": {"cpu_seconds": 1.0},
+        "accuracy": {"multiply_adds": 9e9, "cpu_seconds": 9.0},
+    }
+
+
+def test_a_selection_costs_its_work_and_not_the_time_that_a_loaded_machine_took(board):
+    cells = [("near", 50, seed, 80.0, {"work": work(seed)}) for seed in (0, 1)]
+    (near,) = measured.measured(board(*cells), None)
+    assert near.costs == {"gmac": [2.5], "cpu_seconds": [4.0]}
+
+
+def test_a_row_without_work_puts_all_methods_to_the_clock(board):
+    cells = [("near", 50, 0, 80.0, {"work": work(0)}), ("random", 50, 0, 80.0)]
+    found = measured.measured(board(*cells, seeds=(0,)), None)
+    assert [one.costs for one in found] == [{"seconds": [0.5]}, {"seconds": [0.5]}]
 
 
 # What artefacts say

@@ -99,6 +99,17 @@ def test_a_ratio_changes_the_figures(tab):
     assert all_of(tab, remark, "innerText")[0].strip() == "two random subsets: about 0.54"
 
 
+def test_the_axis_of_a_cost_names_its_unit(tab):
+    def axes():
+        words = all_of(tab, f"{SHOWN} [data-chart=price] text.soft", "textContent")
+        return [one for one in words if one[0].isalpha() and one != "test accuracy in percent"]
+
+    labels = "labels annotated before the selection"
+    assert axes() == [labels, "multiply-adds of the selection, in GMAC", "CPU seconds of the selection"]
+    tab.run("board.value = '1'; board.dispatchEvent(new Event('change'))")
+    assert axes() == [labels, "seconds of the selection, by the clock"]
+
+
 def test_methods_are_chosen_by_their_boxes(tab):
     def named():
         names = all_of(tab, f"{SHOWN} [data-chart=accuracy] text", "textContent")
