@@ -6,12 +6,16 @@ import json
 
 import pytest
 
+from prunebench.figures.drawings import Places
 from prunebench.figures.report.content import contents
 from prunebench.figures.report.page import render
+from prunebench.pipeline.store import Store
 from tests.browser import CHROMIUM, Page
 from tests.figures.conftest import HOSTILE
+from tests.readme_blocks import ROOT
 
 CHARTS = ["accuracy", "price", "ranks", "scores", "overlap", "montage", "maps", "classes"]
+OF_ROWS = ["accuracy", "price", "ranks", "classes"]
 LIGHT, DARK = "rgb(255, 255, 255)", "rgb(21, 23, 26)"
 SHOWN = "article:not([hidden])"
 TABLE = f"{SHOWN} [id^=accuracy] details.table:first-of-type"
@@ -63,6 +67,33 @@ def test_everything_is_drawn_without_a_complaint_or_a_request(tab, file, width, 
     assert min(all_of(tab, f"{SHOWN} figure", "childElementCount")) > 0
     assert tab.run("document.documentElement.scrollWidth") <= width
     assert paper(tab) == (DARK if dark else LIGHT)
+
+
+@pytest.fixture
+def small(chromium, tmp_path, tmp_path_factory):
+    """The report of the committed rows of the suite `small`, without a store and without data, made once."""
+    path = tmp_path_factory.getbasetemp() / "small.html"
+    if not path.exists():
+        places = Places(ROOT / "leaderboard", tmp_path / "data", Store(tmp_path / "store"))
+        path.write_text(render([contents("small", places)]))
+    return path
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True])
+def test_committed_rows_are_drawn_on_every_board_without_a_complaint(chromium, small, width, dark):
+    chromium.open(small, width=width, dark=dark)
+    assert paper(chromium) == (DARK if dark else LIGHT)
+    boards = chromium.run("board.options.length")
+    assert boards == 3
+    for number in range(boards):
+        chromium.run(f"board.value = '{number}'; board.dispatchEvent(new Event('change'))")
+        chromium.run(f"document.querySelectorAll('{SHOWN} details').forEach(one => one.open = true)")
+        assert all_of(chromium, f"{SHOWN} figure", "dataset.chart") == OF_ROWS
+        assert min(all_of(chromium, f"{SHOWN} figure svg:not(.legend svg)", "childElementCount")) > 0
+        assert not all_of(chromium, f"{SHOWN} figure .missing", "textContent")
+        assert chromium.run("document.documentElement.scrollWidth") <= width
+    assert (chromium.complaints, chromium.requests) == ([], [small.as_uri()])
 
 
 def test_a_click_on_a_heading_sorts_a_table(tab):
