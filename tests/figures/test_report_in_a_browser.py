@@ -122,6 +122,15 @@ def test_words_filter_a_table(tab):
     assert all_of(tab, f"{TABLE} .count", "innerText") == ["1 of 4 rows"]
 
 
+def test_one_row_is_called_so(tab):
+    table = f"{SHOWN} [id^=origin] details.table"
+    assert all_of(tab, f"{table} .count", "innerText") == ["1 row"]
+    field = f"document.querySelector({json.dumps(f'{table} .filter')})"
+    for words, count in (("nowhere", "0 of 1 row"), ("", "1 row")):
+        tab.run(f"{field}.value = '{words}'; {field}.dispatchEvent(new Event('input'))")
+        assert all_of(tab, f"{table} .count", "innerText") == [count]
+
+
 def test_a_ratio_changes_the_figures(tab):
     assert all_of(tab, "#ratios input:checked + span", "textContent") == ["50 %"]
     remark = f"{SHOWN} [data-chart=overlap] small"
