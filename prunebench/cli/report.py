@@ -15,7 +15,7 @@ from prunebench.system.terminal import echo
 
 if TYPE_CHECKING:
     from prunebench.figures.drawings import Places
-    from prunebench.figures.report.content import Content
+    from prunebench.figures.report.content import Contents
 
 
 def report(
@@ -61,15 +61,15 @@ def _with_rows(wanted: Sequence[str], results: Path) -> Sequence[str]:
     return wanted or known
 
 
-def _contents(names: Sequence[str], places: Places) -> list[Content]:
+def _contents(names: Sequence[str], places: Places) -> list[Contents]:
     """Return the contents of suites. Say which ones have nothing to show. Raise PrunebenchError if all."""
     from prunebench.figures.report.content import contents
 
-    found: list[Content] = []
+    found: list[Contents] = []
     left_out: list[PrunebenchError] = []
     for name in names:
         try:
-            found += contents(name, places)
+            found.append(contents(name, places))
         except PrunebenchError as error:
             left_out.append(error)
     if not found:

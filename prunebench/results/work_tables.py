@@ -17,7 +17,7 @@ GIGA = 1e9
 
 def work_table(board: Board) -> Table | None:
     """The work of each method, the cheapest selection first. None if no row counted it."""
-    methods = [rows for rows in board.methods(reference=False) if _counted(rows)]
+    methods = [rows for rows in board.methods(reference=False) if counted(rows)]
     if not methods:
         return None
     methods.sort(key=_of_selection)
@@ -76,10 +76,11 @@ def equal_work_table(board: Board) -> Table | None:
 
 def images_in_all(row: Result) -> float:
     """Return how many images the selection and the final training of a row train on."""
-    return _selecting(row, "images") + row.work["accuracy"]["images"]
+    return selecting(row, "images") + row.work["accuracy"]["images"]
 
 
-def _counted(rows: Sequence[Result]) -> bool:
+def counted(rows: Sequence[Result]) -> bool:
+    """Whether the work of these rows is known."""
     return all("accuracy" in row.work for row in rows)
 
 
@@ -97,15 +98,15 @@ def _line(rows: Sequence[Result], ratios: Sequence[int], on_all: float | None, m
     training = {ratio: _training([*at(rows, ratio).values()]) for ratio in ratios}
     cells: list[Cell] = [
         Text(rows[0].title),
-        mean([_selecting(row, "images") for row in rows], "images"),
-        mean([_selecting(row, "multiply_adds") / GIGA for row in rows], "GMAC"),
-        mean([_selecting(row, "cpu_seconds") for row in rows], "seconds"),
+        mean([selecting(row, "images") for row in rows], "images"),
+        mean([selecting(row, "multiply_adds") / GIGA for row in rows], "GMAC"),
+        mean([selecting(row, "cpu_seconds") for row in rows], "seconds"),
         *([_energy(rows)] if metered else []),
         PerRatio(tuple((ratio, _giga(cost)) for ratio, cost in training.items())),
     ]
     if on_all is not None:
-        selecting = _of_selection(rows)
-        pays = ((ratio, _pays(selecting, cost, on_all)) for ratio, cost in training.items())
+        selection = _of_selection(rows)
+        pays = ((ratio, _pays(selection, cost, on_all)) for ratio, cost in training.items())
         cells.append(PerRatio(tuple(pays)))
     return cells
 
@@ -114,29 +115,29 @@ def _energy(rows: Sequence[Result]) -> Cell:
     """Return the energy of a selection. What ran on a CPU took none of the GPU."""
     if not _metered(rows):
         return Gap()
-    return mean([_selecting(row, "gpu_joules") / 1000 for row in rows], "kJ")
+    return mean([selecting(row, "gpu_joules") / 1000 for row in rows], "kJ")
 
 
 def _giga(multiply_adds: float | None) -> Cell:
     return Gap() if multiply_adds is None else Number(multiply_adds / GIGA, "GMAC")
 
 
-def _pays(selecting: float, training: float | None, on_all: float) -> Cell:
+def _pays(selection: float, training: float | None, on_all: float) -> Cell:
     """Return after how many trainings on the subset a selection has paid for itself."""
     if training is None:
         return Gap()
     if training >= on_all:
         return Text("never")
-    return Number(max(1, math.ceil(selecting / (on_all - training))), "trainings")
+    return Number(max(1, math.ceil(selection / (on_all - training))), "trainings")
 
 
 def _of_selection(rows: Sequence[Result]) -> float:
     """Return the multiply-adds of a selection, in the mean over rows."""
-    return summarize([_selecting(row, "multiply_adds") for row in rows]).mean
+    return summarize([selecting(row, "multiply_adds") for row in rows]).mean
 
 
-def _selecting(row: Result, unit: str) -> float:
-    """Return the work of the selection of a row, its searches too."""
+def selecting(row: Result, unit: str) -> float:
+    """Return the work of the selection of a row in a unit of its field `work`, its searches too."""
     return sum(units.get(unit, 0) for stage, units in row.work.items() if stage not in TESTED)
 
 
@@ -148,6 +149,6 @@ def _training(rows: Sequence[Result]) -> float | None:
 def _training_on_all(board: Board) -> float | None:
     """Return the multiply-adds of a training on all images. None if no row of the board counted them."""
     for rows in board.methods(reference=True):
-        if rows[0].method == "full" and _counted(rows):
+        if rows[0].method == "full" and counted(rows):
             return _training(rows)
     return None

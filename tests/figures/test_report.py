@@ -6,6 +6,7 @@ import base64
 import io
 import re
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from prunebench.results.board import Page, boards
 from prunebench.results.cells import Gap, Number, PerRatio
 from prunebench.results.rows import Journal
 from prunebench.results.tables import tables
-from prunebench.runs.pages import suite_of
+from prunebench.runs.pages import PROVIDERS, remember, suite_of
+from prunebench.suites import schema
+from tests.figures.conftest import SUITE
 
 FEW = {"label_fraction": 0.1, "labels_selection": 6, "labels_total": 35, "kept_per_class": [5, 6, 8, 3]}
 FULL = {"label_fraction": 1.0, "labels_selection": 64, "labels_total": 64}
@@ -117,7 +120,7 @@ def test_figures_show_the_numbers_of_the_rows(board, tmp_path):
     assert list(found) == ["Random", "Near", "Semi", "Dual", "All images"]  # not the Random matched to Semi
     semi = found["Semi"]
     assert semi.accuracy == [(89.5, 0.707, 2)]
-    assert (semi.labels, semi.seconds, semi.ranks) == (6, [0.5], [[1, 1, 1]])
+    assert (semi.labels, semi.ranks) == (6, [[1, 1, 1]])
     assert semi.shares == [[25.0, 25.0, 50.0, 75.0]]
     assert [one.group for one in found.values()] == ["none", "none", "few", "full", "reference"]
     assert [one.always for one in found.values()] == [True, False, False, False, True]
@@ -129,7 +132,29 @@ def test_a_gap_stays_a_gap(board):
     found = measured.measured(board(*CELLS, ("late", 30, 0, 70.0), ratios=(30, 50)), None)
     late = next(one for one in found if one.title == "Late")
     assert late.accuracy == [(70.0, None, 1), None]
-    assert (late.seconds, late.ranks, late.shares) == ([0.5, None], [None, None], [None, None])
+    assert (late.ranks, late.shares) == ([None, None], [None, None])
+    assert late.costs == {"seconds": [0.5, None]}
+
+
+def work(seed):
+    """The work of a row whose selection trained a network and compared images, and of its final training."""
+    return {
+        "scores": {"multiply_adds": (2 + seed) * 1e9, "cpu_seconds": 3.0},
+        "subset": {"cpu_seconds": 1.0},
+        "accuracy": {"multiply_adds": 9e9, "cpu_seconds": 9.0},
+    }
+
+
+def test_a_selection_costs_its_work_and_not_the_time_that_a_loaded_machine_took(board):
+    cells = [("near", 50, seed, 80.0, {"work": work(seed)}) for seed in (0, 1)]
+    (near,) = measured.measured(board(*cells), None)
+    assert near.costs == {"gmac": [2.5], "cpu_seconds": [4.0]}
+
+
+def test_a_row_without_work_puts_all_methods_to_the_clock(board):
+    cells = [("near", 50, 0, 80.0, {"work": work(0)}), ("random", 50, 0, 80.0)]
+    found = measured.measured(board(*cells, seeds=(0,)), None)
+    assert [one.costs for one in found] == [{"seconds": [0.5]}, {"seconds": [0.5]}]
 
 
 # What artefacts say
@@ -213,7 +238,7 @@ def test_a_subset_that_the_suite_would_make_today_stands_in_for_one_that_is_gone
 
 
 def test_all_artefacts_of_a_board_are_shown(filled, places):
-    (found,) = content.contents("toys", places)
+    (found,) = content.contents("toys", places).boards
     shown = found.values.stored
     assert found.missing == {} and (shown.seed, shown.methods, shown.again) == (0, 4, False)
     titles = [one.title.partition("{")[0] for one in found.values.methods]
@@ -241,7 +266,7 @@ def test_all_artefacts_of_a_board_are_shown(filled, places):
 def test_what_is_missing_is_one_line_with_a_command(filled, places, tmp_path, gone, names, why):
     nothing = tmp_path / "nothing"
     places = replace(places, **{gone: Store(nothing) if gone == "store" else nothing})
-    (found,) = content.contents("toys", places)
+    (found,) = content.contents("toys", places).boards
     assert {name for name, one in found.missing.items() if one.why.startswith(why)} == {*names}
     run = "prunebench run --suite toys --datasets toy"
     assert found.missing["maps"].command == (run if gone == "store" else "prunebench doctor")
@@ -251,12 +276,133 @@ def test_what_is_missing_is_one_line_with_a_command(filled, places, tmp_path, go
 
 
 def test_a_report_says_where_methods_lose_as_its_page_does(filled, places):
-    written = page.render(content.contents("toys", places))
+    written = page.render([content.contents("toys", places)])
     assert "<li>Random with as many labels was not run.</li>" in written
 
 
+@pytest.fixture
+def crowded(places, row, suite_file):
+    """Rows of a suite on five datasets, under a recipe that is no demonstration."""
+    remember(schema.read(suite_file(SUITE)), places.results)
+    for number in range(5):
+        for method, accuracy in (("random", 70.0), ("near", 71.0)):
+            for ratio in (30, 50):
+                values = {"dataset": f"set{number}", "dataset_hash": f"{number}", "recipe": "paper"}
+                values |= {"method": method, "accuracy": accuracy, "ratio": ratio}
+                Journal(places.results).append(row(**values))
+    return places
+
+
+def test_the_datasets_of_a_suite_are_compared_once_below_all_of_them(crowded):
+    found = content.contents("toys", crowded)
+    assert [one.values.methods[0].accuracy[0] for one in found.boards] == [(70.0, None, 1)] * 5
+    (overview,) = found.overviews
+    assert (overview.suite, overview.heading) == ("Toys", "All datasets, recipe paper")
+    written = page.render([found])
+    assert written.count("<h2>All datasets, recipe paper</h2>") == 1
+    assert written.count("<summary>Ranks and differences<") == 1
+    assert written.index("<h2>All datasets") > written.rindex("</article>")
+    assert written.count('<a href="#overviews">') == 5 and written.count('id="overviews"') == 1
+
+
+def test_a_report_of_few_datasets_has_no_section_about_all(filled, places):
+    assert "overviews" not in page.render([content.contents("toys", places)])
+
+
+# Of rows that have whatever tables are made from, and of rows beside them.
+FIELDS = {
+    "dataset": "cifar100",
+    "tuning": "search",
+    "balanced_accuracy": 61.0,
+    "history": [[1, 60.0], [2, 99.0]],
+    "accuracy_transferred": {"mlp": 60.0},
+    "accuracy_shifted": {"blur_3": 50.0},
+    "calibration": {"ece": 3.0},
+    "seconds": {"labels": 9.0, "accuracy": 2.0},
+    "work": {"labels": {"images": 9, "multiply_adds": 2e9}, "accuracy": {"images": 9, "multiply_adds": 1e9}},
+}
+GUESSED = {
+    "labeler": "fixmatch",
+    "quality": {"accuracy": 80.0, "balanced": 80.0, "nmi": 70.0, "ari": 70.0},
+    "tuned": {"cutoff": 0.1},
+    "tuned_on": "labels",
+}
+SORTED = {
+    "accuracy": [
+        "Accuracy",
+        "Reference points",
+        "Difference to Random",
+        "Where the spread comes from",
+        "Worst tenth of classes",
+        "Balanced accuracy",
+        "Tuned values",
+        "Regret of the search",
+    ],
+    "price": ["Equal labels", "Equal compute", "Work", "Cost"],
+    "ranks": ["Ranks", "Intervals"],
+    "labels": ["Pseudo-labels"],
+    "exams": [
+        "Accuracy of other networks",
+        "Accuracy under shift",
+        "Accuracy by corruption",
+        "Calibration",
+        "Images seen to reach",
+        "Agreement of exams",
+    ],
+    "claims": [
+        "Claims",
+        "Published beside ours",
+        "Published pseudo-labels beside ours",
+        "Published cutoffs beside ours",
+        "Published cost beside ours",
+    ],
+    "origin": ["Rows"],
+}
+
+
+@pytest.fixture
+def every_table(places, row, suite_file, monkeypatch):
+    """The content of a board that has every table there is."""
+    remember(schema.read(suite_file(SUITE)), places.results)
+    methods = [
+        {"method": "random"},
+        {"method": "near", "accuracy": 60.0},
+        {"method": "semi_aum", **FEW, **GUESSED},
+        {"method": "semi_aum", **FEW, "tuning": "oracle_test"},
+        {"method": "semi_aum", **FEW, **GUESSED, "repeats": "training"},
+        {
+            "method": "random_timed{semi_aum}",
+            "reference": True,
+            "matched_to": "semi_aum",
+            "matched_in": "work",
+        },
+    ]
+    cells = [fields | {"ratio": ratio} for fields in methods for ratio in (30, 50)]
+    cells.append({"method": "full", "ratio": 0, **ALL_IMAGES})
+    rows = [row(**FIELDS | {"seed": seed, "accuracy": 70.0 + seed} | one) for one in cells for seed in (0, 1)]
+    made = Page("toys", "Toys", "", [30, 50], [0, 1], rows, providers=PROVIDERS)
+    monkeypatch.setattr(content, "page_of", lambda suite, folder: made)
+    found = content.contents("toys", places)
+    return replace(found, boards=found.boards[:1])
+
+
+def test_every_table_stands_once_in_the_section_of_its_subject(every_table):
+    sections = re.split(r'<section id="(\w+)-0">', page.render([every_table]))
+    shown = {
+        name: re.findall(r"<summary>([^<]+)<span", text)
+        for name, text in zip(sections[1::2], sections[2::2], strict=True)
+    }
+    assert {name: titles for name, titles in shown.items() if titles} == SORTED
+    assert sorted(chain(*SORTED.values())) == sorted(every_table.boards[0].tables)
+
+
+def test_rows_without_an_exam_are_said_to_have_none(filled, places):
+    written = page.render([content.contents("toys", places)])
+    assert "No exam is put to these rows." in written
+
+
 def test_words_of_strangers_are_text(hostile):
-    written = page.render(content.contents("toys", hostile))
+    written = page.render([content.contents("toys", hostile)])
     assert re.findall(r"<script[^>]*>", written) == [
         '<script type="application/json" id="values">',
         '<script type="module">',
@@ -266,7 +412,7 @@ def test_words_of_strangers_are_text(hostile):
 
 
 def test_a_file_asks_for_no_address(filled, places):
-    written = page.render(content.contents("toys", places))
+    written = page.render([content.contents("toys", places)])
     assert set(re.findall(r"""(?:src|href|action)\s*=\s*["']?([^#"'\s>]+)""", written)) == set()
     assert set(re.findall(r"https?://[^\s\"'`]+", written)) == {"http://www.w3.org/2000/svg"}
     assert "default-src 'none'" in written
@@ -279,7 +425,7 @@ def test_no_script_turns_text_into_code():
 
 
 def test_the_same_input_gives_the_same_bytes(filled, places):
-    assert page.render(content.contents("toys", places)) == page.render(content.contents("toys", places))
+    assert page.render([content.contents("toys", places)]) == page.render([content.contents("toys", places)])
 
 
 def test_tables_are_sorted_by_their_numbers(board):

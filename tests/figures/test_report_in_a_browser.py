@@ -6,12 +6,16 @@ import json
 
 import pytest
 
+from prunebench.figures.drawings import Places
 from prunebench.figures.report.content import contents
 from prunebench.figures.report.page import render
+from prunebench.pipeline.store import Store
 from tests.browser import CHROMIUM, Page
 from tests.figures.conftest import HOSTILE
+from tests.readme_blocks import ROOT
 
 CHARTS = ["accuracy", "price", "ranks", "scores", "overlap", "montage", "maps", "classes"]
+OF_ROWS = ["accuracy", "price", "ranks", "classes"]
 LIGHT, DARK = "rgb(255, 255, 255)", "rgb(21, 23, 26)"
 SHOWN = "article:not([hidden])"
 TABLE = f"{SHOWN} [id^=accuracy] details.table:first-of-type"
@@ -30,7 +34,7 @@ def file(chromium, request, tmp_path_factory):
     """The report of the rows of `hostile`, made once."""
     path = tmp_path_factory.getbasetemp() / "report.html"
     if not path.exists():
-        path.write_text(render(contents("toys", request.getfixturevalue("hostile"))))
+        path.write_text(render([contents("toys", request.getfixturevalue("hostile"))]))
     return path
 
 
@@ -65,6 +69,33 @@ def test_everything_is_drawn_without_a_complaint_or_a_request(tab, file, width, 
     assert paper(tab) == (DARK if dark else LIGHT)
 
 
+@pytest.fixture
+def small(chromium, tmp_path, tmp_path_factory):
+    """The report of the committed rows of the suite `small`, without a store and without data, made once."""
+    path = tmp_path_factory.getbasetemp() / "small.html"
+    if not path.exists():
+        places = Places(ROOT / "leaderboard", tmp_path / "data", Store(tmp_path / "store"))
+        path.write_text(render([contents("small", places)]))
+    return path
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True])
+def test_committed_rows_are_drawn_on_every_board_without_a_complaint(chromium, small, width, dark):
+    chromium.open(small, width=width, dark=dark)
+    assert paper(chromium) == (DARK if dark else LIGHT)
+    boards = chromium.run("board.options.length")
+    assert boards == 3
+    for number in range(boards):
+        chromium.run(f"board.value = '{number}'; board.dispatchEvent(new Event('change'))")
+        chromium.run(f"document.querySelectorAll('{SHOWN} details').forEach(one => one.open = true)")
+        assert all_of(chromium, f"{SHOWN} figure", "dataset.chart") == OF_ROWS
+        assert min(all_of(chromium, f"{SHOWN} figure svg:not(.legend svg)", "childElementCount")) > 0
+        assert not all_of(chromium, f"{SHOWN} figure .missing", "textContent")
+        assert chromium.run("document.documentElement.scrollWidth") <= width
+    assert (chromium.complaints, chromium.requests) == ([], [small.as_uri()])
+
+
 def test_a_click_on_a_heading_sorts_a_table(tab):
     def column(number):
         return all_of(tab, f"{TABLE} td:nth-child({number + 1})", "innerText")
@@ -91,12 +122,32 @@ def test_words_filter_a_table(tab):
     assert all_of(tab, f"{TABLE} .count", "innerText") == ["1 of 4 rows"]
 
 
+def test_one_row_is_called_so(tab):
+    table = f"{SHOWN} [id^=origin] details.table"
+    assert all_of(tab, f"{table} .count", "innerText") == ["1 row"]
+    field = f"document.querySelector({json.dumps(f'{table} .filter')})"
+    for words, count in (("nowhere", "0 of 1 row"), ("", "1 row")):
+        tab.run(f"{field}.value = '{words}'; {field}.dispatchEvent(new Event('input'))")
+        assert all_of(tab, f"{table} .count", "innerText") == [count]
+
+
 def test_a_ratio_changes_the_figures(tab):
     assert all_of(tab, "#ratios input:checked + span", "textContent") == ["50 %"]
     remark = f"{SHOWN} [data-chart=overlap] small"
     assert all_of(tab, remark, "innerText")[0].strip() == "two random subsets: about 0.33"
     click(tab, "#ratios input", 0)
     assert all_of(tab, remark, "innerText")[0].strip() == "two random subsets: about 0.54"
+
+
+def test_the_axis_of_a_cost_names_its_unit(tab):
+    def axes():
+        words = all_of(tab, f"{SHOWN} [data-chart=price] text.soft", "textContent")
+        return [one for one in words if one[0].isalpha() and one != "test accuracy in percent"]
+
+    labels = "labels annotated before the selection"
+    assert axes() == [labels, "multiply-adds of the selection, in GMAC", "CPU seconds of the selection"]
+    tab.run("board.value = '1'; board.dispatchEvent(new Event('change'))")
+    assert axes() == [labels, "seconds of the selection, by the clock"]
 
 
 def test_methods_are_chosen_by_their_boxes(tab):

@@ -73,8 +73,30 @@ class Content:
     values: Values
 
 
-def contents(suite: str, places: Places) -> list[Content]:
-    """Return the content of each board of a suite.
+@dataclass(frozen=True)
+class Overview:
+    """The datasets of a suite together, in a report.
+
+    suite: the title of the suite.
+    tables: by title.
+    """
+
+    suite: str
+    heading: str
+    facts: str
+    tables: dict[str, Table]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A suite in a report. overviews: one per recipe that was run on enough datasets."""
+
+    boards: Sequence[Content]
+    overviews: Sequence[Overview]
+
+
+def contents(suite: str, places: Places) -> Contents:
+    """Return the content of a suite.
 
     Raise PrunebenchError if there is no such suite, or none of its rows follows from its settings.
     """
@@ -85,12 +107,17 @@ def contents(suite: str, places: Places) -> list[Content]:
             f"all rows of suite {suite!r} were made with other settings than it has now; run it"
         )
     groups = examined(page)
+    own = boards(page)
     found = []
-    for board, section in zip(boards(page), said.sections, strict=True):
+    for board, section in zip(own, said.sections[: len(own)], strict=True):  # others are of several boards
         group = next((group for group in groups if any(row is board.rows[0] for row in group.rows)), None)
         tables = [*section.tables, *([_claims(group)] if group else []), _origin(board.rows)]
         found.append(_content(board, replace(section, tables=tables), said.remarks, places))
-    return found
+    overviews = [
+        Overview(page.title, section.heading, section.facts, _by_title(section.tables))
+        for section in said.sections[len(own) :]
+    ]
+    return Contents(found, overviews)
 
 
 def _content(board: Board, section: Section, remarks: Sequence[str], places: Places) -> Content:
@@ -105,7 +132,7 @@ def _content(board: Board, section: Section, remarks: Sequence[str], places: Pla
         facts=section.facts,
         summary=summary(board),
         words=section.words,
-        tables={table.title: table for table in section.tables},
+        tables=_by_title(section.tables),
         missing=_missing(board, artefacts, classes is not None),
         remarks=remarks,
         values=Values(
@@ -115,6 +142,10 @@ def _content(board: Board, section: Section, remarks: Sequence[str], places: Pla
             stored=artefacts,
         ),
     )
+
+
+def _by_title(tables: Iterable[Table]) -> dict[str, Table]:
+    return {table.title: table for table in tables}
 
 
 def _claims(group: Examined) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,16 @@ from prunebench.results.board import Board, at, by_seed, label_usage
 from prunebench.results.rows import Result
 from prunebench.results.statistics import summarize
 from prunebench.results.tables import selection_seconds
+from prunebench.results.work_tables import GIGA, counted, selecting
 from prunebench.system.escaping import plain
 
 ALWAYS = ("random", "full")  # methods that every figure shows
+# What a selection costs, by its unit. The clock also counts what else its machine did.
+WORK: Mapping[str, Callable[[Result], float]] = {
+    "gmac": lambda row: selecting(row, "multiply_adds") / GIGA,
+    "cpu_seconds": lambda row: selecting(row, "cpu_seconds"),
+}
+CLOCK: Mapping[str, Callable[[Result], float]] = {"seconds": selection_seconds}
 
 
 @dataclass
@@ -32,7 +39,8 @@ class Measured:
     level: whether it stands at one ratio only, so that it is the same at every ratio.
     accuracy: mean in percent, standard deviation (None of a single run), and number of runs.
     labels: number of labels annotated before the selection, mean.
-    seconds: of the selection, mean.
+    costs: of the selection, mean, by unit. The units are those of `WORK` if all methods have it, else the
+        seconds of the clock.
     ranks: as `ranks`. None for a method that is not ranked.
     shares: percent of each class that is kept, mean over seeds, in the order of `Classes`.
     """
@@ -44,7 +52,7 @@ class Measured:
     level: bool
     accuracy: list[tuple[float, float | None, int] | None]
     labels: float
-    seconds: list[float | None]
+    costs: dict[str, list[float | None]]
     ranks: list[list[int] | None]
     shares: list[list[float] | None]
 
@@ -89,6 +97,7 @@ def measured(board: Board, classes: Classes | None) -> list[Measured]:
     methods = methods_of(board)
     ranked = [ranks(board, ratio) for ratio in board.ratios]
     chosen = _chosen(methods, ranked)
+    costs = WORK if all(map(counted, methods)) else CLOCK
     return [
         Measured(
             title=plain(rows[0].title),
@@ -98,7 +107,10 @@ def measured(board: Board, classes: Classes | None) -> list[Measured]:
             level=_level(rows),
             accuracy=[_accuracy(_at(rows, ratio)) for ratio in board.ratios],
             labels=summarize([row.labels_selection for row in rows]).mean,
-            seconds=[_seconds(_at(rows, ratio)) for ratio in board.ratios],
+            costs={
+                unit: [_mean(_at(rows, ratio), cost) for ratio in board.ratios]
+                for unit, cost in costs.items()
+            },
             ranks=[of_ratio.get(rows[0].method) for of_ratio in ranked],
             shares=[_shares(_at(rows, ratio), classes) for ratio in board.ratios],
         )
@@ -135,8 +147,8 @@ def _accuracy(rows: Sequence[Result]) -> tuple[float, float | None, int] | None:
     return round(found.mean, 3), spread, found.count
 
 
-def _seconds(rows: Sequence[Result]) -> float | None:
-    return round(summarize([selection_seconds(row) for row in rows]).mean, 3) if rows else None
+def _mean(rows: Sequence[Result], value: Callable[[Result], float]) -> float | None:
+    return round(summarize([value(row) for row in rows]).mean, 3) if rows else None
 
 
 def _shares(rows: Sequence[Result], classes: Classes | None) -> list[float] | None:

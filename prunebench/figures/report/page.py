@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from prunebench.figures.report.content import Content
+from prunebench.figures.report.content import Contents
 from prunebench.results import losses
 from prunebench.results.cells import Alternatives, Between, Cell, Measured, Number, OverRuns, PerRatio, Text
 from prunebench.results.spelling import explained, heading, spelled
@@ -25,12 +25,14 @@ STYLE, THEME = FOLDER / "page.css", FOLDER / "theme.js"
 SCRIPTS = ("svg.js", "charts.js", "stored.js", "tables.js", "page.js", "theme.js")
 
 
-def render(contents: Sequence[Content]) -> str:
-    """Return the contents of at least one board as HTML. All their words are escaped."""
+def render(suites: Sequence[Contents]) -> str:
+    """Return the contents of at least one suite as HTML. All their words are escaped."""
     template = environment(FOLDER).get_template("page.html")
+    contents = [content for suite in suites for content in suite.boards]
     values = [content.values for content in contents]
     return template.render(
         contents=contents,
+        overviews=[overview for suite in suites for overview in suite.overviews],
         values=htmlsafe_json_dumps(values, dumps=partial(json.dumps, default=vars, separators=(",", ":"))),
         several=len({content.suite for content in contents}) > 1,
         words_note=losses.NOTE,

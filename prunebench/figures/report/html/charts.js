@@ -78,13 +78,25 @@ function endNames(plot, shown, ends, box) {
   });
 }
 
-// Accuracy against the labels and the seconds of a selection, at one ratio.
+const LABELS = { title: "Labels", label: "labels annotated before the selection", unit: "labels" };
+const COSTS = {
+  gmac: { title: "Work of networks", label: "multiply-adds of the selection, in GMAC", unit: "GMAC" },
+  cpu_seconds: { title: "Work of the processor", label: "CPU seconds of the selection", unit: "CPU seconds" },
+  seconds: { title: "Time", label: "seconds of the selection, by the clock", unit: "s by the clock" },
+};
+
+// Accuracy against the labels and the costs of a selection, at one ratio.
 function priceChart(holder, values, state) {
+  const units = Object.keys(values.methods[0].costs);
   const prices = [
-    { label: "labels annotated before the selection", unit: "labels", of: (method) => method.labels },
-    { label: "seconds of the selection", unit: "s", of: (method) => method.seconds[state.ratio] },
+    { ...LABELS, of: (method) => method.labels },
+    ...units.map((unit) => ({ ...COSTS[unit], of: (method) => method.costs[unit][state.ratio] })),
   ];
-  const places = panels(holder, "halves", [["Labels"], ["Time"]]);
+  const places = panels(
+    holder,
+    prices.length > 2 ? "thirds" : "halves",
+    prices.map(({ title }) => [title]),
+  );
   prices.forEach((price, index) => pricePanel(places[index], pricePoints(values, state, price), price));
   holder.append(legend(state.shown.filter(({ method }) => !method.level)));
 }
@@ -158,15 +170,16 @@ function frontier(points) {
   });
 }
 
-// Name dots where there is room: beside them, above or below. Hints and the legend name the others.
+// Name dots where there is room: beside them, above or below, to their left. Hints and the legend name the others.
 function nameDots(plot, points, named, placeOf, box) {
   const taken = points.map(placeOf).map(([x, y]) => [x - 5, y - 5, x + 5, y + 5]);
   for (const point of named) {
     const [x, y] = placeOf(point);
     const width = wide(point.title);
-    const rights = [x + 9, x - 9 - width, x - width / 2, x - width / 2];
-    const lines = [y + 4, y + 4, y - 10, y + 19];
-    const areas = rights.map((left, index) => [left, lines[index] - 11, left + width, lines[index] + 3]);
+    const middle = x - width / 2;
+    const lefts = [x + 9, x - 9 - width, middle, middle, x + 5 - width, x + 5 - width];
+    const lines = [y + 4, y + 4, y - 10, y + 19, y - 10, y + 19];
+    const areas = lefts.map((left, index) => [left, lines[index] - 11, left + width, lines[index] + 3]);
     const free = areas.find((area) => inside(area, box) && !taken.some((other) => overlap(area, other)));
     if (!free) continue;
     taken.push(free);

@@ -107,14 +107,15 @@ function logarithmic(values, from, to) {
   return (value) => (value > 0 ? scale(Math.log10(value)) : from);
 }
 
-// Return the values themselves if they are few, else 0 and the powers of ten among them.
+// Return the values themselves if they are few, else 0 and the powers of ten on their axis.
 function logTicks(values) {
   const distinct = [...new Set(values)].sort((a, b) => a - b);
   if (distinct.length <= 4) return distinct;
   const found = distinct[0] === 0 ? [0] : [];
   const positive = distinct.filter((value) => value > 0);
-  const last = Math.log10(positive[positive.length - 1]);
-  for (let power = Math.ceil(Math.log10(positive[0])); power <= last; power += 1) found.push(10 ** power);
+  const first = Math.log10(positive[0]);
+  const last = Math.max(Math.log10(positive[positive.length - 1]), first + 1);
+  for (let power = Math.ceil(first); power <= last; power += 1) found.push(10 ** power);
   return found;
 }
 

@@ -27,7 +27,8 @@ function filterBy(details, text) {
   const rows = [...details.querySelector("tbody").rows];
   for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
   const left = rows.filter((row) => !row.hidden).length;
-  const count = left === rows.length ? `${left} rows` : `${left} of ${rows.length} rows`;
+  const all = rows.length === 1 ? "1 row" : `${rows.length} rows`;
+  const count = left === rows.length ? all : `${left} of ${all}`;
   details.querySelector(".count").textContent = count;
 }
 
