@@ -29,9 +29,9 @@ from prunebench.suites.cells import PROTOCOL, Cell
 from prunebench.suites.schema import Suite
 from prunebench.system.files import near
 
-VERDICTS = AGREES, NEAR, DIFFERS, UNDECIDED, LEFT = (
-    *("agrees", "within tolerance", "differs", "undecided", "cannot be remade"),
-)
+AGREES, NEAR, DIFFERS = "agrees", "within tolerance", "differs"
+UNDECIDED, LEFT = "undecided", "cannot be remade"
+VERDICTS = AGREES, NEAR, DIFFERS, UNDECIDED, LEFT
 # What a row says that no rounding changes.
 COUNTED = ("reference", "label_fraction", "label_draw", "images", "labels_selection", "trials")
 # What it says beside the accuracy that one CPU repeats to the last digit.
@@ -217,7 +217,7 @@ def matrix_of(row: Result, suite: Suite, place: Matrix) -> Matrix:
 def judged(row: Result, again: Result, doubt: str | None = None, tolerance: float = 0.0) -> Verdict:
     """Return the verdict on a row that was made again.
 
-    The accuracy has to agree as `Result.agrees` says, and within the tolerance if another machine made it.
+    The accuracy has to agree as `Result.agrees` says, or lie within the tolerance if another machine made it.
     What is counted has to be equal on every machine, and all that is measured on the same CPU.
 
     doubt: why a row that says it is certified was not certified again.
@@ -231,7 +231,8 @@ def judged(row: Result, again: Result, doubt: str | None = None, tolerance: floa
     same_machine = row.machine == again.machine
     exact = same_machine and again.device == "cpu"
     unequal = _differences(row, again, MEASURED) if exact else []
-    if row.agrees(again, tolerance) and not unequal:
+    # A row may claim any machine. So a tolerance makes it agree only where its own machine is here.
+    if row.agrees(again, tolerance if same_machine else 0.0) and not unequal:
         return Verdict(row, AGREES, again)
     if row.accuracy_key != again.accuracy_key:
         return Verdict(row, LEFT, again, "other key: its stages have other versions here")

@@ -50,6 +50,14 @@ def test_a_gpu_agrees_within_the_tolerance_of_rows(row, points, word):
     assert judged(there, row(device="cuda"), tolerance=0.3).word == word
 
 
+@pytest.mark.parametrize("here", ["cpu", "cuda"])
+def test_a_row_that_names_another_gpu_agrees_only_if_it_is_equal(row, here):
+    there = row(device="cuda", device_name="another")
+    again = row(device=here, accuracy=80.25)
+    assert judged(there, again, tolerance=0.3).word == NEAR
+    assert judged(there, row(device=here), tolerance=0.3).word == AGREES
+
+
 ELSEWHERE = [{"device_name": "another"}, {"versions": {"torch": "1"}}]
 
 
