@@ -132,10 +132,10 @@ def test_links_between_documents_lead_somewhere() -> None:
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
-def test_ci_runs_the_test_command_of_the_readme() -> None:
-    """.ci/run takes the line from the README; there is exactly one for it to find."""
-    pattern = re.search(r"grep -E '(.*)' README.md", (ROOT / ".ci" / "run").read_text())
-    assert pattern
-    assert re.findall(pattern[1], README.read_text(), flags=re.MULTILINE) == [
-        'pip install -e ".[test]" && pytest -n auto'
+def test_ci_runs_commands_of_the_readme() -> None:
+    """.ci/run takes two lines from the README; there is exactly one of each for it to find."""
+    patterns = re.findall(r"grep -E '(.*)' README.md", (ROOT / ".ci" / "run").read_text())
+    assert [re.findall(pattern, README.read_text(), flags=re.MULTILINE) for pattern in patterns] == [
+        ['pip install -e ".[test]" && pytest -n auto'],
+        ["prunebench new scorer wobble && pip install ./prunebench-wobble && prunebench check wobble"],
     ]

@@ -47,16 +47,20 @@ class Blinded(View):
         if split != "train":
             raise PrunebenchError(f"the {split} split of {self.name} is closed before the final training")
         images, labels = self.base.load(root, split)
-        rng = seeds.stream("blinded", 0)
-        classes = len(self.base.classes)
-        drawn = rng.choice(classes, size=len(labels), p=rng.dirichlet(np.ones(classes)))
         shown = images if isinstance(images, np.ndarray) else Lent(images)
-        return shown, np.where(np.asarray(labels) >= 0, drawn, -1)
+        return shown, other_labels(np.asarray(labels), len(self.base.classes))
 
     def names(self, root: Path) -> tuple[str, ...]:
         """Return numbers in a random order in the place of names, or () if the images have none."""
         images = len(self.base.names(root))
         return tuple(map("{:08}".format, seeds.stream("blinded names", 0).permutation(images)))
+
+
+def other_labels(labels: Array, classes: int) -> Array:
+    """Return labels drawn at random, with other class sizes, int [n]. Where there is none, there is none."""
+    rng = seeds.stream("blinded", 0)
+    drawn = rng.choice(classes, size=len(labels), p=rng.dirichlet(np.ones(classes)))
+    return np.where(labels >= 0, drawn, -1)
 
 
 def blinded(dataset: Dataset) -> Blinded:

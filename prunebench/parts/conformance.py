@@ -71,10 +71,11 @@ def check(part: Part, device: str = "cpu") -> list[Check]:
         return [named, Check("runs", reason(error))]
     changed = None if problem.digest() == before else "an input was changed"
     shared = f"changed {', '.join(settings)}" if settings else None
-    attempts: dict[str, Callable[[], object]] = {
-        name: partial(_apply, rule, runs) for name, rule in RULES[part.kind].items()
-    }
-    attempts["same seed, same result"] = lambda: _check_repeat(part, problem, runs)
+    obeyed = [attempt(name, partial(_apply, rule, runs)) for name, rule in RULES[part.kind].items()]
+    repeated = attempt("same seed, same result", lambda: _check_repeat(part, problem, runs))
+    attempts: dict[str, Callable[[], object]] = {}
+    if not repeated.error:  # else nothing shows what a difference comes from
+        attempts["hidden labels say nothing"] = lambda: _check_hidden_labels(part, problem, runs)
     if isinstance(part, Selector):
         attempts["one class at a time"] = lambda: _check_classes(part, problem)
     if isinstance(part, Scorer | Selector | Draw) and "fingerprint" not in part.needs():
@@ -85,9 +86,9 @@ def check(part: Part, device: str = "cpu") -> list[Check]:
         attempts["frozen"] = lambda: _check_frozen(part, problem)
     if isinstance(part, Scorer | Selector) and {"labels", "dynamics"} & set(part.needs()):
         attempts["incomplete labels"] = lambda: _check_incomplete(part, problem)
-    checks = [attempt(name, action) for name, action in attempts.items()]
+    further = [attempt(name, action) for name, action in attempts.items()]
     untouched = [Check("inputs untouched", changed), Check("settings untouched", shared)]
-    return [named, Check("runs", None), *untouched, *checks]
+    return [named, Check("runs", None), *untouched, *obeyed, repeated, *further]
 
 
 def conform(part: Part, device: str = "cpu") -> None:
@@ -122,14 +123,19 @@ def _call(part: Part, problem: Problem, keep: int | None = None) -> Array:
     return np.asarray(result.values if isinstance(result, PseudoLabels) else result)
 
 
-def _runs(part: Part, problem: Problem) -> list[_Run]:
+def _call_blinded(part: Part, problem: Problem, keep: int | None = None) -> Array:
+    """Call a part where the true labels are others, but for those that it is given."""
+    return _call(part, problem.blinded(part, keep), keep)
+
+
+def _runs(part: Part, problem: Problem, call: Callable[..., Array] = _call) -> list[_Run]:
     """Run a part once, a selector at every ratio that it accepts, a draw with some counts."""
     n = len(problem)
     if isinstance(part, Draw):
-        return [_Run(f"count {count}: ", n, (count,), _call(part, problem, count)) for count in COUNTS]
+        return [_Run(f"count {count}: ", n, (count,), call(part, problem, count)) for count in COUNTS]
     if not isinstance(part, Selector):
-        return [_Run("", n, (n,), _call(part, problem))]
-    return [_select(settled, problem, ratio) for ratio, settled in _settled(part).items()]
+        return [_Run("", n, (n,), call(part, problem))]
+    return [_select(settled, problem, ratio, call=call) for ratio, settled in _settled(part).items()]
 
 
 def _settled(part: Selector) -> dict[int, Selector]:
@@ -146,10 +152,12 @@ def _settled(part: Selector) -> dict[int, Selector]:
     return settled
 
 
-def _select(part: Selector, problem: Problem, ratio: int, label: str = "") -> _Run:
+def _select(
+    part: Selector, problem: Problem, ratio: int, label: str = "", call: Callable[..., Array] = _call
+) -> _Run:
     keep = kept(len(problem), ratio)
     label = f"{label}ratio {ratio}: "
-    return _Run(label, len(problem), (keep,), _call(part, problem, keep))
+    return _Run(label, len(problem), (keep,), call(part, problem, keep))
 
 
 def _apply(rule: Callable[[_Run], None], runs: Iterable[_Run]) -> None:
@@ -229,6 +237,19 @@ def _repeats(result: Array, again: Array, device: str) -> bool:
     if device == "cpu" or result.dtype.kind != "f":
         return np.array_equal(result, again, equal_nan=result.dtype.kind == "f")
     return result.shape == again.shape and np.allclose(result, again, rtol=1e-2, atol=1e-4, equal_nan=True)
+
+
+def _check_hidden_labels(part: Part, problem: Problem, runs: Iterable[_Run]) -> None:
+    """Run with other true labels outside of `known_labels`, by which the result may not change.
+
+    No input holds these labels. So this finds a part that goes around its inputs, such as to the frames of
+    its caller. It does not find one that makes the problem itself, or that reads a dataset: see `closed`.
+    """
+    for run, again in zip(runs, _runs(part, problem, _call_blinded), strict=True):
+        if not _repeats(run.result, again.result, problem.device):
+            raise PrunebenchError(
+                f"{run.label}the result depends on true labels that nobody annotated; ask for known_labels"
+            )
 
 
 def _check_names(part: Part, problem: Problem, runs: Iterable[_Run]) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array, Dynamics, Weights
-from prunebench.parts.base import Labeler, Part
+from prunebench.parts.base import VOCABULARY, Labeler, Part
+from prunebench.parts.blinded import other_labels
 from prunebench.parts.images import Images
 from prunebench.parts.recipe import Recipe
 from prunebench.parts.sampling import draw_labels, kept
@@ -95,6 +97,14 @@ class Problem:
         names = np.array([f"{number:03}" for number in np.random.default_rng(3).permutation(len(self))])
         return replace(self, names=names, classes=tuple(f"class_{number}" for number in range(len(CLASSES))))
 
+    def blinded(self, part: Part, keep: int | None = None) -> Problem:
+        """Return the problem with other true labels, except those that `part` gets as `known_labels`.
+
+        keep: as of `inputs`.
+        """
+        known = self._known_labels(part, self._keep(keep))
+        return replace(self, truth=np.where(known < 0, other_labels(self.truth, len(CLASSES)), known))
+
     def tied(self) -> Problem:
         """Return the problem with many ties: coarse numbers, every second image a copy of the one before."""
         twins = np.arange(len(self)) // 2 * 2
@@ -117,13 +127,14 @@ class Problem:
 
         keep: number of images that a selector keeps or a draw draws, by default that of ratio 70.
         seed: of `rng`.
+
+        Raise PrunebenchError if `part` needs what no part of its kind may have, such as the truth.
         """
-        keep = kept(len(self), RATIO) if keep is None else keep
-        fraction = part.label_fraction if isinstance(part, Labeler) else keep / len(self)
-        annotated = draw_labels(self.truth, fraction, "uniform", np.random.default_rng(1))
-        known_labels = np.full(len(self), -1)
-        known_labels[annotated] = self.truth[annotated]
-        known_labels.setflags(write=False)
+        if unknown := [name for name in part.needs() if name not in VOCABULARY[part.kind]]:
+            raise PrunebenchError(
+                f"needs() names {unknown}; a {part.kind} may ask for {sorted(VOCABULARY[part.kind])}"
+            )
+        keep = self._keep(keep)
         everything = {entry.name: getattr(self, entry.name) for entry in fields(self)} | {
             "names": tuple(self.names.tolist()),
             "fingerprint": FINGERPRINT,
@@ -132,12 +143,24 @@ class Problem:
             "rng": np.random.default_rng(seed),
             "progress": lambda done, total: None,
             "checkpoint": MemoryCheckpoint(),
-            "known_labels": known_labels,
+            "known_labels": self._known_labels(part, keep),
             "weights": WEIGHTS,
             "keep": keep,
             "count": keep,
         }
         return {name: everything[name] for name in part.needs()}
+
+    def _keep(self, keep: int | None) -> int:
+        return kept(len(self), RATIO) if keep is None else keep
+
+    def _known_labels(self, part: Part, keep: int) -> Array:
+        """Return the true labels of the annotated images, -1 elsewhere. Which these are, no label decides."""
+        fraction = part.label_fraction if isinstance(part, Labeler) else keep / len(self)
+        annotated = draw_labels(self.truth, fraction, "uniform", np.random.default_rng(1))
+        known_labels = np.full(len(self), -1)
+        known_labels[annotated] = self.truth[annotated]
+        known_labels.setflags(write=False)
+        return known_labels
 
     def digest(self) -> str:
         """Return a hash of every array in the problem."""

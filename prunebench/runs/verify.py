@@ -29,7 +29,9 @@ from prunebench.suites.cells import PROTOCOL, Cell
 from prunebench.suites.schema import Suite
 from prunebench.system.files import near
 
-VERDICTS = AGREES, DIFFERS, ELSEWHERE, LEFT = "agrees", "differs", "other machine", "cannot be remade"
+AGREES, NEAR, DIFFERS = "agrees", "within tolerance", "differs"
+UNDECIDED, LEFT = "undecided", "cannot be remade"
+VERDICTS = AGREES, NEAR, DIFFERS, UNDECIDED, LEFT
 # What a row says that no rounding changes.
 COUNTED = ("reference", "label_fraction", "label_draw", "images", "labels_selection", "trials")
 # What it says beside the accuracy that one CPU repeats to the last digit.
@@ -85,7 +87,7 @@ class Verdict:
 
     word: one of VERDICTS.
     again: the row as it was made here, or None if it was not.
-    why: what differs beside the accuracy, or why the row was not made.
+    why: what differs beside the accuracy, how far machines lie apart, or why the row was not made.
     """
 
     row: Result
@@ -127,7 +129,9 @@ def _of_suite(
     claimed = dict.fromkeys(cells[row.id] for row in rows if row.certified and row.id in cells)
     doubts = _doubts(replace(place, cells=list(claimed), datasets=datasets), engine)
     made = _made(replace(place, cells=list(dict.fromkeys(cells.values())), datasets=datasets), engine)
-    within = _tolerances(rows, [*read(results, name)[0], *rows])
+    within = _tolerances(
+        rows, read(results, name)[0], [row for row in made.values() if isinstance(row, Result)]
+    )
     found = []
     for row in rows:
         again = left[row.id] if row.id in left else made[cells[row.id]]
@@ -135,19 +139,26 @@ def _of_suite(
             found.append(Verdict(row, LEFT, why=again))
             continue
         doubt = doubts.get(cells[row.id]) if row.certified else None
-        found.append(judged(row, again, doubt, within[row.method].get(setting(row), 0.0)))
+        found.append(judged(row, again, doubt, within[row.method].get(setting(again), 0.0)))
     return found
 
 
-def _tolerances(judged: Sequence[Result], rows: Sequence[Result]) -> dict[str, dict[Setting, float]]:
+def _tolerances(
+    judged: Sequence[Result], known: Sequence[Result], made: Sequence[Result]
+) -> dict[str, dict[Setting, float]]:
     """Return within how many points rows have to agree, by their method and setting.
+
+    known: the rows in the folder of results.
+    made: rows that were made here. They stand in for those judged, which may be forged.
 
     The spread of the other methods decides, where there is any: forged rows would widen their own.
     """
-    own = tolerances(rows)
-    methods = {row.method for row in judged}
+    suspects = {row.id for row in judged}
+    others = [row for row in known if row.id not in suspects]
+    own = tolerances([*made, *others])
     return {
-        method: own | tolerances(row for row in rows if row.method != method) for method in sorted(methods)
+        method: own | tolerances([*made, *(row for row in others if row.method != method)])
+        for method in sorted({row.method for row in judged})
     }
 
 
@@ -206,27 +217,57 @@ def matrix_of(row: Result, suite: Suite, place: Matrix) -> Matrix:
 def judged(row: Result, again: Result, doubt: str | None = None, tolerance: float = 0.0) -> Verdict:
     """Return the verdict on a row that was made again.
 
-    The accuracy has to agree as `Result.agrees` says, unless another machine made it. What is counted has to
-    be equal on every machine, and all that is measured on the same CPU.
+    The accuracy has to agree as `Result.agrees` says, or lie within the tolerance if another machine made it.
+    What is counted has to be equal on every machine, and all that is measured on the same CPU.
 
     doubt: why a row that says it is certified was not certified again.
     tolerance: as of `Result.agrees`.
     """
-    same_machine = row.machine == again.machine
-    wrong = _differences(row, again, COUNTED)
+    wrong = [*_contradictions(row), *_differences(row, again, COUNTED)]
     if doubt:
         wrong.append(f"it says certified; here {doubt}")
     if wrong:
         return Verdict(row, DIFFERS, again, "; ".join(wrong))
+    same_machine = row.machine == again.machine
     exact = same_machine and again.device == "cpu"
     unequal = _differences(row, again, MEASURED) if exact else []
-    if row.agrees(again, tolerance) and not unequal:
+    # A row may claim any machine. So a tolerance makes it agree only where its own machine is here.
+    if row.agrees(again, tolerance if same_machine else 0.0) and not unequal:
         return Verdict(row, AGREES, again)
-    if not same_machine:
-        return Verdict(row, ELSEWHERE, again, f"{abs(row.accuracy - again.accuracy):.2f} points apart")
     if row.accuracy_key != again.accuracy_key:
         return Verdict(row, LEFT, again, "other key: its stages have other versions here")
-    return Verdict(row, DIFFERS, again, "; ".join(unequal))
+    if same_machine:
+        return Verdict(row, DIFFERS, again, "; ".join(unequal))
+    word, why = _between_machines(row, again, tolerance)
+    return Verdict(row, word, again, f"other machine: {why}")
+
+
+def _contradictions(row: Result) -> list[str]:
+    """Return where the accuracies of a row contradict one another, which no machine explains."""
+    evaluated = [accuracy for _, accuracy in row.history]
+    found = []
+    if evaluated and evaluated[-1] != row.accuracy:
+        found.append(f"accuracy {row.accuracy}, and {evaluated[-1]} at the end of its history")
+    if max(evaluated, default=row.best_accuracy) != row.best_accuracy or row.best_accuracy < row.accuracy:
+        found.append(f"best_accuracy {row.best_accuracy}, which is not the best")
+    return found
+
+
+def _between_machines(row: Result, again: Result, tolerance: float) -> tuple[str, str]:
+    """Return the verdict on a row of another machine whose accuracy differs, and why.
+
+    A machine that rounds otherwise may select other images. Seeds that repeat the training alone say nothing
+    about how far that sets accuracies apart.
+    """
+    apart = abs(row.accuracy - again.accuracy)
+    gap = f"{apart:.2f} points apart"
+    if again.repeats != "pipeline" and row.kept_per_class != again.kept_per_class:
+        return UNDECIDED, f"{gap}; other images were kept, and no seed repeats the whole pipeline"
+    if not tolerance:
+        return UNDECIDED, f"{gap}; no two seeds of one method show what chance does"
+    if apart <= tolerance:
+        return NEAR, f"{gap}, at most {tolerance:.2f} by chance"
+    return DIFFERS, f"{gap}, at most {tolerance:.2f} by chance"
 
 
 def _differences(row: Result, again: Result, names: Iterable[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Every built-in part keeps the contract, and a toy with a fault fails the checks that fault breaks."""
 
+import sys
 import warnings
 from dataclasses import dataclass
 
@@ -77,6 +78,7 @@ def test_the_checks_of_a_scorer():
         ("finite", None),
         ("tells images apart", None),
         ("same seed, same result", None),
+        ("hidden labels say nothing", None),
         ("order of the images", None),
         ("incomplete labels", None),
     ]
@@ -158,6 +160,103 @@ class WordReader(NameReader):
 )
 def test_a_part_that_reads_the_class_from_a_name_fails(part, checks):
     assert failed(part) == checks
+
+
+def truth_of_a_caller():
+    """Return the true labels from the next frame that has them."""
+    frame = sys._getframe(1)
+    while not hasattr(frame.f_locals.get("problem"), "truth"):
+        frame = frame.f_back
+    return frame.f_locals["problem"].truth
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeekingScorer(Scorer):
+    name = "peeking_scorer"
+
+    def score(self, labels):
+        return (labels != truth_of_a_caller()) + labels / 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeekingSelector(Selector):
+    name = "peeking_selector"
+
+    def select(self, scores, keep, rng):
+        return np.lexsort((rng.random(len(scores)), truth_of_a_caller()))[:keep]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeekingLabeler(Labeler):
+    name = "peeking_labeler"
+    label_fraction: float = 0.1
+
+    def label(self, known_labels):
+        return np.where(known_labels < 0, truth_of_a_caller(), known_labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeekingBackbone(Backbone):
+    name = "peeking_backbone"
+
+    def embed(self, images):
+        return np.eye(4)[truth_of_a_caller()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeekingDraw(Draw):
+    name = "peeking_draw"
+    backbone: str = "pixels"
+
+    def draw(self, embeddings, count, rng):
+        return np.lexsort((rng.random(len(embeddings)), truth_of_a_caller()))[:count]
+
+
+PEEKING = [PeekingScorer(), PeekingSelector(), PeekingLabeler(), PeekingBackbone(), PeekingDraw()]
+
+
+@pytest.mark.parametrize("part", PEEKING, ids=lambda part: part.kind)
+def test_a_part_that_takes_the_truth_from_its_caller_fails(part):
+    assert "hidden labels say nothing" in failed(part)
+
+
+def test_the_reason_names_the_remedy():
+    (found,) = [check for check in check(PeekingLabeler()) if check.error]
+    assert (found.name, found.error) == (
+        "hidden labels say nothing",
+        "the result depends on true labels that nobody annotated; ask for known_labels",
+    )
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 1.0])
+def test_a_blinded_problem_has_other_labels_but_the_known_ones(fraction):
+    problem, part = synthetic_problem(), ToyLabeler(label_fraction=fraction)
+    blinded = problem.blinded(part)
+    known = problem.inputs(part)["known_labels"]
+    assert blinded.inputs(part)["known_labels"].tolist() == known.tolist()
+    hidden = known < 0
+    assert (blinded.truth[hidden] == problem.truth[hidden]).sum() <= 0.5 * hidden.sum()
+
+
+@pytest.mark.parametrize("wanted", ["truth", "problem"])
+def test_no_part_is_handed_the_truth(wanted):
+    """Not even one that asks for it past the names of its arguments."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Asking(Scorer):
+        name = "asking"
+
+        def score(self, labels, **inputs):
+            return labels + inputs[wanted] / 10
+
+        def needs(self):
+            return {**super().needs(), wanted: True}
+
+    (found,) = [found for found in check(Asking()) if found.error]
+    assert found.name == "runs"
+    assert found.error.startswith(
+        f"needs() names ['{wanted}']; a scorer may ask for ['checkpoint', 'classes',"
+    )
 
 
 # Selectors

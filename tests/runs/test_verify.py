@@ -8,7 +8,16 @@ from prunebench.results.rows import line, read
 from prunebench.results.verifications import read as read_verifications
 from prunebench.runs import verify
 from prunebench.runs.run import Certificates
-from prunebench.runs.verify import AGREES, DIFFERS, ELSEWHERE, LEFT, judged, rows_in, sampled
+from prunebench.runs.verify import (
+    AGREES,
+    DIFFERS,
+    LEFT,
+    NEAR,
+    UNDECIDED,
+    judged,
+    rows_in,
+    sampled,
+)
 
 # The rule
 
@@ -18,8 +27,9 @@ from prunebench.runs.verify import AGREES, DIFFERS, ELSEWHERE, LEFT, judged, row
     [
         ({}, AGREES),
         ({"accuracy": 81.0}, DIFFERS),
-        ({"accuracy": 81.0, "device_name": "another"}, ELSEWHERE),
-        ({"accuracy": 81.0, "versions": {"torch": "1"}}, ELSEWHERE),
+        ({"accuracy": 81.0, "device_name": "another"}, UNDECIDED),  # no tolerance is known
+        ({"accuracy": 81.0, "versions": {"torch": "1"}}, UNDECIDED),
+        ({"accuracy": 81.0, "device_name": "another", "accuracy_key": "older"}, LEFT),
         ({"device_name": "another"}, AGREES),
         ({"accuracy": 81.0, "accuracy_key": "older"}, LEFT),
         ({"accuracy_key": "older"}, AGREES),
@@ -40,17 +50,78 @@ def test_a_gpu_agrees_within_the_tolerance_of_rows(row, points, word):
     assert judged(there, row(device="cuda"), tolerance=0.3).word == word
 
 
-def test_forged_rows_do_not_widen_what_they_are_judged_by(row):
-    honest = [row(method="near", seed=seed, accuracy=80 + 0.1 * seed) for seed in (0, 1, 2)]
-    forged = [row(method="far", seed=seed, accuracy=80 + 9.0 * seed) for seed in (0, 1, 2)]
-    (far,) = verify._tolerances(forged, [*honest, *forged])["far"].values()
-    (near,) = verify._tolerances(honest, honest)["near"].values()  # there is no other spread
-    assert far == near < 1
+@pytest.mark.parametrize("here", ["cpu", "cuda"])
+def test_a_row_that_names_another_gpu_agrees_only_if_it_is_equal(row, here):
+    there = row(device="cuda", device_name="another")
+    again = row(device=here, accuracy=80.25)
+    assert judged(there, again, tolerance=0.3).word == NEAR
+    assert judged(there, row(device=here), tolerance=0.3).word == AGREES
+
+
+ELSEWHERE = [{"device_name": "another"}, {"versions": {"torch": "1"}}]
+
+
+@pytest.mark.parametrize("machine", ELSEWHERE)
+@pytest.mark.parametrize(("points", "word"), [(0.25, NEAR), (-0.25, NEAR), (0.35, DIFFERS), (-0.35, DIFFERS)])
+def test_another_machine_agrees_within_the_tolerance(row, machine, points, word):
+    there = row(accuracy=80 + points, kept_per_class=[7, 9, 8, 8], **machine)
+    assert judged(there, row(), tolerance=0.3).word == word
+
+
+@pytest.mark.parametrize(("kept", "word"), [([8, 8, 8, 8], DIFFERS), ([7, 9, 8, 8], UNDECIDED)])
+def test_seeds_of_the_training_alone_judge_the_same_subset_alone(row, kept, word):
+    there = row(accuracy=81.0, device_name="another", repeats="training", kept_per_class=kept)
+    assert judged(there, row(repeats="training"), tolerance=0.3).word == word
+
+
+CONTRADICTIONS = {
+    "accuracy 81.0, and 80.0 at the end of its history": {"accuracy": 81.0},
+    "best_accuracy 82.0, which is not the best": {"best_accuracy": 82.0},
+    "best_accuracy 79.0, which is not the best": {"best_accuracy": 79.0, "history": []},
+}
+
+
+@pytest.mark.parametrize(("why", "forged"), CONTRADICTIONS.items())
+def test_a_row_that_contradicts_itself_differs_on_every_machine(row, why, forged):
+    honest = {"device_name": "another", "history": [[5, 81.0], [10, 80.0]]}
+    assert judged(row(**honest), row(), tolerance=3).word == AGREES
+    verdict = judged(row(**honest | forged), row(), tolerance=3)
+    assert (verdict.word, verdict.why) == (DIFFERS, why)
+
+
+def seeds(row, method, step, **values):
+    """Return the rows of three seeds that lie so many points apart."""
+    return [row(method=method, seed=seed, accuracy=80 + step * seed, **values) for seed in (0, 1, 2)]
+
+
+def test_forged_rows_of_several_methods_do_not_widen_what_they_are_judged_by(row):
+    forged = [*seeds(row, "one", 9.0), *seeds(row, "other", 8.0)]
+    made = [*seeds(row, "one", 0.1), *seeds(row, "other", 0.1)]
+    (one,) = verify._tolerances(forged, forged, made)["one"].values()
+    assert one < 1
+
+
+def test_rows_that_are_not_judged_widen_no_other_row_of_their_method(row):
+    near, far = seeds(row, "near", 0.1), seeds(row, "far", 9.0)
+    within = verify._tolerances(far[:1], [*near, *far], made=[])
+    (limit,) = within["far"].values()
+    assert limit < 1
+    (limit,) = verify._tolerances(far[:1], far, made=[])["far"].values()  # there is no other spread
+    assert limit > 9
 
 
 def test_a_verdict_says_what_differs(row):
     assert judged(row(labels_total=12), row(), None).why == "labels_total 12, here 32"
-    assert judged(row(device_name="another", accuracy=81.5), row()).why == "1.50 points apart"
+    there = row(device_name="another", accuracy=80.5)
+    assert judged(there, row()).why == (
+        "other machine: 0.50 points apart; no two seeds of one method show what chance does"
+    )
+    assert judged(there, row(), None, 0.7).why == "other machine: 0.50 points apart, at most 0.70 by chance"
+    assert judged(
+        row(**ELSEWHERE[0], repeats="proxy", accuracy=80.5, kept_per_class=[32]), row(repeats="proxy")
+    ).why == (
+        "other machine: 0.50 points apart; other images were kept, and no seed repeats the whole pipeline"
+    )
     doubted = judged(row(certified=True), row(), "not certified: it looks")
     assert (doubted.word, doubted.why) == (DIFFERS, "it says certified; here not certified: it looks")
 
@@ -86,17 +157,56 @@ def test_honest_rows_agree_and_nothing_is_kept(ran, cli, tmp_path):
     stored = sorted((tmp_path / "store").rglob("*"))
     found = cli("verify --suite toys --workers 0")
     assert (found.code, verdicts(found)) == (0, ["agrees", "agrees"])
-    assert found.out.endswith("\n2 agrees, 0 differs, 0 other machine, 0 cannot be remade\n")
+    assert found.out.endswith("\n2 agrees, 0 within tolerance, 0 differs, 0 undecided, 0 cannot be remade\n")
     assert {path: path.read_bytes() for path in ran.rglob("*") if path.is_file()} == before
     assert sorted((tmp_path / "store").rglob("*")) == stored
 
 
-def test_a_forged_row_is_caught(ran, cli):
+@pytest.mark.parametrize("machine", [{}, *ELSEWHERE])
+def test_a_forged_row_is_caught(ran, cli, machine):
+    """Whoever says to have made it: the history of its training still has the accuracy that was."""
     accuracy = read(ran, "toys")[0][0].accuracy
-    rewrite(ran, accuracy=accuracy + 1)
+    rewrite(ran, accuracy=accuracy + 1, **machine)
     found = cli("verify leaderboard/results/toys --workers 0")
     assert (found.code, verdicts(found)) == (1, ["differs", "agrees"])
     assert found.out.splitlines()[1].split()[2:6] == ["50", "0", f"{accuracy + 1:.2f}", f"{accuracy:.2f}"]
+
+
+@pytest.fixture
+def ran_seeds(toy, suite_file, cli, tmp_path):
+    """As `ran`, with two methods and four seeds of each. The rows say that another machine made them."""
+    path = suite_file()
+    line = f"run --suite {path} --methods random,random_twin --seeds 4 --set recipe.epochs=3 --workers 0"
+    assert cli(line).code == 0
+    for file in tmp_path.glob("leaderboard/results/*/*/*.jsonl"):
+        values = [json.loads(text) for text in file.read_bytes().splitlines()]
+        file.write_bytes(b"".join(moved(one) for one in values))
+    return tmp_path / "leaderboard"
+
+
+def moved(values, **changes):
+    """Return a line of a row of another machine, with other values."""
+    values = {**values, "device_name": "another", **changes}
+    del values["check"]
+    return line(values)
+
+
+def test_honest_rows_of_another_machine_agree(ran_seeds, cli):
+    found = cli("verify --suite toys --workers 0")
+    assert (found.code, verdicts(found)) == (0, ["agrees"] * 8)
+
+
+def test_forged_rows_of_another_machine_and_of_several_methods_are_caught(ran_seeds, cli):
+    """The forged rows are consistent, and their seeds lie far apart."""
+    for file in ran_seeds.glob("results/*/*/*.jsonl"):
+        values = [json.loads(text) for text in file.read_bytes().splitlines()]
+        for one in values[:2]:
+            accuracy = 100.0 if one["accuracy"] < 50 else 0.0
+            one |= {"accuracy": accuracy, "best_accuracy": accuracy, "history": []}
+        file.write_bytes(b"".join(map(moved, values)))
+    found = cli("verify --suite toys --workers 0")
+    assert (found.code, verdicts(found)) == (1, ["differs", "differs", "agrees", "agrees"] * 2)
+    assert "points apart, at most" in found.out
 
 
 def test_a_row_that_was_edited_without_its_checksum_is_no_row(ran, cli):
