@@ -211,7 +211,7 @@ def _work(
     engine = replace(engine, device=matrix.device, gpus=matrix.gpus, store=matrix.store.root)
     count = min(max(1, len(needed)), most_workers(engine, matrix.device))  # one, if a stored stage is damaged
     if engine.cpu_workers is None:
-        engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device))
+        engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device, count))
     live = Live(needed, forecast, count, graph)
     shown = _Shown(lambda: executor(engine, count, live.update), live, needed)
     work = _Work(matrix, needed, shown, live)
