@@ -186,7 +186,7 @@ def plan(
     ] = None,
     results: ResultsOption = Path("leaderboard"),
 ) -> None:
-    """Show every stage of the chosen cells: stored or to make, for which methods, how long it will take."""
+    """Show every stage of the chosen cells: stored or to make, for which methods, what it will take."""
     if detect is None:
         print_plan(options.matrix(), each)
     else:
@@ -209,6 +209,8 @@ def print_plan(matrix: Matrix, each: bool) -> None:
         "stored",
         "to make",
         "time",
+        "memory",
+        "disk",
         "methods",
     ]
     echo(table([line.columns(each) for line in lines], header))
