@@ -271,12 +271,15 @@ def cli(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def spawn(tmp_path):
-    """spawn("run ...") starts a command in a child process that leads a group. It returns a Popen."""
+    """spawn("run ...") starts a command in a child process that leads a group. It returns a Popen.
+
+    through: the words of a command that starts it, such as unshare.
+    """
     processes = []
 
-    def start(line, **environment):
+    def start(line, through=(), **environment):
         process = subprocess.Popen(
-            [sys.executable, "-m", "prunebench", *line.split()],
+            [*through, sys.executable, "-m", "prunebench", *line.split()],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

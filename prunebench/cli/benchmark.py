@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +26,7 @@ from prunebench.system.files import absolute, near, replace_file
 from prunebench.system.terminal import echo
 
 if TYPE_CHECKING:
+    from prunebench.pipeline.executors.engine import Engine
     from prunebench.pipeline.matrix import Matrix
     from prunebench.results.document import Document
 
@@ -50,6 +52,10 @@ def run(
     stage_timeout: StageTimeoutOption = None,
     share: Annotated[
         str | None, typer.Option("--shard", help="I/N: the I-th of N shares of the cells, for N machines.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="6h, or 20gpuh of GPU: only cells that fit in, by the predicted time."),
     ] = None,
     certify: Annotated[
         bool, typer.Option("--certify", help="Select again without the truth: rows then say certified.")
@@ -97,12 +103,19 @@ def run(
         raise PrunebenchError("--until-separated looks at all cells of a board; leave out --shard")
     if max_seeds is not None and not until_separated:
         raise PrunebenchError("--max-seeds belongs to --until-separated")
+    for option, given in (("until-separated", until_separated), ("certify", certify), ("fresh", fresh)):
+        if budget is not None and given:
+            raise PrunebenchError(f"--{option} makes stages that no budget knows; leave out --budget")
     matrix = chosen_cells(options, share, elsewhere=executor != "local")
     if not matrix.cells:
         echo(f"--shard {share}: there are fewer cells than shares, and none is in this one")
         return
     told = sinks(results, log, track)
     get_ready(matrix, results)
+    if budget is not None:
+        matrix, left_out = cells_within(matrix, budget, engine)
+        if left_out:
+            echo(left_out)
     remake(matrix, fresh or [])
     if certify:
         remake(without_truth(matrix), fresh or [])
@@ -143,6 +156,21 @@ def chosen_cells(options: CellOptions, share: str | None, elsewhere: bool) -> Ma
             "See: prunebench list datasets"
         )
     return matrix if share is None else shard(matrix, *shares(share))
+
+
+def cells_within(matrix: Matrix, budget: str, engine: Engine) -> tuple[Matrix, str | None]:
+    """Return the matrix of the cells that fit into --budget, and a line on those left out, if there are any.
+
+    Raise PrunebenchError if the budget is none, the time of a stage is unknown, or no cell fits.
+    """
+    from prunebench.pipeline.forecast import forecast_from_store, probe
+    from prunebench.runs import budget as budgets
+
+    limit = budgets.budget(budget, matrix.device, replace(engine, gpus=matrix.gpus))
+    forecast = forecast_from_store(matrix)
+    if engine.name == "local":  # steps on this machine say nothing of others
+        probe(matrix, forecast, matrix.missing().values())
+    return budgets.within(matrix, forecast, limit)
 
 
 def remake(matrix: Matrix, parts: list[str]) -> None:
@@ -186,7 +214,7 @@ def plan(
     ] = None,
     results: ResultsOption = Path("leaderboard"),
 ) -> None:
-    """Show every stage of the chosen cells: stored or to make, for which methods, how long it will take."""
+    """Show every stage of the chosen cells: stored or to make, for which methods, what it will take."""
     if detect is None:
         print_plan(options.matrix(), each)
     else:
@@ -209,6 +237,8 @@ def print_plan(matrix: Matrix, each: bool) -> None:
         "stored",
         "to make",
         "time",
+        "memory",
+        "disk",
         "methods",
     ]
     echo(table([line.columns(each) for line in lines], header))

@@ -1,12 +1,13 @@
-"""Forecasts of computing time: from the manifests of similar stages, else from a short probe."""
+"""Forecasts of time, memory and disk from the manifests of similar stages. Time else from a short probe."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from prunebench.errors import MissingArtefactError
 from prunebench.parts.identity import construct
@@ -20,17 +21,39 @@ ENOUGH = 50  # manifests to read per kind of stage
 
 @dataclass
 class Forecast:
-    """Forecasts the time of stages from the times of similar ones.
+    """Forecasts what stages take from what similar ones took.
 
     seen: seconds and work so far, by kind, title and dataset of stages.
+    peaks: the most bytes of memory that one took, by the same.
+    stored: the most bytes that the artefacts of one take on the disk, by the same.
     """
 
     seen: dict[tuple[str, str, str], tuple[float, float]] = field(default_factory=dict)
+    peaks: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    stored: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
     def learn(self, stage: Stage, seconds: float) -> None:
         """Add the time that a stage took."""
         total, work = self.seen.get(_like(stage), (0.0, 0.0))
         self.seen[_like(stage)] = (total + seconds, work + stage.work)
+
+    def weigh(self, stage: Stage, manifest: Mapping[str, Any]) -> None:
+        """Add the memory and the disk that a stage took, as its manifest has them."""
+        for most, found in ((self.peaks, manifest["peak_bytes"]), (self.stored, manifest["bytes"])):
+            if found is not None:  # no system but Linux, macOS and CUDA says a peak
+                most[_like(stage)] = max(found, most.get(_like(stage), 0))
+
+    def memory(self, stage: Stage) -> int | None:
+        """Return the most bytes that such stages took, or None if nobody knows.
+
+        They are of the GPU if the stage runs there. Else they are of its process, with all that this process
+        had made before.
+        """
+        return self.peaks.get(_like(stage))
+
+    def disk(self, stage: Stage) -> int | None:
+        """Return the most bytes that the artefacts of such a stage take on the disk, or None if unknown."""
+        return self.stored.get(_like(stage))
 
     def estimate(self, stages: Iterable[Stage]) -> tuple[float, int]:
         """Return the seconds that stages take on one worker, and the number of stages without a forecast.
@@ -73,6 +96,7 @@ def forecast_from_store(matrix: Matrix) -> Forecast:
             manifest = matrix.store.manifest(stage.key)
             if manifest["device"] == matrix.device_of(stage):
                 forecast.learn(stage, manifest["seconds"])
+                forecast.weigh(stage, manifest)
     return forecast
 
 

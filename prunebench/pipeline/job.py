@@ -62,6 +62,8 @@ class Job:
     device: "cpu" or "cuda".
     root: the key of the dataset.
     shares_gpu: whether other workers may use the memory of the GPU meanwhile.
+    memory: the most bytes that such stages took before, on the GPU if they run there, else in their process.
+        None: unknown.
     """
 
     kind: str
@@ -75,3 +77,4 @@ class Job:
     device: str
     root: str
     shares_gpu: bool = False
+    memory: int | None = None

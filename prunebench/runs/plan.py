@@ -1,4 +1,4 @@
-"""The plan of a matrix: its stages, those stored, those to make, and a forecast of the time."""
+"""The plan of a matrix: its stages, those stored, those to make, and what these will take."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prunebench.pipeline.forecast import Forecast, forecast_from_store, probe
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage, closure
 from prunebench.pipeline.stages import STAGES
-from prunebench.runs.format import duration
+from prunebench.runs.format import duration, size
 
 WIDEST = 60  # characters; longer titles are cut, unless --each is given
 
@@ -27,6 +27,8 @@ class Line:
     stored: the number of stored stages.
     to_make: the number of missing stages.
     seconds: the time of the missing stages on one worker, or None if there is no forecast.
+    memory: the most bytes of memory that one of them took before, or None if unknown (see `Forecast.memory`).
+    disk: the bytes of all missing artefacts, if each is as large as the largest so far. None: unknown.
     """
 
     dataset: str
@@ -37,6 +39,8 @@ class Line:
     stored: int = 0
     to_make: int = 0
     seconds: float | None = 0.0
+    memory: int | None = None
+    disk: int | None = None
 
     def columns(self, each: bool) -> list[object]:
         """Return the line as a row of the table. each: whether it is a single stage, with its own columns."""
@@ -48,7 +52,7 @@ class Line:
             single = ["" if stage.ratio is None else stage.ratio, seed, stage.key[:12]]
         elif len(title) > WIDEST:
             title = f"{title[: WIDEST - 1]}…"
-        time = duration(self.seconds) if self.to_make else ""
+        cost = [duration(self.seconds), _size(self.memory), _size(self.disk)] if self.to_make else [""] * 3
         return [
             self.dataset,
             self.kind,
@@ -56,7 +60,7 @@ class Line:
             *single,
             self.stored,
             self.to_make,
-            time,
+            *cost,
             ", ".join(self.methods),
         ]
 
@@ -84,6 +88,9 @@ def lines(matrix: Matrix, each: bool) -> list[Line]:
         if stage.key in needed:
             line.to_make += 1
             line.seconds = _add(line.seconds, forecast, stage)
+            line.memory = forecast.memory(stage)  # the same of all stages of a line
+            each_disk = forecast.disk(stage)
+            line.disk = None if each_disk is None else each_disk * line.to_make
         else:
             line.stored += 1
     return list(groups.values())
@@ -104,6 +111,10 @@ def _users(matrix: Matrix) -> dict[str, list[str]]:
 def _add(seconds: float | None, forecast: Forecast, stage: Stage) -> float | None:
     more, unknown = forecast.estimate([stage])
     return None if seconds is None or unknown else seconds + more
+
+
+def _size(count: int | None) -> str:
+    return "?" if count is None else size(count)
 
 
 def total(lines: Sequence[Line]) -> str:

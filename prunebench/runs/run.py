@@ -153,15 +153,21 @@ class _Work:
     def stage_made(self, stage: Stage) -> None:
         self.made.add(stage.key)
         with suppress(MissingArtefactError):  # damaged already; its reader has it made again
-            self.live.made(stage, self.matrix.store.manifest(stage.key)["seconds"])
+            manifest = self.matrix.store.manifest(stage.key)
+            self.live.made(stage, manifest["seconds"])
+            self.live.forecast.weigh(stage, manifest)
 
 
 @dataclass
 class _Shown:
-    """An executor that shows how each of its jobs ended. It is made once it is started or has a job."""
+    """An executor that shows how each of its jobs ended. It is made once it is started or has a job.
+
+    It tells the job of a needed stage how much memory such stages took.
+    """
 
     make: Callable[[], Executor]
     live: Live
+    needed: Mapping[str, Stage]
     executor: Executor | None = None
 
     def start(self) -> Executor:
@@ -175,7 +181,9 @@ class _Shown:
         return max(1, self.start().workers)
 
     def submit(self, job: Job) -> Future[None]:
-        future = self.start().submit(job)
+        stage = self.needed.get(job.key)  # None for a damaged input, which is made again
+        memory = None if stage is None else self.live.forecast.memory(stage)
+        future = self.start().submit(replace(job, memory=memory))
         future.add_done_callback(lambda answered: self.live.ended(job.key, answered.exception()))
         return future
 
@@ -203,9 +211,9 @@ def _work(
     engine = replace(engine, device=matrix.device, gpus=matrix.gpus, store=matrix.store.root)
     count = min(max(1, len(needed)), most_workers(engine, matrix.device))  # one, if a stored stage is damaged
     if engine.cpu_workers is None:
-        engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device))
+        engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device, count))
     live = Live(needed, forecast, count, graph)
-    shown = _Shown(lambda: executor(engine, count, live.update), live)
+    shown = _Shown(lambda: executor(engine, count, live.update), live, needed)
     work = _Work(matrix, needed, shown, live)
     try:
         with interruptible():

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import time
 
 import pytest
@@ -238,6 +239,47 @@ def test_a_worker_that_stands_still_is_not_waited_for_for_ever(small, undisturbe
     finished(first)
     assert first.returncode == 0
     assert (small.store.path(key) / "manifest.json").read_bytes() == made  # not merged twice
+    count.repeated += small.repeated()
+    assert count.repeated == 1
+
+
+OWN_PROCESSES = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+@pytest.fixture
+def apart():
+    """What starts a command as on a machine of its own: it sees no process but those that it starts."""
+    try:
+        subprocess.run([*OWN_PROCESSES, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this system lets us make no namespace of processes")
+    return OWN_PROCESSES
+
+
+@fault(
+    8, "SIGSTOP to a runner and its workers, for longer than a lease, beside one that sees other processes"
+)
+def test_a_machine_that_stands_still_stores_nothing_again(small, undisturbed, spawn, count, apart):
+    """Both number their processes from 1. So neither can tell by a number whether the other is there."""
+    first = spawn(small.line(workers=1), apart, **small.faulty, FAULT_SLOW="0.3", PRUNEBENCH_LEASE="4")
+    assert wait_until(lambda: busy(small), first)
+    os.killpg(first.pid, signal.SIGSTOP)
+    count.times += 1
+    try:
+        (key,) = busy(small)
+        second = spawn(small.line(workers=1), apart, **small.faulty, PRUNEBENCH_LEASE="4")
+        errors = finished(second)
+        assert second.returncode == 0, errors
+        assert "waiting for process" in errors
+        made = {path: path.read_bytes() for path in small.manifests()}
+    finally:
+        os.killpg(first.pid, signal.SIGCONT)
+    errors = finished(first)
+    assert first.returncode == 0, errors
+    assert {path: path.read_bytes() for path in small.manifests()} == made  # none merged twice
+    assert small.store.path(key) / "manifest.json" in made
+    assert not (small.folder / "store" / "quarantine").exists()
+    count.lost += len(differing(small, undisturbed(SMALL)))
     count.repeated += small.repeated()
     assert count.repeated == 1
 

@@ -16,9 +16,10 @@ from types import SimpleNamespace
 import pytest
 
 from prunebench.errors import PrunebenchError
-from prunebench.pipeline.executors import factory, gpus, pool, remote
+from prunebench.pipeline.executors import factory, gpus, pool, ray, remote
 from prunebench.pipeline.executors.engine import Engine, StageError, WorkerDied, as_error
 from prunebench.pipeline.executors.factory import executor
+from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.executors.pool import Pool
 from prunebench.pipeline.forecast import forecast_from_store
 from prunebench.pipeline.job import Job
@@ -276,6 +277,73 @@ def test_engines_that_give_whole_gpus_say_so(name):
 def test_ray_needs_a_number_of_workers_per_gpu():
     with pytest.raises(PrunebenchError, match="name a number for --executor ray"):
         executor(Engine(name="ray", workers_per_gpu="auto"), 1, print)
+
+
+GONE = {"Alive": False, "Resources": {"memory": 9e9}}
+
+
+class PretendedRay:
+    """A cluster of one machine, beside one that is gone. It keeps the options of tasks, and runs none."""
+
+    def __init__(self, **memory):
+        self.asked = []
+        self._nodes = [{"Alive": True, "Resources": {"CPU": 2.0, **memory}}, GONE]
+
+    def nodes(self):
+        return self._nodes
+
+    def remote(self, _function):
+        return self
+
+    def options(self, **options):
+        self.asked.append(options)
+        return SimpleNamespace(remote=lambda *_arguments: SimpleNamespace(future=Future))
+
+
+@pytest.mark.parametrize(
+    ("machine", "gpus", "memory", "asked"),
+    [
+        ({"memory": 5e9}, 0, 3 * 10**9, 3 * 10**9),
+        ({"memory": 5e9}, 0, 8 * 10**9, 5 * 10**9),  # else it would wait for ever
+        ({"memory": 5e9}, 0, None, None),
+        ({"memory": 5e9}, 0.5, 3 * 10**9, None),  # of the GPU
+        ({}, 0, 3 * 10**9, None),
+    ],
+)
+def test_a_task_of_ray_has_the_name_of_its_stage_and_asks_for_the_memory_of_such_stages(
+    machine, gpus, memory, asked
+):
+    cluster = PretendedRay(**machine)
+    device = "cuda" if gpus else "cpu"
+    job = Job("scores", "0" * 64, "aum", {}, [], "digits", "", "", device, "root", memory=memory)
+    carriers = {device: ray._Tasks(cluster, gpus)}
+    carriers[device].submit(print, vars(job))
+    (options,) = cluster.asked
+    assert (options["name"], options.get("memory")) == ("scores aum", asked)
+    assert (options["num_cpus"], options["num_gpus"]) == ((0, 0.5) if gpus else (1, 0))
+
+
+def test_a_job_says_what_memory_such_stages_took(digits, monkeypatch):
+    """Before this run, or in it."""
+    told = {}
+
+    class Noting(InlineExecutor):
+        def submit(self, job):
+            told.setdefault(job.title, []).append(job.memory)
+            return super().submit(job)
+
+    monkeypatch.setitem(factory.EXECUTORS, "noting", lambda *_: Noting(print_nothing))
+    matrix = digits("here")
+    run(shard(matrix, 1, 4), Engine(name="noting"))
+    run(matrix, Engine(name="noting"))
+    peaks = [matrix.store.manifest(key)["peak_bytes"] for key in matrix.graph.stages]
+    trainings = next(memory for title, memory in told.items() if "epoch" in title)
+    assert (len(trainings), trainings[0]) == (4, None)
+    assert all(memory in peaks for memory in trainings[1:])
+
+
+def print_nothing(*_progress):
+    """Be told of progress."""
 
 
 def test_a_dask_cluster_without_gpus_is_named():

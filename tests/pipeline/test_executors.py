@@ -235,11 +235,12 @@ def test_what_needs_no_gpu_runs_beside_what_does(job, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("device", "cores", "count"), [("cpu", 8, 0), ("cuda", 1, 1), ("cuda", 3, 2), ("cuda", 16, 4)]
+    ("device", "cores", "workers", "count"),
+    [("cpu", 8, 8, 0), ("cuda", 1, 1, 1), ("cuda", 3, 1, 2), ("cuda", 64, 8, 56), ("cuda", 8, 8, 1)],
 )
-def test_a_run_on_a_gpu_has_workers_on_the_cpu_too(monkeypatch, device, cores, count):
+def test_a_run_on_gpus_has_workers_on_the_cores_that_they_leave(monkeypatch, device, cores, workers, count):
     monkeypatch.setattr(local, "_cores", lambda: cores)
-    assert local.default_cpu_workers(device) == count
+    assert local.default_cpu_workers(device, workers) == count
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,34 @@ def test_the_time_of_a_training_is_learnt_from_those_before(matrix, make):
     assert known.estimate([stage]) == (pytest.approx(spent), 0)
 
 
+def test_memory_and_disk_of_stages_are_those_of_the_largest_before(matrix, make):
+    before = plan.lines(matrix("random"), each=False)
+    assert [line.columns(each=False)[6:8] for line in before] == [["?", "?"]] * 2
+    make(matrix("random", ratios=[30, 50]))
+    more = matrix("random", ratios=[30, 50], seeds=[0, 1, 2])
+    found = {line.kind: line for line in plan.lines(more, each=False)}
+    for kind, line in found.items():
+        made = [
+            stage for stage in more.graph.stages.values() if stage.kind == kind and stage.key in more.store
+        ]
+        manifests = [more.store.manifest(stage.key) for stage in made]
+        assert (len(made), line.to_make) == (2, 4)
+        assert line.memory == max(manifest["peak_bytes"] for manifest in manifests)
+        assert line.disk == 4 * max(manifest["bytes"] for manifest in manifests)
+        assert line.columns(each=False)[6:8] == [size(line.memory), size(line.disk)]
+    make(more)
+    assert [line.columns(each=False)[5:8] for line in plan.lines(more, each=False)] == [["", "", ""]] * 2
+
+
+def test_what_another_device_took_says_nothing(matrix, make):
+    make(matrix("random"))
+    on_gpu = matrix("random", device="cuda")
+    known = forecast.forecast_from_store(on_gpu)
+    for stage in on_gpu.graph.stages.values():
+        assert (known.memory(stage) is None) == (known.disk(stage) is None) == stage.on_device
+    assert {stage.on_device for stage in on_gpu.graph.stages.values()} == {True, False}
+
+
 def test_what_nothing_is_known_about_is_counted(matrix):
     stages = matrix("el2n_supervised").graph.stages.values()
     assert forecast.Forecast().estimate(stages) == (0.0, 4)  # labels, dynamics, scores, accuracy

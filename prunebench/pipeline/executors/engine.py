@@ -46,7 +46,7 @@ class Engine:
     workers: the number of worker processes. 0 runs in this process. None is one per core, or one for a GPU.
     workers_per_gpu: the same for a GPU alone, in place of `workers`. "auto" is as many as its memory holds.
     cpu_workers: the number of further processes for jobs that need no GPU. 0: the workers run these, too.
-        None is up to four with a GPU, and none without.
+        None is one for each core to spare with a GPU, and none without.
     stage_timeout: seconds after which a stage is stopped, or None for no limit.
     options: what the user told the executor, by name: the values of --executor-option.
     device: the device of the run, "cpu" or "cuda".

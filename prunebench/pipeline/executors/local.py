@@ -57,12 +57,14 @@ def most_workers(engine: Engine, device: str) -> int:
     return gpus * engine.workers_per_gpu
 
 
-def default_cpu_workers(device: str) -> int:
-    """Return the number of processes for jobs on the CPU, beside those of a GPU: at most 4.
+def default_cpu_workers(device: str, workers: int) -> int:
+    """Return the number of processes for jobs on the CPU, beside those of GPUs: a core each that they leave.
 
-    There are none if the device is the CPU, as all workers are alike then.
+    There is at least one. There are none if the device is the CPU, as all workers are alike then.
+
+    workers: the number of processes on all GPUs together. Each keeps a core busy.
     """
-    return max(1, min(4, _cores() - 1)) if device == "cuda" else 0
+    return max(1, _cores() - workers) if device == "cuda" else 0
 
 
 def _cores() -> int:

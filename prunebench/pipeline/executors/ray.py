@@ -20,7 +20,10 @@ RETRIES = 3  # of a task whose worker, or whose machine, is lost
 
 
 class _Tasks(futures.Executor):
-    """An executor of Ray tasks, each with one core and a share of a GPU.
+    """An executor of Ray tasks, each with a core or a share of a GPU. A task has the name of its stage.
+
+    On a core it asks for the memory that such stages took before. On a GPU it asks for none, as only the
+    memory of the GPU was counted there.
 
     ray: the module.
     gpus: the share of a GPU that a task takes, 0..1.
@@ -28,12 +31,19 @@ class _Tasks(futures.Executor):
 
     def __init__(self, ray: Any, gpus: float) -> None:
         self._ray = ray
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        # Ray would wait for ever for more than a machine has.
+        self._memory = max((machine.get("memory", 0) for machine in machines), default=0)
         self._options = {"num_cpus": 0 if gpus else 1, "num_gpus": gpus, "max_retries": RETRIES}
         self._tasks: dict[Future[Any], Any] = {}
 
     def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
-        """Submit a task."""
-        task = self._ray.remote(function).options(**self._options).remote(*arguments, **named)
+        """Submit a task. Its first argument are the fields of a `Job`."""
+        job = arguments[0]
+        options = self._options | {"name": f"{job['kind']} {job['title']}"}
+        if job["device"] == "cpu" and job["memory"] and self._memory:
+            options["memory"] = min(job["memory"], self._memory)
+        task = self._ray.remote(function).options(**options).remote(*arguments, **named)
         future: Future[Any] = task.future()
         self._tasks[future] = task
         future.add_done_callback(lambda done: self._tasks.pop(done, None))
