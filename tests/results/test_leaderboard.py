@@ -357,6 +357,15 @@ second, among complete cells of methods without all labels, where the seeds sepa
 
 Smallest difference separated: in points, between two ranked methods, if all pairs are compared.
 
+### In words
+
+- Random trained as long was not run.
+
+Worse: the seeds separate the two, if all methods of that ratio are compared with what the sentence names. \
+Random with as many labels spends on images to train on what a method spends on labels to select by. \
+Random trained as long trains on as many images as a method's selection and final training together. \
+FixMatch's own network trained with the labels to select by alone, and needs no kept image.
+
 ### Ranks
 
 | method   | 50 % pruned   |
