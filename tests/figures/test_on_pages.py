@@ -57,11 +57,17 @@ def test_of_many_methods_those_with_the_highest_mean_are_drawn(board, row):
     )
 
 
-def test_one_ratio_and_values_chosen_on_the_test_split_have_no_figure(board, row):
-    (single,) = boards(Page("toys", "Toys", "", [50], [0], [row(), row(method="near")]))
-    assert picture(single, "toy") is None
+def test_values_chosen_on_the_test_split_have_no_figure(board):
     assert picture(board(2), "toy") is not None
     assert picture(board(2, tuning="oracle_test"), "toy") is None
+
+
+def test_a_figure_of_one_ratio_holds_all_methods(row):
+    rows = [row(), *(row(method=f"m{number:02}", accuracy=50.0 + number) for number in range(MOST + 2))]
+    (single,) = boards(Page("toys", "Toys", "", [50], [0], rows))
+    assert len(names(single)) == MOST + 3 and choice(single) == ""
+    found = picture(single, "toy")
+    assert found.caption == "Test accuracy at 50 % pruned, a dot for each seed."
 
 
 def test_a_digest_follows_what_is_drawn_alone(board):
