@@ -343,6 +343,8 @@ Made by `prunebench leaderboard` from the rows in `results/toys/`; do not edit.
 training. Tuning: default. Protocol 1, dataset dddddddddddd. Of 6 cells, 0 have a certified row and 0 a \
 verified one.
 
+![Test accuracy at 50 % pruned, a dot for each seed.](figures/toys-toy.svg)
+
 ### Accuracy
 
 | method                          | labels to select   | 50 % pruned       |
