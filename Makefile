@@ -11,6 +11,7 @@ docs:  ## everything that is generated: pages of the leaderboard, tables of the 
 	python tests/readme_blocks.py
 	python tests/paper_blocks.py
 	python benchmarks/order.py
+	python benchmarks/columns.py
 	python benchmarks/same_cell.py
 
 site:  ## the documents as a site, in build/site

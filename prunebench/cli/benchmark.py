@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -341,7 +341,9 @@ def leaderboard(
     ] = "markdown",
     figures: Annotated[
         bool,
-        typer.Option("--figures", help="Draw the figure of every board; without it, those drawn before."),
+        typer.Option(
+            "--figures", help="Draw the figure of every board; without it, only those drawn before."
+        ),
     ] = False,
 ) -> None:
     """Make the page of every suite that has results and their index, or print them in another format."""
@@ -368,12 +370,17 @@ def leaderboard(
     elif made:
         if not check:
             draw(made, results, figures)
+        undrawn = page_files.undrawn(made, results)
         contents = page_files.contents(made, results)
         if suite is None:
             contents |= index(made, results)
             if not without:
                 tell_left_over(page_files.left_over(made, results), check)
-        (compare if check else write)(contents, results)
+        if check:
+            compare(contents, undrawn, results)
+        else:
+            write(contents)
+            tell_undrawn(undrawn, results)
     if without:
         raise typer.Exit(1)
 
@@ -401,28 +408,45 @@ def index(made: Mapping[str, Document], results: Path) -> dict[Path, str]:
 def tell_left_over(paths: Sequence[Path], check: bool) -> None:
     """Say which files no row asks for any more. Raise PrunebenchError if that is a check."""
     if paths:
-        line = f"made from rows that are gone: {', '.join(str(near(path)) for path in paths)}; delete them"
+        line = f"made from rows that are gone: {_listed(paths)}; delete them"
         if check:
             raise PrunebenchError(line)
         echo(line, err=True)
 
 
-def write(contents: Mapping[Path, str], results: Path) -> None:
+def write(contents: Mapping[Path, str]) -> None:
     """Write pages, by their path, and say so."""
     for path, content in contents.items():
         replace_file(path, content.encode(), "--results")
         echo(f"wrote {near(path)}")
 
 
-def compare(contents: Mapping[Path, str], results: Path) -> None:
-    """Raise PrunebenchError where pages that are there are not those that follow from `results`."""
+def tell_undrawn(paths: Sequence[Path], results: Path) -> None:
+    """Say which figures the pages lack, and what draws them."""
+    if paths:
+        echo(f"without {_listed(paths)}; to draw: {_remake(results, figures=True)}", err=True)
+
+
+def compare(contents: Mapping[Path, str], undrawn: Sequence[Path], results: Path) -> None:
+    """Raise PrunebenchError where pages or figures that are there are not those that follow from `results`.
+
+    undrawn: figures that are missing or outdated.
+    """
     outdated = [
-        str(near(path))
+        path
         for path, content in contents.items()
         if not path.is_file() or path.read_bytes() != content.encode()
     ]
-    if outdated:
-        raise PrunebenchError(
-            f"not up to date: {', '.join(outdated)}; run: prunebench leaderboard --results {near(results)}"
-        )
-    echo(f"up to date: {', '.join(str(near(path)) for path in contents)}")
+    if outdated or undrawn:
+        remake = _remake(results, figures=bool(undrawn))
+        raise PrunebenchError(f"not up to date: {_listed([*undrawn, *outdated])}; run: {remake}")
+    echo(f"up to date: {_listed(contents)}")
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    return ", ".join(str(near(path)) for path in paths)
+
+
+def _remake(results: Path, figures: bool) -> str:
+    """Return the command that makes pages, with figures if they are asked for."""
+    return f"prunebench leaderboard{' --figures' if figures else ''} --results {near(results)}"

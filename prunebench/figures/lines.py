@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from prunebench.errors import PrunebenchError
-from prunebench.figures import style
+from prunebench.figures import dots, style
 from prunebench.parts.artefacts import Array
 from prunebench.results.board import GROUPS, Board, at, label_usage
 from prunebench.results.picture import MOST
@@ -85,12 +85,15 @@ class Sheet:
 def accuracy(board: Board, choice: str = "") -> Figure:
     """Draw accuracy against pruning ratio, with a panel for each use of labels.
 
-    Every panel shows Random and the training on all images too.
+    Every panel shows Random and the training on all images too. A board of a single ratio has no lines, and
+    is drawn as `dots`.
 
     choice: how the methods were chosen, for the caption.
 
-    Raise PrunebenchError for more than twelve methods.
+    Raise PrunebenchError for more than twelve methods at several ratios.
     """
+    if len(board.ratios) == 1:
+        return dots.accuracy(board)
     methods = board.methods(reference=False)
     references = board.methods(reference=True)
     check_number(methods, board)

@@ -123,11 +123,18 @@ def styled() -> Iterator[None]:
 
 
 def canvas(
-    rows: int, columns: int, height: float, title: str, caption: str, entries: int = 0
+    rows: int,
+    columns: int,
+    height: float,
+    title: str,
+    caption: str,
+    entries: int = 0,
+    wide: bool = False,
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure and its panels, with a title above and a caption below.
 
-    A figure of one column is as wide as a column of a paper. Any other is as wide as the page.
+    A figure of one column is as wide as a column of a paper, unless it is `wide`. Any other is as wide as the
+    page.
 
     rows, columns: the grid of panels.
     height: of a panel, in inches.
@@ -135,7 +142,7 @@ def canvas(
     """
     from matplotlib.figure import Figure
 
-    width = COLUMN if columns == 1 else PAGE
+    width = COLUMN if columns == 1 and not wide else PAGE
     # Letters per inch at the font sizes below.
     title_lines = textwrap.wrap(title, round(width * 14.5))
     caption_lines = textwrap.wrap(caption, round(width * 19))

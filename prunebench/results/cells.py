@@ -30,9 +30,9 @@ class Gap:
 class Number:
     """One number, which is shown without a spread.
 
-    unit: labels, images, epochs, trainings, seconds, hours, GPU-hours, GMAC (10^9 multiply-adds), classes,
-    percent, points, rank, p, share (of 1), nats, correlation (in -1..1), or value, of a field. of: how many
-    there are of the unit. decimals: those to show; None: what the unit has. footnotes: as of `Text`.
+    unit: labels, images, steps, epochs, trainings, seconds, hours, GPU-hours, GMAC (10^9 multiply-adds),
+    classes, percent, points, rank, p, share (of 1), nats, correlation (in -1..1), or value, of a field. of:
+    how many there are of the unit. decimals: those to show; None: what the unit has. footnotes: as of `Text`.
     """
 
     value: float

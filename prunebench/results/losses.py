@@ -49,9 +49,12 @@ def to_random_at_equal_labels(board: Board) -> list[str]:
 def to_random_at_equal_compute(board: Board) -> list[str]:
     """Return where methods lose to Random that trained on as many images as their selection and training."""
     twins = board.twins("work")
+    methods = [rows for rows in board.methods(reference=False) if rows[0].method != "random"]
+    if methods and not twins:
+        return ["Random trained as long was not run."]
     pairs = [
         (rows, {ratio: at(twins[rows[0].method], ratio) for ratio in board.ratios})
-        for rows in board.methods(reference=False)
+        for rows in methods
         if rows[0].method in twins
     ]
     return _sentences(board, "Random trained as long", pairs)

@@ -43,8 +43,8 @@ class Picture:
 
 
 def picture(board: Board, stem: str) -> Picture | None:
-    """Return the figure of a board. None for a single ratio, or values that the test split chose."""
-    if len(board.ratios) < 2 or board.rows[0].tuning == "oracle_test":
+    """Return the figure of a board. None for values that the test split chose, or if no method has rows."""
+    if board.rows[0].tuning == "oracle_test" or not board.methods(reference=False):
         return None
     page = board.page
     said = (LOOK, page.note, board.heading, board.ratios, choice(board))
@@ -54,7 +54,13 @@ def picture(board: Board, stem: str) -> Picture | None:
         for one in rows
     ]
     digest = hashlib.sha256(canonical([said, values]).encode()).hexdigest()[:16]
-    return Picture(stem, digest, f"Test accuracy by ratio. {choice(board)}".strip())
+    where = f"at {board.ratios[0]} % pruned, a dot for each seed" if _single(board) else "by ratio"
+    return Picture(stem, digest, f"Test accuracy {where}. {choice(board)}".strip())
+
+
+def _single(board: Board) -> bool:
+    """Whether a board has one ratio. Its figure has a line for each method, so that all fit."""
+    return len(board.ratios) == 1
 
 
 def drawn(board: Board) -> Methods:
@@ -66,7 +72,7 @@ def drawn(board: Board) -> Methods:
 def choice(board: Board) -> str:
     """Return in words which methods are drawn, "" if all of them are."""
     methods = board.methods(reference=False)
-    if len(methods) <= MOST:
+    if _single(board) or len(methods) <= MOST:
         return ""
     return (
         f"Of {len(methods)} methods: Random, and of each use of labels the {_each(board)} with the highest "
@@ -77,7 +83,7 @@ def choice(board: Board) -> str:
 def _chosen(board: Board) -> Methods:
     """Return the methods that are drawn, without references."""
     methods = board.methods(reference=False)
-    if len(methods) <= MOST:
+    if _single(board) or len(methods) <= MOST:
         return methods
     best = {rows[0].method for group in _groups(board).values() for rows in _best(group, board)}
     return [rows for rows in methods if rows[0].method in {ALWAYS, *best}]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from prunebench.results.board import Board, at
+from prunebench.results.board import Board, at, label_usage
 from prunebench.results.cells import Between, Cell, Gap, Number, Row, Table, Text, columns
 from prunebench.results.rows import Result
 from prunebench.results.statistics import mean_interval, mean_ranks, summarize, variance_components
@@ -21,7 +21,7 @@ def resolution(board: Board) -> tuple[list[Row], list[str]]:
         found = ranking.comparison
         footnotes = () if found is None or found.pooled else (1,)
         cells.append(Gap() if found is None else Number(found.resolution, "points", footnotes=footnotes))
-    notes = list(_inseparable(board))
+    notes = [*_inseparable(board), *_unranked(board)]
     if any(isinstance(cell, Number) for cell in cells):
         notes.insert(0, f"{SHOWN}: in points, between two ranked methods, if all pairs are compared.")
     if any(isinstance(cell, Number) and cell.footnotes for cell in cells):
@@ -37,6 +37,21 @@ def _inseparable(board: Board) -> list[str]:
         return []
     why = "a single seed shows no spread" if board.runs == 1 else "the seeds show no spread"
     return [f"At {', '.join(map(str, found))} % pruned no method is separated from another: {why}."]
+
+
+def _unranked(board: Board) -> list[str]:
+    """Return a sentence on the ratios at which methods were run, and none has the seeds to be ranked."""
+    if board.rows[0].tuning == "oracle_test":
+        return []
+    methods = [rows for rows in board.methods(reference=False) if label_usage(rows[0]) != "full"]
+    run = [ratio for ratio in board.ratios if any(at(rows, ratio) for rows in methods)]
+    found = [ratio for ratio in run if not board.rankings[ratio].methods]
+    if not found:
+        return []
+    where = "Nothing" if found == run else f"At {', '.join(map(str, found))} % pruned nothing"
+    seeds = len(board.page.seeds)
+    wanted = "its seed" if seeds == 1 else f"all {seeds} seeds"
+    return [f"{where} is ranked, because no method without all labels has {wanted}."]
 
 
 def ranks_table(board: Board) -> Table | None:

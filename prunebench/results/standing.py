@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-from prunebench.results.board import Board
+from prunebench.results.board import Board, at
 from prunebench.results.cells import Between
 from prunebench.results.statistics import summarize
 
@@ -31,12 +32,23 @@ def standing(board: Board) -> Standing:
     confirmed = board.rows if board.page.verified else []  # to hash every row takes seconds
     return Standing(
         methods=len(board.methods(reference=False)),
-        seeds=board.runs,
+        seeds=_seeds(board),
         cells=len({row.cell for row in board.rows}),
         certified=len({row.cell for row in board.rows if row.certified}),
         verified=len({row.cell for row in confirmed if row.id in board.page.verified}),
         first=_first(board),
     )
+
+
+def _seeds(board: Board) -> int:
+    """Return how many seeds most cells of methods have, of equally many the larger number."""
+    counts = Counter(
+        len(cell)
+        for rows in board.methods(reference=False)
+        for ratio in board.ratios
+        if (cell := at(rows, ratio))
+    )
+    return max(counts, key=lambda seeds: (counts[seeds], seeds), default=0)
 
 
 def _first(board: Board) -> str:

@@ -329,6 +329,7 @@ def tables(board: Board) -> list[Table]:
         tuned_table,
         regret_table,
         work_tables.work_table,
+        work_tables.break_even_table,
         cost_table,
     )
     own = [table for maker in makers if (table := maker(board)) is not None]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import median
 
 from prunebench.results.board import Board, accuracy, at, mean, measured
 from prunebench.results.cells import Cell, Column, Gap, Number, PerRatio, Row, Table, Text, columns
@@ -17,32 +18,67 @@ GIGA = 1e9
 
 def work_table(board: Board) -> Table | None:
     """The work of each method, the cheapest selection first. None if no row counted it."""
-    methods = [rows for rows in board.methods(reference=False) if counted(rows)]
+    methods = _by_work(board)
     if not methods:
         return None
-    methods.sort(key=_of_selection)
-    on_all = _training_on_all(board)
+    on_gpu = any(map(_on_gpu, methods))
     metered = any(map(_metered, methods))
     header = [
-        *columns("method", "images trained on to select", "GMAC to select", "CPU seconds to select"),
+        *columns("method", "images trained on to select", "steps to select", "GMAC to select"),
+        *columns("CPU seconds to select"),
+        *(columns("GPU seconds to select") if on_gpu else []),
         *(columns("GPU kJ to select") if metered else []),
         Column("GMAC to train", ratios=tuple(board.ratios)),
-        *([] if on_all is None else [Column("trainings until it pays", ratios=tuple(board.ratios))]),
     ]
-    body = [Row(_line(rows, board.ratios, on_all, metered)) for rows in methods]
+    body = [Row(_line(rows, board.ratios, on_gpu, metered)) for rows in methods]
     notes = [
-        "Means over seeds. Images count each time that a training sees them. GMAC: 10^9 multiply-adds of the "
-        "networks; a backward pass counts as two forward passes. Clusters, neighbors and samples show in CPU "
-        "seconds alone, which are those of the processor and not of the clock."
+        "Means over seeds. Images count each time that a training sees them. Steps: of these trainings, each "
+        "with a batch of images. GMAC: 10^9 multiply-adds of the networks; a backward pass counts as two "
+        "forward passes. Clusters, neighbors and samples show in CPU seconds alone, which are those of the "
+        "processor and not of the clock."
     ]
+    if on_gpu:
+        notes.append("GPU seconds: of stages that ran on a GPU, by the clock.")
     if metered:
         notes.append("GPU kJ: what the whole GPU took, as its driver counts it.")
-    if on_all is not None:
-        notes.append(
-            "Trainings until it pays: so many on the subset, and one selection, take no more multiply-adds "
-            f"than as many on all images, each of {on_all / GIGA:.3g} GMAC."
-        )
     return Table("Work", header, body, notes)
+
+
+def break_even_table(board: Board) -> Table | None:
+    """After how many trainings each selection has paid for itself. None without a training on all images.
+
+    Where a GPU worked, CPU seconds miss most of a training, so that multiply-adds alone are counted.
+    """
+    methods = _by_work(board)
+    whole = next((rows for rows in board.methods(reference=True) if rows[0].method == "full"), [])
+    if not (methods and whole and counted(whole)):
+        return None
+    units = {"multiply_adds": "by multiply-adds", "cpu_seconds": "by CPU seconds"}
+    if any(map(_on_gpu, [*methods, whole])):
+        del units["cpu_seconds"]
+    on_all = {unit: _training(whole, unit) for unit in units}
+    alike = {ratio: [row for rows in methods for row in at(rows, ratio).values()] for ratio in board.ratios}
+    saved = {
+        unit: {ratio: on_all[unit] - _training(rows, unit) for ratio, rows in alike.items() if rows}
+        for unit in units
+    }
+    body = []
+    for rows in methods:
+        cells = [_break_even(_of_selection(rows, unit), saved[unit], board.ratios) for unit in units]
+        body.append(Row([Text(rows[0].title), *cells]))
+    header = [Column("method"), *(Column(name, ratios=tuple(board.ratios)) for name in units.values())]
+    costs = [f"{on_all['multiply_adds'] / GIGA:.3g} GMAC"]
+    if "cpu_seconds" in on_all:
+        costs.append(f"{on_all['cpu_seconds']:.3g} CPU seconds")
+    notes = [
+        "So many trainings on the subset, and one selection, take no more than as many trainings on all "
+        f"images, each of {' and '.join(costs)}. A training is the median one, over all methods and seeds of "
+        "its ratio. Multiply-adds are those of networks alone: a selection that computes no network has no "
+        "count by them."
+    ]
+    if "cpu_seconds" in on_all:
+        notes[0] += " CPU seconds are those of all that it computes, on this processor."
+    return Table("Trainings until it pays", header, body, notes)
 
 
 def equal_work_table(board: Board) -> Table | None:
@@ -89,26 +125,38 @@ def _metered(rows: Sequence[Result]) -> bool:
     return all("gpu_joules" in row.work["accuracy"] for row in rows)
 
 
-def _line(rows: Sequence[Result], ratios: Sequence[int], on_all: float | None, metered: bool) -> list[Cell]:
+def _by_work(board: Board) -> list[list[Result]]:
+    """Return the rows of each method that counted its work, the cheapest selection first."""
+    found = [rows for rows in board.methods(reference=False) if counted(rows)]
+    return sorted(found, key=lambda rows: _of_selection(rows, "multiply_adds"))
+
+
+def _on_gpu(rows: Sequence[Result]) -> bool:
+    """Whether a GPU worked for any of these rows."""
+    return any(row.gpu_seconds for row in rows)
+
+
+def _line(rows: Sequence[Result], ratios: Sequence[int], on_gpu: bool, metered: bool) -> list[Cell]:
     """Return the cells of a method.
 
-    on_all: the multiply-adds of a training on all images, or None.
-    metered: whether the energy of any method is known.
+    on_gpu, metered: whether any method has seconds of a GPU, and whether the energy of any is known.
     """
-    training = {ratio: _training([*at(rows, ratio).values()]) for ratio in ratios}
-    cells: list[Cell] = [
+    training = [(ratio, [*at(rows, ratio).values()]) for ratio in ratios]
+    return [
         Text(rows[0].title),
-        mean([selecting(row, "images") for row in rows], "images"),
-        mean([selecting(row, "multiply_adds") / GIGA for row in rows], "GMAC"),
-        mean([selecting(row, "cpu_seconds") for row in rows], "seconds"),
+        Number(_of_selection(rows, "images"), "images"),
+        Number(round(_of_selection(rows, "steps")), "steps"),
+        Number(_of_selection(rows, "multiply_adds") / GIGA, "GMAC"),
+        Number(_of_selection(rows, "cpu_seconds"), "seconds"),
+        *([mean([_gpu_seconds(row) for row in rows], "seconds")] if on_gpu else []),
         *([_energy(rows)] if metered else []),
-        PerRatio(tuple((ratio, _giga(cost)) for ratio, cost in training.items())),
+        PerRatio(tuple((ratio, _gmac_to_train(cell)) for ratio, cell in training)),
     ]
-    if on_all is not None:
-        selection = _of_selection(rows)
-        pays = ((ratio, _pays(selection, cost, on_all)) for ratio, cost in training.items())
-        cells.append(PerRatio(tuple(pays)))
-    return cells
+
+
+def _gpu_seconds(row: Result) -> float:
+    """Return the seconds of a GPU in the selection of a row."""
+    return sum(seconds for stage, seconds in row.gpu_seconds.items() if stage not in TESTED)
 
 
 def _energy(rows: Sequence[Result]) -> Cell:
@@ -118,22 +166,29 @@ def _energy(rows: Sequence[Result]) -> Cell:
     return mean([selecting(row, "gpu_joules") / 1000 for row in rows], "kJ")
 
 
-def _giga(multiply_adds: float | None) -> Cell:
-    return Gap() if multiply_adds is None else Number(multiply_adds / GIGA, "GMAC")
+def _gmac_to_train(rows: Sequence[Result]) -> Cell:
+    return mean([row.work["accuracy"]["multiply_adds"] / GIGA for row in rows], "GMAC")
 
 
-def _pays(selection: float, training: float | None, on_all: float) -> Cell:
-    """Return after how many trainings on the subset a selection has paid for itself."""
-    if training is None:
+def _break_even(selection: float, saved: Mapping[int, float], ratios: Sequence[int]) -> Cell:
+    """Return by ratio after how many trainings a selection has paid for itself. A gap if it took nothing.
+
+    saved: what a training on the subset takes less than one on all images, by ratio.
+    """
+    if not selection:
         return Gap()
-    if training >= on_all:
-        return Text("never")
-    return Number(max(1, math.ceil(selection / (on_all - training))), "trainings")
+    return PerRatio(
+        tuple((ratio, _pays(selection, saved[ratio]) if ratio in saved else Gap()) for ratio in ratios)
+    )
 
 
-def _of_selection(rows: Sequence[Result]) -> float:
-    """Return the multiply-adds of a selection, in the mean over rows."""
-    return summarize([selecting(row, "multiply_adds") for row in rows]).mean
+def _pays(selection: float, saved: float) -> Cell:
+    return Number(math.ceil(selection / saved), "trainings") if saved > 0 else Text("never")
+
+
+def _of_selection(rows: Sequence[Result], unit: str) -> float:
+    """Return the work of a selection in some unit, the mean over rows."""
+    return summarize([selecting(row, unit) for row in rows]).mean
 
 
 def selecting(row: Result, unit: str) -> float:
@@ -141,14 +196,6 @@ def selecting(row: Result, unit: str) -> float:
     return sum(units.get(unit, 0) for stage, units in row.work.items() if stage not in TESTED)
 
 
-def _training(rows: Sequence[Result]) -> float | None:
-    """Return the multiply-adds of a final training and its tests: the mean over rows, None without any."""
-    return summarize([row.work["accuracy"]["multiply_adds"] for row in rows]).mean if rows else None
-
-
-def _training_on_all(board: Board) -> float | None:
-    """Return the multiply-adds of a training on all images. None if no row of the board counted them."""
-    for rows in board.methods(reference=True):
-        if rows[0].method == "full" and counted(rows):
-            return _training(rows)
-    return None
+def _training(rows: Sequence[Result], unit: str) -> float:
+    """Return the work of a final training and its tests in some unit, the median over rows."""
+    return median(row.work["accuracy"][unit] for row in rows)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from prunebench.results.document import Document
-from prunebench.results.picture import FOLDER
+from prunebench.results.picture import FOLDER, Picture
 from prunebench.results.render.index import MADE, index
 from prunebench.results.render.markdown import made_from, markdown
 from prunebench.results.split import split
@@ -27,15 +27,27 @@ def contents(made: Mapping[str, Document], folder: Path) -> dict[Path, str]:
     return found
 
 
+def undrawn(made: Mapping[str, Document], folder: Path) -> list[Path]:
+    """Return the figures of pages that are missing, or show other rows than those of today."""
+    return [
+        folder / FOLDER / picture.file(suite)
+        for suite, picture in _pictures(made)
+        if not picture.current(suite, folder)
+    ]
+
+
+def _pictures(made: Mapping[str, Document]) -> Iterator[tuple[str, Picture]]:
+    """Yield the name of the suite and the figure of each board that has one."""
+    for one in made.values():
+        for section in one.sections:
+            if section.picture:
+                yield one.suite, section.picture
+
+
 def left_over(made: Mapping[str, Document], folder: Path) -> list[Path]:
     """Return pages and figures under a folder that prunebench made, and no row asks for any more."""
     pages = {folder / path for one in made.values() for path in split(one)}
-    figures = {
-        folder / FOLDER / section.picture.file(one.suite)
-        for one in made.values()
-        for section in one.sections
-        if section.picture
-    }
+    figures = {folder / FOLDER / picture.file(suite) for suite, picture in _pictures(made)}
     there = [*folder.glob("*.md"), *folder.glob("*/*.md"), *folder.glob(f"{FOLDER}/*.svg")]
     asked = {index_path(folder), *pages, *figures}
     return sorted(path for path in there if path not in asked and _of_prunebench(path, folder))

@@ -134,6 +134,29 @@ def test_panels_share_an_axis_unless_that_flattens_one(board):
         assert ("axes of their own" in figure.texts[1].get_text().replace("\n", " ")) is not shared
 
 
+def test_a_single_ratio_is_a_line_for_each_method_by_use_of_labels_then_by_mean(board):
+    cells = [cell for cell in SEVERAL if cell[1] in (0, 50)]
+    figure = lines.accuracy(board(*cells, ("best", 50, 0, 99.0), ratios=[50]))
+    (ax,) = figure.axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        *("no labels to select", "Best", "Random", "Elfs_Dino"),
+        *("few labels to select", "Semi_Aum"),
+    ]
+    points = [sorted(line.get_xdata()) for line in ax.lines if line.get_marker() in "o|"]
+    assert [75.0, 76.0] in points and [75.5] in points  # the seeds of Random, and their mean
+    dashed = {line.get_linestyle(): line.get_xdata()[0] for line in ax.lines if line.get_linestyle() in ":--"}
+    assert (dashed[":"], dashed["--"]) == (75.5, 90.5)  # Random, and all images
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        *("a seed", "mean over seeds", "mean of Random", "all images")
+    ]
+
+
+def test_a_single_ratio_has_room_for_all_methods(board):
+    many = [(f"m{number:02}", 50, 0, 50.0 + number) for number in range(30)]
+    (ax,) = lines.accuracy(board(*many, ratios=[50])).axes
+    assert len(ax.get_yticklabels()) == 31
+
+
 def test_too_many_methods_are_one_line_that_says_how_to_choose(board):
     cells = [(f"m{place}", 30, 0, 80.0) for place in range(13)]
     with pytest.raises(

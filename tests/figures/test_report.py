@@ -309,6 +309,7 @@ def test_a_report_of_few_datasets_has_no_section_about_all(filled, places):
     assert "overviews" not in page.render([content.contents("toys", places)])
 
 
+STAGES = ("labels", "accuracy")
 # Of rows that have whatever tables are made from, and of rows beside them.
 FIELDS = {
     "dataset": "cifar100",
@@ -319,7 +320,9 @@ FIELDS = {
     "accuracy_shifted": {"blur_3": 50.0},
     "calibration": {"ece": 3.0},
     "seconds": {"labels": 9.0, "accuracy": 2.0},
-    "work": {"labels": {"images": 9, "multiply_adds": 2e9}, "accuracy": {"images": 9, "multiply_adds": 1e9}},
+    "work": {
+        stage: dict.fromkeys(("steps", "images", "multiply_adds", "cpu_seconds"), 9) for stage in STAGES
+    },
 }
 GUESSED = {
     "labeler": "fixmatch",
@@ -338,7 +341,7 @@ SORTED = {
         "Tuned values",
         "Regret of the search",
     ],
-    "price": ["Equal labels", "Equal compute", "Work", "Cost"],
+    "price": ["Equal labels", "Equal compute", "Work", "Trainings until it pays", "Cost"],
     "ranks": ["Ranks", "Intervals"],
     "labels": ["Pseudo-labels"],
     "exams": [

@@ -6,7 +6,7 @@ from prunebench.results.board import Page, boards
 from prunebench.results.class_tables import balanced_table, worst_classes_table
 from prunebench.results.spelling import heading, spelled
 from prunebench.results.tables import equal_labels_table
-from prunebench.results.work_tables import equal_work_table, work_table
+from prunebench.results.work_tables import break_even_table, equal_work_table, work_table
 
 
 def units(multiply_adds, images=0, cpu_seconds=0.0):
@@ -20,7 +20,8 @@ WORK = {
     "final_embeddings": units(50e9),
     "transfer": units(70e9, images=999),
 }
-FULL = {"method": "full", "reference": True, "ratio": 0, "work": {"accuracy": units(5e9, images=100)}}
+ALL_IMAGES = {"accuracy": units(5e9, images=100, cpu_seconds=14.0)}
+FULL = {"method": "full", "reference": True, "ratio": 0, "work": ALL_IMAGES}
 TWIN = {
     "method": "random_timed{a}",
     "reference": True,
@@ -48,16 +49,44 @@ def words(table):
 
 def test_searches_are_work_of_the_selection_and_what_comes_after_it_is_not(board):
     table = work_table(board({"method": "a", "work": WORK}))
-    assert words(table) == [["A", "300", "10", "4.0", "2"]]
+    assert words(table) == [["A", "300", "2", "10", "4.0", "2"]]
 
 
 def test_a_selection_pays_once_trainings_have_saved_what_it_took(board):
-    """It takes 10 and each training saves 5 - 2: three save 9, four 12."""
-    costly = {"method": "b", "work": {"scores": units(1e9), "accuracy": units(5e9)}}
-    free = {"method": "c", "work": {"subset": units(0), "accuracy": units(1e9)}}
-    table = work_table(board({"method": "a", "work": WORK}, costly, free, FULL))
-    assert heading(table.header[-1]) == "trainings until it pays at 50"
-    assert [line[::5] for line in words(table)] == [["C", "1"], ["B", "never"], ["A", "4"]]
+    """It takes 10 and each training saves 5 - 2: three save 9, four 12. In CPU seconds 4 and 14 - 9."""
+    quick = {"method": "b", "work": {"scores": units(1e9, cpu_seconds=11.0), "accuracy": WORK["accuracy"]}}
+    table = break_even_table(board({"method": "a", "work": WORK}, quick, FULL))
+    assert [*map(heading, table.header)] == ["method", "by multiply-adds at 50", "by CPU seconds at 50"]
+    assert words(table) == [["B", "1", "3"], ["A", "4", "1"]]
+    assert "each of 5 GMAC and 14 CPU seconds." in table.notes[0]
+    assert break_even_table(board({"method": "a", "work": WORK})) is None  # what all images take is unknown
+
+
+def test_a_selection_without_networks_pays_by_cpu_seconds_alone(board):
+    """ZCore once paid after one training, by no multiply-adds, after a minute of computing."""
+    zcore = {"method": "zcore", "work": {"scores": units(0, cpu_seconds=62.8), "accuracy": WORK["accuracy"]}}
+    assert words(break_even_table(board(zcore, FULL))) == [["Zcore", "·", "13"]]
+
+
+def test_a_training_that_saves_nothing_never_pays(board):
+    slow = {"scores": units(1e9, cpu_seconds=1.0), "accuracy": units(5e9, cpu_seconds=15.0)}
+    table = break_even_table(board({"method": "a", "work": slow}, FULL))
+    assert words(table) == [["A", "never", "never"]]
+
+
+def test_trainings_of_a_ratio_are_alike_so_that_chance_in_one_decides_nothing(board):
+    loaded = WORK | {"accuracy": units(2e9, cpu_seconds=99.0)}
+    rows = [{"method": name, "work": work} for name, work in zip("abc", (WORK, WORK, loaded), strict=True)]
+    assert [line[-1] for line in words(break_even_table(board(*rows, FULL)))] == ["1", "1", "1"]
+
+
+def test_where_a_gpu_worked_its_seconds_are_shown_and_cpu_seconds_decide_nothing(board):
+    gpu = {"method": "a", "work": WORK, "gpu_seconds": {"scores": 2.0, "accuracy": 3.0}}
+    of = board(gpu, {"method": "b", "work": WORK}, FULL)
+    table = work_table(of)
+    assert heading(table.header[5]) == "GPU seconds to select"
+    assert [(line[0], line[5]) for line in words(table)] == [("A", "2.0"), ("B", "0.0")]
+    assert words(break_even_table(of)) == [["A", "4"], ["B", "4"]]
 
 
 def test_the_order_follows_multiply_adds_and_not_seconds(board):
@@ -79,8 +108,8 @@ def test_rows_that_counted_no_work_stand_in_no_table(board):
 def test_the_energy_of_a_selection_where_a_driver_counted_it(board):
     work = {"dynamics": units(6e9) | {"gpu_joules": 900}, "accuracy": units(2e9) | {"gpu_joules": 300}}
     table = work_table(board({"method": "a", "work": work}, {"method": "b", "work": WORK}))
-    assert heading(table.header[4]) == "GPU kJ to select"
-    assert [(line[0], line[4]) for line in words(table)] == [("A", "0.9"), ("B", "·")]
+    assert heading(table.header[5]) == "GPU kJ to select"
+    assert [(line[0], line[5]) for line in words(table)] == [("A", "0.9"), ("B", "·")]
 
 
 def test_a_random_that_trained_as_long_stands_below_its_method(board):

@@ -103,8 +103,8 @@ def two(results, row):
 
 
 def test_several_datasets_have_an_overview_and_a_page_each(cli, two):
-    wrote = cli("leaderboard").out
-    assert wrote.splitlines()[:3] == [
+    wrote = cli("leaderboard --figures").out
+    assert wrote.splitlines()[2:5] == [
         "wrote leaderboard/toys.md",
         "wrote leaderboard/toys/a%3Ab.md",
         "wrote leaderboard/toys/mine.md",

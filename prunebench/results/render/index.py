@@ -90,5 +90,5 @@ def _reading(guide: Guide) -> Iterator[str]:
 
 def _adding(guide: Guide) -> Iterator[str]:
     yield "Run cells: `prunebench run --suite NAME --certify`. Rows go to `results/`, one line for each cell."
-    yield "Make the pages and this index: `prunebench leaderboard`."
-    yield f"Open a pull request with both: {guide('CONTRIBUTING.md')}. No row is ever changed or removed."
+    yield "Make the pages, their figures and this index: `prunebench leaderboard --figures`."
+    yield f"Open a pull request with all: {guide('CONTRIBUTING.md')}. No row is ever changed or removed."
