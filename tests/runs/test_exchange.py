@@ -91,7 +91,7 @@ def test_after_a_pull_a_run_begins_at_the_selection(options, cli, made, tmp_path
     told = cli(f"push shared {options}")
     assert (told.code, told.err) == (0, "")
     assert table(told.out) == {kind: {"copied": count} for kind, count in BEFORE.items()}
-    assert re.search(r"\n\npushed to shared: 8 of 8 stages, 0\.\d MB\n$", told.out)
+    assert re.search(r"\n\npushed to shared: 8 of 8 stages, \d+ kB\n$", told.out)
     assert kinds_in(tmp_path / "shared") == BEFORE
 
     there = f"{options} --store there"
