@@ -1,4 +1,7 @@
-"""The commands for your own photos: `draw`, `prune` and `evaluate`."""
+"""The commands `draw`, `prune` and `evaluate` for your own photos.
+
+The others are in modules of their own: `recommend`, `look` and `convert`.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,7 @@ def draw(
     if request.looks:
         work = DrawWork(request, Workspace.at(store, data, device))
         echo(work.plan)
-        chosen, copies = pruning.drawn(work, 1 if workers is None else workers), 0
+        chosen, copies = pruning.drawn(work, 1 if workers is None else workers)
     else:
         chosen, copies = pruning.drawn_unseen(request, data)
     table = tables.written(["file", "label"], [[name, ""] for name in chosen])
@@ -114,7 +117,7 @@ def draw(
     warn(filter(None, [photos.survey(folder).remark]))
     echo(f"{outcome(written, output)}: {len(chosen):,} images to label; fill in the column label")
     if copies:
-        echo(f"{copies:,} cop{'y' if copies == 1 else 'ies'} of drawn images passed over")
+        echo(f"{copies:,} cop{'y' if copies == 1 else 'ies'} passed over")
 
 
 def prune(

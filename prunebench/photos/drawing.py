@@ -22,6 +22,7 @@ from prunebench.photos.request import POOL, Workspace, check_on_bad, on_backbone
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.plan import Plan
+from prunebench.pipeline.stages.duplicates import Duplicates
 from prunebench.pipeline.stages.order import DrawnOrder
 from prunebench.suites.cells import Cell
 from prunebench.suites.tuning import held
@@ -158,11 +159,23 @@ class DrawWork:
         return self.place.matrix([], {POOL: self.spec})
 
     @cached_property
-    def stage(self) -> DrawnOrder:
-        """The stage of the draw. Raise PrunebenchError if fewer images are readable than are to be drawn."""
-        plan = Plan(self.roots)
+    def search(self) -> Duplicates:
+        """The search for duplicates, that of `prune`.
+
+        Raise PrunebenchError if fewer images are readable than are to be drawn.
+        """
         check_count("--labels", self.request.labels, len(self.names))
-        cell = Cell(
+        return Duplicates.of(Plan(self.roots), self._cell)
+
+    @cached_property
+    def stage(self) -> DrawnOrder:
+        """The stage of the draw."""
+        plan = Plan(self.roots)
+        return DrawnOrder.of(plan, self._cell, self.part, self.request.labels, self.search)
+
+    @cached_property
+    def _cell(self) -> Cell:
+        return Cell(
             suite="photos",
             dataset=self.dataset,
             method=load().get("methods", "random"),  # no stage of a method is planned
@@ -173,7 +186,6 @@ class DrawWork:
             repeats="pipeline",
             tuning="default",
         )
-        return DrawnOrder.of(plan, cell, self.part, self.request.labels)
 
 
 def _resolved(request: DrawRequest, dataset: Dataset) -> tuple[str, Any, Draw]:

@@ -57,7 +57,7 @@ def test_a_draw_is_as_long_as_asked_and_writes_nothing_to_the_folder(photos, by)
 
 def test_what_is_drawn_is_what_the_part_draws_of_the_embeddings(photos):
     work = photos.work()
-    chosen = drawn(work, workers=0)
+    chosen, _ = drawn(work, workers=0)
     (embeddings,) = (source.source.key for source in work.stage.named("embeddings"))
     values = work.place.store.read(embeddings, Embeddings).values
     order = TypiClust().draw(values, 5, seeds.stream("order", 0), "cpu", lambda *_: None)

@@ -191,9 +191,53 @@ def test_a_draw_has_no_file_twice(photos):
         draw(photos.folder, 121, data=photos.root / "data")
 
 
+LOOKING = ("kcenter", "probcover", "typiclust", "usl", "zcore")
+
+
+@pytest.mark.parametrize("by", LOOKING)
+@pytest.mark.parametrize("labels", [4, 60])
+def test_a_draw_that_looks_has_no_image_twice(photos, by, labels):
+    """Even if it wants several images of each of few clusters, and copies are in one cluster."""
+    changes = {"typiclust": {"typiclust.clusters": 4}, "usl": {"usl.clusters": 4}}.get(by)
+    looking = {"by": by, "backbone": "pixels", "side": 24, "changes": changes}
+    drawn = draw(photos.folder, labels, **looking, **photos.made)
+    assert len({*map(subject, drawn)}) == len(drawn) == labels
+    assert all(name[0] == "a" for name in drawn)  # the first of each group
+
+
+@pytest.mark.parametrize("by", LOOKING)
+def test_more_labels_than_images_that_differ_are_one_line(photos, by):
+    said = (
+        r"^--labels is 61, but only 60 images in .* differ, the other 120 are duplicates; lower it, or draw "
+        r"with --by uniform$"
+    )
+    with pytest.raises(PrunebenchError, match=said):
+        draw(photos.folder, 61, by=by, backbone="pixels", side=24, **photos.made)
+
+
+def test_a_draw_and_a_prune_search_once(photos, monkeypatch):
+    made, run = [], jobs.run
+    monkeypatch.setattr(jobs, "run", lambda job, *more: (made.append(job.kind), run(job, *more)))
+    draw(photos.folder, 20, by="typiclust", backbone="pixels", side=24, **photos.made)
+    assert made == ["duplicates", "embeddings", "order"]
+    photos.prune(budget=20)
+    assert made.count("duplicates") == made.count("embeddings") == 1
+
+
+def test_a_draw_sees_what_it_would_without_the_copies(photos):
+    looking = {"by": "usl", "backbone": "pixels", "side": 24} | photos.made
+    drawn = draw(photos.folder, 20, **looking)
+    for path in photos.folder.glob("[mz]*.jpg"):
+        path.unlink()
+    assert draw(photos.folder, 20, **looking) == drawn
+
+
 def test_the_commands_say_how_many_there_were(photos, cli):
     table = photos.root / "draw.csv"
-    assert "images passed over" in cli(f"draw {photos.folder} --labels 100 --output {table}").out
+    assert "\n37 copies passed over\n" in cli(f"draw {photos.folder} --labels 100 --output {table}").out
+    looking = "--by kcenter --backbone pixels --side 24 --workers 0 --device cpu"
+    drawn = cli(f"draw {photos.folder} --labels 40 --output {photos.root / 'looked.csv'} {looking}").out
+    assert drawn.endswith("40 images to label; fill in the column label\n120 copies passed over\n")
     options = "--budget 20 --method random --side 24 --workers 0 --yes --device cpu"
     told = cli(
         f"prune {photos.folder} --known {photos.table} --output {photos.root / 'kept.csv'} {options}"
