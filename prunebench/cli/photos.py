@@ -56,6 +56,10 @@ GroupsOption = Annotated[
     Path | None,
     file_option("--groups", help="A .csv with the columns file and group: images that count as one."),
 ]
+DuplicatesOption = Annotated[
+    str,
+    typer.Option("--duplicates", help="keep-one: of equal or similar images one counts. Or ignore."),
+]
 KnownOption = Annotated[
     list[Path],
     file_option(
@@ -142,10 +146,7 @@ def prune(
     side: SideOption = None,
     seed: SeedOption = 0,
     on_bad: OnBadOption = "fail",
-    duplicates: Annotated[
-        str,
-        typer.Option("--duplicates", help="keep-one: buy at most one of equal or similar images. Or ignore."),
-    ] = "keep-one",
+    duplicates: DuplicatesOption = "keep-one",
     groups: GroupsOption = None,
     changes: SetOption = None,
     device: DeviceOption = "auto",

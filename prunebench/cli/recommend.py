@@ -9,7 +9,9 @@ import typer
 
 from prunebench.cli.options import DataOption, DeviceOption, StoreOption, WorkersOption, file_option, split
 from prunebench.cli.photos import (
+    DuplicatesOption,
     FolderArgument,
+    GroupsOption,
     KnownOption,
     OnBadOption,
     QuickOption,
@@ -48,6 +50,8 @@ def recommend(
     ] = None,
     side: SideOption = None,
     on_bad: OnBadOption = "fail",
+    duplicates: DuplicatesOption = "keep-one",
+    groups: GroupsOption = None,
     output: Annotated[
         Path | None, file_option("--output", help="A .csv of the learning curve to write.")
     ] = None,
@@ -74,6 +78,8 @@ def recommend(
         backbone=backbone,
         side=side,
         on_bad=on_bad,
+        duplicates=duplicates,
+        groups=groups,
         device=device,
         store=store,
         data=data,
@@ -89,8 +95,9 @@ def _show(found: Recommendation) -> None:
     """Print the learning curve, then the answer and the contests in words."""
     from prunebench.runs.format import table
 
+    beside = f", beside {found.passed:,} that others stand for" if found.passed else ""
     echo(
-        f"{found.labeled:,} of {found.images:,} images in {found.folder} have a label; trained: "
+        f"{found.labeled:,} of {found.images:,} images in {found.folder} have a label{beside}; trained: "
         f"{found.networks}\n"
     )
     rows = [
