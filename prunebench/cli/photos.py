@@ -113,6 +113,7 @@ def draw(
     if request.looks:
         work = DrawWork(request, Workspace.at(store, data, device))
         echo(work.plan)
+        advise(work.advice)
         chosen, copies = pruning.drawn(work, 1 if workers is None else workers)
     else:
         chosen, copies = pruning.drawn_unseen(request, data)
@@ -211,6 +212,10 @@ def evaluate(
         typer.Option("--side", min=8, help="Images are shrunk to this size. [default: as for prune]"),
     ] = None,
     recipe: QuickOption = "quick",
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="The source of embeddings. [default: that of the recipe]"),
+    ] = None,
     on_bad: Annotated[
         str | None, typer.Option("--on-bad", help="Images that cannot be read. [default: as for prune]")
     ] = None,
@@ -231,6 +236,7 @@ def evaluate(
         seeds=seeds,
         side=side,
         recipe=recipe,
+        backbone=backbone,
         on_bad=on_bad,
         groups=groups,
         device=device,
@@ -239,6 +245,7 @@ def evaluate(
         workers=workers,
     )
     _show_comparison(comparison)
+    advise(comparison.advice)
     warn(comparison.warnings)
 
 
@@ -246,6 +253,12 @@ def warn(warnings: Iterable[str]) -> None:
     """Print warnings to stderr, a line each."""
     for warning in warnings:
         echo(f"warning: {warning}", err=True)
+
+
+def advise(better: str) -> None:
+    """Print a better backbone, if there is one."""
+    if better:
+        echo(f"better: {better}")
 
 
 def outcome(written: bool, output: Path) -> str:

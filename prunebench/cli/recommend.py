@@ -16,6 +16,7 @@ from prunebench.cli.photos import (
     OnBadOption,
     QuickOption,
     SideOption,
+    advise,
     outcome,
     warn,
 )
@@ -86,6 +87,7 @@ def recommend(
         workers=workers,
     )
     _show(found)
+    advise(found.advice)
     warn(found.warnings)
     if output is not None:
         echo(f"{outcome(found.to_csv(output), output)}: the learning curve")

@@ -16,6 +16,7 @@ from prunebench.parts.base import Draw, Part, reader, reads_proxy
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import change, map_parts
 from prunebench.parts.registry import load
+from prunebench.photos.advice import advice
 from prunebench.photos.folder import check_count, common_side, scan
 from prunebench.photos.groups import in_proportion, read_strata
 from prunebench.photos.request import POOL, Workspace, check_on_bad, on_backbone, resolver_of
@@ -129,6 +130,11 @@ class DrawWork:
         self.dataset: Dataset = load().dataset(self.spec)
         self.recipe_name, self.recipe, self.part = _resolved(request, self.dataset)
         _check(self.part)
+
+    @property
+    def advice(self) -> str:
+        """A better backbone, and what it needs, in one line. "" if one was asked for, or none is needed."""
+        return advice(self.request.backbone) if "embeddings" in self.part.needs() else ""
 
     @property
     def plan(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from prunebench.errors import PrunebenchError, positive, require
 from prunebench.parts.artefacts import Array, Groups, HeldOut
 from prunebench.parts.registry import load
+from prunebench.photos.advice import advice
 from prunebench.photos.contests import RANDOM, Contest, Contests, cell_of, simulated
 from prunebench.photos.folder import listed, some
 from prunebench.photos.groups import groups_of, joined
@@ -57,6 +58,7 @@ class Recommendation:
     climb: points between the smallest and the largest network that was measured.
     target: the accuracy asked for, in percent, or None.
     contests: methods against Random.
+    advice: a better backbone, and what it needs, in one line. "" if one was asked for, or none is needed.
     warnings: doubts about the photos, the labels and the prediction, a line each.
     """
 
@@ -72,6 +74,7 @@ class Recommendation:
     climb: Estimate
     target: float | None
     contests: tuple[Contest, ...]
+    advice: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -217,6 +220,7 @@ def _recommended(
         climb=curve.climb,
         target=target,
         contests=contests,
+        advice=advice(work.request.backbone) if study.curves[0].training is None else "",
         warnings=(*work.warnings, *study.warnings, *_far(labels, labeled)),
     )
 
