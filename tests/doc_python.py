@@ -77,7 +77,12 @@ class Names(ast.NodeVisitor):
 
 
 def imported(module: str, name: str) -> Any:
-    """Return what `from MODULE import NAME` imports: an attribute or a submodule."""
+    """Return what `from MODULE import NAME` imports: an attribute or a submodule.
+
+    None if another package is not installed. Then nothing is known of what it holds.
+    """
+    if find_spec(module.partition(".")[0]) is None:
+        return None
     if find_spec(module).submodule_search_locations and find_spec(f"{module}.{name}"):
         return import_module(f"{module}.{name}")
     return getattr(import_module(module), name)

@@ -1,4 +1,4 @@
-"""Reads scores, labels or chosen images from .npy, .csv and .pt files, in the order of the dataset."""
+"""Reads scores, labels or chosen images from files of the kinds SUFFIXES, in the order of the dataset."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from prunebench.errors import PrunebenchError, require, unknown
 from prunebench.parts.artefacts import Array
 from prunebench.system import tables
 
-SUFFIXES = (".npy", ".csv", ".pt")
+TABLES = (".csv", ".parquet")
+SUFFIXES = (".npy", *TABLES, ".pt")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FromFile:
     """Base of the parts called `file`.
 
-    The rows of a .csv without index_column or name_column are in the order of the dataset, as are the values
-    of a .npy or .pt.
+    A table is a .csv or a .parquet. Its rows without index_column or name_column are in the order of the
+    dataset, as are the values of a .npy or .pt.
 
-    column: column of a .csv, or entry of a dict in a .pt, with the values.
-    index_column: column of a .csv with the index of the image of each row, from 0.
-    name_column: column of a .csv with the name of the image of each row. Not beside `index_column`.
+    column: column of a table, or entry of a dict in a .pt, with the values.
+    index_column: column of a table with the index of the image of each row, from 0.
+    name_column: column of a table with the name of the image of each row. Not beside `index_column`.
     label_fraction: share of the true labels that the file is based on, in 0..1. By default all.
     fingerprint: the first 8 to 64 digits of the fingerprint of the dataset. Empty = any dataset.
     """
@@ -54,23 +55,23 @@ class FromFile:
         for path in paths:
             if path.suffix not in SUFFIXES:
                 raise PrunebenchError(f"{path} cannot be read: expected a file *{', *'.join(SUFFIXES)}")
-        csv_paths = [path for path in paths if path.suffix == ".csv"]
-        if values in csv_paths and not self.column:
+        table_paths = [path for path in paths if path.suffix in TABLES]
+        if values in table_paths and not self.column:
             raise PrunebenchError(f"{values} is a table: name the column to read, with file.column")
         image_column = self.index_column or self.name_column
         for path in members:
-            if path in csv_paths and not image_column:
+            if path in table_paths and not image_column:
                 raise PrunebenchError(
                     f"{path} is a table: name the column that lists the images, with file.index_column or "
                     "file.name_column"
                 )
-        if paths and image_column and not csv_paths:
+        if paths and image_column and not table_paths:
             field = "index_column" if self.index_column else "name_column"
             raise PrunebenchError(
-                f"file.{field} is {image_column!r}, but {paths[0]} has no columns: unset it, or name a .csv"
+                f"file.{field} is {image_column!r}, but {paths[0]} has no columns: unset it, or name a table"
             )
         # `column` names a column of `values`, or an entry of any .pt.
-        uses_column = values in csv_paths or any(path.suffix == ".pt" for path in paths)
+        uses_column = values in table_paths or any(path.suffix == ".pt" for path in paths)
         if paths and self.column and not uses_column:
             raise PrunebenchError(
                 f"file.column is {self.column!r}, but it does not apply to {paths[0]}: unset it"
@@ -95,9 +96,9 @@ class FromFile:
 
         Raise PrunebenchError if the file cannot be read, or if it has not one value for each image.
         """
-        if path.suffix != ".csv":
+        if path.suffix not in TABLES:
             return _of_length(path, read_array(path, self.column), images)
-        columns = read_csv(path, self.column, self.index_column, self.name_column)
+        columns = read_table(path, self.column, self.index_column, self.name_column)
         values = parse(path, columns[self.column], self.column)
         if not (self.index_column or self.name_column):
             return _of_length(path, values, images)
@@ -121,8 +122,8 @@ class FromFile:
 
         Raise PrunebenchError if the file cannot be read, or if it lists something else.
         """
-        if path.suffix == ".csv":
-            columns = read_csv(path, self.index_column, self.name_column)
+        if path.suffix in TABLES:
+            columns = read_table(path, self.index_column, self.name_column)
             return self._row_images(path, columns, images, names)
         array = read_array(path, entry)
         if array.dtype.kind == "b":
@@ -223,19 +224,43 @@ def _pt(path: Path, entry: str) -> Array:
     return tensor.detach().numpy()
 
 
-def read_csv(path: Path, *columns: str) -> dict[str, Array]:
-    """Return columns of a .csv as text, by name: each object [rows].
+def read_table(path: Path, *columns: str) -> dict[str, Array]:
+    """Return columns of a table as text, by name: each object [rows].
 
     columns: their names. Empty names are skipped.
 
     Raise PrunebenchError if the file is no table with these columns, as `tables.read` does.
     """
     wanted = [column for column in columns if column]
+    if path.suffix == ".parquet":
+        return _parquet(path, wanted)
     rows = [entries for _, entries in tables.read(path, *wanted)]
     texts = {}
     for position, name in enumerate(wanted):
         texts[name] = np.array([row[position] for row in rows], object)
     return texts
+
+
+def _parquet(path: Path, columns: list[str]) -> dict[str, Array]:
+    """Return columns of a .parquet as text. A missing value is ""."""
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise PrunebenchError(f"{path} is read with pyarrow: pip install 'prunebench[parquet]'") from None
+    try:
+        with ParquetFile(path.expanduser()) as file:
+            present = file.schema_arrow.names
+            if lacking := [name for name in columns if name not in present]:
+                raise unknown(f"column of {path}", lacking[0], present, "file.column")
+            table = file.read(columns=columns)
+    except (ArrowException, OSError) as error:
+        raise PrunebenchError(f"{path} cannot be read ({_line(error)}); write it again") from None
+    lists = {name: table.column(name).to_pylist() for name in columns}
+    return {
+        name: np.array(["" if value is None else str(value) for value in values], object)
+        for name, values in lists.items()
+    }
 
 
 def whole_numbers(path: Path, text: Array, column: str) -> Array:
@@ -258,7 +283,7 @@ def _numbers(path: Path, text: Array, column: str, kind: type, label: str) -> Ar
     try:
         return text.astype(kind)
     except (ValueError, OverflowError):
-        rows = enumerate(text, start=2)  # row 1 is the header
+        rows = enumerate(text, start=2 if path.suffix == ".csv" else 1)  # row 1 of a .csv is the header
         row, entry = next((row, entry) for row, entry in rows if not _converts(kind, entry))
         raise PrunebenchError(
             f"{path} has {entry!r} in row {row} of column {column!r}, which is no {label}"

@@ -15,8 +15,10 @@ from prunebench.system.terminal import echo
 
 def convert(
     table: Annotated[Path, typer.Argument(parser=home, help="The .csv that prunebench draw or prune wrote.")],
-    to: Annotated[str, typer.Option("--to", help="label-studio, cvat, fiftyone, links or parquet.")],
-    output: Annotated[Path, file_option("--output", help="The folder to write; for parquet, the file.")],
+    to: Annotated[str, typer.Option("--to", help="csv, label-studio, cvat, fiftyone, links or parquet.")],
+    output: Annotated[
+        Path, file_option("--output", help="The folder to write; for csv and parquet, the file.")
+    ],
     folder: Annotated[
         Path | None, file_option("--folder", help="Where the images are. [default: as for prune]")
     ] = None,

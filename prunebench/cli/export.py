@@ -24,7 +24,7 @@ def export(
         typer.Option(
             "--output",
             help="A .npy, .csv or .json file, or FOLDER/ for links to the images. Of every image: a "
-            ".safetensors file, or a .csv of scores.",
+            ".safetensors file, or a .csv or .parquet of scores.",
         ),
     ],
     method: Annotated[

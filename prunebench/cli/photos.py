@@ -1,4 +1,7 @@
-"""The commands for your own photos: `draw`, `prune` and `evaluate`."""
+"""The commands `draw`, `prune` and `evaluate` for your own photos.
+
+The others are in modules of their own: `recommend`, `look` and `convert`.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +56,10 @@ GroupsOption = Annotated[
     Path | None,
     file_option("--groups", help="A .csv with the columns file and group: images that count as one."),
 ]
+DuplicatesOption = Annotated[
+    str,
+    typer.Option("--duplicates", help="keep-one: of equal or similar images one counts. Or ignore."),
+]
 KnownOption = Annotated[
     list[Path],
     file_option(
@@ -106,7 +113,8 @@ def draw(
     if request.looks:
         work = DrawWork(request, Workspace.at(store, data, device))
         echo(work.plan)
-        chosen, copies = pruning.drawn(work, 1 if workers is None else workers), 0
+        advise(work.advice)
+        chosen, copies = pruning.drawn(work, 1 if workers is None else workers)
     else:
         chosen, copies = pruning.drawn_unseen(request, data)
     table = tables.written(["file", "label"], [[name, ""] for name in chosen])
@@ -114,7 +122,7 @@ def draw(
     warn(filter(None, [photos.survey(folder).remark]))
     echo(f"{outcome(written, output)}: {len(chosen):,} images to label; fill in the column label")
     if copies:
-        echo(f"{copies:,} cop{'y' if copies == 1 else 'ies'} of drawn images passed over")
+        echo(f"{copies:,} cop{'y' if copies == 1 else 'ies'} passed over")
 
 
 def prune(
@@ -139,10 +147,7 @@ def prune(
     side: SideOption = None,
     seed: SeedOption = 0,
     on_bad: OnBadOption = "fail",
-    duplicates: Annotated[
-        str,
-        typer.Option("--duplicates", help="keep-one: buy at most one of equal or similar images. Or ignore."),
-    ] = "keep-one",
+    duplicates: DuplicatesOption = "keep-one",
     groups: GroupsOption = None,
     changes: SetOption = None,
     device: DeviceOption = "auto",
@@ -207,6 +212,10 @@ def evaluate(
         typer.Option("--side", min=8, help="Images are shrunk to this size. [default: as for prune]"),
     ] = None,
     recipe: QuickOption = "quick",
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="The source of embeddings. [default: that of the recipe]"),
+    ] = None,
     on_bad: Annotated[
         str | None, typer.Option("--on-bad", help="Images that cannot be read. [default: as for prune]")
     ] = None,
@@ -227,6 +236,7 @@ def evaluate(
         seeds=seeds,
         side=side,
         recipe=recipe,
+        backbone=backbone,
         on_bad=on_bad,
         groups=groups,
         device=device,
@@ -235,6 +245,7 @@ def evaluate(
         workers=workers,
     )
     _show_comparison(comparison)
+    advise(comparison.advice)
     warn(comparison.warnings)
 
 
@@ -242,6 +253,12 @@ def warn(warnings: Iterable[str]) -> None:
     """Print warnings to stderr, a line each."""
     for warning in warnings:
         echo(f"warning: {warning}", err=True)
+
+
+def advise(better: str) -> None:
+    """Print a better backbone, if there is one."""
+    if better:
+        echo(f"better: {better}")
 
 
 def outcome(written: bool, output: Path) -> str:

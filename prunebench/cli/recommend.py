@@ -9,11 +9,14 @@ import typer
 
 from prunebench.cli.options import DataOption, DeviceOption, StoreOption, WorkersOption, file_option, split
 from prunebench.cli.photos import (
+    DuplicatesOption,
     FolderArgument,
+    GroupsOption,
     KnownOption,
     OnBadOption,
     QuickOption,
     SideOption,
+    advise,
     outcome,
     warn,
 )
@@ -48,6 +51,8 @@ def recommend(
     ] = None,
     side: SideOption = None,
     on_bad: OnBadOption = "fail",
+    duplicates: DuplicatesOption = "keep-one",
+    groups: GroupsOption = None,
     output: Annotated[
         Path | None, file_option("--output", help="A .csv of the learning curve to write.")
     ] = None,
@@ -74,12 +79,15 @@ def recommend(
         backbone=backbone,
         side=side,
         on_bad=on_bad,
+        duplicates=duplicates,
+        groups=groups,
         device=device,
         store=store,
         data=data,
         workers=workers,
     )
     _show(found)
+    advise(found.advice)
     warn(found.warnings)
     if output is not None:
         echo(f"{outcome(found.to_csv(output), output)}: the learning curve")
@@ -89,8 +97,9 @@ def _show(found: Recommendation) -> None:
     """Print the learning curve, then the answer and the contests in words."""
     from prunebench.runs.format import table
 
+    beside = f", beside {found.passed:,} that others stand for" if found.passed else ""
     echo(
-        f"{found.labeled:,} of {found.images:,} images in {found.folder} have a label; trained: "
+        f"{found.labeled:,} of {found.images:,} images in {found.folder} have a label{beside}; trained: "
         f"{found.networks}\n"
     )
     rows = [

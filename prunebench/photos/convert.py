@@ -52,17 +52,19 @@ def convert(
 
 def _read(path: Path, folder: str | Path | None, store: Place) -> Table:
     """Return the table, with the names that the files have in the folder, if it is known."""
-    lines = _pruned(path) if tables.has(path, "status") else _drawn(path)
+    ordered = not tables.has(path, "status")
+    lines = _drawn(path) if ordered else _pruned(path)
     if twice := [name for name, count in Counter(photo.file for photo in lines).items() if count > 1]:
         raise PrunebenchError(f"{path} lists {len(twice)} file(s) twice: {photos.some(twice)}")
     if folder is None:
         rows = [(photo.file, photo.status) for photo in lines]
         folder = remembered(rows, Store(places.folder("store", store))).get("folder")
     if folder is None:
-        return Table(path=path, photos=tuple(lines))
+        return Table(path=path, photos=tuple(lines), ordered=ordered)
     top = Path(folder).expanduser().resolve()
     names = photos.matched(path, [photo.file for photo in lines], photos.survey(top).images, top)
-    return Table(path=path, photos=tuple(replace(line, file=names[line.file]) for line in lines), folder=top)
+    photos_in_folder = tuple(replace(line, file=names[line.file]) for line in lines)
+    return Table(path=path, photos=photos_in_folder, ordered=ordered, folder=top)
 
 
 def _drawn(path: Path) -> list[Photo]:

@@ -16,12 +16,14 @@ from prunebench.parts.base import Draw, Part, reader, reads_proxy
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import change, map_parts
 from prunebench.parts.registry import load
+from prunebench.photos.advice import advice
 from prunebench.photos.folder import check_count, common_side, scan
 from prunebench.photos.groups import in_proportion, read_strata
 from prunebench.photos.request import POOL, Workspace, check_on_bad, on_backbone, resolver_of
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.plan import Plan
+from prunebench.pipeline.stages.duplicates import Duplicates
 from prunebench.pipeline.stages.order import DrawnOrder
 from prunebench.suites.cells import Cell
 from prunebench.suites.tuning import held
@@ -130,6 +132,11 @@ class DrawWork:
         _check(self.part)
 
     @property
+    def advice(self) -> str:
+        """A better backbone, and what it needs, in one line. "" if one was asked for, or none is needed."""
+        return advice(self.request.backbone) if "embeddings" in self.part.needs() else ""
+
+    @property
     def plan(self) -> str:
         """What will be done, in one line."""
         line = (
@@ -158,11 +165,23 @@ class DrawWork:
         return self.place.matrix([], {POOL: self.spec})
 
     @cached_property
-    def stage(self) -> DrawnOrder:
-        """The stage of the draw. Raise PrunebenchError if fewer images are readable than are to be drawn."""
-        plan = Plan(self.roots)
+    def search(self) -> Duplicates:
+        """The search for duplicates, that of `prune`.
+
+        Raise PrunebenchError if fewer images are readable than are to be drawn.
+        """
         check_count("--labels", self.request.labels, len(self.names))
-        cell = Cell(
+        return Duplicates.of(Plan(self.roots), self._cell)
+
+    @cached_property
+    def stage(self) -> DrawnOrder:
+        """The stage of the draw."""
+        plan = Plan(self.roots)
+        return DrawnOrder.of(plan, self._cell, self.part, self.request.labels, self.search)
+
+    @cached_property
+    def _cell(self) -> Cell:
+        return Cell(
             suite="photos",
             dataset=self.dataset,
             method=load().get("methods", "random"),  # no stage of a method is planned
@@ -173,7 +192,6 @@ class DrawWork:
             repeats="pipeline",
             tuning="default",
         )
-        return DrawnOrder.of(plan, cell, self.part, self.request.labels)
 
 
 def _resolved(request: DrawRequest, dataset: Dataset) -> tuple[str, Any, Draw]:

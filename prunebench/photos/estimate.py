@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
 from prunebench.parts.base import Part
 from prunebench.parts.identity import construct
 from prunebench.parts.images import Images
 from prunebench.parts.problem import MemoryCheckpoint
 from prunebench.parts.recipe import Recipe
 from prunebench.parts.registry import load
+from prunebench.photos.advice import advice
 from prunebench.photos.request import Request, Work, Workspace
 from prunebench.pipeline import schedule
 from prunebench.pipeline.forecast import one_thread
@@ -40,7 +40,6 @@ COMPARED = 1000  # images that are compared with one another, to time it
 TIMED_INPUTS = {"images", "device", "progress", "checkpoint"}
 TIMED_LABELERS = {"probe"}  # their time grows in proportion to the images
 LABELED_NOISE = 2000  # embeddings of noise that are labeled to time a labeler, at most
-BETTER = "dinov2_vitb14"  # than the default backbone, and heavier: what it needs is told
 QUICK_INPUTS = {
     "dynamics",
     "labels",
@@ -109,7 +108,7 @@ def preview(request: Request, place: Workspace) -> Preview:
         method=work.cell.method.title,
         backbones=backbones,
         guesser=guesser,
-        advice=_advice() if (backbones or guesser) and not request.backbone else "",
+        advice=advice(request.backbone) if backbones or guesser else "",
         seconds=cost.seconds,
         untimed=tuple(dict.fromkeys(cost.untimed)),
         disk=cost.disk,
@@ -117,16 +116,6 @@ def preview(request: Request, place: Workspace) -> Preview:
         passed=len(work.names) - len(work.counted) if work.grouped else None,
         warnings=work.warnings,
     )
-
-
-def _advice() -> str:
-    """Name a better backbone than the default one, and what it needs."""
-    better = load().part("backbone", BETTER)
-    try:
-        better.ready()
-    except PrunebenchError as error:
-        return str(error)
-    return f"--backbone {BETTER} is on this machine, and takes longer"
 
 
 def _backbones(end: Stage) -> tuple[str, ...]:

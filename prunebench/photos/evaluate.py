@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from prunebench.parts.dataset import Dataset
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
+from prunebench.photos.advice import advice
 from prunebench.photos.groups import read_groups, write_groups
 from prunebench.photos.prune import make_all, remembered
 from prunebench.photos.request import Known, Workspace, resolver_of, specs
@@ -43,6 +44,7 @@ class Comparison:
     in_common: mean share of Random's images that were kept too, in percent.
     ours: accuracy on the kept photos, in percent, by seed.
     random: accuracy on random photos, in percent, by seed.
+    advice: a better backbone, and what it needs, in one line. "" if one was asked for, or none is needed.
     warnings: doubts about the photos and labels, a line each.
     """
 
@@ -55,6 +57,7 @@ class Comparison:
     in_common: float
     ours: tuple[float, ...]
     random: tuple[float, ...]
+    advice: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -93,6 +96,7 @@ def evaluate(
     seeds: int = 10,
     side: int | None = None,
     recipe: str = "quick",
+    backbone: str | None = None,
     on_bad: str | None = None,
     groups: str | Path | None = None,
     store: Place = None,
@@ -113,6 +117,7 @@ def evaluate(
     holdout: share of the labeled photos to test on, above 0 and below 1.
     seeds: number of seeds, 1 or more.
     recipe: name of the recipe.
+    backbone: name of a backbone that replaces that of the recipe.
     store: folder of artefacts.
     data: folder of decoded images.
     device: "auto", or a device of PyTorch.
@@ -122,6 +127,8 @@ def evaluate(
     """
     require(0 < holdout < 1, "--holdout", holdout, "between 0 and 1")
     require(seeds > 0, "--seeds", seeds, "1 or more")
+    if backbone is not None:
+        load().part("backbone", backbone).ready()  # before the images are read
     place = Workspace.at(store, data, device)
     lines = tables_of_prune.read(Path(kept))
     asked = {"folder": folder, "side": side, "on_bad": on_bad}
@@ -143,7 +150,7 @@ def evaluate(
     if len(np.unique(grouped)) < len(names):
         spec["groups"] = str(write_groups(grouped, names, place.tables))
     trials = [
-        _Trial({**spec, "name": f"photos_{seed}", "seed": seed}, seed, chosen, recipe, place)
+        _Trial({**spec, "name": f"photos_{seed}", "seed": seed}, seed, chosen, recipe, backbone, place)
         for seed in range(seeds)
     ]
     cells = [cell for trial in trials for cell in trial.cells]
@@ -169,6 +176,7 @@ def evaluate(
         in_common=100 * float(np.mean([trial.keep / trial.pool for trial in trials])),
         ours=tuple(stored.accuracy for stored in ours),
         random=tuple(stored.accuracy for stored in random),
+        advice=advice(backbone) if cells[0].final_backbone else "",
         warnings=tuple(filter(None, [survey.remark, *photos.doubts(labeled.values())])),
     )
 
@@ -245,7 +253,13 @@ class _Trial:
     """
 
     def __init__(
-        self, spec: dict[str, Any], seed: int, chosen: set[str], recipe: str, place: Workspace
+        self,
+        spec: dict[str, Any],
+        seed: int,
+        chosen: set[str],
+        recipe: str,
+        backbone: str | None,
+        place: Workspace,
     ) -> None:
         self.spec, self.seed, self.place = spec, seed, place
         self.dataset: Dataset = load().dataset(spec)
@@ -263,13 +277,20 @@ class _Trial:
         list_path = tables.filed(place.tables, ["file"], [[name] for name in kept])
         from_list = {"part": "file", "path": str(list_path), "name_column": "file", "label_fraction": 0.0}
         self.cells = [
-            self._cell("kept", load().part("selector", from_list), recipe),
-            self._cell("random", load().part("selector", "random"), recipe),
+            self._cell("kept", load().part("selector", from_list), recipe, backbone),
+            self._cell("random", load().part("selector", "random"), recipe, backbone),
         ]
 
-    def _cell(self, name: str, selector: Any, recipe: str) -> Cell:
+    def _cell(self, name: str, selector: Any, recipe: str, backbone: str | None) -> Cell:
         resolver = resolver_of(recipe)
         recipe_name, values, defaults = resolver.recipe(self.dataset)
+        if backbone is not None:
+            if values.final_backbone is None:
+                raise PrunebenchError(
+                    f"--backbone {backbone}: the recipe {recipe} trains from scratch, on no embeddings; "
+                    "leave one of the two out"
+                )
+            values = replace(values, final_backbone=backbone)
         return Cell(
             suite="photos",
             dataset=self.dataset,

@@ -31,6 +31,21 @@ def read_groups(path: Path, names: Sequence[str], folder: Path) -> Array:
     return np.unique(np.array(groups, np.int64), return_inverse=True)[1]
 
 
+def groups_of(path: Path | None, names: Sequence[str], everything: Sequence[str], folder: Path) -> Array:
+    """Return the group of each of some images: int64 [n]. path: as in `read_groups`. None: each is alone.
+
+    names: the images, such as those that can be read.
+    everything: all images of the folder.
+
+    Raise PrunebenchError as `read_groups` does.
+    """
+    if path is None:
+        return np.arange(len(names))
+    groups = read_groups(path, everything, folder)
+    position = {name: i for i, name in enumerate(everything)}
+    return groups[[position[name] for name in names]]
+
+
 def read_strata(path: Path, names: Sequence[str], folder: Path) -> list[str]:
     """Return the stratum of each image. Those without one in the .csv are a stratum together, "".
 

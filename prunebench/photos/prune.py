@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts.artefacts import Array, Labels, Order, Scores, Subset
+from prunebench.parts.artefacts import Array, Groups, Labels, Order, Scores, Subset
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.registry import load
 from prunebench.photos.drawing import DrawRequest, DrawWork
@@ -54,9 +54,9 @@ def draw(
 ) -> list[str]:
     """Return the images of a folder to label first, in the order of the draw. You may stop at any point.
 
-    A uniform draw opens the drawn images only. Its draws are nested: the first images of a draw are a smaller
-    draw of the same seed. No two files of it have the same content. Other draws embed all images, as `prune`
-    does, and so only once.
+    No two of them have the same content. A uniform draw opens the drawn images only. Its draws are nested:
+    the first images of a draw are a smaller draw of the same seed. Other draws embed all images, as `prune`
+    does, and so only once. They draw at most one of duplicates, as `prune` finds them.
 
     labels: number of images to draw.
     by: the name of a draw, as `prunebench list draws` shows it.
@@ -71,7 +71,7 @@ def draw(
     device: "auto", or a device of PyTorch.
     workers: number of worker processes.
 
-    Raise PrunebenchError if an image cannot be read, or if there are fewer images than `labels`.
+    Raise PrunebenchError if an image cannot be read, or if fewer images than `labels` differ.
     Raise PrunebenchError if there is no such draw, or if it has no use for an option.
     """
     request = DrawRequest(
@@ -86,7 +86,7 @@ def draw(
         changes=changes or {},
     )
     if request.looks:
-        return drawn(DrawWork(request, Workspace.at(store, data, device)), workers)
+        return drawn(DrawWork(request, Workspace.at(store, data, device)), workers)[0]
     return drawn_unseen(request, data)[0]
 
 
@@ -125,14 +125,28 @@ def drawn_unseen(request: DrawRequest, data: Place = None) -> tuple[list[str], i
     return list(chosen.values()), copies
 
 
-def drawn(work: DrawWork, workers: int = 1) -> list[str]:
-    """Draw by looking: make the missing stages and return the images. Raise as `draw` does."""
-    matrix = work.matrix
+def drawn(work: DrawWork, workers: int = 1) -> tuple[list[str], int]:
+    """Draw by looking: make the missing stages. Raise as `draw` does.
+
+    Return the images, and how many duplicates the draw did not see.
+    """
+    store = work.place.store
+    groups = schedule.mended(
+        lambda: make_all(work.matrix, [work.search], workers, work.dataset, work.roots),
+        lambda: store.read(work.search.key, Groups),
+    ).values
+    distinct = len(np.unique(groups))
+    copies = len(groups) - distinct
+    if distinct < work.request.labels:
+        raise PrunebenchError(
+            f"--labels is {work.request.labels}, but only {distinct} images in {work.request.folder} differ, "
+            f"the other {copies} are duplicates; lower it, or draw with --by uniform"
+        )
     order = schedule.mended(
-        lambda: make_all(matrix, [work.stage], workers, work.dataset, work.roots),
-        lambda: work.place.store.read(work.stage.key, Order),
+        lambda: make_all(work.matrix, [work.stage], workers, work.dataset, work.roots),
+        lambda: store.read(work.stage.key, Order),
     )
-    return [work.names[position] for position in order.index]
+    return [work.names[position] for position in order.index], copies
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

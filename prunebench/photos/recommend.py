@@ -5,20 +5,23 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from prunebench.errors import PrunebenchError, positive, require
-from prunebench.parts.artefacts import HeldOut
+from prunebench.parts.artefacts import Array, Groups, HeldOut
 from prunebench.parts.registry import load
+from prunebench.photos.advice import advice
 from prunebench.photos.contests import RANDOM, Contest, Contests, cell_of, simulated
-from prunebench.photos.folder import some
+from prunebench.photos.folder import listed, some
+from prunebench.photos.groups import groups_of, joined
 from prunebench.photos.prune import make_all
 from prunebench.photos.request import Known, Request, Work, Workspace, specs
 from prunebench.pipeline import schedule
 from prunebench.pipeline.plan import Plan
+from prunebench.pipeline.stages.duplicates import Duplicates
 from prunebench.pipeline.stages.learning_curve import FOLDS, LearningCurve
 from prunebench.results.learning_curve import Curve, Estimate
 from prunebench.runs.places import Place
@@ -44,8 +47,9 @@ class Recommendation:
     """How many labels are enough.
 
     folder: the folder of photos.
-    images: images in the folder.
-    labeled: images that have a label.
+    images: images in the folder, one of each group.
+    labeled: images that have a label, one of each group.
+    passed: images that others of their group stand for.
     networks: what was trained, such as "mlp on efficientnet_lite0, 40 epochs".
     points: the learning curve, measured, then predicted.
     labels: the recommended number of labels in all.
@@ -54,12 +58,14 @@ class Recommendation:
     climb: points between the smallest and the largest network that was measured.
     target: the accuracy asked for, in percent, or None.
     contests: methods against Random.
+    advice: a better backbone, and what it needs, in one line. "" if one was asked for, or none is needed.
     warnings: doubts about the photos, the labels and the prediction, a line each.
     """
 
     folder: Path
     images: int
     labeled: int
+    passed: int
     networks: str
     points: tuple[Point, ...]
     labels: int
@@ -68,6 +74,7 @@ class Recommendation:
     climb: Estimate
     target: float | None
     contests: tuple[Contest, ...]
+    advice: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -140,12 +147,17 @@ def recommend(
     backbone: str | None = None,
     side: int | None = None,
     on_bad: str = "fail",
+    duplicates: str = "keep-one",
+    groups: str | Path | None = None,
     store: Place = None,
     data: Place = None,
     device: str = "auto",
     workers: int | None = None,
 ) -> Recommendation:
     """Say how many images of a folder to label, from the labels there are.
+
+    One image of each group counts, the first that has a label. So no image is tested on whose copy was
+    trained on.
 
     folder: the folder of photos.
     known: a .csv with the columns file and label, or several of them.
@@ -157,6 +169,8 @@ def recommend(
     backbone: name of a backbone that replaces that of the recipe and those of the methods.
     side: pixels to which the images are shrunk. None: as in `prune`.
     on_bad: "fail" or "skip", for images that cannot be read.
+    duplicates: "keep-one" makes a group of duplicates, "ignore" looks for none.
+    groups: a .csv with the columns file and group: images that count as one.
     store: folder of artefacts.
     data: folder of decoded images.
     device: "auto", or a device of PyTorch.
@@ -171,14 +185,15 @@ def recommend(
     request = Request(
         folder=Path(folder),
         known=place.labels(known, Path(folder)),
-        duplicates="ignore",
+        duplicates=duplicates,
+        groups=None if groups is None else Path(groups),
         ratio=0,
         recipe=recipe,
         backbone=backbone,
         side=side,
         on_bad=on_bad,
     )
-    study = _Study(request, place, seeds, methods)
+    study = _Study(request, place, seeds, methods, workers)
     curve, contests = schedule.mended(lambda: study.make(workers), study.read)
     return _recommended(study, curve, contests, target, gain)
 
@@ -187,7 +202,7 @@ def _recommended(
     study: _Study, curve: Curve, contests: tuple[Contest, ...], target: float | None, gain: float
 ) -> Recommendation:
     work = study.work
-    images, labeled = len(work.names), len(work.known)
+    images, labeled = study.images, len(work.known)
     labels = enough(curve, images, labeled, target, gain)
     predicted = [count for count in _doublings(labeled, images) if count != labels]
     points = [Point(count, curve.measured(place), True) for place, count in enumerate(curve.sizes.tolist())]
@@ -196,6 +211,7 @@ def _recommended(
         folder=work.request.folder,
         images=images,
         labeled=labeled,
+        passed=len(work.names) - images,
         networks=study.curves[0].title,
         points=tuple(points),
         labels=labels,
@@ -204,6 +220,7 @@ def _recommended(
         climb=curve.climb,
         target=target,
         contests=contests,
+        advice=advice(work.request.backbone) if study.curves[0].training is None else "",
         warnings=(*work.warnings, *study.warnings, *_far(labels, labeled)),
     )
 
@@ -252,10 +269,26 @@ def _far(labels: int, labeled: int) -> list[str]:
     ]
 
 
+def _check_labels(said: str, labeled: int) -> None:
+    """Raise PrunebenchError for too few labels. said: how many there are, for the message."""
+    if labeled < FEWEST:
+        raise PrunebenchError(
+            f"{said}, but a learning curve needs {FEWEST}; label {FEWEST - labeled} more, drawn at random"
+        )
+
+
+def _listed_groups(work: Work, groups: Path | None) -> Array:
+    """Return the group of each image, as a .csv gives it: int64 [n]."""
+    folder = work.request.folder
+    return groups_of(groups, work.names, listed(work.survey, folder, work.request.on_bad), folder)
+
+
 class _Study:
     """The trainings that a recommendation rests on.
 
-    work: the photos and the labels.
+    work: the photos and the labels, one of each group.
+    images: number of groups. An image that is in none counts as one.
+    uncounted: labels of images that others stand for.
     curves: the stages of the learning curve, one for each seed.
     methods: names of the methods to compare with Random, each once.
     contests: their contests.
@@ -264,10 +297,16 @@ class _Study:
     Raise PrunebenchError for too few labels, before the images are read.
     """
 
-    def __init__(self, request: Request, place: Workspace, seeds: int, methods: Sequence[str]) -> None:
+    def __init__(
+        self, request: Request, place: Workspace, seeds: int, methods: Sequence[str], workers: int | None
+    ) -> None:
         self.place, self.methods = place, list(dict.fromkeys(methods))
         self._check_methods(request.backbone)
-        self.work = work = self._looked(request)
+        looked = self._looked(request)
+        groups = self._groups(looked, request, workers)
+        self.images = len(np.unique(groups))
+        self.work = work = self._one_of_each(looked, groups, request.known)
+        self.uncounted = len(looked.known) - len(work.known)
         self.contests = Contests(
             work.request,
             self.methods,
@@ -291,21 +330,56 @@ class _Study:
             simulated(name, backbone)
 
     def _looked(self, request: Request) -> Work:
-        """Return the photos and labels. Raise PrunebenchError for too few labels, before images are read."""
+        """Return the photos and labels, with all duplicates and groups.
+
+        Raise PrunebenchError for too few labels or a wrong table of groups, before images are read.
+        """
+        ungrouped = replace(request, duplicates="ignore", groups=None)
         for look in (False, True):
-            work = Work(request, self.place, look=look)
-            labeled = len(work.known)  # once images are read, without those of unreadable ones
-            if labeled < FEWEST:
-                raise PrunebenchError(
-                    f"{request.known} has labels of {labeled} images, but a learning curve needs {FEWEST}; "
-                    f"label {FEWEST - labeled} more, drawn at random"
-                )
+            work = Work(ungrouped, self.place, look=look)
+            # Once images are read, the labels of unreadable ones do not count.
+            _check_labels(f"{request.known} has labels of {len(work.known)} images", len(work.known))
+            if not look:
+                _listed_groups(work, request.groups)
         return work
+
+    def _groups(self, work: Work, request: Request, workers: int | None) -> Array:
+        """Return the group of each image, as given and as found: int64 [n]. Makes the search of `prune`."""
+        given = _listed_groups(work, request.groups)
+        if request.duplicates == "ignore":
+            return given
+        assert work.dataset.pool is not None
+        cell = cell_of(work.request, work.dataset.pool.dataset, load().get("methods", RANDOM), seed=0)
+        search = Duplicates.of(Plan(work.roots), cell)
+        matrix = self.place.matrix([], specs(work.request.spec))
+        found = schedule.mended(
+            lambda: make_all(matrix, [search], workers, work.dataset, work.roots),
+            lambda: self.place.store.read(search.key, Groups),
+        )
+        return joined(found.values, given)
+
+    def _one_of_each(self, work: Work, groups: Array, known: Path) -> Work:
+        """Return the photos with one label of each group, that of its first labeled image.
+
+        Raise PrunebenchError if these are too few. known: the file of labels, for the message.
+        """
+        first: dict[int, str] = {}
+        for name, group in zip(work.names, groups.tolist(), strict=True):
+            if name in work.known:
+                first.setdefault(group, name)
+        if len(first) == len(work.known):
+            return work
+        _check_labels(f"{known} has labels of {len(first)} images that are no copies of others", len(first))
+        rows = [(name, work.known[name]) for name in first.values()]
+        table = tables.filed(self.place.tables, ["file", "label"], rows)
+        return Work(replace(work.request, known=table), self.place, look=True)
 
     @property
     def warnings(self) -> list[str]:
         """What the labels are too few for, a line each."""
         messages = []
+        if self.uncounted:
+            messages.append(f"{self.uncounted:,} label(s) of images that others stand for do not count")
         counts = Counter(self.work.known.values())
         if rare := [name for name in self.work.classes if counts[name] < FOLDS]:
             messages.append(

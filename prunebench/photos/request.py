@@ -30,7 +30,7 @@ from prunebench.photos.folder import (
     survey,
     together,
 )
-from prunebench.photos.groups import counting, joined, read_groups, stand_ins, write_groups
+from prunebench.photos.groups import counting, groups_of, joined, read_groups, stand_ins, write_groups
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.matrix import Matrix
@@ -260,11 +260,7 @@ class Work:
 
     def _groups(self, names: Sequence[str]) -> Array:
         """Return the group of each image, as given and as found: int64 [n]. names: all in the folder."""
-        groups = np.arange(len(self.names))
-        if self.request.groups is not None:
-            position = {name: i for i, name in enumerate(names)}
-            of_all = read_groups(self.request.groups, names, self.request.folder)
-            groups = of_all[[position[name] for name in self.names]]
+        groups = groups_of(self.request.groups, self.names, names, self.request.folder)
         if self.search is None:
             return groups
         found = self.place.store.read(self.search.key, Groups).values

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ from prunebench.errors import PrunebenchError
 from prunebench.photos.annotations import AUTO, CONTROL, LOCAL_FILES
 from prunebench.photos.folder import some
 from prunebench.runs.export import class_folders
-from prunebench.runs.kept import DROP
+from prunebench.runs.kept import BUY, DROP
+from prunebench.system import tables
 
 # Characters that no XML file can hold.
 NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -48,12 +51,14 @@ class Table:
 
     path: of the .csv.
     photos: its lines.
+    ordered: whether the lines are in the order in which to label, as those of `draw` are.
     folder: the folder of photos, absolute, or None if unknown.
     prefix: what stands before each file where another program sees it, or None for its default.
     """
 
     path: Path
     photos: tuple[Photo, ...]
+    ordered: bool = False
     folder: Path | None = None
     prefix: str | None = None
 
@@ -256,8 +261,31 @@ def parquet(table: Table) -> bytes:
     return file.getvalue()
 
 
+def csv(table: Table) -> bytes:
+    """Return a .csv of the photos to label, with the columns file and label. A person fills in label.
+
+    A draw keeps its order. Else the highest score is first. Photos without a score come last, at random: in
+    the order of the hashes of their names, so that the same table gives the same file.
+
+    Raise PrunebenchError if no photo is to be labeled.
+    """
+    table.no_prefix("csv")
+    photos = [photo for photo in table.photos if photo.status == BUY]
+    if not photos:
+        raise PrunebenchError(f"{table.path} has no photo to label; csv lists the lines of status {BUY}")
+    if not table.ordered:
+        photos.sort(key=_turn)
+    return tables.written(["file", "label"], [(photo.file, "") for photo in photos]).encode()
+
+
+def _turn(photo: Photo) -> tuple[float, bytes]:
+    lowest_last = math.inf if photo.score is None else -photo.score
+    return lowest_last, hashlib.sha256(photo.file.encode()).digest()
+
+
 TARGETS: Mapping[str, Callable[[Table], Mapping[str, bytes | Path] | bytes]] = {
     "label-studio": label_studio,
+    "csv": csv,
     "cvat": cvat,
     "fiftyone": fiftyone,
     "links": links,

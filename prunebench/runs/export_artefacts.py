@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -204,16 +205,14 @@ def _header(matrix: Matrix, kind: str, images: int, origins: dict[str, Origin]) 
 def write(made: Exported, output: str) -> bool:
     """Write artefacts to a file, completely or not at all. Return False if the file is up to date already.
 
-    output: a name that ends in .safetensors, or for scores in .csv.
+    output: a name that ends in .safetensors, or for scores in .csv or .parquet.
 
     Raise PrunebenchError if the file has another ending, or exists with other content.
     """
     path = home(output)
     endings = [".safetensors"] if made.header.kind != "scores" else [*WRITERS]
     if path.suffix not in endings:
-        raise PrunebenchError(
-            f"--output {output}: {made.header.kind} are written to *{' or *'.join(endings)}"
-        )
+        raise PrunebenchError(f"--output {output}: {made.header.kind} are written to *{', *'.join(endings)}")
     content = WRITERS[path.suffix](made)
     with writing(path, "--output"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -236,7 +235,26 @@ def packed(made: Exported) -> bytes:
 
 
 def table(made: Exported) -> bytes:
-    """Return a .csv file with a line per image: index, file if images have names, and a column per method."""
+    """Return a .csv file of `_columns`."""
+    columns = _columns(made)
+    rows = zip(*(map(str, column) for column in columns.values()), strict=True)
+    return tables.written(list(columns), rows).encode()
+
+
+def parquet(made: Exported) -> bytes:
+    """Return a .parquet file of `_columns`. Raise PrunebenchError if there is no pyarrow."""
+    try:
+        import pyarrow as pa
+        from pyarrow.parquet import write_table
+    except ImportError:
+        raise PrunebenchError("a .parquet needs pyarrow: pip install 'prunebench[parquet]'") from None
+    file = io.BytesIO()
+    write_table(pa.table(_columns(made)), file)
+    return file.getvalue()
+
+
+def _columns(made: Exported) -> dict[str, list[Any]]:
+    """Return a row per image: index, file if images have names, and a column per method."""
     columns: dict[str, list[Any]] = {"index": list(range(made.header.images))}
     if made.header.names:
         columns["file"] = made.header.names
@@ -244,8 +262,11 @@ def table(made: Exported) -> bytes:
         if name in columns:
             raise PrunebenchError(f"the method {name!r} has the name of another column; write a .safetensors")
         columns[name] = scores.arrays()[0]["values"].tolist()
-    rows = zip(*(map(str, column) for column in columns.values()), strict=True)
-    return tables.written(list(columns), rows).encode()
+    return columns
 
 
-WRITERS: dict[str, Callable[[Exported], bytes]] = {".csv": table, ".safetensors": packed}
+WRITERS: dict[str, Callable[[Exported], bytes]] = {
+    ".csv": table,
+    ".parquet": parquet,
+    ".safetensors": packed,
+}

@@ -22,7 +22,7 @@ from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.parts.artefacts import Scores
 from prunebench.parts.registry import Registry
 from prunebench.results.rows import read
-from prunebench_plugins.columns import read_array, read_csv
+from prunebench_plugins.columns import read_array, read_table
 from prunebench_plugins.datasets.io.archives import download, unpack
 from prunebench_plugins.datasets.io.pickles import unpickle
 from prunebench_plugins.selectors.random import Random
@@ -69,7 +69,7 @@ FORMS = {
         "values.pt",
         lambda f: read_array(f, "scores"),
     ),
-    "a .csv that is a pickle": (pickle.dumps, "values.csv", lambda file: read_csv(file, "label")),
+    "a .csv that is a pickle": (pickle.dumps, "values.csv", lambda file: read_table(file, "label")),
     "a batch of CIFAR": (lambda p: pickle.dumps({"data": p}), "batch", lambda f: unpickle(f.read_bytes())),
 }
 

@@ -57,7 +57,7 @@ def test_a_draw_is_as_long_as_asked_and_writes_nothing_to_the_folder(photos, by)
 
 def test_what_is_drawn_is_what_the_part_draws_of_the_embeddings(photos):
     work = photos.work()
-    chosen = drawn(work, workers=0)
+    chosen, _ = drawn(work, workers=0)
     (embeddings,) = (source.source.key for source in work.stage.named("embeddings"))
     values = work.place.store.read(embeddings, Embeddings).values
     order = TypiClust().draw(values, 5, seeds.stream("order", 0), "cpu", lambda *_: None)
@@ -85,6 +85,16 @@ def test_a_change_of_a_field_reaches_the_draw(photos):
 def test_without_a_backbone_it_is_that_of_the_draw_as_the_recipe_sets_it(photos):
     backbone = photos.work(backbone=None).part.backbone
     assert (backbone.name, backbone.side) == ("efficientnet_lite0", 224)
+
+
+def test_a_better_backbone_is_named_unless_one_was_asked_for(photos, offer, cli, tmp_path):
+    assert photos.work(backbone=None).advice.startswith("backbone 'dinov2_vitb14' needs ")
+    assert photos.work().advice == ""
+    offer(Averages)
+    assert photos.work(by="averages", backbone=None).advice == ""  # it reads no embeddings
+    line = f"draw {photos.folder} --labels 5 --by typiclust --side 8 --device cpu --workers 0 --output"
+    assert cli(f"{line} {tmp_path / 'a.csv'}").out.count("better: backbone 'dinov2_vitb14' needs ") == 1
+    assert "better: " not in cli(f"{line} {tmp_path / 'b.csv'} --backbone pixels").out
 
 
 def test_uniform_is_the_default_and_embeds_nothing(photos, monkeypatch):
@@ -232,6 +242,18 @@ class Brightest(Draw):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Averages(Draw):
+    """Draws the brightest images by their pixels, and ties by name."""
+
+    name: ClassVar[str] = "averages"
+
+    def draw(self, images, names, count):
+        assert len(names) == len(images)
+        averages = [images[i : i + 1].float().mean().item() for i in range(len(images))]
+        return np.lexsort((names, np.negative(averages)))[:count]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Alphabet(Draw):
     """Draws by name, the last first, or draws the first image alone."""
 
@@ -248,6 +270,16 @@ def test_a_plugins_draw_is_found_by_its_hook(photos, offer):
     assert len({*photos.draw(5, by="brightest")}) == 5
     blind = {"backbone": None, "side": None}
     assert photos.draw(2, by="alphabet", **blind) == sorted(photos.truth)[::-1][:2]
+
+
+def test_a_plugins_draw_that_sees_pixels_and_names_sees_no_copies(photos, offer):
+    offer(Averages)
+    first = photos.draw(1, by="averages", backbone=None)[0]
+    (photos.folder / "zz").mkdir()
+    for number in range(3):
+        (photos.folder / "zz" / f"{number}.png").write_bytes((photos.folder / first).read_bytes())
+    drawn = photos.draw(60, by="averages", backbone=None)
+    assert drawn[0] == first and sorted(drawn) == sorted(photos.truth)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunebench import draw, evaluate
+from prunebench import draw, evaluate, recommend
 from prunebench.errors import PrunebenchError
 from prunebench.parts.images import Images
 from prunebench.photos import prune as pruning
@@ -17,6 +17,7 @@ from prunebench.photos.folder import scan
 from prunebench.photos.groups import counting, joined, read_groups, stand_ins
 from prunebench.photos.prune import BUY, DROP, KEPT
 from prunebench.pipeline import context, jobs
+from prunebench.pipeline.stages import learning_curve
 from prunebench.pipeline.stages.duplicates import NEAR, Duplicates, equal, thumbnails
 from prunebench_plugins.datasets.photos import Photos
 from tests.photo_folders import LABELS, write_labels
@@ -191,9 +192,53 @@ def test_a_draw_has_no_file_twice(photos):
         draw(photos.folder, 121, data=photos.root / "data")
 
 
+LOOKING = ("kcenter", "probcover", "typiclust", "usl", "zcore")
+
+
+@pytest.mark.parametrize("by", LOOKING)
+@pytest.mark.parametrize("labels", [4, 60])
+def test_a_draw_that_looks_has_no_image_twice(photos, by, labels):
+    """Even if it wants several images of each of few clusters, and copies are in one cluster."""
+    changes = {"typiclust": {"typiclust.clusters": 4}, "usl": {"usl.clusters": 4}}.get(by)
+    looking = {"by": by, "backbone": "pixels", "side": 24, "changes": changes}
+    drawn = draw(photos.folder, labels, **looking, **photos.made)
+    assert len({*map(subject, drawn)}) == len(drawn) == labels
+    assert all(name[0] == "a" for name in drawn)  # the first of each group
+
+
+@pytest.mark.parametrize("by", LOOKING)
+def test_more_labels_than_images_that_differ_are_one_line(photos, by):
+    said = (
+        r"^--labels is 61, but only 60 images in .* differ, the other 120 are duplicates; lower it, or draw "
+        r"with --by uniform$"
+    )
+    with pytest.raises(PrunebenchError, match=said):
+        draw(photos.folder, 61, by=by, backbone="pixels", side=24, **photos.made)
+
+
+def test_a_draw_and_a_prune_search_once(photos, monkeypatch):
+    made, run = [], jobs.run
+    monkeypatch.setattr(jobs, "run", lambda job, *more: (made.append(job.kind), run(job, *more)))
+    draw(photos.folder, 20, by="typiclust", backbone="pixels", side=24, **photos.made)
+    assert made == ["duplicates", "embeddings", "order"]
+    photos.prune(budget=20)
+    assert made.count("duplicates") == made.count("embeddings") == 1
+
+
+def test_a_draw_sees_what_it_would_without_the_copies(photos):
+    looking = {"by": "usl", "backbone": "pixels", "side": 24} | photos.made
+    drawn = draw(photos.folder, 20, **looking)
+    for path in photos.folder.glob("[mz]*.jpg"):
+        path.unlink()
+    assert draw(photos.folder, 20, **looking) == drawn
+
+
 def test_the_commands_say_how_many_there_were(photos, cli):
     table = photos.root / "draw.csv"
-    assert "images passed over" in cli(f"draw {photos.folder} --labels 100 --output {table}").out
+    assert "\n37 copies passed over\n" in cli(f"draw {photos.folder} --labels 100 --output {table}").out
+    looking = "--by kcenter --backbone pixels --side 24 --workers 0 --device cpu"
+    drawn = cli(f"draw {photos.folder} --labels 40 --output {photos.root / 'looked.csv'} {looking}").out
+    assert drawn.endswith("40 images to label; fill in the column label\n120 copies passed over\n")
     options = "--budget 20 --method random --side 24 --workers 0 --yes --device cpu"
     told = cli(
         f"prune {photos.folder} --known {photos.table} --output {photos.root / 'kept.csv'} {options}"
@@ -206,6 +251,63 @@ def test_the_commands_say_how_many_there_were(photos, cli):
     assert (
         "duplicates  120 images that others stand for" in again and "time        none, all is stored" in again
     )
+
+
+# How many labels are enough
+
+
+@pytest.fixture
+def curves(monkeypatch):
+    """The positions of the images that learning curves train and test on."""
+    seen, split = [], learning_curve.split
+
+    def spied(*given):
+        seen.append(split(*given))
+        return seen[-1]
+
+    monkeypatch.setattr(learning_curve, "split", spied)
+    return seen
+
+
+def recommended(photos, **options):
+    """Ask with the labels of all photos, copies among them."""
+    every = write_labels(photos.root / "all.csv", photos.truth)
+    asked = {"backbone": "pixels", "side": 24, "seeds": 2, "methods": ["k_center_pixels"]} | photos.made
+    return recommend(photos.folder, every, **(asked | options))
+
+
+def test_a_recommendation_never_tests_on_a_copy_of_what_it_trained_on(photos, curves, sides):
+    names = scan(photos.folder)
+    found = recommended(photos)
+    assert (found.images, found.labeled, found.passed) == (60, 60, 120)
+    assert found.points[-1].labels == 60
+    assert found.warnings[-1] == "120 label(s) of images that others stand for do not count"
+    for trained, tested in curves:
+        assert len({subject(names[i]) for i in (*trained, *tested)}) == len(trained) + len(tested) == 60
+    assert found.contests and sides
+    for train, test in sides:
+        assert len({*map(subject, train + test)}) == 60 == len(train + test)
+
+
+def test_a_recommendation_that_ignores_duplicates_counts_all(photos, curves, cli):
+    found = recommended(photos, duplicates="ignore", methods=[])
+    assert (found.images, found.labeled, found.passed) == (180, 180, 0)
+    trained, tested = ({i % 60 for i in side} for side in curves[0])  # three copies, sorted by letter
+    assert trained & tested
+    options = f"--known {photos.root / 'all.csv'} --backbone pixels --side 24 --seeds 2 --methods none"
+    places = f"--store {photos.made['store']} --data {photos.made['data']} --device cpu --workers 0"
+    told = cli(f"recommend {photos.folder} {options} {places}")
+    assert told.out.startswith("60 of 60 images in ") and " beside 120 that others stand for; " in told.out
+    told = cli(f"recommend {photos.folder} {options} {places} --duplicates ignore")
+    assert told.out.startswith("180 of 180 images in ") and "stand for" not in told.out + told.err
+
+
+def test_too_few_labels_without_their_copies_are_one_line(photos):
+    known = {name: label for name, label in photos.truth.items() if int(subject(name)) < 10}
+    table = write_labels(photos.root / "few.csv", known)
+    said = r"^.*few.csv has labels of 10 images that are no copies of others, but .* needs 20; label 10 more"
+    with pytest.raises(PrunebenchError, match=said):
+        recommend(photos.folder, table, backbone="pixels", side=24, methods=[], **photos.made)
 
 
 # What counts as a duplicate
@@ -265,6 +367,19 @@ def test_one_image_of_a_group_is_bought_and_none_of_a_labeled_one(grouped):
     assert {"product 0", "product 1"} < {*bought}
     with pytest.raises(PrunebenchError, match=r"^11 images are to be kept, but only 10 are left"):
         grouped.prune(budget=11, method="random", groups=grouped.groups)
+
+
+def test_one_image_of_a_group_counts_for_a_recommendation(grouped, curves):
+    pairs = {name: f"pair {i // 2}" for i, name in enumerate(grouped.truth)}
+    groups = write_csv(grouped.root / "pairs.csv", ["file", "group"], pairs.items())
+    found = recommended(grouped, groups=groups, methods=[])
+    assert (found.images, found.labeled, found.passed) == (30, 30, 30)
+    for trained, tested in curves:
+        assert all(i % 2 == 0 for i in (*trained, *tested))  # the first of each pair
+    wrong = write_csv(grouped.root / "wrong.csv", ["file", "group"], [["b.jpg", "x"]])
+    with pytest.raises(PrunebenchError, match=r"lists 1 file\(s\) that are no images in .*: b.jpg$"):
+        recommended(grouped, groups=wrong, data=grouped.root / "other")
+    assert not (grouped.root / "other").exists()  # told before an image was read
 
 
 def test_a_group_is_never_on_both_sides_of_a_split(grouped, sides):

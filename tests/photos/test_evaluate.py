@@ -91,6 +91,34 @@ def test_what_is_trained_on_is_what_was_kept_with_its_true_labels(photos, traine
     assert all(truth[image] == label for image, label in (ours | random | tested).items())
 
 
+def test_a_backbone_replaces_that_of_the_recipe(photos, trained):
+    found = photos.evaluate(seeds=1, backbone="pixels")
+    assert {len(next(iter(ours))) for ours, _, _ in trained} == {4 * 192}  # bytes of 3 x 8 x 8 pixels
+    assert found.advice == ""
+
+
+def test_a_better_backbone_is_named_where_embeddings_are_trained_on(photos):
+    assert photos.evaluate(seeds=1).advice.startswith("backbone 'dinov2_vitb14' needs ")
+    assert photos.evaluate(seeds=1, recipe="scratch").advice == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"backbone": "pixel"}, r"^no backbone named 'pixel'\. Did you mean 'pixels'\?"),
+        ({"backbone": "clip_vitl14"}, r"^backbone 'clip_vitl14' needs "),
+        (
+            {"backbone": "pixels", "recipe": "scratch"},
+            r"^--backbone pixels: the recipe scratch trains from scratch, on no embeddings; leave one of",
+        ),
+    ],
+)
+def test_a_backbone_that_cannot_be_used_is_one_line(photos, options, said):
+    with pytest.raises(PrunebenchError, match=said) as error:
+        photos.evaluate(seeds=1, **options)
+    assert "\n" not in str(error.value)
+
+
 def test_heads_are_trained_on_embeddings_made_once(photos, trained, monkeypatch, tmp_path):
     """Neither `evaluate` after `prune`, nor another seed, nor a label more has the photos embedded again."""
     embedded = []

@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -196,6 +197,56 @@ def test_parquet_has_numbers_and_missing_values(photos, tmp_path):
     }
 
 
+def next_sheet(tmp_path, text):
+    """Convert a table to the sheet of what is to be labeled next."""
+    (tmp_path / "table.csv").write_text(text)
+    output = tmp_path / f"sheet{len([*tmp_path.glob('sheet*')])}.csv"
+    convert(tmp_path / "table.csv", "csv", output, store=tmp_path / "store")
+    return output.read_text()
+
+
+def test_the_next_sheet_has_what_is_to_be_labeled_by_score(tmp_path):
+    rows = ["a,to_label,cat,0.5,-1", "b,drop,cat,0.5,9", "c,to_label,,,", "d,keep_labeled,dog,1,9"]
+    rows += ["'=e,to_label,cat,0.5,0.25", "f,to_label,cat,0.5,3"]
+    text = "\n".join(["file,status,pseudo_label,confidence,score", *rows, ""])
+    assert next_sheet(tmp_path, text) == "file,label\nf,\n'=e,\na,\nc,\n"
+
+
+def test_the_next_sheet_is_at_random_without_scores_and_always_the_same(tmp_path):
+    names = [f"{number:03d}.png" for number in range(200)]
+    text = "file,status\n" + "".join(f"{name},to_label\n" for name in names)
+    sheet = next_sheet(tmp_path, text)
+    listed = [line.removesuffix(",") for line in sheet.splitlines()[1:]]
+    assert sorted(listed) == names != listed
+    assert np.corrcoef([names.index(name) for name in listed], range(200))[0, 1] < 0.2
+    backwards = "file,status\n" + "".join(f"{name},to_label\n" for name in names[::-1])
+    assert next_sheet(tmp_path, backwards) == sheet
+
+
+def test_the_next_sheet_of_a_draw_has_its_other_lines_in_their_order(tmp_path):
+    assert next_sheet(tmp_path, "file,label\nz,\nb,cat\na,\n") == "file,label\nz,\na,\n"
+
+
+def test_a_table_with_nothing_to_label_is_one_line(tmp_path):
+    said = line(lambda: next_sheet(tmp_path, "file,status\na,keep_labeled\nb,drop\n"))
+    assert said.endswith("table.csv has no photo to label; csv lists the lines of status to_label")
+
+
+def test_the_next_sheet_goes_back_into_prune_beside_the_first(tmp_path):
+    truth = write_photos(tmp_path / "more")
+    first = write_labels(tmp_path / "first.csv", dict(list(truth.items())[:12]))
+    made = {"store": tmp_path / "store", "data": tmp_path / "data", "device": "cpu", "workers": 0}
+    options = {"method": "random", "backbone": "pixels", "side": 8} | made
+    pruned = prune(tmp_path / "more", first, budget=20, **options)
+    pruned.to_csv(tmp_path / "pruned.csv")
+    convert(tmp_path / "pruned.csv", "csv", tmp_path / "next.csv", store=made["store"])
+    sheet = [row.removesuffix(",") for row in (tmp_path / "next.csv").read_text().splitlines()[1:]]
+    assert sorted(sheet) == sorted(pruned.chosen("to_label"))
+    write_labels(tmp_path / "next.csv", {name: truth[name] for name in sheet})
+    again = prune(tmp_path / "more", [first, tmp_path / "next.csv"], budget=30, **options)
+    assert {*sheet} < {*again.chosen("keep_labeled")} and len(again.chosen("to_label")) == 10
+
+
 def test_parquet_without_its_package_is_one_line(photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     message = line(lambda: convert(tmp_path / "kept.csv", "parquet", tmp_path / "a", folder=photos))
@@ -209,7 +260,7 @@ def test_nothing_is_written_twice_or_over_another(photos, tmp_path, target):
     before = listing(photos)
     asked = (tmp_path / "kept.csv", target, tmp_path / "out")
     assert [convert(*asked, folder=photos)[0] for _ in range(2)] == [True, False]
-    (tmp_path / "kept.csv").write_text(KEPT_CSV.replace("keep_labeled", "drop").replace("0.5", "0.25"))
+    (tmp_path / "kept.csv").write_text(KEPT_CSV.replace("drop", "to_label").replace("0.5", "0.25"))
     assert "exists and holds something else" in line(lambda: convert(*asked, folder=photos))
     assert listing(photos) == before
 
@@ -240,7 +291,11 @@ def test_the_command_says_what_it_wrote(cli, photos):
         (KEPT_CSV.replace("cat", "c\x01t"), "cvat", "has 'c\\x01t', which no XML file can hold; rename it"),
         (KEPT_CSV.replace("cat", "c\x01t"), "label-studio", "which no XML file can hold"),
         ("file,score\na b.jpg,1\n", "cvat", "needs one column 'label' and has none"),
-        (KEPT_CSV, "coco", "no target named 'coco'. Known: cvat, fiftyone, label-studio, links, parquet."),
+        (
+            KEPT_CSV,
+            "coco",
+            "no target named 'coco'. Known: csv, cvat, fiftyone, label-studio, links, parquet.",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_converted_is_one_line(photos, tmp_path, text, target, message):
@@ -258,7 +313,7 @@ def test_without_its_folder_a_table_has_no_addresses(photos, tmp_path, target):
     )
 
 
-@pytest.mark.parametrize("target", ["fiftyone", "links", "parquet"])
+@pytest.mark.parametrize("target", ["csv", "fiftyone", "links", "parquet"])
 def test_a_prefix_where_it_has_no_use(photos, tmp_path, target):
     asked = (tmp_path / "kept.csv", target, tmp_path / "out")
     message = line(lambda: convert(*asked, folder=photos, prefix="a/"))

@@ -13,7 +13,6 @@ from prunebench.errors import PrunebenchError
 from prunebench.nn import training
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
-from prunebench.photos import estimate
 from prunebench.photos import prune as pruning
 from prunebench.photos.estimate import free, preview
 from prunebench.photos.prune import BUY, DROP, KEPT
@@ -540,7 +539,7 @@ def test_a_preview_names_a_better_backbone_than_the_default_and_what_it_needs(ph
     by_default = request(photos, backbone=None)
     needs = preview(by_default, place).advice
     assert needs.startswith("backbone 'dinov2_vitb14' needs ") and "hf download" in needs
-    monkeypatch.setattr(estimate, "BETTER", "pixels")
+    monkeypatch.setattr("prunebench.photos.advice.BETTER", "pixels")
     assert preview(by_default, place).advice == "--backbone pixels is on this machine, and takes longer"
     assert preview(request(photos, backbone="pixels"), place).advice == ""
 

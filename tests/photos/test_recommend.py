@@ -62,6 +62,13 @@ def test_it_shows_a_curve_and_says_how_many(cli, photos, tmp_path):
     assert [f"{float(row['accuracy']):.1f}" for row in written[:6]] == [row[1] for row in rows]
 
 
+def test_a_better_backbone_is_named_where_heads_are_trained(cli, photos):
+    by_default = cli(QUICK.replace("--backbone pixels ", ""))
+    assert by_default.out.count("\nbetter: backbone 'dinov2_vitb14' needs ") == 1
+    assert "better: " not in cli(QUICK).out
+    assert "better: " not in cli(f"{QUICK} --recipe scratch".replace("--backbone pixels ", "")).out
+
+
 def test_a_second_call_trains_nothing_and_says_the_same(cli, photos, monkeypatch):
     first = cli(QUICK)
     monkeypatch.setattr(training, "train", None)

@@ -63,6 +63,11 @@ def test_photos_of_phones_and_of_archives_are_read(kind, name) -> None:
     assert np.abs(np.array(shown(square)) - expected(image, 20)).mean() < 4  # none of them is lossless
 
 
+def test_a_photo_in_rgb_is_in_memory_once() -> None:
+    image = Image.fromarray(NOISE)
+    assert squares._rgb(image)[0] is image
+
+
 @pytest.mark.parametrize("mode", ["L", "1", "P"])
 def test_fewer_colors_are_nothing_odd(mode) -> None:
     image = Image.fromarray(NOISE).convert(mode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,51 @@ WANTED = [0.5, -1.0, 2.0, 0.25]
 def test_scores_are_read_into_the_order_of_the_dataset(write, name, content, fields):
     found = score(write(name, content), **fields)
     assert (found.dtype, found.tolist()) == (np.float64, WANTED)
+
+
+@pytest.fixture
+def parquet(tmp_path):
+    """parquet(aum=[...], file=[...]): the path of a .parquet with these columns."""
+    pa, written = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+
+    def write(**columns):
+        path = tmp_path / "table.parquet"
+        written.write_table(pa.table(columns), path)
+        return path
+
+    return write
+
+
+def test_a_parquet_file_is_read_by_column_by_index_and_by_name(parquet):
+    path = parquet(
+        aum=WANTED[::-1], row=[3, 2, 1, 0], file=NAMES[::-1], label=[2, 1, -1, 0], name=(*CLASSES, "ant")
+    )
+    assert score(path, column="aum").tolist() == WANTED[::-1]
+    assert score(path, column="aum", index_column="row").tolist() == WANTED
+    assert score(path, column="aum", name_column="file").tolist() == WANTED
+    assert label(path, column="label", name_column="file").values.tolist() == [0, -1, 1, 2]
+    assert label(path, column="name", space="name").values.tolist() == [0, 1, 2, 0]
+    assert sorted(select(parquet(file=NAMES[1:3]), 2, name_column="file")) == [1, 2]
+
+
+def test_a_wrong_parquet_file_is_one_line(parquet, write, monkeypatch):
+    path = parquet(aum=[0.5, None, 1.0, 2.0], label=[0, 1, 1.5, 0])
+    assert "table.parquet has '' in row 2 of column 'aum', which is no number" in refusal(
+        score, path, column="aum"
+    )
+    assert "'0.0' in row 1 of column 'label', which is no whole number" in refusal(
+        label, path, column="label"
+    )
+    assert refusal(score, path, column="aux").startswith(
+        f"no column of {path} named 'aux'. Did you mean 'aum'?"
+    )
+    assert refusal(score, path) == f"{path} is a table: name the column to read, with file.column"
+    damaged = write("damaged.parquet", "PAR1")
+    assert refusal(score, damaged, column="aum").startswith(f"{damaged} cannot be read (")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert refusal(score, path, column="aum").endswith(
+        "is read with pyarrow: pip install 'prunebench[parquet]'"
+    )
 
 
 def test_whole_numbers_are_scores_too(write):
@@ -290,8 +336,8 @@ def test_nothing_in_a_file_is_run(tmp_path, monkeypatch, name):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"path": Path("s.txt")}, "s.txt cannot be read: expected a file *.npy, *.csv, *.pt"),
-        ({"path": Path("s.pkl")}, "s.pkl cannot be read: expected a file *.npy, *.csv, *.pt"),
+        ({"path": Path("s.txt")}, "s.txt cannot be read: expected a file *.npy, *.csv, *.parquet, *.pt"),
+        ({"path": Path("s.pkl")}, "s.pkl cannot be read: expected a file *.npy, *.csv, *.parquet, *.pt"),
         ({"path": Path("s.csv")}, "s.csv is a table: name the column to read, with file.column"),
         (
             {"path": Path("s.npy"), "column": "a"},
@@ -299,11 +345,11 @@ def test_nothing_in_a_file_is_run(tmp_path, monkeypatch, name):
         ),
         (
             {"path": Path("s.npy"), "name_column": "n"},
-            "file.name_column is 'n', but s.npy has no columns: unset it, or name a .csv",
+            "file.name_column is 'n', but s.npy has no columns: unset it, or name a table",
         ),
         (
             {"path": Path("s.pt"), "index_column": "i"},
-            "file.index_column is 'i', but s.pt has no columns: unset it, or name a .csv",
+            "file.index_column is 'i', but s.pt has no columns: unset it, or name a table",
         ),
         (
             {"index_column": "i", "name_column": "n"},
@@ -323,7 +369,10 @@ def test_fields_that_cannot_be_meant_are_refused_before_anything_is_read(fields,
     ("fields", "message"),
     [
         ({"space": "names"}, "file.space is 'names', expected 'class', 'cluster' or 'name'"),
-        ({"path": Path("l.npy"), "space": "name"}, "l.npy holds no names of classes: only a .csv does"),
+        (
+            {"path": Path("l.npy"), "space": "name"},
+            "l.npy holds no names of classes: only a table does, *.csv, *.parquet",
+        ),
         ({"sampling": "uniform"}, "file.sampling is 'uniform', expected 'given': nothing is drawn here"),
         ({"label_fraction": 1.5}, "file.label_fraction is 1.5, expected in 0..1"),
         (
@@ -366,7 +415,7 @@ def test_fields_of_the_selector(fields, message):
 @pytest.mark.parametrize("module", [scorers, labelers, selectors], ids=["scorer", "labeler", "selector"])
 def test_a_part_without_its_file_is_not_ready(module, tmp_path):
     assert refusal(module.File().ready) == (
-        "file.path is not set: name a file *.npy, *.csv, *.pt, as in "
+        "file.path is not set: name a file *.npy, *.csv, *.parquet, *.pt, as in "
         '{part = "file", path = "FILE.npy"} or --set file.path=FILE.npy'
     )
     absent = tmp_path / "absent.npy"

@@ -248,7 +248,9 @@ def test_a_file_that_is_not_named_stops_the_run_before_it_begins(published, tmp_
     suite_file(SUITE.replace(', path = "scores.npy"', ""), name="published.toml")
     told = published()
     assert (told.code, told.out) == (2, "")
-    assert told.err.startswith("Error: file.path is not set: name a file *.npy, *.csv, *.pt, as in ")
+    assert told.err.startswith(
+        "Error: file.path is not set: name a file *.npy, *.csv, *.parquet, *.pt, as in "
+    )
     assert told.err.count("\n") == 1
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -151,6 +152,21 @@ def test_a_table_has_a_column_per_method(finished, cli, tmp_path):
     assert [float(row["near"]) for row in rows] == arrays["near"].tolist()
 
 
+def test_a_parquet_file_is_the_table_with_its_types(finished, cli, tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    asked = f"{finished} --scores near,el2n_supervised --output scores"
+    assert cli(f"{asked}.parquet").out.startswith("wrote scores.parquet: scores of 2 of 2 methods, ")
+    assert cli(f"{asked}.parquet").out.startswith("up to date: scores.parquet")
+    cli(f"{asked}.safetensors")
+    table = parquet.read_table(tmp_path / "scores.parquet").to_pydict()
+    arrays, _ = opened(tmp_path / "scores.safetensors")
+    assert table == {"index": [*range(64)]} | {name: arrays[name].tolist() for name in list(table)[1:]}
+    assert [*table] == ["index", "near", "el2n_supervised"]
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    told = cli(f"{finished} --scores near --output other.parquet")
+    assert told.err == "Error: a .parquet needs pyarrow: pip install 'prunebench[parquet]'\n"
+
+
 def test_names_of_images_are_in_every_file(finished, cli, tmp_path, monkeypatch):
     names = tuple(f"{number % 4}/{number}.png" for number in range(64))
     dataset = type(load().dataset("toy"))
@@ -172,14 +188,17 @@ def _root(tmp_path):
 # Reading them back
 
 
-def test_exported_scores_are_a_method_with_the_same_subset(finished, cli, suite_file, tmp_path):
-    told = cli(f"{finished} --scores all --output scores.csv")
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_exported_scores_are_a_method_with_the_same_subset(finished, cli, suite_file, tmp_path, ending):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    told = cli(f"{finished} --scores all --output scores.{ending}")
     fingerprint = told.out.split()[-1]
     columns = 'column = "el2n_supervised", index_column = "index"'
     path = suite_file(
         f"""{SUITE}
 [method.read]
-scorer = {{part = "file", path = "scores.csv", {columns}, fingerprint = "{fingerprint}"}}
+scorer = {{part = "file", path = "scores.{ending}", {columns}, fingerprint = "{fingerprint}"}}
 selector = "top"
 """
     )
@@ -256,7 +275,10 @@ def test_a_method_called_as_a_column_is_refused(toy, cli, suite_file, offer):
         ("--output s.csv", "say what to write with one of --method, --scores, --embeddings and --dynamics"),
         ("--scores all --method random --output s.csv", "say what to write with one of --method, --scores, "),
         ("--method random --output s.csv", "a subset has a ratio; choose one with --ratio PERCENT"),
-        ("--scores all --output s.npy", "--output s.npy: scores are written to *.csv or *.safetensors"),
+        (
+            "--scores all --output s.npy",
+            "--output s.npy: scores are written to *.csv, *.parquet, *.safetensors",
+        ),
         ("--dynamics all --output s.csv", "--output s.csv: dynamics are written to *.safetensors"),
     ],
 )

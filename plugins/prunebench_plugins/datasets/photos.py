@@ -16,7 +16,7 @@ from prunebench.parts.dataset import Pool
 from prunebench.parts.images import Images
 from prunebench.parts.sampling import share
 from prunebench.photos.folder import class_names, labels_of, read_labels, scan
-from prunebench.photos.groups import counting, read_groups, stand_ins
+from prunebench.photos.groups import counting, groups_of, stand_ins
 from prunebench_plugins.datasets.io.copies import Tree
 from prunebench_plugins.datasets.io.decoding import Decoded, decoded
 from prunebench_plugins.datasets.io.square_photos import SquarePhotos
@@ -227,12 +227,9 @@ class Photos(PhotoPool):
 
     def _grouped(self, names: Sequence[str]) -> Array:
         """Return the group of each image: int64 [n]."""
-        if self.groups is None:
+        if self.groups is None:  # the folder need not be listed
             return np.arange(len(names))
-        everything = scan(self._top, self.on_bad)
-        groups = read_groups(Path(self.groups).expanduser(), everything, self._top)
-        position = {name: i for i, name in enumerate(everything)}
-        return groups[[position[name] for name in names]]
+        return groups_of(Path(self.groups).expanduser(), names, scan(self._top, self.on_bad), self._top)
 
     def _split(self, names: Sequence[str], labels: Array) -> dict[str, Array]:
         """Return the indices of the images in "train" and in "test", ascending.

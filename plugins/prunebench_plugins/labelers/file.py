@@ -11,15 +11,15 @@ import numpy as np
 from prunebench.errors import PrunebenchError, choice, require, unknown
 from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import Labeler
-from prunebench_plugins.columns import FromFile, existing_file, whole_numbers
+from prunebench_plugins.columns import TABLES, FromFile, existing_file, whole_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class File(FromFile, Labeler):
-    """One label per training image, read from a .npy, .csv or .pt file; -1 = unknown.
+    """One label per training image, read from a .npy, .csv, .parquet or .pt file; -1 = unknown.
 
     path: the file. None = not set, which `ready` refuses.
-    space: "class" = class numbers, "cluster" = numbers that name no class, "name" = class names, in a .csv.
+    space: "class" = class numbers, "cluster" = numbers that name no class, "name" = class names, in a table.
     label_fraction: share of the true labels that were read to make the file, in 0..1.
     annotated: a file that lists the images of these labels. Needed if `label_fraction` is between 0 and 1,
         else refused.
@@ -40,8 +40,10 @@ class File(FromFile, Labeler):
         require(self.sampling == "given", "file.sampling", self.sampling, "'given': nothing is drawn here")
         choice("file.space", self.space, ("class", "cluster", "name"))
         self.check_columns(self.path, () if self.annotated is None else (self.annotated,))
-        if self.space == "name" and self.path is not None and self.path.suffix != ".csv":
-            raise PrunebenchError(f"{self.path} holds no names of classes: only a .csv does")
+        if self.space == "name" and self.path is not None and self.path.suffix not in TABLES:
+            raise PrunebenchError(
+                f"{self.path} holds no names of classes: only a table does, *{', *'.join(TABLES)}"
+            )
         partly = 0 < self.label_fraction < 1
         if partly and self.annotated is None:
             raise PrunebenchError(

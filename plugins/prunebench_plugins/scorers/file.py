@@ -17,7 +17,7 @@ from prunebench_plugins.columns import FromFile, existing_file, numbers
 
 @dataclass(frozen=True, kw_only=True)
 class File(FromFile, Scorer):
-    """One number per training image, read from a .npy, .csv or .pt file.
+    """One number per training image, read from a .npy, .csv, .parquet or .pt file.
 
     path: the file. None = not set, which `ready` refuses.
     harder: the hard end of its numbers, "high" or "low". "low" negates them, as margins and times of

@@ -16,7 +16,7 @@ from prunebench_plugins.columns import FromFile, existing_file
 
 @dataclass(frozen=True, kw_only=True)
 class File(FromFile, Selector):
-    """The training images that a .npy, .csv or .pt file lists, by index, mask or name.
+    """The training images that a .npy, .csv, .parquet or .pt file lists, by index, mask or name.
 
     path: the file, or one file for each ratio. The file that lists `keep` images is taken. None = not set,
         which `ready` refuses.

@@ -13,7 +13,7 @@ labels, dynamics, scores, subset --> selection_work --> accuracy
 
 `prunebench draw` draws the images to label first, before any of this:
 
-embeddings --> order
+embeddings, duplicates --> order
 
 `prunebench recommend` asks what more labels would bring:
 
@@ -24,7 +24,7 @@ If a suite tunes a field of a scorer or selector, a choice sets its value:
 labels, dynamics, scores --> candidate --> validation --+--> choice --> scores, subset
                          (a subset with one of the values)
 
-`prunebench prune` looks for duplicates first, and shows a method one image of each group:
+`prunebench draw` and `prune` look for duplicates first. A draw or method sees one image of each group:
 
 dataset --> duplicates
 """

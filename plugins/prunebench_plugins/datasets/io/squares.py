@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ORIENTATION = 0x0112  # the Exif tag for the position of the camera
 DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # modes of gray in more than 8 bits
-USUAL = ("1", "L", "P", "RGB")  # modes that need no remark
+USUAL = ("1", "L", "P")  # modes that need no remark
 DRAFT = 2  # a JPEG file is decoded to at least so many times `side`, to shrink the rest without aliasing
 
 
@@ -115,7 +115,7 @@ def _orientation(image: Image) -> int:
 
 
 def _rgb(image: Image) -> tuple[Image, list[str]]:
-    """Return the image as RGB, and remarks on it."""
+    """Return the image as RGB, and remarks on it. An RGB image without transparency is returned itself."""
     from PIL.Image import alpha_composite, fromarray, new
 
     if image.mode in DEEP:
@@ -133,5 +133,7 @@ def _rgb(image: Image) -> tuple[Image, list[str]]:
         white = new("RGBA", layer.size, "white")
         palette = " palette" if image.mode in ("P", "PA") else ""
         return alpha_composite(white, layer).convert("RGB"), [f"transparent{palette}, laid on white"]
+    if image.mode == "RGB":  # Pillow would copy it, and a photo may take hundreds of MiB
+        return image, []
     remarks = [] if image.mode in USUAL else [f"colors in {image.mode}"]
     return image.convert("RGB"), remarks
