@@ -327,7 +327,7 @@ def test_evaluate_says_where_the_comparison_is_not_fair(cli, photos, tmp_path):
     write_labels(tmp_path / "all.csv", {name: photos.truth[name] for name in sorted([*kept[1:], *others])})
     told = cli("evaluate kept.csv --labels all.csv --holdout 0.2 --seeds 1 --device cpu --workers 0")
     assert told.out.splitlines()[1].startswith("Random is drawn from labeled images, so the comparison is")
-    assert told.out.endswith("One seed decides nothing.\n")
+    assert "\nOne seed decides nothing.\n" in told.out
 
 
 # The page
@@ -345,8 +345,9 @@ def test_the_commands_of_the_page_run_in_order(cli, tmp_path):
     truth = write_photos(tmp_path / "photos", 400)
     write_labels(tmp_path / "all.csv", truth)
     before = listing(tmp_path / "photos")
-    shown = commands_of("photos.md")[:5]  # the others measured its tables
-    assert [words[0] for words in shown] == ["draw", "draw", "prune", "prune", "evaluate"]
+    shown = commands_of("photos.md")[:7]  # the others measured its tables
+    commands = ["draw", "draw", "prune", "prune", "convert", "prune", "evaluate"]
+    assert [words[0] for words in shown] == commands
     told = []
     for words in shown:
         line = " ".join(
@@ -357,12 +358,14 @@ def test_the_commands_of_the_page_run_in_order(cli, tmp_path):
         told.append(cli(f"{line} {'--device cpu --workers 0' if words[0] == 'evaluate' else extra}"))
         costs_alone = words[0] == "prune" and "--yes" not in words
         assert told[-1].code == int(costs_alone), told[-1].err
-        if words[0] == "draw":  # and now a person labels
-            drawn = [row.split(",")[0] for row in (tmp_path / "to_label.csv").read_text().splitlines()[1:]]
-            assert len(drawn) == 40
-            write_labels(tmp_path / "to_label.csv", {name: truth[name] for name in drawn})
+        if words[0] in ("draw", "convert"):  # and now a person labels
+            sheet = tmp_path / ("to_label.csv" if words[0] == "draw" else "next.csv")
+            asked = [row.split(",")[0] for row in sheet.read_text().splitlines()[1:]]
+            assert len(asked) == 40
+            write_labels(sheet, {name: truth[name] for name in asked})
     assert told[1].out.endswith("wrote first.csv: 40 images to label; fill in the column label\n")
     assert told[2].out.endswith("The same command with --yes goes on.\n")
     assert told[3].out.endswith("wrote kept.csv: 40 keep_labeled, 40 to_label, 320 drop\n")
-    assert "tested on 40 that are held out" in told[4].out
+    assert told[5].out.endswith("wrote kept2.csv: 80 keep_labeled, 40 to_label, 280 drop\n")
+    assert "tested on 40 that are held out" in told[6].out
     assert listing(tmp_path / "photos") == before

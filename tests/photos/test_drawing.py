@@ -98,7 +98,10 @@ def test_a_better_backbone_is_named_unless_one_was_asked_for(photos, offer, cli,
 
 
 def test_uniform_is_the_default_and_embeds_nothing(photos, monkeypatch):
-    monkeypatch.setattr(Pixels, "embed", None)
+    def forbidden(self, images):
+        raise AssertionError("uniform looks at no image")
+
+    monkeypatch.setattr(Pixels, "embed", forbidden)
     names = sorted(photos.truth)
     expected = [names[position] for position in seeds.stream("photos", 3).permutation(60)[:9]]
     assert draw(photos.folder, 9, 3, data=photos.made["data"]) == expected
