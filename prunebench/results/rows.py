@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json, to_json
 
 from prunebench.errors import PrunebenchError
+from prunebench.suites.schema import repeat_of
 from prunebench.system.files import replace_file, writing
 from prunebench.system.leases import lease
 from prunebench.system.sealed_json import canonical
@@ -83,7 +84,7 @@ class Record(BaseModel):
     @property
     def labeler_repeat(self) -> int:
         """The repeat of the labeler: the seed, or 0 if all seeds share one labeler."""
-        return self.seed if self.repeats in ("pipeline", "labeler") else 0
+        return repeat_of("labeler", self.repeats, self.seed)
 
     @property
     def recipe_changes(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from prunebench.parts.method import Method
 from prunebench.parts.recipe import Recipe
 from prunebench.suites.exams import Exams
 from prunebench.suites.printed import Printed
-from prunebench.suites.schema import RUNGS
+from prunebench.suites.schema import repeat_of
 from prunebench.suites.tuning import SEARCHED, Search, with_values
 from prunebench.system.sealed_json import canonical
 
@@ -107,8 +107,7 @@ class Cell:
 
     def repeat(self, rung: str) -> int:
         """Return the repeat of a rung: the seed, or 0 if all seeds share it."""
-        order = list(RUNGS)
-        return self.seed if order.index(rung) >= order.index(self.repeats) else 0
+        return repeat_of(rung, self.repeats, self.seed)
 
     @property
     def published(self) -> dict[str, float]:

@@ -25,6 +25,15 @@ RUNGS = {
 }
 
 
+def repeat_of(rung: str, first: str, seed: int) -> int:
+    """Return the repeat of a rung: the seed, or 0 if all seeds share it.
+
+    first: the first rung that they repeat.
+    """
+    order = list(RUNGS)
+    return seed if order.index(rung) >= order.index(first) else 0
+
+
 class SuiteFile(BaseModel):
     """The keys of a suite file. Unknown keys and wrong types are errors.
 
