@@ -14,6 +14,7 @@ import numpy as np
 from prunebench.errors import PrunebenchError, require, unknown
 from prunebench.parts.artefacts import Array
 from prunebench.system import tables
+from prunebench.system.parquet import reading
 
 TABLES = (".csv", ".parquet")
 SUFFIXES = (".npy", *TABLES, ".pt")
@@ -243,19 +244,14 @@ def read_table(path: Path, *columns: str) -> dict[str, Array]:
 
 def _parquet(path: Path, columns: list[str]) -> dict[str, Array]:
     """Return columns of a .parquet as text. A missing value is ""."""
-    try:
-        from pyarrow import ArrowException
+    with reading(path):
         from pyarrow.parquet import ParquetFile
-    except ImportError:
-        raise PrunebenchError(f"{path} is read with pyarrow: pip install 'prunebench[parquet]'") from None
-    try:
+
         with ParquetFile(path.expanduser()) as file:
             present = file.schema_arrow.names
             if lacking := [name for name in columns if name not in present]:
                 raise unknown(f"column of {path}", lacking[0], present, "file.column")
             table = file.read(columns=columns)
-    except (ArrowException, OSError) as error:
-        raise PrunebenchError(f"{path} cannot be read ({_line(error)}); write it again") from None
     lists = {name: table.column(name).to_pylist() for name in columns}
     return {
         name: np.array(["" if value is None else str(value) for value in values], object)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import re
@@ -19,6 +18,7 @@ from prunebench.photos.annotations import AUTO, CONTROL, LOCAL_FILES
 from prunebench.photos.folder import some
 from prunebench.runs.export import class_folders
 from prunebench.runs.kept import BUY, DROP
+from prunebench.system import parquet as parquet_files
 from prunebench.system import tables
 
 # Characters that no XML file can hold.
@@ -245,20 +245,12 @@ def parquet(table: Table) -> bytes:
     Raise PrunebenchError if there is no pyarrow.
     """
     table.no_prefix("parquet")
-    try:
-        import pyarrow as pa
-        from pyarrow.parquet import write_table
-    except ImportError:
-        raise PrunebenchError("parquet needs pyarrow: pip install 'prunebench[parquet]'") from None
-    text = pa.string()
-    kinds = {"file": text, "status": text, "label": text, "pseudo_label": text}
-    kinds |= {"confidence": pa.float64(), "score": pa.float64()}
+    kinds = dict.fromkeys(("file", "status", "label", "pseudo_label"), "string")
+    kinds |= dict.fromkeys(("confidence", "score"), "double")
     columns = {name: [getattr(photo, name) for photo in table.photos] for name in kinds}
     for name in ("label", "pseudo_label"):
         columns[name] = [value or None for value in columns[name]]
-    file = io.BytesIO()
-    write_table(pa.table(columns, schema=pa.schema(kinds)), file)
-    return file.getvalue()
+    return parquet_files.written(columns, kinds)
 
 
 def csv(table: Table) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from prunebench.parts.identity import without_paths
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import CHOICE, Stage
 from prunebench.suites.cells import Cell
+from prunebench.system import parquet as parquet_files
 from prunebench.system import tables
 from prunebench.system.files import home, write_new, writing
 
@@ -243,14 +243,7 @@ def table(made: Exported) -> bytes:
 
 def parquet(made: Exported) -> bytes:
     """Return a .parquet file of `_columns`. Raise PrunebenchError if there is no pyarrow."""
-    try:
-        import pyarrow as pa
-        from pyarrow.parquet import write_table
-    except ImportError:
-        raise PrunebenchError("a .parquet needs pyarrow: pip install 'prunebench[parquet]'") from None
-    file = io.BytesIO()
-    write_table(pa.table(_columns(made)), file)
-    return file.getvalue()
+    return parquet_files.written(_columns(made))
 
 
 def _columns(made: Exported) -> dict[str, list[Any]]:

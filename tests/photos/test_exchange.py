@@ -250,7 +250,7 @@ def test_the_next_sheet_goes_back_into_prune_beside_the_first(tmp_path):
 def test_parquet_without_its_package_is_one_line(photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     message = line(lambda: convert(tmp_path / "kept.csv", "parquet", tmp_path / "a", folder=photos))
-    assert message == "parquet needs pyarrow: pip install 'prunebench[parquet]'"
+    assert message == "a .parquet needs pyarrow: pip install 'prunebench[parquet]'"
 
 
 @pytest.mark.parametrize("target", [*TARGETS])

@@ -119,11 +119,9 @@ def test_a_wrong_parquet_file_is_one_line(parquet, write, monkeypatch):
     )
     assert refusal(score, path) == f"{path} is a table: name the column to read, with file.column"
     damaged = write("damaged.parquet", "PAR1")
-    assert refusal(score, damaged, column="aum").startswith(f"{damaged} cannot be read (")
+    assert refusal(score, damaged, column="aum").startswith(f"{damaged} is not a whole Parquet file: ")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert refusal(score, path, column="aum").endswith(
-        "is read with pyarrow: pip install 'prunebench[parquet]'"
-    )
+    assert refusal(score, path, column="aum").endswith("needs pyarrow: pip install 'prunebench[parquet]'")
 
 
 def test_whole_numbers_are_scores_too(write):

@@ -40,7 +40,7 @@ def test_without_its_package_it_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "train-0.parquet").write_bytes(b"PAR1")
     dataset = Parquet(path=str(tmp_path), side=8)
     assert line(lambda: dataset.classes).endswith(
-        "train-0.parquet is read with pyarrow: pip install 'prunebench[parquet]'"
+        "train-0.parquet needs pyarrow: pip install 'prunebench[parquet]'"
     )
 
 

@@ -7,7 +7,6 @@ import threading
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array
+from prunebench.system.parquet import reading
 from prunebench_plugins.datasets.io.blocks import CHUNK_SIZE, reach
 from prunebench_plugins.datasets.io.copies import Tree
 from prunebench_plugins.datasets.io.shards import Rows, ShardedPhotos
@@ -82,26 +82,12 @@ class _Table:
     classes: tuple[str, ...]
 
 
-@contextmanager
-def _arrow(path: Path) -> Iterator[None]:
-    """Turn errors of pyarrow into one line. Raise PrunebenchError if there is no pyarrow."""
-    try:
-        from pyarrow import ArrowException
-    except ImportError:
-        raise PrunebenchError(f"{path} is read with pyarrow: pip install 'prunebench[parquet]'") from None
-    try:
-        yield
-    except (ArrowException, OSError, ValueError) as error:  # the last for text that is no UTF-8
-        reason = " ".join(str(error).split())
-        raise PrunebenchError(f"{path} is not a whole Parquet file: {reason}. Get it again.") from None
-
-
 def _table(path: Path, label: str) -> _Table:
     """Return the labels of a Parquet file, and what its schema says.
 
     Raise PrunebenchError if it is none, or has no column of images or of labels.
     """
-    with _arrow(path):
+    with reading(path):
         from pyarrow.parquet import ParquetFile
 
         with ParquetFile(path, memory_map=True) as file:
