@@ -71,8 +71,7 @@ def _accuracy_notes(board: Board, methods: Sequence[Sequence[Result]]) -> list[s
         f"{board.runs} seed{'' if board.runs == 1 else 's'}{'' if alike else ' unless a cell says otherwise'}"
     )
     notes = [f"Test accuracy in percent, last epoch, mean ± standard deviation over {seeds}."]
-    seen = [(rows[0].title, backbone) for rows in methods for backbone in rows[0].pretraining]
-    notes += [f"{title} uses a pretrained backbone, {backbone}." for title, backbone in seen]
+    notes += _pretrained(methods)
     notes += [
         f"{rows[0].title} uses some labels, but their draw ({rows[0].label_draw}) reads every label."
         for rows in methods
@@ -87,6 +86,17 @@ def _accuracy_notes(board: Board, methods: Sequence[Sequence[Result]]) -> list[s
     if board.rows[0].tuning == "oracle_test":
         notes.append("Values were chosen with true labels and the test split: nothing here is a result.")
     return notes
+
+
+def _pretrained(methods: Sequence[Sequence[Result]]) -> list[str]:
+    """Return a sentence for each pretrained backbone, with the titles of the methods that use it."""
+    users: dict[str, list[str]] = {}
+    for rows in methods:
+        for backbone in rows[0].pretraining:
+            users.setdefault(backbone, []).append(rows[0].title)
+    return [
+        f"Pretrained backbone {backbone}. Used by {', '.join(titles)}." for backbone, titles in users.items()
+    ]
 
 
 def _group(row: Record) -> int:

@@ -492,4 +492,4 @@ def test_elfs_on_dino_runs_with_a_weights_file(tmp_path, monkeypatch, toy, cli, 
     told = cli(f"run --suite {suite_file()} --methods elfs_dino --seeds 1 --workers 0 {changes}")
     assert told.code == 0, told.err
     assert "1/1  toy" in told.out
-    assert "uses a pretrained backbone, dino_vitb16: 1281167 images, labels none" in told.out
+    assert "Pretrained backbone dino_vitb16: 1281167 images, labels none" in told.out

@@ -531,6 +531,12 @@ def test_a_heading_says_what_a_dataset_is_where_its_name_does_not(page):
     assert not {"cifar100", "digits", "food101"} & {*titles}
 
 
+def test_a_pretrained_backbone_is_named_once_with_all_methods_that_use_it(page):
+    seen = {"pretraining": ["vit: 1000 images, labels none"]}
+    found = page(("a", 50, 0, 90.0, seen), ("b", 50, 0, 80.0, seen), ("c", 50, 0, 70.0))
+    assert markdown(found).count("Pretrained backbone vit: 1000 images, labels none. Used by A, B.") == 1
+
+
 HOSTILE = "<script>|`x`\n## Injected\x1b[31m"
 
 
