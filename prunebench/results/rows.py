@@ -260,8 +260,8 @@ class Journal:
         """Add a row or a failure. Return it as it was added, or None if it was not.
 
         A row is not where its cell has one of equal accuracy. A failure is not where its cell has a row or
-        failed so before. The first certified row of a cell is added, and supersedes the one of its machine
-        that agrees. Damaged lines of its file are set aside in a file beside it.
+        failed so before. The first certified row of a cell is added, and supersedes the one that agrees,
+        of whatever machine. Damaged lines of its file are set aside in a file beside it.
         Raise PrunebenchError where the row cannot be written.
         """
         path = path_of(self.folder, row)
@@ -356,7 +356,7 @@ def _superseding(row: Record, known: Iterable[Record]) -> Record:
     if not isinstance(row, Result) or not row.certified:
         return row
     for record in known:
-        if isinstance(record, Result) and record.machine == row.machine and record.agrees(row):
+        if isinstance(record, Result) and record.agrees(row):
             return row.model_copy(update={"supersedes": record.id})
     return row
 

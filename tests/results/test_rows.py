@@ -100,8 +100,15 @@ def test_a_certificate_is_added_once_to_a_cell_that_has_a_row(row, tmp_path):
     assert rows(tmp_path) == [row(certified=True, supersedes=row().id)]
 
 
-def test_a_certificate_replaces_no_row_of_another_machine_or_accuracy(row, tmp_path):
-    others = [row(device_name="another"), row(accuracy=70.0)]
+def test_a_certificate_replaces_the_row_of_another_machine_if_both_say_the_same(row, tmp_path):
+    other = row(device_name="another")
+    assert append(tmp_path, other)
+    assert append(tmp_path, row(certified=True))
+    assert rows(tmp_path) == [row(certified=True, supersedes=other.id)]
+
+
+def test_a_certificate_replaces_no_row_of_another_accuracy(row, tmp_path):
+    others = [row(device_name="another", accuracy=71.0), row(accuracy=70.0)]
     for one in (*others, row(certified=True)):
         assert append(tmp_path, one)
     assert rows(tmp_path) == [*others, row(certified=True)]
