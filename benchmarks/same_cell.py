@@ -19,7 +19,7 @@ from tabulate import tabulate
 from prunebench.paper.field import Cell, Printed, SourceTable, agree, apart, rerun, shared
 from prunebench.results.board import Board, at, boards
 from prunebench.results.spelling import GAP
-from prunebench.results.statistics import summarize
+from prunebench.results.statistics import mean_interval
 from prunebench.runs.pages import page_of
 
 LEADERBOARD = Path(__file__).parent.parent / "leaderboard"
@@ -39,8 +39,8 @@ READING = f"""\
   a number is the mean of.
 - **Read in** is what the number was read in. A thread and a review quote the paper.
 - **Methods** of one name may differ in details, such as the features that they measure distances in.
-- **Here** is the mean ± standard deviation of our rows, last epoch, for the same names of dataset and method.
-  Heads on frozen features and values chosen on the test split are left out.
+- **Here** is the mean of our rows, last epoch, for the same names of dataset and method, with its 95 % t
+  interval over seeds. Heads on frozen features and values chosen on the test split are left out.
 """
 AGAIN = """## Readers' runs of the authors' code
 
@@ -151,12 +151,21 @@ def readers(cells: Mapping[Cell, Sequence[Printed]]) -> str:
 
 
 def ours(cell: Cell) -> Iterator[str]:
-    """Yield the mean and spread of our rows of a cell, for each suite and protocol that has some."""
+    """Yield the mean of our rows of a cell and its interval, for each suite and protocol that has some."""
     for path in sorted((LEADERBOARD / "results").glob(f"*/{cell.dataset}/{cell.method}.jsonl")):
         suite = path.parent.parent.name
         for board in boards(page_of(suite, LEADERBOARD)):
             if values := _accuracies(board, cell):
-                yield f"{summarize(values)} over {len(values)}, recipe {board.rows[0].recipe} ({suite})"
+                yield f"{_with_interval(values)}, recipe {board.rows[0].recipe} ({suite})"
+
+
+def _with_interval(values: Sequence[float]) -> str:
+    """Return the mean of some seeds in words, with its 95 % interval, which a single seed does not have."""
+    mean, interval = statistics.mean(values), mean_interval(values)
+    if interval is None:
+        return f"{mean:.1f}, one seed"
+    low, high = interval
+    return f"{mean:.1f} ({low:.1f} to {high:.1f}), {len(values)} seeds"
 
 
 def _accuracies(board: Board, cell: Cell) -> list[float]:

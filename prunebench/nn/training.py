@@ -218,7 +218,7 @@ def _map(
     network.eval()
     outputs = []
     done = 0
-    with work.passes() as passes:
+    with work.looking(len(images)):
         for pixels in _in_order(images, batch):
             seen = center(pixels, side)
             outputs.append(function(normalize(seen, images.mean, images.std)).float())
@@ -226,7 +226,6 @@ def _map(
             if progress:
                 work.see(len(pixels))
                 progress(done, len(images))
-    work.add(multiply_adds=passes.multiply_adds)
     return torch.cat(outputs)
 
 

@@ -20,6 +20,8 @@ class Work:
 
     steps: steps of trainings.
     images: images that these trained on, each as often as it was seen.
+    images_forward: images that networks only looked at, without a step, each as often as they did.
+        Embeddings that a network looks at count as their images, here and in `images`.
     multiply_adds: of networks, in trainings and elsewhere.
     seen: images that networks have seen so far, for those who watch. It counts what is begun again, and is in
         no row.
@@ -27,12 +29,18 @@ class Work:
 
     steps: int = 0
     images: int = 0
+    images_forward: int = 0
     multiply_adds: int = 0
     seen: int = 0
 
     def values(self) -> dict[str, int]:
         """Return the fields of a row, as JSON."""
-        return {"steps": self.steps, "images": self.images, "multiply_adds": self.multiply_adds}
+        return {
+            "steps": self.steps,
+            "images": self.images,
+            "images_forward": self.images_forward,
+            "multiply_adds": self.multiply_adds,
+        }
 
 
 _work: ContextVar[Work | None] = ContextVar("work", default=None)
@@ -49,12 +57,13 @@ def counted() -> Iterator[Work]:
         _work.reset(token)
 
 
-def add(*, steps: int = 0, images: int = 0, multiply_adds: float = 0) -> None:
+def add(*, steps: int = 0, images: int = 0, images_forward: int = 0, multiply_adds: float = 0) -> None:
     """Add to the count, if one is under way."""
     work = _work.get()
     if work is not None:
         work.steps += steps
         work.images += images
+        work.images_forward += images_forward
         work.multiply_adds += round(multiply_adds)
 
 
@@ -99,6 +108,14 @@ def passes() -> Iterator[Passes]:
     finally:
         hook.remove()
         _passes.reset(token)
+
+
+@contextmanager
+def looking(images: int) -> Iterator[None]:
+    """Count what a network does inside, which looks at so many images and makes no step."""
+    with passes() as found:
+        yield
+    add(images_forward=images, multiply_adds=found.multiply_adds)
 
 
 def multiplied(forward: int) -> None:

@@ -220,7 +220,8 @@ def _cost(matrix: Matrix, cell: Cell, manifests: Manifests) -> dict[str, Any]:
     seconds: Counter[str] = Counter()
     gpu_seconds: Counter[str] = Counter()
     work: dict[str, Counter[str]] = {}
-    counted = metered = True
+    counted = True
+    partial: set[str] = set()  # units that some stage did not count
     for stage in closure(_accuracies(matrix, cell), without=(SPENT,)):
         if stage in transfers:
             kind = "transfer"
@@ -236,11 +237,12 @@ def _cost(matrix: Matrix, cell: Cell, manifests: Manifests) -> dict[str, Any]:
             gpu_seconds[kind] = round(gpu_seconds[kind] + manifest["seconds"], 4)
         units = manifest.get("work", {})
         counted &= bool(units)
-        metered &= manifest["device"] != "cuda" or "gpu_joules" in units
+        expected = {"images_forward", *({"gpu_joules"} if manifest["device"] == "cuda" else ())}
+        partial |= expected - units.keys()
         work.setdefault(kind, Counter()).update(units)
-    if not metered:  # a part of the energy would be taken for all of it
-        for units in work.values():
-            units.pop("gpu_joules", None)
+    for units in work.values():  # a part would be taken for all of it
+        for unit in partial:
+            units.pop(unit, None)
     return {
         "seconds": dict(seconds),
         "gpu_seconds": dict(gpu_seconds),

@@ -137,9 +137,10 @@ class Result(Record):
     seconds: by stage, as if this cell had been run alone.
     gpu_seconds: the part of them spent on a GPU.
     work: by stage, in units that do not depend on the load of the machine: "steps" of trainings, "images"
-        that these trained on, each as often as it was seen, "multiply_adds" of networks, and "cpu_seconds" of
-        this processor. "gpu_joules" are those of the GPU, if its driver counts them and no other stage used
-        it. Empty if a stage was made before they were counted.
+        that these trained on, each as often as it was seen, "images_forward" that networks only looked at,
+        without a step, "multiply_adds" of networks, and "cpu_seconds" of this processor. "gpu_joules" are
+        those of the GPU, if its driver counts them and no other stage used it. Empty if a stage was made
+        before work was counted. No stage has "images_forward" if one was made before these were.
     micro_batch: the fewest images that a training of this cell saw at once, because the device lacked memory
         for the recipe's batch. BatchNorm then worked on fewer. None: no training lacked memory.
     subset_key: key of the subset in the store that made the row.

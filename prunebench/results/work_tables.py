@@ -21,22 +21,26 @@ def work_table(board: Board) -> Table | None:
     methods = _by_work(board)
     if not methods:
         return None
+    looked = any(map(_looked, methods))
     on_gpu = any(map(_on_gpu, methods))
     metered = any(map(_metered, methods))
     header = [
-        *columns("method", "images trained on to select", "steps to select", "GMAC to select"),
-        *columns("CPU seconds to select"),
+        *columns("method", "images trained on to select"),
+        *(columns("images only looked at to select") if looked else []),
+        *columns("steps to select", "GMAC to select", "CPU seconds to select"),
         *(columns("GPU seconds to select") if on_gpu else []),
         *(columns("GPU kJ to select") if metered else []),
         Column("GMAC to train", ratios=tuple(board.ratios)),
     ]
-    body = [Row(_line(rows, board.ratios, on_gpu, metered)) for rows in methods]
+    body = [Row(_line(rows, board.ratios, looked, on_gpu, metered)) for rows in methods]
     notes = [
         "Means over seeds. Images count each time that a training sees them. Steps: of these trainings, each "
         "with a batch of images. GMAC: 10^9 multiply-adds of the networks; a backward pass counts as two "
         "forward passes. Clusters, neighbors and samples show in CPU seconds alone, which are those of the "
         "processor and not of the clock."
     ]
+    if looked:
+        notes.append("Images only looked at: those of which a network computes an output and makes no step.")
     if on_gpu:
         notes.append("GPU seconds: of stages that ran on a GPU, by the clock.")
     if metered:
@@ -120,6 +124,11 @@ def counted(rows: Sequence[Result]) -> bool:
     return all("accuracy" in row.work for row in rows)
 
 
+def _looked(rows: Sequence[Result]) -> bool:
+    """Whether it is known how many images networks only looked at for these rows."""
+    return all("images_forward" in row.work["accuracy"] for row in rows)
+
+
 def _metered(rows: Sequence[Result]) -> bool:
     """Whether the energy of these rows is known."""
     return all("gpu_joules" in row.work["accuracy"] for row in rows)
@@ -136,15 +145,19 @@ def _on_gpu(rows: Sequence[Result]) -> bool:
     return any(row.gpu_seconds for row in rows)
 
 
-def _line(rows: Sequence[Result], ratios: Sequence[int], on_gpu: bool, metered: bool) -> list[Cell]:
+def _line(
+    rows: Sequence[Result], ratios: Sequence[int], looked: bool, on_gpu: bool, metered: bool
+) -> list[Cell]:
     """Return the cells of a method.
 
-    on_gpu, metered: whether any method has seconds of a GPU, and whether the energy of any is known.
+    looked, metered: whether the images only looked at and the energy are known of any method.
+    on_gpu: whether any method has seconds of a GPU.
     """
     training = [(ratio, [*at(rows, ratio).values()]) for ratio in ratios]
     return [
         Text(rows[0].title),
         Number(_of_selection(rows, "images"), "images"),
+        *([_only_looked_at(rows)] if looked else []),
         Number(round(_of_selection(rows, "steps")), "steps"),
         Number(_of_selection(rows, "multiply_adds") / GIGA, "GMAC"),
         Number(_of_selection(rows, "cpu_seconds"), "seconds"),
@@ -152,6 +165,11 @@ def _line(rows: Sequence[Result], ratios: Sequence[int], on_gpu: bool, metered: 
         *([_energy(rows)] if metered else []),
         PerRatio(tuple((ratio, _gmac_to_train(cell)) for ratio, cell in training)),
     ]
+
+
+def _only_looked_at(rows: Sequence[Result]) -> Cell:
+    """Return the images that a selection only looked at. A gap if they are unknown."""
+    return Number(_of_selection(rows, "images_forward"), "images") if _looked(rows) else Gap()
 
 
 def _gpu_seconds(row: Result) -> float:

@@ -319,11 +319,17 @@ CELL = field.Cell("food101", "random", Decimal(70), "top-1")
 
 
 def test_our_rows_stand_beside(leaderboard):
+    """The quantile of t with two degrees of freedom is 4.303; the standard error is 1 / sqrt(3)."""
     leaderboard([60.0, 61.0, 62.0])
-    assert [*same_cell.ours(CELL)] == ["61.0 ± 1.0 over 3, recipe paper (toys)"]
+    assert [*same_cell.ours(CELL)] == ["61.0 (58.5 to 63.5), 3 seeds, recipe paper (toys)"]
     assert [*same_cell.ours(CELL._replace(ratio=Decimal(60)))] == []
     assert [*same_cell.ours(CELL._replace(ratio=Decimal("70.5")))] == []
     assert [*same_cell.ours(CELL._replace(metric="top-5"))] == []
+
+
+def test_one_seed_has_no_interval(leaderboard):
+    leaderboard([60.0])
+    assert [*same_cell.ours(CELL)] == ["60.0, one seed, recipe paper (toys)"]
 
 
 @pytest.mark.parametrize(
@@ -340,7 +346,7 @@ def test_a_cell_without_rows_says_so(leaderboard):
     for line in same_cell.summary(field.shared()).splitlines()[2:]:
         dataset, method, pruned, *_, ours = [word.strip() for word in line.strip("|").split("|")]
         here[dataset, method, pruned] = ours
-    assert here.pop(("food101", "`random`", "70")) == "61.0 ± 1.4 over 2, recipe paper (toys)"
+    assert here.pop(("food101", "`random`", "70")) == "61.0 (48.3 to 73.7), 2 seeds, recipe paper (toys)"
     assert set(here.values()) == {same_cell.NONE}
 
 

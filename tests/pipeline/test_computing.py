@@ -16,6 +16,7 @@ from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
 from prunebench.parts.method import Method
 from prunebench.pipeline import context, jobs
 from prunebench.pipeline.context import Context
+from prunebench.pipeline.store import Store
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.scorers.el2n import El2n
@@ -608,6 +609,27 @@ def test_a_row_says_what_the_cell_is_and_what_it_cost(matrix, make):
     assert row.gpu_seconds == {}
     assert row.device == "cpu" and set(row.versions) == {"python", "prunebench", "torch", "numpy"}
     assert row.accuracy <= row.best_accuracy
+
+
+def test_a_row_counts_the_images_that_networks_only_looked_at(matrix, make):
+    """All 64 for their penultimate features, and 32 others each time that the final network is tested."""
+    row = make(matrix("uncertainty_entropy")).rows[0]
+    looked = {stage: units["images_forward"] for stage, units in row.work.items() if units["images_forward"]}
+    assert looked == {"proxy_embeddings": 64, "accuracy": 32 * len(row.history)}
+
+
+def test_a_stage_stored_before_these_were_counted_leaves_them_out_of_the_row(matrix, make, monkeypatch):
+    read = Store.manifest
+
+    def earlier(store, key):
+        manifest = read(store, key)
+        if manifest["kind"] == "dynamics":
+            del manifest["work"]["images_forward"]
+        return manifest
+
+    monkeypatch.setattr(Store, "manifest", earlier)
+    work = make(matrix("uncertainty_entropy")).rows[0].work
+    assert work["dynamics"]["images"] and not any("images_forward" in units for units in work.values())
 
 
 def test_a_random_row_annotates_nothing_but_its_subset(matrix, make):

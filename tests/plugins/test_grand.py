@@ -8,6 +8,7 @@ from torch.nn import functional
 from prunebench.errors import PrunebenchError
 from prunebench.nn.augment import normalize
 from prunebench.nn.training import train
+from prunebench.parts import work
 from prunebench.parts.conformance import conform
 from prunebench.parts.images import Images
 from prunebench.parts.problem import CLASSES, MemoryCheckpoint, synthetic_problem
@@ -61,8 +62,11 @@ def test_the_closed_form_is_the_gradient_of_the_last_layer(batch, monkeypatch):
     found = gradient_norms(network, problem.images, problem.labels, np.arange(120))
     np.testing.assert_allclose(found, by_autograd(network, problem.images, problem.labels), rtol=1e-4)
     some = np.arange(3, 120, 7)
-    alone = gradient_norms(network, problem.images, problem.labels, some)
+    with work.counted() as done:
+        alone = gradient_norms(network, problem.images, problem.labels, some)
     np.testing.assert_allclose(alone, found[some], rtol=1e-4)
+    assert (done.steps, done.images, done.images_forward) == (0, 0, len(some))
+    assert done.multiply_adds > 0
 
 
 def test_the_score_is_the_mean_over_networks_of_their_own_at_a_constant_learning_rate():

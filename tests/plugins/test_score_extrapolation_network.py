@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from prunebench.nn import networks
 from prunebench.nn.augment import normalize
+from prunebench.parts import work
 from prunebench.parts.images import Images
 from prunebench.parts.problem import MemoryCheckpoint
 from prunebench.parts.recipe import Recipe
@@ -373,7 +374,9 @@ def test_embeddings_are_of_augmented_images():
     recipe = Recipe(network="cnn", epochs=1, crop=2)
     given = published_inputs(recipe=recipe)
     part = replace(PUBLISHED, training_epochs=1)
-    _dynamics, shifted = loop.record(settings=part, **given)
+    with work.counted() as done:
+        _dynamics, shifted = loop.record(settings=part, **given)
+    assert done.images_forward == len(shifted)
     _dynamics, plain = loop.record(settings=part, **published_inputs())
     assert shifted.shape == plain.shape and not np.allclose(shifted, plain)
 

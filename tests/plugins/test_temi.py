@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 
 from prunebench.errors import DivergedError, PrunebenchError
 from prunebench.nn.neighbors import kmeans
+from prunebench.parts import work
 from prunebench.parts.conformance import conform
 from prunebench.parts.problem import MemoryCheckpoint
 from prunebench_plugins.labelers.temi import loop
@@ -321,7 +322,10 @@ def test_clusters_are_those_of_the_teacher_not_of_the_student():
 def test_a_confidence_is_the_probability_of_the_cluster(monkeypatch):
     run = a_run(temperature=0.2)
     monkeypatch.setattr(loop, "LABEL_BATCH", 7)
-    clusters, confidences = run.labels()
+    with work.counted() as done:
+        clusters, confidences = run.labels()
+    one_head = 6 * 5 + 5 * 4 + 4 * 3  # of one embedding
+    assert (done.images_forward, done.multiply_adds) == (40, 40 * one_head)
     outputs = loop.logits(run.teacher, run.inputs)[int(run.losses.argmin())].numpy()
     powers = np.exp(outputs / 0.2)
     probability = powers / powers.sum(axis=1, keepdims=True)

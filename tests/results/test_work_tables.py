@@ -112,6 +112,17 @@ def test_the_energy_of_a_selection_where_a_driver_counted_it(board):
     assert [(line[0], line[5]) for line in words(table)] == [("A", "0.9"), ("B", "·")]
 
 
+def test_the_images_that_a_selection_only_looked_at_where_they_were_counted(board):
+    work = {
+        "embeddings": units(6e9) | {"images_forward": 700},
+        "scores": units(1e9, images=200) | {"images_forward": 50},
+        "accuracy": units(2e9, images=50) | {"images_forward": 90},
+    }
+    table = work_table(board({"method": "a", "work": work}, {"method": "b", "work": WORK}))
+    assert heading(table.header[2]) == "images only looked at to select"
+    assert [(line[0], line[1], line[2]) for line in words(table)] == [("A", "200", "750"), ("B", "300", "·")]
+
+
 def test_a_random_that_trained_as_long_stands_below_its_method(board):
     found = board({"method": "a", "work": WORK}, {"method": "b", "work": WORK}, TWIN)
     assert words(equal_work_table(found)) == [

@@ -97,7 +97,8 @@ class PretrainedBackbone(Backbone):
                     state = {"features": features[0], "device": device, "step": done, "steps": len(images)}
                     saver.save(state)
         # Those of the rest, scaled to all: one that was interrupted counts as any other.
-        work.add(multiply_adds=passes.multiply_adds / (len(images) - begun) * len(images))
+        per_image = passes.multiply_adds / (len(images) - begun)
+        work.add(images_forward=len(images), multiply_adds=per_image * len(images))
         return np.concatenate(features)
 
     def _file(self) -> Path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from prunebench.errors import PrunebenchError, positive
+from prunebench.parts import work
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress, Scorer
 from prunebench.parts.images import Images
@@ -115,7 +116,7 @@ def gradient_norms(
         return error_norms * (1 + features.double().square().sum(1)).sqrt()  # the 1 is the bias
 
     network.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), work.looking(len(index)):
         batches = [norms(index[start : start + BATCH]) for start in range(0, len(index), BATCH)]
         return torch.cat(batches).cpu().numpy()
 

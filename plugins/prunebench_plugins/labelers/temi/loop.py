@@ -193,7 +193,8 @@ class _Run(Loop):
         best = int(self.losses.argmin())
         heads = one_head(self.teacher, best, self.settings.hidden)
         starts = range(0, len(self.inputs), LABEL_BATCH)
-        outputs = [logits(heads, self.inputs[start : start + LABEL_BATCH])[0] for start in starts]
+        with work.looking(len(self.inputs)):
+            outputs = [logits(heads, self.inputs[start : start + LABEL_BATCH])[0] for start in starts]
         scaled = torch.cat(outputs) / self.settings.temperature
         confidences, clusters = scaled.softmax(1).max(1)
         return clusters.cpu().numpy(), confidences.cpu().numpy()

@@ -11,6 +11,7 @@ import torch
 from prunebench.nn.augment import augment, normalize
 from prunebench.nn.networks import Network
 from prunebench.nn.training import train
+from prunebench.parts import work
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.images import Images
 from prunebench.parts.recipe import Recipe
@@ -82,8 +83,9 @@ def glimpses(network: Network, images: Images, recipe: Recipe, generator: torch.
     """
     network.eval()
     features = []
-    for start in range(0, len(images), BATCH):
-        views = augment(images[start : start + BATCH], recipe, generator)
-        seen = network.features(normalize(views, images.mean, images.std))
-        features.append(seen.float().cpu().numpy())
+    with work.looking(len(images)):
+        for start in range(0, len(images), BATCH):
+            views = augment(images[start : start + BATCH], recipe, generator)
+            seen = network.features(normalize(views, images.mean, images.std))
+            features.append(seen.float().cpu().numpy())
     return np.concatenate(features)
