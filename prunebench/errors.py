@@ -40,6 +40,10 @@ class BusyError(PrunebenchError):
         self.key = key
 
 
+class PartedError(PrunebenchError):
+    """A process that trained together with this one has ended."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], see: str) -> PrunebenchError:
     """Return the error for an unknown name. It suggests the nearest known name.
 

@@ -11,6 +11,7 @@ import typer
 
 from prunebench.cli.options import (
     CellOptions,
+    ProcessesOption,
     ResultsOption,
     StageTimeoutOption,
     SuiteOption,
@@ -46,6 +47,7 @@ def run(
     ] = None,
     workers: WorkersOption = None,
     workers_per_gpu: WorkersPerGpuOption = None,
+    processes: ProcessesOption = 1,
     fresh: Annotated[
         list[str] | None, typer.Option("--fresh", help="PART whose stages are made again.")
     ] = None,
@@ -97,6 +99,7 @@ def run(
         workers=workers,
         workers_per_gpu=per_gpu(workers_per_gpu),
         stage_timeout=stage_timeout,
+        processes=processes,
         options=pairs("--executor-option", executor_options),
     )
     if share is not None and until_separated:

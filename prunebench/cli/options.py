@@ -60,6 +60,14 @@ WorkersPerGpuOption = Annotated[
     str | None,
     typer.Option("--workers-per-gpu", help="Processes, or auto: as many as its memory holds. [default: 1]"),
 ]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--processes-per-training",
+        min=1,
+        help="Processes that train a network together, each on a GPU or core.",
+    ),
+]
 StageTimeoutOption = Annotated[
     float | None,
     typer.Option("--stage-timeout", help="Seconds after which a stage is stopped. [default: never]"),

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
+from prunebench.nn import processes
 
 if TYPE_CHECKING:
     from prunebench.parts.recipe import Recipe
@@ -81,7 +82,7 @@ def crop(
     # All possible crops, as a view without a copy. One gather takes one crop of each image.
     windows = padded.unfold(2, side, 1).unfold(3, side, 1)
     positions = width + 2 * padding_px - side + 1
-    down, right = torch.randint(positions, (2, count), generator=generator, device=batch.device)
+    down, right = processes.randint(positions, (2, count), generator)
     return windows[torch.arange(count, device=batch.device), :, down, right]
 
 
@@ -122,14 +123,14 @@ def random_boxes(count: int, side: int, area: tuple[float, float], generator: to
     area: least and largest share of the image, in 0..1.
     """
     shape = (2, ATTEMPTS, count)
-    share, aspect = torch.rand(shape, generator=generator, device=generator.device)
+    share, aspect = processes.rand(shape, generator)
     pixels = side**2 * (area[0] + (area[1] - area[0]) * share)
     stretch = (LOG_ASPECT / 2 * (2 * aspect - 1)).exp()  # the square root of the aspect ratio
     sizes = torch.stack((pixels.sqrt() / stretch, pixels.sqrt() * stretch)).round().long().clamp(min=1)
     fits = (sizes <= side).all(0)
     first = fits.byte().argmax(0).expand(2, 1, -1)
     height, width = sizes.gather(1, first)[:, 0].where(fits.any(0), side)
-    down, right = torch.rand(2, count, generator=generator, device=generator.device)
+    down, right = processes.rand((2, count), generator)
     return (down * (side - height + 1)).long(), (right * (side - width + 1)).long(), height, width
 
 
@@ -176,8 +177,8 @@ def mixed(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def flip(batch: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror each image left to right with probability 1/2."""
-    mirrored = torch.rand(len(batch), 1, 1, 1, generator=generator, device=batch.device) < 0.5
-    return torch.where(mirrored, batch.flip(3), batch)
+    mirrored = processes.rand((len(batch),), generator) < 0.5
+    return torch.where(mirrored.view(-1, 1, 1, 1), batch.flip(3), batch)
 
 
 def normalize(batch: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

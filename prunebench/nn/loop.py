@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import torch
 
 from prunebench.errors import DivergedError
+from prunebench.nn import processes
 from prunebench.nn.networks import array
 from prunebench.parts import work
 from prunebench.parts.base import Checkpoint, Progress
@@ -94,6 +95,7 @@ def run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) ->
 
     progress: called after every step.
     checkpoint: ignored if a device of another type left it, whose random generator cannot be continued here.
+        Of processes that train together all read it, and the first writes it.
 
     Raise DivergedError for a loss that is not finite. A CPU raises it at that step. Other devices raise it
     after the epoch, so that no step waits for the device.
@@ -109,7 +111,7 @@ def _run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) -
     state = checkpoint.load() if checkpoint else None
     if state and state.get("device") == loop.device:
         loop.restore(state)
-    saver = Saver(checkpoint) if checkpoint else None
+    saver = Saver(checkpoint) if checkpoint and processes.first() else None
     losses = torch.zeros(loop.per_epoch, device=loop.device)
     per_image: float | None = None
     while loop.step < loop.steps:
@@ -137,7 +139,8 @@ def _measured(loop: Loop) -> tuple[Tensor, float]:
     before = loop.images_of(loop.step)
     with work.passes() as passes:
         loss = loop.advance()
-    return loss, passes.multiply_adds / (loop.images_of(loop.step) - before)
+    multiply_adds = processes.summed(passes.multiply_adds, loop.device)
+    return loss, multiply_adds / (loop.images_of(loop.step) - before)
 
 
 class Saver:

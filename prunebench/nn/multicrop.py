@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
+from prunebench.nn import processes
 from prunebench.nn.augment import flip, mixed, random_boxes, resized_crop
 
 Tensor = torch.Tensor
@@ -67,7 +68,7 @@ def distort(images: Tensor, strength: float, generator: torch.Generator) -> Tens
     strength: largest change, in 0..1.
     """
     count = len(images)
-    draws = torch.rand(2 * len(OPERATIONS) + 2, count, generator=generator, device=images.device)
+    draws = processes.rand((2 * len(OPERATIONS) + 2, count), generator)
     order = draws[:4].argsort(0)
     uniform = draws[4:8]
     jittered, gray = draws[8:]
@@ -132,7 +133,7 @@ OPERATIONS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (brightness, contra
 
 def random_blur(images: Tensor, strongest: float, generator: torch.Generator) -> Tensor:
     """Blur half of the images, each with a random standard deviation from 0.1 pixels to `strongest`."""
-    uniform, chosen = torch.rand(2, len(images), generator=generator, device=images.device)
+    uniform, chosen = processes.rand((2, len(images)), generator)
     sigma = (SIGMA + (strongest - SIGMA) * uniform) * (chosen < BLURRED)
     return blur(images, sigma)
 

@@ -15,6 +15,8 @@ from functools import lru_cache
 
 import torch
 
+from prunebench.nn import processes
+
 Tensor = torch.Tensor
 DRAWS = 3  # operations per image
 LUMA = (19595, 38470, 7471)  # ITU-R 601-2, Pillow's weights of red, green and blue in 1/65536
@@ -26,12 +28,12 @@ CUTOUT_SIDE = 0.5  # largest side, as a share of the width
 
 def randaugment(batch: Tensor, generator: torch.Generator) -> Tensor:
     """Return each image after three random operations and Cutout."""
-    count, device = len(batch), batch.device
-    chosen = torch.randint(len(OPERATIONS), (DRAWS, count), generator=generator, device=device)
-    uniform = torch.rand(DRAWS, count, generator=generator, device=device, dtype=torch.float64)
+    count = len(batch)
+    chosen = processes.randint(len(OPERATIONS), (DRAWS, count), generator)
+    uniform = processes.rand((DRAWS, count), generator, torch.float64)
     for operations, strengths in zip(chosen, uniform, strict=True):
         batch = apply(batch, operations, strengths)
-    side, right, down = torch.rand(3, count, generator=generator, device=device, dtype=torch.float64)
+    side, right, down = processes.rand((3, count), generator, torch.float64)
     return cutout(batch, CUTOUT_SIDE * side, right, down)
 
 

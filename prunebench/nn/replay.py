@@ -11,6 +11,7 @@ from typing import Protocol
 
 import torch
 
+from prunebench.nn import processes
 from prunebench.system.isolation import warn
 
 Tensor = torch.Tensor
@@ -33,13 +34,14 @@ class Steps:
         must not wait for the device, and whatever it reads or writes must stay where it is.
     training: from whose generator it draws.
     batch: how many images the recorded step sees. A step that sees another number is always launched.
-    recordable: whether a step can be recorded at all.
+    recordable: whether a step can be recorded at all. One that needs other processes never is.
     """
 
     def __init__(
         self, make: Callable[..., Tensor], training: Random, *, batch: int, recordable: bool
     ) -> None:
-        self.make, self.training, self.batch, self.recordable = make, training, batch, recordable
+        self.make, self.training, self.batch = make, training, batch
+        self.recordable = recordable and processes.alone()
         self.restart()
 
     def restart(self) -> None:

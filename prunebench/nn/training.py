@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
-from prunebench.nn import loop, networks
+from prunebench.nn import loop, networks, processes
 from prunebench.nn.ahead import EpochReader, ReadAhead
 from prunebench.nn.augment import augment, center, normalize
 from prunebench.nn.networks import Network
@@ -87,7 +87,8 @@ def train(
     Where the device runs out of memory, training starts again with the images left on the host. Then it
     starts again with half of the images of a step at a time, up to three times. The gradients add up to those
     of the batch, but BatchNorm knows only its share. Within `memory_shared` that would depend on what others
-    hold, so it raises torch.OutOfMemoryError instead.
+    hold, so it raises torch.OutOfMemoryError instead. So do processes that train together, as memory may lack
+    in one of them alone.
 
     Raise PrunebenchError for what cannot be trained or does not fit.
     Raise DivergedError for a loss that is not finite. A CPU raises it at that step. Other devices raise it
@@ -113,6 +114,8 @@ def train(
         loop.run(run, progress, checkpoint)
         return run.trained()
 
+    if not processes.alone():
+        return trained(recipe.batch, False)
     for size, on_host in attempts:
         try:
             return trained(size, on_host)
@@ -349,9 +352,9 @@ class _Run(loop.Loop):
         self.reader.restart()
 
     def epoch_places(self) -> list[Tensor]:
-        """Return the places of the images of each step of the epoch."""
+        """Return the places of this process's images of each step of the epoch."""
         places = self.places[self.order]
-        return [places[start:stop] for start, stop in self.bounds]
+        return [processes.share(places[start:stop]) for start, stop in self.bounds]
 
     def end_epoch(self) -> None:
         """Close the records of a complete epoch, and look at the test split where it is time to."""
@@ -376,28 +379,36 @@ class _Run(loop.Loop):
 
     def make(self, order: Tensor, rate: float | Tensor) -> Tensor:
         """Make one step with this learning rate, launching each kernel; return the loss before it."""
-        pixels = self.reader.read(self.places[order], self.epoch_places)
-        batch = augment(pixels, self.recipe, self.generator)
+        pixels = self.reader.read(processes.share(self.places[order]), self.epoch_places)
+        with processes.drawing(len(order)):
+            batch = augment(pixels, self.recipe, self.generator)
         for parameter in self.optimizer.parameters:
             parameter.grad = None
         losses = [
             self.collect(order[start:stop], batch[start:stop], (stop - start) / len(order))
             for start, stop in pairwise(batch_bounds(len(order), self.micro_batch))
         ]
+        loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        loss = processes.added(self.optimizer.parameters, loss)
         self.optimizer.step(rate)
-        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        return loss
 
     def collect(self, order: Tensor, batch: Tensor, share: float) -> Tensor:
-        """Add this share of a step to the gradients; return it of the loss."""
+        """Add this share of a step to the gradients; return it of the loss.
+
+        order: the places of its images. batch: those of this process, augmented.
+        """
         labels = self.labels[order]
         batch = normalize(batch, self.images.mean, self.images.std)
         with autocast(self.recipe.precision, self.device):
             features = self.network.features(batch)
             logits = self.network.head(features)
-        loss = functional.cross_entropy(logits.float(), labels) * share
+        mean = functional.cross_entropy(logits.float(), processes.share(labels))
+        loss = processes.weighed(mean, len(order)) * share
         loss.backward()  # type: ignore[no-untyped-call]
         if self.recorder:
-            self.recorder.note(order, labels, logits.float(), features.float())
+            logits, features = (processes.whole(one.float(), len(order)) for one in (logits, features))
+            self.recorder.note(order, labels, logits, features)
         return loss.detach()
 
     def tensors(self) -> dict[str, Tensor]:

@@ -129,6 +129,8 @@ class Part:
 
     reads_class_names: True if the words of `classes` decide the output, and not their number alone. A
         certification, which hides names, then leaves these.
+    data_parallel: True if its networks train by loops of ours (`training.train`, or one that uses
+        `prunebench.nn.processes`). Several processes may then call its method at once and train together.
     argument: the field that the spelling NAME:VALUE sets, or None if there is no such spelling.
     """
 
@@ -137,6 +139,7 @@ class Part:
     kind: ClassVar[str]
     method: ClassVar[str]
     reads_class_names: ClassVar[bool] = False
+    data_parallel: ClassVar[bool] = False
     argument: ClassVar[str | None] = None
 
     def __new__(cls, *_positional: Any, **_fields: Any) -> Self:

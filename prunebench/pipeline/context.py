@@ -87,6 +87,7 @@ class Context:
         self.data = Path(job.data).absolute()  # a part may change the working folder
         self.micro_batch: int | None = None
         self._dataset = job.dataset
+        self._first = job.rank == 0
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -150,8 +151,8 @@ class Context:
 
     @property
     def checkpoint(self) -> FileCheckpoint:
-        """The checkpoint from which the stage resumes."""
-        return self.store.checkpoint(self.key)
+        """The checkpoint from which the stage resumes. Of several processes the first writes it."""
+        return self.store.checkpoint(self.key, self._first)
 
     def read(self, stage_input: Input, artefact: type[A]) -> A:
         """Return the artefact of an input. Raise MissingArtefactError if it is gone or damaged."""

@@ -64,6 +64,9 @@ class Job:
     shares_gpu: whether other workers may use the memory of the GPU meanwhile.
     memory: the most bytes that such stages took before, on the GPU if they run there, else in their process.
         None: unknown.
+    processes: how many processes make it at once, and train its network together. On CUDA each has a GPU.
+    rank: which of them this one is, counted from 0. The first stores the result.
+    meeting: path of the file by which they meet, if there are several.
     """
 
     kind: str
@@ -78,3 +81,6 @@ class Job:
     root: str
     shares_gpu: bool = False
     memory: int | None = None
+    processes: int = 1
+    rank: int = 0
+    meeting: str = ""

@@ -7,13 +7,13 @@ import re
 import subprocess
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from prunebench.errors import BusyError, MissingArtefactError, PrunebenchError
+from prunebench.errors import BusyError, MissingArtefactError, PartedError, PrunebenchError
 from prunebench.parts import registry, work
 from prunebench.parts.artefacts import Artefact
 from prunebench.parts.base import Progress
@@ -43,23 +43,29 @@ def who(job: Job) -> str:
 def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) -> None:
     """Compute and store the stage of a job, unless another process just did.
 
+    Of several processes that make it together only the first asks for the lease, reports and stores.
+
     progress: called with the steps done and the steps in all.
     begun: called once this process holds the lease and starts to compute.
 
     Record an exception of the stage as its failure, and raise it again.
     Raise MissingArtefactError if an input has to be made again.
     Raise BusyError if another process computes the stage, or took over its lease.
+    Raise PartedError if another process of the job has ended.
     """
     store = Store(Path(job.store).absolute())  # a part may change the working folder
+    if job.rank:
+        _made(job, Context(job, store, lambda done, total: None))
+        return
     with store.lease(job.key, f"{job.kind} {job.title}") as lease:
         if job.key in store:
             return
         begun()
-        started, cpu = time.perf_counter(), time.process_time()
+        started = time.perf_counter()
         memory, meter = _PeakMemory(job.device), Meter(job.device)
         context = Context(job, store, _while_held(lease, job.key, progress))
         with work.counted() as done:
-            artefacts = _computed(job, context, lease)
+            artefacts, cpu_seconds = _computed(job, context, lease)
         manifest = {
             "kind": job.kind,
             "title": job.title,
@@ -68,13 +74,13 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
             "seconds": round(time.perf_counter() - started, 4),
             "work": {
                 **done.values(),
-                "cpu_seconds": round(time.process_time() - cpu, 4),
+                "cpu_seconds": round(cpu_seconds, 4),
                 **_energy(job, meter),
             },
             "peak_bytes": memory.peak(),
             "micro_batch": context.micro_batch,
             "device": job.device,
-            "device_name": device_name(job.device),
+            "device_name": f"{job.processes} x " * (job.processes > 1) + device_name(job.device),
             "versions": versions(),
             "commit": commit(),
             "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -95,8 +101,8 @@ def record(job: Job, error: Exception) -> None:
 
 
 def _energy(job: Job, meter: Meter) -> dict[str, float]:
-    """Return the energy of a stage, or {} if nothing counts it, or if others use the GPU, too."""
-    joules = None if job.shares_gpu else meter.joules()
+    """Return the energy of a stage, or {} if nothing counts it, if others use the GPU, or it has several."""
+    joules = None if job.shares_gpu or job.processes > 1 else meter.joules()
     return {} if joules is None else {"gpu_joules": joules}
 
 
@@ -111,12 +117,11 @@ def _while_held(lease: Lease, key: str, progress: Progress) -> Progress:
     return checked
 
 
-def _computed(job: Job, context: Context, lease: Lease) -> tuple[Artefact, ...]:
-    """Return the artefacts of a stage. Raise BusyError if the lease is lost meanwhile."""
+def _computed(job: Job, context: Context, lease: Lease) -> tuple[tuple[Artefact, ...], float]:
+    """Return what `_made` returns. Raise BusyError if the lease is lost meanwhile."""
     try:
-        with isolated(who(job)), _beside_others(job):
-            artefacts = stage_of(job, context.dataset).compute(context)
-    except (BusyError, MissingArtefactError):
+        made = _made(job, context)
+    except (BusyError, MissingArtefactError, PartedError):
         raise
     except Exception as error:
         if not lease.held():
@@ -125,7 +130,27 @@ def _computed(job: Job, context: Context, lease: Lease) -> tuple[Artefact, ...]:
         raise
     if not lease.held():
         raise BusyError(job.key)
-    return artefacts
+    return made
+
+
+def _made(job: Job, context: Context) -> tuple[tuple[Artefact, ...], float]:
+    """Return the artefacts of a stage, and the CPU seconds of all processes that make it."""
+    begun = time.process_time()
+    with isolated(who(job)), _beside_others(job), _together(job) as total:
+        artefacts = stage_of(job, context.dataset).compute(context)
+        return artefacts, total(time.process_time() - begun)
+
+
+@contextmanager
+def _together(job: Job) -> Iterator[Callable[[float], float]]:
+    """Have the processes of a job train together. Yield a function that adds up a number of each."""
+    if job.processes == 1:
+        yield lambda number: number
+        return
+    from prunebench.nn import processes
+
+    with processes.joined(job.rank, job.processes, job.meeting, job.device):
+        yield lambda number: processes.summed(number, job.device)
 
 
 def _beside_others(job: Job) -> AbstractContextManager[None]:

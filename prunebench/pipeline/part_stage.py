@@ -98,6 +98,11 @@ class PartStage(Stage):
             **more,
         )
 
+    @property
+    def data_parallel(self) -> bool:
+        """Whether the part says so."""
+        return registry.load().rebuild(self.part).data_parallel
+
 
 class Call:
     """A call of a part for a stage. It gives the part the arguments it names, and checks its contract."""

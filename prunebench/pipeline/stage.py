@@ -68,6 +68,11 @@ class Stage:
         return None
 
     @property
+    def data_parallel(self) -> bool:
+        """Whether several processes may make it at once, and train its network together."""
+        return self.training is not None
+
+    @property
     def work(self) -> float:
         """The amount of work, relative to a stage of the same kind and title that trains on all images."""
         recipe = self.training

@@ -266,9 +266,10 @@ class Store:
             return set(os.listdir(self.root / "checkpoints"))  # noqa: PTH208 - only names are needed
         return set()
 
-    def checkpoint(self, key: str) -> FileCheckpoint:
+    def checkpoint(self, key: str, writable: bool = True) -> FileCheckpoint:
         """Return the checkpoint of the stage that makes `key`."""
-        return FileCheckpoint(self.root / "checkpoints" / key, canonical([SCHEMA, key, versions()]))
+        owner = canonical([SCHEMA, key, versions()])
+        return FileCheckpoint(self.root / "checkpoints" / key, owner, writable)
 
 
 class FileCheckpoint:
@@ -276,10 +277,11 @@ class FileCheckpoint:
 
     owner: the stage and the library versions that wrote it. The checksum includes the owner, so that a
         checkpoint of another owner counts as damaged.
+    writable: with False nothing is saved, as another process does that.
     """
 
-    def __init__(self, path: Path, owner: str) -> None:
-        self.path, self.owner = path, owner
+    def __init__(self, path: Path, owner: str, writable: bool = True) -> None:
+        self.path, self.owner, self.writable = path, owner, writable
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, its arrays as NumPy arrays, or None if there is no valid checkpoint.
@@ -312,6 +314,8 @@ class FileCheckpoint:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the saved state, atomically."""
+        if not self.writable:
+            return
         arrays: dict[str, Array] = {}
         values: dict[str, Any] = {}
         for name, value in state.items():

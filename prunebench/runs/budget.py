@@ -35,8 +35,13 @@ class Budget:
 def budget(text: str, device: str, engine: Engine) -> Budget:
     """Return the budget that a text means: 20gpuh of all GPUs together, or a run of 6h.
 
-    Raise PrunebenchError for another text, for GPUs that the run has not, or if nobody knows its workers.
+    Raise PrunebenchError for another text, for GPUs that the run has not, if nobody knows its workers, or how
+    long trainings in several processes take.
     """
+    if engine.processes > 1:
+        raise PrunebenchError(
+            f"--budget {text} counts trainings in one process; leave out --processes-per-training"
+        )
     match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)(gpuh|h)", text)
     if match is None or not float(match[1]):
         raise PrunebenchError(f"--budget {text!r}: expected hours, as 6h, or hours of GPU, as 20gpuh")

@@ -162,12 +162,13 @@ class _Work:
 class _Shown:
     """An executor that shows how each of its jobs ended. It is made once it is started or has a job.
 
-    It tells the job of a needed stage how much memory such stages took.
+    It tells the job of a needed stage how much memory such stages took, and in how many processes it trains.
     """
 
     make: Callable[[], Executor]
     live: Live
     needed: Mapping[str, Stage]
+    processes: int = 1
     executor: Executor | None = None
 
     def start(self) -> Executor:
@@ -182,8 +183,10 @@ class _Shown:
 
     def submit(self, job: Job) -> Future[None]:
         stage = self.needed.get(job.key)  # None for a damaged input, which is made again
-        memory = None if stage is None else self.live.forecast.memory(stage)
-        future = self.start().submit(replace(job, memory=memory))
+        if stage is not None:
+            processes = self.processes if stage.data_parallel else 1
+            job = replace(job, memory=self.live.forecast.memory(stage), processes=processes)
+        future = self.start().submit(job)
         future.add_done_callback(lambda answered: self.live.ended(job.key, answered.exception()))
         return future
 
@@ -211,9 +214,9 @@ def _work(
     engine = replace(engine, device=matrix.device, gpus=matrix.gpus, store=matrix.store.root)
     count = min(max(1, len(needed)), most_workers(engine, matrix.device))  # one, if a stored stage is damaged
     if engine.cpu_workers is None:
-        engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device, count))
+        engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device, count * engine.processes))
     live = Live(needed, forecast, count, graph)
-    shown = _Shown(lambda: executor(engine, count, live.update), live, needed)
+    shown = _Shown(lambda: executor(engine, count, live.update), live, needed, engine.processes)
     work = _Work(matrix, needed, shown, live)
     try:
         with interruptible():

@@ -140,6 +140,8 @@ def test_budgets_that_nothing_can_keep_are_named():
         budget("20gpuh", "cpu", Engine())
     with pytest.raises(PrunebenchError, match="say by --workers how many --executor ray will have"):
         budget("20h", "cpu", Engine(name="ray"))
+    with pytest.raises(PrunebenchError, match="leave out --processes-per-training"):
+        budget("20h", "cpu", Engine(processes=2))
 
 
 @pytest.mark.parametrize("option", ["until-separated", "certify", "fresh random"])

@@ -23,6 +23,7 @@ class LabeledOnly(Labeler):
     """
 
     name: ClassVar[str] = "labeled_only"
+    data_parallel: ClassVar[bool] = True
     label_fraction: float = 0.1
     fixmatch: FixMatch = FixMatch()
 

@@ -39,6 +39,7 @@ class Grand(Scorer):
     """
 
     name: ClassVar[str] = "grand"
+    data_parallel: ClassVar[bool] = True
     runs: int = 10
     epochs: int = 10
 

@@ -48,6 +48,7 @@ class Engine:
     cpu_workers: the number of further processes for jobs that need no GPU. 0: the workers run these, too.
         None is one for each core to spare with a GPU, and none without.
     stage_timeout: seconds after which a stage is stopped, or None for no limit.
+    processes: how many processes train a network together. On CUDA each has a GPU for itself.
     options: what the user told the executor, by name: the values of --executor-option.
     device: the device of the run, "cpu" or "cuda".
     gpus: the GPUs of this machine that it may use, as CUDA_VISIBLE_DEVICES names them. (): the first one.
@@ -59,6 +60,7 @@ class Engine:
     workers_per_gpu: int | Literal["auto"] | None = None
     cpu_workers: int | None = None
     stage_timeout: float | None = None
+    processes: int = 1
     options: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     gpus: tuple[str, ...] = ()

@@ -31,7 +31,13 @@ def local(engine: Engine, workers: int, on_progress: OnProgress) -> Executor:
     if workers:
         packed = engine.workers_per_gpu == "auto"
         return LocalExecutor(
-            workers, on_progress, engine.stage_timeout, engine.cpu_workers or 0, packed, engine.gpus
+            workers,
+            on_progress,
+            engine.stage_timeout,
+            engine.cpu_workers or 0,
+            packed,
+            engine.gpus,
+            engine.processes,
         )
     if engine.stage_timeout is not None and engine.workers == 0:
         raise PrunebenchError(
@@ -46,8 +52,13 @@ EXECUTORS: dict[str, Factory] = {"local": local, "dask": dask, "ray": ray, "slur
 
 
 def check(engine: Engine) -> None:
-    """Raise PrunebenchError if there is no executor with the name, or if the time limit is not positive."""
+    """Raise PrunebenchError if there is no executor with the name, or if the options ask too much."""
     _factory(engine.name)
+    if engine.processes > 1 and (engine.name != "local" or engine.workers == 0):
+        raise PrunebenchError(
+            f"--processes-per-training {engine.processes} needs worker processes of --executor local; "
+            "leave it out, or --executor and --workers"
+        )
     if engine.stage_timeout is not None and engine.stage_timeout <= 0:
         raise PrunebenchError(f"--stage-timeout {engine.stage_timeout:g}: expected seconds, above 0")
 

@@ -12,6 +12,7 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -25,12 +26,14 @@ from prunebench.parts import registry
 from prunebench.pipeline import jobs
 from prunebench.pipeline.executors.engine import Engine, OnProgress, StageError, WorkerDied, as_error
 from prunebench.pipeline.executors.packing import MOST, Packing
+from prunebench.pipeline.executors.worker import PARTED
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
 from prunebench.system.isolation import ONE_THREAD, python
 
 STARTS = 5  # attempts to start a worker before the job fails
 Jobs = queue.SimpleQueue[tuple[Job, Future[None]] | None]  # None: no more will come
+GRACE = 10.0  # seconds for the first process of a job to tell an error that another one has, too
 OUT_OF_MEMORY = (-9, 137)  # exit codes of a process that the system killed, usually as memory ran out
 
 
@@ -45,9 +48,18 @@ def most_workers(engine: Engine, device: str) -> int:
     Raise PrunebenchError if its options contradict one another, or the device.
     """
     gpus = max(1, len(engine.gpus))
+    together = engine.processes
+    here, what = (gpus, "GPUs") if device == "cuda" else (_cores(), "cores")
+    if together > max(1, here):
+        raise PrunebenchError(
+            f"--processes-per-training {together}: there are {here} {what}; give each process one of its own"
+        )
+    if together > 1 and engine.workers_per_gpu is not None:
+        raise PrunebenchError(
+            "a training with several GPUs has these for itself; leave out --workers-per-gpu"
+        )
     if engine.workers_per_gpu is None:
-        each_gpu = gpus if device == "cuda" else 1
-        return default_workers(device) * each_gpu if engine.workers is None else engine.workers
+        return here // together if engine.workers is None else engine.workers
     if engine.workers is not None:
         raise PrunebenchError("--workers and --workers-per-gpu mean the same on one GPU; leave one out")
     if device != "cuda":
@@ -120,6 +132,7 @@ class LocalExecutor:
     packed: whether the memory of each GPU says how many of its workers may run. Else all of them may.
     gpus: the GPUs among which the workers are dealt out, as CUDA_VISIBLE_DEVICES names them. A worker sees
         one of them only. (): all workers see what this process sees, and use the first.
+    processes: the most processes of a job. A worker then has as many GPUs, and computes on the first.
     """
 
     def __init__(
@@ -130,9 +143,11 @@ class LocalExecutor:
         cpu_workers: int = 0,
         packed: bool = False,
         gpus: Sequence[str] = (),
+        processes: int = 1,
     ) -> None:
         self._workers = workers  # numbered from 0; those on the CPU follow
-        self._gpus = gpus
+        whole = len(gpus) // processes * processes
+        self._gpus = [tuple(gpus[first : first + processes]) for first in range(0, whole, processes)]
         self._packings = [Packing(len(mates)) for mates in self._by_gpu()] if packed else []
         self._on_progress = on_progress
         self._stage_timeout = stage_timeout
@@ -268,20 +283,26 @@ class LocalExecutor:
             ending = _ending(_kill(process))
         raise StageError(f"a worker process {ending} while starting, {STARTS} times in a row")
 
-    def _environment(self, number: int) -> dict[str, str]:
-        """Return the variables that a worker has beside those of this process: the GPU that it sees."""
+    def _environment(self, number: int, rank: int = 0) -> dict[str, str]:
+        """Return the variables that a process of a worker has beside those of this process: its GPUs.
+
+        rank: of the process. Each computes on the first GPU that it sees, and sees those of the others too.
+        """
         if not self._gpus:
             return {}
-        gpu = self._gpus[self._gpu(number)] if number < self._workers else ""
-        return {"CUDA_VISIBLE_DEVICES": gpu}
+        gpus = self._gpus[self._gpu(number)] if number < self._workers else ()
+        return {"CUDA_VISIBLE_DEVICES": ",".join(gpus[rank:] + gpus[:rank])}
 
     def _ask(self, number: int, job: Job) -> None:
         """Have a worker run a job. Raise the error that it answers, or WorkerDied if it ends first."""
         process = self._worker(number)
         watch = _Watch(process, self._stage_timeout)
+        environments = [self._environment(number, rank) for rank in range(1, job.processes)]
+        helpers = _Helpers(process, job, environments)
         try:
-            if self._answered(number, process, job, watch):
+            if self._answered(number, process, helpers.first_job, watch):
                 return
+            helpers.explain()
         except StageError as error:
             # The worker may never give back the memory it holds, and never use its GPU again.
             if error.memory or error.device_lost:
@@ -292,6 +313,7 @@ class LocalExecutor:
             _fail(job, f"{jobs.who(job)} wrote into the channel on which its worker answers")
         finally:
             watch.end()
+            helpers.end()
         code = process.wait()
         if watch.barked:
             _fail(
@@ -299,17 +321,14 @@ class LocalExecutor:
                 f"{jobs.who(job)} ran for more than {self._stage_timeout:g} s and was stopped; "
                 "raise --stage-timeout, or leave its methods out",
             )
-        raise WorkerDied(
-            f"a worker process {_ending(code)} while making {job.title} ({jobs.who(job)})",
-            memory=code in OUT_OF_MEMORY,
-        )
+        if isinstance(helpers.error, StageError):
+            jobs.record(job, helpers.error)
+        raise helpers.error or _died(code, job)
 
     def _answered(self, number: int, process: subprocess.Popen[str], job: Job, watch: _Watch) -> bool:
         """Send a job to a worker and wait for its answer. Return False if the worker ends first."""
-        assert process.stdin is not None and process.stdout is not None
-        with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(asdict(job)) + "\n")
-            process.stdin.flush()
+        assert process.stdout is not None
+        _send(process, job)
         for line in process.stdout:
             answer = _read(line)
             if "begun" in answer:
@@ -326,6 +345,77 @@ class LocalExecutor:
             else:
                 raise _Garbled
         return False
+
+
+class _Helpers:
+    """The processes of a job beside the first: workers that end with it. There may be none.
+
+    If one dies or fails alone, the first is killed, as it would wait for that one forever.
+
+    process: the first process.
+    environments: the variables of each of the others.
+    first_job: the job for the first process.
+    error: that of the one that died or failed alone, or None.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[str], job: Job, environments: Sequence[Mapping[str, str]]
+    ) -> None:
+        self.error: Exception | None = None
+        self.first_job = job
+        self._first = process
+        self._over = threading.Event()
+        self._told = threading.Event()
+        self._lock = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True) if environments else None
+        if self._folder:
+            self.first_job = replace(job, meeting=f"{self._folder.name}/meeting")
+        self._processes = [_start(environment) for environment in environments]
+        self._threads = [
+            threading.Thread(target=self._serve, args=(one, replace(self.first_job, rank=rank)), daemon=True)
+            for rank, one in enumerate(self._processes, 1)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _serve(self, process: subprocess.Popen[str], job: Job) -> None:
+        """Have a process run its job. Note its error, or its end."""
+        assert process.stdout is not None
+        if _ready(process):
+            _send(process, job)
+            for line in process.stdout:
+                with suppress(_Garbled):
+                    if failure := _read(line).get("failure"):
+                        self._over.wait(
+                            GRACE
+                        )  # most errors are those of all processes, and the first says so
+                        self._lose(as_error(failure))
+        self._lose(_died(process.wait(), job))
+
+    def _lose(self, error: Exception) -> None:
+        with self._lock:
+            if not self._over.is_set() and self.error is None:
+                self.error = error
+                self._first.kill()
+                self._told.set()
+
+    def explain(self) -> None:
+        """Wait for the error, if the first process has ended because another did."""
+        if self._processes and self._first.wait() == PARTED:
+            self._told.wait(GRACE)
+
+    def end(self) -> None:
+        """End these processes."""
+        with self._lock:
+            self._over.set()
+        for process in self._processes:
+            process.kill()
+        for thread in self._threads:
+            thread.join()
+        for process in self._processes:
+            _reap(process)
+        if self._folder:
+            self._folder.cleanup()
 
 
 class _Garbled(Exception):  # noqa: N818 - the name is a sentence
@@ -381,6 +471,14 @@ def _start(environment: Mapping[str, str]) -> subprocess.Popen[str]:
     )
 
 
+def _send(process: subprocess.Popen[str], job: Job) -> None:
+    """Send a job to a worker, unless it has ended."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(asdict(job)) + "\n")
+        process.stdin.flush()
+
+
 def _ready(process: subprocess.Popen[str]) -> bool:
     """Wait until a worker can take jobs. Return False if it ends first.
 
@@ -403,6 +501,14 @@ def _read(line: str) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise _Garbled
     return answer
+
+
+def _died(code: int, job: Job) -> WorkerDied:
+    """Return the error for a worker process that ended with a code."""
+    return WorkerDied(
+        f"a worker process {_ending(code)} while making {job.title} ({jobs.who(job)})",
+        memory=code in OUT_OF_MEMORY,
+    )
 
 
 def _ending(code: int) -> str:

@@ -15,6 +15,7 @@ import time
 from typing import Any, TextIO
 
 PROGRESS_SECONDS = 0.2  # the shortest time between two reports of progress
+PARTED = 3  # exit code of a process that another of its job has left alone
 
 
 class _Channel:
@@ -66,6 +67,7 @@ def main() -> None:
     # Settings of torch are only set for a stage if torch was imported before it.
     import torch  # noqa: F401
 
+    from prunebench.errors import PartedError
     from prunebench.parts import work
     from prunebench.pipeline.job import Job
     from prunebench.pipeline.jobs import device_lost, device_memory, failure, run
@@ -83,6 +85,8 @@ def main() -> None:
 
         try:
             run(job, progress, lambda: channel.answer({"begun": True}))
+        except PartedError:
+            os._exit(PARTED)  # the runner tries again, as if this process had died, too
         except Exception as error:
             channel.answer({"failure": failure(error) | {"device_lost": device_lost(job.device)}})
         else:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from prunebench.errors import require
-from prunebench.nn import networks
+from prunebench.nn import networks, processes
 from prunebench.nn.ahead import EpochReader
 from prunebench.nn.augment import normalize
 from prunebench.nn.loop import Loop, flat, run
@@ -185,23 +185,27 @@ class _Run(Loop):
     def advance(self) -> Tensor:
         """Make one step; return its loss."""
         place = self.step % self.per_epoch
-        order = self.order.view(self.per_epoch, -1)
-        groups = self.groups(self.reader.read(order[place], lambda: [*order[place:]]))
+        order = processes.share(self.order.view(self.per_epoch, -1), dim=1)
+        with processes.drawing(self.batch):
+            groups = self.groups(self.reader.read(order[place], lambda: [*order[place:]]))
         self.model.normalize_prototypes()
         with autocast(self.settings.precision, self.device):
             projected = self.model(groups)
         projected = functional.normalize(projected.float(), dim=1)
-        projected = projected.view(-1, self.batch, self.settings.projection)
+        projected = projected.view(-1, processes.own(self.batch), self.settings.projection)
         scores = self.model.prototypes(projected)
-        codes = self.codes(scores[:ASSIGNED].detach(), projected[:ASSIGNED].detach())
-        loss = swapped_loss(scores, codes, self.settings.temperature)
+        assigned = (processes.whole(one[:ASSIGNED].detach(), self.batch, 1) for one in (scores, projected))
+        codes = processes.share(self.codes(*assigned), dim=1)
+        mean = swapped_loss(scores, codes, self.settings.temperature)
+        loss = processes.weighed(mean, self.batch)
         self.model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        loss = processes.added(self.model.parameters(), loss.detach())
         self.descend()
         self.step += 1
         if self.step % self.per_epoch == 0:
             self.shuffle()
-        return loss.detach()
+        return loss
 
     def groups(self, pictures: Tensor) -> list[Tensor]:
         """Return the crops as the network sees them: float32 [count * b, c, side, side] of each size."""
@@ -258,4 +262,5 @@ def _check(images: Images, settings: SwavSettings, device: str) -> None:
     batch = min(settings.batch, len(images))
     whole = settings.queue == 0 or settings.queue >= batch
     require(whole, "swav.queue", settings.queue, f"0, or at least a batch of {batch}")
+    require(processes.own(batch) > 0, "swav.batch", batch, "an image for each process of the training")
     check_precision("swav.precision", settings.precision, device)

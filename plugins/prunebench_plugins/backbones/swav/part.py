@@ -27,6 +27,7 @@ class Swav(SwavSettings):
     """
 
     name: ClassVar[str] = "swav"
+    data_parallel: ClassVar[bool] = True
 
     def embed(
         self,

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
-from prunebench.nn import networks
+from prunebench.nn import networks, processes
 from prunebench.nn.ahead import EpochReader
 from prunebench.nn.augment import crop, flip, normalize, random_resized_crop
 from prunebench.nn.loop import Loop, flat, run
@@ -172,8 +172,7 @@ class _Run(Loop):
         self.generator = torch_generator(rng, self.device)
         self.reader = EpochReader(images)
         self.shuffle()
-        batch = sum(order.shape[1] for order in self.order())
-        self.made = Steps(self.make, self, batch=batch, recordable=self.device != "cpu")
+        self.made = Steps(self.make, self, batch=sum(self.sizes), recordable=self.device != "cpu")
 
     def shuffle(self) -> None:
         """Draw the images of an epoch's steps."""
@@ -192,6 +191,12 @@ class _Run(Loop):
             return labeled, labeled[:, :0]
         return labeled, self.unlabeled_order.view(self.per_epoch, -1)
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many labeled and how many unlabeled images a step has."""
+        labeled, unlabeled = self.order()
+        return labeled.shape[1], unlabeled.shape[1]
+
     def places(self, place: int) -> Tensor:
         """Return the images of one of an epoch's steps, labeled and unlabeled: int64 [b + mu b]."""
         return torch.cat([order[place] for order in self.order()])
@@ -202,8 +207,7 @@ class _Run(Loop):
 
     def images_of(self, steps: int) -> int:
         """Return how many images the first `steps` steps train on, labeled and unlabeled."""
-        labeled, unlabeled = self.order()
-        return steps * (labeled.shape[1] + unlabeled.shape[1])
+        return steps * sum(self.sizes)
 
     def advance(self) -> Tensor:
         """Make one step; return its loss."""
@@ -225,26 +229,38 @@ class _Run(Loop):
         loss = self.loss(order)
         self.network.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        loss = processes.added(self.network.parameters(), loss.detach())
         self.descend(rate)
         follow(self.average, self.network, share)
-        return loss.detach()
+        return loss
 
     def loss(self, order: Tensor) -> Tensor:
-        """Return the loss on the labeled and unlabeled images of a step: a number."""
-        labeled, unlabeled = order.tensor_split([self.settings.batch])
-        views = self.views(self.reader.read(order, self.rest), len(unlabeled))
+        """Return the loss on the labeled and unlabeled images of a step: a number.
+
+        Of several processes each returns its part.
+        """
+        batch, others = self.sizes
+        own = processes.share(order, batch, others)
+        labeled, unlabeled = own.tensor_split([processes.own(batch)])
+        views = self.views(self.reader.read(own, self.rest), len(unlabeled))
         if self.settings.weight_u == 0:
             with self.autocast():
                 logits = self.network(views).float()
-            return functional.cross_entropy(logits, self.known_labels[labeled])
+            return self.supervised(logits, labeled)
         sizes = [len(labeled), len(unlabeled), len(unlabeled)]
         logits, weak, strong = self.logits(views, sizes)
-        guessed = consistency(weak, strong, self.rule, unlabeled)
-        return functional.cross_entropy(logits, self.known_labels[labeled]) + self.settings.weight_u * guessed
+        guessed = processes.weighed(consistency(weak, strong, self.rule, unlabeled), others)
+        return self.supervised(logits, labeled) + self.settings.weight_u * guessed
+
+    def supervised(self, logits: Tensor, labeled: Tensor) -> Tensor:
+        """Return the loss on labeled images, or the part that those of this process have in it: a number."""
+        mean = functional.cross_entropy(logits, self.known_labels[labeled])
+        return processes.weighed(mean, self.settings.batch)
 
     def rest(self) -> list[Tensor]:
-        """Return the images of this step and of each later one of the epoch."""
-        return [*torch.cat(self.order(), 1)[self.step % self.per_epoch :]]
+        """Return this process's images of this step and of each later one of the epoch."""
+        orders = torch.cat(self.order(), 1)[self.step % self.per_epoch :]
+        return [*processes.share(orders, *self.sizes, dim=1)]
 
     def autocast(self) -> torch.autocast:
         """Return the precision of forward passes."""
@@ -259,20 +275,26 @@ class _Run(Loop):
         Views of all of an image are shifted by up to an eighth of it. Those of a part are at a random
         place of it, and for strong views of a random size too, as in USB's training on ImageNet.
         """
+        batch, others = self.sizes
         seen = len(pictures)  # by the weak views
         pictures = torch.cat((pictures, pictures[seen - unlabeled :]))
         if self.side == self.images.resolution:
-            pictures = crop(pictures, self.side // 8, "reflect", self.generator)
+            with processes.drawing(batch, others, others):
+                pictures = crop(pictures, self.side // 8, "reflect", self.generator)
         else:
             weak, strong = pictures.tensor_split([seen])
-            weak = crop(weak, 0, "zero", self.generator, self.side)
-            strong = random_resized_crop(strong, STRONG_AREA, self.side, self.generator)
+            with processes.drawing(batch, others):
+                weak = crop(weak, 0, "zero", self.generator, self.side)
+            with processes.drawing(others):
+                strong = random_resized_crop(strong, STRONG_AREA, self.side, self.generator)
             pictures = torch.cat((weak, strong))
         if self.settings.flip:
-            pictures = flip(pictures, self.generator)
+            with processes.drawing(batch, others, others):
+                pictures = flip(pictures, self.generator)
         if unlabeled:
             strong = pictures[-unlabeled:]
-            strong.copy_(randaugment(strong, self.generator))
+            with processes.drawing(others):
+                strong.copy_(randaugment(strong, self.generator))
         return normalize(pictures, self.images.mean, self.images.std)
 
     def logits(self, views: Tensor, sizes: list[int]) -> list[Tensor]:

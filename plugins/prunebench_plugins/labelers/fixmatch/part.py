@@ -30,6 +30,7 @@ class FixMatch(FixMatchSettings):
     """
 
     name: ClassVar[str] = "fixmatch"
+    data_parallel: ClassVar[bool] = True
 
     def label(
         self,
