@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from statistics import median
 
 from tabulate import tabulate
@@ -20,14 +21,15 @@ from prunebench.pipeline.matrix import Matrix
 from prunebench.runs.select import choose
 from prunebench.suites.cells import Filters
 
-# Name, options, the package it needs, and the share of the stages that it gets.
+# Name, options, and the package it needs.
 ENGINES = {
-    "local": ("local", {}, None, 1.0),
-    "threads": ("concurrent.futures:ThreadPoolExecutor", {}, None, 1.0),
-    "loky": ("loky:ProcessPoolExecutor", {}, "loky", 1.0),
-    "dask": ("dask", {}, "distributed", 1.0),
-    "ray": ("ray", {}, "ray", 1.0),
-    "slurm, local": ("slurm", {"cluster": "local"}, "submitit", 0.02),  # a process for each stage
+    "local": ("local", {}, None),
+    "threads": ("concurrent.futures:ThreadPoolExecutor", {}, None),
+    "loky": ("loky:ProcessPoolExecutor", {}, "loky"),
+    "dask": ("dask", {}, "distributed"),
+    "ray": ("ray", {}, "ray"),
+    **({"slurm itself": ("slurm", {}, "submitit")} if which("sbatch") else {}),
+    "slurm, local": ("slurm", {"cluster": "local"}, "submitit"),
 }
 
 
@@ -48,13 +50,19 @@ def subsets(store: Path, stages: int) -> Matrix:
 
 def timed(name: str, stages: int, workers: int) -> Timed:
     """Run stages without work through an engine, in a new store. Return how long that takes."""
-    engine_name, options, _, share = ENGINES[name]
-    count = max(workers + 1, round(stages * share))
+    engine_name, options, _ = ENGINES[name]
+    count = max(workers + 1, stages)
     with tempfile.TemporaryDirectory() as folder:
         matrix = subsets(Path(folder), count)
         found = [stage for stage in matrix.graph.stages.values() if stage.kind == "subset"][:count]
         needed = {stage.key: stage for stage in found}
-        engine = Engine(name=engine_name, options=options, workers=workers, store=matrix.store.root)
+        engine = Engine(
+            name=engine_name,
+            options=options,
+            workers=workers,
+            store=matrix.store.root,
+            jobs=lambda: map(matrix.job, found),
+        )
         ends: list[float] = []
         began = time.perf_counter()
         running = executor(engine, workers, lambda *_: None)
@@ -76,8 +84,7 @@ def rows(names: list[str], stages: int, workers: int, rounds: int) -> Iterator[l
         each = median(run[name].each for run in runs)
         ratio = median(run[name].each / run[names[0]].each for run in runs)
         start = median(run[name].start for run in runs)
-        count = max(workers + 1, round(stages * ENGINES[name][3]))
-        yield [name, count, f"{start:.1f}", f"{1000 * each:.1f}", f"{ratio:.2f}"]
+        yield [name, max(workers + 1, stages), f"{start:.1f}", f"{1000 * each:.1f}", f"{ratio:.2f}"]
 
 
 def main() -> None:
@@ -87,7 +94,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    names = [name for name, (_, _, package, _) in ENGINES.items() if package is None or find_spec(package)]
+    names = [name for name, (_, _, package) in ENGINES.items() if package is None or find_spec(package)]
     header = ["engine", "stages", "first stages, s", "each further stage, ms", "to local"]
     lines = rows(names, given.stages, given.workers, given.rounds)
     print(tabulate(lines, header, tablefmt="github", disable_numparse=True))

@@ -11,12 +11,12 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
-from typing import TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from prunebench.errors import BusyError, MissingArtefactError
 from prunebench.pipeline.executors.engine import Executor
@@ -29,6 +29,21 @@ REPAIRS = 3  # damaged inputs that one stage may find before it counts as failed
 LOOK = 0.2  # at most so many seconds between two looks for the results of other runners
 
 T = TypeVar("T")
+
+
+class Node(Protocol):
+    """A stage, or what stands for one."""
+
+    @property
+    def key(self) -> str:
+        """The key of its result."""
+
+    @property
+    def sources(self) -> Sequence[Self]:
+        """What makes its inputs."""
+
+
+N = TypeVar("N", bound=Node)
 
 
 @dataclass
@@ -82,15 +97,15 @@ def mended(make: Callable[[], None], read: Callable[[], T]) -> T:
 
 
 def walk(
-    needed: dict[str, Stage],
+    needed: dict[str, N],
     store: Store,
     executor: Executor,
-    job_of: Callable[[Stage], Job],
-    finished: Callable[[Stage], None],
+    job_of: Callable[[N], Job],
+    finished: Callable[[N], None],
 ) -> Outcome:
     """Make the needed stages, each as soon as its inputs are stored.
 
-    needed: the stages by key, inputs first.
+    needed: the stages by key. Of those that can be made at once the first come first.
     job_of: returns the job of a stage.
     finished: called after each stage.
     """
@@ -98,7 +113,7 @@ def walk(
 
 
 @dataclass
-class _Walk:
+class _Walk(Generic[N]):
     """The state of a walk.
 
     running: the stages that the executor makes.
@@ -109,16 +124,16 @@ class _Walk:
     made: the keys for which `finished` was called, so that a repaired stage is not counted twice.
     """
 
-    needed: dict[str, Stage]
+    needed: dict[str, N]
     store: Store
     executor: Executor
-    job_of: Callable[[Stage], Job]
-    finished: Callable[[Stage], None]
+    job_of: Callable[[N], Job]
+    finished: Callable[[N], None]
     outcome: Outcome = field(default_factory=Outcome)
-    running: dict[Future[None], Stage] = field(default_factory=dict)
-    elsewhere: dict[str, Stage] = field(default_factory=dict)
+    running: dict[Future[None], N] = field(default_factory=dict)
+    elsewhere: dict[str, N] = field(default_factory=dict)
     watches: dict[str, Watch] = field(default_factory=dict)
-    waiting: dict[str, list[Stage]] = field(default_factory=dict)
+    waiting: dict[str, list[N]] = field(default_factory=dict)
     repairs: Counter[str] = field(default_factory=Counter)
     made: set[str] = field(default_factory=set)
 
@@ -141,7 +156,7 @@ class _Walk:
                 self.settle(self.running.pop(future), future.exception())
             self.look()
 
-    def submit(self, stage: Stage) -> None:
+    def submit(self, stage: N) -> None:
         """Hand a stage to the executor."""
         self.running[self.executor.submit(self.job_of(stage))] = stage
 
@@ -164,7 +179,7 @@ class _Walk:
                 del self.elsewhere[key]
                 self.submit(stage)
 
-    def settle(self, stage: Stage, error: BaseException | None) -> None:
+    def settle(self, stage: N, error: BaseException | None) -> None:
         """Handle the answer to one stage: its success, or its error."""
         if error is None:
             self.done(stage)
@@ -179,11 +194,11 @@ class _Walk:
         else:
             raise error
 
-    def repairable(self, stage: Stage, damaged: str) -> bool:
+    def repairable(self, stage: N, damaged: str) -> bool:
         """Whether a damaged artefact is an input of the stage, and the stage has repairs left."""
         return self.repairs[stage.key] < REPAIRS and damaged in {upstream.key for upstream in stage.sources}
 
-    def repair(self, stage: Stage, damaged: str) -> None:
+    def repair(self, stage: N, damaged: str) -> None:
         """Submit a damaged input again, and let the stage wait for it.
 
         An input that is under way, or whose turn is yet to come, is not submitted twice.
@@ -195,7 +210,7 @@ class _Walk:
         if damaged not in to_come | under_way:
             self.submit(next(upstream for upstream in stage.sources if upstream.key == damaged))
 
-    def done(self, stage: Stage) -> None:
+    def done(self, stage: N) -> None:
         """Mark a stage as made, and submit the stages that waited for it."""
         for dependent in self.waiting.pop(stage.key, []):
             self.submit(dependent)

@@ -260,6 +260,12 @@ class Store:
         """Return the last failure of a stage, or None if it has not failed since its last success."""
         return unsealed(self.root / "failures" / f"{key}.json")
 
+    def forget_failures(self, keys: Collection[str]) -> None:
+        """Forget the last failures of these stages, as they are tried again."""
+        for path in (self.root / "failures").glob("*.json"):
+            if path.stem in keys:
+                path.unlink(missing_ok=True)
+
     def begun(self) -> set[str]:
         """Return the keys that have a checkpoint."""
         with suppress(FileNotFoundError):

@@ -17,7 +17,7 @@ from prunebench.pipeline.forecast import Forecast
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.matrix import Matrix
-from prunebench.pipeline.stage import Stage
+from prunebench.pipeline.stage import Stage, closure
 from prunebench.results import record
 from prunebench.runs.progress import Live, cell_line
 from prunebench.runs.sinks import Sinks
@@ -211,7 +211,14 @@ def _work(
     matrix.check_parts(needed)
     if needed:
         matrix.check_networks()
-    engine = replace(engine, device=matrix.device, gpus=matrix.gpus, store=matrix.store.root)
+    stages = graph.stages.values() if graph is not None else [*closure(needed.values())]
+    engine = replace(
+        engine,
+        device=matrix.device,
+        gpus=matrix.gpus,
+        store=matrix.store.root,
+        jobs=lambda: map(matrix.job, stages),
+    )
     count = min(max(1, len(needed)), most_workers(engine, matrix.device))  # one, if a stored stage is damaged
     if engine.cpu_workers is None:
         engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device, count * engine.processes))

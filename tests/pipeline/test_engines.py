@@ -4,12 +4,14 @@ import hashlib
 import os
 import platform
 import re
+import shutil
+import subprocess
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,8 +81,9 @@ ENGINES = {
     "loky": ("loky:ProcessPoolExecutor", {}, "loky"),
     "ray": ("ray", {}, "ray"),
     "slurm": ("slurm", {"cluster": "local"}, "submitit"),
+    "slurm itself": ("slurm", {}, "submitit"),
 }
-CLUSTERS = ("dask", "ray", "slurm")
+CLUSTERS = ("dask", "ray", "slurm", "slurm itself")
 # Packages warn of their own affairs.
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -90,7 +93,20 @@ def engine(name, **more):
     executor_name, options, package = ENGINES[name]
     if package is not None:
         pytest.importorskip(package)
+    if name == "slurm itself" and not slurm_answers():
+        pytest.skip("no node of a Slurm answers; .ci/slurm starts one")
     return Engine(name=executor_name, options=options, workers=2, **more)
+
+
+@cache
+def slurm_answers():
+    """Whether a Slurm is here, and a node of it takes jobs."""
+    if shutil.which("sbatch") is None:
+        return False
+    nodes = subprocess.run(
+        ["sinfo", "--noheader", "--states=idle,mixed", "--format=%N"], capture_output=True, timeout=60
+    )
+    return bool(nodes.stdout.strip())
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -53,6 +53,7 @@ class Engine:
     device: the device of the run, "cpu" or "cuda".
     gpus: the GPUs of this machine that it may use, as CUDA_VISIBLE_DEVICES names them. (): the first one.
     store: the folder of artefacts. All machines of an executor have to see it under this path.
+    jobs: returns all jobs of the run, those of stored stages, too, inputs first. Nothing else is submitted.
     """
 
     name: str = "local"
@@ -65,6 +66,7 @@ class Engine:
     device: str = "cpu"
     gpus: tuple[str, ...] = ()
     store: Path = Path()
+    jobs: Callable[[], Iterable[Job]] = tuple
 
     def check_options(self, *known: str) -> None:
         """Raise PrunebenchError if the user told the executor an option that is none of the known ones."""

@@ -45,7 +45,7 @@ def run_job(job: dict[str, Any], run: str, stage_timeout: float | None) -> dict[
         check_run(run)
         check_code(made)
         with _WORKERS.borrowed(made.device, stage_timeout) as worker:
-            error = _ending(worker.submit(made), run)
+            error = ending(worker.submit(made), run)
     except Exception as problem:
         error = problem
     if error is None:
@@ -54,7 +54,7 @@ def run_job(job: dict[str, Any], run: str, stage_timeout: float | None) -> dict[
     return failure | {"message": f"{failure['message']} (on {platform.node()})"}
 
 
-def _ending(future: Future[None], run: str) -> BaseException | None:
+def ending(future: Future[None], run: str) -> BaseException | None:
     """Wait for the end of a stage. Return its error, or None. Raise PrunebenchError once the run is over."""
     while True:
         try:

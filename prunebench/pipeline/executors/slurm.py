@@ -1,123 +1,275 @@
-"""Jobs on Slurm, through submitit: one job of Slurm for each stage."""
+"""Slurm, through submitit: an array of tasks, each of which makes one stage after the other.
+
+STORE/runs/RUN     the jobs of a run. Its tasks end once this file is gone
+STORE/slurm/RUN/   what submitit writes: a pickle and a log of each task
+"""
 
 from __future__ import annotations
 
+import getpass
+import shutil
+import subprocess
 import threading
+import time
 import uuid
-from collections import deque
-from collections.abc import Callable
-from concurrent import futures
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from functools import partial
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prunebench.errors import PrunebenchError
-from prunebench.pipeline.executors.engine import Engine, OnProgress
-from prunebench.pipeline.executors.pool import Pool
+from prunebench.pipeline import jobs
+from prunebench.pipeline.executors import drain
+from prunebench.pipeline.executors.engine import Engine, OnProgress, WorkerDied, as_error
+from prunebench.pipeline.job import Job
+from prunebench.pipeline.store import Store
 
-LOOK = 0.5  # seconds between two looks for answers
-MINUTES = 24 * 60  # the time limit of a job, unless the user names another
+LOOK = 0.5  # seconds between two looks at the store
+REST = 20  # how much longer the store is left alone than looked at
+ASK = 10.0  # seconds between two questions to Slurm, which others need, too
+PATIENCE = 60.0  # seconds for Slurm to answer
+GRACE = 10.0  # seconds for tasks to end by themselves
+TRIES = 2  # arrays that a job is given to, if all tasks of one end without it
+MINUTES = 24 * 60  # the time limit of a task, unless the user names another
 
 
-class _Jobs(futures.Executor):
-    """An executor of submitit's jobs. A thread looks for their answers.
+@dataclass(frozen=True)
+class Task:
+    """What a task of an array does. submitit pickles it.
 
-    submitting: submitit's executor.
-    most: the most jobs that are submitted at once. None: all.
+    run: the file of the run.
+    stage_timeout: seconds after which a stage is stopped, or None for no limit.
     """
 
-    def __init__(self, submitting: Any, most: int | None) -> None:
-        self._submitting = submitting
-        self._most = most
-        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        self._jobs: dict[Future[Any], Any] = {}
-        self._changed = threading.Condition()
-        self._over = False
+    run: Path
+    stage_timeout: float | None
+
+    def __call__(self, begin: float) -> None:
+        """Make stages until none is left that can be made. begin: where among them, in 0..1."""
+        drain.drain(self.run, begin, self.stage_timeout)
+
+
+class Array:
+    """An array that was submitted.
+
+    run: the file of the run.
+    folder: where submitit writes.
+    tasks: submitit's jobs.
+    """
+
+    def __init__(self, run: Path, folder: Path, tasks: Sequence[Any]) -> None:
+        self.folder = folder
+        self._run = run
+        self._tasks = tasks
+        self._asked = time.monotonic()
+        self._ended = False
+
+    def ended(self, pause: float) -> bool:
+        """Whether all tasks have ended, as known at most `pause` seconds ago."""
+        if not self._ended and time.monotonic() - self._asked >= pause:
+            self._ended = self._all_ended()
+            self._asked = time.monotonic()
+        return self._ended
+
+    def _all_ended(self) -> bool:
+        return all(task.done() for task in self._tasks)
+
+    def end(self) -> None:
+        """End all tasks: those that wait at once, those that run by themselves, or after a while by force."""
+        self._run.unlink(missing_ok=True)
+        self._cancel_waiting()
+        late = time.monotonic() + GRACE
+        while not self.ended(LOOK):
+            if time.monotonic() > late:
+                return self._cancel()
+            time.sleep(LOOK)
+
+    def _cancel_waiting(self) -> None:
+        """Cancel the tasks that have not begun. On this machine all have."""
+
+    def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel(check=False)
+
+
+class SlurmArray(Array):
+    """An array in Slurm itself. submitit would ask for the accounts of jobs, which not every Slurm keeps."""
+
+    @property
+    def _numbers(self) -> list[str]:
+        return [task.job_id for task in self._tasks]
+
+    def _all_ended(self) -> bool:
+        known = queue()
+        return known is not None and known.isdisjoint(self._numbers)
+
+    def _cancel_waiting(self) -> None:
+        _ask("scancel", "--quiet", "--state=PENDING", *self._numbers)
+
+    def _cancel(self) -> None:
+        _ask("scancel", "--quiet", *self._numbers)
+
+
+def queue() -> set[str] | None:
+    """Return the numbers of this user's tasks that wait or run. None if Slurm does not answer."""
+    answer = _ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i")
+    return None if answer is None else set(answer.split())
+
+
+def _ask(*command: str) -> str | None:
+    """Return what a command of Slurm prints, or None if it fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+@dataclass
+class _Awaited:
+    """A job whose result is awaited.
+
+    tries: how many arrays it was given to.
+    """
+
+    job: Job
+    future: Future[None]
+    tries: int = 1
+
+
+class Draining:
+    """An executor that has the tasks of an array make the jobs. It sees in the store what they made.
+
+    engine: the options of the user.
+    workers: the number of tasks.
+    submit: submits an array for all jobs of the run. Raises PrunebenchError if Slurm refuses.
+    """
+
+    def __init__(self, engine: Engine, workers: int, submit: Callable[[], Array]) -> None:
+        self.workers = workers
+        self._store = Store(engine.store)
+        self._submit = submit
+        self._array = submit()
+        self._awaited: dict[str, _Awaited] = {}
+        self._lost = False
+        self._over = threading.Event()
         threading.Thread(target=self._look, daemon=True).start()
 
-    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Future[Any]:
-        """Submit a job."""
-        future: Future[Any] = Future()
-        with self._changed:
-            self._waiting.append((future, partial(self._submitting.submit, function, *arguments, **named)))
-            self._submit_next()
-            self._changed.notify_all()
+    def submit(self, job: Job) -> Future[None]:
+        """Wait for the result of a job. The future raises StageError or WorkerDied."""
+        future: Future[None] = Future()
+        self._awaited[job.key] = _Awaited(job, future)
         return future
 
-    def _submit_next(self) -> None:
-        """Submit what waits, as far as there is room."""
-        while self._waiting and (self._most is None or len(self._jobs) < self._most):
-            future, submitted = self._waiting.popleft()
-            if future.set_running_or_notify_cancel():
-                try:
-                    self._jobs[future] = submitted()
-                except Exception as error:  # Slurm may refuse
-                    future.set_exception(error)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Cancel all jobs, those under way as well."""
-        with self._changed:
-            self._over = True
-            for job in self._jobs.values():
-                job.cancel(check=False)
-            self._changed.notify_all()
+    def shutdown(self) -> None:
+        """End all tasks. The logs of lost ones stay."""
+        self._over.set()
+        self._array.end()
+        if not self._lost:
+            shutil.rmtree(self._array.folder, ignore_errors=True)
 
     def _look(self) -> None:
-        """Resolve the futures of jobs that are done."""
-        while not self._over:
-            with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._over)
-                self._changed.wait_for(lambda: self._over, timeout=LOOK)
-                done = [future for future, job in self._jobs.items() if not self._over and job.done()]
-                ended = [(future, self._jobs.pop(future)) for future in done]
-                if not self._over:
-                    self._submit_next()
-            for future, job in ended:
-                _resolve(future, job)
+        """Look for results until the shutdown."""
+        pause = LOOK
+        while not self._over.wait(pause):
+            ended = self._array.ended(ASK)  # asked first, so that all that its tasks made is seen
+            began = time.monotonic()
+            left = [awaited for awaited in list(self._awaited.values()) if not self._settled(awaited)]
+            pause = max(LOOK, REST * (time.monotonic() - began))
+            if ended and left and not self._over.is_set():
+                self._submit_again(left)
+
+    def _settled(self, awaited: _Awaited) -> bool:
+        """Resolve the future of a job that a task made, or that failed. Return whether it is resolved."""
+        key = awaited.job.key
+        made = key in self._store
+        failure = None if made else self._store.failure(key)
+        if not made and failure is None:
+            return False
+        del self._awaited[key]
+        if failure is None:
+            awaited.future.set_result(None)
+        else:
+            awaited.future.set_exception(as_error(failure))
+        return True
+
+    def _submit_again(self, left: list[_Awaited]) -> None:
+        """Submit another array for jobs that all tasks left unmade. Give up those that two arrays left."""
+        self._array.end()
+        self._lost = True
+        again = [awaited for awaited in left if awaited.tries < TRIES]
+        for awaited in left:
+            if awaited not in again:
+                self._lose(awaited, f"all tasks of Slurm ended without it; see {self._array.folder}")
+        if not again:
+            return
+        try:
+            self._array = self._submit()
+        except PrunebenchError as error:
+            for awaited in again:
+                self._lose(awaited, str(error))
+            return
+        self._lost = False
+        for awaited in again:
+            awaited.tries += 1
+
+    def _lose(self, awaited: _Awaited, why: str) -> None:
+        """Resolve the future of a job that is lost, and record that."""
+        job = awaited.job
+        lost = WorkerDied(f"--executor slurm lost {job.kind} {job.title}: {why}")
+        with suppress(PrunebenchError):
+            jobs.record(job, lost)
+        del self._awaited[job.key]
+        awaited.future.set_exception(lost)
 
 
-def _resolve(future: Future[Any], job: Any) -> None:
-    """Resolve the future of a job. The log of a job stays only if the job was lost."""
-    try:
-        answer = job.result()
-    except Exception as error:
-        future.set_exception(error)
-        return
-    for path in job.paths.folder.glob(f"{job.job_id}*"):
-        path.unlink(missing_ok=True)
-    future.set_result(answer)
-
-
-def slurm(engine: Engine, workers: int, _on_progress: OnProgress) -> Pool:
-    """Return an executor that submits each job to Slurm.
+def slurm(engine: Engine, workers: int, _on_progress: OnProgress) -> Draining:
+    """Return an executor that submits an array of tasks to Slurm.
 
     The options are parameters of submitit's AutoExecutor, such as slurm_partition and timeout_min. `cluster`
-    may be `local`, which runs jobs as processes of this machine. What submitit writes is in a folder of the
-    run, in the folder `slurm` of the store.
+    may be `local`, which runs tasks as processes of this machine.
 
-    Raise PrunebenchError if submitit is missing, there is no Slurm, or a parameter is unknown.
+    Raise PrunebenchError if submitit is missing, there is no Slurm or it refuses, or a parameter is unknown.
     """
     engine.check_whole_gpus()
-    submitit = engine.package("submitit", "slurm")
+    engine.package("submitit", "slurm")
+    Store(engine.store).forget_failures({job.key for job in engine.jobs()})
+    count = max(1, workers)
+    return Draining(engine, count, lambda: _submitted(engine, count))
+
+
+def _submitted(engine: Engine, count: int) -> Array:
+    """Submit an array of tasks for all jobs of a run."""
+    import submitit
+
     options = dict(engine.options)
     cluster = options.pop("cluster", "slurm")
-    most = workers if cluster == "local" else engine.workers or None  # Slurm has a queue of its own
-    folder = engine.store / "slurm" / uuid.uuid4().hex  # of this run: numbers of local jobs come again
-    on_gpu = {"gpus_per_node": "1"} | options
+    name = uuid.uuid4().hex
+    run, folder = engine.store / "runs" / name, engine.store / "slurm" / name
+    drain.write(run, engine.jobs())
     try:
-        carriers = {"cpu": _Jobs(_submitting(submitit, cluster, folder, options), most)}
-        if engine.device == "cuda":
-            carriers["cuda"] = _Jobs(_submitting(submitit, cluster, folder, on_gpu), most)
-    except (NameError, RuntimeError, TypeError, ValueError) as error:
-        raise PrunebenchError(f"--executor slurm: {str(error).splitlines()[0]} See docs/scale.md") from None
-    return Pool(engine, max(1, workers), carriers)
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        executor.update_parameters(**_parameters(engine.device, options))
+        begins = [number / count for number in range(count)]
+        tasks = executor.map_array(Task(run, engine.stage_timeout), begins)
+    except Exception as error:  # also Slurm may refuse
+        run.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
+        why = (str(error) or type(error).__name__).splitlines()[0]
+        raise PrunebenchError(f"--executor slurm: {why} See docs/scale.md") from None
+    return (SlurmArray if cluster == "slurm" else Array)(run, folder, tasks)
 
 
-def _submitting(submitit: Any, cluster: str, folder: Path, options: dict[str, str]) -> Any:
-    """Return submitit's executor. Whole numbers among the options become numbers."""
-    executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-    values = {name: int(value) if value.isdecimal() else value for name, value in options.items()}
-    defaults = {"name": "prunebench", "timeout_min": MINUTES, "tasks_per_node": 1, "cpus_per_task": 1}
-    executor.update_parameters(**defaults | values)
-    return executor
+def _parameters(device: str, options: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parameters of submitit: ours, and those of the user. Whole numbers become numbers."""
+    ours: dict[str, Any] = {
+        "name": "prunebench",
+        "timeout_min": MINUTES,
+        "tasks_per_node": 1,
+        "cpus_per_task": 1,
+        "slurm_additional_parameters": {"requeue": True},
+    }
+    if device == "cuda":  # and a core for what needs none
+        ours |= {"gpus_per_node": 1, "cpus_per_task": 2}
+    return ours | {name: int(value) if value.isdecimal() else value for name, value in options.items()}
