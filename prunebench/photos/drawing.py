@@ -28,7 +28,7 @@ from prunebench.pipeline.stages.order import DrawnOrder
 from prunebench.suites.cells import Cell
 from prunebench.suites.tuning import held
 
-BLIND = {"names", "count", "rng"}  # the inputs of a draw that looks at no image
+BLIND = {"names", "count", "labeled", "rng"}  # the inputs of a draw that looks at no image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class DrawRequest:
     def order(self, names: Sequence[str]) -> list[str]:
         """Return all names in the order of a draw that does not look."""
         rng = seeds.stream("photos", self.seed)
-        inputs = {"names": tuple(names), "count": len(names), "rng": rng}
+        inputs = {"names": tuple(names), "count": len(names), "labeled": None, "rng": rng}
         index = self.draw.draw(**{name: inputs[name] for name in self.draw.needs()})  # type: ignore[attr-defined]
         if not np.array_equal(np.sort(index), np.arange(len(names))):
             raise PrunebenchError(

@@ -425,10 +425,10 @@ def including_annotated(method: Method, share: float, backbone: str | None = Non
             f"method {method.name!r} has no use for known labels: its labeler {labeler.name} reads none; "
             "choose one that learns from a few, such as probe_aum, or one without a labeler"
         ) from None
-    selector: Part = method.selector
+    selector = method.selector
     title = method.title
-    if selector.name != "include":
-        selector = load().part("selector", {"part": "include", "selector": selector})
+    if not selector.keeps_annotated:
+        selector = load().part("selector", {"part": "include", "selector": selector})  # type: ignore[assignment]
         title = f"{title}, annotated kept"
     parts = {"labeler": labeler, "scorer": method.scorer, "selector": selector}
     if backbone is not None:
