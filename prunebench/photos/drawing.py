@@ -19,7 +19,14 @@ from prunebench.parts.registry import load
 from prunebench.photos.advice import advice
 from prunebench.photos.folder import check_count, common_side, scan
 from prunebench.photos.groups import in_proportion, read_strata
-from prunebench.photos.request import POOL, Workspace, check_on_bad, on_backbone, resolver_of
+from prunebench.photos.request import (
+    POOL,
+    Workspace,
+    check_embedded,
+    check_on_bad,
+    on_backbone,
+    resolver_of,
+)
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.plan import Plan
@@ -130,6 +137,8 @@ class DrawWork:
         self.dataset: Dataset = load().dataset(self.spec)
         self.recipe_name, self.recipe, self.part = _resolved(request, self.dataset)
         _check(self.part)
+        if request.backbone is not None:
+            check_embedded(request.backbone, names, request.on_bad, request.changes)
 
     @property
     def advice(self) -> str:
