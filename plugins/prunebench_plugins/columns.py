@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError, require, unknown
 from prunebench.parts.artefacts import Array
-from prunebench.system import tables
-from prunebench.system.parquet import reading
+from prunebench.system import parquet, tables
 
 TABLES = (".csv", ".parquet")
 SUFFIXES = (".npy", *TABLES, ".pt")
@@ -157,14 +156,15 @@ class FromFile:
         return _unique(path, index)
 
 
-def existing_file(path: Path | None, field: str) -> Path:
+def existing_file(path: Path | None, field: str, suffixes: Collection[str] = SUFFIXES) -> Path:
     """Return `path`. Raise PrunebenchError if no file is named, or if it is not on this machine.
 
     field: name of the field that holds `path`, for the message.
+    suffixes: the kinds of files that it may name.
     """
     if path is None:
         raise PrunebenchError(
-            f"file.{field} is not set: name a file *{', *'.join(SUFFIXES)}, as in "
+            f"file.{field} is not set: name a file *{', *'.join(suffixes)}, as in "
             f'{{part = "file", {field} = "FILE.npy"}} or --set file.{field}=FILE.npy'
         )
     if not path.expanduser().is_file():
@@ -179,13 +179,14 @@ def read_array(path: Path, entry: str = "") -> Array:
 
     Raise PrunebenchError if the file cannot be read, or if it holds no vector.
     """
-    array = _npy(path) if path.suffix == ".npy" else _pt(path, entry)
+    array = npy(path) if path.suffix == ".npy" else _pt(path, entry)
     if array.ndim != 1:
         raise PrunebenchError(f"{path} holds an array of shape {array.shape}, expected one of one dimension")
     return array
 
 
-def _npy(path: Path) -> Array:
+def npy(path: Path) -> Array:
+    """Read the array in a .npy file, without running any code in it. Raise as `read_array`."""
     try:
         with path.expanduser().open("rb") as file:
             array: Array = np.lib.format.read_array(file, allow_pickle=False)
@@ -234,29 +235,12 @@ def read_table(path: Path, *columns: str) -> dict[str, Array]:
     """
     wanted = [column for column in columns if column]
     if path.suffix == ".parquet":
-        return _parquet(path, wanted)
+        return {name: np.array(texts, object) for name, texts in parquet.read(path, wanted).items()}
     rows = [entries for _, entries in tables.read(path, *wanted)]
     texts = {}
     for position, name in enumerate(wanted):
         texts[name] = np.array([row[position] for row in rows], object)
     return texts
-
-
-def _parquet(path: Path, columns: list[str]) -> dict[str, Array]:
-    """Return columns of a .parquet as text. A missing value is ""."""
-    with reading(path):
-        from pyarrow.parquet import ParquetFile
-
-        with ParquetFile(path.expanduser()) as file:
-            present = file.schema_arrow.names
-            if lacking := [name for name in columns if name not in present]:
-                raise unknown(f"column of {path}", lacking[0], present, "file.column")
-            table = file.read(columns=columns)
-    lists = {name: table.column(name).to_pylist() for name in columns}
-    return {
-        name: np.array(["" if value is None else str(value) for value in values], object)
-        for name, values in lists.items()
-    }
 
 
 def whole_numbers(path: Path, text: Array, column: str) -> Array:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from prunebench.parts.base import Labeler, Scorer, Selector
+from prunebench.parts.base import Draw, Labeler, Scorer, Selector
 from prunebench.parts.hookspecs import hookimpl
 from prunebench.parts.method import Method
+from prunebench_plugins.draws.probcover import ProbCover
+from prunebench_plugins.draws.typiclust import TypiClust
+from prunebench_plugins.draws.usl import Usl
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.ground_truth import GroundTruth
 from prunebench_plugins.labelers.labeled_only import LabeledOnly
@@ -35,6 +38,7 @@ from prunebench_plugins.selectors.annotated import Annotated
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.cutoff import Cutoff
 from prunebench_plugins.selectors.d2 import D2
+from prunebench_plugins.selectors.draw import Drawn
 from prunebench_plugins.selectors.facility_location import FacilityLocation
 from prunebench_plugins.selectors.herding import Herding
 from prunebench_plugins.selectors.include import Include
@@ -98,6 +102,7 @@ def unsupervised() -> list[Method]:
         *on_embeddings(),
         *on_embeddings("_efficientnet", *backbones["efficientnet"]),
         *on_embeddings("_pixels", *backbones["pixels"]),
+        *drawn(),
     ]
 
 
@@ -125,6 +130,12 @@ def on_embeddings(suffix: str = "", backbone: str | None = None, title: str = ""
             selector=FacilityLocation(**fields),
         ),
     ]
+
+
+def drawn() -> list[Method]:
+    """Return the methods that keep what a draw draws first: those that are no other method already."""
+    draws: dict[str, Draw] = {"TypiClust": TypiClust(), "ProbCover": ProbCover(), "USL": Usl()}
+    return [Method(draw.name, title=title, selector=Drawn(draw=draw)) for title, draw in draws.items()]
 
 
 def semi_supervised() -> list[Method]:

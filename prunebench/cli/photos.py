@@ -139,6 +139,10 @@ def prune(
     method: Annotated[
         str, typer.Option("--method", help="See: prunebench list methods. Labeled images are always kept.")
     ] = "random",
+    scores: Annotated[
+        Path | None,
+        file_option("--scores", help="Instead of --method: a table with the columns file and score."),
+    ] = None,
     recipe: QuickOption = "quick",
     backbone: BackboneOption = None,
     classes: Annotated[
@@ -171,6 +175,7 @@ def prune(
         budget=budget,
         ratio=ratio,
         method=method,
+        scores=scores,
         recipe=recipe,
         backbone=backbone,
         classes=classes,

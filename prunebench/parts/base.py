@@ -23,6 +23,7 @@ read-only NumPy arrays.
 - scores: float64 [n], higher = harder
 - keep: how many images to keep
 - count: how many images to draw
+- labeled: bool [n], the images that have a label before a draw, or None if none has. It draws others
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ VOCABULARY = {
     "labeler": (*COMMON, "known_labels", "embeddings"),
     "scorer": (*COMMON, "embeddings", "labels", "dynamics", "weights", "known_labels"),
     "selector": (*COMMON, "embeddings", "labels", "dynamics", "weights", "scores", "keep", "known_labels"),
-    "draw": (*COMMON, "embeddings", "count"),
+    "draw": (*COMMON, "embeddings", "count", "labeled"),
 }
 PROXY = "proxy"  # as the name of a backbone: the network trained on the labels
 STANDARD_RATIOS = (30, 50, 70, 80, 90)  # percent pruned, as in the papers' tables
@@ -301,6 +302,7 @@ class Selector(Part):
     """Turns scores into a subset: `select(...)` returns exactly `keep` unique indices, in any order.
 
     grids: the fields that tuning searches, in this order, after those of the scorer.
+    keeps_annotated: True if it keeps all annotated images, so that no `include` has to.
     per_class: with True, `keep` is shared between the labels by largest remainder. `select` is then called
         once for each label, with every input sliced to its images.
     """
@@ -308,6 +310,7 @@ class Selector(Part):
     kind: ClassVar[str] = "selector"
     method: ClassVar[str] = "select"
     grids: ClassVar[tuple[Grid, ...]] = ()
+    keeps_annotated: ClassVar[bool] = False
     per_class: bool = False
 
     def at(self, ratio: int) -> Self:

@@ -147,6 +147,7 @@ class Problem:
             "weights": WEIGHTS,
             "keep": keep,
             "count": keep,
+            "labeled": None,
         }
         return {name: everything[name] for name in part.needs()}
 

@@ -19,7 +19,14 @@ from prunebench.parts.registry import load
 from prunebench.photos.advice import advice
 from prunebench.photos.folder import check_count, common_side, scan
 from prunebench.photos.groups import in_proportion, read_strata
-from prunebench.photos.request import POOL, Workspace, check_on_bad, on_backbone, resolver_of
+from prunebench.photos.request import (
+    POOL,
+    Workspace,
+    check_embedded,
+    check_on_bad,
+    on_backbone,
+    resolver_of,
+)
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.plan import Plan
@@ -28,7 +35,7 @@ from prunebench.pipeline.stages.order import DrawnOrder
 from prunebench.suites.cells import Cell
 from prunebench.suites.tuning import held
 
-BLIND = {"names", "count", "rng"}  # the inputs of a draw that looks at no image
+BLIND = {"names", "count", "labeled", "rng"}  # the inputs of a draw that looks at no image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +97,7 @@ class DrawRequest:
     def order(self, names: Sequence[str]) -> list[str]:
         """Return all names in the order of a draw that does not look."""
         rng = seeds.stream("photos", self.seed)
-        inputs = {"names": tuple(names), "count": len(names), "rng": rng}
+        inputs = {"names": tuple(names), "count": len(names), "labeled": None, "rng": rng}
         index = self.draw.draw(**{name: inputs[name] for name in self.draw.needs()})  # type: ignore[attr-defined]
         if not np.array_equal(np.sort(index), np.arange(len(names))):
             raise PrunebenchError(
@@ -130,6 +137,8 @@ class DrawWork:
         self.dataset: Dataset = load().dataset(self.spec)
         self.recipe_name, self.recipe, self.part = _resolved(request, self.dataset)
         _check(self.part)
+        if request.backbone is not None:
+            check_embedded(request.backbone, names, request.on_bad, request.changes)
 
     @property
     def advice(self) -> str:

@@ -18,7 +18,7 @@ from prunebench.photos import folder as photos
 from prunebench.photos.advice import advice
 from prunebench.photos.groups import read_groups, write_groups
 from prunebench.photos.prune import make_all, remembered
-from prunebench.photos.request import Known, Workspace, resolver_of, specs
+from prunebench.photos.request import Known, Workspace, check_embedded, resolver_of, specs
 from prunebench.pipeline import schedule
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
@@ -145,6 +145,8 @@ def evaluate(
     }
     survey = photos.survey(top)
     names = photos.listed(survey, top, spec["on_bad"])
+    if backbone is not None:
+        check_embedded(backbone, names, spec["on_bad"])
     chosen, labeled = _check(Path(kept), chosen, given, names, top)
     grouped = _grouped(Path(kept), lines, None if groups is None else Path(groups), names, top)
     if len(np.unique(grouped)) < len(names):

@@ -31,6 +31,7 @@ from prunebench.photos.folder import (
     together,
 )
 from prunebench.photos.groups import counting, groups_of, joined, read_groups, stand_ins, write_groups
+from prunebench.photos.scores import own_scores, read_scores
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.matrix import Matrix
@@ -64,6 +65,8 @@ class Request:
     budget: images to keep, including those with a known label. Give either `budget` or `ratio`.
     ratio: percent of the images to drop, 0 to 99.
     method: name of the method.
+    scores: a .csv or .parquet with the columns file and score, of which the highest are chosen. It stands in
+        the place of a method.
     recipe: name of the recipe.
     backbone: name of a backbone that replaces those of the method and the recipe.
     classes: number of classes, if the known labels do not show all of them.
@@ -82,6 +85,7 @@ class Request:
     budget: int | None = None
     ratio: int | None = None
     method: str = "random"
+    scores: Path | None = None
     recipe: str = "quick"
     backbone: str | None = None
     classes: int | None = None
@@ -100,6 +104,10 @@ class Request:
         require(self.seed >= 0, "--seed", self.seed, "0 or more")
         require(self.side is None or self.side > 0, "--side", self.side, "above 0 pixels")
         check_on_bad(self.on_bad)
+        if self.scores is not None and self.method != "random":
+            raise PrunebenchError(
+                f"--scores chooses in the place of --method {self.method}; give one of them"
+            )
         if self.duplicates not in ("keep-one", "ignore"):
             raise unknown("way", self.duplicates, ["keep-one", "ignore"], "--duplicates")
 
@@ -196,7 +204,7 @@ def construct_request(**values: Any) -> Request:
     fields = Request.__dataclass_fields__
     if strange := [name for name in values if name not in fields]:
         raise unknown("option of prune", strange[0], fields, "docs/photos.md")
-    paths = {name: Path(values[name]) for name in ("folder", "known", "groups") if values.get(name)}
+    paths = {name: Path(values[name]) for name in ("folder", "known", "groups", "scores") if values.get(name)}
     return Request(**values | paths)
 
 
@@ -211,6 +219,7 @@ class Work:
     names: the readable images, or all of them if the images were not read.
     classes: the class names.
     known: the known labels, by image.
+    scores: the scores that the request gives, by image, or None.
     left_out: number of images that cannot be read or listed.
     side: pixels to which the images are shrunk.
     search: the search for duplicates, or None if they are ignored.
@@ -230,6 +239,9 @@ class Work:
         labels_of(request.known, names, request.folder)
         if request.groups is not None:
             read_groups(request.groups, names, request.folder)
+        self.scores = None if request.scores is None else read_scores(request.scores, names, request.folder)
+        if request.backbone is not None:
+            check_embedded(request.backbone, names, request.on_bad, request.changes)
         self.side = request.side or common_side(request.folder, names)
         self.request = replace(request, side=self.side)
         self.spec = self.request.spec
@@ -254,7 +266,7 @@ class Work:
         """Return the search for duplicates in the whole folder."""
         if self.request.duplicates == "ignore":
             return None
-        cell = _cell(self.request, self.dataset, self.keep, len(self.names), len(self.known))
+        cell = self._cell(len(self.names))
         assert cell.dataset.pool is not None
         return Duplicates.of(Plan(self.roots), replace(cell, dataset=cell.dataset.pool.dataset))
 
@@ -316,7 +328,18 @@ class Work:
     @cached_property
     def cell(self) -> Cell:
         """The one cell."""
-        return _cell(self.request, self.dataset, self.keep, len(self.counted), len(self.known))
+        return self._cell(len(self.counted))
+
+    def _cell(self, images: int) -> Cell:
+        return _cell(self.request, self._method, self.dataset, self.keep, images, len(self.known))
+
+    @property
+    def _method(self) -> Method:
+        """The method, as it is registered or follows from scores."""
+        if self.scores is None:
+            method: Method = load().get("methods", self.request.method)
+            return method
+        return own_scores(self.scores, [self.names[i] for i in self.counted], self.place.tables)
 
     @cached_property
     def matrix(self) -> Matrix:
@@ -340,9 +363,26 @@ class Work:
             raise PrunebenchError(f"{error}; or choose another with --backbone, such as pixels") from None
 
 
-def _cell(request: Request, dataset: Dataset, keep: int, images: int, labeled: int) -> Cell:
+def check_embedded(
+    backbone: str, names: Sequence[str], on_bad: str, changes: Mapping[str, Any] | None = None
+) -> None:
+    """Raise PrunebenchError if a backbone that knows images by their names lacks one.
+
+    backbone: its name.
+    names: all images in the folder.
+    on_bad: with "skip", those that it lacks may be those that cannot be read. Then nothing is checked.
+    changes: "PART.field" -> value.
+    """
+    part = resolver_of("quick", changes).part(load().part("backbone", backbone), {})
+    if {*part.needs()} == {"names"} and on_bad == "fail":
+        part.ready()
+        part.embed(names=tuple(names))  # type: ignore[attr-defined]
+
+
+def _cell(request: Request, method: Method, dataset: Dataset, keep: int, images: int, labeled: int) -> Cell:
     """Return the one cell of a request. Its method keeps all labeled images.
 
+    method: as it is registered.
     keep: number of images to keep.
     images: number of images that count.
     labeled: number of labeled images.
@@ -363,12 +403,13 @@ def _cell(request: Request, dataset: Dataset, keep: int, images: int, labeled: i
     name, recipe, defaults = resolver.recipe(dataset)
     if request.backbone and recipe.proxy_backbone:
         recipe = replace(recipe, proxy_backbone=request.backbone)
-    method = _guessing(resolver.method(request.method))
+    title = method.name
+    method = _guessing(method)
     method = including_annotated(method, labeled / images, request.backbone)
     method = resolver.resolved(method, defaults)
     for path in request.changes:
         if f"{path}=" not in method.name:
-            raise PrunebenchError(f"--set {path}: {request.method} has no such part")
+            raise PrunebenchError(f"--set {path}: {title} has no such part")
     return Cell(
         suite="photos",
         dataset=dataset,
@@ -425,10 +466,10 @@ def including_annotated(method: Method, share: float, backbone: str | None = Non
             f"method {method.name!r} has no use for known labels: its labeler {labeler.name} reads none; "
             "choose one that learns from a few, such as probe_aum, or one without a labeler"
         ) from None
-    selector: Part = method.selector
+    selector = method.selector
     title = method.title
-    if selector.name != "include":
-        selector = load().part("selector", {"part": "include", "selector": selector})
+    if not selector.keeps_annotated:
+        selector = load().part("selector", {"part": "include", "selector": selector})  # type: ignore[assignment]
         title = f"{title}, annotated kept"
     parts = {"labeler": labeler, "scorer": method.scorer, "selector": selector}
     if backbone is not None:

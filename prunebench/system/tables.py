@@ -94,6 +94,15 @@ def read(path: Path, *columns: str) -> list[Row]:
     return rows
 
 
+def header(path: Path, column: str) -> list[str]:
+    """Return the names of the columns of a table that has a certain column. Raise as `read`."""
+    text = _text(path)
+    delimiter = max(DELIMITERS, key=lambda each: _fitting(text, each, [column]))
+    _, names = next(_records(path, text, delimiter), (1, []))
+    _index(path, names, column)
+    return names
+
+
 def has(path: Path, column: str) -> bool:
     """Whether the header of a table has a column. Raise PrunebenchError if the file cannot be read."""
     text = _text(path)

@@ -41,12 +41,13 @@ def silent(done, total):
 
 @pytest.fixture
 def draw(device):
-    def drawn(part, embeddings, count, seed=0):
+    def drawn(part, embeddings, count, seed=0, labeled=None):
         embeddings = np.asarray(embeddings, np.float32)
         inputs = {
             "names": tuple(map(str, range(len(embeddings)))),
             "embeddings": embeddings,
             "count": count,
+            "labeled": labeled,
             "rng": rng(seed),
             "device": device,
             "progress": silent,
@@ -172,8 +173,8 @@ def test_zcore_refuses_images_that_are_all_equal(draw):
 # TypiClust
 
 
-def typical_by_hand(points, clusters, count, neighbors=20, smallest=6):
-    """Restate the rule: the cluster with the fewest drawn, of these the largest, and its most typical."""
+def typical_by_hand(points, clusters, count, neighbors=20, smallest=6, labeled=()):
+    """Restate the rule: the cluster with the fewest labels, of these the largest, and its most typical."""
     left = {c: [i for i in range(len(points)) if clusters[i] == c] for c in range(max(clusters) + 1)}
     sizes = {c: len(members) for c, members in left.items()}
     typicality = {}
@@ -182,6 +183,7 @@ def typical_by_hand(points, clusters, count, neighbors=20, smallest=6):
             gaps = sorted(np.linalg.norm(points[i] - points[j]) for j in members if j != i)
             near = gaps[: min(neighbors, len(members) // 2)]
             typicality[i] = 1 / (np.mean(near) + 1e-9) if near else np.inf
+    left = {c: [i for i in members if i not in labeled] for c, members in left.items()}
     drawn = []
     while len(drawn) < count:
         waiting = [c for c in left if left[c]]
@@ -202,6 +204,21 @@ def test_typiclust_against_a_loop(draw, device, seed, count):
     clusters = kmeans(points, min(count, 12), rng=stream, device=device, starts=1).assignments
     expected = order[typical_by_hand(points.astype(float), clusters, count, neighbors=4)]
     assert draw(TypiClust(clusters=12, neighbors=4), embeddings, count, seed).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_typiclust_prefers_clusters_without_labels(draw, device, seed):
+    embeddings = clouds(seed=seed).astype(np.float32)
+    labeled = rng(seed + 9).random(90) < 0.1
+    stream = rng(seed)
+    order, points = shuffled(embeddings, stream)
+    there = {*np.flatnonzero(labeled[order])}
+    clusters = kmeans(points, 8 + len(there), rng=stream, device=device, starts=1).assignments
+    expected = order[typical_by_hand(points.astype(float), clusters, 8, neighbors=4, labeled=there)]
+    drawn = draw(TypiClust(neighbors=4), embeddings, 8, seed, labeled)
+    assert drawn.tolist() == expected.tolist() and not labeled[drawn].any()
+    everything = draw(TypiClust(neighbors=4), embeddings, 90 - len(there), seed, labeled)
+    assert sorted(everything) == np.flatnonzero(~labeled).tolist()
 
 
 def test_the_most_typical_image_has_the_nearest_neighbors():
@@ -285,13 +302,13 @@ def radius_by_hand(points, clusters, purity):
     return np.unique(apart)[1:][pure].max()
 
 
-def cover_by_hand(points, radius, count):
+def cover_by_hand(points, radius, count, labeled=()):
     """Restate the greedy rule with sets. Of equals, one that is not covered is next, then the first."""
     balls = [{*np.flatnonzero(row < radius)} | {i} for i, row in enumerate(cdist(points, points))]
-    left = {*range(len(points))}
+    left = {*range(len(points))}.difference(*(balls[i] for i in labeled))
     drawn = []
     while len(drawn) < count:
-        rest = [i for i in range(len(points)) if i not in drawn]
+        rest = [i for i in range(len(points)) if i not in drawn and i not in labeled]
         best = max(rest, key=lambda i: (len(balls[i] & left), i in left, -i))
         left -= balls[best]
         drawn.append(best)
@@ -318,8 +335,10 @@ def test_with_one_cluster_alone_a_ball_holds_everything():
 def test_covering_against_sets(monkeypatch, chunk, radius):
     monkeypatch.setattr(sphere, "CHUNK", chunk)
     points = shuffled(clouds(60), rng(1))[1]
-    picks = cover(torch.tensor(points), radius**2, 60, silent)
-    assert picks.tolist() == cover_by_hand(points.astype(float), radius, 60)
+    for labeled in ([], [3, 17, 18, 40]):
+        mask = torch.zeros(60, dtype=torch.bool).index_fill_(0, torch.tensor(labeled, dtype=int), True)
+        picks = cover(torch.tensor(points), radius**2, 60 - len(labeled), silent, mask)
+        assert picks.tolist() == cover_by_hand(points.astype(float), radius, 60 - len(labeled), labeled)
 
 
 @pytest.mark.parametrize("chunk", [1, 30, 2**26])
@@ -341,6 +360,12 @@ def test_probcover_against_a_loop(draw, device, seed):
     # A hair less: the ball is open, and this is the distance of two images.
     expected = order[cover_by_hand(points.astype(float), radius * (1 - 1e-5), 30)]
     assert draw(ProbCover(classes=4), embeddings, 30, seed).tolist() == expected.tolist()
+
+
+def test_probcover_draws_none_that_has_a_label(draw):
+    labeled = rng(3).random(90) < 0.2
+    drawn = draw(ProbCover(), clouds(), 90 - labeled.sum(), labeled=labeled)
+    assert sorted(drawn) == np.flatnonzero(~labeled).tolist()
 
 
 # k-center, ZCore and uniform

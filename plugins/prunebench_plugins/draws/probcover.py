@@ -23,7 +23,7 @@ class ProbCover(Draw):
 
     All balls have one radius: the largest with which a share `purity` of them hold a single pseudo-label,
     those of k-means. Once all images are covered, the others are drawn at random. Embeddings are scaled to
-    length 1. The draws of one seed are nested.
+    length 1. The draws of one seed are nested. Images that have a label already cover others, too.
 
     backbone: backbone of the embeddings.
     classes: number of clusters that stand for classes, above 0. Set it to the number that you expect.
@@ -45,7 +45,13 @@ class ProbCover(Draw):
         require(0 < self.purity <= 1, "probcover.purity", self.purity, "above 0, at most 1")
 
     def draw(
-        self, embeddings: Array, count: int, rng: np.random.Generator, device: str, progress: Progress
+        self,
+        embeddings: Array,
+        count: int,
+        rng: np.random.Generator,
+        device: str,
+        progress: Progress,
+        labeled: Array | None = None,
     ) -> Array:
         """Return int [count], unique indices in 0..n-1, in the order of the picks."""
         import torch
@@ -58,7 +64,8 @@ class ProbCover(Draw):
         clusters = kmeans(points, wanted, rng=rng, device=device, starts=self.starts).assignments
         tensor = torch.tensor(points, device=device)
         radius = squared_radius(tensor, torch.tensor(clusters, device=device), self.purity)
-        return order[cover(tensor, radius, count, progress)]
+        is_labeled = np.zeros(len(order), bool) if labeled is None else labeled[order]
+        return order[cover(tensor, radius, count, progress, torch.tensor(is_labeled, device=device))]
 
 
 def squared_radius(points: torch.Tensor, clusters: torch.Tensor, purity: float) -> float:
@@ -80,13 +87,16 @@ def squared_radius(points: torch.Tensor, clusters: torch.Tensor, purity: float) 
     return float(np.sort(np.concatenate(limits))[len(points) - pure])
 
 
-def cover(points: torch.Tensor, radius: float, count: int, progress: Progress) -> Array:
-    """Pick images greedily until `count` are picked: int64 [count].
+def cover(
+    points: torch.Tensor, radius: float, count: int, progress: Progress, labeled: torch.Tensor
+) -> Array:
+    """Pick images greedily until `count` are picked: int64 [count]. None of them has a label.
 
     Of images that cover equally many, one that is not covered itself is picked, and then the first.
 
     points: float32 [n, d].
     radius: the squared radius of the balls.
+    labeled: the images that have a label, bool [n]. What their balls hold is covered from the start.
 
     Counts are kept instead of a graph: an image that is covered lowers the count of every ball that holds it.
     """
@@ -96,20 +106,26 @@ def cover(points: torch.Tensor, radius: float, count: int, progress: Progress) -
     everyone = torch.arange(n, device=points.device)
     counts = torch.cat([block.sum(1) for block in balls(points, radius, everyone)])
     uncovered = torch.ones(n, dtype=torch.bool, device=points.device)
+
+    def cover_by(images: torch.Tensor) -> None:
+        """Cover what the balls of some images hold."""
+        held = torch.cat([block.any(1) for block in balls(points, radius, images)])
+        fresh = everyone[uncovered & held]
+        uncovered[fresh] = False
+        counts.sub_(torch.cat([block.sum(1) for block in balls(points, radius, fresh)]))
+        counts[images] = 0  # rounding may leave them one
+
+    cover_by(everyone[labeled])
     chosen: list[int] = []
     while len(chosen) < count:
         top = int((2 * counts + uncovered).argmax())
         if counts[top] <= 1:  # no ball holds two: what is uncovered is drawn first, then the rest
             break
         chosen.append(top)
-        held = torch.cat([block[:, 0] for block in balls(points, radius, everyone[top : top + 1])])
-        fresh = everyone[uncovered & held]
-        uncovered[fresh] = False
-        counts -= torch.cat([block.sum(1) for block in balls(points, radius, fresh)])
-        counts[top] = 0
+        cover_by(everyone[top : top + 1])
         progress(len(chosen), count)
     drawn = torch.tensor(chosen, dtype=torch.int64, device=points.device)
-    rest = torch.ones_like(uncovered).index_fill_(0, drawn, False)
+    rest = (~labeled).index_fill_(0, drawn, False)
     order = torch.cat([drawn, everyone[rest & uncovered], everyone[rest & ~uncovered]])
     return order[:count].cpu().numpy()
 

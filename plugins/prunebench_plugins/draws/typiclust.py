@@ -20,6 +20,9 @@ class TypiClust(Draw):
     largest cluster is first. If there are more labels than clusters, each gives its second most typical
     image, and so on. Embeddings are scaled to length 1.
 
+    Images that have a label already count as drawn: they have clusters, too, and each cluster waits until the
+    others have as many labels.
+
     backbone: backbone of the embeddings.
     clusters: most clusters of k-means, above 0.
     neighbors: nearest neighbors of an image, above 0. At most half of the images in its cluster.
@@ -41,7 +44,13 @@ class TypiClust(Draw):
             positive(f"typiclust.{name}", getattr(self, name))
 
     def draw(
-        self, embeddings: Array, count: int, rng: np.random.Generator, device: str, progress: Progress
+        self,
+        embeddings: Array,
+        count: int,
+        rng: np.random.Generator,
+        device: str,
+        progress: Progress,
+        labeled: Array | None = None,
     ) -> Array:
         """Return int [count], unique indices in 0..n-1, in the order of the turns."""
         from prunebench.nn.neighbors import kmeans
@@ -49,10 +58,13 @@ class TypiClust(Draw):
         from prunebench_plugins.draws.turns import in_turn
 
         order, points = shuffled(embeddings, rng)
-        wanted = min(count, self.clusters)
+        is_labeled = np.zeros(len(order), bool) if labeled is None else labeled[order]
+        wanted = min(count + int(is_labeled.sum()), self.clusters)
         clusters = kmeans(points, wanted, rng=rng, device=device, starts=self.starts).assignments
         remoteness = mean_distances(points, clusters, self.neighbors, device, progress)
-        return order[in_turn(clusters, -remoteness, self.smallest)[:count]]
+        # Those with a label have the first turns of their clusters.
+        turns = in_turn(clusters, np.where(is_labeled, np.inf, -remoteness), self.smallest)
+        return order[turns[~is_labeled[turns]][:count]]
 
 
 def mean_distances(points: Array, clusters: Array, neighbors: int, device: str, progress: Progress) -> Array:

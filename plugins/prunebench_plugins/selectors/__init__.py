@@ -8,6 +8,7 @@ from prunebench_plugins.selectors.annotated import Annotated
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.cutoff import Cutoff
 from prunebench_plugins.selectors.d2 import D2
+from prunebench_plugins.selectors.draw import Drawn
 from prunebench_plugins.selectors.facility_location import FacilityLocation
 from prunebench_plugins.selectors.file import File
 from prunebench_plugins.selectors.herding import Herding
@@ -26,6 +27,7 @@ def register_selectors() -> list[type[Selector]]:
         Beta,
         Cutoff,
         D2,
+        Drawn,
         FacilityLocation,
         File,
         Herding,

@@ -28,6 +28,7 @@ class Include(Selector):
     """
 
     name: ClassVar[str] = "include"
+    keeps_annotated: ClassVar[bool] = True
     selector: Selector = Random()
 
     def __post_init__(self) -> None:
@@ -47,14 +48,24 @@ class Include(Selector):
 
         Raise PrunebenchError if more than `keep` images are annotated.
         """
-        annotated = np.flatnonzero(known_labels >= 0)
-        if len(annotated) > keep:
-            raise PrunebenchError(
-                f"include keeps all {len(annotated)} annotated images, but only {keep} are to be kept; "
-                "lower the labeler's label_fraction or the ratio"
-            )
-        others = np.flatnonzero(known_labels < 0)
+        annotated, others = annotated_and_others(known_labels, keep, self.name)
         inputs |= {"known_labels": known_labels, "keep": keep - len(annotated)}
         arguments = {name: inputs[name] for name in self.selector.needs() if name in inputs}
         chosen = self.selector.select(**sliced(arguments, others))  # type: ignore[attr-defined]
         return np.concatenate([annotated, others[chosen]])
+
+
+def annotated_and_others(known_labels: Array, keep: int, selector: str) -> tuple[Array, Array]:
+    """Return the annotated images, and the others: int [a] and [n - a], ascending.
+
+    selector: name of the selector that keeps all annotated images, for the message.
+
+    Raise PrunebenchError if more than `keep` images are annotated.
+    """
+    annotated = np.flatnonzero(known_labels >= 0)
+    if len(annotated) > keep:
+        raise PrunebenchError(
+            f"{selector} keeps all {len(annotated)} annotated images, but only {keep} are to be kept; "
+            "lower the labeler's label_fraction or the ratio"
+        )
+    return annotated, np.flatnonzero(known_labels < 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Embeddings
 from prunebench.parts.base import Backbone
 from prunebench.pipeline.context import Context
@@ -38,9 +39,16 @@ def embeddings_of_split(plan: Plan, cell: Cell, backbone: Backbone, split: str =
     """Return the embeddings of a split, "train" or "test".
 
     If the dataset has a pool, a frozen backbone embeds that once, whatever becomes of labels and splits.
+
+    Raise PrunebenchError if the backbone knows images by their names, and those of the test split have none.
     """
     pool = cell.dataset.pool
     if pool is None or not backbone.frozen:
+        if split == "test" and "names" in backbone.needs():
+            raise PrunebenchError(
+                f"recipe.final_backbone is {backbone.name!r}, which knows images by name, but the test "
+                f"images of {cell.dataset.name} have no names; choose another. See: prunebench list backbones"
+            )
         kind = BackboneEmbeddings if split == "train" else TestSplitEmbeddings
         return kind.of(plan, cell, backbone)
     of_pool = BackboneEmbeddings.of(plan, replace(cell, dataset=pool.dataset), backbone)
