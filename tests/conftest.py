@@ -37,6 +37,7 @@ from prunebench.results import record
 from prunebench.results.rows import Result
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters
+from prunebench.system import cores
 from prunebench_plugins.datasets.io import blocks, decoding, pixel_cache
 from tests.plugins.albums import Album
 
@@ -400,7 +401,7 @@ def album(tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "SMALL", 0)
     monkeypatch.setattr(decoding, "_RECENT", {})
     monkeypatch.setattr(blocks, "CHUNK_SIZE", 2)
-    monkeypatch.setattr(blocks, "THREADS", 1)
+    monkeypatch.setattr(cores, "cores", lambda: 1)
     monkeypatch.setattr(pixel_cache, "JOURNAL_BYTES", 1)
     return Album(tmp_path / "photos", tmp_path / "data")
 

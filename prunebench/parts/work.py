@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Passes:
 
 
 _passes: ContextVar[Passes | None] = ContextVar("passes", default=None)
+_adding = Lock()
 
 
 @contextmanager
@@ -127,4 +129,5 @@ def multiplied(forward: int) -> None:
 
     found = _passes.get()
     if found is not None:
-        found.multiply_adds += forward * (1 + BACKWARD * torch.is_grad_enabled())
+        with _adding:  # several threads may compute at once
+            found.multiply_adds += forward * (1 + BACKWARD * torch.is_grad_enabled())

@@ -80,7 +80,7 @@ def test_without_the_variable_gpus_are_numbers(monkeypatch, two):
     ],
 )
 def test_every_gpu_has_its_workers(monkeypatch, options, count):
-    monkeypatch.setattr(local, "_cores", lambda: 12)
+    monkeypatch.setattr(local, "cores", lambda: 12)
     assert most_workers(Engine(gpus=("4", "7"), **options), "cuda") == count
 
 

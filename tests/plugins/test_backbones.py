@@ -10,8 +10,11 @@ import inspect
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -29,6 +32,7 @@ from prunebench.parts.images import Images
 from prunebench.parts.problem import MemoryCheckpoint
 from prunebench.parts.registry import load
 from prunebench.results.record import pretraining
+from prunebench.system import cores
 from prunebench_plugins.backbones import any_of_timm, clip, dino, efficientnet, pretrained, resnets
 from prunebench_plugins.backbones.pretrained import prepare
 
@@ -314,9 +318,64 @@ def test_a_batch_says_nothing_about_another(embed, caches, monkeypatch):
     part, seen = resnets.Resnet18Imagenet(side=32), []
     whole = embed(part, pictures())
     monkeypatch.setattr(pretrained, "BATCH", 2)
+    monkeypatch.setattr(pretrained, "PASS", 2)
     batched = embed(part, pictures(), lambda done, total: seen.append((done, total)))
     np.testing.assert_allclose(batched, whole, atol=1e-5)
     assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+@pytest.mark.parametrize(
+    ("images", "bounds"),
+    [
+        (5, [0, 5]),
+        (40, [0, 16, 40]),
+        (128, [*range(0, 129, 16)]),
+        (132, [*range(0, 129, 16), 132]),  # 4 images were a batch, too
+        (150, [*range(0, 129, 16), 150]),
+        (0, [0]),
+    ],
+)
+def test_passes_on_a_cpu_are_small_and_none_is_smaller_than_its_batch_was(images, bounds):
+    found = pretrained.passes(images, "cpu")
+    assert found == [*pairwise(bounds)]
+    batches = pretrained.passes(images, "cuda")
+    sizes = [stop - start for start, stop in batches]
+    assert sizes == [128] * (images // 128) + [images % 128] * bool(images % 128)
+    for start, stop in found:
+        (batch,) = [size for (low, high), size in zip(batches, sizes, strict=True) if low <= start < high]
+        assert stop - start >= min(pretrained.PASS, batch)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_no_number_of_cores_changes_an_embedding(embed, caches, monkeypatch, count):
+    """The work that is counted is the same, too."""
+    from torchvision import models
+
+    torch.save(models.resnet18().state_dict(), caches.checkpoints / "resnet18-f37072fd.pth")
+    part = resnets.Resnet18Imagenet(side=32)
+    rng = np.random.default_rng(0)
+    images = Images(rng.integers(256, size=(70, 3, 8, 8), dtype=np.uint8), mean=GRAY * 3, std=GRAY * 3)
+    busy, most = set(), threading.Barrier(count)
+
+    def function(network, batch):
+        """Wait for the other threads, once each."""
+        if threading.get_ident() not in busy:
+            busy.add(threading.get_ident())
+            most.wait(timeout=30)
+        return network(batch)
+
+    with work.counted() as alone:
+        monkeypatch.setattr(cores, "cores", lambda: 1)
+        expected = embed(part, images)
+    monkeypatch.setattr(cores, "cores", lambda: count)
+    loaded = pretrained.PretrainedBackbone._loaded
+    monkeypatch.setattr(
+        pretrained.PretrainedBackbone, "_loaded", lambda *asked: partial(function, loaded(*asked))
+    )
+    with work.counted() as together:
+        np.testing.assert_array_equal(embed(part, images), expected)
+    assert len(busy) == count
+    assert together.multiply_adds == alone.multiply_adds > 0
 
 
 def test_an_interrupted_embedding_goes_on_where_it_was(embed, caches, monkeypatch):
@@ -324,6 +383,7 @@ def test_an_interrupted_embedding_goes_on_where_it_was(embed, caches, monkeypatc
 
     torch.save(models.resnet18().state_dict(), caches.checkpoints / "resnet18-f37072fd.pth")
     monkeypatch.setattr(pretrained, "BATCH", 2)
+    monkeypatch.setattr(pretrained, "PASS", 2)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0)
     monkeypatch.setattr(loop, "SAVING_SHARE", 0)
     part, seen, checkpoint = resnets.Resnet18Imagenet(side=32), [], MemoryCheckpoint()

@@ -18,6 +18,7 @@ import pytest
 from PIL import GifImagePlugin, Image, ImageFile, ImageOps, PngImagePlugin
 
 from prunebench.errors import PrunebenchError
+from prunebench.system import cores
 from prunebench_plugins.datasets.io import blocks, decoders, decoding, squares
 from prunebench_plugins.datasets.io.copies import Tree, zip_tree
 from prunebench_plugins.datasets.io.decoding import Undecoded, check_apart, decoded
@@ -475,8 +476,7 @@ def test_a_bar_is_shown_on_a_terminal_when_it_takes_long(
 
 
 def test_threads_keep_the_order(album, monkeypatch) -> None:
-    monkeypatch.setattr(blocks, "THREADS", 4)
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(cores, "cores", lambda: 4)
     place = album.add(40).place
 
     def read(name):

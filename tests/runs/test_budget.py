@@ -125,7 +125,7 @@ def test_an_unknown_time_is_refused_and_so_is_a_budget_in_which_nothing_fits(gri
     ],
 )
 def test_a_budget_is_read(monkeypatch, text, device, engine, expected):
-    monkeypatch.setattr(local, "_cores", lambda: 12)
+    monkeypatch.setattr(local, "cores", lambda: 12)
     assert budget(text, device, engine) == Budget(text, *expected)
 
 

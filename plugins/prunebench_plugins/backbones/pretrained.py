@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, ClassVar
@@ -16,6 +17,7 @@ from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbone, Checkpoint, Progress
 from prunebench.parts.images import Images
 from prunebench.parts.precision import arithmetic
+from prunebench.system.cores import in_order
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 IMAGENET_IMAGES = 1_281_167
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-BATCH = 128  # images per forward pass
+BATCH = 128  # images per forward pass on a GPU
+# Images per forward pass on a CPU, where more take longer and hold more memory. Fewer round otherwise.
+PASS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +70,8 @@ class PretrainedBackbone(Backbone):
     def embed(self, images: Images, device: str, progress: Progress, checkpoint: Checkpoint) -> Array:
         """Return the network's features in eval mode, neither scaled nor centered: float32 [n, d].
 
-        A GPU computes them in TF32. The channel of gray images is repeated three times. Nothing is
-        downloaded.
+        A GPU computes them in TF32. A CPU computes on all its cores, each pass on one of them, so that their
+        number changes no result. The channel of gray images is repeated three times. Nothing is downloaded.
 
         checkpoint: holds the features so far, of the device that computed them.
 
@@ -83,21 +87,28 @@ class PretrainedBackbone(Backbone):
         images = images.to(device)
         state = checkpoint.load()
         features = [state["features"]] if state and state["device"] == device else []
-        begun = sum(map(len, features))
+        begun = done = sum(map(len, features))
         saver = Saver(checkpoint)
-        with torch.inference_mode(), arithmetic("tf32"), work.passes() as passes:
-            for start in range(begun, len(images), BATCH):
-                batch = prepare(images[start : start + BATCH], self.side, self.mean, self.std)
-                features.append(network(batch).float().cpu().numpy())
-                work.see(len(batch))
-                done = min(start + BATCH, len(images))
+
+        def features_of(bounds: tuple[int, int]) -> Array:
+            with torch.inference_mode():
+                batch = prepare(images[slice(*bounds)], self.side, self.mean, self.std)
+                found: Array = network(batch).float().cpu().numpy()
+            return found
+
+        rest = [bounds for bounds in passes(len(images), device) if bounds[0] >= begun]
+        with arithmetic("tf32"), work.passes() as counted:
+            for found in in_order(features_of, rest) if device == "cpu" else map(features_of, rest):
+                features.append(found)
+                done += len(found)
+                work.see(len(found))
                 progress(done, len(images))
                 if done < len(images) and saver.due():
                     features = [np.concatenate(features)]
                     state = {"features": features[0], "device": device, "step": done, "steps": len(images)}
                     saver.save(state)
         # Those of the rest, scaled to all: one that was interrupted counts as any other.
-        per_image = passes.multiply_adds / (len(images) - begun)
+        per_image = counted.multiply_adds / (len(images) - begun)
         work.add(images_forward=len(images), multiply_adds=per_image * len(images))
         return np.concatenate(features)
 
@@ -170,6 +181,17 @@ def _torch_hub() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("TORCH_HOME") or f"{cache}/torch"
     return Path(home).expanduser() / "hub"
+
+
+def passes(images: int, device: str) -> list[tuple[int, int]]:
+    """Return where each forward pass over so many images begins and ends.
+
+    On a CPU a batch of a GPU is made in several passes of PASS images. The last of them takes what is left
+    over, and so rounds as one pass on the whole batch would.
+    """
+    size = PASS if device == "cpu" else BATCH
+    starts = [start for start in range(0, images, size) if start % BATCH == 0 or images - start >= size]
+    return list(pairwise([*starts, images]))
 
 
 def prepare(batch: torch.Tensor, side: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:

@@ -29,6 +29,7 @@ from prunebench.pipeline.executors.packing import MOST, Packing
 from prunebench.pipeline.executors.worker import PARTED
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
+from prunebench.system.cores import cores
 from prunebench.system.isolation import ONE_THREAD, python
 
 STARTS = 5  # attempts to start a worker before the job fails
@@ -39,7 +40,7 @@ OUT_OF_MEMORY = (-9, 137)  # exit codes of a process that the system killed, usu
 
 def default_workers(device: str) -> int:
     """Return the number of cores that this process may use, or 1 for a GPU."""
-    return 1 if device == "cuda" else _cores()
+    return 1 if device == "cuda" else cores()
 
 
 def most_workers(engine: Engine, device: str) -> int:
@@ -49,7 +50,7 @@ def most_workers(engine: Engine, device: str) -> int:
     """
     gpus = max(1, len(engine.gpus))
     together = engine.processes
-    here, what = (gpus, "GPUs") if device == "cuda" else (_cores(), "cores")
+    here, what = (gpus, "GPUs") if device == "cuda" else (cores(), "cores")
     if together > max(1, here):
         raise PrunebenchError(
             f"--processes-per-training {together}: there are {here} {what}; give each process one of its own"
@@ -65,7 +66,7 @@ def most_workers(engine: Engine, device: str) -> int:
     if device != "cuda":
         raise PrunebenchError("--workers-per-gpu: this run computes on the CPU; use --workers")
     if engine.workers_per_gpu == "auto":
-        return gpus * min(MOST, max(1, _cores() // gpus))
+        return gpus * min(MOST, max(1, cores() // gpus))
     return gpus * engine.workers_per_gpu
 
 
@@ -76,14 +77,7 @@ def default_cpu_workers(device: str, workers: int) -> int:
 
     workers: the number of processes on all GPUs together. Each keeps a core busy.
     """
-    return max(1, _cores() - workers) if device == "cuda" else 0
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Linux only
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return max(1, cores() - workers) if device == "cuda" else 0
 
 
 class _Room:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from prunebench.parts.artefacts import Array
+from prunebench.system.cores import in_order, threads
 from prunebench_plugins.datasets.io import squares
 from prunebench_plugins.datasets.io.copies import Tree
 from prunebench_plugins.datasets.io.decoders import decoders
 
 CHUNK_SIZE = 64  # photos that a thread decodes in one go
-THREADS = 16  # at most
 BAR_DELAY_SECONDS = 2.0
 
 
@@ -78,32 +75,16 @@ class Findings:
         self.odd = self.odd | odd
 
 
-def _threads() -> int:
-    return max(1, min(THREADS, os.cpu_count() or 1))
-
-
 def reach() -> int:
     """Return how many names apart two photos are, at most, that threads of `blocks` read at once."""
-    return (2 * _threads() + 2) * CHUNK_SIZE
+    return (2 * threads() + 2) * CHUNK_SIZE
 
 
 def blocks(tree: Tree, names: Sequence[str], side: int) -> Iterator[Block]:
     """Decode the named files in parallel and yield blocks in order."""
-    threads = _threads()
-    size = max(1, min(CHUNK_SIZE, len(names) // (2 * threads)))
-    # At most two blocks per thread wait here, so memory stays small if the caller is slow.
-    waiting: deque[Future[Block]] = deque()
-    # Threads gain, because decoders release the interpreter's lock.
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for start in range(0, len(names), size):
-                waiting.append(pool.submit(_decode, tree, names[start : start + size], side))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    size = max(1, min(CHUNK_SIZE, len(names) // (2 * threads())))
+    chunks = (names[start : start + size] for start in range(0, len(names), size))
+    return in_order(lambda chunk: _decode(tree, chunk, side), chunks)
 
 
 def _decode(tree: Tree, names: Sequence[str], side: int) -> Block:
