@@ -62,8 +62,12 @@ class Page:
 
     @cached_property
     def fresh(self) -> list[Result]:
-        """The rows that are not stale."""
-        return [row for row in self.rows if not self.stale(row)]
+        """The rows that are not stale. Of a cell the certified one comes first, as it is shown."""
+        fresh = [row for row in self.rows if not self.stale(row)]
+        first: dict[tuple[object, ...], int] = {}
+        for number, row in enumerate(fresh):
+            first.setdefault(row.cell, number)
+        return sorted(fresh, key=lambda row: (first[row.cell], not row.certified))
 
     def stale(self, row: Record) -> bool:
         """Whether a row was made with other settings than the suite has today."""

@@ -126,7 +126,7 @@ def machine_lines(page: Page) -> list[str]:
     return [
         f"{len(gaps)} row(s) are of another machine, which rounds otherwise: they differ by "
         f"{sum(gaps) / len(gaps):.1f} points on average, {max(gaps):.1f} at most. "
-        "The first row of each cell is shown."
+        "Of each cell the first certified row is shown, else the first row."
     ]
 
 

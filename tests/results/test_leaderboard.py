@@ -317,8 +317,15 @@ def test_rows_of_another_machine_are_neither_shown_nor_flagged(page):
     assert body(found)[0] == body(page(*BOTH))[0]
     assert (
         "1 row(s) are of another machine, which rounds otherwise: they differ by 1.0 points on average, "
-        "1.0 at most. The first row of each cell is shown."
+        "1.0 at most. Of each cell the first certified row is shown, else the first row."
     ) in markdown(found)
+
+
+def test_a_certified_row_of_another_machine_is_shown(page):
+    certified = {"device_name": "another", "certified": True}
+    found = page(*BOTH, ("near", 50, 0, 91.0, certified))
+    assert body(found)[0][3] == body(page(("near", 50, 0, 91.0), *BOTH[1:]))[0][3]
+    assert [row.method for row in found.fresh] == ["near", "near", "near", *["random"] * (len(BOTH) - 2)]
 
 
 # Pages
