@@ -226,6 +226,17 @@ def test_only_local_workers_train_together(options):
         check(Engine(processes=2, **options))
 
 
+def test_the_command_says_what_is_missing(cli, cores):
+    cores(8)
+    line = "run --suite quickstart --methods random --ratios 90 --seeds 1 --processes-per-training"
+    answer = cli(f"{line} 9")
+    assert answer.code == 2
+    assert answer.err.endswith(
+        "Error: --processes-per-training 9: there are 8 cores; give each process one of its own\n"
+    )
+    assert cli(f"{line} 2 --workers 0").err.endswith("leave it out, or --executor and --workers\n")
+
+
 def test_processes_see_all_gpus_of_their_worker_each_another_one_first(started):
     engine = Engine(processes=2, gpus=("4", "5", "6", "7", "9"), cpu_workers=1)
     several = started(executor(engine, 2, print))
