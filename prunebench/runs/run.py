@@ -184,8 +184,9 @@ class _Shown:
     def submit(self, job: Job) -> Future[None]:
         stage = self.needed.get(job.key)  # None for a damaged input, which is made again
         if stage is not None:
-            processes = self.processes if stage.data_parallel else 1
-            job = replace(job, memory=self.live.forecast.memory(stage), processes=processes)
+            job = replace(job, memory=self.live.forecast.memory(stage))
+            if self.processes > 1 and stage.data_parallel:
+                job = replace(job, processes=self.processes)
         future = self.start().submit(job)
         future.add_done_callback(lambda answered: self.live.ended(job.key, answered.exception()))
         return future

@@ -277,7 +277,7 @@ def test_names_are_asked_for_once(toy, monkeypatch):
         return tuple(f"{i}.png" for i in range(64))
 
     monkeypatch.setattr(type(toy), "names", names)
-    job = SimpleNamespace(key="", root="", device="cpu", data=".", dataset=None)
+    job = SimpleNamespace(key="", root="", device="cpu", data=".", dataset=None, rank=0)
     monkeypatch.setattr(Context, "dataset", toy)
     monkeypatch.setattr(Context, "images", range(64))
     given = Context(job, None, None)

@@ -66,8 +66,9 @@ def test_a_row_has_the_energy_of_its_stages(matrix, make, metered):
 
 def test_a_gpu_that_others_use_counts_for_nobody(metered):
     meter = Meter("cpu")
-    assert jobs._energy(SimpleNamespace(shares_gpu=False), meter) == {"gpu_joules": 5.0}
-    assert jobs._energy(SimpleNamespace(shares_gpu=True), meter) == {}
+    assert jobs._energy(SimpleNamespace(shares_gpu=False, processes=1), meter) == {"gpu_joules": 5.0}
+    assert jobs._energy(SimpleNamespace(shares_gpu=True, processes=1), meter) == {}
+    assert jobs._energy(SimpleNamespace(shares_gpu=False, processes=2), meter) == {}  # it is of one GPU
 
 
 def test_a_row_has_the_energy_of_all_its_stages_on_a_gpu_or_none(matrix, make, metered, monkeypatch):

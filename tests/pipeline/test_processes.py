@@ -95,10 +95,11 @@ class Paired(Scorer):
         def acts(done, total):
             steps.append(done)
             progress(done, total)
-            if done == 7 and len((note / me).read_text().split()) == 1 and self.does.startswith(me):
-                if self.does.endswith("dies"):
-                    os.kill(os.getpid(), signal.SIGKILL)
-                raise ValueError(f"not {me}")
+            if done == 7 and self.does == "second fails" and me == "second":
+                raise ValueError("not second")
+            again = len((note / me).read_text().split()) > 1
+            if done == 7 and (self.does == f"{me} dies" or self.does == f"{me} dies once" and not again):
+                os.kill(os.getpid(), signal.SIGKILL)
             if done == 7 and self.does == "all refuse":
                 raise PrunebenchError("use another scorer")
 
@@ -161,16 +162,24 @@ def gone(pid):
     return False
 
 
-@pytest.mark.parametrize("who", ["first", "second"])
-def test_one_that_dies_ends_the_other_and_the_stage_goes_on(paired, tmp_path, who):
+def test_where_one_dies_the_other_ends_and_the_stage_goes_on(paired, tmp_path):
     """From the checkpoint after the fourth step, the end of an epoch."""
-    error, scores = paired(f"{who} dies")
+    error, scores = paired("second dies once")
     assert error is None
     assert scores[0] == 5
-    for name in ("first", "second"):
-        before, after = pids(tmp_path / f"{who} dies", name)
-        assert before != after
-        assert gone(before) and (name == "first" or gone(after))
+    first, second = (pids(tmp_path / "second dies once", name) for name in ("first", "second"))
+    assert len({*first, *second}) == 4
+    assert gone(first[0]) and gone(second[0]) and gone(second[1])
+
+
+def test_where_the_first_dies_the_other_ends_and_that_is_told(paired, tmp_path):
+    error, _scores = paired("first dies")
+    assert isinstance(error, WorkerDied)
+    assert str(error).startswith(
+        "a worker process ended with code -9 (SIGKILL) while making paired first dies"
+    )
+    assert ", twice" in str(error)
+    assert all(gone(pid) for name in ("first", "second") for pid in pids(tmp_path / "first dies", name))
 
 
 def test_the_error_of_one_alone_is_that_of_the_stage(paired, tmp_path, store):
@@ -224,6 +233,17 @@ def test_what_there_is_not_is_not_shared_out(cores, options, device, message):
 def test_only_local_workers_train_together(options):
     with pytest.raises(PrunebenchError, match="needs worker processes of --executor local"):
         check(Engine(processes=2, **options))
+
+
+def test_the_command_says_what_is_missing(cli, cores):
+    cores(8)
+    line = "run --suite quickstart --methods random --ratios 90 --seeds 1 --processes-per-training"
+    answer = cli(f"{line} 9")
+    assert answer.code == 2
+    assert answer.err.endswith(
+        "Error: --processes-per-training 9: there are 8 cores; give each process one of its own\n"
+    )
+    assert cli(f"{line} 2 --workers 0").err.endswith("leave it out, or --executor and --workers\n")
 
 
 def test_processes_see_all_gpus_of_their_worker_each_another_one_first(started):

@@ -1,9 +1,10 @@
-"""FixMatch and SwAV in two processes: what they do is what one process does, but for rounding."""
+"""Parts that train, in two processes: what they do is what one process does, but for rounding."""
 
 import numpy as np
 import pytest
 
-from prunebench import Images, PrunebenchError
+from prunebench import Images, PrunebenchError, Recipe
+from prunebench.nn import training
 from prunebench.parts.problem import MemoryCheckpoint
 from prunebench.pipeline.store import FileCheckpoint
 from prunebench_plugins.backbones.swav import loop as swav_loop
@@ -11,6 +12,7 @@ from prunebench_plugins.backbones.swav.part import Swav
 from prunebench_plugins.labelers.fixmatch import loop as fixmatch_loop
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.labeled_only import LabeledOnly
+from prunebench_plugins.scorers.grand import Grand
 from tests.together import losses_of, together
 
 # Odd batches, so that the processes have unequal shares.
@@ -36,8 +38,9 @@ PARTS = {
     "fixmatch, of a part": FIXMATCH,
     "labeled only": LabeledOnly(fixmatch=FIXMATCH),
     "swav": SWAV,
+    "grand": Grand(runs=2, epochs=1),
 }
-LOOPS = {"labeler": fixmatch_loop._Run, "backbone": swav_loop._Run}
+LOOPS = {"labeler": fixmatch_loop._Run, "backbone": swav_loop._Run, "scorer": training._Run}
 SIDES = {"fixmatch, of a part": 6}
 
 
@@ -49,18 +52,17 @@ def made(name, checkpoint=None, progress=lambda done, total: None):
         "images": Images(array, mean=(0.5,), std=(0.3,)),
         "classes": ("a", "b", "c"),
         "known_labels": np.where(np.arange(70) % 7 == 0, np.arange(70) % 3, -1),
+        "labels": np.arange(70) % 3,
+        "recipe": Recipe(network="cnn", epochs=1, batch=15, lr=0.01),
         "rng": np.random.default_rng(0),
         "device": "cpu",
         "progress": progress,
         "checkpoint": checkpoint or MemoryCheckpoint(),
         "side": SIDES.get(name),
     }
-    if part.kind == "backbone":
-        del arguments["known_labels"]
     with losses_of(LOOPS[part.kind]) as losses:
-        result = getattr(part, part.method)(**arguments)
-    output = result if part.kind == "backbone" else result.confidences
-    return {"losses": np.array(losses), "output": output}
+        result = getattr(part, part.method)(**{name: arguments[name] for name in part.needs()})
+    return {"losses": np.array(losses), "output": getattr(result, "confidences", result)}
 
 
 def in_two(folder):

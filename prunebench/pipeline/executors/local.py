@@ -384,7 +384,9 @@ class _Helpers:
                             GRACE
                         )  # most errors are those of all processes, and the first says so
                         self._lose(as_error(failure))
-        self._lose(_died(process.wait(), job))
+        code = process.wait()
+        if code != PARTED:  # else another one has died
+            self._lose(_died(code, job))
 
     def _lose(self, error: Exception) -> None:
         with self._lock:
