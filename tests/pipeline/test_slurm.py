@@ -5,7 +5,7 @@ import pytest
 from prunebench.errors import PrunebenchError
 from prunebench.pipeline.executors import slurm
 from prunebench.pipeline.executors.engine import Engine, StageError, WorkerDied
-from prunebench.pipeline.executors.slurm import Draining, SlurmArray
+from prunebench.pipeline.executors.slurm import Draining, SlurmArray, Task
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
 
@@ -137,6 +137,13 @@ def test_the_end_of_a_run_cancels_its_tasks(pretended_slurm, tmp_path, monkeypat
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked[0] == "scancel --quiet --state=PENDING 12_0 12_1"
     assert asked[-1] == "scancel --quiet 12_0 12_1"
+
+
+def test_a_task_that_is_queued_again_does_the_same(tmp_path):
+    pytest.importorskip("submitit")
+    task = Task(tmp_path / "run", 5.0)
+    again = task.checkpoint(0.5)
+    assert (again.function, again.args) == (task, (0.5,))
 
 
 def test_an_option_that_submitit_does_not_know_is_named(tmp_path):

@@ -50,6 +50,12 @@ class Task:
         """Make stages until none is left that can be made. begin: where among them, in 0..1."""
         drain.drain(self.run, begin, self.stage_timeout)
 
+    def checkpoint(self, begin: float) -> Any:
+        """Return what the task does once it is queued again: the same. submitit asks before it has to end."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, begin)
+
 
 class Array:
     """An array that was submitted.
