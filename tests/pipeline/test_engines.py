@@ -272,6 +272,65 @@ def test_a_stage_whose_task_slurm_takes_away_goes_on_from_its_checkpoint(saving,
     all_is_well(saving.store)
 
 
+def line_of(tmp_path, chosen, *more):
+    """Return a command on the matrix of `saving` by an engine."""
+    options = [f"--executor-option {option}={value}" for option, value in chosen.options.items()]
+    words = [
+        "run",
+        f"--suite {tmp_path}/toys.toml --set recipe.epochs=1 --device cpu --results {tmp_path}/rows",
+    ]
+    return " ".join([*words, f"--executor {chosen.name}", f"--workers {chosen.workers}", *options, *more])
+
+
+def test_what_a_command_leaves_to_tasks_another_collects(saving, process, tmp_path):
+    chosen = engine("slurm")
+    (tmp_path / "hold").unlink()
+    left = process(line_of(tmp_path, chosen, "--leave"))
+    assert left.code == 0, left.err
+    said = rf"Slurm job \d+ makes {len(saving.graph.stages)} stages\. See prunebench status; .* collects the"
+    assert re.match(said, left.out)
+    assert not [*tmp_path.rglob("rows/results/*/*/*.jsonl")]
+    until(lambda: not saving.missing())
+    until(lambda: not alive(tmp_path / "store"))
+    made = payloads(saving.store)
+    again = process(line_of(tmp_path, chosen, "--leave"))
+    assert again.out.startswith("All stages are stored: the same command without --leave collects the rows")
+    collected = process(line_of(tmp_path, chosen))
+    assert collected.code == 0 and collected.out.count("stored") == len(saving.cells)
+    assert [*tmp_path.rglob("rows/results/*/*/*.jsonl")]
+    assert payloads(saving.store) == made
+
+
+def test_commands_join_the_tasks_that_slurm_has_already(saving, process, spawn, tmp_path):
+    chosen = engine("slurm itself")
+    job = re.match(r"Slurm job \d+", process(line_of(tmp_path, chosen, "--leave")).out)[0]
+    scores = next(stage for stage in saving.graph.stages.values() if "saving" in stage.title)
+    until(lambda: scores.key in saving.store.begun())
+    suite = f"--suite {tmp_path}/toys.toml --set recipe.epochs=1 --device cpu"
+    assert f"{job}: tasks running " in process(f"status {suite}").out
+    assert process(line_of(tmp_path, chosen, "--leave")).out.startswith(job)
+    interrupted = spawn(line_of(tmp_path, chosen))
+    until(lambda: "random" in interrupted.stdout.readline())
+    interrupted.terminate()
+    assert interrupted.wait(60) == 130
+    (tmp_path / "hold").unlink()
+    collected = process(line_of(tmp_path, chosen))
+    assert collected.code == 0, collected.err
+    assert (tmp_path / "note").read_text() == "0 "  # one task made it, once
+    assert not saving.missing() and not alive(tmp_path / "store")
+    assert [*(tmp_path / "store" / "slurm").iterdir()] == []
+    all_is_well(saving.store)
+
+
+def test_only_slurm_goes_on_without_the_command(saving, cli, tmp_path):
+    (tmp_path / "hold").unlink()
+    told = cli(line_of(tmp_path, Engine(name="dask", workers=1), "--leave"))
+    assert told.err == "Error: --leave: --executor dask ends with the command; use slurm\n"
+    for option in ("--certify", "--until-separated", "--budget 5h"):
+        told = cli(line_of(tmp_path, Engine(name="slurm", workers=1), "--leave", option))
+        assert "leave out --leave" in told.err
+
+
 # What a factory may make
 
 
