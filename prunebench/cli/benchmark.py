@@ -48,6 +48,9 @@ def run(
     workers: WorkersOption = None,
     workers_per_gpu: WorkersPerGpuOption = None,
     processes: ProcessesOption = 1,
+    leave: Annotated[
+        bool, typer.Option("--leave", help="Submit to Slurm and end. The same command without it collects.")
+    ] = False,
     fresh: Annotated[
         list[str] | None, typer.Option("--fresh", help="PART whose stages are made again.")
     ] = None,
@@ -85,7 +88,7 @@ def run(
     from prunebench.runs.certify import run_certified, without_truth
     from prunebench.runs.pages import remember
     from prunebench.runs.places import folder, pick_device
-    from prunebench.runs.run import get_ready, run_matrix
+    from prunebench.runs.run import get_ready, leave_matrix, run_matrix
     from prunebench.runs.sinks import sinks
     from prunebench.runs.until_separated import fixed, run_until_separated
     from prunebench.suites import schema
@@ -109,6 +112,13 @@ def run(
     for option, given in (("until-separated", until_separated), ("certify", certify), ("fresh", fresh)):
         if budget is not None and given:
             raise PrunebenchError(f"--{option} makes stages that no budget knows; leave out --budget")
+    for option, given in (
+        ("until-separated", until_separated),
+        ("certify", certify),
+        ("budget", budget is not None),
+    ):
+        if leave and given:
+            raise PrunebenchError(f"--{option} chooses by what is stored; leave out --leave")
     matrix = chosen_cells(options, share, elsewhere=executor != "local")
     if not matrix.cells:
         echo(f"--shard {share}: there are fewer cells than shares, and none is in this one")
@@ -120,6 +130,9 @@ def run(
         if left_out:
             echo(left_out)
     remake(matrix, fresh or [])
+    if leave:
+        echo(leave_matrix(matrix, engine))
+        return
     if certify:
         remake(without_truth(matrix), fresh or [])
     warning = remember(schema.read(options.suite or "standard"), results)
@@ -287,7 +300,7 @@ def status(
     if found.running:
         echo("\n" + table(found.running, status.RUNNING))
     echo(f"\n{found.total}")
-    for line in found.failures:
+    for line in [*found.tasks, *found.failures]:
         echo(line)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.pipeline import schedule
+from prunebench.pipeline.executors import slurm
 from prunebench.pipeline.executors.engine import Engine, Executor, StageError, WorkerDied
 from prunebench.pipeline.executors.factory import check, executor
 from prunebench.pipeline.executors.local import default_cpu_workers, most_workers
@@ -196,15 +197,28 @@ class _Shown:
             self.executor.shutdown()
 
 
-@contextmanager
-def _work(
-    matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: Engine, graph: Graph | None = None
-) -> Iterator[_Work]:
-    """Start an executor and show its progress. At the end stop it, and delete partial files in the store.
+def leave_matrix(matrix: Matrix, engine: Engine) -> str:
+    """Have Slurm make the missing stages of a matrix after this process has ended. Return a line about it.
 
-    graph: that of the cells to show, or None if stages alone are made.
+    Raise PrunebenchError if nothing goes on without this process, or as `run_matrix` does.
+    """
+    if engine.name != "slurm":
+        raise PrunebenchError(f"--leave: --executor {engine.name} ends with the command; use slurm")
+    needed = matrix.missing()
+    engine, count = _checked(matrix, needed, engine, matrix.graph)
+    collects = "the same command without --leave collects the rows"
+    if not needed:
+        return f"All stages are stored: {collects}"
+    at_work = slurm.leave(engine, count)
+    return f"{at_work} makes {len(needed)} stages. See prunebench status; in the end {collects}"
 
-    Raise PrunebenchError, before any work, if the store cannot be written or a part lacks a file.
+
+def _checked(
+    matrix: Matrix, needed: dict[str, Stage], engine: Engine, graph: Graph | None
+) -> tuple[Engine, int]:
+    """Return an engine that knows its run, and the number of workers.
+
+    Raise PrunebenchError if the store cannot be written or a part lacks a file.
     """
     check(engine)
     if needed:
@@ -223,6 +237,20 @@ def _work(
     count = min(max(1, len(needed)), most_workers(engine, matrix.device))  # one, if a stored stage is damaged
     if engine.cpu_workers is None:
         engine = replace(engine, cpu_workers=default_cpu_workers(matrix.device, count * engine.processes))
+    return engine, count
+
+
+@contextmanager
+def _work(
+    matrix: Matrix, needed: dict[str, Stage], forecast: Forecast, engine: Engine, graph: Graph | None = None
+) -> Iterator[_Work]:
+    """Start an executor and show its progress. At the end stop it, and delete what it leaves in the store.
+
+    graph: that of the cells to show, or None if stages alone are made.
+
+    Raise PrunebenchError, before any work, if the store cannot be written or a part lacks a file.
+    """
+    engine, count = _checked(matrix, needed, engine, graph)
     live = Live(needed, forecast, count, graph)
     shown = _Shown(lambda: executor(engine, count, live.update), live, needed, engine.processes)
     work = _Work(matrix, needed, shown, live)
@@ -234,6 +262,7 @@ def _work(
                 yield work
     finally:
         work.executor.shutdown()
+        slurm.tidy(matrix.store)
         matrix.store.discard_partial(needed.keys() - work.made)
 
 

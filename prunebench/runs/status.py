@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from prunebench.pipeline.executors import slurm
 from prunebench.pipeline.forecast import Forecast, forecast_from_store
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
@@ -21,12 +22,14 @@ class Status:
 
     cells: for each dataset and method, both names and the number of cells in each of the SHOWN states.
     running: a line for each stage that a process makes, under the header RUNNING.
+    tasks: a line for each array of Slurm that is at work in the store.
     failures: a line for each stage whose last attempt failed.
     total: a line about all cells and stages.
     """
 
     cells: list[list[object]]
     running: list[list[object]]
+    tasks: list[str]
     failures: list[str]
     total: str
 
@@ -58,6 +61,7 @@ def status(matrix: Matrix) -> Status:
     return Status(
         [[*names, *(count[state] for state in SHOWN)] for names, count in counts.items()],
         [_running(matrix, states, forecast, needed[key], claim) for key, claim in claims.items()],
+        slurm.standing(matrix.store.root),
         [
             f"failed: {needed[key].dataset.name} {needed[key].kind} {needed[key].title}: {failure['message']}"
             for key, failure in failures.items()

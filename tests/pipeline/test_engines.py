@@ -192,6 +192,145 @@ def test_a_signal_ends_all_processes_of_a_run(digits, spawn, name, tmp_path):
     assert [*(tmp_path / "store" / "runs").iterdir()] == []
 
 
+# Slurm
+
+SAVING = """
+import time
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+from prunebench import Scorer, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Saving(Scorer):
+    name = "saving"
+    note: str
+
+    def score(self, images, checkpoint):
+        step = (checkpoint.load() or {"step": 0})["step"]
+        with Path(self.note).open("a") as note:
+            note.write(f"{step} ")
+        hold = Path(self.note).with_name("hold")
+        while step < 5 or hold.exists():
+            step += 1
+            checkpoint.save({"step": step})
+            time.sleep(0.1)
+        return np.arange(float(len(images)))
+
+@hookimpl
+def register_scorers():
+    return [Saving]
+"""
+
+
+@pytest.fixture
+def saving(install, suite_file, tmp_path, monkeypatch):
+    """A matrix of four cells. The scores of two of them are made step by step."""
+    install("saving", SAVING)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    path = suite_file(SUITE.replace("NOTE", str(tmp_path / "note")).replace("deadly", "saving"))
+    (tmp_path / "hold").touch()
+    return choose(path, Filters(changes={"recipe.epochs": 1}), device="cpu", store=tmp_path / "store")
+
+
+def task_of(pid):
+    """Return the number of the task of Slurm to which a process of this machine belongs."""
+    given = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    words = dict(word.split("=", 1) for word in given if word.startswith("SLURM_"))
+    if "SLURM_ARRAY_JOB_ID" not in words:  # an array of one
+        return words["SLURM_JOB_ID"]
+    return f"{words['SLURM_ARRAY_JOB_ID']}_{words['SLURM_ARRAY_TASK_ID']}"
+
+
+@pytest.mark.slow  # Slurm lets a task wait for two minutes before it begins again
+@pytest.mark.parametrize(
+    ("how", "workers"),
+    [
+        (["scontrol", "requeue"], 1),
+        (["scancel", "--signal=USR2"], 1),  # as Slurm does before the time limit
+        (["scontrol", "requeue"], 2),
+        (["scancel"], 2),
+    ],
+)
+def test_a_stage_whose_task_slurm_takes_away_goes_on_from_its_checkpoint(saving, tmp_path, how, workers):
+    chosen, note = replace(engine("slurm itself"), workers=workers), tmp_path / "note"
+    scores = next(stage for stage in saving.graph.stages.values() if "saving" in stage.title)
+    resting = {key for key, stage in saving.graph.stages.items() if scores in stage.ancestors()}
+    with ThreadPoolExecutor(1) as beside:
+        made = beside.submit(run, saving, chosen)
+        until(lambda: scores.key in saving.store.begun() or made.done())
+        if workers == 2:  # the other task makes all the rest
+            until(lambda: saving.missing().keys() == resting)
+        before = payloads(saving.store)
+        subprocess.run([*how, task_of(saving.store.being_made()[scores.key].facts["pid"])], check=True)
+        until(lambda: len(note.read_text().split()) == 2, 200)
+        (tmp_path / "hold").unlink()
+        assert made.result(100) == len(saving.graph.stages)
+    begun, resumed = map(int, note.read_text().split())
+    assert begun == 0 and resumed > 0
+    assert payloads(saving.store).items() >= before.items()
+    all_is_well(saving.store)
+
+
+def line_of(tmp_path, chosen, *more):
+    """Return a command on the matrix of `saving` by an engine."""
+    options = [f"--executor-option {option}={value}" for option, value in chosen.options.items()]
+    words = [
+        "run",
+        f"--suite {tmp_path}/toys.toml --set recipe.epochs=1 --device cpu --results {tmp_path}/rows",
+    ]
+    return " ".join([*words, f"--executor {chosen.name}", f"--workers {chosen.workers}", *options, *more])
+
+
+def test_what_a_command_leaves_to_tasks_another_collects(saving, process, tmp_path):
+    chosen = engine("slurm")
+    (tmp_path / "hold").unlink()
+    left = process(line_of(tmp_path, chosen, "--leave"))
+    assert left.code == 0, left.err
+    said = rf"Slurm job \d+ makes {len(saving.graph.stages)} stages\. See prunebench status; .* collects the"
+    assert re.match(said, left.out)
+    assert not [*tmp_path.rglob("rows/results/*/*/*.jsonl")]
+    until(lambda: not saving.missing())
+    until(lambda: not alive(tmp_path / "store"))
+    made = payloads(saving.store)
+    again = process(line_of(tmp_path, chosen, "--leave"))
+    assert again.out.startswith("All stages are stored: the same command without --leave collects the rows")
+    collected = process(line_of(tmp_path, chosen))
+    assert collected.code == 0 and collected.out.count("stored") == len(saving.cells)
+    assert [*tmp_path.rglob("rows/results/*/*/*.jsonl")]
+    assert payloads(saving.store) == made
+
+
+def test_commands_join_the_tasks_that_slurm_has_already(saving, process, spawn, tmp_path):
+    chosen = engine("slurm itself")
+    job = re.match(r"Slurm job \d+", process(line_of(tmp_path, chosen, "--leave")).out)[0]
+    scores = next(stage for stage in saving.graph.stages.values() if "saving" in stage.title)
+    until(lambda: scores.key in saving.store.begun())
+    suite = f"--suite {tmp_path}/toys.toml --set recipe.epochs=1 --device cpu"
+    assert f"{job}: tasks running " in process(f"status {suite}").out
+    assert process(line_of(tmp_path, chosen, "--leave")).out.startswith(job)
+    interrupted = spawn(line_of(tmp_path, chosen))
+    until(lambda: "random" in interrupted.stdout.readline())
+    interrupted.terminate()
+    assert interrupted.wait(60) == 130
+    (tmp_path / "hold").unlink()
+    collected = process(line_of(tmp_path, chosen))
+    assert collected.code == 0, collected.err
+    assert (tmp_path / "note").read_text() == "0 "  # one task made it, once
+    assert not saving.missing() and not alive(tmp_path / "store")
+    assert [*(tmp_path / "store" / "slurm").iterdir()] == []
+    all_is_well(saving.store)
+
+
+def test_only_slurm_goes_on_without_the_command(saving, cli, tmp_path):
+    (tmp_path / "hold").unlink()
+    told = cli(line_of(tmp_path, Engine(name="dask", workers=1), "--leave"))
+    assert told.err == "Error: --leave: --executor dask ends with the command; use slurm\n"
+    for option in ("--certify", "--until-separated", "--budget 5h"):
+        told = cli(line_of(tmp_path, Engine(name="slurm", workers=1), "--leave", option))
+        assert "leave out --leave" in told.err
+
+
 # What a factory may make
 
 

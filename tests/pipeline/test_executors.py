@@ -60,6 +60,17 @@ class Odd(Scorer):
             sys.exit("I leave")
         if self.does == "needs memory" or self.does == "needs memory once" and attempts == 0:
             raise MemoryError("too much")
+        if self.does == "is warned":
+            for number in (signal.SIGTERM, signal.SIGUSR2):
+                os.kill(os.getpid(), number)
+            begun, begin = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.write(begin, b"x")
+                time.sleep(60)
+            os.read(begun, 1)
+            os.kill(child, signal.SIGTERM)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
         if self.does == "reads":
             assert sys.stdin.read() == "" and os.read(0, 1) == b""
         if self.does == "writes":
@@ -143,6 +154,13 @@ def test_workers_make_jobs_and_survive_what_plugins_do(job, workers, store, tmp_
     assert store.failure(job("dies").key)["message"] == str(outcome["dies"])
     attempts = {does: len((tmp_path / does).read_text()) for does in ("works", "fails", "dies once", "dies")}
     assert attempts == {"works": 1, "fails": 1, "dies once": 2, "dies": 2}
+
+
+def test_a_worker_goes_on_when_a_batch_system_warns_it(job, workers, store, tmp_path):
+    """Processes that a part forks do not: a part ends them so."""
+    warned = job("is warned")
+    workers(1).submit(warned).result(timeout=60)
+    assert warned.key in store and (tmp_path / "is warned").read_text() == "x"
 
 
 def test_what_a_part_does_to_its_process_is_named_and_harms_no_other(job, workers, store, tmp_path):

@@ -1,11 +1,14 @@
 """An array of Slurm: what its tasks make is seen in the store, and what they leave is handed out again."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 
 from prunebench.errors import PrunebenchError
-from prunebench.pipeline.executors import slurm
+from prunebench.pipeline.executors import drain, slurm
 from prunebench.pipeline.executors.engine import Engine, StageError, WorkerDied
-from prunebench.pipeline.executors.slurm import Draining, SlurmArray
+from prunebench.pipeline.executors.slurm import Array, Draining, Task
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
 
@@ -15,6 +18,8 @@ FAILURE = {"message": "not today", "missing": None, "busy": None, "traceback": "
 
 class Pretended:
     """An array of which a test says whether its tasks have ended."""
+
+    left = False
 
     def __init__(self, folder, over=False):
         self.folder = folder
@@ -27,6 +32,9 @@ class Pretended:
 
     def end(self):
         self.told += 1
+
+    def clear(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -44,7 +52,9 @@ def arrays(tmp_path, started, monkeypatch):
             submitted.append(Pretended(tmp_path / "slurm" / str(len(submitted)), left.pop(0)))
             return submitted[-1]
 
-        return started(Draining(Engine(name="slurm", store=tmp_path / "store"), 2, submit)), submitted
+        return started(
+            Draining(Engine(name="slurm", store=tmp_path / "store"), 2, submit(), submit)
+        ), submitted
 
     return executor
 
@@ -97,13 +107,6 @@ def test_what_is_lost_is_named_with_its_logs(arrays, job, store, over, why):
     assert submitted[-1].folder.exists()
 
 
-class Numbered:
-    """A task of submitit."""
-
-    def __init__(self, number):
-        self.job_id = number
-
-
 @pytest.fixture
 def pretended_slurm(tmp_path, monkeypatch):
     """pretended_slurm(text) makes squeue print a text. `asked` is how scancel was called."""
@@ -116,27 +119,103 @@ def pretended_slurm(tmp_path, monkeypatch):
     return lambda text: (tmp_path / "text").write_text(text)
 
 
-def test_an_array_has_ended_once_slurm_knows_none_of_its_tasks(pretended_slurm, tmp_path):
-    run = tmp_path / "run"
-    array = SlurmArray(run, tmp_path, [Numbered("12_0"), Numbered("12_1")])
-    run.touch()
+@pytest.fixture
+def submitted(store):
+    """submitted("12", *jobs) is an array of two tasks for these jobs."""
+
+    def written(number, *jobs):
+        run, folder = store.root / "runs" / number, store.root / "slurm" / number
+        folder.mkdir(parents=True)
+        for task in (0, 1):
+            (folder / f"{number}_{task}_submitted.pkl").touch()
+        drain.write(run, jobs)
+        return Array(run, folder)
+
+    return written
+
+
+def test_an_array_has_ended_once_slurm_knows_none_of_its_tasks(pretended_slurm, submitted):
+    array = submitted("12")
     assert not array.ended(0)  # without an answer nobody knows
-    pretended_slurm("12_1\n13\n")
+    pretended_slurm("12_1 PENDING\n13 RUNNING\n")
     assert not array.ended(0)
-    pretended_slurm("13\n")
+    pretended_slurm("13 RUNNING\n")
     assert not array.ended(60)  # Slurm is not asked again so soon
     assert array.ended(0)
     array.end()
-    assert not run.exists()
+    assert not array.run.exists()
 
 
-def test_the_end_of_a_run_cancels_its_tasks(pretended_slurm, tmp_path, monkeypatch):
+def test_the_end_of_a_run_cancels_its_tasks(pretended_slurm, submitted, tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "GRACE", 0.1)
-    pretended_slurm("12_0\n")
-    SlurmArray(tmp_path / "run", tmp_path, [Numbered("12_0"), Numbered("12_1")]).end()
+    pretended_slurm("12_0 RUNNING\n")
+    submitted("12").end()
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked[0] == "scancel --quiet --state=PENDING 12_0 12_1"
     assert asked[-1] == "scancel --quiet 12_0 12_1"
+
+
+# Submitted by one command, collected by another
+
+
+@pytest.fixture
+def chosen(store, job, monkeypatch):
+    """An engine for one job. A new array has the number 99."""
+    new = Array(store.root / "runs" / "99", store.root / "slurm" / "99")
+    monkeypatch.setattr(slurm, "_submitted", lambda _engine, _count: new)
+    monkeypatch.setattr(Engine, "package", lambda *_names: None)
+    return Engine(name="slurm", store=store.root, jobs=lambda: [job])
+
+
+def test_an_array_that_makes_all_is_joined(pretended_slurm, submitted, chosen, job, store):
+    store.fail(KEY, FAILURE)
+    pretended_slurm("12_1 PENDING\n")
+    other = replace(job, key="cd" * 32)
+    submitted("11", job)  # its tasks are gone
+    submitted("12", job, other)
+    assert slurm.leave(chosen, 2) == "Slurm job 12"
+    assert store.failure(KEY) == FAILURE  # of a task, so it counts
+    assert slurm._at_work(replace(chosen, jobs=lambda: [replace(job, key="ef" * 32)]), 2).folder.name == "99"
+
+
+def test_where_none_is_at_work_an_array_is_submitted(pretended_slurm, submitted, chosen, job, store):
+    store.fail(KEY, FAILURE)
+    pretended_slurm("")
+    submitted("12", job)
+    assert slurm._at_work(chosen, 2).folder.name == "99"
+    assert store.failure(KEY) is None  # it is tried again
+
+
+def test_files_go_once_all_is_made(pretended_slurm, submitted, job, store, monkeypatch):
+    pretended_slurm("")
+    made, left = submitted("12", replace(job, key="cd" * 32)), submitted("13", job)
+    monkeypatch.setattr(Store, "__contains__", lambda _store, key: key == "cd" * 32)
+    slurm.tidy(store)
+    assert [array.folder.exists() for array in (made, left)] == [False, True]
+    assert [array.run.exists() for array in (made, left)] == [False, True]
+
+
+def test_a_command_that_joined_an_array_leaves_it(pretended_slurm, submitted, chosen, job):
+    pretended_slurm("12_0 RUNNING\n")
+    array = submitted("12", job)
+    slurm.slurm(chosen, 2, print).shutdown()
+    assert array.run.exists() and array.folder.exists()
+
+
+def test_the_status_counts_tasks(pretended_slurm, submitted, job, store):
+    assert slurm.standing(store.root) == []
+    submitted("11", job)
+    submitted("12", job)
+    assert slurm.standing(store.root) == []  # Slurm does not answer
+    pretended_slurm("12_0 RUNNING\n12_1 PENDING\n13 RUNNING\n")
+    assert slurm.standing(store.root) == ["Slurm job 12: tasks running 1, waiting 1"]
+
+
+def test_a_task_that_is_queued_again_does_the_same(tmp_path):
+    pytest.importorskip("submitit")
+    task = Task(tmp_path / "run", 5.0)
+    again = task.checkpoint(0.5)
+    assert (again.function, again.args) == (task, (0.5,))
 
 
 def test_an_option_that_submitit_does_not_know_is_named(tmp_path):
@@ -144,7 +223,7 @@ def test_an_option_that_submitit_does_not_know_is_named(tmp_path):
     engine = Engine(name="slurm", options={"cluster": "local", "slurm_speed": "9"}, store=tmp_path / "store")
     with pytest.raises(PrunebenchError, match=r"--executor slurm: .*slurm_speed"):
         slurm.slurm(engine, 1, print)
-    assert [*tmp_path.rglob("runs/*")] == []
+    assert [*tmp_path.rglob("runs/*")] == [*tmp_path.rglob("slurm/local/*")] == []
 
 
 def test_a_core_comes_with_a_gpu_and_numbers_are_numbers():

@@ -32,6 +32,7 @@ ASK = 10.0  # seconds between two questions to Slurm, which others need, too
 PATIENCE = 60.0  # seconds for Slurm to answer
 GRACE = 10.0  # seconds for tasks to end by themselves
 TRIES = 2  # arrays that a job is given to, if all tasks of one end without it
+SUBMITTED = "_submitted.pkl"  # how the name of the file ends that submitit writes for a task
 MINUTES = 24 * 60  # the time limit of a task, unless the user names another
 
 
@@ -50,19 +51,25 @@ class Task:
         """Make stages until none is left that can be made. begin: where among them, in 0..1."""
         drain.drain(self.run, begin, self.stage_timeout)
 
+    def checkpoint(self, begin: float) -> Any:
+        """Return what the task does once it is queued again: the same. submitit asks before it has to end."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, begin)
+
 
 class Array:
     """An array that was submitted.
 
     run: the file of the run.
     folder: where submitit writes.
-    tasks: submitit's jobs.
+    left: whether another command submitted it. It goes on when this one ends.
     """
 
-    def __init__(self, run: Path, folder: Path, tasks: Sequence[Any]) -> None:
+    def __init__(self, run: Path, folder: Path, left: bool = False) -> None:
+        self.run = run
         self.folder = folder
-        self._run = run
-        self._tasks = tasks
+        self.left = left
         self._asked = time.monotonic()
         self._ended = False
 
@@ -73,12 +80,13 @@ class Array:
             self._asked = time.monotonic()
         return self._ended
 
-    def _all_ended(self) -> bool:
-        return all(task.done() for task in self._tasks)
+    def wanted(self) -> set[str]:
+        """Return the keys of all that is to be made. The empty set if the run is over."""
+        return {node.key for node in drain.read(self.run)}
 
     def end(self) -> None:
         """End all tasks: those that wait at once, those that run by themselves, or after a while by force."""
-        self._run.unlink(missing_ok=True)
+        self.run.unlink(missing_ok=True)
         self._cancel_waiting()
         late = time.monotonic() + GRACE
         while not self.ended(LOOK):
@@ -86,36 +94,81 @@ class Array:
                 return self._cancel()
             time.sleep(LOOK)
 
+    def clear(self) -> None:
+        """Delete what submitit wrote."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def numbers(self) -> list[str]:
+        """Return the numbers of its tasks, as submitit names its files after them."""
+        return sorted(path.name.removesuffix(SUBMITTED) for path in self.folder.glob(f"*{SUBMITTED}"))
+
+    def __str__(self) -> str:
+        numbers = self.numbers()
+        return f"Slurm job {numbers[0].partition('_')[0]}" if numbers else "Slurm job"
+
+    # submitit would ask for the accounts of jobs, which not every Slurm keeps.
+
+    def _all_ended(self) -> bool:
+        known = queue()
+        return known is not None and known.keys().isdisjoint(self.numbers())
+
     def _cancel_waiting(self) -> None:
-        """Cancel the tasks that have not begun. On this machine all have."""
+        """Cancel the tasks that have not begun."""
+        _ask("scancel", "--quiet", "--state=PENDING", *self.numbers())
+
+    def _cancel(self) -> None:
+        _ask("scancel", "--quiet", *self.numbers())
+
+
+class LocalArray(Array):
+    """An array of processes of this machine: submitit's jobs `tasks`. All of them have begun."""
+
+    def __init__(self, run: Path, folder: Path, tasks: Sequence[Any]) -> None:
+        super().__init__(run, folder)
+        self._tasks = tasks
+
+    def _all_ended(self) -> bool:
+        return all(task.done() for task in self._tasks)
+
+    def _cancel_waiting(self) -> None:
+        pass
 
     def _cancel(self) -> None:
         for task in self._tasks:
             task.cancel(check=False)
 
 
-class SlurmArray(Array):
-    """An array in Slurm itself. submitit would ask for the accounts of jobs, which not every Slurm keeps."""
-
-    @property
-    def _numbers(self) -> list[str]:
-        return [task.job_id for task in self._tasks]
-
-    def _all_ended(self) -> bool:
-        known = queue()
-        return known is not None and known.isdisjoint(self._numbers)
-
-    def _cancel_waiting(self) -> None:
-        _ask("scancel", "--quiet", "--state=PENDING", *self._numbers)
-
-    def _cancel(self) -> None:
-        _ask("scancel", "--quiet", *self._numbers)
+def arrays(store: Path) -> list[Array]:
+    """Return the arrays of Slurm whose runs go on, or were never collected."""
+    found = [Array(run, store / "slurm" / run.name, left=True) for run in (store / "runs").glob("*")]
+    return [array for array in found if array.folder.is_dir()]
 
 
-def queue() -> set[str] | None:
-    """Return the numbers of this user's tasks that wait or run. None if Slurm does not answer."""
-    answer = _ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i")
-    return None if answer is None else set(answer.split())
+def tidy(store: Store) -> None:
+    """End the arrays that have made all they were to make, and delete their files."""
+    for array in arrays(store.root):
+        if all(key in store for key in array.wanted()):
+            array.end()
+            array.clear()
+
+
+def standing(store: Path) -> list[str]:
+    """Return a line on each array that is at work, such as: Slurm job 12: tasks running 3, waiting 5."""
+    lines = []
+    found = arrays(store)
+    known = (queue() if found else None) or {}
+    for array in found:
+        states = [known[number] for number in array.numbers() if number in known]
+        if states:
+            waiting = states.count("PENDING")
+            lines.append(f"{array}: tasks running {len(states) - waiting}, waiting {waiting}")
+    return lines
+
+
+def queue() -> dict[str, str] | None:
+    """Return the states of this user's tasks that wait or run, by number. None if Slurm does not answer."""
+    answer = _ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i %T")
+    return None if answer is None else dict(line.split() for line in answer.splitlines())
 
 
 def _ask(*command: str) -> str | None:
@@ -143,18 +196,20 @@ class Draining:
 
     engine: the options of the user.
     workers: the number of tasks.
-    submit: submits an array for all jobs of the run. Raises PrunebenchError if Slurm refuses.
+    array: an array for all jobs of the run.
+    submit: submits another one. Raises PrunebenchError if Slurm refuses.
     """
 
-    def __init__(self, engine: Engine, workers: int, submit: Callable[[], Array]) -> None:
+    def __init__(self, engine: Engine, workers: int, array: Array, submit: Callable[[], Array]) -> None:
         self.workers = workers
         self._store = Store(engine.store)
         self._submit = submit
-        self._array = submit()
+        self._array = array
         self._awaited: dict[str, _Awaited] = {}
         self._lost = False
         self._over = threading.Event()
-        threading.Thread(target=self._look, daemon=True).start()
+        self._looking = threading.Thread(target=self._look, daemon=True)
+        self._looking.start()
 
     def submit(self, job: Job) -> Future[None]:
         """Wait for the result of a job. The future raises StageError or WorkerDied."""
@@ -163,11 +218,14 @@ class Draining:
         return future
 
     def shutdown(self) -> None:
-        """End all tasks. The logs of lost ones stay."""
+        """End all tasks, but those of another command. The logs of lost ones stay."""
         self._over.set()
+        self._looking.join()  # it may be about to submit
+        if self._array.left:
+            return
         self._array.end()
         if not self._lost:
-            shutil.rmtree(self._array.folder, ignore_errors=True)
+            self._array.clear()
 
     def _look(self) -> None:
         """Look for results until the shutdown."""
@@ -225,18 +283,36 @@ class Draining:
 
 
 def slurm(engine: Engine, workers: int, _on_progress: OnProgress) -> Draining:
-    """Return an executor that submits an array of tasks to Slurm.
+    """Return an executor that submits an array of tasks to Slurm, unless one is there that makes all.
 
     The options are parameters of submitit's AutoExecutor, such as slurm_partition and timeout_min. `cluster`
     may be `local`, which runs tasks as processes of this machine.
 
     Raise PrunebenchError if submitit is missing, there is no Slurm or it refuses, or a parameter is unknown.
     """
+    count = max(1, workers)
+    return Draining(engine, count, _at_work(engine, count), lambda: _submitted(engine, count))
+
+
+def leave(engine: Engine, workers: int) -> str:
+    """Have the tasks of an array make all jobs of a run, whatever becomes of this process. Return its name.
+
+    Raise PrunebenchError as `slurm` does.
+    """
+    return str(_at_work(engine, max(1, workers)))
+
+
+def _at_work(engine: Engine, count: int) -> Array:
+    """Return the array of an earlier command that makes all jobs of a run that are missing, or a new one."""
     engine.check_whole_gpus()
     engine.package("submitit", "slurm")
-    Store(engine.store).forget_failures({job.key for job in engine.jobs()})
-    count = max(1, workers)
-    return Draining(engine, count, lambda: _submitted(engine, count))
+    store = Store(engine.store)
+    missing = {job.key for job in engine.jobs() if job.key not in store}
+    for array in arrays(engine.store):
+        if missing <= array.wanted() and not (queue() or {}).keys().isdisjoint(array.numbers()):
+            return array
+    store.forget_failures({job.key for job in engine.jobs()})
+    return _submitted(engine, count)
 
 
 def _submitted(engine: Engine, count: int) -> Array:
@@ -246,7 +322,8 @@ def _submitted(engine: Engine, count: int) -> Array:
     options = dict(engine.options)
     cluster = options.pop("cluster", "slurm")
     name = uuid.uuid4().hex
-    run, folder = engine.store / "runs" / name, engine.store / "slurm" / name
+    run = engine.store / "runs" / name
+    folder = engine.store / "slurm" / (name if cluster == "slurm" else f"local/{name}")
     drain.write(run, engine.jobs())
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
@@ -258,7 +335,7 @@ def _submitted(engine: Engine, count: int) -> Array:
         shutil.rmtree(folder, ignore_errors=True)
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise PrunebenchError(f"--executor slurm: {why} See docs/scale.md") from None
-    return (SlurmArray if cluster == "slurm" else Array)(run, folder, tasks)
+    return Array(run, folder) if cluster == "slurm" else LocalArray(run, folder, tasks)
 
 
 def _parameters(device: str, options: Mapping[str, str]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from typing import Any, TextIO
 
 PROGRESS_SECONDS = 0.2  # the shortest time between two reports of progress
 PARTED = 3  # exit code of a process that another of its job has left alone
+# What batch systems send to all processes of a job, some time before its end. The runner decides what to do.
+WARNINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR2") if hasattr(signal, name)]
 
 
 class _Channel:
@@ -59,9 +61,23 @@ class _Channel:
             os._exit(1)
 
 
+def _work_on() -> None:
+    """Do not end by a warning. Processes that a part forks or starts do: handlers do not pass on to these."""
+    for number in WARNINGS:
+        signal.signal(number, lambda *_: None)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_answer_as_usual)
+
+
+def _answer_as_usual() -> None:
+    for number in WARNINGS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def main() -> None:
     """Run jobs until the runner is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner handles Ctrl-C
+    _work_on()
     channel = _Channel()
 
     # Settings of torch are only set for a stage if torch was imported before it.
