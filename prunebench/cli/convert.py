@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from prunebench.cli.options import StoreOption, file_option
+from prunebench.cli.options import DataOption, StoreOption, file_option
 from prunebench.system.files import home
 from prunebench.system.terminal import echo
 
@@ -31,12 +31,13 @@ def convert(
         ),
     ] = None,
     store: StoreOption = None,
+    data: DataOption = None,
 ) -> None:
     """Write the chosen images for Label Studio, CVAT, FiftyOne or a training. --known reads labels back."""
     from prunebench.photos.convert import convert
     from prunebench.runs.kept import BUY, DROP, KEPT
 
-    written, read = convert(table, to, output, folder=folder, prefix=prefix, store=store)
+    written, read = convert(table, to, output, folder=folder, prefix=prefix, store=store, data=data)
     counts = Counter(photo.status for photo in read.photos)
     shown = ", ".join(f"{counts[status]:,} {status}" for status in (KEPT, BUY, DROP))
     echo(f"wrote {output}: {shown}" if written else f"{output} is up to date: {shown}")

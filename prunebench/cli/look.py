@@ -28,6 +28,7 @@ def look(
     from prunebench.parts.registry import load
     from prunebench.photos.folder import check_outside, matched, scan
     from prunebench.photos.prune import remembered
+    from prunebench.photos.source import folder_of
     from prunebench.pipeline.store import Store
     from prunebench.runs import places
     from prunebench.runs.format import size
@@ -42,7 +43,7 @@ def look(
             f"{kept} lists other files than prunebench prune wrote with this --store; "
             "say where the images are: --folder FOLDER"
         )
-    top = folder or Path(origin["folder"])
+    top = folder_of(folder or origin["folder"], data)
     check_outside(top, output, "--output")
     page = overview(kept, lines, origin)
     meant = matched(kept, page.files, scan(top, "skip"), top)

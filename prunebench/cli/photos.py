@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 
 FolderArgument = Annotated[
     Path,
-    typer.Argument(parser=home, help="The folder of your images, at any depth. Nothing is written to it."),
+    typer.Argument(
+        parser=home,
+        help="The folder of your images, at any depth, or parquet:, webdataset: or hf:NAME. "
+        "Nothing is written to it.",
+    ),
 ]
 OutputOption = Annotated[
     Path, file_option("--output", help="The .csv to write. An existing file is never overwritten.")
@@ -97,6 +101,7 @@ def draw(
     from prunebench.photos.request import Workspace
     from prunebench.system import tables
 
+    folder = unpacked(folder, data)
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
     request = DrawRequest(
@@ -166,6 +171,7 @@ def prune(
     from prunebench.photos.prune import make
     from prunebench.photos.request import Request, Workspace
 
+    folder = unpacked(folder, data)
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
     workplace = Workspace.at(store, data, device)
@@ -252,6 +258,16 @@ def evaluate(
     _show_comparison(comparison)
     advise(comparison.advice)
     warn(comparison.warnings)
+
+
+def unpacked(source: Path, data: Path | None) -> Path:
+    """Return the folder of photos that a source means, and say where it is if it is another."""
+    from prunebench.photos.source import folder_of
+
+    folder = folder_of(source, data)
+    if folder != source:
+        echo(f"the images of {source} are files in {folder}")
+    return folder
 
 
 def warn(warnings: Iterable[str]) -> None:

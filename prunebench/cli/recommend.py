@@ -18,6 +18,7 @@ from prunebench.cli.photos import (
     SideOption,
     advise,
     outcome,
+    unpacked,
     warn,
 )
 from prunebench.system.terminal import echo
@@ -65,6 +66,7 @@ def recommend(
     from prunebench.photos import folder as photos
     from prunebench.photos.recommend import METHODS, recommend
 
+    folder = unpacked(folder, data)
     if output is not None:
         photos.check_outside(folder, output, "--output")
         photos.check_writable(output)

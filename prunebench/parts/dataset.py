@@ -47,9 +47,12 @@ class Dataset:
     A subclass defines `classes`, `info`, `files` and `load`. The first two may be class variables.
     `load` always runs under the settings of a stage (`prunebench.system.isolation`), whoever calls it.
     A part may not call it: raise PrunebenchError if one does.
+
+    remote: True if its field `path` names something elsewhere, and no path on this machine.
     """
 
     version: ClassVar[int] = 1
+    remote: ClassVar[bool] = False
     name: str
 
     def __init_subclass__(cls) -> None:

@@ -215,7 +215,7 @@ class Registry:
             raise PrunebenchError(
                 f"dataset {spec!r}: write it as {family}:PATH@RESOLUTION, such as {family}:photos@64"
             )
-        path = _resolved(path)
+        path = _placed(family, path)
         name = _name_at(family, path, side)
         values = {"name": name, "path": path, "side": int(side)}
         return construct(item, values, f"dataset {name}")
@@ -244,7 +244,7 @@ def anchored(spec: str | Mapping[str, Any]) -> str | dict[str, Any]:
     if isinstance(spec, str):
         family, _, rest = spec.partition(":")
         path, _, side = rest.rpartition("@")
-        return f"{family}:{_resolved(path)}@{side}" if path else spec
+        return f"{family}:{_placed(family, path)}@{side}" if path else spec
     if not isinstance(spec, Mapping):
         return spec  # for `Registry.dataset` to refuse
     values = dict(spec)
@@ -252,8 +252,14 @@ def anchored(spec: str | Mapping[str, Any]) -> str | dict[str, Any]:
     if inner is not None:
         values[inner] = anchored(values[inner])
     elif isinstance(values.get("path"), str):
-        values["path"] = _resolved(values["path"])
+        values["path"] = _placed(values.get("family"), values["path"])
     return values
+
+
+def _placed(family: object, path: str) -> str:
+    """Return the path of a dataset, resolved if it is one on this machine."""
+    is_remote = getattr(load().found["datasets"].get(str(family)), "remote", False)
+    return path if is_remote else _resolved(path)
 
 
 def _resolved(path: str) -> str:

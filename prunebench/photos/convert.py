@@ -9,6 +9,7 @@ from pathlib import Path
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.photos import folder as photos
 from prunebench.photos.prune import remembered
+from prunebench.photos.source import folder_of
 from prunebench.photos.targets import TARGETS, Photo, Table
 from prunebench.pipeline.store import Store
 from prunebench.runs import kept, places
@@ -26,15 +27,18 @@ def convert(
     folder: str | Path | None = None,
     prefix: str | None = None,
     store: Place = None,
+    data: Place = None,
 ) -> tuple[bool, Table]:
     """Write what another program reads. Return False if it is there already, and the table.
 
     table: a .csv of `draw` or `prune`.
     to: one of `TARGETS`.
     output: the file or folder to write.
-    folder: the folder of photos. None: that of the `prune` that wrote the table.
+    folder: the folder of photos, or what `source.folder_of` unpacks. None: that of the `prune` that wrote the
+        table.
     prefix: what stands before each file where the other program sees it, for label-studio and cvat.
     store: folder of artefacts, which knows the folder of a `prune`.
+    data: where photos are unpacked.
 
     Raise PrunebenchError if the table is none of `draw` or `prune`, lists a file twice or files that are not
     in the folder, or if the target needs a folder that is unknown.
@@ -43,7 +47,8 @@ def convert(
     if to not in TARGETS:
         raise unknown("target", to, TARGETS, "docs/exchange.md")
     path, goal = Path(table).expanduser(), Path(output).expanduser()
-    read = replace(_read(path, folder, store), prefix=prefix)
+    top = None if folder is None else folder_of(folder, data)
+    read = replace(_read(path, top, store), prefix=prefix)
     if read.folder is not None:
         photos.check_outside(read.folder, goal, "--output")
     made = TARGETS[to](read)

@@ -19,6 +19,7 @@ from prunebench.photos.advice import advice
 from prunebench.photos.groups import read_groups, write_groups
 from prunebench.photos.prune import make_all, remembered
 from prunebench.photos.request import Known, Workspace, check_embedded, resolver_of, specs
+from prunebench.photos.source import folder_of
 from prunebench.pipeline import schedule
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
@@ -133,7 +134,7 @@ def evaluate(
     lines = tables_of_prune.read(Path(kept))
     asked = {"folder": folder, "side": side, "on_bad": on_bad}
     chosen, options = _kept(Path(kept), lines, place, asked)
-    top = Path(options.pop("folder"))
+    top = folder_of(options.pop("folder"), data)
     place.check_outside(top)
     given = place.labels(labels, top)
     spec = {

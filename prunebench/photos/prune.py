@@ -17,6 +17,7 @@ from prunebench.parts.registry import load
 from prunebench.photos.drawing import DrawRequest, DrawWork
 from prunebench.photos.folder import check_count, check_outside, scan
 from prunebench.photos.request import Known, Request, Work, Workspace, construct_request
+from prunebench.photos.source import folder_of
 from prunebench.pipeline import schedule
 from prunebench.pipeline.context import load_split
 from prunebench.pipeline.dataset_keys import roots_of
@@ -58,6 +59,7 @@ def draw(
     the first images of a draw are a smaller draw of the same seed. Other draws embed all images, as `prune`
     does, and so only once. They draw at most one of duplicates, as `prune` finds them.
 
+    folder: the folder of photos, or what `source.folder_of` unpacks.
     labels: number of images to draw.
     by: the name of a draw, as `prunebench list draws` shows it.
     backbone: name of a backbone that replaces that of the draw.
@@ -75,7 +77,7 @@ def draw(
     Raise PrunebenchError if there is no such draw, or if it has no use for an option.
     """
     request = DrawRequest(
-        folder=Path(folder),
+        folder=folder_of(folder, data),
         labels=labels,
         by=by,
         seed=seed,
@@ -211,7 +213,7 @@ def prune(
 
     Writes nothing to the folder. Reuses stored artefacts.
 
-    folder: the folder of photos.
+    folder: the folder of photos, or what `source.folder_of` unpacks.
     known: a .csv with the columns file and label, or several of them.
     store: folder of artefacts.
     data: folder of decoded images.
@@ -222,7 +224,8 @@ def prune(
     Raise PrunebenchError, in one line, if the request cannot be carried out.
     """
     place = Workspace.at(store, data, device)
-    request = construct_request(folder=folder, known=place.labels(known, Path(folder)), **options)
+    top = folder_of(folder, data)
+    request = construct_request(folder=top, known=place.labels(known, top), **options)
     return make(request, place, workers)
 
 

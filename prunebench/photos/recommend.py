@@ -19,6 +19,7 @@ from prunebench.photos.folder import listed, some
 from prunebench.photos.groups import groups_of, joined
 from prunebench.photos.prune import make_all
 from prunebench.photos.request import Known, Request, Work, Workspace, specs
+from prunebench.photos.source import folder_of
 from prunebench.pipeline import schedule
 from prunebench.pipeline.plan import Plan
 from prunebench.pipeline.stages.duplicates import Duplicates
@@ -159,7 +160,7 @@ def recommend(
     One image of each group counts, the first that has a label. So no image is tested on whose copy was
     trained on.
 
-    folder: the folder of photos.
+    folder: the folder of photos, or what `source.folder_of` unpacks.
     known: a .csv with the columns file and label, or several of them.
     target: the accuracy to reach, in percent. None: label until twice as many bring less than `gain`.
     gain: points of accuracy, above 0.
@@ -182,9 +183,10 @@ def recommend(
     positive("--gain", gain)
     require(seeds > 1, "--seeds", seeds, "2 or more, since one split shows no spread")
     place = Workspace.at(store, data, device)
+    top = folder_of(folder, data)
     request = Request(
-        folder=Path(folder),
-        known=place.labels(known, Path(folder)),
+        folder=top,
+        known=place.labels(known, top),
         duplicates=duplicates,
         groups=None if groups is None else Path(groups),
         ratio=0,

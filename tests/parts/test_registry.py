@@ -133,8 +133,8 @@ def test_every_hook_has_a_test(hook):
         (
             "selectors",
             "zz",
-            "no selector named 'zz'. Known: annotated, beta, cutoff, d2, facility_location, file, herding, "
-            "include, k_center, random, stratified, top. See: prunebench list selectors",
+            "no selector named 'zz'. Known: annotated, beta, cutoff, d2, draw, facility_location, file, "
+            "herding, include, k_center, random, stratified, top. See: prunebench list selectors",
         ),
     ],
 )

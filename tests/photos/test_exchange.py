@@ -552,6 +552,22 @@ def test_label_studio_accepts_its_files(to):
     assert setup.validate_prediction(tasks[1]["predictions"][0])
 
 
+def test_label_studio_exports_what_prune_reads(to, photos, tmp_path):
+    """Its server keeps a file for each task, from which its converter makes the export."""
+    converter = pytest.importorskip("label_studio_sdk.converter")
+    files = to("label-studio")
+    (tmp_path / "tasks").mkdir()
+    for number, task in enumerate(json.loads(accepted("label-studio", files["tasks.json"]))):
+        written(tmp_path, task | {"id": number}, f"tasks/{number}.json")
+    made = converter.Converter(files["labels.xml"], str(tmp_path), download_resources=False)
+    classes = {"a b.jpg": "cat", "sea/c.png": "dog & co"}
+    made.convert_to_json(str(tmp_path / "tasks"), str(tmp_path / "export"))
+    assert labels_of(tmp_path / "export/result.json", scan(photos), photos) == classes
+    made.convert_to_json_min(str(tmp_path / "tasks"), str(tmp_path / "min"))
+    as_it_reads = json.loads((tmp_path / "min/result.json").read_text())
+    assert {task["file"]: task["label"] for task in as_it_reads} == classes
+
+
 def test_datumaro_reads_what_cvat_gets(to, photos, tmp_path):
     datumaro = pytest.importorskip("datumaro")
     to("cvat")
@@ -564,6 +580,25 @@ def test_datumaro_reads_what_cvat_gets(to, photos, tmp_path):
     assert {name: [tag.label for tag in tags] for name, tags in found.items()} == {"a b": [0], "sea/c": [1]}
 
 
+def test_datumaro_writes_for_cvat_what_prune_reads(photos, tmp_path):
+    datumaro = pytest.importorskip("datumaro")
+    classes = {"a b.jpg": "cat", "sea/c.png": "dog & co"}
+    names = [*classes.values()]
+    media = pytest.importorskip("datumaro.components.media")
+    tag = pytest.importorskip("datumaro.components.annotation").Label
+    items = [
+        datumaro.DatasetItem(
+            id=name.rpartition(".")[0],
+            media=media.Image.from_file(str(photos / name)),
+            annotations=[tag(names.index(label))],
+        )
+        for name, label in classes.items()
+    ]
+    datumaro.Dataset.from_iterable(items, categories=names).export(str(tmp_path / "made"), "cvat")
+    (path,) = (tmp_path / "made").rglob("*.xml")
+    assert labels_of(path, scan(photos), photos) == classes
+
+
 def test_fiftyone_reads_its_files(to, tmp_path):
     importers = pytest.importorskip("fiftyone.utils.data.importers", exc_type=ImportError)
     to("fiftyone")
@@ -574,3 +609,38 @@ def test_fiftyone_reads_its_files(to, tmp_path):
     samples = {Path(sample.filepath).name: sample for sample in importer}
     assert samples["a b.jpg"].ground_truth.label == "cat" and samples["a b.jpg"].tags == ["keep_labeled"]
     assert samples["c.png"].pseudo_label.confidence == 0.75 and samples["c.png"].score == -1
+
+
+def test_fiftyone_exports_what_prune_reads(to, photos, tmp_path):
+    """A person corrects the guess of one photo. No database is needed up to here."""
+    importers = pytest.importorskip("fiftyone.utils.data.importers", exc_type=ImportError)
+    exporters = pytest.importorskip("fiftyone.utils.data.exporters", exc_type=ImportError)
+    labels = pytest.importorskip("fiftyone.core.labels", exc_type=ImportError)
+    to("fiftyone")
+    importer = importers.FiftyOneDatasetImporter(str(tmp_path / "fiftyone-kept.csv"))._to_legacy_importer()
+    importer.setup()
+    exporter = exporters.LegacyFiftyOneDatasetExporter(str(tmp_path / "export"), export_media=False)
+    exporter.setup()
+    for sample in importer:
+        if sample.file == "sea/c.png":
+            sample.ground_truth = labels.Classification(label="bird")
+        exporter.export_sample(sample)
+    exporter.close()
+    exported_labels = labels_of(tmp_path / "export/samples.json", scan(photos), photos)
+    assert exported_labels == {"a b.jpg": "cat", "sea/c.png": "bird"}
+
+
+@pytest.mark.filterwarnings("ignore")  # it leaves files open
+def test_datasets_reads_links_and_tables(to, photos, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    cache = {"cache_dir": str(tmp_path / "cache"), "split": "train"}
+    (tmp_path / "flat.csv").write_text("file,label\na b.jpg,cat\nd.png,dog\n")
+    to("links", "flat.csv")
+    folder = str(tmp_path / "links-flat.csv/keep_labeled")
+    training = datasets.load_dataset("imagefolder", data_dir=folder, **cache)
+    assert (training.features["label"].names, training["label"][:]) == (["cat", "dog"], [0, 1])
+    convert(tmp_path / "kept.csv", "parquet", tmp_path / "kept.parquet", folder=photos)
+    table = datasets.load_dataset("parquet", data_files=str(tmp_path / "kept.parquet"), **cache)
+    assert table["file"][:] == [*FILES] and table["score"][:] == [0.5, None, -1.0]
+    kept = table.select([row for row, status in enumerate(table["status"]) if status != "drop"])
+    assert kept["file"][:] == ["a b.jpg", "sea/c.png"]

@@ -11,6 +11,7 @@ from prunebench_plugins.datasets.digits import Digits
 from prunebench_plugins.datasets.fashion_mnist import FashionMnist
 from prunebench_plugins.datasets.folder import Folder
 from prunebench_plugins.datasets.food101 import Food101
+from prunebench_plugins.datasets.hub import Hub
 from prunebench_plugins.datasets.imagefolder import ImageFolder
 from prunebench_plugins.datasets.imagenet1k import ImageNet1k
 from prunebench_plugins.datasets.parquet import Parquet
@@ -31,7 +32,15 @@ def register_datasets() -> list[Dataset | type[Dataset]]:
     small = Reduced(
         name="fashion_mnist_small", base=fashion_mnist, images=10_000, side=14, deviation=(0.3299,)
     )
-    datasets: list[Dataset | type[Dataset]] = [Folder, ImageFolder, Parquet, WebDataset, Photos, PhotoPool]
+    datasets: list[Dataset | type[Dataset]] = [
+        Folder,
+        ImageFolder,
+        Parquet,
+        WebDataset,
+        Hub,
+        Photos,
+        PhotoPool,
+    ]
     for base in (Digits(), fashion_mnist, small):
         datasets += [base, LongTailed(name=f"{base.name}_lt", base=base, factor=0.1), *_corrupted(base)]
     tiny = Reduced(name="fashion_mnist_tiny", base=fashion_mnist, images=2000, side=14, deviation=(0.3299,))

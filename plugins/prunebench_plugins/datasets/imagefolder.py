@@ -60,7 +60,8 @@ class ImageFolder(ShardedPhotos):
                 f"{self.top} lacks {len(absent)} file(s) that its tables name: {some(absent)}"
             )
         tree = Tree(self.top, names, lambda name: (self.top / name).read_bytes())
-        return Rows(tree, names, np.array([label for _, label in entries], dtype=np.str_), ())
+        labels = np.array([label for _, label in entries], dtype=np.str_)
+        return Rows(tree, names, lambda: (labels, ()))
 
 
 class _Line(BaseModel):

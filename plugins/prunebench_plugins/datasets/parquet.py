@@ -49,9 +49,9 @@ class Parquet(ShardedPhotos):
         Raise PrunebenchError if there is no pyarrow, or if a file has no such columns.
         """
         paths = {path.relative_to(self.top).as_posix(): path for path in shards}
-        tables = {name: _table(path, self.label) for name, path in paths.items()}
+        tables = {name: _table(path) for name, path in paths.items()}
         images = {name: _Images(paths[name], table.column) for name, table in tables.items()}
-        files = tuple(f"{name}/{row}" for name, table in tables.items() for row in range(len(table.labels)))
+        files = tuple(f"{name}/{row}" for name, table in tables.items() for row in range(table.rows))
 
         def read(file: str) -> bytes:
             name, _, row = file.rpartition("/")
@@ -61,8 +61,7 @@ class Parquet(ShardedPhotos):
         return Rows(
             tree=Tree(self.top, files, read, tuple(shards)),
             names=tuple(originals) if len(set(originals)) == len(files) else files,
-            labels=np.concatenate([table.labels for table in tables.values()]),
-            classes=next(iter(tables.values())).classes,
+            read_labels=lambda: _labels(shards, self.label),
         )
 
 
@@ -71,38 +70,53 @@ class _Table:
     """What is known of a Parquet file before an image is read.
 
     column: path of the column with the bytes of the images.
+    rows: number of its images.
     originals: names of the files that the images came from, [n], or [] if they are not known.
-    labels: of each image, as text, [n].
-    classes: names of the classes, or ().
     """
 
     column: str
+    rows: int
     originals: tuple[str, ...]
-    labels: Array
-    classes: tuple[str, ...]
 
 
-def _table(path: Path, label: str) -> _Table:
-    """Return the labels of a Parquet file, and what its schema says.
+def _table(path: Path) -> _Table:
+    """Return what is known of the images of a Parquet file.
 
-    Raise PrunebenchError if it is none, or has no column of images or of labels.
+    Raise PrunebenchError if it is none, or has no column of images.
     """
     with reading(path):
         from pyarrow.parquet import ParquetFile
 
         with ParquetFile(path, memory_map=True) as file:
             schema = file.schema_arrow
-            features = _features(path, schema)
-            image = _image_column(path, schema, features)
-            chosen = _label_column(path, schema, features, label)
+            image = _image_column(path, schema, _features(path, schema))
             fields = _fields(schema, image)
             originals = ()
             if "path" in fields:
                 column = file.read(columns=[f"{image}.path"]).column(0).combine_chunks().field("path")
                 originals = tuple(column.to_pylist()) if not column.null_count else ()
-            labels = _text(path, chosen, file.read(columns=[chosen]).column(0))
-    names = features.get(chosen, {}).get("names") or ()
-    return _Table(f"{image}.bytes" if fields else image, originals, labels, tuple(map(str, names)))
+            return _Table(f"{image}.bytes" if fields else image, file.metadata.num_rows, originals)
+
+
+def _labels(paths: Sequence[Path], label: str) -> tuple[Array, tuple[str, ...]]:
+    """Return the labels in Parquet files as text, [n], and the names of the classes, or ().
+
+    label: column of the labels, as in `Parquet`.
+
+    Raise PrunebenchError if a file has no such column, or an image no label.
+    """
+    labels = []
+    classes = []
+    for path in paths:
+        with reading(path):
+            from pyarrow.parquet import ParquetFile
+
+            with ParquetFile(path, memory_map=True) as file:
+                features = _features(path, file.schema_arrow)
+                chosen = _label_column(path, file.schema_arrow, features, label)
+                labels.append(_text(path, chosen, file.read(columns=[chosen]).column(0)))
+        classes.append(tuple(map(str, features.get(chosen, {}).get("names") or ())))
+    return np.concatenate(labels), classes[0]
 
 
 def _features(path: Path, schema: Schema) -> Mapping[str, Mapping[str, Any]]:

@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from prunebench.errors import PrunebenchError
+from prunebench.parts.artefacts import Array
 from prunebench.photos.folder import is_clutter
 from prunebench.photos.formats import formats
 from prunebench_plugins.datasets.io.copies import LARGEST, Tree, damaged
@@ -54,8 +55,11 @@ class WebDataset(ShardedPhotos):
                 opened.seek(start)
                 return opened.read(min(size, LARGEST))
 
-        labels = np.array([label for archive in archives.values() for label in archive.labels], dtype=np.str_)
-        return Rows(Tree(self.top, names, read, tuple(shards)), names, labels, self._class_names())
+        def read_labels() -> tuple[Array, tuple[str, ...]]:
+            labels = [label for name, archive in archives.items() for label in archive.labels(paths[name])]
+            return np.array(labels, dtype=np.str_), self._class_names()
+
+        return Rows(Tree(self.top, names, read, tuple(shards)), names, read_labels)
 
     def _class_names(self) -> tuple[str, ...]:
         """Return the lines of classnames.txt, or () without it. Raise PrunebenchError if two are equal."""
@@ -77,22 +81,25 @@ class _Archive:
     """A tar file.
 
     images: start and size in bytes of each image, by its name in the tar file.
-    labels: of each image, as text.
+    samples: the files of the sample of each image, by its key: start and size by ending.
     """
 
     images: Mapping[str, tuple[int, int]]
-    labels: tuple[str, ...]
+    samples: Mapping[str, Mapping[str, tuple[int, int]]]
+
+    def labels(self, path: Path) -> list[str]:
+        """Return the label of each image, as text. Raise PrunebenchError if one has none."""
+        return [_label(path, key, sample) for key, sample in self.samples.items()]
 
 
 def _archive(path: Path) -> _Archive:
-    """Return where the images of a tar file are, and their labels.
+    """Return where the images of a tar file are.
 
-    Raise PrunebenchError if the file is no tar file, or compressed, or a sample has no image or no label.
+    Raise PrunebenchError if the file is no tar file, or compressed, or a sample has no image.
     """
-    samples = _samples(path)
     images = {}
-    labels = []
-    for key, sample in samples.items():
+    samples = {}
+    for key, sample in _samples(path).items():
         found = [ending for ending in sample if f".{ending.rpartition('.')[2].lower()}" in formats()]
         if not found and not sample.keys() & LABELS:
             continue  # a file beside the samples
@@ -101,10 +108,10 @@ def _archive(path: Path) -> _Archive:
                 f"{path} has {len(found) or 'no'} images of the sample {key!r}, expected one"
             )
         images[f"{key}.{found[0]}"] = sample[found[0]]
-        labels.append(_label(path, key, sample))
+        samples[key] = sample
     if not images:
         raise PrunebenchError(f"{path} holds no images ({', '.join(sorted(formats()))})")
-    return _Archive(images, tuple(labels))
+    return _Archive(images, samples)
 
 
 def _samples(path: Path) -> dict[str, dict[str, tuple[int, int]]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from prunebench.photos.folder import is_clutter, some
 from prunebench_plugins.datasets.io.copies import Tree
 from prunebench_plugins.datasets.io.decoding import Decoded, check_apart, decoded
 from prunebench_plugins.datasets.io.square_photos import SquarePhotos
+from prunebench_plugins.datasets.io.unpacked import unpacked
 
 # As in the library `datasets`, module data_files.
 WORDS = {
@@ -28,6 +30,7 @@ WORDS = {
 
 
 NUMBER = re.compile("[0-9]{1,9}")
+PART = re.compile("(.*)-([0-9]{5})-of-([0-9]{5})(.*)")  # the name of one of several shards, on the hub
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +39,26 @@ class Rows:
 
     tree: the images.
     names: name of each image for users.
-    labels: of each image, as text, [n]. A number is the index of a class.
-    classes: names of the classes, or () if the shards have none but the labels.
+    read_labels: returns the labels and the classes below. Photos to label may have none.
     """
 
     tree: Tree
     names: tuple[str, ...]
-    labels: Array
-    classes: tuple[str, ...]
+    read_labels: Callable[[], tuple[Array, tuple[str, ...]]]
+
+    @cached_property
+    def _read(self) -> tuple[Array, tuple[str, ...]]:
+        return self.read_labels()
+
+    @property
+    def labels(self) -> Array:
+        """The label of each image, as text, [n]. A number is the index of a class."""
+        return self._read[0]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, or () if the shards have none but the labels."""
+        return self._read[1]
 
     @cached_property
     def unique_labels(self) -> tuple[list[str], Array]:
@@ -91,7 +106,7 @@ class ShardedPhotos(SquarePhotos):
     def read(self, shards: Sequence[Path]) -> Rows:
         """Return the images and labels in shards, without decoding any image.
 
-        Raise PrunebenchError if a shard cannot be read, or an image has no label.
+        Raise PrunebenchError if a shard cannot be read, or, for the labels, if an image has none.
         """
         raise NotImplementedError
 
@@ -128,6 +143,14 @@ class ShardedPhotos(SquarePhotos):
             return rows.names
         return tuple(rows.names[i] for i in self._decode(root, rows).kept)
 
+    @classmethod
+    def unpack(cls, path: str, root: Path) -> Path:
+        """Return a folder with the training images as files. They need no labels. Raise as `unpacked`."""
+        dataset = cls(path=path, side=1)  # type: ignore[call-arg] # subclasses have a name
+        check_apart(root, dataset.top)
+        rows = dataset.rows("train")
+        return unpacked(rows.tree, rows.names, root)
+
     @property
     def top(self) -> Path:
         """The folder of the shards."""
@@ -137,9 +160,10 @@ class ShardedPhotos(SquarePhotos):
         """Return the shards of "train" or "test", sorted by path.
 
         A word in the name of a shard says its split, or else one in the name of a folder around it. Without
-        shards for tests those for validation are taken.
+        shards for tests those for validation are taken. If no shard says a split, all are for training.
 
         Raise DataAbsentError if there is none.
+        Raise PrunebenchError if the name of one says that there are more of them.
         """
         if not os.path.isdir(self.top):  # noqa: PTH112 - Path raises for a name that is too long
             raise DataAbsentError(f"there is no folder {self.top}")
@@ -149,11 +173,14 @@ class ShardedPhotos(SquarePhotos):
             if path.is_file() and not any(map(is_clutter, name.parts)):
                 found.setdefault(_split_of(name), []).append(path)
         chosen = found.get(split) or (found.get("validation") if split == "test" else None)
+        if split == "train" and found.keys() == {None}:
+            chosen = found[None]
         if not chosen:
             raise DataAbsentError(
                 f"{self.top} has no {' or '.join(self.patterns)} of the {split} split; expected {split} in "
                 f"its name, or a folder {split}/ around it"
             )
+        _check_whole(self.top, chosen)
         return chosen
 
     def _decode(self, root: Path, rows: Rows) -> Decoded:
@@ -183,6 +210,17 @@ class ShardedPhotos(SquarePhotos):
 def _read(dataset: ShardedPhotos, shards: tuple[Path, ...], _: tuple[tuple[int, int], ...]) -> Rows:
     """Return what `read` does, once for files of these sizes and times."""
     return dataset.read(shards)
+
+
+def _check_whole(top: Path, shards: Sequence[Path]) -> None:
+    """Raise PrunebenchError if shards are not all there, as after a download that was cut short."""
+    parts = [PART.fullmatch(path.relative_to(top).as_posix()) for path in shards]
+    sets = Counter((part[1], part[3], part[4]) for part in parts if part)
+    for (before, total, after), count in sets.items():
+        if count < int(total):
+            raise PrunebenchError(
+                f"{top} has {count} of the {int(total)} shards {before}-*-of-{total}{after}; get the others"
+            )
 
 
 def _split_of(name: Path) -> str | None:
