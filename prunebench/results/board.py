@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from prunebench.results.agreement import disputed
-from prunebench.results.cells import Gap, Measured, Number, Table
+from prunebench.results.cells import Between, Gap, Measured, Number, Table
 from prunebench.results.looks import Looks
 from prunebench.results.ranking import Ranking
 from prunebench.results.rows import Failure, Record, Result
@@ -178,6 +178,23 @@ class Board:
             return {}
         methods = self.methods(reference=False)
         return self.column([rows for rows in methods if label_usage(rows[0]) != "full"], ratio)
+
+    def ranks(self, ratio: int) -> dict[str, tuple[int, int, int]]:
+        """Return the rank by mean accuracy, the lowest and the highest rank of ranked methods, best first.
+
+        1 is the best. The lowest and the highest are those that the seeds allow, and a single seed allows all
+        of them. {} for fewer than two methods.
+        """
+        means = {method: summarize([*runs.values()]).mean for method, runs in self.ranked(ratio).items()}
+        if len(means) < 2:
+            return {}
+        found = {}
+        for method in sorted(means, key=lambda name: -means[name]):
+            rank = 1 + sum(mean > means[method] for mean in means.values())
+            place = self.rankings[ratio].place(method)
+            ends = (place.low, place.high) if isinstance(place, Between) else (1, len(means))
+            found[method] = (rank, int(ends[0]), int(ends[1]))
+        return found
 
     def column(self, methods: Iterable[Sequence[Result]], ratio: int) -> dict[str, dict[int, float]]:
         """Return the accuracies of those methods whose cell is complete at a ratio, by method and seed."""

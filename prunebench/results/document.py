@@ -10,7 +10,7 @@ from prunebench.results import losses
 from prunebench.results.across import across_table, groups
 from prunebench.results.board import Board, Page, boards, stems
 from prunebench.results.cells import Table
-from prunebench.results.picture import Picture, picture
+from prunebench.results.picture import Picture, pictures
 from prunebench.results.rows import Result
 from prunebench.results.standing import Standing, standing
 from prunebench.results.tables import tables
@@ -33,7 +33,7 @@ class Section:
     warning: what to know before any number is read. facts: the setting in words.
     words: sentences on where methods lose, see `prunebench.results.losses`.
     standing: None of a section about several boards.
-    picture: its figure, None if there is none to show.
+    pictures: its figures, each to stand above one of these tables.
     more: the page that has all tables, by its path below the folder of pages, where these are a selection.
     """
 
@@ -44,7 +44,7 @@ class Section:
     tables: Sequence[Table]
     words: Sequence[str] = ()
     standing: Standing | None = None
-    picture: Picture | None = None
+    pictures: Sequence[Picture] = ()
     more: str = ""
 
 
@@ -87,7 +87,7 @@ def _section(board: Board, stem: str, shown: Sequence[Table]) -> Section:
         tables=shown,
         words=losses.sentences(board),
         standing=found,
-        picture=picture(board, stem),
+        pictures=pictures(board, stem),
     )
 
 

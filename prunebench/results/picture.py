@@ -1,40 +1,47 @@
-"""The figure of a board on its page, but for drawing it: which methods are in it, its file, its digest."""
+"""The figures of a board on its page, but for drawing them: what is in them, their files, their digests."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from prunebench.results.board import GROUPS, Board, at, label_usage
 from prunebench.results.rows import Result, file_name
 from prunebench.results.statistics import summarize
+from prunebench.results.work_tables import GIGA, counted, selecting, trained_on_gpu
 from prunebench.system.sealed_json import canonical
 
 FOLDER = "figures"  # beside the pages
 MOST = 12  # methods in one figure
 LOOK = 1  # bump it with the look of figures, so that they are drawn anew
 ALWAYS = "random"
+ACCURACY, RANKS, WORK = "Accuracy", "Ranks", "Work"  # the titles of the tables that have a figure
+ENDINGS = {ACCURACY: "", RANKS: "-ranks", WORK: "-work"}  # of the files
+GMAC, CPU_SECONDS = "GMAC", "CPU seconds"
 Methods = list[list[Result]]  # the rows of each
 
 
 @dataclass(frozen=True)
 class Picture:
-    """The figure of a board.
+    """A figure of a board.
 
-    stem: of its file, unique on its page.
+    table: the title of the table that it stands above.
+    stem: of its file, unique on its page among the figures above such tables.
     digest: of all that is drawn. It is in the file, so that an outdated figure shows itself.
     caption: what it shows, in words.
     """
 
+    table: str
     stem: str
     digest: str
     caption: str
 
     def file(self, suite: str) -> str:
         """Return the name of its file."""
-        return f"{file_name(f'{suite}-{self.stem}')}.svg"
+        return f"{file_name(f'{suite}-{self.stem}{ENDINGS[self.table]}')}.svg"
 
     def current(self, suite: str, folder: Path) -> bool:
         """Whether its file is there, and shows what would be drawn today. folder: of pages."""
@@ -42,20 +49,97 @@ class Picture:
         return path.is_file() and self.digest.encode() in path.read_bytes()
 
 
-def picture(board: Board, stem: str) -> Picture | None:
-    """Return the figure of a board. None for values that the test split chose, or if no method has rows."""
+def pictures(board: Board, stem: str) -> list[Picture]:
+    """Return the figures of a board. None for values that the test split chose, or if no method has rows."""
     if board.rows[0].tuning == "oracle_test" or not board.methods(reference=False):
-        return None
-    page = board.page
-    said = (LOOK, page.note, board.heading, board.ratios, choice(board))
+        return []
+    return [*_accuracies(board, stem), *_ranks(board, stem), *_work(board, stem)]
+
+
+def _accuracies(board: Board, stem: str) -> Iterator[Picture]:
     values = [
         [one.method, one.title, one.reference, one.label_fraction, one.ratio, one.seed, one.accuracy]
         for rows in drawn(board)
         for one in rows
     ]
-    digest = hashlib.sha256(canonical([said, values]).encode()).hexdigest()[:16]
     where = f"at {board.ratios[0]} % pruned, a dot for each seed" if _single(board) else "by ratio"
-    return Picture(stem, digest, f"Test accuracy {where}. {choice(board)}".strip())
+    caption = f"Test accuracy {where}. {choice(board)}".strip()
+    yield Picture(ACCURACY, stem, _digest(board, values, choice(board)), caption)
+
+
+def _ranks(board: Board, stem: str) -> Iterator[Picture]:
+    """Yield the figure of ranks, if the seeds exclude a rank of some method."""
+    found = {ratio: board.ranks(ratio) for ratio in board.ratios}
+    if any((low, high) != (1, len(ranks)) for ranks in found.values() for _, low, high in ranks.values()):
+        titles = {rows[0].method: rows[0].title for rows in board.methods(reference=False)}
+        values = [[titles[name], name, *place] for ranks in found.values() for name, place in ranks.items()]
+        caption = "The ranks that the seeds allow each method, by ratio."
+        yield Picture(RANKS, stem, _digest(board, values), caption)
+
+
+def _work(board: Board, stem: str) -> Iterator[Picture]:
+    """Yield the figure of accuracies by work, if all methods counted it and it differs between some."""
+    found = points(board)
+    if len({point.costs[GMAC] for point in found}) > 1:
+        caption = f"Test accuracy at {board.ratios[-1]} % pruned, by the work of the selection."
+        values = [[*point[:3], dict(point.costs)] for point in found]
+        yield Picture(WORK, stem, _digest(board, values), caption)
+
+
+def _digest(board: Board, values: Any, *words: str) -> str:
+    """Return the digest of a figure with these values, and these words beside those of every figure."""
+    said = (LOOK, board.page.note, board.heading, board.ratios, *words)
+    return hashlib.sha256(canonical([said, values]).encode()).hexdigest()[:16]
+
+
+class Point(NamedTuple):
+    """A method at one ratio.
+
+    accuracy: mean over seeds, in percent.
+    costs: what its selection takes, mean over seeds, by unit: GMAC of networks, and CPU seconds where no GPU
+        worked.
+    """
+
+    method: str
+    title: str
+    accuracy: float
+    costs: Mapping[str, float]
+
+
+def points(board: Board) -> list[Point]:
+    """Return the methods of a board at its most pruned ratio. [] unless the work of all of them is known."""
+    cells = [[*at(rows, board.ratios[-1]).values()] for rows in board.methods(reference=False)]
+    cells = [cell for cell in cells if cell]
+    if not all(map(counted, cells)):
+        return []
+    units = {GMAC: ("multiply_adds", GIGA)}
+    if not any(map(trained_on_gpu, cells)):
+        units[CPU_SECONDS] = ("cpu_seconds", 1.0)
+    return [
+        Point(
+            cell[0].method,
+            cell[0].title,
+            _average([row.accuracy for row in cell]),
+            {
+                name: _average([selecting(row, unit) / one for row in cell])
+                for name, (unit, one) in units.items()
+            },
+        )
+        for cell in cells
+    ]
+
+
+def frontier(points: Sequence[Point], unit: str) -> list[Point]:
+    """Return the points that none beats at the same cost or a lower one, the cheapest first."""
+    found: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.costs[unit], -point.accuracy)):
+        if not found or point.accuracy > found[-1].accuracy:
+            found.append(point)
+    return found
+
+
+def _average(values: Sequence[float]) -> float:
+    return summarize(values).mean
 
 
 def _single(board: Board) -> bool:
@@ -100,7 +184,7 @@ def _best(group: Methods, board: Board) -> Methods:
 
 def _mean(rows: Sequence[Result], board: Board) -> float:
     cells = (at(rows, ratio).values() for ratio in board.ratios)
-    return summarize([summarize([row.accuracy for row in cell]).mean for cell in cells]).mean
+    return _average([_average([row.accuracy for row in cell]) for cell in cells])
 
 
 def _groups(board: Board) -> dict[str, Methods]:

@@ -22,7 +22,7 @@ def work_table(board: Board) -> Table | None:
     if not methods:
         return None
     looked = any(map(_looked, methods))
-    on_gpu = any(map(_on_gpu, methods))
+    on_gpu = any(map(trained_on_gpu, methods))
     metered = any(map(_metered, methods))
     header = [
         *columns("method", "images trained on to select"),
@@ -58,7 +58,7 @@ def break_even_table(board: Board) -> Table | None:
     if not (methods and whole and counted(whole)):
         return None
     units = {"multiply_adds": "by multiply-adds", "cpu_seconds": "by CPU seconds"}
-    if any(map(_on_gpu, [*methods, whole])):
+    if any(map(trained_on_gpu, [*methods, whole])):
         del units["cpu_seconds"]
     on_all = {unit: _training(whole, unit) for unit in units}
     alike = {ratio: [row for rows in methods for row in at(rows, ratio).values()] for ratio in board.ratios}
@@ -140,7 +140,7 @@ def _by_work(board: Board) -> list[list[Result]]:
     return sorted(found, key=lambda rows: _of_selection(rows, "multiply_adds"))
 
 
-def _on_gpu(rows: Sequence[Result]) -> bool:
+def trained_on_gpu(rows: Sequence[Result]) -> bool:
     """Whether a GPU worked for any of these rows."""
     return any(row.gpu_seconds for row in rows)
 

@@ -37,11 +37,10 @@ def undrawn(made: Mapping[str, Document], folder: Path) -> list[Path]:
 
 
 def _pictures(made: Mapping[str, Document]) -> Iterator[tuple[str, Picture]]:
-    """Yield the name of the suite and the figure of each board that has one."""
+    """Yield each figure of each board, with the name of its suite."""
     for one in made.values():
         for section in one.sections:
-            if section.picture:
-                yield one.suite, section.picture
+            yield from ((one.suite, picture) for picture in section.pictures)
 
 
 def left_over(made: Mapping[str, Document], folder: Path) -> list[Path]:
@@ -64,9 +63,8 @@ def _shown(document: Document, folder: Path) -> Document:
     """Return a page with those figures alone that are there and up to date."""
     sections = []
     for section in document.sections:
-        one = section.picture
-        there = one is not None and one.current(document.suite, folder)
-        sections.append(section if there else replace(section, picture=None))
+        there = [one for one in section.pictures if one.current(document.suite, folder)]
+        sections.append(replace(section, pictures=there))
     return replace(document, sections=sections)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from prunebench.figures.report import content, lineage, measured, page, pictures, ranks, selections, words
+from prunebench.figures.report import content, lineage, measured, page, pictures, selections, words
 from prunebench.figures.report.lineage import Picked
 from prunebench.parts.images import Images
 from prunebench.pipeline.store import Store
@@ -88,8 +88,8 @@ def test_bars_span_the_ranks_of_the_pages_table(board):
     values = {"random": (80.0, 81.0, 80.5), "near": (80.5, 80.9, 81.0), "semi": (90.0, 91.0, 90.4)}
     cells = [(name, 50, seed, value) for name, of in values.items() for seed, value in enumerate(of)]
     of = board(*cells, seeds=(0, 1, 2))
-    found = ranks.ranks(of, 50)
-    assert found == {"semi": [1, 1, 1], "near": [2, 2, 3], "random": [3, 2, 3]}
+    found = of.ranks(50)
+    assert found == {"semi": (1, 1, 1), "near": (2, 2, 3), "random": (3, 2, 3)}
     places = {method: of.rankings[50].place(method) for method in found}
     assert {method: [place.low, place.high] for method, place in places.items()} == {
         method: ends for method, (_, *ends) in found.items()
@@ -99,14 +99,14 @@ def test_bars_span_the_ranks_of_the_pages_table(board):
 
 def test_a_single_seed_allows_every_rank_and_equals_share_the_better(board):
     cells = [("random", 50, 0, 80.0), ("near", 50, 0, 80.0), ("semi", 50, 0, 70.0)]
-    found = ranks.ranks(board(*cells, seeds=(0,)), 50)
-    assert found == {"random": [1, 1, 3], "near": [1, 1, 3], "semi": [3, 1, 3]}
+    found = board(*cells, seeds=(0,)).ranks(50)
+    assert found == {"random": (1, 1, 3), "near": (1, 1, 3), "semi": (3, 1, 3)}
 
 
 def test_only_complete_methods_without_all_labels_are_ranked(board):
     cells = [*CELLS, ("late", 50, 0, 99.0)]
-    assert list(ranks.ranks(board(*cells), 50)) == ["semi", "near", "random"]
-    assert ranks.ranks(board(*CELLS[:2]), 50) == {}
+    assert list(board(*cells).ranks(50)) == ["semi", "near", "random"]
+    assert board(*CELLS[:2]).ranks(50) == {}
 
 
 # What rows say
@@ -120,7 +120,7 @@ def test_figures_show_the_numbers_of_the_rows(board, tmp_path):
     assert list(found) == ["Random", "Near", "Semi", "Dual", "All images"]  # not the Random matched to Semi
     semi = found["Semi"]
     assert semi.accuracy == [(89.5, 0.707, 2)]
-    assert (semi.labels, semi.ranks) == (6, [[1, 1, 1]])
+    assert (semi.labels, semi.ranks) == (6, [(1, 1, 1)])
     assert semi.shares == [[25.0, 25.0, 50.0, 75.0]]
     assert [one.group for one in found.values()] == ["none", "none", "few", "full", "reference"]
     assert [one.always for one in found.values()] == [True, False, False, False, True]

@@ -10,7 +10,6 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError
 from prunebench.figures import sources
-from prunebench.figures.report.ranks import Ranks, ranks
 from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import Dataset
 from prunebench.results.board import Board, at, by_seed, label_usage
@@ -26,6 +25,7 @@ WORK: Mapping[str, Callable[[Result], float]] = {
     "gmac": lambda row: selecting(row, "multiply_adds") / GIGA,
     "cpu_seconds": lambda row: selecting(row, "cpu_seconds"),
 }
+Ranks = tuple[int, int, int]  # rank by mean accuracy, lowest and highest rank; 1 is the best
 CLOCK: Mapping[str, Callable[[Result], float]] = {"seconds": selection_seconds}
 
 
@@ -41,7 +41,7 @@ class Measured:
     labels: number of labels annotated before the selection, mean.
     costs: of the selection, mean, by unit. The units are those of `WORK` if all methods have it, else the
         seconds of the clock.
-    ranks: as `ranks`. None for a method that is not ranked.
+    ranks: as `Board.ranks`. None for a method that is not ranked.
     shares: percent of each class that is kept, mean over seeds, in the order of `Classes`.
     """
 
@@ -53,7 +53,7 @@ class Measured:
     accuracy: list[tuple[float, float | None, int] | None]
     labels: float
     costs: dict[str, list[float | None]]
-    ranks: list[list[int] | None]
+    ranks: list[Ranks | None]
     shares: list[list[float] | None]
 
 
@@ -95,7 +95,7 @@ def classes_of(board: Board, dataset: Dataset | None, data: Path) -> Classes | N
 def measured(board: Board, classes: Classes | None) -> list[Measured]:
     """Return what the rows of a board say, for each method of `methods_of`."""
     methods = methods_of(board)
-    ranked = [ranks(board, ratio) for ratio in board.ratios]
+    ranked = [board.ranks(ratio) for ratio in board.ratios]
     chosen = _chosen(methods, ranked)
     costs = WORK if all(map(counted, methods)) else CLOCK
     return [
@@ -127,7 +127,7 @@ def _at(rows: Sequence[Result], ratio: int) -> list[Result]:
     return list((by_seed(rows) if _level(rows) else at(rows, ratio)).values())
 
 
-def _chosen(methods: Iterable[Sequence[Result]], ranked: Iterable[Ranks]) -> set[str]:
+def _chosen(methods: Iterable[Sequence[Result]], ranked: Iterable[Mapping[str, Ranks]]) -> set[str]:
     """Return the methods to begin with: the best of each use of labels, and the best of each ratio."""
     means: dict[str, dict[str, float]] = {}
     for rows in methods:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from prunebench.figures.report.ranks import ranks
 from prunebench.results.board import Board, at
 from prunebench.results.losses import joined
 from prunebench.results.statistics import summarize
@@ -20,7 +19,7 @@ def summary(board: Board) -> list[str]:
 
 def _best(board: Board) -> Iterator[str]:
     """Yield who is best at each ratio, and how many others may be with other seeds."""
-    ranked = {ratio: found for ratio in board.ratios if (found := ranks(board, ratio))}
+    ranked = {ratio: found for ratio in board.ratios if (found := board.ranks(ratio))}
     rows_of = {rows[0].method: rows for rows in board.methods(reference=False)}
     won: dict[str, dict[int, str]] = {}  # method -> ratio -> mean
     for ratio, found in ranked.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
 from prunebench.results import losses
@@ -38,14 +38,13 @@ def _blocks(document: Document, up: str) -> Iterator[str]:
         if section.warning:
             yield f"> {safe(section.warning)}"
         yield section.facts
-        if section.picture:
-            yield _image(document, section.picture, up)
+        images = {one.table: _image(document, one, up) for one in section.pictures}
         for table in section.tables[:1]:
-            yield from _table(table)
+            yield from _table(table, images)
         if section.words:
             yield from ("### In words", _listed(section.words), losses.NOTE)
         for table in section.tables[1:]:
-            yield from _table(table)
+            yield from _table(table, images)
         if section.more:
             yield f"[All tables of this dataset]({quote(up + section.more)})"
     if document.remarks:
@@ -58,8 +57,12 @@ def _image(document: Document, picture: Picture, up: str) -> str:
     return f"![{safe(picture.caption)}]({quote(path)})"
 
 
-def _table(table: Table) -> tuple[str, ...]:
-    return f"### {table.title}", grid(table), *notes(table)
+def _table(table: Table, images: Mapping[str, str]) -> Iterator[str]:
+    """Yield a table below the image of its title, if there is one."""
+    yield f"### {table.title}"
+    if table.title in images:
+        yield images[table.title]
+    yield from (grid(table), *notes(table))
 
 
 def _listed(lines: Sequence[str]) -> str:
