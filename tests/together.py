@@ -9,7 +9,7 @@ from prunebench.nn.processes import joined
 from prunebench.system.isolation import python
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 100  # more than any of these trainings takes on a busy machine
+SECONDS = 200  # more than any of these trainings takes on a busy machine
 
 
 def together(count, function, folder):

@@ -1,5 +1,6 @@
 """Processes that train together: what they do is what one process does, but for rounding."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from prunebench import Images, Recipe
+from prunebench import Recipe
 from prunebench.nn import networks, processes, training
 from prunebench.nn.processes import _Place
 from prunebench.parts import work
 from prunebench.pipeline.store import FileCheckpoint
+from tests.nn.test_training import blobs
 from tests.together import losses_of, together
 
 RECIPE = Recipe(network="cnn", epochs=4, batch=16, lr=0.05, crop=1, padding="zero", flip=True)
@@ -19,31 +21,12 @@ FROZEN = replace(RECIPE, optimizer="adam", lr=1e-3, statistics_epochs=2)
 STOP = 12  # a step after the second of four epochs, of five steps
 
 
-def blobs(n=70, seed=0):
-    """Return gray 8 x 8 images of three classes, whose bright row tells the class."""
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.arange(n) % 3)
-    pixels = rng.integers(60, size=(n, 1, 8, 8))
-    pixels[np.arange(n), 0, 2 * labels + 1] += 150
-    return Images(pixels.astype(np.uint8), mean=(0.2,), std=(0.2,)), labels
-
-
 def trained(recipe=RECIPE, n=70, **options):
     """Return all that a training on `n` images gives, as plain values."""
     images, labels = blobs(n)
     with losses_of(training._Run) as losses, work.counted() as done:
-        rng = np.random.default_rng(0)
-        made = training.train(
-            images,
-            labels,
-            recipe,
-            classes=3,
-            rng=rng,
-            device="cpu",
-            record=True,
-            test=blobs(seed=1),
-            **options,
-        )
+        fixed = {"classes": 3, "rng": np.random.default_rng(0), "device": "cpu", "test": blobs(seed=1)}
+        made = training.train(images, labels, recipe, record=True, **fixed, **options)
     series = {name: getattr(made.dynamics, name) for name in made.dynamics.series}
     weights = networks.state(made.network)
     return {
@@ -69,14 +52,10 @@ def stopped(path):
         if done == STOP:
             raise KeyboardInterrupt
 
-    before = training.loop.CHECKPOINT_SECONDS, training.loop.SAVING_SHARE
-    training.loop.CHECKPOINT_SECONDS = training.loop.SAVING_SHARE = 0.0
-    try:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+        patch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
         trained(checkpoint=FileCheckpoint(path, "test"), progress=stop)
-    except KeyboardInterrupt:
-        return
-    finally:
-        training.loop.CHECKPOINT_SECONDS, training.loop.SAVING_SHARE = before
 
 
 def resumed(path):
@@ -180,8 +159,6 @@ LAYERS = {
 
 def layer(name):
     """Return the output of a layer for the own images of a batch, its gradients and its statistics."""
-    from copy import deepcopy
-
     made, shape = LAYERS[name]
     made = deepcopy(made)
     generator = torch.Generator().manual_seed(0)

@@ -137,7 +137,7 @@ def paired(install, tmp_path, store, started):
             processes=2,
         )
         pair = started(LocalExecutor(1, lambda *_: None, processes=2))
-        error = pair.submit(job).exception(timeout=120)
+        error = pair.submit(job).exception(timeout=240)
         return error, None if error else store.read(job.key, Scores).values
 
     return run
