@@ -46,6 +46,7 @@ QUICK_INPUTS = {
     "known_labels",
     "rng",
 }  # a scorer that needs no other input takes no time
+FROM_FILE = "file"  # the scorer that reads a file takes none either
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +169,7 @@ class _Cost:
             self._add_training(stage)
         elif isinstance(stage, LabelerLabels) and _part_name(stage) in TIMED_LABELERS:
             self._add_labeling(stage)
-        elif isinstance(stage, ScorerScores) and {*load().rebuild(stage.part).needs()} <= QUICK_INPUTS:
+        elif isinstance(stage, ScorerScores) and _is_quick(stage):
             pass
         elif not stage.instant:
             self.untimed.append(f"{stage.kind} of {_part_name(stage)}")
@@ -282,6 +283,10 @@ class _Cost:
             return None
         few, many = PROBE_SIZES
         return max(0.0, seconds[1] - seconds[0]) / (many - few)
+
+
+def _is_quick(stage: ScorerScores) -> bool:
+    return _part_name(stage) == FROM_FILE or {*load().rebuild(stage.part).needs()} <= QUICK_INPUTS
 
 
 def free(place: Path) -> int:

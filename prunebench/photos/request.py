@@ -403,13 +403,13 @@ def _cell(request: Request, method: Method, dataset: Dataset, keep: int, images:
     name, recipe, defaults = resolver.recipe(dataset)
     if request.backbone and recipe.proxy_backbone:
         recipe = replace(recipe, proxy_backbone=request.backbone)
-    title = method.name
+    asked = method.name
     method = _guessing(method)
     method = including_annotated(method, labeled / images, request.backbone)
     method = resolver.resolved(method, defaults)
     for path in request.changes:
         if f"{path}=" not in method.name:
-            raise PrunebenchError(f"--set {path}: {title} has no such part")
+            raise PrunebenchError(f"--set {path}: {asked} has no such part")
     return Cell(
         suite="photos",
         dataset=dataset,

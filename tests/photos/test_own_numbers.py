@@ -148,6 +148,12 @@ def test_the_highest_scores_are_bought_to_an_exact_budget(photos, tmp_path):
     assert pruned.scores.tolist() == pytest.approx([photos.scores[name] / 7 for name in pruned.files])
 
 
+def test_the_preview_knows_that_scores_take_no_time(photos, tmp_path):
+    asked = {"folder": photos.folder, "known": photos.known, "budget": 20, "backbone": "pixels", "side": 8}
+    costs = preview(construct_request(**asked, scores=tmp_path / "scores.csv"), photos.place)
+    assert (costs.method, costs.untimed) == ("Own scores, annotated kept", ())
+
+
 def test_scores_may_be_parquet(photos, tmp_path):
     pa, written = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     names = sorted(photos.scores, key=photos.scores.get)

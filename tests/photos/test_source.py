@@ -83,7 +83,7 @@ def test_each_image_of_a_parquet_is_a_file_with_its_bytes(parquet, tmp_path):
     assert folder.is_relative_to(tmp_path / "data/unpacked") and listing(top) == before
 
 
-@pytest.mark.parametrize("path", [None, "same.png", "../{}.png", "/{}.png", ".hidden/{}.png"])
+@pytest.mark.parametrize("path", [None, "same.png", "../{}.png", "/{}.png", ".hidden/{}.png", "{}"])
 def test_without_usable_names_a_file_is_called_by_its_row_and_format(parquet, tmp_path, path):
     folder = folder_of(f"parquet:{parquet(path, 'JPEG')}", tmp_path / "data")
     assert (folder / "data/train-00001-of-00002.parquet/3.jpg").read_bytes() == photo(23, "JPEG")

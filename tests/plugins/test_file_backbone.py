@@ -9,8 +9,10 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.identity import identity, without_paths
+from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench_plugins.backbones.file import File
+from prunebench_plugins.selectors.random import Random
 
 NAMES = ("a.jpg", "sea/b.jpg", "c d.png")
 VECTORS = np.array([[1.0, 2, 3], [4, 5, 6], [-7, 0.5, 1e-3]], np.float32)
@@ -199,6 +201,15 @@ def test_fields_that_cannot_be_meant_are_refused():
     assert line(lambda: File(path=Path("e.txt"))).startswith("e.txt cannot be read: expected a file *.npy")
     assert "has no columns of lists: unset it" in line(lambda: File(path=Path("e.csv"), column="x"))
     assert "has names of its own: unset it" in line(lambda: File(path=Path("e.csv"), names=Path("f.csv")))
+
+
+def test_final_networks_cannot_train_on_it_where_test_images_have_no_names(matrix):
+    write_npy()
+    method = Method("r", title="R", selector=Random())
+    said = line(lambda: matrix(method, changes={"recipe.final_backbone": "file:e.npy"}).graph)
+    assert said.startswith(
+        "recipe.final_backbone is 'file', which knows images by name, but the test images of"
+    )
 
 
 def test_a_dataset_without_names_is_one_line():

@@ -24,8 +24,8 @@ def unpacked(tree: Tree, names: Sequence[str], root: Path) -> Path:
 
     The bytes of an image stay as they are. A call that is killed leaves a folder that the next one completes.
 
-    names: name of each image for users. If they cannot be the names of files, those of the tree are taken. A
-        name without an ending gets that of its format.
+    names: name of each image for users. If they are not all names of image files, those of the tree are
+        taken. Of these, one without an ending gets that of its format.
     root: the data folder.
 
     Raise PrunebenchError if the disk lacks room, or if a file cannot be written.
@@ -57,7 +57,7 @@ def unpacked(tree: Tree, names: Sequence[str], root: Path) -> Path:
 
 def _write(tree: Tree, packed: str, folder: Path, file: str) -> None:
     """Write an image, unless it is there."""
-    has_ending = PurePosixPath(file).suffix.lower() in formats()
+    has_ending = _has_ending(file)
     if has_ending and (folder / file).is_file():
         return
     try:
@@ -73,9 +73,13 @@ def _write(tree: Tree, packed: str, folder: Path, file: str) -> None:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name is that of a file in a folder, and one that nobody passes over."""
+    """Whether a name is that of an image file in a folder, and one that nobody passes over."""
     parts = name.split("/")
-    return not any(not part or part == ".." or is_clutter(part) for part in parts)
+    return _has_ending(name) and not any(not part or is_clutter(part) for part in parts)
+
+
+def _has_ending(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in formats()
 
 
 def _ending(content: bytes) -> str:
