@@ -23,11 +23,11 @@ FRAME = 0.42  # height of the x axis, its label and its margins, in inches
 SEED: dict[str, Any] = {"alpha": 0.5, "markeredgewidth": 0}
 MEAN: dict[str, Any] = {"markersize": 7, "markeredgewidth": 1.4}
 LEVEL: dict[str, Any] = {"color": style.REFERENCE, "linewidth": 0.9}
-DOWN = "v"
+DOWN = "v"  # the marker of a method that is further below
 RANDOM, ALL = "mean of Random", "all images"
 HEIGHT = 2.3  # of a panel of accuracies by work, in inches
 NAMES = 4  # columns of its legend
-FAR = 4  # below the median, as a multiple of what the best is above it: such methods stand at the lower edge
+FAR = 4  # times as far below the median as the best is above it: the lower edge, at most
 
 
 def accuracy(board: Board) -> Figure:

@@ -59,9 +59,9 @@ def run_until_separated(matrix: Matrix, looks: Looks, folder: Path, run: Run) ->
         if not wanted:
             echo(f"All tie groups are closed with {seed} seeds.", err=True)
             break
-        echo(
-            f"Seed {seed}: {len(wanted)} cells of open tie groups, {looks.most - seed} looks left.", err=True
-        )
+        left = looks.most - seed
+        looks_left = f"{left} look{'' if left == 1 else 's'} left"
+        echo(f"Seed {seed}: {len(wanted)} cells of open tie groups, {looks_left}.", err=True)
         failures |= run(replace(matrix, cells=[replace(cell, seed=seed) for cell in wanted]))
     return failures
 

@@ -350,9 +350,9 @@ Made by `prunebench leaderboard` from the rows in `results/toys/`; do not edit.
 training. Tuning: default. Protocol 1, dataset dddddddddddd. Of 6 cells, 0 have a certified row and 0 a \
 verified one.
 
-![Test accuracy at 50 % pruned, a dot for each seed.](figures/toys-toy.svg)
-
 ### Accuracy
+
+![Test accuracy at 50 % pruned, a dot for each seed.](figures/toys-toy.svg)
 
 | method                          | labels to select   | 50 % pruned       |
 |---------------------------------|--------------------|-------------------|
@@ -376,6 +376,8 @@ Random trained as long trains on as many images as a method's selection and fina
 FixMatch's own network trained with the labels to select by alone, and needs no kept image.
 
 ### Ranks
+
+![The ranks that the seeds allow each method, by ratio.](figures/toys-toy-ranks.svg)
 
 | method   | 50 % pruned   |
 |----------|---------------|

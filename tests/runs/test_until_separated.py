@@ -129,6 +129,6 @@ def test_the_command_adds_seeds_and_says_so(cli, toy, suite_file):
     line = f"run --suite {suite_file()} --methods random,k_center_pixels --workers 0"
     found = cli(f"{line} --until-separated --max-seeds 3")
     assert found.code == 0, found.err
-    assert "Seed 2: 2 cells of open tie groups, 1 looks left." in found.err
+    assert "Seed 2: 2 cells of open tie groups, 1 look left." in found.err
     assert "over 3 seeds" in found.out and "Looks at 2 to 3 seeds share one error rate." in found.out
     assert cli(f"{line} --max-seeds 3").err == "Error: --max-seeds belongs to --until-separated\n"

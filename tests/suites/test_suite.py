@@ -149,6 +149,16 @@ def test_extends_takes_what_it_does_not_say_from_another(suite_file):
     assert (file.datasets, file.ratios, file.seeds) == (["digits"], [50], 3)
 
 
+def test_equal_compute_has_both_randoms_of_a_method_that_needs_some_labels():
+    found = resolve.cells(schema.read("equal_compute"), Filters(), registry.load())
+    twins = {
+        (cell.method.matched_to.name, cell.method.matched_in) for cell in found if cell.method.matched_to
+    }
+    few = {"semi_aum", "semi_dual", "probe_aum", "score_extrapolation"}
+    assert {name for name, unit in twins if unit == "labels"} == few
+    assert few < {name for name, unit in twins if unit == "work"}
+
+
 def test_extends_another_file_beside_it(suite_file):
     suite_file(BASE, "base.toml")
     assert schema.read(suite_file('extends = "base.toml"\nseeds = 7\n')).file.seeds == 7

@@ -20,12 +20,12 @@ from prunebench.results.work_tables import GIGA, counted, selecting
 from prunebench.system.escaping import plain
 
 ALWAYS = ("random", "full")  # methods that every figure shows
+Ranks = tuple[int, int, int]  # rank by mean accuracy, lowest and highest rank; 1 is the best
 # What a selection costs, by its unit. The clock also counts what else its machine did.
 WORK: Mapping[str, Callable[[Result], float]] = {
     "gmac": lambda row: selecting(row, "multiply_adds") / GIGA,
     "cpu_seconds": lambda row: selecting(row, "cpu_seconds"),
 }
-Ranks = tuple[int, int, int]  # rank by mean accuracy, lowest and highest rank; 1 is the best
 CLOCK: Mapping[str, Callable[[Result], float]] = {"seconds": selection_seconds}
 
 
