@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -127,6 +127,7 @@ class Photos(PhotoPool):
         groups.
     """
 
+    version: ClassVar[int] = 2  # a split no longer depends on the order of hashes
     name: str = "photos"
     known: str = ""
     count: int | None = None
