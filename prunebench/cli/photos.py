@@ -220,6 +220,7 @@ def evaluate(
         str | None, typer.Option("--on-bad", help="Images that cannot be read. [default: as for prune]")
     ] = None,
     groups: GroupsOption = None,
+    changes: SetOption = None,
     device: DeviceOption = "auto",
     store: StoreOption = None,
     data: DataOption = None,
@@ -237,6 +238,7 @@ def evaluate(
         side=side,
         recipe=recipe,
         backbone=backbone,
+        changes=parsed(changes),
         on_bad=on_bad,
         groups=groups,
         device=device,

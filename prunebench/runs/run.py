@@ -13,17 +13,19 @@ from prunebench.pipeline import schedule
 from prunebench.pipeline.executors.engine import Engine, Executor, StageError, WorkerDied
 from prunebench.pipeline.executors.factory import check, executor
 from prunebench.pipeline.executors.local import default_cpu_workers, most_workers
-from prunebench.pipeline.forecast import Forecast
+from prunebench.pipeline.forecast import Forecast, probe
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
 from prunebench.results import record
+from prunebench.runs.format import duration
 from prunebench.runs.progress import Live, cell_line
 from prunebench.runs.sinks import Sinks
 from prunebench.suites.cells import Cell
 from prunebench.system.files import check_folder
 from prunebench.system.signals import interruptible
+from prunebench.system.terminal import echo
 
 ENGINE = Engine()
 
@@ -208,6 +210,7 @@ def _work(
     matrix.check_parts(needed)
     if needed:
         matrix.check_networks()
+        _tell_of_fine_tuning(matrix, needed, forecast)
     engine = replace(engine, device=matrix.device, gpus=matrix.gpus, store=matrix.store.root)
     count = min(max(1, len(needed)), most_workers(engine, matrix.device))  # one, if a stored stage is damaged
     if engine.cpu_workers is None:
@@ -224,6 +227,16 @@ def _work(
     finally:
         work.executor.shutdown()
         matrix.store.discard_partial(needed.keys() - work.made)
+
+
+def _tell_of_fine_tuning(matrix: Matrix, needed: Mapping[str, Stage], forecast: Forecast) -> None:
+    """Say in one line how long it takes to fine-tune networks on a CPU. It is for GPUs."""
+    tuned = [stage for stage in needed.values() if stage.body is not None]
+    if not tuned or matrix.device != "cpu":
+        return
+    probe(matrix, forecast, tuned)
+    seconds, _ = forecast.estimate(tuned)
+    echo(f"{len(tuned)} fine-tuning(s) on a CPU: about {duration(seconds)} of one core", err=True)
 
 
 def explained(error: Exception) -> str:

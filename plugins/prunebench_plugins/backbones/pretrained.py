@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from prunebench.parts.images import Images
 from prunebench.parts.precision import arithmetic
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 IMAGENET_IMAGES = 1_281_167
@@ -55,6 +54,11 @@ class PretrainedBackbone(Backbone):
         raise NotImplementedError
 
     @property
+    def shown(self) -> int:
+        """Side of the squares that the network is shown, in pixels."""
+        return self.side
+
+    @property
     def frozen(self) -> bool:
         """Always True: nothing is trained here."""
         return True
@@ -62,6 +66,24 @@ class PretrainedBackbone(Backbone):
     def ready(self) -> None:
         """Raise PrunebenchError if the weights are not on this machine."""
         self._file()
+
+    def pinned(self) -> Self:
+        """Return this backbone with its weights file named. As it is if the file is absent."""
+        try:
+            return replace(self, weights=self._file())
+        except PrunebenchError:
+            return self
+
+    def trainable(self, channels: int) -> nn.Module:
+        """Return the network with its weights, behind the preparation of its images: float [b, d].
+
+        Raise PrunebenchError if the weights are absent or do not fit, or if images have neither 1 nor 3
+        channels.
+        """
+        self._check(channels)
+        from prunebench_plugins.backbones.preparing import Prepared
+
+        return Prepared(self._loaded("cpu"), self.shown, self.mean, self.std)
 
     def embed(self, images: Images, device: str, progress: Progress, checkpoint: Checkpoint) -> Array:
         """Return the network's features in eval mode, neither scaled nor centered: float32 [n, d].
@@ -74,11 +96,12 @@ class PretrainedBackbone(Backbone):
         Raise PrunebenchError if the weights are absent or do not fit, or if images have neither 1 nor 3
         channels.
         """
-        require(images.channels in (1, 3), f"{self.name}: channels of the images", images.channels, "1 or 3")
+        self._check(images.channels)
         network = self._loaded(device)
         import torch
 
         from prunebench.nn.loop import Saver
+        from prunebench_plugins.backbones.preparing import prepare
 
         images = images.to(device)
         state = checkpoint.load()
@@ -87,7 +110,7 @@ class PretrainedBackbone(Backbone):
         saver = Saver(checkpoint)
         with torch.inference_mode(), arithmetic("tf32"), work.passes() as passes:
             for start in range(begun, len(images), BATCH):
-                batch = prepare(images[start : start + BATCH], self.side, self.mean, self.std)
+                batch = prepare(images[start : start + BATCH], self.shown, self.mean, self.std)
                 features.append(network(batch).float().cpu().numpy())
                 work.see(len(batch))
                 done = min(start + BATCH, len(images))
@@ -99,6 +122,9 @@ class PretrainedBackbone(Backbone):
         # Those of the rest, scaled to all: one that was interrupted counts as any other.
         work.add(multiply_adds=passes.multiply_adds / (len(images) - begun) * len(images))
         return np.concatenate(features)
+
+    def _check(self, channels: int) -> None:
+        require(channels in (1, 3), f"{self.name}: channels of the images", channels, "1 or 3")
 
     def _file(self) -> Path:
         if self.weights is None:
@@ -169,21 +195,3 @@ def _torch_hub() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("TORCH_HOME") or f"{cache}/torch"
     return Path(home).expanduser() / "hub"
-
-
-def prepare(batch: torch.Tensor, side: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """Turn uint8 [b, 1 or 3, r, r] into normalized float32 [b, 3, side, side].
-
-    Resizes as Pillow does: bicubic and antialiased, first within rows, then within columns. Each pass rounds
-    and clips to 0..255.
-    """
-    from torch.nn import functional
-
-    from prunebench.nn.augment import normalize
-
-    pixels = batch.float()
-    if (resolution := batch.shape[-1]) != side:
-        for size in ((resolution, side), (side, side)):
-            pixels = functional.interpolate(pixels, size=size, mode="bicubic", antialias=True)
-            pixels = pixels.round_().clamp_(0, 255)
-    return normalize(pixels.repeat(1, 3 // batch.shape[1], 1, 1), mean, std)
