@@ -231,6 +231,7 @@ def evaluate(
         str | None, typer.Option("--on-bad", help="Images that cannot be read. [default: as for prune]")
     ] = None,
     groups: GroupsOption = None,
+    changes: SetOption = None,
     device: DeviceOption = "auto",
     store: StoreOption = None,
     data: DataOption = None,
@@ -248,6 +249,7 @@ def evaluate(
         side=side,
         recipe=recipe,
         backbone=backbone,
+        changes=parsed(changes),
         on_bad=on_bad,
         groups=groups,
         device=device,

@@ -7,7 +7,8 @@ The logits are head(features(x)). Initial weights are PyTorch's default, unless 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -199,6 +200,50 @@ def from_timm(channels: int, classes: int, *, name: str, resolution: int) -> Net
     return Network(body.train(), features.shape[1], classes)
 
 
+class Pixels(nn.Module):
+    """Turns images that are normalized by `mean` and `std` back into pixels in 0..255.
+
+    mean, std: per channel, in 0..1.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        shape = 1, len(mean), 1, 1
+        self.register_buffer("scale", 255 * torch.tensor(std).view(shape), persistent=False)
+        self.register_buffer("shift", 255 * torch.tensor(mean).view(shape), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the pixels of x: float [b, channels, r, r]."""
+        return x * self.scale + self.shift
+
+
+def on_pretrained(
+    body: nn.Module,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    classes: int,
+    resolution: int,
+    generator_seed: int,
+) -> Network:
+    """Return a pretrained network with a new last layer.
+
+    body: maps pixels in 0..255, float [b, channels, r, r], to features, float [b, d].
+    mean, std: by which the images are normalized, per channel.
+    classes: number of classes.
+    resolution: of the images, in pixels.
+    generator_seed: decides the weights of the new layer.
+    """
+    body = nn.Sequential(Pixels(mean, std), body).eval()
+    with torch.no_grad():
+        features = body(torch.zeros(1, len(mean), resolution, resolution))
+    with seeded(generator_seed):
+        return Network(body.train(), features.shape[1], classes)
+
+
 TIMM = "timm:"  # before the name of a network of timm
 HEADS = ("mlp", "linear")  # networks on vectors
 
@@ -236,10 +281,16 @@ def build(name: str, *, channels: int, classes: int, resolution: int, generator_
     few for the poolings, or timm's network does not take them, or it is one on vectors.
     """
     builder = _builder(name, resolution)
-    # Layers draw their weights from the global generator. Its state is restored afterwards.
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(generator_seed)
+    with seeded(generator_seed):
         return builder(channels, classes)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let layers draw their weights by a seed. They draw from the global generator, which is restored."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def _builder(name: str, resolution: int) -> Callable[[int, int], Network]:

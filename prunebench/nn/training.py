@@ -35,6 +35,7 @@ from prunebench.parts.recipe import Recipe
 from prunebench.parts.seeds import torch_generator
 
 Tensor = torch.Tensor
+Body = Callable[[], torch.nn.Module]  # makes a network with its weights
 PROBE_STEPS = 100
 PROBE_SECONDS = 1.0
 HALVINGS = 3  # of the images that a step sees at once, before lack of memory is an error
@@ -69,10 +70,11 @@ def train(
     index: Array | None = None,
     test: tuple[Images, Array] | None = None,
     record: bool = False,
+    body: Body | None = None,
     progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Trained:
-    """Train a network from scratch on the images of `index` (all, if None) with their labels.
+    """Train a network on the images of `index` (all, if None) with their labels.
 
     Every image is seen once per epoch, in batches of `recipe.batch`, in an order drawn anew each epoch. One
     image left over joins the batch before it.
@@ -80,6 +82,8 @@ def train(
     labels: int [n], in 0..classes-1 wherever trained on.
     test: images and true labels, looked at every `recipe.evaluate_every` epochs and at the end.
     record: also return the dynamics of all complete epochs.
+    body: makes a network that is trained on below a new last layer, as `networks.on_pretrained` takes
+        it. None: the recipe's network is trained from scratch.
     progress: called after every step.
 
     Images that take more than half of the device's free memory are read ahead, batch by batch.
@@ -107,7 +111,8 @@ def train(
 
     def trained(size: int, on_host: bool) -> Trained:
         rng.bit_generator.state = beginning
-        run = _Run(images.to(device), labels, index, recipe, classes=classes, rng=rng, record=record)
+        seen = images.to(device)
+        run = _Run(seen, labels, index, recipe, classes=classes, rng=rng, record=record, body=body)
         run.micro_batch = size
         run.reader.reads_ahead |= on_host
         run.test = (test[0].to(device), test[1]) if test else None
@@ -241,8 +246,18 @@ def _in_order(images: Images, batch: int) -> Iterator[Tensor]:
         yield from ReadAhead(images, [np.arange(len(images))[start : start + batch] for start in starts])
 
 
-def seconds_per_image(recipe: Recipe, *, channels: int, resolution: int, classes: int, device: str) -> float:
+def seconds_per_image(
+    recipe: Recipe,
+    *,
+    channels: int,
+    resolution: int,
+    classes: int,
+    device: str,
+    body: Body | None = None,
+) -> float:
     """Return how many seconds a training step takes per image, measured on noise for about a second.
+
+    body: as in `train`.
 
     At least two steps are made, the first of which does not count: in it kernels are chosen.
     """
@@ -253,7 +268,7 @@ def seconds_per_image(recipe: Recipe, *, channels: int, resolution: int, classes
     images = Images(noise, mean=gray, std=gray, device=device)
     labels = rng.integers(classes, size=count)
     short = replace(recipe, iterations=PROBE_STEPS)
-    run = _Run(images, labels, np.arange(count), short, classes=classes, rng=rng, record=False)
+    run = _Run(images, labels, np.arange(count), short, classes=classes, rng=rng, record=False, body=body)
     order = torch.arange(recipe.batch, device=device)
     float(run.learn(order))  # waits for the device
     begin = time.perf_counter()
@@ -282,6 +297,7 @@ class _Run(loop.Loop):
         classes: int,
         rng: np.random.Generator,
         record: bool,
+        body: Body | None = None,
     ) -> None:
         _check(labels[index], recipe, classes, images.device)
         self.recipe, self.device = recipe, images.device
@@ -300,13 +316,15 @@ class _Run(loop.Loop):
         self.test: tuple[Images, Array] | None = None  # on the device
         self.predictions: Array | None = None
         self.history: list[tuple[int, float]] = []
-        self.network = networks.build(
-            recipe.network,
-            channels=images.channels,
-            classes=classes,
-            resolution=recipe.seen(images.resolution),
-            generator_seed=int(rng.integers(2**63)),
-        ).to(self.device)
+        shape = {"classes": classes, "resolution": recipe.seen(images.resolution)}
+        seed = int(rng.integers(2**63))
+        if body is None:
+            network = networks.build(recipe.network, channels=images.channels, generator_seed=seed, **shape)
+        else:
+            network = networks.on_pretrained(
+                body(), mean=images.mean, std=images.std, generator_seed=seed, **shape
+            )
+        self.network = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)
         self.generator = torch_generator(rng, self.device)
         self.optimizer = _optimizer(self.network, recipe)

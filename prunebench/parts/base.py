@@ -32,10 +32,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from prunebench.errors import choice, require
+from prunebench.errors import PrunebenchError, choice, require
 from prunebench.parts.artefacts import Array
+
+if TYPE_CHECKING:
+    from torch import nn
 
 COMMON = (
     "images",
@@ -180,6 +183,12 @@ class Part:
     def ready(self) -> None:
         """Raise PrunebenchError if a file that this part reads is missing. Called before a run."""
 
+    @property
+    def written(self) -> str:
+        """Its name as one writes it: NAME, or NAME:VALUE with its `argument`."""
+        value = self.argument and getattr(self, self.argument)
+        return f"{self.name}:{value}" if value else self.name
+
 
 def _field_names(cls: type) -> list[str]:
     return [entry.name for entry in fields(cls)]
@@ -224,6 +233,29 @@ class Backbone(Part):
     def frozen(self) -> bool:
         """True if an embedding depends on its image alone. Only then may final networks read it."""
         return False
+
+    def pinned(self) -> Self:
+        """Return this backbone with the file of its weights named, so that its identity has their content.
+
+        It is returned as it is if the file is absent, or if there is none.
+        """
+        return self
+
+    def trainable(self, channels: int) -> nn.Module:
+        """Return the pretrained network, all of whose weights are trained below a new last layer.
+
+        It maps pixels in 0..255, float [b, channels, r, r], to features, float [b, d], and prepares the
+        pixels itself.
+
+        channels: of the images.
+
+        Raise PrunebenchError if there is no such network, its weights are absent or do not fit, or it cannot
+        see so many channels.
+        """
+        raise PrunebenchError(
+            f"backbone {self.name!r} has no weights to fine-tune; name a pretrained one. "
+            "See: prunebench list backbones"
+        )
 
 
 Backbones = str | Backbone | tuple[str | Backbone, ...]

@@ -124,7 +124,8 @@ def identity(part: Part) -> dict[str, Any]:
         if isinstance(value, Part):
             return identity(value)
         if isinstance(value, Path):
-            return _content(value.expanduser().resolve(), f"{part.name}.{name}")
+            # Links are not resolved: those of the Hugging Face cache lead to names without an ending.
+            return _content(value.expanduser().absolute(), f"{part.name}.{name}")
         if isinstance(value, tuple):
             return [plain(name, item) for item in value]
         return value

@@ -8,9 +8,9 @@ from typing import Any
 from prunebench.errors import PrunebenchError, choice, positive, require
 from prunebench.parts.precision import check_precision
 
-# Fields that came after the first rows. Left at None they are in no identity, so that the rows and artefacts
-# made before them keep their keys. A new field belongs here if None means what was done without it.
-LATER = ("final_network",)
+# Fields that came after the first rows. Left at None or False they are in no identity, so that the rows and
+# artefacts made before them keep their keys. A new field belongs here if that means what was done without it.
+LATER = ("final_network", "finetune")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Recipe:
     """How a network is trained on a dataset. The default is SGD with a cosine learning rate per step.
 
     Raise PrunebenchError if a value is out of its range, or if two values contradict each other: `crop` and
-    `resized_crop`, or `final_network` and `final_backbone`.
+    `resized_crop`, `final_network` and `final_backbone`, or `finetune` without `final_backbone`.
 
     network: name of the network in `prunebench.nn.networks`, or "timm:NAME".
     epochs: passes over the subset, above 0.
@@ -49,6 +49,7 @@ class Recipe:
         so far and gathers no more. None: it always gathers.
     final_network: overrides `network` for the final networks, which the selection then knows nothing of.
         None: it does not.
+    finetune: train all weights of `final_backbone`, below a new linear layer, on images. False: it is frozen.
     """
 
     network: str
@@ -76,6 +77,7 @@ class Recipe:
     optimizer: str = "sgd"
     statistics_epochs: int | None = None
     final_network: str | None = None
+    finetune: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "lr", "evaluate_every"):
@@ -96,18 +98,22 @@ class Recipe:
             require(0 < least <= most <= 1, "recipe.resized_crop", self.resized_crop, expected)
             require(self.crop == 0, "recipe.crop", self.crop, "0 beside recipe.resized_crop, which crops too")
         if self.final_backbone is not None:
-            expected = "None beside recipe.final_backbone, whose final networks are heads"
+            expected = "None beside recipe.final_backbone, which says what final networks are"
             require(self.final_network is None, "recipe.final_network", self.final_network, expected)
+        elif self.finetune:
+            raise PrunebenchError(
+                "recipe.finetune needs recipe.final_backbone, the pretrained network to train"
+            )
 
     def identity(self) -> dict[str, Any]:
-        """Return the fields as JSON, for keys. Fields in `LATER` that are None are left out."""
+        """Return the fields as JSON, for keys. Fields in `LATER` that are None or False are left out."""
         crop = self.resized_crop
         values = asdict(self) | {"resized_crop": crop and list(crop)}  # JSON has no tuples
-        return {name: value for name, value in values.items() if name not in LATER or value is not None}
+        return {name: value for name, value in values.items() if name not in LATER or value}
 
     def proxy(self) -> Recipe:
         """Return this recipe for proxy networks, without the fields of final networks."""
-        return replace(self, final_iterations=None, final_backbone=None, final_network=None)
+        return replace(self, final_iterations=None, final_backbone=None, final_network=None, finetune=False)
 
     def final(self) -> Recipe:
         """Return this recipe for final networks, with the fields that are theirs alone in their places."""

@@ -206,7 +206,7 @@ class _Cost:
         from prunebench.nn import training
 
         recipe = construct(Recipe, stage.recipe, "recipe")
-        shape = {"channels": 3, "resolution": self.work.side}
+        shape: dict[str, Any] = {"channels": 3, "resolution": self.work.side}
         seen = stage.source("seen")
         if isinstance(seen, BackboneEmbeddings | PooledEmbeddings):
             recipe = recipe.on_vectors()

@@ -29,6 +29,7 @@ from prunebench.runs import kept as tables_of_prune
 from prunebench.runs.kept import DROP, Line
 from prunebench.runs.places import Place
 from prunebench.suites.cells import Cell
+from prunebench.suites.resolve import Resolver
 from prunebench.system import tables
 
 
@@ -98,6 +99,7 @@ def evaluate(
     side: int | None = None,
     recipe: str = "quick",
     backbone: str | None = None,
+    changes: Mapping[str, Any] | None = None,
     on_bad: str | None = None,
     groups: str | Path | None = None,
     store: Place = None,
@@ -119,6 +121,7 @@ def evaluate(
     seeds: number of seeds, 1 or more.
     recipe: name of the recipe.
     backbone: name of a backbone that replaces that of the recipe.
+    changes: "recipe.field" or "BACKBONE.field" -> value.
     store: folder of artefacts.
     data: folder of decoded images.
     device: "auto", or a device of PyTorch.
@@ -128,8 +131,9 @@ def evaluate(
     """
     require(0 < holdout < 1, "--holdout", holdout, "between 0 and 1")
     require(seeds > 0, "--seeds", seeds, "1 or more")
+    resolver = resolver_of(recipe, changes)
     if backbone is not None:
-        load().part("backbone", backbone).ready()  # before the images are read
+        resolver.part(load().part("backbone", backbone), {}).ready()  # before the images are read
     place = Workspace.at(store, data, device)
     lines = tables_of_prune.read(Path(kept))
     asked = {"folder": folder, "side": side, "on_bad": on_bad}
@@ -153,7 +157,7 @@ def evaluate(
     if len(np.unique(grouped)) < len(names):
         spec["groups"] = str(write_groups(grouped, names, place.tables))
     trials = [
-        _Trial({**spec, "name": f"photos_{seed}", "seed": seed}, seed, chosen, recipe, backbone, place)
+        _Trial({**spec, "name": f"photos_{seed}", "seed": seed}, seed, chosen, resolver, backbone, place)
         for seed in range(seeds)
     ]
     cells = [cell for trial in trials for cell in trial.cells]
@@ -179,7 +183,7 @@ def evaluate(
         in_common=100 * float(np.mean([trial.keep / trial.pool for trial in trials])),
         ours=tuple(stored.accuracy for stored in ours),
         random=tuple(stored.accuracy for stored in random),
-        advice=advice(backbone) if cells[0].final_backbone else "",
+        advice=advice(backbone) if cells[0].final_backbone and not cells[0].recipe.finetune else "",
         warnings=tuple(filter(None, [survey.remark, *photos.doubts(labeled.values())])),
     )
 
@@ -260,7 +264,7 @@ class _Trial:
         spec: dict[str, Any],
         seed: int,
         chosen: set[str],
-        recipe: str,
+        resolver: Resolver,
         backbone: str | None,
         place: Workspace,
     ) -> None:
@@ -280,20 +284,23 @@ class _Trial:
         list_path = tables.filed(place.tables, ["file"], [[name] for name in kept])
         from_list = {"part": "file", "path": str(list_path), "name_column": "file", "label_fraction": 0.0}
         self.cells = [
-            self._cell("kept", load().part("selector", from_list), recipe, backbone),
-            self._cell("random", load().part("selector", "random"), recipe, backbone),
+            self._cell("kept", load().part("selector", from_list), resolver, backbone),
+            self._cell("random", load().part("selector", "random"), resolver, backbone),
         ]
 
-    def _cell(self, name: str, selector: Any, recipe: str, backbone: str | None) -> Cell:
-        resolver = resolver_of(recipe)
+    def _cell(self, name: str, selector: Any, resolver: Resolver, backbone: str | None) -> Cell:
         recipe_name, values, defaults = resolver.recipe(self.dataset)
         if backbone is not None:
             if values.final_backbone is None:
                 raise PrunebenchError(
-                    f"--backbone {backbone}: the recipe {recipe} trains from scratch, on no embeddings; "
+                    f"--backbone {backbone}: the recipe {recipe_name} trains from scratch, on no embeddings; "
                     "leave one of the two out"
                 )
             values = replace(values, final_backbone=backbone)
+        final = resolver.backbones(values, defaults).final
+        for path in resolver.filters.changes:
+            if path.rpartition(".")[0] not in ("recipe", final and final.name):
+                raise PrunebenchError(f"--set {path}: the recipe {recipe_name} has no such part")
         return Cell(
             suite="photos",
             dataset=self.dataset,
@@ -304,7 +311,7 @@ class _Trial:
             recipe=values,
             repeats="pipeline",
             tuning="default",
-            final_backbone=resolver.backbones(values, defaults).final,
+            final_backbone=final,
             keep=self.keep,
         )
 

@@ -19,6 +19,8 @@ STRATA = ("file", "stratum")
 def read_groups(path: Path, names: Sequence[str], folder: Path) -> Array:
     """Return the group of each image: int64 [n]. An image without a group in the .csv is alone in one.
 
+    Groups are numbered by their first images, so neither their names nor the order of the rows matter.
+
     path: a .csv with the columns file and group. A row with an empty group is skipped.
     names: the images of the folder.
 
@@ -26,8 +28,8 @@ def read_groups(path: Path, names: Sequence[str], folder: Path) -> Array:
     Raise PrunebenchError if a file has two groups.
     """
     group_of = _listed(path, COLUMNS, names, folder)
-    numbers = {group: len(names) + number for number, group in enumerate(dict.fromkeys(group_of.values()))}
-    groups = [numbers[group_of[name]] if name in group_of else i for i, name in enumerate(names)]
+    first: dict[str, int] = {}
+    groups = [first.setdefault(group_of[name], i) if name in group_of else i for i, name in enumerate(names)]
     return np.unique(np.array(groups, np.int64), return_inverse=True)[1]
 
 

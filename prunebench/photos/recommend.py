@@ -90,7 +90,14 @@ class Recommendation:
                 f"accuracy changes by {self.climb.value:+.1f} ± {self.climb.margin:.1f} points. Expect "
                 f"{self.expected} % with the {self.labels:,} labels there are."
             )
-        then = f"Twice as many would bring {self.doubled} points."
+        if self.labels == self.images:
+            what = f"Label all {self.images:,} images, as labels help up to the last"
+            if self.labeled == self.images:
+                what = f"All {self.images:,} images have a label"
+            return (
+                f"{what}: expect {self.expected} %. Twice as many photos would bring {self.doubled} points."
+            )
+        then = f"Twice as many labels would bring {self.doubled} points."
         if self.labels == self.labeled:
             return f"The {self.labels:,} labels there are suffice: expect {self.expected} %. {then}"
         return f"Label {self._which}: expect {self.expected} %. {then}"

@@ -15,6 +15,7 @@ from prunebench.parts.recipe import Recipe
 from prunebench.pipeline.context import load_split
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
+from prunebench.system.sealed_json import canonical
 
 ENOUGH = 50  # manifests to read per kind of stage
 
@@ -109,9 +110,10 @@ def probe(matrix: Matrix, forecast: Forecast, stages: Iterable[Stage]) -> None:
             unknown[_like(stage)] = stage
     if not unknown:
         return  # without importing torch
+    timed: dict[str, float] = {}  # seconds per image, as splits of one folder of photos train alike
     with one_thread():
         for stage in unknown.values():
-            forecast.learn(stage, _probed(matrix, stage) * stage.work)
+            forecast.learn(stage, _probed(matrix, stage, timed) * stage.work)
 
 
 @contextmanager
@@ -127,19 +129,23 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _probed(matrix: Matrix, stage: Stage) -> float:
-    """Return the seconds of a training on all images, extrapolated from a few steps."""
+def _probed(matrix: Matrix, stage: Stage, timed: dict[str, float]) -> float:
+    """Return the seconds of a training on all labeled images, extrapolated from a few steps.
+
+    timed: the seconds per image of the trainings that were timed already. This one is added.
+    """
     from prunebench.nn import training
 
-    images = load_split(stage.dataset, matrix.data, "train")[0]
+    images, labels = load_split(stage.dataset, matrix.data, "train")
     recipe = construct(Recipe, stage.training or {}, "recipe")
-    per_image = training.seconds_per_image(
-        recipe,
-        channels=images.channels,
-        resolution=images.resolution,
-        classes=len(stage.dataset.classes),
-        device=matrix.device,
-    )
+    shape: dict[str, Any] = {
+        "channels": images.channels,
+        "resolution": images.resolution,
+        "classes": len(stage.dataset.classes),
+    }
+    alike = canonical([stage.training, stage.identity.get("backbone"), shape])
+    if alike not in timed:
+        timed[alike] = training.seconds_per_image(recipe, device=matrix.device, body=stage.body, **shape)
     if recipe.iterations:
-        return per_image * (recipe.iterations * recipe.batch)
-    return per_image * (recipe.epochs * len(images))
+        return timed[alike] * (recipe.iterations * recipe.batch)
+    return timed[alike] * (recipe.epochs * int((labels >= 0).sum()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import MissingArtefactError, PrunebenchError
+from prunebench.parts.base import Backbone
 from prunebench.parts.precision import can_run
 from prunebench.parts.registry import load
 from prunebench.pipeline import schedule
@@ -57,7 +58,8 @@ class Matrix:
 
     def check_parts(self, needed: Mapping[str, Stage]) -> None:
         """Raise PrunebenchError where a part of the `needed` stages reads a file that is not there."""
-        parts = [stage.identity["part"] for stage in needed.values() if "part" in stage.identity]
+        identities = [stage.identity for stage in needed.values()]
+        parts = [values[name] for values in identities for name in ("part", "backbone") if name in values]
         lacking: dict[str, None] = {}
         for part in map(load().rebuild, parts):
             try:
@@ -112,6 +114,14 @@ class Matrix:
         for cell in cells.values():
             for name in filter(None, (cell.recipe.final_network, *cell.exams.networks)):
                 _check_network(name, cell)
+        # Splits of one folder of photos have names of their own, and loading weights takes a second.
+        tuned = {
+            (cell.final_backbone, len(cell.dataset.mean), cell.recipe.seen(cell.dataset.resolution))
+            for cell in self.cells
+            if cell.final_backbone and cell.recipe.finetune
+        }
+        for backbone, channels, side in tuned:
+            _check_backbone(backbone, channels, side)
 
     def run(
         self,
@@ -184,6 +194,19 @@ class Matrix:
         errors = {cell: map(outcome.failure, self.graph.ends(cell)) for cell in cells}
         failed = {cell: next(filter(None, found), None) for cell, found in errors.items()}
         return {cell: error for cell, error in failed.items() if error is not None}, torn
+
+
+def _check_backbone(backbone: Backbone, channels: int, side: int) -> None:
+    from prunebench.nn import networks
+
+    networks.on_pretrained(
+        backbone.trainable(channels),
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        classes=2,
+        resolution=side,
+        generator_seed=0,
+    )
 
 
 def _check_network(name: str, cell: Cell) -> None:

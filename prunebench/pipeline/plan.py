@@ -40,6 +40,7 @@ class Plan:
         self._shared: dict[tuple[object, ...], tuple[Cell, Any]] = {}
         self._spell = _once(spell)
         self.identity = _once(identity)
+        self.pinned = _once(lambda backbone: identity(backbone.pinned()))
         self.spelled = _once(spelled)
         self.recipe = _once(Recipe.identity)
         self.proxy = _once(Recipe.proxy)

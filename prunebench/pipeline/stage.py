@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
 from importlib import metadata
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from prunebench.parts.artefacts import Artefact
 from prunebench.parts.dataset import Dataset
@@ -18,6 +18,9 @@ from prunebench.pipeline import store
 from prunebench.pipeline.context import Context
 from prunebench.pipeline.job import Identity, Input, Job, Keyed, Stored
 from prunebench.system.sealed_json import canonical
+
+if TYPE_CHECKING:
+    from torch import nn
 
 OVERHEAD = 0.15  # fixed cost of a final training, as a share of a training on all images
 
@@ -71,6 +74,11 @@ class Stage:
     def data_parallel(self) -> bool:
         """Whether several processes may make it at once, and train its network together."""
         return self.training is not None
+
+    @property
+    def body(self) -> Callable[[], nn.Module] | None:
+        """What makes the pretrained network that the training starts from. None: it starts from scratch."""
+        return None
 
     @property
     def work(self) -> float:

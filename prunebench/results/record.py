@@ -105,7 +105,7 @@ def _method(matrix: Matrix, cell: Cell) -> _Method:
             label_fraction=cell.method.label_fraction,
             labeler=title(labeler) if labeler else None,
             pretraining=pretraining(cell.method.parts.values()),
-            final_network=_final_network(cell),
+            final_network=_final_network(matrix, cell),
         )
 
     backbones = id(cell.proxy_backbone), id(cell.final_backbone)
@@ -264,15 +264,19 @@ def title(labeler: Labeler) -> str:
     return f"{labeler.name} on {' + '.join(found)}" if found else labeler.name
 
 
-def _final_network(cell: Cell) -> str | None:
+def _final_network(matrix: Matrix, cell: Cell) -> str | None:
     """Return what final networks are if not the proxy's network on images."""
     if not _trained(cell):
         return None
     if cell.final_backbone is None:
         other = cell.recipe.final_network
         return other and f"{other}, where proxy networks are {cell.recipe.network}"
-    seen = pretraining([cell.final_backbone])
-    return f"{cell.recipe.head} on frozen embeddings of {'; '.join(seen) or cell.final_backbone.name}"
+    seen = "; ".join(pretraining([cell.final_backbone])) or cell.final_backbone.name
+    if not cell.recipe.finetune:
+        return f"{cell.recipe.head} on frozen embeddings of {seen}"
+    values = matrix.graph.targets[cell].identity["backbone"]["fields"].values()
+    files = [value["sha256"][:12] for value in values if isinstance(value, dict) and "sha256" in value]
+    return f"{seen}, fine-tuned{''.join(f', weights {digest}' for digest in files)}"
 
 
 def pretraining(parts: Iterable[Part]) -> list[str]:

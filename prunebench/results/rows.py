@@ -132,8 +132,9 @@ class Result(Record):
     quality: that of pseudo-labels, as `prunebench.pipeline.label_quality.measure` says. Empty without any.
     labels_per_class: number of images with each pseudo-label. Empty without any.
     pretraining: what the backbones of the method saw before.
-    final_network: what final networks are, unless they are the proxy's network on images: another network, or
-        a head, its frozen backbone, and what that saw before. None: they are the proxy's network.
+    final_network: what final networks are, unless they are the proxy's network on images: another network, a
+        head and its frozen backbone, or a backbone that is fine-tuned. Of a backbone also what it saw before,
+        and of a fine-tuned one the first digits of the sha256 of its weights. None: the proxy's network.
     seconds: by stage, as if this cell had been run alone.
     gpu_seconds: the part of them spent on a GPU.
     work: by stage, in units that do not depend on the load of the machine: "steps" of trainings, "images"

@@ -14,17 +14,19 @@ from prunebench.pipeline.executors import slurm
 from prunebench.pipeline.executors.engine import Engine, Executor, StageError, WorkerDied
 from prunebench.pipeline.executors.factory import check, executor
 from prunebench.pipeline.executors.local import default_cpu_workers, most_workers
-from prunebench.pipeline.forecast import Forecast
+from prunebench.pipeline.forecast import Forecast, probe
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage, closure
 from prunebench.results import record
+from prunebench.runs.format import duration
 from prunebench.runs.progress import Live, cell_line
 from prunebench.runs.sinks import Sinks
 from prunebench.suites.cells import Cell
 from prunebench.system.files import check_folder
 from prunebench.system.signals import interruptible
+from prunebench.system.terminal import echo
 
 ENGINE = Engine()
 
@@ -251,6 +253,7 @@ def _work(
     Raise PrunebenchError, before any work, if the store cannot be written or a part lacks a file.
     """
     engine, count = _checked(matrix, needed, engine, graph)
+    _tell_of_fine_tuning(matrix, needed, forecast)
     live = Live(needed, forecast, count, graph)
     shown = _Shown(lambda: executor(engine, count, live.update), live, needed, engine.processes)
     work = _Work(matrix, needed, shown, live)
@@ -264,6 +267,16 @@ def _work(
         work.executor.shutdown()
         slurm.tidy(matrix.store)
         matrix.store.discard_partial(needed.keys() - work.made)
+
+
+def _tell_of_fine_tuning(matrix: Matrix, needed: Mapping[str, Stage], forecast: Forecast) -> None:
+    """Say in one line how long it takes to fine-tune networks on a CPU. It is for GPUs."""
+    tuned = [stage for stage in needed.values() if stage.body is not None]
+    if not tuned or matrix.device != "cpu":
+        return
+    probe(matrix, forecast, tuned)
+    seconds, _ = forecast.estimate(tuned)
+    echo(f"{len(tuned)} fine-tuning(s) on a CPU: about {duration(seconds)} of one core", err=True)
 
 
 def explained(error: Exception) -> str:

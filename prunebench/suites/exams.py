@@ -33,16 +33,17 @@ def exams_of(names: Sequence[str], recipe: Recipe) -> Exams:
     """Return the exams of these names, for selections whose final networks train by a recipe.
 
     Raise PrunebenchError for the network that the recipe trains anyway, and for an exam that heads on
-    embeddings cannot sit.
+    embeddings, or fine-tuned backbones, cannot sit.
     """
     tests = tuple(name for name in TESTS if name in names)
     networks = tuple(dict.fromkeys(name for name in names if name not in TESTS))
     for name in (*tests, *networks):
         if name == recipe.final().network:
             raise PrunebenchError(f"exam {name!r} is the network that the recipe trains anyway; name another")
-        if recipe.final_backbone is not None and name != "calibration":
+        needed, left = ("from scratch", TESTS) if recipe.finetune else ("that see images", ("calibration",))
+        if recipe.final_backbone is not None and name not in left:
             raise PrunebenchError(
-                f"exam {name!r} needs final networks that see images, but recipe.final_backbone is "
-                f"{recipe.final_backbone!r}; choose another recipe, or the exam 'calibration' alone"
+                f"exam {name!r} needs final networks {needed}, but recipe.final_backbone is "
+                f"{recipe.final_backbone!r}; choose another recipe, or {' and '.join(map(repr, left))} alone"
             )
     return Exams(tests=tests, networks=networks)

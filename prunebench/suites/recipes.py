@@ -17,8 +17,16 @@ T = TypeVar("T")
 
 @cache
 def recipe_table() -> dict[str, dict[str, dict[str, Any]]]:
-    """Return benchmarks/recipes.toml as recipe name -> dataset -> fields and part tables."""
-    return read_toml(shipped() / "recipes.toml")["recipe"]  # type: ignore[no-any-return]
+    """Return benchmarks/recipes.toml as recipe name -> dataset -> fields and part tables.
+
+    An entry with `extends` has the values of that recipe's entry for the dataset, but for its own.
+    """
+    table: dict[str, dict[str, dict[str, Any]]] = read_toml(shipped() / "recipes.toml")["recipe"]
+    for entries in table.values():
+        for dataset, entry in entries.items():
+            if base := entry.pop("extends", None):
+                entries[dataset] = table[base][dataset] | entry
+    return table
 
 
 def recipe_for(name: str, dataset: Dataset) -> tuple[Recipe, dict[str, dict[str, Any]]]:

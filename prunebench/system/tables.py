@@ -166,6 +166,8 @@ def _indices(header: Sequence[str], column: str) -> list[int]:
 def match(listed: Iterable[str], names: Iterable[str]) -> dict[str, str]:
     """Match file names of a table to the names of files. Return {listed name: file name}, certain ones only.
 
+    They are in the order of the table.
+
     The same name matches first. The second choice is the only file name that is equal after normalizing the
     Unicode form, "\\" for "/" and a leading "./". The third choice ignores case and outer spaces too.
 
@@ -173,6 +175,7 @@ def match(listed: Iterable[str], names: Iterable[str]) -> dict[str, str]:
     names: names of files.
     """
     existing = set(names)
+    listed = list(dict.fromkeys(listed))
     unmatched = set(listed)
     matches = {name: name for name in unmatched & existing}
     for form in (_plain_form, _loose_form):
@@ -186,7 +189,7 @@ def match(listed: Iterable[str], names: Iterable[str]) -> dict[str, str]:
             candidates = by_form.get(form(name), [])
             if len(candidates) == 1:
                 matches[name] = candidates[0]
-    return matches
+    return {name: matches[name] for name in listed if name in matches}
 
 
 def _plain_form(name: str) -> str:

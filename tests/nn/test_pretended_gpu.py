@@ -22,6 +22,7 @@ from prunebench.nn.randaugment import randaugment
 from prunebench.parts import images
 from prunebench.parts.conformance import conform
 from prunebench.parts.problem import synthetic_problem
+from prunebench_plugins.backbones.preparing import Prepared
 from prunebench_plugins.backbones.swav.part import Swav
 from prunebench_plugins.labelers.fixmatch import loop
 from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold
@@ -112,6 +113,24 @@ def test_a_training_step_never_waits(record, views) -> None:
     recipe = Recipe(network="resnet8", epochs=100, batch=16, **views)
     rng = np.random.default_rng(0)
     run = training._Run(images, labels, np.arange(64), recipe, classes=10, rng=rng, record=record)
+    run.network.train()
+    order = torch.arange(16, device="cuda")
+    assert waits_of(lambda: run.learn(order)) == {}
+
+
+@pytest.mark.pretended
+@pytest.mark.filterwarnings("ignore")  # timm's own, on import
+def test_a_step_of_fine_tuning_never_waits() -> None:
+    import timm
+
+    images, labels = pictures(64, 24).to("cuda"), np.arange(64) % 10
+    recipe = Recipe(network="cnn", epochs=100, batch=16, resized_crop=(0.5, 1.0), flip=True)
+    body = timm.create_model("test_resnet", num_classes=0)
+    run = training._Run(
+        *(images, labels, np.arange(64), recipe),
+        **{"classes": 10, "rng": np.random.default_rng(0), "record": False},
+        body=lambda: Prepared(body, 32, (0.5,) * 3, (0.25,) * 3),
+    )
     run.network.train()
     order = torch.arange(16, device="cuda")
     assert waits_of(lambda: run.learn(order)) == {}

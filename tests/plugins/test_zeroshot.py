@@ -23,7 +23,7 @@ from prunebench.parts.problem import MemoryCheckpoint
 from prunebench.parts.registry import load
 from prunebench_plugins.backbones import clip
 from prunebench_plugins.backbones.pixels import Pixels
-from prunebench_plugins.backbones.pretrained import prepare
+from prunebench_plugins.backbones.preparing import prepare
 from prunebench_plugins.labelers import zeroshot
 from prunebench_plugins.labelers.zeroshot import Zeroshot
 

@@ -126,6 +126,15 @@ def test_the_prototypes_of_swav_rest_for_one_epoch_and_its_crops_are_whole_pixel
     assert sides == ([64, 32] if seen == 64 else [224, 96])
 
 
+@pytest.mark.parametrize("dataset", recipes.recipe_table()["finetune"])
+def test_finetune_is_frozen_but_for_how_networks_train(dataset: str) -> None:
+    frozen, tuned = (recipes.recipe_table()[name][dataset] for name in ("frozen", "finetune"))
+    unlike = {"finetune", "lr", "batch", "weight_decay", "resized_crop", "flip"}
+    assert {name for name in tuned if tuned[name] != frozen.get(name)} <= unlike
+    assert recipe(dataset, "finetune").finetune and not recipe(dataset, "frozen").finetune
+    assert table(dataset, "efficientnet_lite0", "finetune").side >= 128
+
+
 @pytest.mark.parametrize("dataset", PAPER)
 def test_dual_and_beta_look_at_the_same_epochs_and_these_are_recorded(dataset: str) -> None:
     dual, beta = table(dataset, "dual"), table(dataset, "beta")

@@ -134,3 +134,8 @@ def test_a_name_means_the_file_that_it_can_only_mean(listed, meant):
 @pytest.mark.parametrize("listed", ["x.PNG", "b.png", "a/c.png", ""])
 def test_a_name_that_means_none_or_several_is_not_matched(listed):
     assert tables.match([listed], ["a/b.png", "x.png", "X.png"]) == {}
+
+
+def test_matches_are_in_the_order_of_the_table():
+    listed = [f"{number}.png" for number in (5, 3, 8, 1, 9, 2)]
+    assert [*tables.match(["A.png", *listed], ["a.png", *sorted(listed)])] == ["A.png", *listed]

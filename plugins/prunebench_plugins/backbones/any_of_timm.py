@@ -21,7 +21,7 @@ class Timm(PretrainedBackbone):
     """A pretrained network of timm. Its features are those before its classifier, pooled as timm does.
 
     Written as `timm:MODEL`. Networks that are made for one size of images, such as most transformers, are
-    made for `side`.
+    made for `side`. None is the side of the model's pretraining.
 
     model: name of the network in timm, with the tag of its weights or without, such as
         "vit_small_patch14_dinov2.lvd142m". None = not set, which `ready` refuses.
@@ -30,12 +30,22 @@ class Timm(PretrainedBackbone):
     name: ClassVar[str] = "timm"
     argument: ClassVar[str | None] = "model"
     model: str | None = None
+    side: int | None = None  # type: ignore[assignment] # that of the model
+
+    def __post_init__(self) -> None:
+        if self.side is not None:
+            super().__post_init__()
 
     @property
     def pretraining(self) -> Pretraining:  # type: ignore[override] # that of the model
         """Where to read what the weights saw, which timm does not say in numbers."""
         source = f"the weights of timm's {self.model}, whose card says what they saw"
         return Pretraining(images=None, labels="unknown", classes=0, gpu_hours=None, source=source)
+
+    @property
+    def shown(self) -> int:
+        """Side of the squares that the network is shown, in pixels."""
+        return self.side or int(self._facts().input_size[-1])
 
     @property
     def mean(self) -> tuple[float, ...]:  # type: ignore[override] # that of the model
@@ -62,22 +72,22 @@ class Timm(PretrainedBackbone):
     def network(self, weights: Path) -> nn.Module:
         """Return the network with these weights, without its classifier.
 
-        Raise PrunebenchError if it cannot see images of `side` pixels.
+        Raise PrunebenchError if it cannot see images of `shown` pixels.
         """
         import timm
         import torch
         from timm.models import load_checkpoint
 
         facts = self._facts()
-        options: dict[str, Any] = {"img_size": self.side} if facts.fixed_input_size else {}
+        options: dict[str, Any] = {"img_size": self.shown} if facts.fixed_input_size else {}
         try:
             network: nn.Module = timm.create_model(_full_name(facts), **options)
             with torch.no_grad():
-                network.eval()(torch.zeros(1, 3, self.side, self.side))
+                network.eval()(torch.zeros(1, 3, self.shown, self.shown))
         except Exception as error:  # each family of networks has errors of its own
             reason = " ".join(str(error).split()).rstrip(".")
             raise PrunebenchError(
-                f"timm's {self.model} cannot see {self.side} pixels ({reason}); set timm.side"
+                f"timm's {self.model} cannot see {self.shown} pixels ({reason}); set timm.side"
             ) from error
         # As timm does it: the module of a family knows how to read its older files.
         filter_fn = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)

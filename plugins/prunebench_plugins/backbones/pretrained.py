@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from prunebench.parts.precision import arithmetic
 from prunebench.system.cores import in_order
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 IMAGENET_IMAGES = 1_281_167
@@ -59,6 +58,11 @@ class PretrainedBackbone(Backbone):
         raise NotImplementedError
 
     @property
+    def shown(self) -> int:
+        """Side of the squares that the network is shown, in pixels."""
+        return self.side
+
+    @property
     def frozen(self) -> bool:
         """Always True: nothing is trained here."""
         return True
@@ -66,6 +70,24 @@ class PretrainedBackbone(Backbone):
     def ready(self) -> None:
         """Raise PrunebenchError if the weights are not on this machine."""
         self._file()
+
+    def pinned(self) -> Self:
+        """Return this backbone with its weights file named. As it is if the file is absent."""
+        try:
+            return replace(self, weights=self._file())
+        except PrunebenchError:
+            return self
+
+    def trainable(self, channels: int) -> nn.Module:
+        """Return the network with its weights, behind the preparation of its images: float [b, d].
+
+        Raise PrunebenchError if the weights are absent or do not fit, or if images have neither 1 nor 3
+        channels.
+        """
+        self._check(channels)
+        from prunebench_plugins.backbones.preparing import Prepared
+
+        return Prepared(self._loaded("cpu"), self.shown, self.mean, self.std)
 
     def embed(self, images: Images, device: str, progress: Progress, checkpoint: Checkpoint) -> Array:
         """Return the network's features in eval mode, neither scaled nor centered: float32 [n, d].
@@ -78,11 +100,12 @@ class PretrainedBackbone(Backbone):
         Raise PrunebenchError if the weights are absent or do not fit, or if images have neither 1 nor 3
         channels.
         """
-        require(images.channels in (1, 3), f"{self.name}: channels of the images", images.channels, "1 or 3")
+        self._check(images.channels)
         network = self._loaded(device)
         import torch
 
         from prunebench.nn.loop import Saver
+        from prunebench_plugins.backbones.preparing import prepare
 
         images = images.to(device)
         state = checkpoint.load()
@@ -92,7 +115,7 @@ class PretrainedBackbone(Backbone):
 
         def features_of(bounds: tuple[int, int]) -> Array:
             with torch.inference_mode():
-                batch = prepare(images[slice(*bounds)], self.side, self.mean, self.std)
+                batch = prepare(images[slice(*bounds)], self.shown, self.mean, self.std)
                 found: Array = network(batch).float().cpu().numpy()
             return found
 
@@ -111,6 +134,9 @@ class PretrainedBackbone(Backbone):
         per_image = counted.multiply_adds / (len(images) - begun)
         work.add(images_forward=len(images), multiply_adds=per_image * len(images))
         return np.concatenate(features)
+
+    def _check(self, channels: int) -> None:
+        require(channels in (1, 3), f"{self.name}: channels of the images", channels, "1 or 3")
 
     def _file(self) -> Path:
         if self.weights is None:
@@ -192,21 +218,3 @@ def passes(images: int, device: str) -> list[tuple[int, int]]:
     size = PASS if device == "cpu" else BATCH
     starts = [start for start in range(0, images, size) if start % BATCH == 0 or images - start >= size]
     return list(pairwise([*starts, images]))
-
-
-def prepare(batch: torch.Tensor, side: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """Turn uint8 [b, 1 or 3, r, r] into normalized float32 [b, 3, side, side].
-
-    Resizes as Pillow does: bicubic and antialiased, first within rows, then within columns. Each pass rounds
-    and clips to 0..255.
-    """
-    from torch.nn import functional
-
-    from prunebench.nn.augment import normalize
-
-    pixels = batch.float()
-    if (resolution := batch.shape[-1]) != side:
-        for size in ((resolution, side), (side, side)):
-            pixels = functional.interpolate(pixels, size=size, mode="bicubic", antialias=True)
-            pixels = pixels.round_().clamp_(0, 255)
-    return normalize(pixels.repeat(1, 3 // batch.shape[1], 1, 1), mean, std)

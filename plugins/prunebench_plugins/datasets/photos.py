@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -46,6 +46,20 @@ SCRATCH: Mapping[str, Any] = {
 }
 # As most people train: the final network is a head on the embeddings of a pretrained backbone.
 QUICK: Mapping[str, Any] = {**SCRATCH, "final_backbone": "efficientnet_lite0"}
+# For a GPU: the backbone itself is trained. The proxy is that of `quick`, but for these values.
+FINETUNE: Mapping[str, Any] = {
+    **QUICK,
+    "finetune": True,
+    "epochs": 30,
+    "batch": 32,
+    "shrink_batch": False,
+    "lr": 0.01,
+    "weight_decay": 1e-4,
+    "warmup": 0.0,
+    "crop": 0,
+    "resized_crop": (0.35, 1.0),
+    "evaluate_every": 30,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +87,8 @@ class PhotoPool(SquarePhotos):
 
     @property
     def recipes(self) -> Mapping[str, Mapping[str, Any]]:
-        """The recipes `quick` and `scratch`."""
-        return {"quick": QUICK, "scratch": SCRATCH}
+        """The recipes `quick`, `scratch` and `finetune`."""
+        return {"quick": QUICK, "scratch": SCRATCH, "finetune": FINETUNE}
 
     def files(self, root: Path) -> list[Path]:
         """Return the images. Raise as `prunebench.photos.folder.scan`."""
@@ -127,6 +141,7 @@ class Photos(PhotoPool):
         groups.
     """
 
+    version: ClassVar[int] = 2  # a split no longer depends on the order of hashes
     name: str = "photos"
     known: str = ""
     count: int | None = None

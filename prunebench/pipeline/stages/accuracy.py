@@ -12,31 +12,34 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Accuracy, Array, Artefact, Labels, Spent, Subset
 from prunebench.parts.recipe import Recipe
 from prunebench.pipeline.context import Context
-from prunebench.pipeline.job import Identity, Input, Seed
+from prunebench.pipeline.job import Input
 from prunebench.pipeline.plan import Plan, seed_of
-from prunebench.pipeline.stage import SPENT, Stage
+from prunebench.pipeline.stage import SPENT
 from prunebench.pipeline.stages.examining import examine
-from prunebench.pipeline.stages.sight import seen_by_final, sight, sight_in_test, title_of
+from prunebench.pipeline.stages.sight import (
+    Training,
+    finetuned,
+    seen_by_final,
+    sight,
+    sight_in_test,
+    title_of,
+)
 from prunebench.suites.cells import Cell
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class TrainedAccuracy(Stage):
-    """Trains a network from scratch on the subset, and tests it, as often as its exams ask for.
+class TrainedAccuracy(Training):
+    """Trains a network on the subset, and tests it, as often as its exams ask for.
 
     It trains on the labeler's labels if these are an input, else on the true labels. It sees the embeddings
     of a backbone if these are an input, else the images. If the work of another selection is an input, it
     trains that much longer.
 
-    recipe: how it trains.
-    seed: the seed of the initial weights and of the order of images.
     tests: further tests of the network, or None. See `prunebench.suites.exams`.
     """
 
     kind: ClassVar[str] = "accuracy"
 
-    recipe: Identity
-    seed: Seed
     tests: list[str] | None = None
 
     @classmethod
@@ -59,13 +62,9 @@ class TrainedAccuracy(Stage):
             on_device=True,
             recipe=plan.recipe(recipe),
             seed=seed_of("accuracy", cell.seed),
+            backbone=finetuned(plan, cell),
             tests=tests or None,
         )
-
-    @property
-    def training(self) -> Identity | None:
-        """The recipe, or None if the network trains on embeddings."""
-        return None if self.named("seen") else self.recipe
 
     def compute(self, context: Context) -> tuple[Artefact, ...]:
         """Return the accuracy of the last epoch, with further metrics, and what further tests found.
@@ -83,7 +82,7 @@ class TrainedAccuracy(Stage):
         images, recipe = sight(self, self.recipe, context)
         test = sight_in_test(self, context), context.test[1]
         recipe = self._longer(recipe.at(pruned_percent), context, len(index))
-        trained = context.train(images, labels, recipe, self.seed, index=index, test=test)
+        trained = context.train(images, labels, recipe, self.seed, index=index, test=test, body=self.body)
         assert trained.predictions is not None
         accuracy = measured(context, subset, trained.predictions, trained.history)
         if not self.tests:

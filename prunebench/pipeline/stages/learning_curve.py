@@ -10,10 +10,8 @@ import numpy as np
 from prunebench.parts import seeds
 from prunebench.parts.artefacts import Array, HeldOut
 from prunebench.pipeline.context import Context, stream
-from prunebench.pipeline.job import Identity, Seed
 from prunebench.pipeline.plan import Plan, seed_of
-from prunebench.pipeline.stage import Stage
-from prunebench.pipeline.stages.sight import seen_by_final, sight, title_of
+from prunebench.pipeline.stages.sight import Training, finetuned, seen_by_final, sight, title_of
 from prunebench.suites.cells import Cell
 
 FOLDS = 5  # a fifth of the labeled images is held out
@@ -22,17 +20,13 @@ FEWEST = 4  # labels to train on
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class LearningCurve(Stage):
+class LearningCurve(Training):
     """Trains networks on nested random subsets of the labels, and tests all on the same images held out.
 
-    recipe: how they train.
     seed: the seed of the images held out, of the subsets and of the trainings.
     """
 
     kind: ClassVar[str] = "learning_curve"
-
-    recipe: Identity
-    seed: Seed
 
     @classmethod
     def of(cls, plan: Plan, cell: Cell) -> LearningCurve:
@@ -46,12 +40,8 @@ class LearningCurve(Stage):
             on_device=True,
             recipe=plan.recipe(recipe),
             seed=seed_of(cls.kind, cell.seed),
+            backbone=finetuned(plan, cell),
         )
-
-    @property
-    def training(self) -> Identity | None:
-        """The recipe, or None if the networks train on embeddings."""
-        return None if self.named("seen") else self.recipe
 
     def compute(self, context: Context) -> tuple[HeldOut]:
         """Return what each network was wrong on."""
@@ -74,6 +64,7 @@ class LearningCurve(Stage):
                 device=context.device,
                 index=trained[:count],
                 test=test,
+                body=self.body,
             )
             wrong[:, place] = network.predictions != test[1]
             context.progress(place + 1, len(counts))

@@ -10,26 +10,18 @@ import numpy as np
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Dynamics, Labels, Weights
 from prunebench.pipeline.context import Context
-from prunebench.pipeline.job import Identity, Input, Seed
+from prunebench.pipeline.job import Input
 from prunebench.pipeline.plan import Plan, seed_of
-from prunebench.pipeline.stage import Stage
-from prunebench.pipeline.stages.sight import seen_by_proxy, sight, title_of
+from prunebench.pipeline.stages.sight import Training, seen_by_proxy, sight, title_of
 from prunebench.suites.cells import Cell
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Proxy(Stage):
-    """Trains the proxy network on the labeled images. Keeps its training dynamics and final weights.
-
-    recipe: how it trains.
-    seed: the seed of the initial weights and of the order of images.
-    """
+class Proxy(Training):
+    """Trains the proxy network on the labeled images. Keeps its training dynamics and final weights."""
 
     kind: ClassVar[str] = "dynamics"
     version: ClassVar[int] = 2
-
-    recipe: Identity
-    seed: Seed
 
     @classmethod
     def of(cls, plan: Plan, cell: Cell, labels: Input) -> Proxy:
@@ -44,11 +36,6 @@ class Proxy(Stage):
             recipe=plan.recipe(recipe),
             seed=seed_of("dynamics", cell.repeat("proxy")),
         )
-
-    @property
-    def training(self) -> Identity | None:
-        """The recipe, or None if the network trains on embeddings."""
-        return None if self.named("seen") else self.recipe
 
     def compute(self, context: Context) -> tuple[Dynamics, Weights]:
         """Return dynamics and final weights. Raise PrunebenchError if no image has a label."""

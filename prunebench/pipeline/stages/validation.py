@@ -8,30 +8,32 @@ from typing import ClassVar
 
 from prunebench.parts.artefacts import Labels, Subset, Validation
 from prunebench.pipeline.context import Context
-from prunebench.pipeline.job import Identity, Input, Seed
+from prunebench.pipeline.job import Input, Seed
 from prunebench.pipeline.plan import Plan, seed_of
-from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.stages.candidate import Candidate, held_out
-from prunebench.pipeline.stages.sight import seen_by_final, sight, sight_in_test, title_of
+from prunebench.pipeline.stages.sight import (
+    Training,
+    finetuned,
+    seen_by_final,
+    sight,
+    sight_in_test,
+    title_of,
+)
 from prunebench.suites.cells import Cell
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class CandidateValidation(Stage):
+class CandidateValidation(Training):
     """Trains a network on a candidate, and tests it on the held-out images.
 
     A search uses only the labeler's labels. An oracle uses the true labels and the test split.
 
-    recipe: how it trains.
-    seed: the seed of the initial weights and of the order of images.
     held_out: the share of labeled images to test on, as in the candidate.
     split: the seed of the held-out images, as in the candidate. None for an oracle.
     """
 
     kind: ClassVar[str] = "validation"
 
-    recipe: Identity
-    seed: Seed
     held_out: float
     split: Seed | None = None
 
@@ -52,14 +54,10 @@ class CandidateValidation(Stage):
             on_device=True,
             recipe=recipe.identity(),
             seed=seed_of("validation", 0),
+            backbone=finetuned(plan, trial),
             held_out=candidate.held_out,
             split=candidate.split,
         )
-
-    @property
-    def training(self) -> Identity | None:
-        """The recipe, or None if the network trains on embeddings."""
-        return None if self.named("seen") else self.recipe
 
     def compute(self, context: Context) -> tuple[Validation]:
         """Return the accuracy of the last epoch, or 0 if fewer than two images can be trained on."""
@@ -80,5 +78,5 @@ class CandidateValidation(Stage):
         pool = candidate.images - len(tested)
         recipe = recipe.at(100 * (pool - len(candidate)) // pool)
         last = replace(recipe, evaluate_every=sys.maxsize)  # only the last epoch counts
-        trained = context.train(images, values, last, self.seed, index=index, test=test)
+        trained = context.train(images, values, last, self.seed, index=index, test=test, body=self.body)
         return (Validation(accuracy=trained.history[-1][1]),)
