@@ -112,13 +112,12 @@ def run(
     for option, given in (("until-separated", until_separated), ("certify", certify), ("fresh", fresh)):
         if budget is not None and given:
             raise PrunebenchError(f"--{option} makes stages that no budget knows; leave out --budget")
-    for option, given in (
-        ("until-separated", until_separated),
-        ("certify", certify),
-        ("budget", budget is not None),
-    ):
+    chosen_later = {"until-separated": until_separated, "certify": certify, "budget": budget is not None}
+    for option, given in chosen_later.items():
         if leave and given:
-            raise PrunebenchError(f"--{option} chooses by what is stored; leave out --leave")
+            raise PrunebenchError(f"--{option} looks at what is stored before it chooses; leave out --leave")
+    if leave and executor != "slurm":
+        raise PrunebenchError(f"--leave: --executor {executor} ends with the command; use slurm")
     matrix = chosen_cells(options, share, elsewhere=executor != "local")
     if not matrix.cells:
         echo(f"--shard {share}: there are fewer cells than shares, and none is in this one")

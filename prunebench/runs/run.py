@@ -202,10 +202,10 @@ class _Shown:
 def leave_matrix(matrix: Matrix, engine: Engine) -> str:
     """Have Slurm make the missing stages of a matrix after this process has ended. Return a line about it.
 
-    Raise PrunebenchError if nothing goes on without this process, or as `run_matrix` does.
+    engine: that of Slurm. No other goes on without this process.
+
+    Raise PrunebenchError as `run_matrix` does, or if Slurm refuses.
     """
-    if engine.name != "slurm":
-        raise PrunebenchError(f"--leave: --executor {engine.name} ends with the command; use slurm")
     needed = matrix.missing()
     engine, count = _checked(matrix, needed, engine, matrix.graph)
     collects = "the same command without --leave collects the rows"
@@ -265,8 +265,8 @@ def _work(
                 yield work
     finally:
         work.executor.shutdown()
-        slurm.tidy(matrix.store)
         matrix.store.discard_partial(needed.keys() - work.made)
+        slurm.tidy(matrix.store)
 
 
 def _tell_of_fine_tuning(matrix: Matrix, needed: Mapping[str, Stage], forecast: Forecast) -> None:

@@ -246,10 +246,11 @@ def task_of(pid):
 @pytest.mark.parametrize(
     ("how", "workers"),
     [
-        (["scontrol", "requeue"], 1),
-        (["scancel", "--signal=USR2"], 1),  # as Slurm does before the time limit
-        (["scontrol", "requeue"], 2),
-        (["scancel"], 2),
+        ("scontrol requeue TASK", 1),
+        ("scancel --signal=USR2 TASK", 1),  # as Slurm does before the time limit
+        ("sbatch --partition=urgent --exclusive --output=/dev/null --wrap=true", 1),  # preempts it
+        ("scontrol requeue TASK", 2),
+        ("scancel TASK", 2),
     ],
 )
 def test_a_stage_whose_task_slurm_takes_away_goes_on_from_its_checkpoint(saving, tmp_path, how, workers):
@@ -262,7 +263,8 @@ def test_a_stage_whose_task_slurm_takes_away_goes_on_from_its_checkpoint(saving,
         if workers == 2:  # the other task makes all the rest
             until(lambda: saving.missing().keys() == resting)
         before = payloads(saving.store)
-        subprocess.run([*how, task_of(saving.store.being_made()[scores.key].facts["pid"])], check=True)
+        task = task_of(saving.store.being_made()[scores.key].facts["pid"])
+        subprocess.run(how.replace("TASK", task).split(), check=True)
         until(lambda: len(note.read_text().split()) == 2, 200)
         (tmp_path / "hold").unlink()
         assert made.result(100) == len(saving.graph.stages)

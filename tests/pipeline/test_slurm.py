@@ -211,6 +211,13 @@ def test_the_status_counts_tasks(pretended_slurm, submitted, job, store):
     assert slurm.standing(store.root) == ["Slurm job 12: tasks running 1, waiting 1"]
 
 
+def test_the_command_status_shows_tasks(pretended_slurm, submitted, job, toy, suite_file, cli):
+    submitted("12", job)
+    pretended_slurm("12_0 RUNNING\n12_1 RUNNING\n")
+    told = cli(f"status --suite {suite_file()} --device cpu")
+    assert "\nSlurm job 12: tasks running 2, waiting 0\n" in told.out
+
+
 def test_a_task_that_is_queued_again_does_the_same(tmp_path):
     pytest.importorskip("submitit")
     task = Task(tmp_path / "run", 5.0)
