@@ -82,14 +82,17 @@ def rows(names: list[str], stages: int, workers: int, rounds: int) -> Iterator[l
 
 def main() -> None:
     """Print the table."""
+    here = [name for name, (_, _, package, _) in ENGINES.items() if package is None or find_spec(package)]
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("engines", nargs="*", help=f"of {', '.join(here)}; all unless given")
     parser.add_argument("--stages", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    names = [name for name, (_, _, package, _) in ENGINES.items() if package is None or find_spec(package)]
+    if unknown := sorted(set(given.engines) - set(here)):
+        parser.error(f"no engine named {unknown[0]!r} here. Known: {', '.join(here)}.")
     header = ["engine", "stages", "first stages, s", "each further stage, ms", "to local"]
-    lines = rows(names, given.stages, given.workers, given.rounds)
+    lines = rows(given.engines or here, given.stages, given.workers, given.rounds)
     print(tabulate(lines, header, tablefmt="github", disable_numparse=True))
 
 
