@@ -3,18 +3,19 @@
     python benchmarks/speed/selection.py [--rounds 3] [draws centers kmeans neighbors graphs]
 
 The contestants take turns on one thread. A figure is the median CPU time over the rounds. Other work on the
-machine disturbs CPU time less than wall time.
+machine disturbs CPU time less than wall time. The exponent is that of our time from the smaller size on.
 
 draws       Beta and stratified selection, compared with the published algorithms in NumPy and SciPy
-centers     k-center, compared with one pass over all embeddings for each pick
+centers     k-center, compared with one pass over all embeddings for each pick; herding, alone
 kmeans      k-means, compared with scikit-learn's
-neighbors  nearest neighbors, compared with scikit-learn's brute force
+neighbors   nearest neighbors, compared with scikit-learn's brute force
 graphs      the picks of D2 and of facility location on a graph of 1.28 million images, alone
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import statistics
 import time
@@ -38,6 +39,7 @@ from prunebench.parts.artefacts import Array, Dynamics
 from prunebench_plugins.selectors.beta import Beta
 from prunebench_plugins.selectors.d2 import densest_first
 from prunebench_plugins.selectors.facility_location import UNIT, most_gained_first
+from prunebench_plugins.selectors.herding import Herding
 from prunebench_plugins.selectors.k_center import KCenter
 from prunebench_plugins.selectors.neighbor_graph import compiled
 from prunebench_plugins.selectors.stratified import Stratified
@@ -192,8 +194,13 @@ def plain_centers(vectors: Array, rng: Rng) -> list[int]:
     return chosen
 
 
+def our_herd(vectors: Array, rng: Rng) -> Array:
+    """Keep 1,000 images by `herding`."""
+    return Herding().select(vectors, 1000, rng, "cpu", lambda done, total: None)
+
+
 def centers(rounds: int) -> list[Row]:
-    """Keep 1,000 of 10,000 and of 50,000 embeddings of 512 numbers."""
+    """Keep 1,000 of 10,000 and of 50,000 embeddings of 512 numbers by k-center and by herding."""
     rows = []
     for n in (10_000, 50_000):
         vectors = clustered(n, 512)
@@ -205,6 +212,8 @@ def centers(rounds: int) -> list[Row]:
             common.append(len(set(our_result) & set(their_result)))
         remark = f"{np.mean(common) / 1000:.2%} the same"
         rows.append(row("k_center, keep 1,000", f"{n:,} x 512", ours, theirs, remark))
+        (alone,) = contest(rounds, ours=partial(our_herd, vectors))
+        rows.append(["herding, keep 1,000", f"{n:,} x 512", f"{alone.median:.3f}", "", "", ""])
     return rows
 
 
@@ -292,6 +301,22 @@ def graphs(rounds: int) -> list[Row]:
     return rows
 
 
+def with_exponents(rows: list[Row]) -> list[Row]:
+    """Return rows with the exponent of our time after it, where the same is there at a smaller size, too."""
+    before: dict[str, tuple[float, float]] = {}
+    found = []
+    for name, size, ours, *more in rows:
+        exponent = ""
+        if size:
+            now = (float(size.split()[0].replace(",", "")), float(ours))
+            if name in before:
+                growth = [math.log(new / old) for new, old in zip(now, before[name], strict=True)]
+                exponent = f"{growth[1] / growth[0]:.2f}"
+            before[name] = now
+        found.append([name, size, ours, exponent, *more])
+    return found
+
+
 PARTS = {"draws": draws, "centers": centers, "kmeans": clusters, "neighbors": neighbors, "graphs": graphs}
 
 
@@ -305,8 +330,8 @@ def main() -> None:
         parser.error(f"no part named {unknown[0]!r}. Known: {', '.join(PARTS)}.")
     torch.set_num_threads(1)
     rows = [entry for name in options.parts or PARTS for entry in PARTS[name](options.rounds)]
-    header = ["what", "images", "ours, CPU s", "theirs, CPU s", "times as fast", ""]
-    print(tabulate(rows, header, tablefmt="github", disable_numparse=True))
+    header = ["what", "images", "ours, CPU s", "exponent", "theirs, CPU s", "times as fast", ""]
+    print(tabulate(with_exponents(rows), header, tablefmt="github", disable_numparse=True))
 
 
 if __name__ == "__main__":

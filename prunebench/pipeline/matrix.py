@@ -21,6 +21,7 @@ from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.store import Store
 from prunebench.suites.cells import Cell
 from prunebench.suites.exams import TESTS
+from prunebench.system.garbage import no_garbage
 
 
 @dataclass
@@ -69,13 +70,17 @@ class Matrix:
         if lacking:
             raise PrunebenchError("; ".join(lacking))
 
-    def missing(self) -> dict[str, Stage]:
+    def missing(self, *, sound: bool = False) -> dict[str, Stage]:
         """Return the stages that are not stored, by key, inputs first.
 
+        sound: whether all manifests are read, so that a stage with a damaged one is missing, too.
+
         A row says what each stage of its cell cost, so a stage that is lost is missing, whatever was made
-        from it. That what is stored is whole is seen when it is read.
+        from it. That a payload is whole is seen when it is read.
         """
-        return {key: stage for key, stage in self.graph.stages.items() if key not in self.store}
+        stored = self.store.sound if sound else self.store.__contains__
+        with no_garbage():  # of which manifests are none
+            return {key: stage for key, stage in self.graph.stages.items() if not stored(key)}
 
     def job(self, stage: Stage) -> Job:
         """Describe the making of a stage in plain JSON."""

@@ -17,7 +17,6 @@ import json
 import os
 import platform
 import shutil
-import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -31,13 +30,12 @@ import numpy as np
 from prunebench.errors import BusyError, MissingArtefactError
 from prunebench.parts.artefacts import Array, Artefact
 from prunebench.system import leases
-from prunebench.system.files import replace_file, writing
+from prunebench.system.files import replace_file, settled, writing
 from prunebench.system.leases import Claim, Lease
 from prunebench.system.sealed_json import canonical, sealed, unsealed
 
 SCHEMA = 3
 MAPPED = 2**20  # bytes; payloads of this size or larger are mapped into memory, not read
-SETTLED = 2 * 10**9  # nanoseconds since the last change of a file. Within, another change may look the same
 PAYLOAD, MANIFEST = "payload.safetensors", "manifest.json"  # the files of an entry
 DIGEST = hashlib.sha256().digest_size
 # NumPy types by their safetensors names.
@@ -115,6 +113,14 @@ class Store:
     def whole_manifest(self, key: str) -> dict[str, Any] | None:
         """Return the manifest of an entry, or None where `manifest` raises an error. This changes nothing."""
         return _whole_manifest(self._folder(key))
+
+    def sound(self, key: str) -> bool:
+        """Whether an entry has a whole manifest and a payload of its size. A damaged entry is quarantined."""
+        try:
+            self.manifest(key)
+        except MissingArtefactError:
+            return False
+        return True
 
     def verify(self, key: str) -> bool:
         """Whether the entry exists and matches its sha256. A damaged entry is quarantined."""
@@ -362,8 +368,8 @@ def _manifest(path: str) -> dict[str, Any] | None:
     Raise OSError if it is gone.
     """
     status = os.stat(path)  # noqa: PTH116
-    if time.time_ns() - status.st_mtime_ns < SETTLED:
-        return unsealed(Path(path))
+    if not settled(status.st_mtime_ns):
+        return unsealed(path)
     stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
     manifest = _settled_manifest(path, stamp)
     return None if manifest is None else dict(manifest)
@@ -371,7 +377,7 @@ def _manifest(path: str) -> dict[str, Any] | None:
 
 @lru_cache(maxsize=2**14)  # rows of many cells say what the stages cost that these share
 def _settled_manifest(path: str, _stamp: tuple[int, ...]) -> dict[str, Any] | None:
-    return unsealed(Path(path))
+    return unsealed(path)
 
 
 def _copied(entry: Path, copy: Path) -> bool:

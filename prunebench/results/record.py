@@ -15,7 +15,7 @@ from prunebench.parts.base import Backbone, Labeler, Part
 from prunebench.parts.identity import map_parts
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import CHOICE, SPENT, Stage, closure
-from prunebench.results.rows import Failure, Result
+from prunebench.results.rows import Failure, Journal, Record, Result
 from prunebench.suites.cells import PROTOCOL, Cell
 from prunebench.suites.tuning import SEARCHED
 
@@ -82,6 +82,17 @@ def row(matrix: Matrix, cell: Cell) -> Result:
         commit=manifest["commit"],
         date=manifest["made"],
     )
+
+
+def known(matrix: Matrix, cell: Cell, journal: Journal) -> Result | None:
+    """Return the row that a journal has of the stored accuracy of a finished cell, or None if it has none.
+
+    That is the row that `row` would make, without a look at what its accuracy was made from.
+    Raise MissingArtefactError where the accuracy is gone or its manifest is damaged.
+    """
+    key = matrix.graph.targets[cell].key
+    made = matrix.store.manifest(key)["made"]
+    return journal.find(Record(**_record(matrix, cell)), key, made)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ from pydantic_core import from_json, to_json
 
 from prunebench.errors import PrunebenchError
 from prunebench.suites.schema import repeat_of
-from prunebench.system.files import replace_file, writing
+from prunebench.system.files import replace_file, settled, writing
+from prunebench.system.garbage import no_garbage
 from prunebench.system.leases import lease
 from prunebench.system.sealed_json import canonical
 
@@ -42,7 +44,7 @@ LATER: Mapping[str, Any] = {
     "certified": False,
 }
 CellOutcome = tuple[float, str] | str  # accuracy and device, or why there is none
-Stamp = tuple[int, int, int] | None  # size, time and number of a file, None where there is none
+Stamp = tuple[int, int, int] | None  # size, time and number of a file, None where none can be seen
 
 
 class Record(BaseModel):
@@ -234,6 +236,7 @@ def path_of(folder: Path, row: Record) -> Path:
     return rows_path(folder, row.suite, row.dataset, row.method)
 
 
+@lru_cache(maxsize=2**12)  # each row asks for it
 def rows_path(folder: Path, suite: str, dataset: str, method: str) -> Path:
     """Return the file of rows of a method on a dataset; long names are cut, and a hash keeps them apart."""
     return folder / "results" / suite / file_name(dataset) / f"{file_name(method)}.jsonl"
@@ -285,6 +288,22 @@ class Journal:
                 known.append(row)
                 seen.stamp = _stamp(path)
         return row
+
+    def find(self, cell: Record, accuracy_key: str, date: str) -> Result | None:
+        """Return the row of a cell that says what an accuracy of this key and date is, or None.
+
+        Damaged lines of its file are set aside in a file beside it.
+        Raise PrunebenchError where its file cannot be read.
+        """
+        path = path_of(self.folder, cell)
+        seen, stamp = self._files.get(path), _stamp(path)
+        if stamp is None:
+            return None
+        if seen is None or seen.stamp != stamp:
+            with writing(path, OPTION), lease(self.folder / "results" / ".rows", "reading rows", OPTION):
+                seen = self._look(path)
+        rows = (row for row in seen.index.get(cell.cell, []) if isinstance(row, Result))
+        return next((row for row in rows if (row.accuracy_key, row.date) == (accuracy_key, date)), None)
 
     def _is_settled(self, path: Path, row: Record) -> bool:
         """Whether a file that is as this process last saw it has a record that makes `row` needless."""
@@ -366,7 +385,7 @@ def _superseding(row: Record, known: Iterable[Record]) -> Record:
 def _stamp(path: Path) -> Stamp:
     try:
         stat = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return stat.st_size, stat.st_mtime_ns, stat.st_ino
 
@@ -399,27 +418,39 @@ class Lines:
     damaged: list[bytes] = field(default_factory=list)
     unended: bool = False
 
+    def add(self, text: bytes) -> None:
+        """Add a line, given without its end."""
+        values = checked(text)
+        (self.damaged if values is None else self.good).append(text + b"\n")
+        try:
+            if values and "failed" in values:
+                self.failures.append(Failure.model_validate(values))
+            elif values:
+                self.rows.append(Result.model_validate(values))
+        except ValidationError:
+            self.newer += 1
+
 
 def read_file(path: Path) -> Lines:
-    """Return the lines of a file of rows; none where it does not exist."""
+    """Return the lines of a file of rows; none where it does not exist. An unchanged file is read once."""
+    stamp = _stamp(path)
+    if stamp is None or not settled(stamp[1]):
+        return lines_of(content_of(path).removeprefix(BOM))
+    return _settled_lines(path, stamp)
+
+
+@lru_cache(maxsize=2**10)  # a run reads rows to find those that are there, and again for its page
+def _settled_lines(path: Path, _stamp: Stamp) -> Lines:
     return lines_of(content_of(path).removeprefix(BOM))
 
 
 def lines_of(content: bytes) -> Lines:
     """Return the lines in the bytes of a file of rows."""
     lines = Lines(unended=content[-1:] not in (b"", b"\n"))
-    for text in content.splitlines():  # of bytes: at line feeds and carriage returns alone
-        if not text.strip():
-            continue
-        values = checked(text)
-        (lines.damaged if values is None else lines.good).append(text + b"\n")
-        try:
-            if values and "failed" in values:
-                lines.failures.append(Failure.model_validate(values))
-            elif values:
-                lines.rows.append(Result.model_validate(values))
-        except ValidationError:
-            lines.newer += 1
+    with no_garbage():  # of which rows are none
+        for text in content.splitlines():  # of bytes: at line feeds and carriage returns alone
+            if text.strip():
+                lines.add(text)
     return lines
 
 

@@ -83,17 +83,19 @@ def run_matrix(
     """
     if certificates.caught:
         matrix = replace(matrix, cells=[cell for cell in matrix.cells if cell not in certificates.caught])
-    with _work(matrix, matrix.missing(), forecast, engine, matrix.graph) as work:
+    journal = None if results is None else results.journal
+    with _work(matrix, matrix.missing(sound=True), forecast, engine, matrix.graph) as work:
         finished = 0
 
         def cell_done(cell: Cell) -> None:
             nonlocal finished
-            row = record.row(matrix, cell)
-            if cell in certificates.certified:
+            known = None if journal is None else record.known(matrix, cell, journal)
+            row = known or record.row(matrix, cell)
+            if cell in certificates.certified and not row.certified:
                 row = row.model_copy(update={"certified": True})
             finished += 1
             trained_now = row.accuracy_key in work.made
-            if results is not None:
+            if results is not None and row is not known:
                 results.add(row, trained_now)
             work.live.line(cell_line(cell, row, finished, len(matrix.cells), trained_now))
 

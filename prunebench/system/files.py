@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,6 +14,15 @@ from pathlib import Path
 from prunebench.errors import PrunebenchError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+SETTLED = 2 * 10**9  # nanoseconds
+
+
+def settled(changed: int) -> bool:
+    """Whether a file's last change is so old that another one would show in its time, not in its size alone.
+
+    changed: when that was, in nanoseconds since 1970.
+    """
+    return time.time_ns() - changed >= SETTLED
 
 
 @contextmanager

@@ -23,10 +23,11 @@ def sealed(entry: Mapping[str, Any]) -> bytes:
     return json.dumps({**entry, "check": _check(entry)}, indent=1).encode()
 
 
-def unsealed(path: Path) -> dict[str, Any] | None:
+def unsealed(path: Path | str) -> dict[str, Any] | None:
     """Return the JSON object of a file that `sealed` made, or None if the file is gone or damaged."""
     try:
-        entry = from_json(path.read_bytes())
+        with open(path, "rb", 0) as file:  # noqa: PTH123 - building a Path takes longer than reading
+            entry = from_json(file.read())
         if isinstance(entry, dict) and entry.pop("check", None) == _check(entry):
             return entry
     except (OSError, ValueError, RecursionError):

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -116,7 +117,11 @@ def digits(install, suite_file, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # an engine may be anywhere on it
     path = suite_file(SUITE.replace("NOTE", str(tmp_path / "note")))
     filters = Filters(changes={"recipe.epochs": 1})
-    return lambda store: choose(path, filters, device="cpu", store=tmp_path / store)
+
+    def chosen(store, **more):
+        return choose(path, replace(filters, **more), device="cpu", store=tmp_path / store)
+
+    return chosen
 
 
 def run(matrix, engine):
@@ -146,6 +151,57 @@ def test_results_are_the_same_whatever_carries_the_stages(digits, name):
     assert payloads(other.store) == payloads(one.store)
     assert run(one, chosen) == 0
     all_is_well(other.store)
+
+
+@pytest.mark.slow
+def test_one_store_serves_all_engines_that_are_here(digits):
+    """Each makes a share of the cells, and nothing that another has made."""
+    here = [name for name, (_, _, package) in ENGINES.items() if package is None or find_spec(package)]
+    engines = [Engine(workers=1), Engine(workers=2), *map(engine, here)]
+    ratios = [*range(10, 10 + len(engines))]  # two cells of each, so each share has two
+    alone, shared = digits("alone", ratios=ratios), digits("shared", ratios=ratios)
+    made = run(alone, Engine(workers=0))
+    count = len(engines)
+    shares = [run(shard(shared, number + 1, count), engines[number]) for number in range(count)]
+    assert min(shares) > 0 and sum(shares) == made
+    assert payloads(shared.store) == payloads(alone.store)
+    assert [run(shared, each) for each in engines] == [0] * count
+    all_is_well(shared.store)
+
+
+@pytest.mark.slow
+def test_a_machine_that_ray_loses_costs_the_stage_under_way_alone(digits, spawn, tmp_path):
+    """Machines are pretended by raylets. One is killed in the middle of a stage, with all its workers."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    matrix, hold, note = digits("store"), tmp_path / "hold", tmp_path / "note"
+    hold.touch()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        line = f"run --suite {tmp_path}/toys.toml --set recipe.epochs=1 --device cpu --executor ray"
+        process = spawn(f"{line} --executor-option address={cluster.address}")
+        # Only then a second machine comes, so that the run belongs to the first, which stays.
+        until(lambda: [*matrix.store.root.glob("runs/*")] or process.poll() is not None)
+        machine = cluster.add_node(num_cpus=1)
+        until(lambda: note.exists() or process.poll() is not None)
+        before = whole(matrix.store)
+        cluster.remove_node(machine, allow_graceful=False)
+        cluster.add_node(num_cpus=1)
+        hold.unlink()
+        _, err = process.communicate(timeout=300)
+    finally:
+        cluster.shutdown()
+    assert process.returncode == 0, err
+    assert matrix.missing() == {}
+    assert note.read_text() == "xx"
+    assert before and before.items() <= whole(matrix.store).items()
+    all_is_well(matrix.store)
+
+
+def whole(store):
+    """Return when each entry was made, by its manifest."""
+    return {path: path.stat().st_mtime_ns for path in store.root.glob("??/*/manifest.json")}
 
 
 @pytest.mark.parametrize("name", CLUSTERS)

@@ -1,6 +1,7 @@
 """Result rows on disk: appended once, never overwritten, readable whatever happened to the file."""
 
 import hashlib
+import os
 
 import pytest
 from pydantic import ValidationError
@@ -174,6 +175,37 @@ def test_a_file_is_read_once_however_many_rows_come(row, tmp_path, monkeypatch):
     for seed in range(5):
         journal.append(row(seed=seed))
     assert len(read) == 1
+
+
+def test_a_file_that_did_not_change_is_read_once_by_a_process(row, tmp_path, monkeypatch):
+    append(tmp_path, row(seed=0))
+    path, read = path_of(tmp_path, row()), []
+    monkeypatch.setattr(results, "content_of", lambda path: read.append(path) or path.read_bytes())
+    for count in (2, 4):  # within a moment, another change might not show
+        assert [len(read_file(path).rows) for _ in range(2)] == [1, 1]
+        assert len(read) == count
+    os.utime(path, ns=(0, 0))
+    assert [len(read_file(path).rows) for _ in range(2)] == [1, 1]
+    assert len(read) == 5
+    path.write_bytes(b"torn\n" + path.read_bytes())
+    os.utime(path, ns=(0, 0))
+    assert len(read_file(path).damaged) == 1
+
+
+def test_the_row_of_an_accuracy_is_found_by_its_cell_key_and_date(row, tmp_path):
+    assert Journal(tmp_path).find(row(), "ab", "now") is None
+    append(tmp_path, row(seed=0, accuracy=70.0))
+    append(tmp_path, row(seed=1, accuracy=90.0))
+    path = path_of(tmp_path, row())
+    path.write_bytes(path.read_bytes() + b"torn")
+    journal = Journal(tmp_path)
+    append(tmp_path, failure(row, "diverged", seed=2))
+    key, date = row().accuracy_key, row().date
+    assert journal.find(row(seed=1), key, date) == row(seed=1, accuracy=90.0)
+    others = [(2, key, date), (1, "cd", date), (1, key, "")]
+    assert [journal.find(row(seed=seed), *accuracy) for seed, *accuracy in others] == [None] * 3
+    append(tmp_path, row(seed=2))
+    assert journal.find(row(seed=2), key, date) == row(seed=2)
 
 
 def test_of_two_runners_in_turns_each_reads_only_what_the_other_added(row, tmp_path, monkeypatch):

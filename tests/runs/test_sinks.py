@@ -9,7 +9,8 @@ import pytest
 
 from prunebench.pipeline.executors.engine import Engine
 from prunebench.pipeline.forecast import Forecast
-from prunebench.results.rows import Failure, Journal, Record, read, read_all
+from prunebench.results import record
+from prunebench.results.rows import Failure, Journal, Record, path_of, read, read_all
 from prunebench.runs.run import run_matrix
 from prunebench.runs.sinks import Sinks, Tracker, numbers
 
@@ -58,6 +59,32 @@ def test_each_new_row_is_told_once_and_is_on_disk_by_then(matrix, journal, tmp_p
     folder = tmp_path / "other"
     ran(chosen, Sinks(Journal(folder), [("me", listener)]))  # stored, and written elsewhere
     assert len(heard) == 4
+
+
+def test_a_row_that_is_there_is_not_made_again(matrix, journal, tmp_path, monkeypatch, capsys):
+    chosen = matrix("random", seeds=[0, 1])
+    ran(chosen, Sinks(journal, []))
+    (accuracy, _) = (row.accuracy for row in read(journal.folder, "toys")[0])
+    capsys.readouterr()
+    monkeypatch.setattr(record, "row", None)
+    for again in (journal, Journal(journal.folder)):
+        ran(chosen, Sinks(again, []))
+        told = capsys.readouterr().out.splitlines()
+        assert [line.split()[-3:] for line in told] == [[f"{accuracy:.2f}", "%", "stored"]] * 2
+    with pytest.raises(TypeError):
+        ran(chosen, Sinks(Journal(tmp_path / "other"), []))
+
+
+def test_a_row_of_another_training_is_not_taken_for_that_of_this_store(matrix, journal):
+    """Such as that of a machine which rounds otherwise: its key is the same."""
+    chosen = matrix("random")
+    ran(chosen, Sinks(Journal(journal.folder), []))
+    (row,) = read(journal.folder, "toys")[0]
+    path_of(journal.folder, row).unlink()
+    theirs = row.model_copy(update={"accuracy": row.accuracy / 2, "date": "2026-01-01T00:00:00Z"})
+    journal.append(theirs)
+    ran(chosen, Sinks(Journal(journal.folder), []))
+    assert read(journal.folder, "toys")[0] == [theirs, row]
 
 
 def test_without_files_of_rows_a_row_is_told_when_its_cell_was_made(matrix):
