@@ -25,6 +25,7 @@ class PooledEmbeddings(Stage):
     """
 
     kind: ClassVar[str] = "pooled_embeddings"
+    version: ClassVar[int] = 2  # before, the split of photos in groups could be that of another process
     instant: ClassVar[bool] = True
 
     split: str
