@@ -9,6 +9,7 @@ import typer
 
 from prunebench.cli.options import DataOption, DeviceOption, StoreOption, WorkersOption, file_option, split
 from prunebench.cli.photos import (
+    Clock,
     DuplicatesOption,
     FolderArgument,
     GroupsOption,
@@ -68,6 +69,7 @@ def recommend(
     if output is not None:
         photos.check_outside(folder, output, "--output")
         photos.check_writable(output)
+    clock = Clock()
     found = recommend(
         folder,
         known,
@@ -85,7 +87,9 @@ def recommend(
         store=store,
         data=data,
         workers=workers,
+        tell=clock.tell,
     )
+    clock.stop()
     _show(found)
     advise(found.advice)
     warn(found.warnings)

@@ -17,9 +17,11 @@ from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import change, map_parts
 from prunebench.parts.registry import load
 from prunebench.photos.advice import advice
+from prunebench.photos.cost import Sizes, told
 from prunebench.photos.folder import check_count, common_side, scan
 from prunebench.photos.groups import in_proportion, read_strata
-from prunebench.photos.request import POOL, Workspace, check_on_bad, on_backbone, resolver_of
+from prunebench.photos.request import POOL, Workspace, check_on_bad, on_backbone, resolver_of, unknown_content
+from prunebench.pipeline import schedule
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.plan import Plan
@@ -165,19 +167,35 @@ class DrawWork:
         return self.place.matrix([], {POOL: self.spec})
 
     @cached_property
-    def search(self) -> Duplicates:
-        """The search for duplicates, that of `prune`.
+    def stages(self) -> tuple[Duplicates, DrawnOrder]:
+        """The search for duplicates, that of `prune`, and the draw. Reads the images.
 
         Raise PrunebenchError if fewer images are readable than are to be drawn.
         """
         check_count("--labels", self.request.labels, len(self.names))
-        return Duplicates.of(Plan(self.roots), self._cell)
+        return self._planned(self.roots)
 
-    @cached_property
-    def stage(self) -> DrawnOrder:
-        """The stage of the draw."""
-        plan = Plan(self.roots)
-        return DrawnOrder.of(plan, self._cell, self.part, self.request.labels, self.search)
+    @property
+    def told(self) -> str:
+        """How long it will take, in words. Reads a few images."""
+        place, request = self.place, self.request
+        roots = roots_of([self.dataset], place.data, place.store, look=False)
+        search, drawn = self._planned(roots)
+        sizes = Sizes(images=self.images, labeled=0, kept=request.labels)
+        return told(
+            self.dataset,
+            scan(request.folder, request.on_bad),
+            place,
+            schedule.missing([search, drawn], place.store).values(),
+            lambda _stage: sizes,
+            unread=request.folder if unknown_content(roots, POOL) else None,
+            starts=1 if search.key in place.store else 2,
+        )
+
+    def _planned(self, roots: Mapping[str, str]) -> tuple[Duplicates, DrawnOrder]:
+        plan = Plan(roots)
+        search = Duplicates.of(plan, self._cell)
+        return search, DrawnOrder.of(plan, self._cell, self.part, self.request.labels, search)
 
     @cached_property
     def _cell(self) -> Cell:

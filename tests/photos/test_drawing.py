@@ -58,7 +58,7 @@ def test_a_draw_is_as_long_as_asked_and_writes_nothing_to_the_folder(photos, by)
 def test_what_is_drawn_is_what_the_part_draws_of_the_embeddings(photos):
     work = photos.work()
     chosen, _ = drawn(work, workers=0)
-    (embeddings,) = (source.source.key for source in work.stage.named("embeddings"))
+    (embeddings,) = (source.source.key for source in work.stages[1].named("embeddings"))
     values = work.place.store.read(embeddings, Embeddings).values
     order = TypiClust().draw(values, 5, seeds.stream("order", 0), "cpu", lambda *_: None)
     assert chosen == [sorted(photos.truth)[position] for position in order]
@@ -135,7 +135,7 @@ def test_the_embeddings_of_a_draw_are_those_of_a_prune_with_the_same_options(pho
     pruning = Work(construct_request(folder=photos.folder, known=table, budget=20), place, look=True)
     made = closure(pruning.ends.values())
     (theirs,) = {stage.key for stage in made if stage.kind == "embeddings"}
-    (ours,) = photos.work(backbone=None, side=None).stage.named("embeddings")
+    (ours,) = photos.work(backbone=None, side=None).stages[1].named("embeddings")
     assert ours.source.key == theirs
 
 
