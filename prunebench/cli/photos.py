@@ -265,10 +265,10 @@ def warn(warnings: Iterable[str]) -> None:
         echo(f"warning: {warning}", err=True)
 
 
-def advise(better: str) -> None:
-    """Print a better backbone, if there is one."""
-    if better:
-        echo(f"better: {better}")
+def advise(backbone: str) -> None:
+    """Print which backbone is used by default and what a better one needs, if that matters."""
+    if backbone:
+        echo(f"backbone: {backbone}")
 
 
 class Clock:
@@ -337,7 +337,7 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
         ("to drop", f"{costs.images - costs.keep:,} images"),
         ("method", method),
         *([("guesses", costs.guesser)] if costs.guesser else []),
-        *([("better", costs.advice)] if costs.advice else []),
+        *([("backbone", costs.advice)] if costs.advice else []),
         ("time", costs.time),
         ("disk", f"{size(costs.disk)} of {size(room)} free"),
     ]

@@ -64,7 +64,7 @@ def recommend(
 ) -> None:
     """Say how many images to label, from the labels there are, and whether choosing them is worth it."""
     from prunebench.photos import folder as photos
-    from prunebench.photos.recommend import METHODS, recommend
+    from prunebench.photos.recommend import default_methods, recommend
 
     if output is not None:
         photos.check_outside(folder, output, "--output")
@@ -76,7 +76,7 @@ def recommend(
         target=target,
         gain=gain,
         seeds=seeds,
-        methods=METHODS if methods is None else [] if methods == "none" else split(methods) or [],
+        methods=default_methods() if methods is None else [] if methods == "none" else split(methods) or [],
         recipe=recipe,
         backbone=backbone,
         side=side,

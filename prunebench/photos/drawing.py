@@ -16,7 +16,7 @@ from prunebench.parts.base import Draw, Part, reader, reads_proxy
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import change, map_parts
 from prunebench.parts.registry import load
-from prunebench.photos.advice import advice
+from prunebench.photos.advice import DEFAULT, advice, default_backbone
 from prunebench.photos.cost import Sizes, told
 from prunebench.photos.folder import check_count, common_side, scan
 from prunebench.photos.groups import in_proportion, read_strata
@@ -222,6 +222,8 @@ def _resolved(request: DrawRequest, dataset: Dataset) -> tuple[str, Any, Draw]:
     part: Part = request.draw
     if request.backbone is not None:
         part = on_backbone(part, request.backbone)
+    elif getattr(part, "backbone", None) == DEFAULT:  # unless --set says otherwise
+        part = on_backbone(part, default_backbone())
     part = resolver.part(part, defaults)
     check_owners(request.changes, part)
     return name, recipe, cast(Draw, part)

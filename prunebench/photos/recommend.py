@@ -13,7 +13,7 @@ import numpy as np
 from prunebench.errors import PrunebenchError, positive, require
 from prunebench.parts.artefacts import Array, Groups, HeldOut
 from prunebench.parts.registry import load
-from prunebench.photos.advice import advice
+from prunebench.photos.advice import DEFAULT, PLAIN, advice, default_backbone
 from prunebench.photos.contests import RANDOM, Contest, Contests, cell_of, simulated
 from prunebench.photos.cost import Sizes, told
 from prunebench.photos.folder import listed, some
@@ -30,9 +30,14 @@ from prunebench.runs.places import Place
 from prunebench.system import tables
 from prunebench.system.files import write_new
 
-METHODS = ("probe_aum", "facility_location_efficientnet")
+EMBEDDED = {DEFAULT: "efficientnet", PLAIN: "pixels"}  # backbone -> how methods on its embeddings end
 FEWEST = 20  # labels from which a curve can be drawn: heads on 4, 8 and 16 of them
 TESTED = 8  # benchmarks/recommend_coverage.py tests predictions up to so many times the labels there are
+
+
+def default_methods() -> tuple[str, str]:
+    """Return the methods that are compared with Random unless others are named."""
+    return "probe_aum", f"facility_location_{EMBEDDED[default_backbone()]}"
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ def recommend(
     target: float | None = None,
     gain: float = 1.0,
     seeds: int = 10,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] | None = None,
     recipe: str = "quick",
     backbone: str | None = None,
     side: int | None = None,
@@ -167,7 +172,7 @@ def recommend(
     target: the accuracy to reach, in percent. None: label until twice as many bring less than `gain`.
     gain: points of accuracy, above 0.
     seeds: number of random splits, 2 or more.
-    methods: names of the methods to compare with Random, perhaps none.
+    methods: names of the methods to compare with Random, perhaps none. None: `default_methods`.
     recipe: name of the recipe.
     backbone: name of a backbone that replaces that of the recipe and those of the methods.
     side: pixels to which the images are shrunk. None: as in `prune`.
@@ -185,6 +190,7 @@ def recommend(
     require(target is None or 0 < target < 100, "--target", target, "percent, between 0 and 100")
     positive("--gain", gain)
     require(seeds > 1, "--seeds", seeds, "2 or more, since one split shows no spread")
+    methods = default_methods() if methods is None else methods
     place = Workspace.at(store, data, device)
     request = Request(
         folder=Path(folder),

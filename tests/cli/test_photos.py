@@ -265,9 +265,12 @@ def test_evaluate_shows_both_and_what_may_be_said(cli, photos, tmp_path):
         "On these photos Random did better.",
         "On these photos the kept photos did better.",
     )
-    assert lines[10].startswith("better: backbone 'dinov2_vitb14' needs ") and len(lines) == 11
+    assert (
+        lines[10].startswith("backbone: efficientnet_lite0; backbone 'dinov2_vitb14' needs ")
+        and len(lines) == 11
+    )
     line = "evaluate kept.csv --labels all.csv --holdout 0.2 --seeds 2 --device cpu --workers 0"
-    assert "better: " not in cli(f"{line} --backbone pixels").out
+    assert "backbone: " not in cli(f"{line} --backbone pixels").out
 
 
 def test_ten_seeds_are_shown_in_eighty_columns(capsys, monkeypatch):

@@ -88,13 +88,18 @@ def test_without_a_backbone_it_is_that_of_the_draw_as_the_recipe_sets_it(photos)
 
 
 def test_a_better_backbone_is_named_unless_one_was_asked_for(photos, offer, cli, tmp_path):
-    assert photos.work(backbone=None).advice.startswith("backbone 'dinov2_vitb14' needs ")
+    assert photos.work(backbone=None).advice.startswith("efficientnet_lite0; backbone 'dinov2_vitb14' needs ")
     assert photos.work().advice == ""
     offer(Averages)
     assert photos.work(by="averages", backbone=None).advice == ""  # it reads no embeddings
     line = f"draw {photos.folder} --labels 5 --by typiclust --side 8 --device cpu --workers 0 --output"
-    assert cli(f"{line} {tmp_path / 'a.csv'}").out.count("better: backbone 'dinov2_vitb14' needs ") == 1
-    assert "better: " not in cli(f"{line} {tmp_path / 'b.csv'} --backbone pixels").out
+    assert (
+        cli(f"{line} {tmp_path / 'a.csv'}").out.count(
+            "backbone: efficientnet_lite0; backbone 'dinov2_vitb14' needs "
+        )
+        == 1
+    )
+    assert "backbone: " not in cli(f"{line} {tmp_path / 'b.csv'} --backbone pixels").out
 
 
 def test_uniform_is_the_default_and_embeds_nothing(photos, monkeypatch):

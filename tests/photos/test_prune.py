@@ -17,15 +17,17 @@ from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.photos import cost
 from prunebench.photos import prune as pruning
+from prunebench.photos.drawing import DrawRequest, DrawWork
 from prunebench.photos.estimate import free, preview
 from prunebench.photos.prune import BUY, DROP, KEPT
+from prunebench.photos.recommend import default_methods
 from prunebench.photos.request import Work, Workspace, construct_request, including_annotated
 from prunebench.pipeline import context, jobs
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.stages import STAGES
 from prunebench.pipeline.stages.proxy import Proxy
-from prunebench_plugins.backbones import pixels
+from prunebench_plugins.backbones import efficientnet, pixels
 from prunebench_plugins.datasets.io import decoding
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.labelers.probe import Probe
@@ -543,10 +545,31 @@ def test_a_preview_names_a_better_backbone_than_the_default_and_what_it_needs(ph
     place = Workspace.at(device="cpu")
     by_default = request(photos, backbone=None)
     needs = preview(by_default, place).advice
-    assert needs.startswith("backbone 'dinov2_vitb14' needs ") and "hf download" in needs
+    assert needs.startswith("efficientnet_lite0; backbone 'dinov2_vitb14' needs ") and "hf download" in needs
     monkeypatch.setattr("prunebench.photos.advice.BETTER", "pixels")
-    assert preview(by_default, place).advice == "--backbone pixels is on this machine, and takes longer"
+    better = "--backbone pixels is on this machine, is better and takes longer"
+    assert preview(by_default, place).advice == f"efficientnet_lite0; {better}"
     assert preview(request(photos, backbone="pixels"), place).advice == ""
+
+
+def test_the_default_backbone_is_pixels_where_the_package_is_missing(photos, tmp_path, monkeypatch):
+    """All stages are those of the default, so a person who asks for pixels later makes none again."""
+    monkeypatch.setattr(efficientnet, "PACKAGE", "no-such-package")
+    place = Workspace.at(device="cpu")
+    found = preview(request(photos, backbone=None), place)
+    assert found.backbones == ("pixels",)
+    assert found.advice.startswith("pixels, which sees little; backbone 'efficientnet_lite0' needs ")
+    assert "pip install no-such-package" in found.advice
+    work, asked = (Work(request(photos, backbone=name), place, look=False) for name in (None, "pixels"))
+    assert {kind: end.key for kind, end in work.ends.items()} == {
+        kind: end.key for kind, end in asked.ends.items()
+    }
+    wanted = DrawRequest(folder=photos.folder, labels=5, by="typiclust", side=8)
+    assert DrawWork(wanted, place).part.backbone.name == "pixels"
+    assert default_methods() == ("probe_aum", "facility_location_pixels")
+    named = request(photos, method="k_center_efficientnet", backbone=None, changes={})
+    with pytest.raises(PrunebenchError, match=r"needs .* or choose another with --backbone"):
+        preview(named, place)  # who names it does not get another
 
 
 def test_the_time_told_is_about_the_time_taken(photos, monkeypatch):

@@ -67,9 +67,9 @@ def test_it_shows_a_curve_and_says_how_many(cli, photos, tmp_path):
 
 def test_a_better_backbone_is_named_where_heads_are_trained(cli, photos):
     by_default = cli(QUICK.replace("--backbone pixels ", ""))
-    assert by_default.out.count("\nbetter: backbone 'dinov2_vitb14' needs ") == 1
-    assert "better: " not in cli(QUICK).out
-    assert "better: " not in cli(f"{QUICK} --recipe scratch".replace("--backbone pixels ", "")).out
+    assert by_default.out.count("\nbackbone: efficientnet_lite0; backbone 'dinov2_vitb14' needs ") == 1
+    assert "backbone: " not in cli(QUICK).out
+    assert "backbone: " not in cli(f"{QUICK} --recipe scratch".replace("--backbone pixels ", "")).out
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(cli, photos, monkeypatch):
