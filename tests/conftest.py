@@ -28,6 +28,7 @@ from prunebench.parts import registry
 from prunebench.parts.dataset import Dataset, DatasetInfo
 from prunebench.parts.hookspecs import hookimpl
 from prunebench.parts.method import Method
+from prunebench.photos import cost
 from prunebench.photos import formats as photo_formats
 from prunebench.pipeline import context
 from prunebench.pipeline.executors.inline import InlineExecutor
@@ -393,6 +394,14 @@ def without_heic(monkeypatch):
     yield
     for table in (photo_formats.formats, photo_formats.unread):
         table.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def short_probes(monkeypatch):
+    """What photos would take is told from a few images: tests that ask how good it is take more."""
+    few = {"ENOUGH": 0.0, "EMBEDDED": (1, 2), "SEEN": 5, "COMPARED": 50}
+    for name, value in few.items():
+        monkeypatch.setattr(cost, name, value)
 
 
 @pytest.fixture

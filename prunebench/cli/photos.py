@@ -6,6 +6,7 @@ The others are in modules of their own: `recommend`, `look` and `convert`.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -116,10 +117,13 @@ def draw(
         changes=parsed(changes),
     )
     if request.looks:
+        clock = Clock()
         work = DrawWork(request, Workspace.at(store, data, device))
         echo(work.plan)
         advise(work.advice)
+        clock.tell(work.told)
         chosen, copies = pruning.drawn(work, 1 if workers is None else workers)
+        clock.stop()
     else:
         chosen, copies = pruning.drawn_unseen(request, data)
     table = tables.written(["file", "label"], [[name, ""] for name in chosen])
@@ -199,7 +203,10 @@ def prune(
     if not (yes or costs.stored) and not _confirmed():
         echo("\nNothing was made. The same command with --yes goes on.")
         raise typer.Exit(1)
+    clock = Clock()
+    clock.start(costs.time)
     pruned = make(request, workplace, 1 if workers is None else workers)
+    clock.stop()
     _show_pruned(pruned, output, duplicates != "ignore" or groups is not None)
     if pruned.left_out:
         echo(f"warning: {pruned.left_out:,} image(s) cannot be read and are left out", err=True)
@@ -240,6 +247,7 @@ def evaluate(
     """Compare training on the kept images with training on as many random images."""
     from prunebench.photos.evaluate import evaluate
 
+    clock = Clock()
     comparison = evaluate(
         kept,
         labels,
@@ -256,7 +264,9 @@ def evaluate(
         store=store,
         data=data,
         workers=workers,
+        tell=clock.tell,
     )
+    clock.stop()
     _show_comparison(comparison)
     advise(comparison.advice)
     warn(comparison.warnings)
@@ -278,10 +288,35 @@ def warn(warnings: Iterable[str]) -> None:
         echo(f"warning: {warning}", err=True)
 
 
-def advise(better: str) -> None:
-    """Print a better backbone, if there is one."""
-    if better:
-        echo(f"better: {better}")
+def advise(backbone: str) -> None:
+    """Print which backbone is used by default and what a better one needs, if that matters."""
+    if backbone:
+        echo(f"backbone: {backbone}")
+
+
+class Clock:
+    """Prints how long a command will take, and in the end how long it took."""
+
+    def __init__(self) -> None:
+        self.told = ""
+        self.begin = 0.0
+
+    def tell(self, told: str) -> None:
+        """Print how long it will take, in words, and begin to count."""
+        echo(f"time  {told}")
+        self.start(told)
+
+    def start(self, told: str) -> None:
+        """Begin to count. told: how long it will take, as it was printed."""
+        self.told, self.begin = told, time.monotonic()
+
+    def stop(self) -> None:
+        """Print how long it took, unless nothing was to be done."""
+        from prunebench.photos.cost import STORED
+        from prunebench.runs.format import duration
+
+        if self.told != STORED:
+            echo(f"took {duration(time.monotonic() - self.begin)}; told before: {self.told}")
 
 
 def outcome(written: bool, output: Path) -> str:
@@ -303,18 +338,13 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
     """Print the costs of a request. Raise PrunebenchError if the disk is too small."""
     from prunebench.photos.estimate import free
     from prunebench.photos.folder import some
-    from prunebench.runs.format import duration, size, table
+    from prunebench.runs.format import size, table
 
     classes = [f"{some([name])} {count:,}" for name, count in costs.classes.items()]
     first_classes = ", ".join(classes[:10])
     if len(classes) > 10:
         first_classes += ", ..."
     room = min(free(workplace.store.root), free(workplace.data))
-    time = f"{duration(costs.seconds)} on {workplace.device}, one worker"
-    if costs.stored:
-        time = "none, all is stored"
-    if costs.untimed:
-        time += f", and an unknown time for: {', '.join(costs.untimed)}"
     method = costs.method
     if costs.backbones:
         method += f" on {' + '.join(costs.backbones)}"
@@ -330,8 +360,8 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
         ("to drop", f"{costs.images - costs.keep:,} images"),
         ("method", method),
         *([("guesses", costs.guesser)] if costs.guesser else []),
-        *([("better", costs.advice)] if costs.advice else []),
-        ("time", time),
+        *([("backbone", costs.advice)] if costs.advice else []),
+        ("time", costs.time),
         ("disk", f"{size(costs.disk)} of {size(room)} free"),
     ]
     echo(table(lines, ()))

@@ -9,6 +9,7 @@ import typer
 
 from prunebench.cli.options import DataOption, DeviceOption, StoreOption, WorkersOption, file_option, split
 from prunebench.cli.photos import (
+    Clock,
     DuplicatesOption,
     FolderArgument,
     GroupsOption,
@@ -64,19 +65,20 @@ def recommend(
 ) -> None:
     """Say how many images to label, from the labels there are, and whether choosing them is worth it."""
     from prunebench.photos import folder as photos
-    from prunebench.photos.recommend import METHODS, recommend
+    from prunebench.photos.recommend import default_methods, recommend
 
     folder = unpacked(folder, data)
     if output is not None:
         photos.check_outside(folder, output, "--output")
         photos.check_writable(output)
+    clock = Clock()
     found = recommend(
         folder,
         known,
         target=target,
         gain=gain,
         seeds=seeds,
-        methods=METHODS if methods is None else [] if methods == "none" else split(methods) or [],
+        methods=default_methods() if methods is None else [] if methods == "none" else split(methods) or [],
         recipe=recipe,
         backbone=backbone,
         side=side,
@@ -87,7 +89,9 @@ def recommend(
         store=store,
         data=data,
         workers=workers,
+        tell=clock.tell,
     )
+    clock.stop()
     _show(found)
     advise(found.advice)
     warn(found.warnings)

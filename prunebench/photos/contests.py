@@ -10,6 +10,7 @@ from prunebench.parts.artefacts import Accuracy
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
+from prunebench.photos.cost import Sizes
 from prunebench.photos.request import Request, Workspace, including_annotated, resolver_of
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
@@ -70,6 +71,7 @@ class Contests:
     3. A method chooses among the hidden ones, until a share KEPT has labels. Random chooses as many.
     4. A network is trained on the labels of either, and tested on the images held out.
 
+    sizes: how many images have a label, known or hidden, and how many are known at first and in the end.
     specs: the specification of the dataset of each seed.
     datasets: that dataset.
     roots: the keys of these datasets, by name.
@@ -80,6 +82,7 @@ class Contests:
     methods: names of the methods.
     labeled: number of labels.
     classes: number of classes.
+    look: read the images if their content is not known yet.
     """
 
     def __init__(
@@ -91,18 +94,19 @@ class Contests:
         classes: int,
         seeds: int,
         place: Workspace,
+        look: bool,
     ) -> None:
         others = labeled - labeled // FOLDS
-        self.labels = int(others * KEPT)
+        self.sizes = Sizes(images=others, labeled=int(others * KNOWN), kept=int(others * KEPT))
         self.needed = math.ceil(max(FEWEST_KNOWN, classes) / (KNOWN * (1 - HOLDOUT)))
         names = [] if labeled < self.needed or not methods else [RANDOM, *methods]
         spec = request.spec | {"holdout": HOLDOUT}
         self.specs = [spec | {"name": f"photos_{seed}", "seed": seed} for seed in range(seeds) if names]
         datasets: list[Dataset] = [load().dataset(each) for each in self.specs]
-        self.roots = roots_of(datasets, place.data, place.store)
+        self.roots = roots_of(datasets, place.data, place.store, look=look)
         self.cells = {
             name: [
-                cell_of(request, dataset, simulated(name, request.backbone), seed, keep=self.labels)
+                cell_of(request, dataset, simulated(name, request.backbone), seed, keep=self.sizes.kept)
                 for seed, dataset in enumerate(datasets)
             ]
             for name in names
@@ -119,7 +123,7 @@ class Contests:
         return tuple(
             Contest(
                 method=name,
-                labels=self.labels,
+                labels=self.sizes.kept,
                 differences=tuple(ours - theirs for ours, theirs in zip(values, random, strict=True)),
             )
             for name, values in accuracies.items()

@@ -16,7 +16,8 @@ from prunebench.parts.base import Draw, Part, reader, reads_proxy
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.identity import change, map_parts
 from prunebench.parts.registry import load
-from prunebench.photos.advice import advice
+from prunebench.photos.advice import DEFAULT, advice, default_backbone
+from prunebench.photos.cost import Sizes, told
 from prunebench.photos.folder import check_count, common_side, scan
 from prunebench.photos.groups import in_proportion, read_strata
 from prunebench.photos.request import (
@@ -26,7 +27,9 @@ from prunebench.photos.request import (
     check_on_bad,
     on_backbone,
     resolver_of,
+    unknown_content,
 )
+from prunebench.pipeline import schedule
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.plan import Plan
@@ -174,19 +177,35 @@ class DrawWork:
         return self.place.matrix([], {POOL: self.spec})
 
     @cached_property
-    def search(self) -> Duplicates:
-        """The search for duplicates, that of `prune`.
+    def stages(self) -> tuple[Duplicates, DrawnOrder]:
+        """The search for duplicates, that of `prune`, and the draw. Reads the images.
 
         Raise PrunebenchError if fewer images are readable than are to be drawn.
         """
         check_count("--labels", self.request.labels, len(self.names))
-        return Duplicates.of(Plan(self.roots), self._cell)
+        return self._planned(self.roots)
 
-    @cached_property
-    def stage(self) -> DrawnOrder:
-        """The stage of the draw."""
-        plan = Plan(self.roots)
-        return DrawnOrder.of(plan, self._cell, self.part, self.request.labels, self.search)
+    @property
+    def told(self) -> str:
+        """How long it will take, in words. Reads a few images."""
+        place, request = self.place, self.request
+        roots = roots_of([self.dataset], place.data, place.store, look=False)
+        search, drawn = self._planned(roots)
+        sizes = Sizes(images=self.images, labeled=0, kept=request.labels)
+        return told(
+            self.dataset,
+            scan(request.folder, request.on_bad),
+            place,
+            schedule.missing([search, drawn], place.store).values(),
+            lambda _stage: sizes,
+            unread=request.folder if unknown_content(roots, POOL) else None,
+            starts=1 if search.key in place.store else 2,
+        )
+
+    def _planned(self, roots: Mapping[str, str]) -> tuple[Duplicates, DrawnOrder]:
+        plan = Plan(roots)
+        search = Duplicates.of(plan, self._cell)
+        return search, DrawnOrder.of(plan, self._cell, self.part, self.request.labels, search)
 
     @cached_property
     def _cell(self) -> Cell:
@@ -213,6 +232,8 @@ def _resolved(request: DrawRequest, dataset: Dataset) -> tuple[str, Any, Draw]:
     part: Part = request.draw
     if request.backbone is not None:
         part = on_backbone(part, request.backbone)
+    elif getattr(part, "backbone", None) == DEFAULT:  # unless --set says otherwise
+        part = on_backbone(part, default_backbone())
     part = resolver.part(part, defaults)
     check_owners(request.changes, part)
     return name, recipe, cast(Draw, part)

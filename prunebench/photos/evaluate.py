@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,18 @@ from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench.photos import folder as photos
 from prunebench.photos.advice import advice
+from prunebench.photos.cost import Sizes, told
 from prunebench.photos.groups import read_groups, write_groups
 from prunebench.photos.prune import make_all, remembered
-from prunebench.photos.request import Known, Workspace, check_embedded, resolver_of, specs
+from prunebench.photos.request import (
+    POOL,
+    Known,
+    Workspace,
+    check_embedded,
+    resolver_of,
+    specs,
+    unknown_content,
+)
 from prunebench.photos.source import folder_of
 from prunebench.pipeline import schedule
 from prunebench.pipeline.dataset_keys import roots_of
@@ -106,6 +115,7 @@ def evaluate(
     data: Place = None,
     device: str = "auto",
     workers: int | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> Comparison:
     """Train on the kept photos and on as many random ones, and test both on held-out photos.
 
@@ -126,6 +136,7 @@ def evaluate(
     data: folder of decoded images.
     device: "auto", or a device of PyTorch.
     workers: number of worker processes.
+    tell: called with the time that it will take, in words, before the photos are read and networks trained.
 
     Raise PrunebenchError, in one line, if there is nothing to compare.
     """
@@ -156,10 +167,26 @@ def evaluate(
     grouped = _grouped(Path(kept), lines, None if groups is None else Path(groups), names, top)
     if len(np.unique(grouped)) < len(names):
         spec["groups"] = str(write_groups(grouped, names, place.tables))
-    trials = [
-        _Trial({**spec, "name": f"photos_{seed}", "seed": seed}, seed, chosen, resolver, backbone, place)
-        for seed in range(seeds)
-    ]
+
+    def planned(look: bool) -> list[_Trial]:
+        return [
+            _Trial(
+                {**spec, "name": f"photos_{seed}", "seed": seed},
+                seed,
+                chosen,
+                resolver,
+                backbone,
+                place,
+                look,
+            )
+            for seed in range(seeds)
+        ]
+
+    trials = planned(look=tell is None)
+    if tell is not None:
+        tell(_told(trials, names, top, place, workers))
+        if any(trial.unhashed for trial in trials):
+            trials = planned(look=True)
     cells = [cell for trial in trials for cell in trial.cells]
     matrix = place.matrix(cells, specs(*(trial.spec for trial in trials)))
     # Two stages a seed: the kept photos, then Random.
@@ -253,10 +280,35 @@ def _grouped(
     return merged(found, links[:, 0], links[:, 1])
 
 
+def _told(
+    trials: Sequence[_Trial], names: Sequence[str], folder: Path, place: Workspace, workers: int | None
+) -> str:
+    """Return how long the trials would take, in words. names: the images in the folder."""
+    dataset = trials[0].dataset
+    sizes = {
+        trial.dataset.name: Sizes(images=trial.pool, labeled=trial.pool, kept=trial.keep) for trial in trials
+    }
+    ends = [stage for trial in trials for stage in trial.ends]
+    return told(
+        dataset,
+        names,
+        place,
+        schedule.missing(ends, place.store).values(),
+        lambda stage: sizes.get(stage.dataset.name, sizes[dataset.name]),
+        unread=folder if unknown_content(trials[0].roots, POOL) else None,
+        unhashed=sum(trial.pool for trial in trials if trial.unhashed),
+        classes=len(dataset.classes),
+        workers=workers,
+    )
+
+
 class _Trial:
     """One seed: its dataset with a test split, the two cells, and the stages that test them.
 
+    unhashed: whether the content of its dataset is not known yet.
     pool: labeled images that are not held out. keep: how many of them were kept.
+
+    look: read the images if their content is not known yet.
     """
 
     def __init__(
@@ -267,10 +319,12 @@ class _Trial:
         resolver: Resolver,
         backbone: str | None,
         place: Workspace,
+        look: bool,
     ) -> None:
         self.spec, self.seed, self.place = spec, seed, place
         self.dataset: Dataset = load().dataset(spec)
-        self.roots = roots_of([self.dataset], place.data, place.store)
+        self.roots = roots_of([self.dataset], place.data, place.store, look=look)
+        self.unhashed = unknown_content(self.roots, self.dataset.name)
         pool = self.dataset.names(place.data)
         kept = [name for name in pool if name in chosen]
         self.pool = len(pool)

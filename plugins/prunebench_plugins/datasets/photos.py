@@ -15,6 +15,7 @@ from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import Pool
 from prunebench.parts.images import Images
 from prunebench.parts.sampling import share
+from prunebench.photos.advice import default_backbone
 from prunebench.photos.folder import class_names, labels_of, read_labels, scan
 from prunebench.photos.groups import counting, groups_of, stand_ins
 from prunebench_plugins.datasets.io.copies import Tree
@@ -30,10 +31,7 @@ SCRATCH: Mapping[str, Any] = {
     "crop": 4,
     "flip": True,
     "evaluate_every": 40,
-    "proxy_backbone": "efficientnet_lite0",
     "efficientnet_lite0": {"side": 224},
-    "probe": {"backbone": "efficientnet_lite0"},
-    "propagate": {"backbone": "efficientnet_lite0"},
     "fixmatch": {
         "network": "cnn",
         "iterations": 3000,
@@ -44,11 +42,8 @@ SCRATCH: Mapping[str, Any] = {
         "bn_momentum": 0.1,
     },
 }
-# As most people train: the final network is a head on the embeddings of a pretrained backbone.
-QUICK: Mapping[str, Any] = {**SCRATCH, "final_backbone": "efficientnet_lite0"}
 # For a GPU: the backbone itself is trained. The proxy is that of `quick`, but for these values.
 FINETUNE: Mapping[str, Any] = {
-    **QUICK,
     "finetune": True,
     "epochs": 30,
     "batch": 32,
@@ -87,8 +82,13 @@ class PhotoPool(SquarePhotos):
 
     @property
     def recipes(self) -> Mapping[str, Mapping[str, Any]]:
-        """The recipes `quick`, `scratch` and `finetune`."""
-        return {"quick": QUICK, "scratch": SCRATCH, "finetune": FINETUNE}
+        """The recipes `quick`, `scratch` and `finetune`, on the default backbone of this machine."""
+        backbone = default_backbone()
+        part = {"backbone": backbone}
+        scratch = {**SCRATCH, "proxy_backbone": backbone, "probe": part, "propagate": part}
+        # As most people train: the final network is a head on the embeddings of a pretrained backbone.
+        quick = {**scratch, "final_backbone": backbone}
+        return {"quick": quick, "scratch": scratch, "finetune": {**quick, **FINETUNE}}
 
     def files(self, root: Path) -> list[Path]:
         """Return the images. Raise as `prunebench.photos.folder.scan`."""
