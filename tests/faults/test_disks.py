@@ -159,6 +159,9 @@ def test_all_at_once_too(small, undisturbed, cli, count):
         count.times += 1
     ran = cli(small.line(workers=0))
     assert (ran.code, ran.err) == (0, "")
+    unread = {key for key in small.stored() if not small.store.verify(key)}
+    assert set(differing(small, undisturbed(SMALL))) <= unread
+    assert cli(small.line(workers=0)).code == 0  # now that they are known as damaged
     count.lost += len(differing(small, undisturbed(SMALL)))
 
 
