@@ -51,7 +51,8 @@ READ = (8, 40, 160)  # photos to read
 EMBEDDED = (1, 16, 64)  # images to embed, for each core
 SEEN = 100  # images of noise to look at
 COMPARED = 2000  # images to compare with one another
-FEWEST = 250  # images that a part is tried on first
+FEWEST = 250  # images that a part is tried on first, or this many for each class:
+FEWEST_OF_CLASS = 4
 SMALL_BATCH = 16
 START = 3.0  # seconds that a worker takes to start, where this process no longer shows it
 # A backbone that needs no other input is timed on noise.
@@ -210,7 +211,7 @@ class Cost:
             except _Whole as whole:
                 return whole.seconds
 
-        count = min(FEWEST, sizes.images)
+        count = min(max(FEWEST, FEWEST_OF_CLASS * self.classes), sizes.images)
         first, before, seconds = called(count), 0.0, called(count)
         self._alone += max(0.0, first - seconds)
         while count < sizes.images and seconds < ENOUGH:
