@@ -59,11 +59,12 @@ START = 3.0  # seconds that a worker takes to start, where this process no longe
 TIMED_INPUTS = {"images", "device", "progress", "checkpoint"}
 # A part on embeddings that needs no other input is timed on noise.
 NOISE = {
-    *("embeddings", "known_labels", "labels", "scores", "names", "rng", "keep", "count"),
+    *("embeddings", "known_labels", "labeled", "labels", "scores", "names", "rng", "keep", "count"),
     *("device", "progress", "checkpoint"),
 }
 # Other parts take no time, unless they train or run networks, which only a full run can show.
 LONG_INPUTS = {"images", "recipe"}
+FROM_FILE = "file"  # the name of parts that read a file, and look at no image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +186,7 @@ class Cost:
         needs = {*part.needs()}
         sources = [item.source for item in stage.named("embeddings")]
         if all(isinstance(source, ProxyEmbeddings) for source in sources):  # or there are none
-            if needs & LONG_INPUTS and not stage.instant:
+            if needs & LONG_INPUTS and not stage.instant and part.name != FROM_FILE:
                 self.untimed.append(f"{stage.kind} of {part_name(stage)}")
             return
         widths = [self._width(source) for source in sources]
@@ -235,9 +236,11 @@ class Cost:
             if done and passed > PATIENCE:
                 raise _Whole(passed * total / done)
 
+        is_labeled = np.arange(images) < labeled
         return {
             "embeddings": (centers[labels] + rng.normal(size=(images, width))).astype(np.float32),
-            "known_labels": np.where(np.arange(images) < labeled, labels, -1),
+            "known_labels": np.where(is_labeled, labels, -1),
+            "labeled": is_labeled if sizes.labeled else None,
             "labels": labels,
             "scores": rng.normal(size=images),
             "names": tuple(map(str, range(images))),
@@ -308,7 +311,7 @@ class Cost:
 
     def _time_backbone(self, part: Part) -> tuple[float, int]:
         names = {*part.needs()}
-        if names == {"names"}:  # it reads a file, and looks at no image
+        if part.name == FROM_FILE:
             return 0.0, self._width_in_file(part)
         if not names <= TIMED_INPUTS:
             return 0.0, 0

@@ -29,7 +29,7 @@ from prunebench.suites.cells import Filters
 @pytest.fixture
 def cores(monkeypatch):
     """cores(8) makes this a machine of so many cores."""
-    return lambda count: monkeypatch.setattr(local, "_cores", lambda: count)
+    return lambda count: monkeypatch.setattr(local, "cores", lambda: count)
 
 
 def test_two_processes_store_what_one_stores(tmp_path, cores):
