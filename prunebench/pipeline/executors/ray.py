@@ -8,6 +8,7 @@ import socket
 import threading
 from concurrent import futures
 from concurrent.futures import Future
+from functools import cache
 from typing import Any
 
 from prunebench.errors import PrunebenchError
@@ -31,6 +32,8 @@ class _Tasks(futures.Executor):
 
     def __init__(self, ray: Any, gpus: float) -> None:
         self._ray = ray
+        # Ray schedules the tasks of one remote function together, however many there are.
+        self._remote = cache(ray.remote)
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         # Ray would wait for ever for more than a machine has.
         self._memory = max((machine.get("memory", 0) for machine in machines), default=0)
@@ -43,7 +46,7 @@ class _Tasks(futures.Executor):
         options = self._options | {"name": f"{job['kind']} {job['title']}"}
         if job["device"] == "cpu" and job["memory"] and self._memory:
             options["memory"] = min(job["memory"], self._memory)
-        task = self._ray.remote(function).options(**options).remote(*arguments, **named)
+        task = self._remote(function).options(**options).remote(*arguments, **named)
         future: Future[Any] = task.future()
         self._tasks[future] = task
         future.add_done_callback(lambda done: self._tasks.pop(done, None))
