@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunebench.errors import PrunebenchError
 from prunebench.photos import annotations
 from prunebench.photos.convert import convert
 from prunebench.photos.folder import labels_of, read_labels, scan
 from prunebench.photos.prune import prune
 from prunebench.photos.targets import TARGETS
 from prunebench.pipeline import context
+from tests.messages import line
 from tests.photo_folders import listing, write_labels, write_photos
 
 KEPT_CSV = """file,status,pseudo_label,confidence,score
@@ -58,15 +58,6 @@ def to(photos, tmp_path):
         return {path.relative_to(output).as_posix(): content(path) for path in files}
 
     return converted
-
-
-def line(action):
-    """Return the message of a PrunebenchError: one line."""
-    with pytest.raises(PrunebenchError) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 # Out

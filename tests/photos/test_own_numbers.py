@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from prunebench.errors import PrunebenchError
 from prunebench.photos import evaluate, recommend
 from prunebench.photos.drawing import DrawRequest, DrawWork
 from prunebench.photos.estimate import preview
 from prunebench.photos.prune import draw, prune
 from prunebench.photos.request import Workspace, construct_request
 from prunebench.pipeline import context
+from tests.messages import line
 from tests.photo_folders import LABELS, write_labels, write_photos
 
 
@@ -43,14 +43,6 @@ def photos(tmp_path):
         place=Workspace.at(tmp_path / "store", tmp_path / "data", "cpu"),
     )
     context.load_split.cache_clear()
-
-
-def line(action):
-    with pytest.raises(PrunebenchError) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 # Embeddings

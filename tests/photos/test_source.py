@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunebench.errors import PrunebenchError
 from prunebench.photos.convert import convert
 from prunebench.photos.folder import scan
 from prunebench.photos.prune import draw, prune
 from prunebench.photos.source import folder_of
 from prunebench.pipeline import context
 from prunebench_plugins.datasets.io import unpacked as module
+from tests.messages import line
 from tests.photo_folders import listing, write_labels
 
 
@@ -27,14 +27,6 @@ def photo(number, kind="PNG"):
     file = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(file, kind)
     return file.getvalue()
-
-
-def line(action):
-    with pytest.raises(PrunebenchError) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.fixture

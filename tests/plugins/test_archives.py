@@ -19,10 +19,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from prunebench.errors import PrunebenchError
 from prunebench.system import leases
 from prunebench_plugins.datasets.io import archives
 from prunebench_plugins.datasets.io.archives import Archive, download, unpack
+from tests.messages import line
 
 PHOTOS = Archive(name="photos.tar.gz", folder="photos", members=6, size=2**16)
 FILES = {"photos/cat/1.jpg": b"one", "photos/cat/2.jpg": b"two", "photos/list.txt": b""}
@@ -62,14 +62,6 @@ def put(data, content, name=PHOTOS.name):
 
 def below(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
-
-
-def line(action):
-    with pytest.raises(PrunebenchError) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 def refused(data, content, archive=PHOTOS):

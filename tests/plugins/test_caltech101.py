@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.errors import DataAbsentError
 from prunebench.parts.sampling import draw_labels
 from prunebench.parts.seeds import stream
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.caltech101 import Caltech101, one_in_five
+from tests.messages import line
 from tests.plugins.test_archives import below
 
 VALUES = {d.name: d for d in register_datasets() if not isinstance(d, type)}
@@ -69,14 +70,6 @@ def zipped(path, files):
         archive.writestr("caltech-101/101_ObjectCategories.tar.gz", tarred(files))
         archive.writestr("caltech-101/Annotations.tar", b"?")
         archive.writestr("__MACOSX/caltech-101/._101_ObjectCategories.tar.gz", b"?")
-
-
-def line(action):
-    with pytest.raises(PrunebenchError) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 def check(root):

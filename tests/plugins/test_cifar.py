@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.errors import DataAbsentError
 from prunebench.parts.sampling import draw_labels
 from prunebench.parts.seeds import stream
 from prunebench.pipeline.dataset_keys import dataset_key
@@ -23,6 +23,7 @@ from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.cifar import Cifar10, Cifar100
 from prunebench_plugins.datasets.io.pickles import PickledArray, unpickle
 from prunebench_plugins.datasets.views.corrupted import CORRUPTIONS, corruption_of
+from tests.messages import line
 
 VIEWS = {d.name: d for d in register_datasets() if not isinstance(d, type)}
 TEN = Cifar10(train_per_class=2, test_per_class=1, verify=False)
@@ -125,14 +126,6 @@ def check(dataset, root, miniature):
         expected_images, expected_labels = miniature.split(split)
         np.testing.assert_array_equal(images, expected_images)
         np.testing.assert_array_equal(labels, expected_labels)
-
-
-def line(action):
-    with pytest.raises(PrunebenchError) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 BOTH = pytest.mark.parametrize(

@@ -7,25 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prunebench.errors import PrunebenchError
 from prunebench.parts.identity import identity, without_paths
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
 from prunebench_plugins.backbones.file import File
 from prunebench_plugins.selectors.random import Random
+from tests.messages import line
 
 NAMES = ("a.jpg", "sea/b.jpg", "c d.png")
 VECTORS = np.array([[1.0, 2, 3], [4, 5, 6], [-7, 0.5, 1e-3]], np.float32)
 ORDER = (2, 0, 1)  # of the rows in a file
 ROWS = [NAMES[i] for i in ORDER]
-
-
-def line(action):
-    with pytest.raises(PrunebenchError) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.fixture(autouse=True)

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.errors import DataAbsentError
 from prunebench.parts.sampling import draw_labels
 from prunebench.parts.seeds import stream
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.food101 import Food101
+from tests.messages import line
 from tests.plugins.test_archives import below
 
 VALUES = {d.name: d for d in register_datasets() if not isinstance(d, type)}
@@ -68,14 +69,6 @@ def pack(path, files, prefix="food-101/"):
             member = tarfile.TarInfo(prefix + name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-
-
-def line(action):
-    with pytest.raises(PrunebenchError) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 def check(root, dataset=FOOD):

@@ -10,23 +10,16 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image
 
-from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.errors import DataAbsentError
 from prunebench.parts.dataset_conformance import conform
 from prunebench.parts.registry import anchored, load
 from prunebench.photos.folder import scan
 from prunebench.photos.source import folder_of
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench_plugins.datasets.hub import Hub
+from tests.messages import line
 
 COMMITS = ("1" * 40, "2" * 40)
-
-
-def line(action, kind=PrunebenchError):
-    with pytest.raises(kind) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 def image(shade):

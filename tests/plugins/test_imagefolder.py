@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.errors import DataAbsentError
 from prunebench.parts.dataset_conformance import conform
 from prunebench.parts.registry import load
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench_plugins.datasets.imagefolder import ImageFolder
+from tests.messages import line
 
 WORDS = ("owl", "cat", "dog")
 
@@ -40,14 +41,6 @@ def top(tmp_path):
 @pytest.fixture
 def dataset(top):
     return ImageFolder(path=str(top), side=8)
-
-
-def line(action, kind=PrunebenchError):
-    with pytest.raises(kind) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 def shades(images):

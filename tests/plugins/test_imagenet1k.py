@@ -13,13 +13,14 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.errors import DataAbsentError
 from prunebench.parts.sampling import draw_labels
 from prunebench.parts.seeds import stream
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.class_names import class_table
 from prunebench_plugins.datasets.imagenet1k import ImageNet1k
+from tests.messages import line
 
 VALUES = {d.name: d for d in register_datasets() if not isinstance(d, type)}
 IMAGENET = class_table("imagenet1k")
@@ -98,14 +99,6 @@ def packed(path, files):
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
-
-
-def line(action):
-    with pytest.raises(PrunebenchError) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 def check(root):

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunebench.errors import PrunebenchError
 from prunebench.parts.dataset_conformance import conform
 from prunebench.parts.registry import load
 from prunebench_plugins.datasets import parquet as module
 from prunebench_plugins.datasets.io import decoding
 from prunebench_plugins.datasets.parquet import Parquet
+from tests.messages import line
 
 NAMES = ("owl", "cat", "dog")
 
@@ -25,14 +25,6 @@ def png(shade, side=12):
     file = io.BytesIO()
     Image.new("RGB", (side, side), (shade, shade, shade)).save(file, "PNG")
     return file.getvalue()
-
-
-def line(action):
-    with pytest.raises(PrunebenchError) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 def test_without_its_package_it_is_one_line(tmp_path, monkeypatch):

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.errors import DataAbsentError
 from prunebench.parts.sampling import draw_labels
 from prunebench.parts.seeds import stream
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.sun397 import LISTS, Sun397
+from tests.messages import line
 from tests.plugins.test_archives import below
 
 VALUES = {d.name: d for d in register_datasets() if not isinstance(d, type)}
@@ -80,14 +81,6 @@ def write(folder, files):
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-
-
-def line(action):
-    with pytest.raises(PrunebenchError) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 def check_pictures(images, labels):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.errors import DataAbsentError
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.store import Store
 from prunebench_plugins.datasets import register_datasets
@@ -19,6 +19,7 @@ from prunebench_plugins.datasets.class_names import class_table
 from prunebench_plugins.datasets.tiny_imagenet import TinyImageNet
 from prunebench_plugins.datasets.views import corrupted
 from prunebench_plugins.datasets.views.corrupted import Corrupted, corruption_of
+from tests.messages import line
 
 VALUES = {d.name: d for d in register_datasets() if not isinstance(d, type)}
 WNIDS = list(class_table("tiny_imagenet"))
@@ -84,14 +85,6 @@ def pack(path, files, prefix="tiny-imagenet-200/"):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(prefix + name, content)
-
-
-def line(action):
-    with pytest.raises(PrunebenchError) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 def check(root, files):

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prunebench.errors import DataAbsentError, PrunebenchError
+from prunebench.errors import DataAbsentError
 from prunebench.parts.dataset_conformance import conform
 from prunebench.parts.registry import load
 from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench_plugins.datasets.io import decoding
 from prunebench_plugins.datasets.io.shards import _split_of
 from prunebench_plugins.datasets.webdataset import WebDataset
+from tests.messages import line
 
 
 def png(shade, side=12):
@@ -63,14 +64,6 @@ def dataset(top):
 
 def shades(images):
     return images[:, 0, 4, 4].tolist()
-
-
-def line(action, kind=PrunebenchError):
-    with pytest.raises(kind) as error:
-        action()
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 # What is read
