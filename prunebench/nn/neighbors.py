@@ -24,8 +24,7 @@ def nearest(vectors: Array, k: int, *, metric: str = "cosine", device: str = "cp
     """Return the k nearest other vectors of each vector, the nearest first.
 
     The result is the indices, int64 [n, k], and the distances, float32 [n, k]. A vector is never its own
-    neighbor, but an equal vector may be, at distance 0. Of several equal vectors those of lower indices come
-    first, on any device and whatever the chunks.
+    neighbor, but an equal vector may be, at distance 0.
 
     vectors: float [n, d].
     k: number of neighbors.
@@ -56,7 +55,7 @@ def nearest(vectors: Array, k: int, *, metric: str = "cosine", device: str = "cp
         gaps = torch.addmm(squared_norms, queries, points.T, alpha=-2)
         query = torch.arange(len(queries), device=device)
         gaps[query, query + rows.start] = torch.inf  # a vector is no neighbor of itself
-        values, neighbors = _lowest(gaps, k)
+        values, neighbors = gaps.topk(k, largest=False)
         if metric == "cosine":
             exact = (1 + values / 2).clamp(0, 2)
         else:
@@ -65,25 +64,6 @@ def nearest(vectors: Array, k: int, *, metric: str = "cosine", device: str = "cp
         indices[rows] = neighbors.gather(1, order).cpu().numpy()
         distances[rows] = exact.cpu().numpy()
     return indices, distances
-
-
-def _lowest(gaps: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k lowest values of each row, the lowest first, and their columns. Of equal ones the first.
-
-    gaps: float32 [rows, n], with n > k.
-    """
-    values, columns = gaps.topk(k + 1, largest=False)
-    columns = columns[:, :k]
-    tied = (values[:, k - 1] == values[:, k]).nonzero()[:, 0]
-    if len(tied):  # of equal values `topk` took any
-        row, last = gaps[tied], values[tied, k - 1, None]
-        n = gaps.shape[1]
-        position = torch.arange(n, dtype=torch.int32, device=gaps.device)
-        place = torch.where(row < last, -1, torch.where(row == last, position, n))
-        columns[tied] = place.topk(k, largest=False).indices
-    columns = columns.sort(dim=1).values
-    values, order = gaps.gather(1, columns).sort(dim=1, stable=True)
-    return values, columns.gather(1, order)
 
 
 def linked(vectors: Array, cosine: float, *, device: str = "cpu") -> Array:

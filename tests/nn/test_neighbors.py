@@ -1,7 +1,5 @@
 """Nearest neighbors and k-means: exact, in chunks, and as good as scikit-learn's."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from sklearn.cluster import KMeans
@@ -59,24 +57,6 @@ def test_never_its_own_neighbor_among_duplicates(device, monkeypatch):
         indices, distances = nearest(np.ones((30, 3)), 29, metric=metric, device=device)
         assert all(sorted({*row, i}) == list(range(30)) for i, row in enumerate(indices.tolist()))
         assert np.abs(distances).max() < 1e-6
-
-
-@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-@pytest.mark.parametrize("rows", [1, 7, 64, 200])
-def test_of_equal_distances_the_lower_index_is_first_in_chunks_of_any_size(device, metric, rows, monkeypatch):
-    """Each of 30 vectors is there about seven times, more often or less often than there are neighbors."""
-    monkeypatch.setattr(neighbors, "CHUNK_BYTES", 4 * 200 * rows)
-    rng = np.random.default_rng(0)
-    kind = rng.integers(30, size=200)
-    indices, distances = nearest(rng.normal(size=(30, 6))[kind], 5, metric=metric, device=device)
-    for image, found in enumerate(indices):
-        equal = np.flatnonzero((kind == kind[image]) & (np.arange(200) != image))[:5]
-        assert found[: len(equal)].tolist() == equal.tolist()
-        for first, second in pairwise(found):  # all those further away in order, too
-            assert kind[first] != kind[second] or first < second
-        last = kind == kind[found[-1]]
-        assert set(np.flatnonzero(last[: found[-1]])) <= {*found, image}
-    assert (np.diff(distances) >= 0).all()
 
 
 def test_distances_far_from_the_origin_are_exact(device):
