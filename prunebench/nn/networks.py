@@ -97,7 +97,9 @@ def small_cnn(channels: int, classes: int) -> Network:
     return Network(body, width=64, classes=classes)
 
 
-def cifar_resnet(channels: int, classes: int, *, widths: tuple[int, ...], depth: int) -> Network:
+def cifar_resnet(
+    channels: int, classes: int, *, widths: tuple[int, ...], depth: int, stride: int = 1
+) -> Network:
     """Return a ResNet with a 3x3 stem. The resolution halves from one width to the next.
 
     Widths (16, 32, 64) are the ResNets of He et al. 2016, section 4.2. Widths (64, 128, 256, 512) with depth
@@ -105,6 +107,7 @@ def cifar_resnet(channels: int, classes: int, *, widths: tuple[int, ...], depth:
 
     widths: channels of each stage.
     depth: residual blocks per stage.
+    stride: of the stem.
     """
     blocks = []
     inputs = widths[0]
@@ -113,7 +116,7 @@ def cifar_resnet(channels: int, classes: int, *, widths: tuple[int, ...], depth:
             halves = stage > 0 and block == 0
             blocks.append(Residual(inputs, outputs, stride=2 if halves else 1))
             inputs = outputs
-    stem = convolution(channels, widths[0], 1)
+    stem = convolution(channels, widths[0], stride)
     return Network(pooled(stem, nn.ReLU(inplace=True), *blocks), width=inputs, classes=classes)
 
 
@@ -252,6 +255,7 @@ BUILDERS: Mapping[str, Callable[[int, int], Network]] = {
     "mlp": mlp,
     "linear": linear,
     "resnet8": partial(cifar_resnet, widths=(16, 32, 64), depth=1),
+    "resnet8_stride2": partial(cifar_resnet, widths=(16, 32, 64), depth=1, stride=2),
     "resnet20": partial(cifar_resnet, widths=(16, 32, 64), depth=3),
     "resnet18_cifar": partial(cifar_resnet, widths=(64, 128, 256, 512), depth=2),
     "resnet50_cifar": partial(from_torchvision, name="resnet50", small=True),

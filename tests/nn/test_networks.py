@@ -19,6 +19,7 @@ def parameters(network: torch.nn.Module) -> int:
     [
         ("cnn", 1, 8, 24_000),
         ("resnet8", 3, 32, 78_000),
+        ("resnet8_stride2", 3, 32, 78_000),
         ("resnet20", 3, 32, 272_000),
         ("resnet18_cifar", 3, 32, 11_170_000),
         ("wrn_28_2", 3, 32, 1_470_000),
