@@ -22,9 +22,9 @@ Place = tuple[str, str, str, str, str]  # method, dataset, recipe, tuning and re
 class Page:
     """What a page is made from: its suite's words, its rows, and what a complete table would hold.
 
-    failures: of cells that have no row. current: the method_key that follows from the suite today, by place,
-    or None where that is unknown; rows of another key are stale. trainings: a hash of how final networks
-    train there. roots: the dataset that a dataset is a view of, where it is one.
+    methods: of the suite, by name. failures: of cells that have no row. current: the method_key that follows
+    from the suite today, by place, or None where that is unknown; rows of another key are stale. trainings: a
+    hash of how final networks train there. roots: the dataset that a dataset is a view of, where it is one.
     looks: the rule by which seeds were added, if they were.
     titles: of datasets, by name, where these are not their names. providers: what makes further tables of a
     board, such as the numbers that a paper prints beside ours. verified: the ids of rows that somebody made
@@ -37,6 +37,7 @@ class Page:
     ratios: Sequence[int]
     seeds: Sequence[int]
     rows: Sequence[Result]
+    methods: Sequence[str] = ()
     failures: Sequence[Failure] = ()
     current: Mapping[Place, str | None] = field(default_factory=dict)
     trainings: Mapping[Place, str] = field(default_factory=dict)

@@ -17,6 +17,7 @@ from prunebench.results.tables import tables
 
 OF_ROWS = ("dataset", "recipe", "repeats", "tuning", "protocol_version", "dataset_hash", "images")
 SETTING = ("recipe_changes", *OF_ROWS)
+MOST_ABSENT = 12  # methods without a row that are named
 DEMONSTRATION = "Demonstration. Says nothing about the paper's datasets."
 TUNING = {
     "default": "default",
@@ -83,7 +84,7 @@ def _section(board: Board, stem: str, shown: Sequence[Table]) -> Section:
         heading=board.heading,
         setting={"recipe_changes": board.recipe_changes} | {name: getattr(row, name) for name in OF_ROWS},
         warning=DEMONSTRATION if demonstration else None,
-        facts=f"{facts(board.rows)} {evidence(found)}",
+        facts=" ".join([facts(board.rows), evidence(found), *absent(board)]),
         tables=shown,
         words=losses.sentences(board),
         standing=found,
@@ -174,6 +175,17 @@ def evidence(found: Standing) -> str:
     return (
         f"Of {found.cells} cells, {found.certified} have a certified row and {found.verified} a verified one."
     )
+
+
+def absent(board: Board) -> list[str]:
+    """Return a sentence on the methods of the suite that have no row on a board, if there are any."""
+    present = {row.method for row in board.rows}
+    missing = [name for name in board.page.methods if name not in present]
+    if not missing:
+        return []
+    named, others = missing[:MOST_ABSENT], len(missing) - MOST_ABSENT
+    names = ", ".join([*named, f"{others} others"] if others > 0 else named)
+    return [f"Of {len(board.page.methods)} methods of the suite, {len(missing)} have no row: {names}."]
 
 
 def remarks(page: Page) -> list[str]:

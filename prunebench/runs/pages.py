@@ -151,6 +151,7 @@ def page_of(name: str, folder: Path) -> Page:
         ratios=file.ratios,
         seeds=schema.seed_list(file.seeds),
         rows=_sorted(found.rows, file),
+        methods=file.methods,
         failures=found.failures,
         current={where: cell.method_key if cell else GONE for where, cell in today.items()},
         trainings={

@@ -66,6 +66,20 @@ def test_a_board_counts_its_certified_and_verified_cells(page, row):
     assert evidence(standing(board)) == "Of 4 cells, 1 have a certified row and 1 a verified one."
 
 
+def test_a_board_names_the_methods_of_its_suite_that_were_not_run(page):
+    """At most twelve of them."""
+
+    def said(*methods):
+        return document(page(*BOTH, methods=["random", "near", *methods])).sections[0].facts
+
+    assert "no row" not in said()
+    assert said("far").endswith("Of 3 methods of the suite, 1 have no row: far.")
+    many = [f"m{number}" for number in range(14)]
+    assert said(*many).endswith(
+        f"Of 16 methods of the suite, 14 have no row: {', '.join(many[:12])}, 2 others."
+    )
+
+
 # Numbers
 
 
