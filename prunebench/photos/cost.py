@@ -114,6 +114,13 @@ class Cost:
         """Return the seconds on some workers, without the `untimed` steps."""
         return self._together + self._alone / max(1, workers)
 
+    def in_words(self, workers: int) -> str:
+        """Return the time on some workers in words, with the steps that it does not contain."""
+        words = duration(self.seconds(workers))
+        if self.untimed:
+            words += f", and an unknown time for: {', '.join(dict.fromkeys(self.untimed))}"
+        return f"{words} on {self.place.device}"
+
     def add_reading(self, folder: Path) -> None:
         """Add the reading of all photos, and of their pixels."""
         seconds = self._seconds_per_read(folder)
@@ -421,13 +428,7 @@ def told(
     cost.add_hashing(unhashed)
     cost.add(needed, sizes_of, starts)
     count = default_workers(place.device) if workers is None else workers
-    return f"{spelled(cost.seconds(min(count, len(needed))), cost.untimed)} on {place.device}"
-
-
-def spelled(seconds: float, untimed: Sequence[str]) -> str:
-    """Return a time in words, with the steps that it does not contain."""
-    text = duration(seconds)
-    return f"{text}, and an unknown time for: {', '.join(dict.fromkeys(untimed))}" if untimed else text
+    return cost.in_words(min(count, len(needed)))
 
 
 def part_name(stage: Stage) -> str:
