@@ -11,17 +11,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from prunebench.cli.benchmark import labels, leaderboard, plan, run, status
+from prunebench.cli.benchmark import labels, plan, status
 from prunebench.cli.convert import convert
 from prunebench.cli.exchange import pull, push
 from prunebench.cli.export import export
 from prunebench.cli.figures import figures
 from prunebench.cli.inspect import check, doctor, list_
+from prunebench.cli.leaderboard import leaderboard
 from prunebench.cli.look import look
 from prunebench.cli.paper import claims
 from prunebench.cli.photos import draw, evaluate, prune
 from prunebench.cli.recommend import recommend
 from prunebench.cli.report import report
+from prunebench.cli.run import run
 from prunebench.cli.scaffold import new
 from prunebench.cli.verify import verify
 from prunebench.system import terminal

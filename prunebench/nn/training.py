@@ -246,7 +246,7 @@ def _in_order(images: Images, batch: int) -> Iterator[Tensor]:
         yield from ReadAhead(images, [np.arange(len(images))[start : start + batch] for start in starts])
 
 
-def seconds_per_image(
+def seconds_per_step(
     recipe: Recipe,
     *,
     channels: int,
@@ -255,7 +255,7 @@ def seconds_per_image(
     device: str,
     body: Body | None = None,
 ) -> float:
-    """Return how many seconds a training step takes per image, measured on noise for about a second.
+    """Return how many seconds a training step takes, measured on noise for about a second.
 
     body: as in `train`.
 
@@ -274,7 +274,7 @@ def seconds_per_image(
     begin = time.perf_counter()
     while run.step < run.steps and time.perf_counter() - begin < PROBE_SECONDS:
         float(run.learn(order))
-    return (time.perf_counter() - begin) / ((run.step - 1) * recipe.batch)
+    return (time.perf_counter() - begin) / (run.step - 1)
 
 
 def recordable(device: str, recipe: Recipe) -> bool:

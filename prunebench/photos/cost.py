@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ from prunebench.parts.recipe import Recipe
 from prunebench.parts.registry import load
 from prunebench.photos.request import Workspace
 from prunebench.pipeline.executors.local import default_workers
-from prunebench.pipeline.forecast import one_thread
 from prunebench.pipeline.job import Keyed
 from prunebench.pipeline.part_stage import PartStage
 from prunebench.pipeline.stage import Stage
@@ -41,6 +40,7 @@ from prunebench.pipeline.stages.learning_curve import sizes as curve_sizes
 from prunebench.pipeline.stages.pooled_embeddings import PooledEmbeddings
 from prunebench.pipeline.stages.proxy import Proxy
 from prunebench.pipeline.stages.proxy_embeddings import ProxyEmbeddings
+from prunebench.pipeline.step_times import StepTimes, one_thread
 from prunebench.runs.format import duration
 from prunebench.system.cores import threads
 
@@ -53,7 +53,6 @@ SEEN = 100  # images of noise to look at
 COMPARED = 2000  # images to compare with one another
 FEWEST = 250  # images that a part is tried on first, or this many for each class:
 FEWEST_OF_CLASS = 4
-SMALL_BATCH = 16
 START = 3.0  # seconds that a worker takes to start, where this process no longer shows it
 # A backbone that needs no other input is timed on noise.
 TIMED_INPUTS = {"images", "device", "progress", "checkpoint"}
@@ -108,12 +107,19 @@ class Cost:
         self._together = 0.0  # seconds of what uses all cores
         self._alone = 0.0  # seconds of what uses one
         self._embeddings: dict[str, tuple[float, int]] = {}  # key -> seconds per image, width
-        self._steps: dict[tuple[object, ...], float] = {}
+        self._step_times = StepTimes(place.device)
         self._parts: dict[tuple[object, ...], float] = {}
 
     def seconds(self, workers: int) -> float:
         """Return the seconds on some workers, without the `untimed` steps."""
         return self._together + self._alone / max(1, workers)
+
+    def in_words(self, workers: int) -> str:
+        """Return the time on some workers in words, with the steps that it does not contain."""
+        words = duration(self.seconds(workers))
+        if self.untimed:
+            words += f", and an unknown time for: {', '.join(dict.fromkeys(self.untimed))}"
+        return f"{words} on {self.place.device}"
 
     def add_reading(self, folder: Path) -> None:
         """Add the reading of all photos, and of their pixels."""
@@ -256,43 +262,15 @@ class Cost:
 
     def _add_training(self, stage: Stage, recipe: Recipe, counts: Sequence[int]) -> None:
         """Add a training of a recipe on each of some numbers of images."""
-        from prunebench.nn.training import batch_bounds
-
-        shape = {"channels": 3, "resolution": self.dataset.resolution}
+        shape = {"channels": 3, "resolution": self.dataset.resolution, "classes": self.classes}
         if seen := stage.named("seen"):
             recipe = recipe.on_vectors()
-            shape = {"channels": sum(self._width(item.source) for item in seen), "resolution": 1}
+            shape |= {"channels": sum(self._width(item.source) for item in seen), "resolution": 1}
         if not shape["channels"]:
             self.untimed.append(f"{stage.kind} of {stage.title}")
             return
         for count in counts:
-            batches = max(1, len(batch_bounds(count, recipe.batch)) - 1)
-            steps = recipe.iterations or recipe.epochs * batches
-            self._alone += steps * self._step(stage, recipe, shape, count / batches)
-
-    def _step(self, stage: Stage, recipe: Recipe, shape: dict[str, int], batch: float) -> float:
-        """Return the seconds of a step on so many images: a part that stays, and one that grows with them."""
-        few = min(SMALL_BATCH, recipe.batch)
-        short, long = (self._timed_step(stage, recipe, shape, size) for size in (few, recipe.batch))
-        if few == recipe.batch:
-            return long
-        return short + (long - short) * max(0.0, batch - few) / (recipe.batch - few)
-
-    def _timed_step(self, stage: Stage, recipe: Recipe, shape: dict[str, int], batch: int) -> float:
-        from prunebench.nn import training
-
-        key = (recipe.network, recipe.finetune, recipe.optimizer, recipe.crop, batch, *shape.values())
-        if key not in self._steps:
-            each = training.seconds_per_image(
-                replace(recipe, batch=batch),
-                channels=shape["channels"],
-                resolution=shape["resolution"],
-                classes=self.classes,
-                device=self.place.device,
-                body=stage.body,
-            )
-            self._steps[key] = each * batch
-        return self._steps[key]
+            self._alone += self._step_times.training(stage, recipe, count, **shape)
 
     def _width(self, embeddings: Keyed) -> int:
         """Return the width of embeddings, or 0 if only a full run can show it."""
@@ -450,13 +428,7 @@ def told(
     cost.add_hashing(unhashed)
     cost.add(needed, sizes_of, starts)
     count = default_workers(place.device) if workers is None else workers
-    return f"{spelled(cost.seconds(min(count, len(needed))), cost.untimed)} on {place.device}"
-
-
-def spelled(seconds: float, untimed: Sequence[str]) -> str:
-    """Return a time in words, with the steps that it does not contain."""
-    text = duration(seconds)
-    return f"{text}, and an unknown time for: {', '.join(dict.fromkeys(untimed))}" if untimed else text
+    return cost.in_words(min(count, len(needed)))
 
 
 def part_name(stage: Stage) -> str:

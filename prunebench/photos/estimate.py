@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prunebench.photos.advice import advice
-from prunebench.photos.cost import STORED, Cost, Sizes, part_name, spelled
+from prunebench.photos.cost import STORED, Cost, Sizes, part_name
 from prunebench.photos.request import Request, Work, Workspace, unknown_content
 from prunebench.pipeline import schedule
 from prunebench.pipeline.stage import Stage, closure
@@ -29,9 +29,7 @@ class Preview:
     backbones: names of the backbones that the method needs.
     guesser: the labeler of a method that has none of its own, and its backbone. "": the method has one.
     advice: a better backbone, and what it needs, in one line. "" if one was asked for, or none is needed.
-    time: estimated time on the device, in words. It names the `untimed` steps, which it does not contain.
-    seconds: the same without these.
-    untimed: steps whose time cannot be estimated.
+    time: estimated time on the device, in words. It names the steps that it does not contain.
     disk: bytes to be written.
     stored: whether the result is in the store already.
     passed: images that are never bought, as others of their groups count in their place. None: duplicates
@@ -47,8 +45,6 @@ class Preview:
     guesser: str
     advice: str
     time: str
-    seconds: float
-    untimed: tuple[str, ...]
     disk: int
     stored: bool
     passed: int | None
@@ -67,7 +63,6 @@ def preview(request: Request, place: Workspace) -> Preview:
     needed = schedule.missing([*searches, *work.ends.values()], place.store)
     work.check(needed)
     cost = _cost(work, needed)
-    seconds = cost.seconds(1)
     labels, subset = work.ends["labels"], work.ends["subset"]
     backbones = _backbones(subset)
     guesser = ""
@@ -82,9 +77,7 @@ def preview(request: Request, place: Workspace) -> Preview:
         backbones=backbones,
         guesser=guesser,
         advice=advice(request.backbone) if backbones or guesser else "",
-        time=f"{spelled(seconds, cost.untimed)} on {place.device}" if needed else STORED,
-        seconds=seconds,
-        untimed=tuple(dict.fromkeys(cost.untimed)),
+        time=cost.in_words(1) if needed else STORED,
         disk=cost.disk,
         stored=not needed,
         passed=len(work.names) - len(work.counted) if work.grouped else None,

@@ -32,7 +32,6 @@ from prunebench.photos.source import folder_of
 from prunebench.pipeline import schedule
 from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
-from prunebench.pipeline.stage import Stage
 from prunebench.results.statistics import Summary, mean_interval, summarize
 from prunebench.runs import kept as tables_of_prune
 from prunebench.runs.kept import DROP, Line
@@ -152,6 +151,12 @@ def evaluate(
     top = folder_of(options.pop("folder"), data)
     place.check_outside(top)
     given = place.labels(labels, top)
+    survey = photos.survey(top)
+    names = photos.listed(survey, top, options["on_bad"])
+    if backbone is not None:
+        check_embedded(backbone, names, options["on_bad"])
+    chosen, labeled = _check(Path(kept), chosen, given, names, top)
+    grouped = _grouped(Path(kept), lines, None if groups is None else Path(groups), names, top)
     spec = {
         "family": "photos",
         "path": str(top.expanduser().resolve()),
@@ -159,47 +164,13 @@ def evaluate(
         "holdout": holdout,
         **options,
     }
-    survey = photos.survey(top)
-    names = photos.listed(survey, top, spec["on_bad"])
-    if backbone is not None:
-        check_embedded(backbone, names, spec["on_bad"])
-    chosen, labeled = _check(Path(kept), chosen, given, names, top)
-    grouped = _grouped(Path(kept), lines, None if groups is None else Path(groups), names, top)
     if len(np.unique(grouped)) < len(names):
         spec["groups"] = str(write_groups(grouped, names, place.tables))
-
-    def planned(look: bool) -> list[_Trial]:
-        return [
-            _Trial(
-                {**spec, "name": f"photos_{seed}", "seed": seed},
-                seed,
-                chosen,
-                resolver,
-                backbone,
-                place,
-                look,
-            )
-            for seed in range(seeds)
-        ]
-
-    trials = planned(look=tell is None)
+    trials = [_Trial(spec, seed, chosen, resolver, backbone, place) for seed in range(seeds)]
     if tell is not None:
         tell(_told(trials, names, top, place, workers))
-        if any(trial.unhashed for trial in trials):
-            trials = planned(look=True)
-    cells = [cell for trial in trials for cell in trial.cells]
-    matrix = place.matrix(cells, specs(*(trial.spec for trial in trials)))
-    # Two stages a seed: the kept photos, then Random.
-    ends = [trial.ends for trial in trials]
-    all_ends = [stage for pair in ends for stage in pair]
-    ours, random = schedule.mended(
-        # One dataset is checked for changes: those of all seeds read the same files.
-        lambda: make_all(matrix, all_ends, workers, trials[0].dataset, trials[0].roots),
-        lambda: (
-            [place.store.read(kept_end.key, Accuracy) for kept_end, _ in ends],
-            [place.store.read(random_end.key, Accuracy) for _, random_end in ends],
-        ),
-    )
+    ours, random = _tested(trials, place, workers)
+    final = trials[0].kept
     return Comparison(
         folder=top,
         images=len(names),
@@ -210,7 +181,7 @@ def evaluate(
         in_common=100 * float(np.mean([trial.keep / trial.pool for trial in trials])),
         ours=tuple(stored.accuracy for stored in ours),
         random=tuple(stored.accuracy for stored in random),
-        advice=advice(backbone) if cells[0].final_backbone and not cells[0].recipe.finetune else "",
+        advice=advice(backbone) if final.final_backbone and not final.recipe.finetune else "",
         warnings=tuple(filter(None, [survey.remark, *photos.doubts(labeled.values())])),
     )
 
@@ -284,47 +255,65 @@ def _told(
     trials: Sequence[_Trial], names: Sequence[str], folder: Path, place: Workspace, workers: int | None
 ) -> str:
     """Return how long the trials would take, in words. names: the images in the folder."""
-    dataset = trials[0].dataset
+    roots = roots_of([trial.dataset for trial in trials], place.data, place.store, look=False)
+    targets = Graph(_cells(trials), roots).targets
     sizes = {
         trial.dataset.name: Sizes(images=trial.pool, labeled=trial.pool, kept=trial.keep) for trial in trials
     }
-    ends = [stage for trial in trials for stage in trial.ends]
+    first = trials[0].dataset
     return told(
-        dataset,
+        first,
         names,
         place,
-        schedule.missing(ends, place.store).values(),
-        lambda stage: sizes.get(stage.dataset.name, sizes[dataset.name]),
-        unread=folder if unknown_content(trials[0].roots, POOL) else None,
-        unhashed=sum(trial.pool for trial in trials if trial.unhashed),
-        classes=len(dataset.classes),
+        schedule.missing(targets.values(), place.store).values(),
+        lambda stage: sizes.get(stage.dataset.name, sizes[first.name]),
+        unread=folder if unknown_content(roots, POOL) else None,
+        unhashed=sum(trial.pool for trial in trials if unknown_content(roots, trial.dataset.name)),
+        classes=len(first.classes),
         workers=workers,
     )
 
 
+def _tested(
+    trials: Sequence[_Trial], place: Workspace, workers: int | None
+) -> tuple[list[Accuracy], list[Accuracy]]:
+    """Make what is missing. Return the accuracies on the kept images and on Random's, each by seed."""
+    matrix = place.matrix(_cells(trials), specs(*(trial.spec for trial in trials)))
+    targets, dataset = matrix.graph.targets, trials[0].dataset
+    # One dataset is checked for changes: those of all seeds read the same files.
+    roots = {name: matrix.graph.roots[name] for name in (dataset.name, POOL)}
+    return schedule.mended(
+        lambda: make_all(matrix, targets.values(), workers, dataset, roots),
+        lambda: (
+            [place.store.read(targets[trial.kept].key, Accuracy) for trial in trials],
+            [place.store.read(targets[trial.random].key, Accuracy) for trial in trials],
+        ),
+    )
+
+
+def _cells(trials: Sequence[_Trial]) -> list[Cell]:
+    """Return two cells a seed: the kept images, then Random's."""
+    return [cell for trial in trials for cell in (trial.kept, trial.random)]
+
+
 class _Trial:
-    """One seed: its dataset with a test split, the two cells, and the stages that test them.
+    """One seed: its dataset with a test split, and two cells.
 
-    unhashed: whether the content of its dataset is not known yet.
+    kept, random: the cells that train on the kept images, and on Random's.
     pool: labeled images that are not held out. keep: how many of them were kept.
-
-    look: read the images if their content is not known yet.
     """
 
     def __init__(
         self,
-        spec: dict[str, Any],
+        spec: Mapping[str, Any],
         seed: int,
         chosen: set[str],
         resolver: Resolver,
         backbone: str | None,
         place: Workspace,
-        look: bool,
     ) -> None:
-        self.spec, self.seed, self.place = spec, seed, place
-        self.dataset: Dataset = load().dataset(spec)
-        self.roots = roots_of([self.dataset], place.data, place.store, look=look)
-        self.unhashed = unknown_content(self.roots, self.dataset.name)
+        self.spec, self.seed = {**spec, "name": f"photos_{seed}", "seed": seed}, seed
+        self.dataset: Dataset = load().dataset(self.spec)
         pool = self.dataset.names(place.data)
         kept = [name for name in pool if name in chosen]
         self.pool = len(pool)
@@ -337,10 +326,8 @@ class _Trial:
         # The selector `file` reads the list of this seed.
         list_path = tables.filed(place.tables, ["file"], [[name] for name in kept])
         from_list = {"part": "file", "path": str(list_path), "name_column": "file", "label_fraction": 0.0}
-        self.cells = [
-            self._cell("kept", load().part("selector", from_list), resolver, backbone),
-            self._cell("random", load().part("selector", "random"), resolver, backbone),
-        ]
+        self.kept = self._cell("kept", load().part("selector", from_list), resolver, backbone)
+        self.random = self._cell("random", load().part("selector", "random"), resolver, backbone)
 
     def _cell(self, name: str, selector: Any, resolver: Resolver, backbone: str | None) -> Cell:
         recipe_name, values, defaults = resolver.recipe(self.dataset)
@@ -368,10 +355,3 @@ class _Trial:
             final_backbone=final,
             keep=self.keep,
         )
-
-    @property
-    def ends(self) -> tuple[Stage, Stage]:
-        """The stages of the accuracy on the kept images, and on Random's."""
-        graph = Graph(self.cells, self.roots)
-        kept, random = self.cells
-        return graph.targets[kept], graph.targets[random]

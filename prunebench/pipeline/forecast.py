@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from prunebench.parts.recipe import Recipe
 from prunebench.pipeline.context import load_split
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
-from prunebench.system.sealed_json import canonical
+from prunebench.pipeline.step_times import StepTimes, one_thread
 
 ENOUGH = 50  # manifests to read per kind of stage
 
@@ -110,42 +110,20 @@ def probe(matrix: Matrix, forecast: Forecast, stages: Iterable[Stage]) -> None:
             unknown[_like(stage)] = stage
     if not unknown:
         return  # without importing torch
-    timed: dict[str, float] = {}  # seconds per image, as splits of one folder of photos train alike
+    times = StepTimes(matrix.device)
     with one_thread():
         for stage in unknown.values():
-            forecast.learn(stage, _probed(matrix, stage, timed) * stage.work)
+            forecast.learn(stage, _probed(matrix, stage, times) * stage.work)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread, as a worker does, and restore the number of threads afterwards."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _probed(matrix: Matrix, stage: Stage, timed: dict[str, float]) -> float:
-    """Return the seconds of a training on all labeled images, extrapolated from a few steps.
-
-    timed: the seconds per image of the trainings that were timed already. This one is added.
-    """
-    from prunebench.nn import training
-
+def _probed(matrix: Matrix, stage: Stage, times: StepTimes) -> float:
+    """Return the seconds of a training on all labeled images, extrapolated from a few steps."""
     images, labels = load_split(stage.dataset, matrix.data, "train")
-    recipe = construct(Recipe, stage.training or {}, "recipe")
-    shape: dict[str, Any] = {
-        "channels": images.channels,
-        "resolution": images.resolution,
-        "classes": len(stage.dataset.classes),
-    }
-    alike = canonical([stage.training, stage.identity.get("backbone"), shape])
-    if alike not in timed:
-        timed[alike] = training.seconds_per_image(recipe, device=matrix.device, body=stage.body, **shape)
-    if recipe.iterations:
-        return timed[alike] * (recipe.iterations * recipe.batch)
-    return timed[alike] * (recipe.epochs * int((labels >= 0).sum()))
+    return times.training(
+        stage,
+        construct(Recipe, stage.training or {}, "recipe"),
+        int((labels >= 0).sum()),
+        channels=images.channels,
+        resolution=images.resolution,
+        classes=len(stage.dataset.classes),
+    )

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from prunebench.errors import MissingArtefactError, PrunebenchError
+from prunebench.errors import MissingArtefactError, PrunebenchError, unknown
 from prunebench.pipeline import schedule
 from prunebench.pipeline.executors import slurm
 from prunebench.pipeline.executors.engine import Engine, Executor, StageError, WorkerDied
@@ -44,6 +44,24 @@ def get_ready(matrix: Matrix, folder: Path | None = None) -> None:
         for path in (folder, folder / "results", *row_folders):
             check_folder(path, "--results")
     matrix.fetch()
+
+
+def forget(matrix: Matrix, parts: list[str]) -> None:
+    """Remove what is stored of the stages that run one of these parts, and of all that follows from them.
+
+    Raise PrunebenchError for a part that the cells do not have.
+    """
+    if not parts:
+        return
+    known = {
+        stage.identity["part"]["part"] for stage in matrix.graph.stages.values() if "part" in stage.identity
+    }
+    for part in parts:
+        if part not in known:
+            raise unknown("part in the chosen cells", part, known, "prunebench plan")
+    for stage in matrix.graph.stages.values():
+        if any(s.identity.get("part", {}).get("part") in parts for s in stage.ancestors()):
+            matrix.store.remove(stage.key)
 
 
 @dataclass(frozen=True)

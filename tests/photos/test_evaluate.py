@@ -13,6 +13,7 @@ import pytest
 from prunebench.errors import PrunebenchError
 from prunebench.nn import training
 from prunebench.parts.registry import load
+from prunebench.photos.cost import STORED
 from prunebench.photos.evaluate import Comparison
 from prunebench.photos.evaluate import evaluate as evaluating
 from prunebench.photos.folder import scan
@@ -189,6 +190,20 @@ def test_a_second_call_trains_nothing_and_says_the_same(photos, monkeypatch):
     monkeypatch.setattr(training, "train", None)
     assert photos.evaluate(seeds=2) == first
     assert photos.evaluate(seeds=1).ours == first.ours[:1]
+
+
+def test_the_time_is_told_before_photos_are_read_and_networks_trained(photos, trained, tmp_path):
+    other, told = tmp_path / "other", []
+
+    def tell(words):
+        told.append((words, (other / "datasets").exists(), len(trained)))
+
+    options = {"seeds": 1, "recipe": "scratch", "folder": photos.folder, "side": 8, "store": other}
+    first = photos.evaluate(tell=tell, **options)
+    assert photos.evaluate(tell=tell, **options) == first
+    (words, *before), (again, *after) = told
+    assert re.fullmatch(r"[\d.]+ \w+ on cpu", words) and before == [False, 0]
+    assert again == STORED and after == [True, 2]
 
 
 def test_the_folder_is_left_as_it_was(photos):

@@ -531,7 +531,7 @@ def test_a_preview_tells_without_making_anything(photos, tmp_path):
     assert sum(found.classes.values()) == 12 and found.classes["eel"] == 1
     assert found.classes["unseen class 1"] == 0
     assert found.backbones == ("pixels",)
-    assert found.seconds > 0 and found.untimed == ()
+    assert re.fullmatch(r"[\d.]+ \w+ on cpu", found.time)
     # 60 images of 3 x 8 x 8 bytes, as float32, and three epochs of seven float32.
     assert found.disk == 60 * 192 + 60 * 192 * 4 + 60 * 3 * 7 * 4
     assert found.warnings == (
@@ -638,7 +638,8 @@ def test_a_part_that_takes_long_is_stopped_if_it_says_how_far_it_is(photos, monk
 def test_a_preview_names_what_guesses_for_a_method_without_a_labeler(photos):
     place = Workspace.at(device="cpu")
     found = preview(request(photos, method="random"), place)
-    assert (found.backbones, found.guesser, found.untimed) == ((), "probe on pixels", ())
+    assert (found.backbones, found.guesser) == ((), "probe on pixels")
+    assert "unknown" not in found.time
     assert found.disk == 60 * 192 + 60 * 192 * 4
     assert preview(request(photos), place).guesser == ""
 
@@ -647,9 +648,9 @@ def test_a_preview_of_what_is_stored_says_so(photos):
     photos.prune(budget=20)
     place = Workspace.at(device="cpu")
     found = preview(request(photos), place)
-    assert (found.stored, found.seconds, found.disk) == (True, 0.0, 0)
+    assert (found.stored, found.time, found.disk) == (True, cost.STORED, 0)
     other = preview(request(photos, method="semi_aum"), place)
-    assert other.untimed == ("labels of fixmatch",) and not other.stored
+    assert other.time.endswith(", and an unknown time for: labels of fixmatch on cpu") and not other.stored
 
 
 def test_a_preview_of_photos_none_of_which_is_read_goes_on(photos, monkeypatch, capfd):
@@ -662,7 +663,7 @@ def test_a_preview_of_photos_none_of_which_is_read_goes_on(photos, monkeypatch, 
         (photos.folder / names[place]).write_bytes(b"")
     place = Workspace.at(device="cpu")
     found = preview(request(photos, on_bad="skip"), place)
-    assert found.untimed == ("reading the images",)
+    assert found.time.endswith(", and an unknown time for: reading the images on cpu")
     assert capfd.readouterr().err == ""
 
 
@@ -671,7 +672,7 @@ def test_what_the_proxy_would_crop_of_images_does_not_concern_its_embeddings(pho
     cut = {"recipe.side": 6, "recipe.epochs": 3}
     place = Workspace.at(device="cpu")
     wanted = request(photos, changes=cut)
-    assert wanted.backbone == "pixels" and preview(wanted, place).seconds > 0
+    assert wanted.backbone == "pixels" and preview(wanted, place).time.endswith(" on cpu")
     assert counts(photos.prune(budget=20, changes=cut)) == [12, 8, 40]
 
 

@@ -186,7 +186,7 @@ def test_the_seed_decides_the_new_layer_alone(tuned):
 
 
 def test_a_cpu_tells_the_time_in_one_line(matrix, tuned, capsys, monkeypatch):
-    monkeypatch.setattr(training, "seconds_per_image", lambda *_given, **_named: 10.0)
+    monkeypatch.setattr(training, "seconds_per_step", lambda recipe, **_named: 10.0 * recipe.batch)
     chosen, here = matrix(RANDOM, seeds=[0, 1], changes=tuned), Engine(workers=0)
     assert run_matrix(chosen, Forecast(), None, here) == {}
     # 4 epochs of 64 images, of which half are kept; 15 % are added for the test

@@ -5,7 +5,6 @@ import os
 from dataclasses import dataclass
 
 import pytest
-import torch
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.base import Selector
@@ -181,15 +180,3 @@ def test_a_recipe_a_cpu_cannot_run_is_refused(matrix):
     with pytest.raises(PrunebenchError, match="trains toy in bf16, which a CPU cannot do faithfully"):
         matrix("random", changes={"recipe.precision": "bf16"}).check_device()
     matrix(Method("m", title="M", selector=Random())).check_device()
-
-
-def test_a_probe_that_fails_leaves_the_threads_as_they_were():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with pytest.raises(ZeroDivisionError), forecast.one_thread():
-            assert torch.get_num_threads() == 1
-            raise ZeroDivisionError
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
