@@ -154,7 +154,7 @@ def evaluate(
     survey = photos.survey(top)
     names = photos.listed(survey, top, options["on_bad"])
     if backbone is not None:
-        check_embedded(backbone, names, options["on_bad"])
+        check_embedded(backbone, names, options["on_bad"], changes)
     chosen, labeled = _check(Path(kept), chosen, given, names, top)
     grouped = _grouped(Path(kept), lines, None if groups is None else Path(groups), names, top)
     spec = {

@@ -70,6 +70,14 @@ class Page:
             first.setdefault(row.cell, number)
         return sorted(fresh, key=lambda row: (first[row.cell], not row.certified))
 
+    @property
+    def shown(self) -> list[Result]:
+        """The row of each cell that tables show."""
+        first: dict[tuple[object, ...], Result] = {}
+        for row in self.fresh:
+            first.setdefault(row.cell, row)
+        return [*first.values()]
+
     def stale(self, row: Record) -> bool:
         """Whether a row was made with other settings than the suite has today."""
         expected = self.current.get(place(row))

@@ -13,7 +13,9 @@ from prunebench.paper import claims, published
 from prunebench.paper.claims import Claim, examine, judged
 from prunebench.paper.points import Point, groups, measured, printed
 from prunebench.parts.registry import load
+from prunebench.results.board import Page
 from prunebench.results.rows import Journal
+from prunebench.runs.claim_report import examined
 from prunebench.suites.schema import read
 from tests.paper_blocks import PAGE, filled
 
@@ -415,6 +417,25 @@ def test_rows_of_other_settings_than_the_suites_are_left_out(cli, toy_rows, toy)
     told = cli("claims --suite toys")
     assert "suite toys: no rows of its current settings" in told.out
     assert "+10.0" not in told.out
+
+
+def test_the_rows_that_tables_show_are_judged(row):
+    """Of two machines the first, unless the other one is certified. Stale rows and oracles never count."""
+
+    def verdict(*others):
+        few = {"method": "semi_aum", "label_fraction": 0.1}
+        rows = [row(**few, seed=seed, accuracy=80 + seed) for seed in (0, 1)]
+        rows += [
+            row(method="score_extrapolation", label_fraction=0.1, seed=seed, accuracy=70 + seed)
+            for seed in (0, 1)
+        ]
+        rows += [row(**few, seed=seed, accuracy=60 + seed, **other) for other in others for seed in (0, 1)]
+        page = Page(suite="toys", title="T", note="", ratios=[50], seeds=[0, 1], rows=rows)
+        return examined(page)[0].findings["semi_aum_extrapolation"].verdict
+
+    elsewhere = {"device_name": "another CPU"}
+    assert verdict() == verdict(elsewhere) == verdict({"tuning": "oracle_test"}) == "supported"
+    assert verdict(elsewhere | {"certified": True}) == "refuted"
 
 
 def test_a_suite_without_rows_is_an_error(cli):

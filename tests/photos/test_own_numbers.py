@@ -88,7 +88,8 @@ def test_evaluate_and_recommend_train_on_them(photos, tmp_path):
     pruned = prune(photos.folder, photos.known, budget=30, **photos.side, **made)
     pruned.to_csv(tmp_path / "kept.csv")
     everything = write_labels(tmp_path / "all.csv", photos.truth)
-    compared = evaluate.evaluate(tmp_path / "kept.csv", everything, holdout=0.2, seeds=2, **made)
+    set_apart = photos.made | {"backbone": "file", "changes": {"file.path": str(tmp_path / "e.npy")}}
+    compared = evaluate.evaluate(tmp_path / "kept.csv", everything, holdout=0.2, seeds=2, **set_apart)
     assert compared.ours == compared.random == (100, 100)
     found = recommend.recommend(photos.folder, everything, seeds=2, methods=(), **photos.side, **made)
     assert found.networks.startswith("mlp on file") and found.expected.value == 100

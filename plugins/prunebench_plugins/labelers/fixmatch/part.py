@@ -45,8 +45,7 @@ class FixMatch(FixMatchSettings):
     ) -> PseudoLabels:
         """Return annotated labels and predictions for the other images, with confidences and the network.
 
-        The confidence is the predicted probability, or 1 for an annotated image. A class without an
-        annotated image is never predicted.
+        The confidence is the predicted probability, or 1 for an annotated image.
 
         side: side of the central square that the network sees, in pixels. None = the whole image.
 
