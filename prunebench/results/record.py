@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -216,7 +216,19 @@ def _micro_batch(matrix: Matrix, cell: Cell, manifests: Manifests) -> int | None
 
 
 def _cost(matrix: Matrix, cell: Cell, manifests: Manifests) -> dict[str, Any]:
-    """Return the fields of a row that say what a cell's stages cost, by kind, as if it had been run alone.
+    """Return the fields of a row that say what a cell's stages cost, by kind, as if it had been run alone."""
+    made = [(kind, manifests[stage.key]) for kind, stage in _kinds(matrix, cell)]
+    seconds: Counter[str] = Counter()
+    gpu_seconds: Counter[str] = Counter()
+    for kind, manifest in made:
+        seconds[kind] = round(seconds[kind] + manifest["seconds"], 4)
+        if manifest["device"] == "cuda":
+            gpu_seconds[kind] = round(gpu_seconds[kind] + manifest["seconds"], 4)
+    return {"seconds": dict(seconds), "gpu_seconds": dict(gpu_seconds), "work": _work(made)}
+
+
+def _kinds(matrix: Matrix, cell: Cell) -> Iterator[tuple[str, Stage]]:
+    """Yield all stages of a cell, inputs first, each with the kind that its cost counts as.
 
     What a search made and the cell itself does not need counts as "search", whatever it is. Embeddings that
     the final network alone sees count as "final_embeddings": they are no cost of the selection. Nor are the
@@ -228,36 +240,36 @@ def _cost(matrix: Matrix, cell: Cell, manifests: Manifests) -> dict[str, Any]:
     assert isinstance(subset, Stage)
     for_selection = {stage.key for stage in subset.ancestors()}
     own = {stage.key for stage in target.ancestors(without=(CHOICE, SPENT))}
-    seconds: Counter[str] = Counter()
-    gpu_seconds: Counter[str] = Counter()
-    work: dict[str, Counter[str]] = {}
-    counted = True
-    partial: set[str] = set()  # units that some stage did not count
     for stage in closure(_accuracies(matrix, cell), without=(SPENT,)):
         if stage in transfers:
-            kind = "transfer"
+            yield "transfer", stage
         elif stage.key not in own:
-            kind = "search"
+            yield "search", stage
         elif stage.kind in EMBEDDINGS and stage.key not in for_selection:
-            kind = "final_embeddings"
+            yield "final_embeddings", stage
         else:
-            kind = stage.kind
-        manifest = manifests[stage.key]
-        seconds[kind] = round(seconds[kind] + manifest["seconds"], 4)
-        if manifest["device"] == "cuda":
-            gpu_seconds[kind] = round(gpu_seconds[kind] + manifest["seconds"], 4)
+            yield stage.kind, stage
+
+
+def _work(made: list[tuple[str, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Return the work of stages by kind and unit, of units alone that all stages counted.
+
+    A part would be taken for all of it. There is none if a stage counted nothing.
+
+    made: the manifest of each stage, with its kind.
+    """
+    work: dict[str, Counter[str]] = {}
+    partial: set[str] = set()
+    for kind, manifest in made:
         units = manifest.get("work", {})
-        counted &= bool(units)
+        if not units:
+            return {}
         expected = {"images_forward", *({"gpu_joules"} if manifest["device"] == "cuda" else ())}
         partial |= expected - units.keys()
         work.setdefault(kind, Counter()).update(units)
-    for units in work.values():  # a part would be taken for all of it
-        for unit in partial:
-            units.pop(unit, None)
     return {
-        "seconds": dict(seconds),
-        "gpu_seconds": dict(gpu_seconds),
-        "work": {kind: dict(units) for kind, units in work.items()} if counted else {},
+        kind: {unit: count for unit, count in units.items() if unit not in partial}
+        for kind, units in work.items()
     }
 
 

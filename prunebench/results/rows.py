@@ -43,7 +43,6 @@ LATER: Mapping[str, Any] = {
     "work": {},
     "certified": False,
 }
-CellOutcome = tuple[float, str] | str  # accuracy and device, or why there is none
 Stamp = tuple[int, int, int] | None  # size, time and number of a file, None where none can be seen
 
 
@@ -95,11 +94,6 @@ class Record(BaseModel):
         return tuple(f"{path.removeprefix('recipe.')}={self.changes[path]}" for path in changed)
 
     @property
-    def outcome(self) -> CellOutcome:
-        """What became of the cell, as far as records of one cell are compared."""
-        raise NotImplementedError
-
-    @property
     def values(self) -> dict[str, Any]:
         """The fields, as a line holds them."""
         return self.model_dump()
@@ -109,11 +103,6 @@ class Failure(Record):
     """A cell that could not be finished, and why; of no account once the cell has a row."""
 
     failed: str
-
-    @property
-    def outcome(self) -> CellOutcome:
-        """Why it failed."""
-        return self.failed
 
 
 class Result(Record):
@@ -202,11 +191,6 @@ class Result(Record):
         return self.model_dump(exclude={name for name in LATER if getattr(self, name) == LATER[name]})
 
     @property
-    def outcome(self) -> CellOutcome:
-        """What rows of one cell must agree on: the accuracy, and the device it depends on."""
-        return self.accuracy, self.device
-
-    @property
     def machine(self) -> tuple[str, str]:
         """What decides how a training rounds: the model of the processor, and the version of torch."""
         return self.device_name, self.versions.get("torch", "")
@@ -218,14 +202,8 @@ class Result(Record):
 
         Rows of different machines need not. Each rounds in its own way, and a training then ends elsewhere.
         """
-        return _agree(self.outcome, other.outcome, tolerance)
-
-
-def _agree(one: CellOutcome, other: CellOutcome, tolerance: float = 0.0) -> bool:
-    if isinstance(one, str) or isinstance(other, str):
-        return one == other
-    allowed = tolerance if "cuda" in (one[1], other[1]) else 0.0
-    return abs(one[0] - other[0]) <= allowed
+        allowed = tolerance if "cuda" in (self.device, other.device) else 0.0
+        return abs(self.accuracy - other.accuracy) <= allowed
 
 
 Index = dict[tuple[Any, ...], list[Record]]  # the records of each cell
@@ -368,8 +346,10 @@ def _added(path: Path, seen: _Seen) -> Lines | None:
 def _settles(known: Record, record: Record) -> bool:
     """Whether a record of a cell makes another record of it needless."""
     if isinstance(known, Result) and isinstance(record, Result):
-        return known.certified >= record.certified and _agree(known.outcome, record.outcome)
-    return isinstance(known, Result) or known.outcome == record.outcome
+        return known.certified >= record.certified and known.agrees(record)
+    if isinstance(known, Failure):
+        return isinstance(record, Failure) and known.failed == record.failed
+    return True
 
 
 def _superseding(row: Record, known: Iterable[Record]) -> Record:

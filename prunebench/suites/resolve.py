@@ -71,6 +71,19 @@ class Resolver:
             return [*self.suite.file.methods, *self.suite.file.references]
         return list(chosen)
 
+    def chosen(self, defaults: Mapping[str, Mapping[str, Any]], backbones: Backbones) -> list[Method]:
+        """Return the methods to run as `resolved` makes them, then the Randoms that stand beside some."""
+        wanted = self.methods()
+        methods = [
+            self.resolved(self.method(name), defaults, backbones) for name in wanted if name not in TWINS
+        ]
+        selecting = [method for method in methods if not method.reference and not _plain(method)]
+        labeling = [method for method in selecting if 0 < method.label_fraction < 1]
+        for kind, beside in ((MATCHED, labeling), (TIMED, selecting)):
+            if kind in wanted:
+                methods += [_twin(method, self.registry, kind) for method in beside]
+        return methods
+
     def method(self, name: str) -> Method:
         """Return the method of a suite's own table, or a registered one.
 
@@ -140,7 +153,6 @@ class Resolver:
         defaults: the fields that the recipe sets in parts, by part name.
         backbones: those that the recipe names.
         """
-
         parts = {kind: self.part(part, defaults) for kind, part in method.parts.items()}
         filled: Method = replace(method, **parts)  # type: ignore[arg-type]
         changes = self.concerning(filled, backbones)
@@ -271,41 +283,19 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
         dataset = resolver.dataset(dataset_name)
         recipe_name, recipe, defaults = resolver.recipe(dataset)
         recipe.seen(dataset.resolution)  # an impossible side is an error before anything runs
-        exams = exams_of(file.exams, recipe)
         backbones = resolver.backbones(recipe, defaults)
-        wanted = resolver.methods()
-        methods = [
-            resolver.resolved(resolver.method(name), defaults, backbones)
-            for name in wanted
-            if name not in TWINS
-        ]
-        selecting = [method for method in methods if not method.reference and not _plain(method)]
-        if MATCHED in wanted:
-            labeling = [method for method in selecting if 0 < method.label_fraction < 1]
-            methods += [_twin(method, registry, MATCHED) for method in labeling]
-        if TIMED in wanted:
-            methods += [_twin(method, registry, TIMED) for method in selecting]
-        for method in methods:
-            tuned = method.matched_to or method  # its Random has the values of a method
-            method_searches = searches(tuned, file.grids, resolver.fixed(tuned))
-            values: dict[str, Any] = {
-                "suite": suite.name,
-                "dataset": dataset,
-                "method": method,
-                "recipe_name": recipe_name,
-                "recipe": recipe,
-                "tuning": tuning,
-                "proxy_backbone": backbones.proxy if tuned.labeler else None,
-                "final_backbone": backbones.final,
-                "exams": exams,
-                "searches": method_searches,
-                "printed": _printed(tuned, dataset, method_searches) if tuning == "published" else (),
-                "changes": resolver.concerning(tuned, backbones),
-            }
-            if method.ratio is not None:
-                ratios: Sequence[int] = [method.ratio]
-            else:
-                ratios = filters.ratios or file.ratios
+        shared: dict[str, Any] = {
+            "suite": suite.name,
+            "dataset": dataset,
+            "recipe_name": recipe_name,
+            "recipe": recipe,
+            "tuning": tuning,
+            "final_backbone": backbones.final,
+            "exams": exams_of(file.exams, recipe),
+        }
+        for method in resolver.chosen(defaults, backbones):
+            values = shared | _values_of(method, resolver, dataset, backbones, tuning)
+            ratios = (filters.ratios or file.ratios) if method.ratio is None else [method.ratio]
             for ratio in ratios:
                 method.selector.at(ratio)  # an impossible ratio is an error before anything runs
             # Seed by seed: the selections of one seed share more than those of one ratio.
@@ -313,6 +303,21 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
                 chosen += [Cell(**values, repeats=rung, seed=seed, ratio=ratio) for ratio in ratios]
     _check_changes(filters, chosen)
     return list(dict.fromkeys(chosen))  # without cells that were named twice
+
+
+def _values_of(
+    method: Method, resolver: Resolver, dataset: Dataset, backbones: Backbones, tuning: str
+) -> dict[str, Any]:
+    """Return the fields of a cell that follow from its method."""
+    tuned = method.matched_to or method  # its Random has the values of a method
+    tried = searches(tuned, resolver.suite.file.grids, resolver.fixed(tuned))
+    return {
+        "method": method,
+        "proxy_backbone": backbones.proxy if tuned.labeler else None,
+        "searches": tried,
+        "printed": _printed(tuned, dataset, tried) if tuning == "published" else (),
+        "changes": resolver.concerning(tuned, backbones),
+    }
 
 
 def _printed(method: Method, dataset: Dataset, tried: Sequence[Search]) -> tuple[Printed, ...]:

@@ -380,9 +380,8 @@ class _Helpers:
             for line in process.stdout:
                 with suppress(_Garbled):
                     if failure := _read(line).get("failure"):
-                        self._over.wait(
-                            GRACE
-                        )  # most errors are those of all processes, and the first says so
+                        # Most errors are those of all processes, and the first says so.
+                        self._over.wait(GRACE)
                         self._lose(as_error(failure))
         code = process.wait()
         if code != PARTED:  # else another one has died
