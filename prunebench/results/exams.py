@@ -12,6 +12,7 @@ from prunebench.results.cells import Cell, Column, Gap, Measured, Number, PerRat
 from prunebench.results.rows import Result
 from prunebench.results.spelling import spelled
 from prunebench.results.statistics import summarize
+from prunebench.results.work_tables import counted
 
 Value = Callable[[Result], float]  # what an exam gave a row. nan: the row did not sit it
 SHARES = (90, 95, 99)  # of the accuracy of all images, in percent
@@ -175,7 +176,11 @@ def _seen_until(goal: float, row: Result) -> int | None:
     """Return the number of images that a training saw until it reached an accuracy, or None if it did not."""
     epochs = (int(epoch) for epoch, accuracy in row.history if accuracy >= goal)
     first = next(epochs, None)
-    return None if first is None else first * row.kept
+    if first is None:
+        return None
+    seen = first * row.kept
+    # A training of so many steps may end within an epoch.
+    return min(seen, int(row.work["accuracy"]["images"])) if counted([row]) else seen
 
 
 def agreement_table(board: Board) -> Table | None:
