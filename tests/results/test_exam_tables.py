@@ -144,6 +144,12 @@ def test_a_method_that_lacks_a_seed_is_in_no_correlation(board):
     assert words(exams.agreement_table(board(*rows[:-1])))[-1][-1] == "·"
 
 
+def test_a_method_that_sat_an_exam_with_some_seeds_is_in_no_correlation_of_it(board):
+    rows = sitting([4.0, 3.0, 2.0, 1.0], [4.0, 3.0, 2.0, 1.0])
+    rows[-1]["accuracy_shifted"] = {}
+    assert [line[-1] for line in words(exams.agreement_table(board(*rows)))] == ["1.00", "·", "·"]
+
+
 def test_an_exam_is_put_to_itself_on_other_seeds(board):
     """The odd seeds rank the methods the other way round."""
     rows = sitting([4.0, 3.0, 2.0, 1.0], [0.0] * 4)
