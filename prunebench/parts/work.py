@@ -68,6 +68,11 @@ def add(*, steps: int = 0, images: int = 0, images_forward: int = 0, multiply_ad
         work.multiply_adds += round(multiply_adds)
 
 
+def so_far() -> dict[str, int]:
+    """Return the count so far, as `Work.values` does. All 0: no count is under way."""
+    return (_work.get() or Work()).values()
+
+
 def see(images: int) -> None:
     """Count images that a network has seen, if a count is under way. Call it before `progress`."""
     work = _work.get()

@@ -183,12 +183,13 @@ class Store:
         manifest: facts on how they were made. The sha256 of the payload and of the manifest are added here.
 
         The caller holds the lease of the key. If another process stored the entry meanwhile, that one stays.
+        Raise BusyError if another process took over the lease, and stores the entry itself.
         """
         payload = packed(artefacts)
         entry = {**manifest, "schema": SCHEMA, "sha256": _sha256(payload), "bytes": len(payload)}
         self._clear(key)
         making = self.root / "making" / f"{key}.{uuid.uuid4().hex}"
-        with writing(making):
+        with writing(making), _unless_cleared(key):
             making.mkdir(parents=True)
             (making / PAYLOAD).write_bytes(payload)
             (making / MANIFEST).write_bytes(sealed(entry))
@@ -200,11 +201,12 @@ class Store:
         The copy is verified against its sha256 before it counts as stored.
         The caller holds the lease of the key. If another process stored the entry meanwhile, that one stays.
         Raise MissingArtefactError if the entry of the other store is gone, damaged or of another schema.
+        Raise BusyError as `write` does.
         """
         self._clear(key)
         making = self.root / "making" / f"{key}.{uuid.uuid4().hex}"
         try:
-            with writing(making):
+            with writing(making), _unless_cleared(key):
                 making.mkdir(parents=True)
                 whole = _copied(source.path(key), making)
             if not whole:
@@ -215,7 +217,7 @@ class Store:
 
     def _settle(self, key: str, entry: Path) -> None:
         """Rename a complete entry into place, and forget earlier attempts at it."""
-        with writing(entry):
+        with writing(entry), _unless_cleared(key):
             self.path(key).parent.mkdir(parents=True, exist_ok=True)
             self._move_into_place(key, entry)
         self.checkpoint(key).discard()
@@ -348,6 +350,15 @@ class FileCheckpoint:
         digest = hashlib.sha256(self.owner.encode())
         digest.update(body)
         return digest.digest()
+
+
+@contextmanager
+def _unless_cleared(key: str) -> Iterator[None]:
+    """Raise BusyError if a file is gone: who took over the lease of a key clears what was being written."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise BusyError(key) from None
 
 
 def _whole_manifest(folder: str) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from prunebench.results.cells import Cell, Column, Gap, Measured, Number, PerRat
 from prunebench.results.rows import Result
 from prunebench.results.spelling import spelled
 from prunebench.results.statistics import summarize
+from prunebench.results.work_tables import counted
 
 Value = Callable[[Result], float]  # what an exam gave a row. nan: the row did not sit it
 SHARES = (90, 95, 99)  # of the accuracy of all images, in percent
@@ -175,7 +176,11 @@ def _seen_until(goal: float, row: Result) -> int | None:
     """Return the number of images that a training saw until it reached an accuracy, or None if it did not."""
     epochs = (int(epoch) for epoch, accuracy in row.history if accuracy >= goal)
     first = next(epochs, None)
-    return None if first is None else first * row.kept
+    if first is None:
+        return None
+    seen = first * row.kept
+    # A training of so many steps may end within an epoch.
+    return min(seen, int(row.work["accuracy"]["images"])) if counted([row]) else seen
 
 
 def agreement_table(board: Board) -> Table | None:
@@ -185,8 +190,8 @@ def agreement_table(board: Board) -> Table | None:
         return None
     body = []
     for title, value in exams.items():
-        halves = partial(_half, value, 0), partial(_half, value, 1)
-        body.append(Row([Text(title), Text("itself, on other seeds"), *_correlations(board, *halves)]))
+        itself = _correlations(board, value, value, halves=True)
+        body.append(Row([Text(title), Text("itself, on other seeds"), *itself]))
     for one, other in combinations(exams, 2):
         body.append(Row([Text(one), Text(other), *_correlations(board, exams[one], exams[other])]))
     notes = [
@@ -215,24 +220,30 @@ def _negated(name: str, row: Result) -> float:
     return -_calibration(name, row)
 
 
-def _half(value: Value, parity: int, row: Result) -> float:
-    """Return the value of a row of every second seed."""
-    return value(row) if row.seed % 2 == parity else nan
+def _correlations(board: Board, one: Value, other: Value, halves: bool = False) -> list[Number | Gap]:
+    return [_correlation(board, ratio, one, other, halves) for ratio in board.ratios]
 
 
-def _correlations(board: Board, one: Value, other: Value) -> list[Number | Gap]:
-    return [_correlation(board, ratio, one, other) for ratio in board.ratios]
+def _correlation(board: Board, ratio: int, one: Value, other: Value, halves: bool) -> Number | Gap:
+    """Return the rank correlation of two exams at a ratio, over the methods that sat both with all seeds.
 
-
-def _correlation(board: Board, ratio: int, one: Value, other: Value) -> Number | Gap:
-    """Return the rank correlation of two exams at a ratio, over the methods that sat both with all seeds."""
+    halves: whether `one` counts on even seeds alone, and `other` on odd ones.
+    """
     pairs = []
     for rows in board.methods(reference=False):
-        seeds = at(rows, ratio)
-        sat = [_sat(seeds, value) for value in (one, other)]
-        if complete(seeds, board.page) and all(sat):
+        sat = [_sat(at(rows, ratio), value) for value in (one, other)]
+        if not all(complete(seeds, board.page) for seeds in sat):
+            continue
+        if halves:
+            sat = [_every_second(seeds, parity) for parity, seeds in enumerate(sat)]
+        if all(sat):
             pairs.append((_mean(one, sat[0]), _mean(other, sat[1])))
     return _spearman(pairs)
+
+
+def _every_second(rows: Mapping[int, Result], parity: int) -> dict[int, Result]:
+    """Return the rows of even seeds (parity 0) or odd ones (1)."""
+    return {seed: row for seed, row in rows.items() if seed % 2 == parity}
 
 
 def _mean(value: Value, rows: Mapping[int, Result]) -> float:

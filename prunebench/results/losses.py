@@ -66,7 +66,8 @@ def to_all_images(board: Board) -> list[str]:
     losses = _losses(board, every)
     if not losses:
         return []
-    apart = {ratio: sum(ratio in loss.apart for loss in losses.values()) for ratio in board.ratios}
+    compared = [ratio for ratio in board.ratios if _whole(board, every, ratio)]
+    apart = {ratio: sum(ratio in loss.apart for loss in losses.values()) for ratio in compared}
     counted = joined(f"{count} at {ratio}" for ratio, count in apart.items())
     return [
         f"Of {len(losses)} methods that need all labels, worse than a training on all images: "
@@ -139,14 +140,19 @@ def _losses(board: Board, pairs: Sequence[Against]) -> dict[str, Loss]:
     """Return the losses of methods to their rivals, where both have complete cells at some ratio."""
     found: dict[str, Loss] = {}
     for ratio in board.ratios:
-        both = [(at(rows, ratio), cells[ratio]) for rows, cells in pairs]
-        whole = [pair for pair in both if all(complete(cell, board.page) for cell in pair)]
+        whole = _whole(board, pairs, ratio)
         for (ours, theirs), sign in zip(whole, _signs(board, whole), strict=True):
             loss = found.setdefault(_name(ours), Loss())
             points = round(_mean(theirs) - _mean(ours), 1)
             if points > 0:
                 (loss.apart if sign < 0 else loss.near)[ratio] = points
     return found
+
+
+def _whole(board: Board, pairs: Sequence[Against], ratio: int) -> list[tuple[Seeds, Seeds]]:
+    """Return the cells of methods and their rivals at a ratio, where both are complete."""
+    both = [(at(rows, ratio), cells[ratio]) for rows, cells in pairs]
+    return [pair for pair in both if all(complete(cell, board.page) for cell in pair)]
 
 
 def _signs(board: Board, pairs: Sequence[tuple[Seeds, Seeds]]) -> list[int]:

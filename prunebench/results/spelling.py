@@ -29,7 +29,8 @@ def _seconds(value: float) -> str:
 
 
 def _classes(value: float) -> str:
-    return f"{value:g}"[:4].rstrip(".")  # cut, not rounded: 0.66
+    # Cut, not rounded: 0.66. Of large numbers only the decimals are cut.
+    return f"{value:g}"[:4].rstrip(".") if value < 100 else str(int(value))
 
 
 UNITS: Mapping[str, Callable[[float], str]] = {  # how exact a number is shown; others in six digits at most

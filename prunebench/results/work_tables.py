@@ -91,7 +91,7 @@ def equal_work_table(board: Board) -> Table | None:
     body = []
     for rows in board.methods(reference=False):
         twin = twins.get(rows[0].method, [])
-        if not twin:
+        if not twin or not counted(rows):
             continue
         title, again = Text(rows[0].title), Text(rows[0].title, again=True)
         cells: dict[str, list[Cell]] = {"images": [], "ours": [], "theirs": []}

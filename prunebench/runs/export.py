@@ -212,18 +212,31 @@ def links(kept: Kept) -> dict[str, Path]:
             f"{asked}: its images are no files of their own on this machine; write .npy, .csv or .json"
         )
     classes = class_folders(kept.cell.dataset.classes)
-    short_names = [PurePosixPath(name).name for name in names]
-    # Folders within a class are merged. If two of its images then share a name, all keep their whole path.
-    if len({*zip(labels.tolist(), short_names, strict=True)}) < len(names):
-        short_names = [name.replace("/", "_") for name in names]
-    return {f"{classes[labels[index]]}/{short_names[index]}": files[index] for index in kept.index.tolist()}
+    linked = _link_names(names, labels.tolist())
+    return {f"{classes[labels[index]]}/{linked[index]}": files[index] for index in kept.index.tolist()}
+
+
+def _link_names(names: Sequence[str], labels: Sequence[int]) -> list[str]:
+    """Return a file name for each image, unique within its class.
+
+    Folders within a class are merged. If two of its images then share a name, all keep their whole path. If
+    two still share one, as a/b_c.jpg and a_b/c.jpg do, all begin with their index.
+    """
+    short = [PurePosixPath(name).name for name in names]
+    whole = [name.replace("/", "_") for name in names]
+    for linked in (short, whole):
+        if len({*zip(labels, linked, strict=True)}) == len(names):
+            return linked
+    return [f"{index}_{name}" for index, name in enumerate(whole)]
 
 
 def class_folders(classes: Sequence[str]) -> list[str]:
     """Return a unique folder name for each class. ImageNet calls two classes crane."""
-    plain = [re.sub(r"[/\\\0]|^\.", "_", name) for name in classes]
-    counts = Counter(plain)
-    return [name if counts[name] == 1 else f"{name}_{label}" for label, name in enumerate(plain)]
+    folders = [re.sub(r"[/\\\0]|^\.", "_", name) for name in classes]
+    # A numbered name may be that of another class, which is then numbered, too.
+    while shared := {name for name, count in Counter(folders).items() if count > 1}:
+        folders = [f"{name}_{label}" if name in shared else name for label, name in enumerate(folders)]
+    return folders
 
 
 def _files(kept: Kept) -> dict[int, Path]:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from prunebench.errors import PrunebenchError
 from prunebench.paper import comparison
+from prunebench.parts.dataset import Dataset, View
 from prunebench.parts.registry import Registry, load
 from prunebench.results import exams, verifications
 from prunebench.results.board import Page, Place, place
@@ -157,7 +158,7 @@ def page_of(name: str, folder: Path) -> Page:
         trainings={
             where: training_key(cell.recipe, cell.final_backbone) for where, cell in today.items() if cell
         },
-        roots={cell.dataset.name: cell.dataset.lineage[-1] for cell in today.values() if cell},
+        roots={cell.dataset.name: root_of(cell.dataset) for cell in today.values() if cell},
         looks=looks_of(name, folder),
         titles=load().titles(),
         complaints=[*found.complaints, *complaints],
@@ -176,6 +177,17 @@ def _sorted(rows: list[Result], file: SuiteFile) -> list[Result]:
         return (dataset, row.dataset, methods.get(row.method, len(methods)), row.method, row.ratio, row.seed)
 
     return sorted(rows, key=position)
+
+
+def root_of(dataset: Dataset) -> str:
+    """Return the name of the dataset that this one is a view of, or is with other fields, or else its own.
+
+    What is at a path, as a folder is, is no dataset with other fields: its images are others.
+    """
+    while isinstance(dataset, View):
+        dataset = dataset.base
+    named = dataset.lineage[-1]
+    return named if isinstance(load().found["datasets"].get(named), Dataset) else dataset.name
 
 
 def cells_today(rows: Iterable[Record], suite: Suite, registry: Registry) -> dict[Place, Cell | None]:

@@ -45,12 +45,12 @@ def status(matrix: Matrix) -> Status:
     """
     forecast = forecast_from_store(matrix)  # sets damaged entries aside, so it comes first
     needed = matrix.missing()
+    claims = {key: claim for key, claim in matrix.store.being_made().items() if key in needed}
     failures = {}
     for key in needed:
         failure = matrix.store.failure(key)
-        if failure:
+        if failure and key not in claims:  # else it is tried again right now
             failures[key] = failure
-    claims = {key: claim for key, claim in matrix.store.being_made().items() if key in needed}
     # Later marks replace earlier ones.
     marks = dict.fromkeys(needed, "left")
     marks |= dict.fromkeys(matrix.store.begun() & needed.keys(), "interrupted")

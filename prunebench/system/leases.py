@@ -172,7 +172,8 @@ def _machine() -> str:
 def _born(pid: int) -> str | None:
     """Return the start time of a process of this machine, "" if it has ended, or None if it is unknown."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # As bytes: the kernel cuts the name of a process, in brackets, even inside a letter.
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].decode().split()
     except OSError:
         return None
     return "" if state[0] in "ZX" else state[19]

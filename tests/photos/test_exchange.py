@@ -175,6 +175,15 @@ def test_no_class_leads_out_of_the_folder_of_links(to, tmp_path):
     assert "to_label/_._.._x/sea/c.png" in to("links")
 
 
+def test_links_keep_apart_classes_whose_folders_would_be_called_alike(to, tmp_path):
+    (tmp_path / "drawn.csv").write_text("file,label\na b.jpg,a/b\nd.png,a_b\nsea/c.png,a_b_0\n")
+    assert {*to("links", "drawn.csv")} == {
+        "keep_labeled/a_b_0_0/a b.jpg",
+        "keep_labeled/a_b_1/d.png",
+        "keep_labeled/a_b_0_2/sea/c.png",
+    }
+
+
 def test_parquet_has_numbers_and_missing_values(photos, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     convert(tmp_path / "kept.csv", "parquet", tmp_path / "kept.parquet", folder=photos)

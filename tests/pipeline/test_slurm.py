@@ -1,5 +1,6 @@
 """An array of Slurm: what its tasks make is seen in the store, and what they leave is handed out again."""
 
+import os
 import shutil
 from dataclasses import replace
 
@@ -184,6 +185,25 @@ def test_where_none_is_at_work_an_array_is_submitted(pretended_slurm, submitted,
     submitted("12", job)
     assert slurm._at_work(chosen, 2).folder.name == "99"
     assert store.failure(KEY) is None  # it is tried again
+
+
+def test_where_slurm_does_not_answer_no_second_array_is_submitted(
+    pretended_slurm, submitted, chosen, job, store
+):
+    store.fail(KEY, FAILURE)
+    submitted("12", job)
+    with pytest.raises(PrunebenchError, match="squeue does not say whether Slurm job 12 still makes"):
+        slurm._at_work(chosen, 2)
+    assert store.failure(KEY) == FAILURE
+
+
+def test_a_user_without_a_name_has_tasks(pretended_slurm, tmp_path, monkeypatch):
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    pretended_slurm("12_0 RUNNING\n")
+    assert slurm.queue() == {"12_0": "RUNNING"}
+    assert "--user=54321" in (tmp_path / "asked").read_text()
 
 
 def test_files_go_once_all_is_made(pretended_slurm, submitted, job, store, monkeypatch):

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import shutil
 import time
 from pathlib import Path
 
@@ -197,6 +198,13 @@ def test_an_interrupted_copy_leaves_nothing(store, other, monkeypatch):
     assert contents(store) == {} and list((store.root / "making").iterdir()) == []
     store.take(KEY, other)
     assert store.verify(KEY)
+
+
+def test_a_copy_that_another_cleared_away_is_busy(store, other, monkeypatch):
+    monkeypatch.setattr(shutil, "copyfileobj", lambda _file, _target: store._clear(KEY))
+    with pytest.raises(BusyError):
+        store.take(KEY, other)
+    assert KEY not in store
 
 
 def test_an_entry_that_is_there_stays(store, other):
@@ -433,6 +441,28 @@ def test_who_lost_the_lease_stops_at_the_next_progress(store, make, monkeypatch)
     with contextlib.ExitStack() as stack, pytest.raises(BusyError):
         make(maker)
     assert len(steps) < 1000
+
+
+@pytest.mark.parametrize("stopped_at", ["payload.safetensors", "manifest.json"])
+@pytest.mark.parametrize("stores", [True, False], ids=["stored", "still storing"])
+def test_who_wakes_up_while_another_stores_drops_its_own(store, make, monkeypatch, stopped_at, stores):
+    """This one is stopped once it wrote a file. The other begins to store, which clears that away."""
+    write_bytes, others = Path.write_bytes, []
+
+    def stopped(path, content):
+        write_bytes(path, content)
+        if path.name == stopped_at and not others:
+            others.append(Scores(values=[9.0]))
+            store.write(KEY, others, {}) if stores else store._clear(KEY)
+
+    monkeypatch.setattr(Path, "write_bytes", stopped)
+    whole = stores and stopped_at == "manifest.json"  # the other's result is there when this one renames
+    with contextlib.nullcontext() if whole else pytest.raises(BusyError):
+        make(lambda _bench: SCORES)
+    assert store.failure(KEY) is None
+    assert (KEY in store) == stores
+    assert not stores or store.read(KEY, Scores).values.tolist() == [9]
+    assert list((store.root / "making").iterdir()) == []
 
 
 def test_the_first_of_two_results_stays(store):

@@ -100,7 +100,8 @@ def test_an_interrupted_score_resumes_exactly(saves, monkeypatch, store):
     """Three runs of two epochs, each leaving a state after its first epoch and at its end."""
     monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
     problem, part = synthetic_problem(), Grand(runs=3, epochs=2)
-    whole = score(part, problem)
+    with work.counted() as whole_work:
+        whole = score(part, problem)
 
     file = store.checkpoint("a" * 64)
     saved, steps = [], []
@@ -114,11 +115,15 @@ def test_an_interrupted_score_resumes_exactly(saves, monkeypatch, store):
             if len(saved) == saves:
                 raise KilledError
 
-    with pytest.raises(KilledError):
+    with work.counted(), pytest.raises(KilledError):
         score(part, problem, checkpoint=Killed())
     assert saved == [0, 1, 1, 2, 2, 3][:saves]
-    again = score(part, problem, checkpoint=file, progress=lambda done, total: steps.append((done, total)))
+    with work.counted() as all_work:
+        again = score(
+            part, problem, checkpoint=file, progress=lambda done, total: steps.append((done, total))
+        )
     assert again.tolist() == whole.tolist()
+    assert all_work.values() == whole_work.values()
     # An epoch has four steps, so a third of 24 a run; what was saved is not trained again.
     assert steps == [(step, 24) for step in range(4 * saves + 1, 25)]
 

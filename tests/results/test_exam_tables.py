@@ -92,6 +92,17 @@ def test_images_seen_to_reach_a_share_of_the_accuracy_of_all_images(board):
     assert "tested every 10 epochs. All images: 640 / 640 / 1280." in table.notes[0]
 
 
+def test_a_training_that_ends_within_an_epoch_saw_no_whole_one(board):
+    """The network of A trained on 20 of 32 images, that of Old is from before these were counted."""
+    short = {"kept": 32, "history": [[1, 80.0]]}
+    counted = {"accuracy": {"steps": 2, "images": 20, "multiply_adds": 1, "cpu_seconds": 1.0}}
+    full = FULL | {"accuracy": 80.0, "history": [[1, 80.0]]}
+    table = exams.images_table(
+        board({"method": "a", "work": counted} | short, {"method": "old"} | short, full)
+    )
+    assert [line[-1] for line in words(table)] == ["20"] * 3 + ["32"] * 3
+
+
 def test_without_all_images_there_is_nothing_to_reach(board):
     assert exams.images_table(board({"method": "a", "history": [[1, 90.0]]})) is None
 
@@ -131,6 +142,12 @@ def test_a_method_that_lacks_a_seed_is_in_no_correlation(board):
     rows = sitting([4.0, 3.0, 2.0, 1.0], [4.0, 3.0, 2.0, 1.0])
     assert words(exams.agreement_table(board(*rows)))[-1][-1] == "1.00"
     assert words(exams.agreement_table(board(*rows[:-1])))[-1][-1] == "·"
+
+
+def test_a_method_that_sat_an_exam_with_some_seeds_is_in_no_correlation_of_it(board):
+    rows = sitting([4.0, 3.0, 2.0, 1.0], [4.0, 3.0, 2.0, 1.0])
+    rows[-1]["accuracy_shifted"] = {}
+    assert [line[-1] for line in words(exams.agreement_table(board(*rows)))] == ["1.00", "·", "·"]
 
 
 def test_an_exam_is_put_to_itself_on_other_seeds(board):

@@ -100,6 +100,8 @@ def lines(text):
         (Number(0.1, "share"), "10%"),
         (Number(2 / 3, "classes"), "0.66"),
         (Number(100 + 1 / 3, "classes"), "100"),
+        (Number(12345, "classes"), "12345"),
+        (Number(2_000_000.5, "classes"), "2000000"),
         (Number(42.2, "percent", decimals=2), "42.20"),
         (Alternatives((Number(0.25, "value"), Number(4, "value"))), "0.25 or 4"),
         (PerRatio(((30, Number(0, "classes")), (50, Gap()))), "0 / ·"),

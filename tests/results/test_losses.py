@@ -112,6 +112,14 @@ def test_methods_with_all_labels_are_counted_against_all_images(board):
     ]
 
 
+def test_a_ratio_at_which_nothing_was_compared_counts_no_losses(board):
+    means = {("el2n", 30): 90.0, ("aum", 30): 90.1, ("full", 0): 90.0}
+    fields = {"el2n": ALL, "aum": ALL, "full": {"reference": True, "kept": 64}}
+    assert told(board(means, fields)) == [
+        "Of 2 methods that need all labels, worse than a training on all images: 0 at 30 % pruned."
+    ]
+
+
 def test_values_chosen_on_the_test_split_lose_to_nobody(board):
     means = {("semi_aum", 90): 70.0, ("random_matched{semi_aum}", 90): 86.0}
     fields = {name: {**of, "tuning": "oracle_test"} for name, of in SEMI.items()}

@@ -131,6 +131,7 @@ def test_a_random_that_trained_as_long_stands_below_its_method(board):
         ["", "Random, trained as long", "75.0"],
     ]
     assert equal_work_table(board({"method": "b", "work": WORK})) is None
+    assert equal_work_table(board({"method": "a"}, TWIN)) is None  # a row from before work was counted
 
 
 def test_randoms_of_one_kind_do_not_stand_in_the_table_of_the_other(board):

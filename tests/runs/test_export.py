@@ -423,11 +423,30 @@ def links(paths, names, labels, index=None):
         ("p/1.png p/2.png", "1.png 2.png", (0, 2), {"crane_0/1.png": 0, "crane_2/2.png": 1}),
         # Two images of a class that have one name.
         ("p/u/1.png p/v/1.png", "u/1.png v/1.png", (1, 1), {"a_b/u_1.png": 0, "a_b/v_1.png": 1}),
+        # Three whose whole paths are alike, too, without their folders.
+        (
+            "u/v_1.png u_v/1.png w/1.png",
+            "u/v_1.png u_v/1.png w/1.png",
+            (1, 1, 1),
+            {"a_b/0_u_v_1.png": 0, "a_b/1_u_v_1.png": 1, "a_b/2_w_1.png": 2},
+        ),
     ],
 )
 def test_links_go_by_class_and_file(paths, names, labels, wanted):
     places = paths.split()
     assert links(paths, names, labels) == {place: f"/data/{places[at]}" for place, at in wanted.items()}
+
+
+@pytest.mark.parametrize(
+    ("classes", "folders"),
+    [
+        (["crane", "dog", "crane"], ["crane_0", "dog", "crane_2"]),
+        (["crane", "crane", "crane_0"], ["crane_0_0", "crane_1", "crane_0_2"]),
+        (["a/b", "a_b", "a_b_0", "a_b_0_0"], ["a_b_0_0_0", "a_b_1", "a_b_0_2", "a_b_0_0_3"]),
+    ],
+)
+def test_each_class_has_a_folder_of_its_own(classes, folders):
+    assert exporting.class_folders(classes) == folders
 
 
 def test_links_are_named_alike_whatever_is_kept():

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from prunebench.errors import PrunebenchError
+from prunebench.parts.registry import load
 from prunebench.results.rows import Journal
 from prunebench.runs.page_files import index_path
-from prunebench.runs.pages import remember, suite_of
+from prunebench.runs.pages import remember, root_of, suite_of
 from prunebench.suites import schema
 from prunebench.suites.resources import shipped
+from prunebench_plugins.datasets.views.long_tailed import LongTailed
 
 FILE = '{"title": "Toys", "datasets": ["digits"], "methods": ["random"], "recipe": "tiny"}'
 
@@ -213,6 +215,16 @@ def test_a_suite_of_ones_own_is_not_called_as_a_shipped_one(suite_file):
     assert str(error.value).endswith(
         "quickstart.toml: 'quickstart' is a shipped suite, and results are filed by name; rename the file"
     )
+
+
+def test_a_family_is_a_dataset_its_views_and_what_has_other_fields_of_it():
+    registry = load()
+    birds = registry.dataset({"family": "folder", "path": "/birds", "side": 32, "name": "birds"})
+    few_birds = LongTailed(name="few_birds", base=birds, factor=0.1)
+    assert [root_of(dataset) for dataset in (birds, few_birds)] == ["birds", "birds"]
+    small = registry.dataset({"of": "food101", "side": 32, "name": "small"})
+    few = LongTailed(name="few", base=small, factor=0.1)
+    assert [root_of(dataset) for dataset in (small, few)] == ["food101", "food101"]
 
 
 def test_a_shipped_suite_may_be_named_by_its_path(tmp_path):

@@ -128,7 +128,10 @@ def test_status_sees_what_is_running(matrix):
     (target,) = one.graph.targets.values()
     for stage in (target, target.source("subset")):
         with one.store.lease(stage.key, stage.kind):
+            one.store.fail(stage.key, {"message": "an hour ago"})
             assert status.status(one).cells == [["toy", "random", 0, 1, 0, 0, 0]]
+            assert status.status(one).failures == []
+        one.store.forget_failures({stage.key})
     assert status.status(one).cells == [["toy", "random", 0, 0, 0, 0, 1]]
 
 

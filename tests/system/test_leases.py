@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -188,6 +189,18 @@ def forged(path, **changes):
 def test_a_number_that_another_process_has_now_is_a_dead_one(path):
     forged(path, born="1")
     assert Watch(path).free()
+
+
+def test_the_name_of_a_process_may_be_cut_inside_a_letter(path):
+    name = Path("/proc/self/comm")
+    before = name.read_bytes()
+    name.write_bytes("auswertungen_für".encode())  # the kernel keeps 15 bytes: half of the ü
+    try:
+        with lease(path, "ours"):
+            assert held(path) == ["ours"]
+            assert not Watch(path).free()
+    finally:
+        name.write_bytes(before)
 
 
 def test_a_process_of_another_machine_is_given_its_time(path):

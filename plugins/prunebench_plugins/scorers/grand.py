@@ -28,8 +28,8 @@ class Grand(Scorer):
     """The norm of the gradient of the loss with respect to the last layer, averaged over networks.
 
     In closed form it is ||p - onehot(y)|| * sqrt(1 + ||h||^2), with p the probabilities and h the
-    penultimate features, in eval mode on the plain image. The recipe trains each network at its full
-    learning rate throughout, as early in a long training.
+    penultimate features, in eval mode on the plain image. After the warm-up each network trains at the full
+    learning rate of the recipe, as early in a long training.
 
     runs: number of networks trained, above 0.
     epochs: epochs of training per network, above 0.
@@ -123,13 +123,19 @@ def gradient_norms(
 
 
 class _Done:
-    """The sum of the norms of the finished runs, and the state of the current run, in one checkpoint."""
+    """Norms and work of the finished runs, summed, and the state of the current run, in one checkpoint.
+
+    The work done before an interruption is added to what this process counts.
+    """
 
     def __init__(self, checkpoint: Checkpoint, images: int) -> None:
         self.checkpoint = checkpoint
-        state = checkpoint.load() or {"runs": 0, "norms": np.zeros(images)}
+        state: dict[str, Any] = {"runs": 0, "norms": np.zeros(images), "work": {}}
+        state |= checkpoint.load() or {}
         self.runs: int = state["runs"]
         self.norms: Array = state["norms"]
+        self.work: dict[str, int] = state["work"]
+        work.add(**self.work)
         prefix = "training/"
         self.training = {}
         for name, value in state.items():
@@ -144,13 +150,14 @@ class _Done:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Save the state of the current run beside the finished runs."""
-        finished = {"runs": self.runs, "norms": self.norms}
+        finished = {"runs": self.runs, "norms": self.norms, "work": self.work}
         self.checkpoint.save(finished | {f"training/{name}": value for name, value in state.items()})
 
     def add(self, norms: Array) -> None:
-        """Add the norms of a finished run, and save the sum."""
+        """Add the norms of a finished run, and save the sum with the work so far."""
         self.runs += 1
         self.norms = self.norms + norms
+        self.work = work.so_far()
         self.save({})
 
 

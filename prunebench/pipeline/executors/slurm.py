@@ -6,7 +6,7 @@ STORE/slurm/RUN/   what submitit writes: a pickle and a log of each task
 
 from __future__ import annotations
 
-import getpass
+import os
 import shutil
 import subprocess
 import threading
@@ -167,7 +167,7 @@ def standing(store: Path) -> list[str]:
 
 def queue() -> dict[str, str] | None:
     """Return the states of this user's tasks that wait or run, by number. None if Slurm does not answer."""
-    answer = _ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i %T")
+    answer = _ask("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i %T")
     return None if answer is None else dict(line.split() for line in answer.splitlines())
 
 
@@ -303,13 +303,23 @@ def leave(engine: Engine, workers: int) -> str:
 
 
 def _at_work(engine: Engine, count: int) -> Array:
-    """Return the array of an earlier command that makes all jobs of a run that are missing, or a new one."""
+    """Return the array of an earlier command that makes all jobs of a run that are missing, or a new one.
+
+    Raise PrunebenchError if there may be such an array, but Slurm does not say whether it is at work.
+    """
     engine.check_whole_gpus()
     engine.package("submitit", "slurm")
     store = Store(engine.store)
     missing = {job.key for job in engine.jobs() if job.key not in store}
     for array in arrays(engine.store):
-        if missing <= array.wanted() and not (queue() or {}).keys().isdisjoint(array.numbers()):
+        if not missing <= array.wanted():
+            continue
+        known = queue()
+        if known is None:
+            raise PrunebenchError(
+                f"--executor slurm: squeue does not say whether {array} still makes these stages; try again"
+            )
+        if not known.keys().isdisjoint(array.numbers()):
             return array
     store.forget_failures({job.key for job in engine.jobs()})
     return _submitted(engine, count)
