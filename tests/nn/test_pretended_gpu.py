@@ -78,6 +78,24 @@ def test_a_generator_draws_on_its_own_device_alone() -> None:
 
 
 @pytest.mark.pretended
+def test_the_state_of_a_generator_is_that_of_its_device_alone() -> None:
+    here, there, other = torch.Generator(), torch.Generator("cuda"), torch.Generator("cuda")
+
+    def draw(generator: torch.Generator) -> list[float]:
+        return torch.rand(2, generator=generator, device="cuda").tolist()
+
+    first = draw(there.manual_seed(2**63 + 1))
+    state = there.get_state()
+    assert (state.dtype, state.device.type, len(state)) == (torch.uint8, "cpu", 16)
+    second = draw(there)
+    assert draw(other.set_state(state)) == second != first
+    assert draw(other.manual_seed(2**63 + 1)) == first
+    for refusing, given in ((there, here), (here, there)):
+        with pytest.raises(RuntimeError, match="RNG state"):
+            refusing.set_state(given.get_state())
+
+
+@pytest.mark.pretended
 def test_its_tensors_are_no_arrays() -> None:
     there = torch.ones(3, device="cuda")
     with pytest.raises(TypeError, match="can't convert cuda:0"):
