@@ -192,8 +192,7 @@ def _check_generators(call: _Call, there: bool) -> None:
             raise RuntimeError(
                 f"Expected a {expected!r} device type for generator but found {generator.device.type!r}"
             )
-        if isinstance(generator, Generator):
-            generator.draw()
+        generator.draw()
 
 
 def _check_devices(call: _Call) -> None:
