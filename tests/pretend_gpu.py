@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 DEVICE = torch.device("cuda:0")
 MEMORY = 80 * 2**30  # bytes
+STATE = 16  # bytes of the state of a generator
 ROOT = f"{Path(__file__).parent.parent}{os.sep}"
 
 # Operations that CUDA allows between both devices: indices of the host, copies, assignments.
@@ -184,12 +185,14 @@ def _read(call: _Call) -> Any:
 
 
 def _check_generators(call: _Call, there: bool) -> None:
+    """Refuse generators of the other device. Those of this one get ready to draw."""
     for generator in call.generators:
         if (generator.device.type == "cuda") != there and call.name not in ("set_state", "get_state"):
             expected = "cuda" if there else "cpu"
             raise RuntimeError(
                 f"Expected a {expected!r} device type for generator but found {generator.device.type!r}"
             )
+        generator.draw()
 
 
 def _check_devices(call: _Call) -> None:
@@ -322,18 +325,50 @@ SPECIAL: dict[str, Callable[[_Call], Any]] = {
 
 
 class Generator(torch.Generator):
-    """A generator that says on which device it is, and draws on the host."""
+    """A generator that says on which device it is, and draws on the host.
+
+    On the pretended device its state is as on CUDA: 16 bytes, which are the seed and how often it drew.
+    """
 
     def __new__(cls, device: Any = "cpu") -> Generator:
         return super().__new__(cls, device="cpu")
 
     def __init__(self, device: Any = "cpu") -> None:
         self._where = DEVICE if _is_there(device) else torch.device("cpu")
+        self._seed = self._draws = 0
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
         """Where it says it is."""
         return self._where
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Begin anew from a seed."""
+        self._seed, self._draws = seed, 0
+        return super().manual_seed(seed)  # type: ignore[return-value]
+
+    def draw(self) -> None:
+        """Get ready for the next operation that draws: its numbers follow from the state alone."""
+        if self._where == DEVICE:
+            super().manual_seed(hash((self._seed, self._draws)))
+            self._draws += 1
+
+    def get_state(self) -> torch.Tensor:
+        """Return what decides all that it draws from now on: uint8, on the host."""
+        if self._where != DEVICE:
+            return super().get_state()
+        numbers = self._seed.to_bytes(8, "little") + self._draws.to_bytes(8, "little")
+        return torch.tensor([*numbers], dtype=torch.uint8)
+
+    def set_state(self, state: torch.Tensor) -> Generator:
+        """Go on from a state of a generator of the same device. Raise RuntimeError for any other."""
+        if self._where != DEVICE:
+            return super().set_state(state)  # type: ignore[return-value]
+        if len(state) != STATE:
+            raise RuntimeError("RNG state is wrong size")
+        numbers = bytes(state.tolist())
+        self._seed, self._draws = (int.from_bytes(part, "little") for part in (numbers[:8], numbers[8:]))
+        return self
 
 
 class Autocast(torch.autocast):

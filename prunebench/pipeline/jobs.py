@@ -173,8 +173,9 @@ def failure(error: BaseException) -> dict[str, Any]:
     """
     message = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
     out_of_gpu = type(error).__name__ == "OutOfMemoryError"
-    if out_of_gpu:  # torch's own message has many sentences
-        message = f"{message.splitlines()[0]}; free the GPU, lower the part's batch, or use --device cpu"
+    if out_of_gpu:  # torch's own message goes on with what each process holds
+        lack = message.splitlines()[0].partition(". GPU ")[0].removesuffix(".")
+        message = f"{lack}; free the GPU, lower the part's batch, or use --device cpu"
     return {
         "message": message,
         "missing": error.key if isinstance(error, MissingArtefactError) else None,

@@ -193,12 +193,15 @@ def test_a_polite_end_is_like_ctrl_c():
 
 
 @fault(7, "two runners on one store")
-def test_two_runners_make_every_stage_once(small, spawn, count):
-    both = [spawn(small.line(workers=1), **small.faulty) for _ in range(2)]
+def test_two_runners_make_every_stage_once_and_a_share_each(small, spawn, count):
+    longer = {"FAULT_SLOW": "0.3", "FAULT_TOGETHER": "yes"}  # than runners take to see what others made
+    both = [spawn(small.line(workers=1), **small.faulty, **longer) for _ in range(2)]
     told = [finished(run) for run in both]
     count.times += len(both)
     assert [run.returncode for run in both] == [0, 0], told
     assert set(small.ended().values()) == {1}
+    shares = small.shares()
+    assert len(shares) == 2 and min(shares.values()) >= shares.total() // 4
     assert not (small.folder / "store" / "quarantine").exists()
 
 

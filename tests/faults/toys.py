@@ -110,6 +110,10 @@ class Place:
         """Return how often each stage came to its end."""
         return Counter(key for what, key, *_ in self.noted() if what == "end")
 
+    def shares(self) -> Counter[str]:
+        """Return how many stages each worker has made."""
+        return Counter(words[2] for words in self.noted() if words[0] == "end")
+
     def noted(self) -> list[list[str]]:
         """Return the lines of the log."""
         return [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []

@@ -213,6 +213,59 @@ def test_a_stage_whose_process_the_cluster_loses_is_made_again(digits, name, tmp
     all_is_well(matrix.store)
 
 
+# A process that makes stages can lose a GPU that is not there.
+LOSABLE = """
+import sys
+if any("executors.worker" in word for word in sys.orig_argv):
+    from prunebench.pipeline import jobs
+    jobs.device_lost = lambda device: hasattr(sys, "lost_gpu")
+"""
+LOSING = """
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+from prunebench import Scorer, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Losing(Scorer):
+    name = "losing"
+    once: str
+    cell: int
+
+    def score(self, images):
+        if Path(self.once).exists():
+            Path(self.once).unlink()
+            sys.lost_gpu = True
+        if hasattr(sys, "lost_gpu"):
+            raise RuntimeError("CUDA error: device-side assert triggered")
+        return np.arange(float(len(images)))
+
+@hookimpl
+def register_scorers():
+    return [Losing]
+"""
+
+
+@pytest.mark.parametrize("name", ["threads", *CLUSTERS])
+def test_a_process_that_lost_its_gpu_makes_no_further_stage(install, suite_file, tmp_path, monkeypatch, name):
+    """Every later call of CUDA would fail there, whatever stage made it."""
+    chosen = replace(engine(name), workers=1)
+    install("losing", LOSING).with_name("sitecustomize.py").write_text(LOSABLE)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    head = SUITE.partition("[method.deadly]")[0].replace('"random", "deadly"', '"m1", "m2", "m3"')
+    table = f"selector = 'top'\nscorer = {{part = 'losing', once = '{tmp_path}/once', cell = "
+    path = suite_file(head, more="".join(f"[method.m{n}]\n{table}{n}}}\n" for n in (1, 2, 3)))
+    matrix = choose(
+        path, Filters(ratios=[80], changes={"recipe.epochs": 1}), device="cpu", store=tmp_path / "here"
+    )
+    (tmp_path / "once").touch()
+    failures = run_matrix(matrix, forecast_from_store(matrix), None, chosen)
+    (message,) = map(str, failures.values())
+    assert "CUDA error: device-side assert triggered" in message
+    assert len(matrix.missing()) == 3  # scores, subset and accuracy of one cell
+
+
 def until(holds, seconds=120):
     """Wait until something holds."""
     end = time.monotonic() + seconds

@@ -222,6 +222,19 @@ def test_which_errors_are_lack_of_memory(error, lacked):
     assert failure(error)["memory"] is lacked
 
 
+def test_lack_of_memory_on_a_gpu_is_told_without_what_each_process_holds():
+    """As torch 2.11 says it."""
+    error = torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which "
+        "1.00 GiB is free. Process 7 has 78.11 GiB memory in use. Of the allocated memory 77.00 GiB is "
+        "allocated by PyTorch, and 512.00 MiB is reserved by PyTorch but unallocated."
+    )
+    assert failure(error)["message"] == (
+        "OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB; free the GPU, lower the part's "
+        "batch, or use --device cpu"
+    )
+
+
 def test_a_worker_that_lost_its_gpu_is_replaced(job, workers, monkeypatch):
     lost = lambda failure: StageError(failure["message"], device_lost=True)  # noqa: E731
     monkeypatch.setattr(local, "as_error", lost)

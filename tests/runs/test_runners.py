@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import time
+from collections import Counter
 
 import pytest
 
@@ -39,6 +40,7 @@ def test_a_signal_that_a_script_hears_itself_stays_its_own():
 
 
 COUNTED = """
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,11 +54,14 @@ class Counted(Scorer):
     stage: int
 
     def score(self, images, progress):
-        with Path(self.note).open("a") as note:
-            note.write(f"{self.stage} ")
-        while self.stage == 0 and Path(self.note).with_name("hold").exists():
+        note = Path(self.note)
+        with note.open("a") as file:
+            file.write(f"{self.stage} {os.getppid()}\\n")
+        while self.stage == 0 and note.with_name("hold").exists():
             time.sleep(0.05)
-        time.sleep(0.2)
+        while note.with_name("both").exists() and len({line.split()[1] for line in note.open()}) < 2:
+            time.sleep(0.05)
+        time.sleep(0.4)
         return np.arange(float(len(images)))
 
 @hookimpl
@@ -67,7 +72,10 @@ def register_scorers():
 
 @pytest.fixture
 def counted(install, suite_file, tmp_path):
-    """A run of six cells with a scorer each that notes when it begins; the first waits for `hold` to go."""
+    """A run of six cells with a scorer each, which notes that it begins, and the runner.
+
+    The first waits for `hold` to go. If there is `both`, each waits until two runners have begun one.
+    """
     install("counted", COUNTED)
     tables = "".join(
         f"[method.m{n}]\nselector = 'top'\nscorer = {{part='counted', note='{tmp_path}/note', stage={n}}}\n"
@@ -78,10 +86,15 @@ def counted(install, suite_file, tmp_path):
     return f"run --suite {path} --methods {methods} --ratios 90 --seeds 1 --set recipe.epochs=1 --workers 1"
 
 
+def noted(tmp_path):
+    """Which scores somebody began to make, in order, each with its runner."""
+    note = tmp_path / "note"
+    return [line.split() for line in note.read_text().splitlines()] if note.exists() else []
+
+
 def begun(tmp_path):
     """Which scores somebody began to make, in order."""
-    note = tmp_path / "note"
-    return note.read_text().split() if note.exists() else []
+    return [stage for stage, _ in noted(tmp_path)]
 
 
 def all_is_well(tmp_path):
@@ -91,11 +104,14 @@ def all_is_well(tmp_path):
     assert list((tmp_path / "store" / "making").iterdir()) == []
 
 
-def test_two_runs_at_once_make_every_stage_once(counted, spawn, tmp_path):
+def test_two_runs_at_once_make_every_stage_once_and_a_share_each(counted, spawn, tmp_path):
+    (tmp_path / "both").touch()
     both = [spawn(counted), spawn(counted)]
     told = [run.communicate(timeout=120) for run in both]
     assert [run.returncode for run in both] == [0, 0], told
     assert sorted(begun(tmp_path)) == list("012345")
+    shares = Counter(int(runner) for _, runner in noted(tmp_path))
+    assert shares.keys() == {run.pid for run in both} and min(shares.values()) >= 2
     all_is_well(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 FAULT_LOG=FILE        note each worker that starts, and each stage that begins and ends, with its process
 FAULT_SLOW=SECONDS    every stage takes so much longer
+FAULT_TOGETHER=yes    every stage waits until two workers have begun one, as FAULT_LOG has noted
 FAULT_CLOCK=SECONDS   the clock of the wall is so far ahead
 FAULT_FLOCK=ENOLCK    the disk has no locks, and says so with this error
 FAULT_FULL=BYTES      the disk takes so many more bytes from each process under the folder FAULT_UNDER
@@ -25,12 +26,20 @@ def note(*words):
     os.close(file)
 
 
+def beginners():
+    """Return the workers that have begun a stage."""
+    lines = pathlib.Path(os.environ["FAULT_LOG"]).read_text().splitlines()
+    return {line.split()[2] for line in lines if line.startswith("begin")}
+
+
 def noted(compute):
     """Return a computation that says when it begins and when it has ended."""
 
     def made(stage, context):
         if "FAULT_LOG" in os.environ:
             note("begin", context.key, os.getpid())
+        while "FAULT_TOGETHER" in os.environ and len(beginners()) < 2:
+            time.sleep(0.05)
         time.sleep(float(os.environ.get("FAULT_SLOW", 0)))
         artefacts = compute(stage, context)
         if "FAULT_LOG" in os.environ:
