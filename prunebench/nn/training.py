@@ -198,8 +198,8 @@ def classify(
     network: Network, images: Images, *, device: str, side: int | None = None, precision: str = "fp32"
 ) -> Array:
     """Return the most probable class in eval mode, of the middle `side` pixels: int64 [n]."""
-    with arithmetic(precision), autocast(precision, device):
-        return _map(network, network, images.to(device), side, 512, None).argmax(1).cpu().numpy()
+    outputs = _map(network, network, images.to(device), side, 512, None, precision)
+    return outputs.argmax(1).cpu().numpy()
 
 
 def logits(
@@ -209,8 +209,7 @@ def logits(
 
     They are those that `classify` compares.
     """
-    with arithmetic(precision), autocast(precision, device):
-        return _map(network, network, images.to(device), side, 512, None).cpu().numpy()
+    return _map(network, network, images.to(device), side, 512, None, precision).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -221,15 +220,20 @@ def _map(
     side: int | None,
     batch: int,
     progress: Progress | None,
+    precision: str = "fp32",
 ) -> Tensor:
-    """Return the `function` of all images, float32 on their device, with the network in eval mode."""
+    """Return the `function` of all images, float32 on their device, with the network in eval mode.
+
+    precision: of the function. What it sees is computed in IEEE float32.
+    """
     network.eval()
     outputs = []
     done = 0
-    with work.looking(len(images)):
+    with work.looking(len(images)), arithmetic(precision):
         for pixels in _in_order(images, batch):
-            seen = center(pixels, side)
-            outputs.append(function(normalize(seen, images.mean, images.std)).float())
+            seen = normalize(center(pixels, side), images.mean, images.std)
+            with autocast(precision, images.device):
+                outputs.append(function(seen).float())
             done += len(pixels)
             if progress:
                 work.see(len(pixels))
