@@ -440,12 +440,14 @@ class _Run(loop.Loop):
     def state(self) -> dict[str, Any]:
         """Return copies of all that a resumed training needs, flat."""
         recorded = self.recorder.state() if self.recorder else {}
-        return super().state() | {"history": [*self.history]} | recorded
+        return super().state() | {"history": [*self.history], "micro_batch": self.micro_batch} | recorded
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken."""
         super().restore(state)
         self.history = [(epoch, percent) for epoch, percent in state["history"]]
+        # What began in halves ends in them, though memory be free again. Older checkpoints do not say.
+        self.micro_batch = min(self.micro_batch, state.get("micro_batch", self.micro_batch))
         if self.recorder:
             self.recorder.restore(state)
 

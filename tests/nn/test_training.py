@@ -534,6 +534,37 @@ def test_halves_step_as_the_whole_does_but_for_batch_norm(room_for, monkeypatch)
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
+def test_a_resumed_training_goes_on_in_the_halves_that_it_began_in(room_for, monkeypatch) -> None:
+    """Memory is free again by then. Steps of the whole batch would be another training, under this label."""
+    monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
+    checkpoint = MemoryCheckpoint()
+
+    def stop(done: int, total: int) -> None:
+        if done == 12:
+            raise KeyboardInterrupt
+
+    room_for(9)
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint=checkpoint, progress=stop)
+    whole = run()
+    monkeypatch.undo()
+    seen = room_for(16)
+    resumed = run(checkpoint=checkpoint)
+    assert resumed.micro_batch == whole.micro_batch == max(seen) == 8
+    for ours, theirs in zip(resumed.network.parameters(), whole.network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_a_checkpoint_of_whole_batches_goes_on_in_halves_where_memory_lacks(room_for, monkeypatch) -> None:
+    monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
+    checkpoint = MemoryCheckpoint()
+    run(checkpoint=checkpoint)  # saved before its last epoch
+    room_for(9)
+    assert run(checkpoint=checkpoint).micro_batch == 8
+
+
 def test_beside_other_stages_lack_of_memory_changes_no_step(room_for) -> None:
     """The others may hold what is lacking, and no result may depend on them."""
     seen = room_for(9)
