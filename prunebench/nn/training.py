@@ -80,7 +80,7 @@ def train(
     image left over joins the batch before it.
 
     labels: int [n], in 0..classes-1 wherever trained on.
-    test: images and true labels, looked at every `recipe.evaluate_every` epochs and at the end.
+    test: images and true labels, looked at as often as the recipe says, and at the end.
     record: also return the dynamics of all complete epochs.
     body: makes a network that is trained on below a new last layer, as `networks.on_pretrained` takes
         it. None: the recipe's network is trained from scratch.
@@ -382,14 +382,22 @@ class _Run(loop.Loop):
         """Close the records of a complete epoch, and look at the test split where it is time to."""
         if self.recorder and self.step % self.per_epoch == 0:
             self.recorder.close()
-        due = self.step == self.steps or self.epochs % self.recipe.evaluate_every == 0
-        if self.test and due:
+        if self.test and self.due():
             images, labels = self.test
             side, precision = self.recipe.side, self.recipe.precision
             self.predictions = classify(
                 self.network, images, device=self.device, side=side, precision=precision
             )
             self.history.append((self.epochs, 100 * float((self.predictions == labels).mean())))
+
+    def due(self) -> bool:
+        """Whether it is time to look at the test split, at the end of an epoch or of the training."""
+        if self.step == self.steps:
+            return True
+        if self.recipe.evaluate_steps is None:
+            return self.epochs % self.recipe.evaluate_every == 0
+        begun = self.step - self.per_epoch
+        return self.step // self.recipe.evaluate_steps > begun // self.recipe.evaluate_steps
 
     def learn(self, order: Tensor) -> Tensor:
         """Make one step on the images at these places of the index; return the loss before it."""

@@ -248,6 +248,20 @@ def test_the_test_split_is_looked_at_as_often_as_asked_and_at_the_end(device: st
     assert trained.history[-1][1] == 100 * (trained.predictions == blobs(seed=1)[1]).mean()
 
 
+@pytest.mark.parametrize(
+    ("steps", "epochs"), [(5, [1, 2, 3, 4, 5]), (7, [2, 3, 5]), (10, [2, 4, 5]), (11, [3, 5]), (99, [5])]
+)
+def test_the_test_split_is_looked_at_once_so_many_steps_are_made(steps: int, epochs: list[int]) -> None:
+    """Epochs end after 5, 10, 15, 20 and 25 steps."""
+    recipe = Recipe(network="cnn", epochs=5, batch=16, evaluate_every=4, evaluate_steps=steps)
+    assert [epoch for epoch, _ in run(recipe, test=blobs(seed=1)).history] == epochs
+
+
+def test_a_training_of_so_many_steps_is_looked_at_at_its_end_too() -> None:
+    recipe = Recipe(network="cnn", epochs=1, iterations=13, batch=16, evaluate_steps=5)
+    assert [epoch for epoch, _ in run(recipe, test=blobs(seed=1)).history] == [1, 2, 3]
+
+
 def test_it_learns(device: str) -> None:
     recipe = Recipe(network="cnn", epochs=15, batch=16, lr=0.05)
     assert run(recipe, test=blobs(seed=1), device=device).history[-1][1] > 95

@@ -80,6 +80,13 @@ def test_final_networks_alone_depend_on_their_number_of_steps(matrix, make, stor
     assert accuracy.history[-1][0] == 4, "32 images in batches of 16: two steps an epoch"
 
 
+def test_final_networks_alone_are_looked_at_every_so_many_steps(matrix, make) -> None:
+    """Two steps an epoch. A search tests once, at the end of each training."""
+    assert changed(matrix, SEMI, evaluate_steps=3) == {"accuracy"}
+    rows = make(matrix(SEMI, changes={"recipe.evaluate_steps": 3})).rows
+    assert [epoch for epoch, _ in rows[0].history] == [2, 3, 4]
+
+
 def test_a_side_above_that_of_the_images_is_one_line_before_anything_runs(matrix) -> None:
     with pytest.raises(PrunebenchError, match=r"recipe\.side is 9, but the images have 8 pixels; set recipe"):
         matrix(SEMI, changes={"recipe.side": 9})
