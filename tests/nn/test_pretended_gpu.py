@@ -176,6 +176,22 @@ def test_a_training_on_images_that_do_not_fit_is_the_same(monkeypatch, tmp_path,
 
 
 @pytest.mark.pretended
+def test_only_the_images_that_are_trained_on_move_to_the_device(monkeypatch) -> None:
+    settled, moved = Images._settled, []
+
+    def noting(given):
+        moved.append(len(given))
+        return settled(given)
+
+    monkeypatch.setattr(Images, "_settled", noting)
+    labels, rng = np.arange(90) % 10, np.random.default_rng(0)
+    recipe = Recipe(network="resnet8", epochs=1, batch=16)
+    options = {"classes": 10, "rng": rng, "device": "cuda", "index": np.arange(0, 90, 3)}
+    training.train(pictures(90, 16), labels, recipe, **options)
+    assert moved == [30]
+
+
+@pytest.mark.pretended
 @pytest.mark.parametrize("weight", [1.0, 0.0])
 def test_fixmatch_on_images_that_do_not_fit_is_the_same(monkeypatch, weight) -> None:
     labels = np.where(np.arange(60) % 3, -1, np.arange(60) % 4)

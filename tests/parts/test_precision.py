@@ -148,6 +148,21 @@ def test_images_are_cropped_in_ieee_float32_whatever_the_network_computes_in(mon
     assert noted.seen["backward"] == {TF32}
 
 
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_a_test_split_is_looked_at_in_the_precision_of_the_recipe(monkeypatch, precision):
+    real, seen = training.classify, []
+
+    def classify(*given, **more):
+        with Noting() as noted:
+            found = real(*given, **more)
+        seen.append(noted.seen["conv2d"])
+        return found
+
+    monkeypatch.setattr(training, "classify", classify)
+    crops(precision)
+    assert seen == [{TF32 if precision == "tf32" else IEEE}] * 3
+
+
 def test_images_of_a_test_are_enlarged_in_ieee_float32_and_seen_in_bf16():
     network = crops("fp32").network
     with Noting() as noted:
