@@ -174,9 +174,10 @@ def embed(
     side: int | None = None,
     batch: int = 512,
     progress: Progress | None = None,
+    precision: str = "fp32",
 ) -> Array:
     """Return the penultimate features in eval mode, of the middle `side` pixels: float32 [n, d]."""
-    features = _map(network.features, network, images.to(device), side, batch, progress)
+    features = _map(network.features, network, images.to(device), side, batch, progress, precision)
     return features.cpu().numpy()
 
 

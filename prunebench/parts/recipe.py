@@ -148,6 +148,11 @@ class Recipe:
         """Return this recipe for a head on embeddings, which cannot be cropped or mirrored."""
         return replace(self, network=self.head, crop=0, flip=False, side=None, resized_crop=None)
 
+    @property
+    def rounding(self) -> str | None:
+        """The precision, or None if it is IEEE float32, so that it is in no key of what nothing rounds."""
+        return None if self.precision == "fp32" else self.precision
+
     def seen(self, resolution: int) -> int:
         """Return the side in pixels of the square that networks see of images of `resolution` pixels.
 
