@@ -48,7 +48,7 @@ DATASETS: dict[str, Dataset] = {
 }
 
 # These override the paper's recipes, which keep their augmentation, optimizer and c_d.
-TRAINING = {"network": "cnn", "epochs": 4, "batch": 64, "evaluate_every": 2}
+TRAINING = {"network": "cnn", "epochs": 4, "batch": 64, "evaluate_steps": 4}
 SIDES = {"cifar10": 16, "cifar100": 16, "tiny_imagenet": 16}  # pixels that networks see
 PHOTO_SIDE = 14  # pixels that networks see of photos
 PARTS: dict[str, dict[str, Any]] = {

@@ -1,7 +1,8 @@
 """Augmentations of whole batches: uint8 tensors [b, c, h, w] in and out.
 
 All randomness comes from the generator. It lives on the device of the batch, so that nothing waits for the
-host. `resized_crop` alone returns floats, for callers that compute on without rounding.
+host. `resized_crop` alone returns floats, for callers that compute on without rounding. Pixels are computed
+in IEEE float32, whatever the precision of the network that sees them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import processes
+from prunebench.parts.precision import arithmetic
 
 if TYPE_CHECKING:
     from prunebench.parts.recipe import Recipe
@@ -100,6 +102,7 @@ def random_resized_crop(
     return rounded_crop(batch, random_boxes(len(batch), batch.shape[-1], area, generator), side)
 
 
+@arithmetic("fp32")  # in TF32 some pixels would be two gray levels off
 def rounded_crop(batch: Tensor, boxes: Boxes, side: int) -> Tensor:
     """Cut and resize as `resized_crop`, but round as Pillow does: after the columns and after the rows.
 
@@ -166,6 +169,7 @@ def resizing(start: Tensor, length: Tensor, source: int, side: int) -> Tensor:
     return weights / weights.sum(2, keepdim=True)
 
 
+@arithmetic("fp32")
 def mixed(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Multiply each image by weights of its own: float32 [b, c, new height, new width].
 

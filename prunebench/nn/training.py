@@ -80,7 +80,7 @@ def train(
     image left over joins the batch before it.
 
     labels: int [n], in 0..classes-1 wherever trained on.
-    test: images and true labels, looked at every `recipe.evaluate_every` epochs and at the end.
+    test: images and true labels, looked at as often as the recipe says, and at the end.
     record: also return the dynamics of all complete epochs.
     body: makes a network that is trained on below a new last layer, as `networks.on_pretrained` takes
         it. None: the recipe's network is trained from scratch.
@@ -174,9 +174,10 @@ def embed(
     side: int | None = None,
     batch: int = 512,
     progress: Progress | None = None,
+    precision: str = "fp32",
 ) -> Array:
     """Return the penultimate features in eval mode, of the middle `side` pixels: float32 [n, d]."""
-    features = _map(network.features, network, images.to(device), side, batch, progress)
+    features = _map(network.features, network, images.to(device), side, batch, progress, precision)
     return features.cpu().numpy()
 
 
@@ -198,8 +199,8 @@ def classify(
     network: Network, images: Images, *, device: str, side: int | None = None, precision: str = "fp32"
 ) -> Array:
     """Return the most probable class in eval mode, of the middle `side` pixels: int64 [n]."""
-    with arithmetic(precision), autocast(precision, device):
-        return _map(network, network, images.to(device), side, 512, None).argmax(1).cpu().numpy()
+    outputs = _map(network, network, images.to(device), side, 512, None, precision)
+    return outputs.argmax(1).cpu().numpy()
 
 
 def logits(
@@ -209,8 +210,7 @@ def logits(
 
     They are those that `classify` compares.
     """
-    with arithmetic(precision), autocast(precision, device):
-        return _map(network, network, images.to(device), side, 512, None).cpu().numpy()
+    return _map(network, network, images.to(device), side, 512, None, precision).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -221,15 +221,20 @@ def _map(
     side: int | None,
     batch: int,
     progress: Progress | None,
+    precision: str = "fp32",
 ) -> Tensor:
-    """Return the `function` of all images, float32 on their device, with the network in eval mode."""
+    """Return the `function` of all images, float32 on their device, with the network in eval mode.
+
+    precision: of the function. What it sees is computed in IEEE float32.
+    """
     network.eval()
     outputs = []
     done = 0
-    with work.looking(len(images)):
+    with work.looking(len(images)), arithmetic(precision):
         for pixels in _in_order(images, batch):
-            seen = center(pixels, side)
-            outputs.append(function(normalize(seen, images.mean, images.std)).float())
+            seen = normalize(center(pixels, side), images.mean, images.std)
+            with autocast(precision, images.device):
+                outputs.append(function(seen).float())
             done += len(pixels)
             if progress:
                 work.see(len(pixels))
@@ -378,14 +383,22 @@ class _Run(loop.Loop):
         """Close the records of a complete epoch, and look at the test split where it is time to."""
         if self.recorder and self.step % self.per_epoch == 0:
             self.recorder.close()
-        due = self.step == self.steps or self.epochs % self.recipe.evaluate_every == 0
-        if self.test and due:
+        if self.test and self.due():
             images, labels = self.test
             side, precision = self.recipe.side, self.recipe.precision
             self.predictions = classify(
                 self.network, images, device=self.device, side=side, precision=precision
             )
             self.history.append((self.epochs, 100 * float((self.predictions == labels).mean())))
+
+    def due(self) -> bool:
+        """Whether it is time to look at the test split, at the end of an epoch or of the training."""
+        if self.step == self.steps:
+            return True
+        if self.recipe.evaluate_steps is None:
+            return self.epochs % self.recipe.evaluate_every == 0
+        begun = self.step - self.per_epoch
+        return self.step // self.recipe.evaluate_steps > begun // self.recipe.evaluate_steps
 
     def learn(self, order: Tensor) -> Tensor:
         """Make one step on the images at these places of the index; return the loss before it."""
@@ -436,12 +449,14 @@ class _Run(loop.Loop):
     def state(self) -> dict[str, Any]:
         """Return copies of all that a resumed training needs, flat."""
         recorded = self.recorder.state() if self.recorder else {}
-        return super().state() | {"history": [*self.history]} | recorded
+        return super().state() | {"history": [*self.history], "micro_batch": self.micro_batch} | recorded
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue where `state` was taken."""
         super().restore(state)
         self.history = [(epoch, percent) for epoch, percent in state["history"]]
+        # What began in halves ends in them, though memory be free again. Older checkpoints do not say.
+        self.micro_batch = min(self.micro_batch, state.get("micro_batch", self.micro_batch))
         if self.recorder:
             self.recorder.restore(state)
 

@@ -10,7 +10,7 @@ from prunebench.parts.precision import check_precision
 
 # Fields that came after the first rows. Left at None or False they are in no identity, so that the rows and
 # artefacts made before them keep their keys. A new field belongs here if that means what was done without it.
-LATER = ("final_network", "finetune")
+LATER = ("final_network", "finetune", "evaluate_steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,8 @@ class Recipe:
     final_network: overrides `network` for the final networks, which the selection then knows nothing of.
         None: it does not.
     finetune: train all weights of `final_backbone`, below a new linear layer, on images. False: it is frozen.
+    evaluate_steps: steps between two evaluations, above 0, which replaces `evaluate_every`. Each follows the
+        epoch in which a multiple of so many steps was reached. None: by `evaluate_every`.
     """
 
     network: str
@@ -78,11 +80,12 @@ class Recipe:
     statistics_epochs: int | None = None
     final_network: str | None = None
     finetune: bool = False
+    evaluate_steps: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "lr", "evaluate_every"):
             positive(f"recipe.{name}", getattr(self, name))
-        for name in ("iterations", "side", "final_iterations", "statistics_epochs"):
+        for name in ("iterations", "side", "final_iterations", "statistics_epochs", "evaluate_steps"):
             value = getattr(self, name)
             if value is not None:
                 positive(f"recipe.{name}", value)
@@ -113,7 +116,14 @@ class Recipe:
 
     def proxy(self) -> Recipe:
         """Return this recipe for proxy networks, without the fields of final networks."""
-        return replace(self, final_iterations=None, final_backbone=None, final_network=None, finetune=False)
+        return replace(
+            self,
+            final_iterations=None,
+            final_backbone=None,
+            final_network=None,
+            finetune=False,
+            evaluate_steps=None,
+        )
 
     def final(self) -> Recipe:
         """Return this recipe for final networks, with the fields that are theirs alone in their places."""
@@ -127,8 +137,8 @@ class Recipe:
         )
 
     def selecting(self) -> Recipe:
-        """Return this recipe for the trainings of a search, which knows of no other network."""
-        return replace(self, final_network=None).final()
+        """Return this recipe for the trainings of a search, of one network and one test each."""
+        return replace(self, final_network=None, evaluate_steps=None).final()
 
     def transferred(self, network: str) -> Recipe:
         """Return this recipe for final networks of another name."""
@@ -137,6 +147,11 @@ class Recipe:
     def on_vectors(self) -> Recipe:
         """Return this recipe for a head on embeddings, which cannot be cropped or mirrored."""
         return replace(self, network=self.head, crop=0, flip=False, side=None, resized_crop=None)
+
+    @property
+    def rounding(self) -> str | None:
+        """The precision, or None if it is IEEE float32, so that it is in no key of what nothing rounds."""
+        return None if self.precision == "fp32" else self.precision
 
     def seen(self, resolution: int) -> int:
         """Return the side in pixels of the square that networks see of images of `resolution` pixels.

@@ -222,11 +222,20 @@ class Context:
             training.logits, network, device=self.device, side=recipe.side, precision=recipe.precision
         )
 
+    def precision(self, rounding: str | None) -> str:
+        """Return the precision in which the stage's device looks at images with a trained network.
+
+        rounding: `Recipe.rounding`, for a GPU. A CPU rounds nothing.
+        """
+        return "fp32" if rounding is None or self.device == "cpu" else rounding
+
     def network(self, name: str, weights: dict[str, Array], images: Images, side: int | None) -> Network:
         """Return a network with these weights, for images like these, on the stage's device.
 
         side: the input size in pixels, or None for the size of the images.
         """
+        import torch
+
         from prunebench.nn import networks
 
         network = networks.build(
@@ -237,7 +246,10 @@ class Context:
             generator_seed=0,
         )
         networks.restore(network, weights)
-        return network.to(self.device)
+        network.to(self.device)
+        if self.device != "cpu":  # which might round in another way
+            network.to(memory_format=torch.channels_last)
+        return network
 
 
 def stream(seed: Seed) -> np.random.Generator:

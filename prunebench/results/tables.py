@@ -78,6 +78,7 @@ def _accuracy_notes(board: Board, methods: Sequence[Sequence[Result]]) -> list[s
         if rows[0].label_draw in READ_ALL
     ]
     notes += filter(None, map(_constant_scores, methods))
+    notes += filter(None, map(_micro_batches, [*methods, *board.methods(reference=True)]))
     if looks := board.page.looks:
         notes.append(
             f"Seeds were added while tie groups were open. Looks at {looks.first} to {looks.most} seeds "
@@ -110,6 +111,17 @@ def _constant_scores(rows: Sequence[Result]) -> str | None:
         return None
     return (
         f"{rows[0].title}: in {count} of {len(rows)} cells every image had the same score, which orders none."
+    )
+
+
+def _micro_batches(rows: Sequence[Result]) -> str | None:
+    """Return what to know of a method whose trainings lacked memory, which changes what BatchNorm does."""
+    sizes = [row.micro_batch for row in rows if row.micro_batch is not None]
+    if not sizes:
+        return None
+    return (
+        f"{rows[0].title}: in {len(sizes)} of {len(rows)} cells memory lacked for a batch, "
+        f"and BatchNorm saw {min(sizes)} images or more of it at once."
     )
 
 

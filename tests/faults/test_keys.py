@@ -36,6 +36,7 @@ RECIPE = {
     **dict.fromkeys(("network", "final_network"), st.sampled_from(["resnet8", "resnet18_cifar", "wrn_28_2"])),
     "padding": st.sampled_from(["reflect", "zero"]),
     "side": st.integers(4, 8),
+    "evaluate_steps": WHOLE,
 }
 FIELDS = {
     "propagate.label_fraction": st.floats(0.05, 0.9),

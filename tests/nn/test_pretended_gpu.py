@@ -30,6 +30,7 @@ from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from tests import pretend_gpu
 from tests.faults.test_guards import Watched, methods
 from tests.plugins.brief import READY, brief
+from tests.suites.test_side import OWN, PROXY
 
 ROOT = Path(__file__).parent.parent.parent
 STEPS = 5
@@ -194,6 +195,22 @@ def test_a_training_on_images_that_do_not_fit_is_the_same(monkeypatch, tmp_path,
 
 
 @pytest.mark.pretended
+def test_only_the_images_that_are_trained_on_move_to_the_device(monkeypatch) -> None:
+    settled, moved = Images._settled, []
+
+    def noting(given):
+        moved.append(len(given))
+        return settled(given)
+
+    monkeypatch.setattr(Images, "_settled", noting)
+    labels, rng = np.arange(90) % 10, np.random.default_rng(0)
+    recipe = Recipe(network="resnet8", epochs=1, batch=16)
+    options = {"classes": 10, "rng": rng, "device": "cuda", "index": np.arange(0, 90, 3)}
+    training.train(pictures(90, 16), labels, recipe, **options)
+    assert moved == [30]
+
+
+@pytest.mark.pretended
 @pytest.mark.parametrize("weight", [1.0, 0.0])
 def test_fixmatch_on_images_that_do_not_fit_is_the_same(monkeypatch, weight) -> None:
     labels = np.where(np.arange(60) % 3, -1, np.arange(60) % 4)
@@ -294,6 +311,27 @@ def test_every_method_runs(matrix, make, offer, name) -> None:
     ran = make(matrix(name, datasets=["watched"], device="cuda"))
     assert ran.failures == {}
     assert [(row.method, row.device) for row in ran.rows] == [(name, "cuda")]
+
+
+@pytest.mark.pretended
+@pytest.mark.parametrize(("device", "precision"), [("cuda", "fp32"), ("cuda", "tf32"), ("cpu", "tf32")])
+@pytest.mark.parametrize(
+    ("method", "function"), [(OWN, "classify"), (PROXY, "embed")], ids=["labeler", "proxy"]
+)
+def test_a_gpu_looks_with_stored_networks_in_the_precision_of_the_recipe(
+    matrix, make, monkeypatch, method, function, device, precision
+) -> None:
+    """A CPU looks in IEEE float32, and in the layout in which it always did."""
+    real, seen = getattr(training, function), []
+
+    def noting(network, images, **more):
+        layouts = {weights.is_contiguous() for weights in network.parameters() if weights.dim() == 4}
+        seen.append((more["precision"], False not in layouts))
+        return real(network, images, **more)
+
+    monkeypatch.setattr(training, function, noting)
+    assert make(matrix(method, device=device, changes={"recipe.precision": precision})).failures == {}
+    assert seen == [("fp32", True) if device == "cpu" else (precision, False)]
 
 
 @pytest.mark.pretended

@@ -248,6 +248,20 @@ def test_the_test_split_is_looked_at_as_often_as_asked_and_at_the_end(device: st
     assert trained.history[-1][1] == 100 * (trained.predictions == blobs(seed=1)[1]).mean()
 
 
+@pytest.mark.parametrize(
+    ("steps", "epochs"), [(5, [1, 2, 3, 4, 5]), (7, [2, 3, 5]), (10, [2, 4, 5]), (11, [3, 5]), (99, [5])]
+)
+def test_the_test_split_is_looked_at_once_so_many_steps_are_made(steps: int, epochs: list[int]) -> None:
+    """Epochs end after 5, 10, 15, 20 and 25 steps."""
+    recipe = Recipe(network="cnn", epochs=5, batch=16, evaluate_every=4, evaluate_steps=steps)
+    assert [epoch for epoch, _ in run(recipe, test=blobs(seed=1)).history] == epochs
+
+
+def test_a_training_of_so_many_steps_is_looked_at_at_its_end_too() -> None:
+    recipe = Recipe(network="cnn", epochs=1, iterations=13, batch=16, evaluate_steps=5)
+    assert [epoch for epoch, _ in run(recipe, test=blobs(seed=1)).history] == [1, 2, 3]
+
+
 def test_it_learns(device: str) -> None:
     recipe = Recipe(network="cnn", epochs=15, batch=16, lr=0.05)
     assert run(recipe, test=blobs(seed=1), device=device).history[-1][1] > 95
@@ -532,6 +546,37 @@ def test_halves_step_as_the_whole_does_but_for_batch_norm(room_for, monkeypatch)
     assert halves.micro_batch == 4
     for ours, theirs in zip(halves.network.parameters(), whole.network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_resumed_training_goes_on_in_the_halves_that_it_began_in(room_for, monkeypatch) -> None:
+    """Memory is free again by then. Steps of the whole batch would be another training, under this label."""
+    monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
+    checkpoint = MemoryCheckpoint()
+
+    def stop(done: int, total: int) -> None:
+        if done == 12:
+            raise KeyboardInterrupt
+
+    room_for(9)
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint=checkpoint, progress=stop)
+    whole = run()
+    monkeypatch.undo()
+    seen = room_for(16)
+    resumed = run(checkpoint=checkpoint)
+    assert resumed.micro_batch == whole.micro_batch == max(seen) == 8
+    for ours, theirs in zip(resumed.network.parameters(), whole.network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+def test_a_checkpoint_of_whole_batches_goes_on_in_halves_where_memory_lacks(room_for, monkeypatch) -> None:
+    monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
+    checkpoint = MemoryCheckpoint()
+    run(checkpoint=checkpoint)  # saved before its last epoch
+    room_for(9)
+    assert run(checkpoint=checkpoint).micro_batch == 8
 
 
 def test_beside_other_stages_lack_of_memory_changes_no_step(room_for) -> None:

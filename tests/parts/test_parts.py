@@ -288,7 +288,8 @@ def test_every_field_of_a_recipe_is_in_its_identity_as_json():
     every = {field.name for field in fields(Recipe)}
     other = Recipe(network="cnn", epochs=1, final_network="resnet8").identity()
     tuned = Recipe(network="cnn", epochs=1, final_backbone="pixels", finetune=True).identity()
-    assert {*other, *tuned} == every
+    looked = Recipe(network="cnn", epochs=1, evaluate_steps=800).identity()
+    assert {*other, *tuned, *looked} == every
     recipe = Recipe(network="cnn", epochs=1, side=224, resized_crop=(0.08, 1.0))
     assert recipe.identity()["resized_crop"] == [0.08, 1.0]
     assert construct(Recipe, recipe.identity(), "recipe") == recipe
@@ -296,7 +297,8 @@ def test_every_field_of_a_recipe_is_in_its_identity_as_json():
 
 def test_fields_that_came_later_are_in_no_key_of_what_was_made_before_them():
     every = {field.name for field in fields(Recipe)}
-    assert every - set(Recipe(network="cnn", epochs=1).identity()) == {"final_network", "finetune"}
+    absent = every - set(Recipe(network="cnn", epochs=1).identity())
+    assert absent == {"final_network", "finetune", "evaluate_steps"}
 
 
 def test_proxy_and_final_networks_may_train_for_a_different_number_of_steps():

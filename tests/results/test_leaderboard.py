@@ -207,6 +207,18 @@ def test_a_method_whose_scores_order_nothing_says_so(page):
     ]
 
 
+@pytest.mark.parametrize("reference", [False, True])
+def test_a_method_whose_trainings_lacked_memory_says_so(page, reference):
+    few = [("near", 50, seed, 90.0, {"reference": reference, "micro_batch": 8 << seed}) for seed in (0, 1)]
+    (board,) = boards(page(*few, ("near", 30, 0, 90.0, {"reference": reference}), *BOTH[2:]))
+    told = (
+        "Near: in 2 of 3 cells memory lacked for a batch, and BatchNorm saw 8 images or more of it at once."
+    )
+    assert [note for note in accuracy_table(board).notes if "memory" in note] == [told]
+    (board,) = boards(page(*BOTH))
+    assert not any("memory" in note for note in accuracy_table(board).notes)
+
+
 # Labels
 
 

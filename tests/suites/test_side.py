@@ -80,6 +80,22 @@ def test_final_networks_alone_depend_on_their_number_of_steps(matrix, make, stor
     assert accuracy.history[-1][0] == 4, "32 images in batches of 16: two steps an epoch"
 
 
+@pytest.mark.parametrize(("method", "kind"), [(OWN, "labeler_accuracy"), (PROXY, "proxy_embeddings")])
+def test_in_what_precision_a_stored_network_looks_is_in_the_key_if_it_rounds(matrix, method, kind) -> None:
+    """So nothing that was made before has another key: it was made in IEEE float32."""
+    for precision, expected in (("fp32", None), ("tf32", "tf32")):
+        graph = matrix(method, changes={"recipe.precision": precision}).graph
+        (stage,) = [stage for stage in graph.stages.values() if stage.kind == kind]
+        assert stage.identity.get("precision") == expected
+
+
+def test_final_networks_alone_are_looked_at_every_so_many_steps(matrix, make) -> None:
+    """Two steps an epoch. A search tests once, at the end of each training."""
+    assert changed(matrix, SEMI, evaluate_steps=3) == {"accuracy"}
+    rows = make(matrix(SEMI, changes={"recipe.evaluate_steps": 3})).rows
+    assert [epoch for epoch, _ in rows[0].history] == [2, 3, 4]
+
+
 def test_a_side_above_that_of_the_images_is_one_line_before_anything_runs(matrix) -> None:
     with pytest.raises(PrunebenchError, match=r"recipe\.side is 9, but the images have 8 pixels; set recipe"):
         matrix(SEMI, changes={"recipe.side": 9})

@@ -21,18 +21,27 @@ class LabelerAccuracy(Stage):
     """Tests the network that made the labels.
 
     side: the input size in pixels, or None for the size of the images.
+    precision: in which a GPU computes it, that of the recipe. None: IEEE float32.
     """
 
     kind: ClassVar[str] = "labeler_accuracy"
 
     side: int | None = None
+    precision: str | None = None
 
     @classmethod
     def of(cls, plan: Plan, cell: Cell, inputs: Sequence[Input]) -> LabelerAccuracy:
         """Return the test of a cell's labeler."""
         title = "the labeler's own network"
         return plan.add(
-            cls, cell, inputs, title=title, ratio=cell.ratio, on_device=True, side=cell.recipe.side
+            cls,
+            cell,
+            inputs,
+            title=title,
+            ratio=cell.ratio,
+            on_device=True,
+            side=cell.recipe.side,
+            precision=cell.recipe.rounding,
         )
 
     def compute(self, context: Context) -> tuple[Accuracy]:
@@ -49,6 +58,9 @@ class LabelerAccuracy(Stage):
             raise PrunebenchError("the labeler keeps no network of its own, so there is none to test")
         test = context.test[0].resized(weights.resize)
         network = context.network(weights.network, weights.values, test, self.side)
-        predictions = training.classify(network, test, device=context.device, side=self.side)
+        precision = context.precision(self.precision)
+        predictions = training.classify(
+            network, test, device=context.device, side=self.side, precision=precision
+        )
         subset = context.read(self.named("subset")[0], Subset)
         return (measured(context, subset, predictions, ()),)

@@ -22,18 +22,27 @@ class ProxyEmbeddings(Stage):
     """Runs the trained proxy network over the training images.
 
     recipe: how it trained.
+    precision: in which a GPU computes it, that of the recipe. None: IEEE float32.
     """
 
     kind: ClassVar[str] = "proxy_embeddings"
 
     recipe: Identity
+    precision: str | None = None
 
     @classmethod
     def of(cls, plan: Plan, cell: Cell, dynamics: Input) -> ProxyEmbeddings:
         """Return the embeddings of the network that made the dynamics."""
         inputs = (Input("weights", dynamics.source), *seen_by_proxy(plan, cell))
-        recipe = plan.recipe(plan.proxy(cell.recipe))
-        return plan.add(cls, cell, inputs, title="the proxy network", on_device=True, recipe=recipe)
+        return plan.add(
+            cls,
+            cell,
+            inputs,
+            title="the proxy network",
+            on_device=True,
+            recipe=plan.recipe(plan.proxy(cell.recipe)),
+            precision=cell.recipe.rounding,
+        )
 
     def compute(self, context: Context) -> tuple[Embeddings]:
         """Return the penultimate features of all training images."""
@@ -43,7 +52,12 @@ class ProxyEmbeddings(Stage):
         weights = context.read(self.named("weights")[0], Weights)
         network = context.network(weights.network, weights.values, images, recipe.side)
         values = training.embed(
-            network, images, device=context.device, side=recipe.side, progress=context.progress
+            network,
+            images,
+            device=context.device,
+            side=recipe.side,
+            progress=context.progress,
+            precision=context.precision(self.precision),
         )
         return (Embeddings(values=values),)
 
