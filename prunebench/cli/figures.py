@@ -15,7 +15,7 @@ from prunebench.system.terminal import echo
 NAMES = ("accuracy", "labels", "embeddings", "classes", "kept")
 
 
-@cell_options(without=("tuning", "on_bad"))
+@cell_options(without=("tuning", "repeats", "on_bad"))
 def figures(
     options: CellOptions,
     name: Annotated[str, typer.Argument(help=", ".join(NAMES))],

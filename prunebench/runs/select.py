@@ -84,20 +84,27 @@ def shard(matrix: Matrix, number: int, count: int) -> Matrix:
 
 
 def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Place = None) -> Matrix:
-    """Return the matrix of the one cell that `filters` describe by method, dataset, ratio and seed.
+    """Return the matrix of the one cell that `filters` describe by method, dataset, ratio, seed and rung.
 
     suite: a name, or the path of a .toml file.
     store: the folder of artefacts.
     data: the folder of datasets.
 
     The matrix is not for computing, so its device is always "cpu".
-    Raise PrunebenchError if there is no such cell, or if the method has another ratio.
+    Raise PrunebenchError if there is no such cell, or one for each of several rungs, or if the method has
+    another ratio.
     """
     matrix = choose(suite, _with_matched(filters), device="cpu", store=store, data=data)
     (method,) = filters.methods or ("",)
     (ratio,) = filters.ratios or (0,)
     matched = method.startswith((*TWINS,))
     cells = [cell for cell in matrix.cells if (cell.method.matched_to is not None) == matched]
+    rungs = {cell.repeats: None for cell in cells}
+    if len(cells) == len(rungs) > 1:
+        raise PrunebenchError(
+            f"{method} has a cell for each rung that the suite repeats, {', '.join(rungs)}; choose one with "
+            "--repeats"
+        )
     if len(cells) != 1:
         raise PrunebenchError(
             f"{method!r} chooses {len(cells)} cells, expected one: name one method, such as random or "
@@ -164,6 +171,7 @@ def command(suite: Place, filters: Filters, *, store: Place = None, data: Place 
         "seeds": [*filters.seeds, ""] if filters.seeds else [],  # "3," is a list, "3" would be a count
         "recipe": [filters.recipe] if filters.recipe else [],
         "tuning": [filters.tuning] if filters.tuning else [],
+        "repeats": [filters.repeats] if filters.repeats else [],
     }
     words = []
     for name, values in options.items():
