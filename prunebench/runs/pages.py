@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from prunebench.errors import PrunebenchError
 from prunebench.paper import comparison
 from prunebench.parts.registry import Registry, load
+from prunebench.pipeline.plan import spelled
 from prunebench.results import exams, verifications
 from prunebench.results.board import Page, Place, place
 from prunebench.results.document import Document, document
@@ -160,6 +161,11 @@ def page_of(name: str, folder: Path) -> Page:
         roots={cell.dataset.name: cell.dataset.lineage[-1] for cell in today.values() if cell},
         looks=looks_of(name, folder),
         titles=load().titles(),
+        labelers={
+            where: spelled(cell.method.labeler)
+            for where, cell in today.items()
+            if cell and cell.method.labeler
+        },
         complaints=[*found.complaints, *complaints],
         providers=PROVIDERS,
         verified=frozenset(one.row for one in verified),
