@@ -73,6 +73,7 @@ def run(
     results: Place = None,
     workers: int | None = None,
     tuning: str | None = None,
+    repeats: str | None = None,
 ) -> list[Result]:
     """Run cells, as the command `prunebench run` does, and return their rows in the order of the suite.
 
@@ -89,6 +90,7 @@ def run(
     results: the folder to write rows and pages to. None writes none.
     workers: the number of processes. 0 runs in this process. By default one per core, or 1 for a GPU.
     tuning: how values are chosen. None for the rule of the suite.
+    repeats: the rung from which on a seed repeats all. None for what the suite says.
 
     Stored stages are not made again. Progress goes to stderr.
     Raise PrunebenchError, before any work, if the options name something unknown.
@@ -96,10 +98,10 @@ def run(
     Raise CellsFailedError if cells failed, once all others are done.
     """
     require(workers is None or workers >= 0, "workers", workers, "0 or more")
-    choices = (methods, datasets, ratios, seeds, recipe, tuning)
+    choices = (methods, datasets, ratios, seeds, recipe, tuning, repeats)
     if suite == "standard" and all(choice is None for choice in choices):
         raise PrunebenchError("this would run all of suite standard: choose, or say methods='all'")
-    filters = _filters(methods, datasets, ratios, seeds, recipe, tuning, changes)
+    filters = _filters(methods, datasets, ratios, seeds, recipe, tuning, repeats, changes)
     matrix = choose(suite, filters, device=device, store=store, data=data)
     pages = None if results is None else absolute(results)
     get_ready(matrix, pages)
@@ -126,6 +128,7 @@ def load_subset(
     suite: str | Path = "standard",
     recipe: str | None = None,
     tuning: str | None = None,
+    repeats: str | None = None,
     changes: Mapping[str, Any] | None = None,
     store: Place = None,
     data: Place = None,
@@ -144,6 +147,7 @@ def load_subset(
     suite: the suite of the cell: a name, or the path of a .toml file.
     recipe: the recipe of the cell. None for the recipe of the suite.
     tuning: the tuning rule of the cell. None for the rule of the suite.
+    repeats: the rung from which on the seed of the cell repeats all. None for that of the suite.
     changes: the changed fields of the cell, as in `run`.
     store: the folder of artefacts. By default that of the command.
     data: the folder of datasets. By default that of the command.
@@ -162,7 +166,7 @@ def load_subset(
         for name, value in {"method": method, "dataset": dataset, "ratio": ratio}.items():
             if value is None:
                 raise PrunebenchError(f"load_subset needs a {name}, or a file that prunebench export wrote")
-        filters = _filters(method, dataset, ratio, [seed], recipe, tuning, changes)
+        filters = _filters(method, dataset, ratio, [seed], recipe, tuning, repeats, changes)
         matrix = choose_one(suite, filters, store=store, data=data)
         matrix.fetch()
         kept = kept_by(matrix, command(suite, filters, store=store, data=data))
@@ -258,6 +262,7 @@ def _filters(
     seeds: int | Sequence[int] | None,
     recipe: str | None,
     tuning: str | None,
+    repeats: str | None,
     changes: Mapping[str, Any] | None,
 ) -> Filters:
     """Return the filters that the arguments describe.
@@ -277,6 +282,7 @@ def _filters(
         seeds=seed_list if seed_list is None else [int(seed) for seed in seed_list],
         recipe=recipe,
         tuning=tuning,
+        repeats=repeats,
         # As JSON, so that a tuple and a list give a variant the same name.
         changes=json.loads(json.dumps(dict(changes or {}), default=str)),
     )

@@ -25,6 +25,7 @@ from prunebench.parts.base import Selector
 from prunebench.parts.images import Images
 from prunebench.parts.method import Method
 from prunebench.pipeline import jobs
+from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
 from prunebench.results.rows import read
 from tests.photo_folders import write_photos
@@ -94,7 +95,8 @@ def test_arguments_choose_as_the_options_do(run, suite_file):
 
 
 def test_a_tuple_is_the_list_of_the_command():
-    filters = api._filters("m", "d", 50, 1, None, None, {"grand.seeds": (1, 2), "file.path": Path("a.npy")})
+    changes = {"grand.seeds": (1, 2), "file.path": Path("a.npy")}
+    filters = api._filters("m", "d", 50, 1, None, None, None, changes)
     assert filters.changes == {"grand.seeds": [1, 2], "file.path": "a.npy"}
 
 
@@ -180,6 +182,32 @@ def test_a_failed_cell_is_named_when_the_others_are_done(run, offer, tmp_path):
     assert caught.value.failures == {f"moody toy 50% seed {seed}": "ValueError: not today" for seed in (0, 1)}
     assert [(row.method, row.seed) for row in caught.value.rows] == [("random", 0), ("random", 1)]
     assert len(read(tmp_path / "pages", "toys")[0]) == 2
+
+
+RUNGS = 'repeats = ["pipeline", "training"]\n'
+
+
+def test_a_failed_cell_takes_no_row_of_another_rung_with_it(run, suite_file, monkeypatch):
+    suite_file(more=RUNGS)
+    whole = Matrix.run
+
+    def without_training(matrix, *arguments):
+        failed = [cell for cell in matrix.cells if cell.repeats == "training"]
+        return whole(matrix, *arguments) | dict.fromkeys(failed, RuntimeError("not today"))
+
+    monkeypatch.setattr(Matrix, "run", without_training)
+    with pytest.raises(prunebench.CellsFailedError) as caught:
+        run(methods="random", seeds=1)
+    assert caught.value.failures == {"random toy 50% seed 0 of training": "RuntimeError('not today')"}
+    assert [row.repeats for row in caught.value.rows] == ["pipeline"]
+
+
+def test_one_of_several_rungs_is_run_and_loaded(run, suite_file):
+    path = suite_file(more=RUNGS)
+    (row,) = run(methods="random", seeds=1, repeats="training")
+    assert row.repeats == "training"
+    subset = prunebench.load_subset(method="random", dataset="toy", ratio=50, suite=path, repeats="training")
+    assert len(subset) == row.kept
 
 
 def test_a_script_needs_no_guard_for_its_workers(tmp_path):

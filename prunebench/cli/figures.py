@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NAMES = ("accuracy", "labels", "embeddings", "classes", "kept")
 
 
-@cell_options(without=("tuning", "on_bad"))
+@cell_options(without=("tuning", "repeats", "on_bad"))
 def figures(
     options: CellOptions,
     name: Annotated[str, typer.Argument(help=", ".join(NAMES))],

@@ -165,6 +165,10 @@ class CellOptions:
     tuning: Annotated[
         str | None, typer.Option("--tuning", help="How values are chosen. [default: as the suite says]")
     ] = None
+    repeats: Annotated[
+        str | None,
+        typer.Option("--repeats", help="The first rung that a seed repeats. [default: as the suite says]"),
+    ] = None
     on_bad: Annotated[
         str | None, typer.Option("--on-bad", help="Photos that cannot be read: fail or skip. [default: fail]")
     ] = None
@@ -176,7 +180,7 @@ class CellOptions:
     @property
     def empty(self) -> bool:
         """Whether no option says which cells."""
-        names = (self.suite, self.methods, self.datasets, self.recipe, self.tuning)
+        names = (self.suite, self.methods, self.datasets, self.recipe, self.tuning, self.repeats)
         return not any((*names, self.ratios, self.seeds))
 
     def filters(self) -> Filters:
@@ -190,6 +194,7 @@ class CellOptions:
             seeds=listed("--seeds", self.seeds),
             recipe=self.recipe,
             tuning=self.tuning,
+            repeats=self.repeats,
             on_bad=self.on_bad,
             changes=parsed(self.changes),
         )

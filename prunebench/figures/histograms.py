@@ -12,8 +12,7 @@ import numpy as np
 from prunebench.errors import PrunebenchError
 from prunebench.figures import style
 from prunebench.parts.artefacts import Array
-from prunebench.results.board import Board
-from prunebench.results.rows import Result
+from prunebench.results.board import Board, by_labeler
 from prunebench.runs.label_report import Judged
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class Histogram:
     dataset: name of the dataset.
     heading: dataset and recipe.
     truth: images per class, int [classes].
-    counts: images per label of each labeler, by its title. One list per seed.
+    counts: images per label of each labeler, by its name. One list per repeat of the labeler.
     names: class names, or () if unknown.
     note: a warning below the figure, or "".
     """
@@ -53,14 +52,11 @@ def of_board(board: Board, truth: Array, names: Sequence[str]) -> Histogram:
     truth: images per class, int [classes].
     names: class names, or ().
     """
-    found: dict[tuple[float, str], dict[int, Result]] = {}  # label share, labeler -> seed -> row
-    for row in board.rows:
-        if row.labels_per_class and row.labeler:
-            found.setdefault((row.label_fraction, row.labeler), {}).setdefault(row.seed, row)
-    ordered = sorted(found.items(), key=lambda item: item[0][0])  # a stable sort keeps the suite's order
+    found = by_labeler(board.page, (row for row in board.rows if row.labels_per_class))
+    ordered = sorted(found.items(), key=lambda item: item[0][1])  # a stable sort keeps the suite's order
     counts = {}
-    for (share, labeler), rows in ordered:
-        counts[f"{labeler}, {budget(share)}"] = [row.labels_per_class for row in rows.values()]
+    for (labeler, share), rows in ordered:
+        counts[f"{labeler}, {budget(share)}"] = [row.labels_per_class for row in rows]
     note = style.demonstration(board.page.note, board.rows[0].recipe)
     return Histogram(board.rows[0].dataset, board.heading, truth, counts, names, note)
 

@@ -12,6 +12,7 @@ from prunebench.results.cells import Between, Gap, Measured, Number, Table
 from prunebench.results.looks import Looks
 from prunebench.results.ranking import Ranking
 from prunebench.results.rows import Failure, Record, Result
+from prunebench.results.spelling import told_apart
 from prunebench.results.statistics import summarize
 
 GROUPS = {"none": "no labels", "few": "few labels", "full": "all labels"}
@@ -27,7 +28,8 @@ class Page:
     hash of how final networks train there. roots: the dataset that a dataset is a view of, where it is one.
     looks: the rule by which seeds were added, if they were.
     titles: of datasets, by name, where these are not their names. providers: what makes further tables of a
-    board, such as the numbers that a paper prints beside ours. verified: the ids of rows that somebody made
+    board, such as the numbers that a paper prints beside ours. labelers: what methods have for a
+    labeler, with its settings, by place, where that is known. verified: the ids of rows that somebody made
     again, with the same result.
     """
 
@@ -46,6 +48,7 @@ class Page:
     complaints: Sequence[str] = ()
     titles: Mapping[str, str] = field(default_factory=dict)
     providers: Sequence[Callable[[Board], Sequence[Table]]] = ()
+    labelers: Mapping[Place, str] = field(default_factory=dict)
     verified: frozenset[str] = frozenset()
 
     @cached_property
@@ -82,6 +85,21 @@ class Page:
         """Whether a row was made with other settings than the suite has today."""
         expected = self.current.get(place(row))
         return expected is not None and expected != row.method_key
+
+    def labeler(self, row: Result) -> str:
+        """Return the labeler of a row with its settings: all, or those that the row says.
+
+        A suite does not know the recipe of a folder of the user's, and so not what its labelers are.
+        """
+        known = self.labelers.get(place(row))
+        if known is not None:
+            return known
+        owners = (row.labeler or "").split()  # itself and its backbones
+        said = [f"sampling={row.label_draw}"] if row.label_draw else []
+        for path, value in sorted(row.changes.items()):
+            if path.rpartition(".")[0] in owners:
+                said.append(f"{path}={value}")
+        return f"{row.labeler}({', '.join(said)})"
 
     def setting(self, row: Record) -> tuple[str | int, ...]:
         """Return what rows that share a table have in common.
@@ -213,6 +231,20 @@ class Board:
             for method, cell in cells.items()
             if complete(cell, self.page)
         }
+
+
+def by_labeler(page: Page, rows: Iterable[Result]) -> dict[tuple[str, float], list[Result]]:
+    """Return a row of each repeat of each labeler, by its name and the share of labels that it has annotated.
+
+    rows: of one board.
+    """
+    found: dict[tuple[str, float, str], dict[int, Result]] = {}
+    for row in rows:
+        if row.labeler:
+            key = row.labeler, row.label_fraction, page.labeler(row)
+            found.setdefault(key, {}).setdefault(row.labeler_repeat, row)
+    names = told_apart(found)
+    return {(names[key], key[1]): [*repeats.values()] for key, repeats in found.items()}
 
 
 def place(row: Record) -> Place:

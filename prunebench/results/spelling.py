@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from prunebench.results.cells import (
     Alternatives,
@@ -21,6 +23,7 @@ from prunebench.results.cells import (
 )
 
 GAP = "·"
+K = TypeVar("K", bound=tuple[Any, ...])
 Mark = tuple[str, str]  # what stands before and after
 
 
@@ -137,3 +140,13 @@ def explained(table: Table, escaped: Callable[[str], str], best: str, second: st
         )
         lines[:1] = [" ".join([*lines[:1], meaning])]
     return lines
+
+
+def told_apart(labelers: Iterable[K]) -> dict[K, str]:
+    """Return what labelers are called: by title, or by their settings if others would look the same.
+
+    labelers: of each its title, what else is shown of it, and its settings.
+    """
+    found = [*labelers]
+    alike = Counter(one[:-1] for one in found)
+    return {one: one[0] if alike[one[:-1]] == 1 else one[-1] for one in found}

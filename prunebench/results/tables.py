@@ -12,6 +12,7 @@ from prunebench.results.board import (
     accuracy,
     as_many_labels,
     at,
+    by_labeler,
     by_seed,
     expected,
     label_usage,
@@ -233,13 +234,10 @@ def quality_cells(metrics: Sequence[Mapping[str, float]]) -> list[Measured | Gap
 
 def labels_table(board: Board) -> Table | None:
     """How good the guessed labels were that methods selected by."""
-    found: dict[tuple[str, float], dict[int, Result]] = {}
-    for row in board.rows:
-        if row.quality and row.labeler:
-            found.setdefault((row.labeler, row.label_fraction), {}).setdefault(row.labeler_repeat, row)
     body = []
-    for (labeler, label_fraction), rows in found.items():
-        cells = quality_cells([row.quality for row in rows.values()])
+    judged = (row for row in board.rows if row.quality)
+    for (labeler, label_fraction), rows in by_labeler(board.page, judged).items():
+        cells = quality_cells([row.quality for row in rows])
         body.append(Row([Text(labeler), Number(label_fraction, "share"), *cells]))
     notes = [
         "On the images that were not annotated, in percent: labeled right; mean recall over classes "

@@ -153,7 +153,9 @@ def _entries(matrix: Matrix, kind: str) -> dict[str, Entry]:
                 name = names.setdefault(stage.key, _name(stage, name))
             entry = entries.setdefault(name, Entry(stage))
             if entry.stage.key != stage.key:
-                raise PrunebenchError(f"{name} has other {kind} at each ratio; choose one with --ratio")
+                several = len({one.repeats for one in matrix.cells}) > 1
+                where = "rung; choose one with --repeats" if several else "ratio; choose one with --ratio"
+                raise PrunebenchError(f"{name} has other {kind} at each {where}")
             entry.methods[cell.method.name] = cell.method.label_fraction
     return entries
 

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 
 from prunebench.errors import MissingArtefactError
 from prunebench.parts.artefacts import Quality
-from prunebench.parts.identity import without_paths
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
 from prunebench.results.cells import Gap, Measured
 from prunebench.results.record import title
-from prunebench.results.spelling import GAP, spelled
+from prunebench.results.spelling import GAP, spelled, told_apart
 from prunebench.results.statistics import summarize
 from prunebench.results.tables import QUALITY_HEADER, quality_cells
-from prunebench.system.sealed_json import canonical
 
 MOST_CLASSES = 20  # with more classes, a histogram is summarized
 
@@ -25,11 +23,11 @@ MOST_CLASSES = 20  # with more classes, a histogram is summarized
 class Judged:
     """A labeler on a dataset.
 
-    labeler: its title.
+    labeler: its title, or its settings where another on the dataset has the same title and budget.
     dataset: the name of the dataset.
     label_fraction: the share of annotated labels, in 0..1.
     methods: the names of the methods that use it.
-    stages: its quality stages, by seed.
+    stages: its quality stages, by key. Seeds that share the labeler share one.
     found: the stored results of these stages.
     """
 
@@ -37,28 +35,28 @@ class Judged:
     dataset: str
     label_fraction: float
     methods: list[str] = field(default_factory=list)
-    stages: dict[int, Stage] = field(default_factory=dict)
+    stages: dict[str, Stage] = field(default_factory=dict)
     found: list[Quality] = field(default_factory=list)
 
 
 def judged(matrix: Matrix) -> list[Judged]:
     """Return every labeler of a matrix that makes pseudo-labels, once per dataset."""
-    groups: dict[tuple[str, str], Judged] = {}
+    groups: dict[tuple[str, float, str, str], Judged] = {}
     for cell, stage in matrix.graph.qualities.items():
         labeler = cell.method.labeler
         if stage is None or labeler is None:
             continue
-        meaning = canonical(without_paths(stage.sources[0].identity["part"]))
-        key = (cell.dataset.name, meaning)
-        if key not in groups:
-            groups[key] = Judged(title(labeler), cell.dataset.name, labeler.label_fraction)
-        group = groups[key]
+        name, dataset, share = title(labeler), cell.dataset.name, labeler.label_fraction
+        settings = stage.sources[0].title
+        group = groups.setdefault((name, share, dataset, settings), Judged(name, dataset, share))
         if cell.method.name not in group.methods:
             group.methods.append(cell.method.name)
-        if cell.seed not in group.stages:
-            group.stages[cell.seed] = stage
+        if stage.key not in group.stages:
+            group.stages[stage.key] = stage
             with suppress(MissingArtefactError):  # the report says how many seeds there are
                 group.found.append(matrix.store.read(stage.key, Quality))
+    for key, name in told_apart(groups).items():
+        groups[key].labeler = name
     return list(groups.values())
 
 

@@ -12,19 +12,20 @@ from prunebench.errors import PrunebenchError
 from prunebench.paper import comparison
 from prunebench.parts.dataset import Dataset, View
 from prunebench.parts.registry import Registry, load
+from prunebench.pipeline.plan import spelled
 from prunebench.results import exams, verifications
 from prunebench.results.board import Page, Place, place
 from prunebench.results.document import Document, document
 from prunebench.results.looks import Looks
 from prunebench.results.rows import Record, Result, read_all
-from prunebench.runs.select import written
+from prunebench.runs.select import alike, filters_of
 from prunebench.suites import schema
-from prunebench.suites.cells import Cell, Filters, training_key
+from prunebench.suites.cells import Cell, training_key
 from prunebench.suites.resolve import cells
 from prunebench.suites.schema import Suite, SuiteFile
 from prunebench.system.files import near, replace_file
 from prunebench.system.garbage import no_garbage
-from prunebench.system.sealed_json import canonical, sealed, unsealed
+from prunebench.system.sealed_json import sealed, unsealed
 
 PROVIDERS = (exams.tables, comparison.tables)  # of tables beside those that follow from rows alone
 GONE = "gone"  # the method_key of a method that cannot be made any more, so that its rows show as stale
@@ -161,6 +162,11 @@ def page_of(name: str, folder: Path) -> Page:
         roots={cell.dataset.name: root_of(cell.dataset) for cell in today.values() if cell},
         looks=looks_of(name, folder),
         titles=load().titles(),
+        labelers={
+            where: spelled(cell.method.labeler)
+            for where, cell in today.items()
+            if cell and cell.method.labeler
+        },
         complaints=[*found.complaints, *complaints],
         providers=PROVIDERS,
         verified=frozenset(one.row for one in verified),
@@ -197,28 +203,15 @@ def cells_today(rows: Iterable[Record], suite: Suite, registry: Registry) -> dic
     """
     known = {*registry.found["datasets"], *suite.file.dataset}
     examples = {place(row): row for row in rows if row.dataset in known}
-    groups: dict[str, list[Record]] = {}
-    for row in examples.values():
-        alike = canonical([row.dataset, row.recipe, row.tuning, row.repeats, row.changes])
-        groups.setdefault(alike, []).append(row)
-    return {where: cell for group in groups.values() for where, cell in _resolved(group, suite, registry)}
+    return {
+        where: cell for group in alike(examples.values()) for where, cell in _resolved(group, suite, registry)
+    }
 
 
 def _resolved(rows: list[Record], suite: Suite, registry: Registry) -> Iterator[tuple[Place, Cell | None]]:
-    """Yield the cells of rows that differ in their method alone; one by one if some have none."""
-    first = rows[0]
-    filters = Filters(
-        methods=list(dict.fromkeys(name for row in rows for name in written(row))),
-        datasets=[first.dataset],
-        ratios=[first.ratio],
-        seeds=[0],
-        recipe=first.recipe,
-        tuning=first.tuning,
-        repeats=first.repeats,
-        changes=first.changes,
-    )
+    """Yield a cell for each of the rows of a group of `alike`; one by one if some have none."""
     try:
-        made = {cell.method.name: cell for cell in cells(suite, filters, registry)}
+        made = {cell.method.name: cell for cell in cells(suite, filters_of(rows), registry)}
     except PrunebenchError:
         made = {}
     for row in rows:

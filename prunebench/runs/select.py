@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.registry import anchored, load
@@ -17,6 +18,9 @@ from prunebench.runs.places import Place, folder, pick_devices
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters
 from prunebench.suites.resolve import MATCHED, TIMED, TWINS
+from prunebench.system.sealed_json import canonical
+
+R = TypeVar("R", bound=Record)
 
 
 def choose(
@@ -80,20 +84,27 @@ def shard(matrix: Matrix, number: int, count: int) -> Matrix:
 
 
 def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Place = None) -> Matrix:
-    """Return the matrix of the one cell that `filters` describe by method, dataset, ratio and seed.
+    """Return the matrix of the one cell that `filters` describe by method, dataset, ratio, seed and rung.
 
     suite: a name, or the path of a .toml file.
     store: the folder of artefacts.
     data: the folder of datasets.
 
     The matrix is not for computing, so its device is always "cpu".
-    Raise PrunebenchError if there is no such cell, or if the method has another ratio.
+    Raise PrunebenchError if there is no such cell, or one for each of several rungs, or if the method has
+    another ratio.
     """
     matrix = choose(suite, _with_matched(filters), device="cpu", store=store, data=data)
     (method,) = filters.methods or ("",)
     (ratio,) = filters.ratios or (0,)
     matched = method.startswith((*TWINS,))
     cells = [cell for cell in matrix.cells if (cell.method.matched_to is not None) == matched]
+    rungs = {cell.repeats: None for cell in cells}
+    if len(cells) == len(rungs) > 1:
+        raise PrunebenchError(
+            f"{method} has a cell for each rung that the suite repeats, {', '.join(rungs)}; choose one with "
+            "--repeats"
+        )
     if len(cells) != 1:
         raise PrunebenchError(
             f"{method!r} chooses {len(cells)} cells, expected one: name one method, such as random or "
@@ -106,20 +117,34 @@ def choose_one(suite: Place, filters: Filters, *, store: Place = None, data: Pla
     return replace(matrix, cells=cells)
 
 
-def filters_of(row: Record) -> Filters:
-    """Return the filters that choose the cell of a row, and with it the cell that it is matched to."""
+def alike(rows: Iterable[R]) -> list[list[R]]:
+    """Return rows in groups. The cells of a group differ in method, ratio and seed alone."""
+    groups: dict[str, list[R]] = {}
+    for row in rows:
+        shared = canonical([row.dataset, row.recipe, row.tuning, row.repeats, row.changes])
+        groups.setdefault(shared, []).append(row)
+    return list(groups.values())
+
+
+def filters_of(rows: Sequence[Record]) -> Filters:
+    """Return the filters that choose the cells of rows, and with them the cells that these are matched to.
+
+    rows: those of a group of `alike`. Each of their methods is chosen at each of their ratios and seeds.
+    """
+    first = rows[0]
     return Filters(
-        methods=written(row),
-        datasets=[row.dataset],
-        ratios=[row.ratio],
-        seeds=[row.seed],
-        recipe=row.recipe,
-        tuning=row.tuning,
-        changes=row.changes,
+        methods=list(dict.fromkeys(name for row in rows for name in _written(row))),
+        datasets=[first.dataset],
+        ratios=sorted({row.ratio for row in rows}),
+        seeds=sorted({row.seed for row in rows}),
+        recipe=first.recipe,
+        tuning=first.tuning,
+        repeats=first.repeats,
+        changes=first.changes,
     )
 
 
-def written(row: Record) -> list[str]:
+def _written(row: Record) -> list[str]:
     """Return the names in a suite that make the method of a row: without what --set changed."""
     if row.matched_to is not None:
         return [row.matched_to.partition("{")[0], TIMED if row.matched_in == "work" else MATCHED]
@@ -146,6 +171,7 @@ def command(suite: Place, filters: Filters, *, store: Place = None, data: Place 
         "seeds": [*filters.seeds, ""] if filters.seeds else [],  # "3," is a list, "3" would be a count
         "recipe": [filters.recipe] if filters.recipe else [],
         "tuning": [filters.tuning] if filters.tuning else [],
+        "repeats": [filters.repeats] if filters.repeats else [],
     }
     words = []
     for name, values in options.items():

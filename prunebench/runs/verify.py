@@ -192,7 +192,7 @@ def matrix_of(row: Result, suite: Suite, place: Matrix) -> Matrix:
         raise PrunebenchError(f"other version: protocol {row.protocol_version}, here {PROTOCOL}")
     try:
         spec = resolve.dataset_spec(suite, row.dataset)
-        cells = resolve.cells(suite, filters_of(row), load())
+        cells = resolve.cells(suite, filters_of([row]), load())
     except PrunebenchError as error:
         raise PrunebenchError(f"missing: {error}") from None
     found = [cell for cell in cells if (cell.method.name, cell.ratio) == (row.method, row.ratio)]

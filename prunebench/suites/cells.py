@@ -92,8 +92,9 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The name of this cell in messages."""
-        return f"{self.method.name} {self.dataset.name} {self.ratio}% seed {self.seed}"
+        """The name of this cell in messages. It says the rung unless a seed repeats all."""
+        rung = "" if self.repeats == "pipeline" else f" of {self.repeats}"
+        return f"{self.method.name} {self.dataset.name} {self.ratio}% seed {self.seed}{rung}"
 
     @property
     def selector(self) -> Selector:

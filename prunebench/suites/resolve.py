@@ -21,7 +21,7 @@ from prunebench.suites.exams import exams_of
 from prunebench.suites.printed import Printed, printed
 from prunebench.suites.recipes import by_lineage, recipe_for
 from prunebench.suites.resources import parse_toml
-from prunebench.suites.schema import Suite, seed_list
+from prunebench.suites.schema import RUNGS, Suite, seed_list
 from prunebench.suites.tuning import RULES, Search, held, searches
 
 MATCHED = "random_matched"  # stands for a Random matched to each method with a label budget
@@ -276,6 +276,9 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
     tuning = filters.tuning or file.tuning
     if tuning not in RULES:
         raise unknown("tuning rule", tuning, RULES, "docs/suites.md")
+    for rung in rungs:
+        if rung not in RUNGS:
+            raise unknown("rung", rung, RUNGS, "docs/statistics.md")
     resolver.check_names()
     resolver.check_grids()
     chosen: list[Cell] = []

@@ -62,7 +62,7 @@ def test_required_options_come_first():
         ("plan", set()),
         ("status", set()),
         ("labels", {"ratios"}),
-        ("figures", {"tuning", "on_bad"}),
+        ("figures", {"tuning", "repeats", "on_bad"}),
         ("export", {"methods", "datasets", "ratios", "seeds", "on_bad", "device"}),
     ],
 )

@@ -331,6 +331,18 @@ def test_classes_draws_labels_over_the_truth_commonest_first(board):
     assert guessed.get_ylim()[1] > 40
 
 
+def test_labelers_of_one_title_have_a_panel_each_and_a_shared_one_is_one_run(board):
+    shared = GUESSED | {"labels_per_class": [10, 20, 30], "repeats": "training"}
+    drawn = ("near", "uniform"), ("far", "stratified")
+    cells = [(name, 30, seed, 80.0, shared | {"label_draw": draw}) for name, draw in drawn for seed in (0, 1)]
+    found = histograms.of_board(board(*cells), np.array([5, 40, 15]), ())
+    share = "10 % of the labels"
+    assert {name: len(runs) for name, runs in found.counts.items()} == {
+        f"fixmatch(sampling=uniform), {share}": 1,
+        f"fixmatch(sampling=stratified), {share}": 1,
+    }
+
+
 def test_classes_without_guessed_labels_is_an_error(board):
     with pytest.raises(PrunebenchError, match="no method on toy guessed labels"):
         histograms.classes(histograms.of_board(board(*SEVERAL), np.array([1, 1]), ()))

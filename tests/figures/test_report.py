@@ -237,6 +237,16 @@ def test_a_subset_that_the_suite_would_make_today_stands_in_for_one_that_is_gone
     assert lineage.with_subset(strangers, suite, places.store) == []
 
 
+@pytest.mark.parametrize("rung", ["pipeline", "training"])
+def test_the_subset_that_stands_in_is_of_the_same_rung(matrix, make, store, row, suite_file, rung):
+    made = matrix("el2n_supervised", seeds=(1,), repeats=["pipeline", "training"])
+    rows = [one for one in make(made).rows if one.repeats == rung]
+    old = [one.model_copy(update={"subset_key": "0" * 64}) for one in rows]
+    suite = schema.read(suite_file(more='repeats = ["pipeline", "training"]\n'))
+    (found,) = lineage.with_subset(old, suite, store)
+    assert found.subset_key == rows[0].subset_key
+
+
 def test_all_artefacts_of_a_board_are_shown(filled, places):
     (found,) = content.contents("toys", places).boards
     shown = found.values.stored

@@ -556,6 +556,40 @@ def test_labels_of_one_pipeline_are_counted_once(page):
     assert body(found, tables.labels_table)[0][5] == "50.0"
 
 
+PROBED = {"labeler": "probe on pixels", "label_fraction": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "names"),
+    [
+        (
+            {"label_draw": "uniform"},
+            {"label_draw": "stratified"},
+            ["sampling=uniform", "sampling=stratified"],
+        ),
+        ({"changes": {"probe.C": 0.1}}, {"changes": {"probe.C": 0.2}}, ["probe.C=0.1", "probe.C=0.2"]),
+    ],
+)
+def test_labelers_of_one_title_are_called_by_their_settings(page, near, far, names):
+    cells = [
+        ("near", 50, 0, 80.0, PROBED | near | {"quality": {"unlabeled_nmi": 50.0}}),
+        ("far", 50, 0, 80.0, PROBED | far | {"quality": {"unlabeled_nmi": 60.0}}),
+    ]
+    found = body(page(*cells), tables.labels_table)
+    assert [(row[0], row[5]) for row in found] == [
+        (f"probe on pixels({name})", nmi) for name, nmi in zip(names, ("50.0", "60.0"), strict=True)
+    ]
+
+
+def test_the_settings_of_labelers_are_those_of_the_suite(page):
+    guessed = PROBED | {"quality": {"unlabeled_nmi": 50.0}}
+    cells = [(method, 50, 0, 80.0, guessed) for method in ("near", "far", "close")]
+    settings = {"near": "probe(C=1.0)", "far": "probe(C=0.1)", "close": "probe(C=0.1)"}
+    labelers = {(name, "toy", "tiny", "default", "pipeline"): text for name, text in settings.items()}
+    found = body(page(*cells, labelers=labelers), tables.labels_table)
+    assert [row[0] for row in found] == ["probe(C=1.0)", "probe(C=0.1)"]
+
+
 def test_a_heading_says_what_a_dataset_is_where_its_name_does_not(page):
     """Names such as cifar100_c suggest a benchmark that they are not."""
     what = "30 % of training images corrupted (Moderate-DS)"

@@ -173,6 +173,20 @@ def test_the_command_for_an_unfinished_cell_finishes_that_cell(cli, toy, suite_f
     assert cli(f"{export} --method el2n_supervised --output kept.npy").code == 0
 
 
+def test_of_several_rungs_one_is_chosen(cli, toy, suite_file, tmp_path):
+    path = suite_file(more='repeats = ["pipeline", "training"]\n')
+    export = f"export --suite {path} --dataset toy --ratio 50 --method random --seed 1 --output kept.json"
+    assert cli(export).err == (
+        "Error: random has a cell for each rung that the suite repeats, pipeline, training; choose one with "
+        "--repeats\n"
+    )
+    told = cli(f"{export} --repeats training").err
+    assert told.startswith("Error: random toy 50% seed 1 of training is not finished; run: prunebench run ")
+    assert cli(f"{told.partition('prunebench ')[2]} --workers 0").code == 0
+    assert cli(f"{export} --repeats training").code == 0
+    assert json.loads((tmp_path / "kept.json").read_text())["manifest"]["repeats"] == "training"
+
+
 @pytest.mark.parametrize("method", ["few", "random_matched{few}"])
 def test_a_matched_random_is_a_cell_too(cli, toy, suite_file, offer, tmp_path, method):
     offer(

@@ -256,6 +256,13 @@ def test_scores_that_depend_on_the_ratio_need_one(toy, cli, suite_file, offer):
     assert cli(f"{export} --ratio 50").err.startswith("Error: not stored: scores of tuned; run: ")
 
 
+def test_a_method_with_other_scores_in_each_rung_names_the_option(cli, toy, suite_file):
+    path = suite_file(more='repeats = ["pipeline", "training"]\n')
+    export = f"export --suite {path} --dataset toy --seed 1 --scores el2n_supervised --output s.csv"
+    message = "Error: el2n_supervised has other scores at each rung; choose one with --repeats\n"
+    assert cli(export).err == message
+
+
 def test_a_method_called_as_a_column_is_refused(toy, cli, suite_file, offer):
     offer(
         Method("index", title="I", labeler=GroundTruth(), scorer=Moderate(backbone=Pixels()), selector=Top())

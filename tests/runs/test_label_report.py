@@ -77,16 +77,26 @@ def test_a_labeler_that_guesses_nothing_is_not_judged(matrix, make):
 def test_labelers_side_by_side_from_the_store(matrix, make, offer):
     offer(Shifted)
     found = matrix(method(Shifted()), method(Shifted(space="cluster"), "n"), "random", seeds=[0, 1])
-    assert overview(judged(found))[1] == [["shifted", "25%", "·"]]
+    assert overview(judged(found))[1] == [["shifted", "25%", "·"], ["shifted(space=cluster)", "25%", "·"]]
     make(found)
     groups = judged(found)
     assert [(group.labeler, group.methods, len(group.found)) for group in groups] == [
         ("shifted", ["m"], 2),
-        ("shifted", ["n"], 2),
+        ("shifted(space=cluster)", ["n"], 2),
     ]
     header, rows = details(groups, "toy")
     assert [dict(zip(header, row, strict=True))["right"] for row in rows] == ["0.0 ± 0.0", "·"]
-    assert histogram(groups, "toy")[1][0] == ["truth", "16", "16", "16", "16"]
+    assert [row[1] for row in overview(groups)[1]] == ["25%", "25%"]
+    truth, *labelers = histogram(groups, "toy")[1]
+    assert truth == ["truth", "16", "16", "16", "16"]
+    assert [row[0] for row in labelers] == ["shifted", "shifted(space=cluster)"]
+
+
+def test_seeds_that_share_a_labeler_are_no_runs_of_it(matrix, make, offer):
+    offer(Shifted)
+    found = matrix(method(Shifted()), seeds=[0, 1], repeats="training")
+    make(found)
+    assert overview(judged(found))[1] == [["shifted", "25%", "25.0"]]
 
 
 def test_labels_are_made_on_demand_and_nothing_else(cli, toy, suite_file, tmp_path):

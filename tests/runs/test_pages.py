@@ -1,5 +1,6 @@
 """From rows on disk to pages: what is beside them, whatever state it is in."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts.registry import load
 from prunebench.results.rows import Journal
 from prunebench.runs.page_files import index_path
-from prunebench.runs.pages import remember, root_of, suite_of
+from prunebench.runs.pages import page_of, remember, root_of, suite_of
 from prunebench.suites import schema
 from prunebench.suites.resources import shipped
 from prunebench_plugins.datasets.views.long_tailed import LongTailed
@@ -37,6 +38,16 @@ def test_a_damaged_suite_is_one_line_that_names_the_file(cli, results, content):
         "no page of toys: leaderboard/results/toys/suite.json, which says what suite 'toys' is, is damaged; "
         "delete it and run the suite again\n",
     )
+
+
+def test_a_page_knows_the_settings_of_the_labelers_of_its_suite(results, row):
+    labeler = {"part": "probe", "backbone": "pixels", "label_fraction": 0.1, "C": 0.5}
+    table = {"labeler": labeler, "scorer": "aum", "selector": "top"}
+    content = json.loads(FILE) | {"method": {"mine": table}}
+    (results / "results" / "toys" / "suite.json").write_text(json.dumps(content))
+    Journal(results).append(row(dataset="digits", method="mine"))
+    where = ("mine", "digits", "tiny", "default", "pipeline")
+    assert page_of("toys", results).labelers == {where: "probe(backbone=pixels, C=0.5)"}
 
 
 def test_running_the_suite_mends_it(results, suite_file):

@@ -252,6 +252,14 @@ def test_a_row_that_says_certified_is_certified_again(ran, cli, monkeypatch):
     assert cli("verify --suite toys --workers 0").code == 0
 
 
+def test_rows_of_each_rung_agree(toy, suite_file, cli):
+    path = suite_file(more='repeats = ["pipeline", "training"]\n')
+    line = f"run --suite {path} --methods random --set recipe.epochs=1 --workers 0"
+    assert cli(line).code == 0
+    found = cli("verify --suite toys --workers 0")
+    assert (found.code, verdicts(found)) == (0, ["agrees"] * 4)
+
+
 def test_absent_data_is_told(ran, cli, tmp_path):
     (tmp_path / "data" / "toy.npy").unlink()
     found = cli("verify --suite toys --sample 1 --workers 0")

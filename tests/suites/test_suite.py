@@ -53,6 +53,22 @@ def cells(suite_file):
     return found
 
 
+def test_cells_of_several_rungs_have_names_of_their_own(cells):
+    found = cells(f'{BASE}repeats = ["pipeline", "training"]\n', methods=["random"], ratios=[30], seeds=[1])
+    assert [cell.name for cell in found] == [
+        "random digits 30% seed 1",
+        "random digits 30% seed 1 of training",
+    ]
+
+
+def test_a_rung_may_be_chosen_and_is_a_known_one(cells):
+    text = f'{BASE}repeats = ["pipeline", "training"]\n'
+    assert {cell.repeats for cell in cells(text, repeats="proxy")} == {"proxy"}
+    assert refusal(cells, text, repeats="trainin") == (
+        "no rung named 'trainin'. Did you mean 'training'? See: docs/statistics.md"
+    )
+
+
 def refusal(function, *arguments, **options):
     with pytest.raises(PrunebenchError) as error:
         function(*arguments, **options)

@@ -21,10 +21,9 @@ from prunebench.pipeline.stages.proxy_embeddings import ProxyEmbeddings
 from prunebench.pipeline.stages.subset import SelectorSubset
 from prunebench.pipeline.store import Store
 from prunebench.results.rows import Result
-from prunebench.suites.cells import Filters
+from prunebench.runs.select import alike, filters_of
 from prunebench.suites.resolve import cells
 from prunebench.suites.schema import Suite
-from prunebench.system.sealed_json import canonical
 
 A = TypeVar("A", bound=Artefact)
 
@@ -72,29 +71,12 @@ def _keys_of_today(rows: Sequence[Result], suite: Suite) -> dict[Place, str]:
     """Return the keys that the subsets of rows would have today. What can no longer be made has none."""
     first = rows[0]
     plan = Plan({first.dataset: first.dataset_hash})
-    by_changes: dict[str, list[Result]] = {}
-    for row in rows:
-        by_changes.setdefault(canonical(row.changes), []).append(row)
     found = {}
-    for group in by_changes.values():
-        filters = Filters(
-            methods=list(dict.fromkeys(map(_base, group))),
-            datasets=[first.dataset],
-            ratios=sorted({row.ratio for row in group}),
-            seeds=sorted({row.seed for row in group}),
-            recipe=first.recipe,
-            tuning=first.tuning,
-            changes=group[0].changes,
-        )
+    for group in alike(rows):
         with suppress(PrunebenchError):  # a method, a dataset or a ratio is gone
-            for cell in cells(suite, filters, load()):
+            for cell in cells(suite, filters_of(group), load()):
                 found[cell.method.name, cell.ratio, cell.seed] = SelectorSubset.of(plan, cell).key
     return found
-
-
-def _base(row: Result) -> str:
-    """Return the method that a row is a variant of. Without changes, that is the method itself."""
-    return row.method.partition("{")[0] if row.changes else row.method
 
 
 def picked(row: Result, store: Store) -> Picked | None:
