@@ -77,7 +77,7 @@ class Adam:
     def step(self, rate: float | Tensor) -> None:
         """Change the parameters by their gradients; the learning rate may be a tensor, [].
 
-        On a GPU one kernel does it, which knows the number of steps there. So the host does not wait for it.
+        On a GPU one kernel does it. It reads the rate and the number of steps there, so it can be recorded.
         """
         self.rule(
             self.parameters,

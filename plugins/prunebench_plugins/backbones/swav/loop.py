@@ -170,7 +170,7 @@ class _Run(Loop):
         self.reader = EpochReader(images)
         self.shuffle()
         self.made = Steps(self.make, self, batch=self.batch)
-        self.begun = self.phase
+        self.phase_before = self.phase
 
     def shuffle(self) -> None:
         """Draw the images of an epoch's steps."""
@@ -193,15 +193,15 @@ class _Run(Loop):
 
     @property
     def phase(self) -> tuple[bool, bool, bool]:
-        """Whether the prototypes rest, and whether the queue is filled and is full: what a step does."""
+        """Whether the prototypes rest, the queue takes in projections, and it is full: what a step does."""
         slots = len(self.queue)
         resting = self.step < self.settings.freeze_steps
         return resting, slots > 0 and self.filled >= 0, slots > 0 and self.filled >= slots
 
     def advance(self) -> Tensor:
         """Make one step; return its loss."""
-        if self.phase != self.begun:
-            self.begun = self.phase
+        if self.phase != self.phase_before:
+            self.phase_before = self.phase
             self.made.restart()
         order = self.order.view(self.per_epoch, -1)[self.step % self.per_epoch]
         slot = self.filled % max(1, len(self.queue))
