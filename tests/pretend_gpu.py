@@ -69,7 +69,7 @@ class _Reads(TorchDispatchMode):
 
 @dataclass
 class _State:
-    """waits: by kind and line of our code. reading: whether a read was counted already."""
+    """waits: by kind and line of our code. reading: whether a read is under way that is judged already."""
 
     waits: Counter[str]
     reading: bool = False
@@ -167,7 +167,7 @@ def _usual(call: _Call) -> Any:
         _wait("copy_")
     if call.name in WAITS and call.there:
         _wait(call.name)
-    if call.name in READS and call.there:
+    if call.name in READS:
         return _read(call)
     made = call.run()
     if there:
@@ -176,7 +176,9 @@ def _usual(call: _Call) -> Any:
 
 
 def _read(call: _Call) -> Any:
-    _wait(call.name)
+    """Read a value: a wait, if it is on the device."""
+    if call.there:
+        _wait(call.name)
     _state.reading = True
     try:
         return call.run()
@@ -416,6 +418,16 @@ class Event:
         """Wait for nothing."""
 
 
+def _grouping(group: Callable[..., dict[Any, Any]]) -> Callable[..., dict[Any, Any]]:
+    """Return torch's grouping of tensors by device and type, which else sees that they are on the host."""
+
+    def grouped(lists: Any, with_indices: bool = False) -> dict[Any, Any]:
+        groups = group(lists, with_indices).items()
+        return {(found[0][0][0].device, kind): found for (_, kind), found in groups}
+
+    return grouped
+
+
 def install(memory: int = MEMORY) -> None:
     """Let torch of this process have the device, for good.
 
@@ -448,6 +460,8 @@ def install(memory: int = MEMORY) -> None:
         setattr(torch.cuda, name, lambda *_given, answer=answer: answer)
     # Both look at the class of what they get.
     optimizer.Optimizer._accelerator_graph_capture_health_check = lambda self: None
+    grouped = _grouping(optimizer.Optimizer._group_tensors_by_device_and_dtype)
+    optimizer.Optimizer._group_tensors_by_device_and_dtype = staticmethod(grouped)  # type: ignore[assignment]
     replay.Replay = Replay  # type: ignore[misc, assignment]
     torch.cuda.Stream, torch.cuda.Event = Stream, Event  # type: ignore[misc, assignment]
     torch.cuda.stream = lambda stream: nullcontext()  # type: ignore[assignment]

@@ -1,6 +1,7 @@
-"""Steps of FixMatch, SwAV and TEMI, beside their arithmetic floor.
+"""Steps of FixMatch, SwAV and TEMI, launched and recorded, beside their arithmetic floor.
 
-The floor is the operations of a step at the rate of a large matrix product in the same precision.
+A launched step starts each kernel from Python, a recorded one all of them as one CUDA graph. The floor is the
+operations of a step at the rate of a large matrix product in the same precision.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import torch
 
 from benchmarks.gpu.measure import Step, gflop, milliseconds, product_rates, timed, tried
 from benchmarks.gpu.session import Session
+from prunebench.nn.replay import Steps
 from prunebench.parts.images import Images
 from prunebench.parts.precision import arithmetic
 from prunebench_plugins.backbones.swav import loop as swav_loop
@@ -50,18 +53,27 @@ TINY = Sight(network="cnn", stored=16, side=14)
 
 @dataclass(frozen=True)
 class Training:
-    """A training to be timed: its step, and what makes a batch of views, if anything does."""
+    """A training to be timed.
+
+    step: makes its next step. made: may record it. views: makes a batch of views, if anything does.
+    """
 
     step: Step
+    made: Steps
     views: Step | None = None
 
 
 def findings(session: Session) -> Iterator[dict[str, Any]]:
-    """Yield the time of a step of each training."""
+    """Yield the time of a step of each training, launched and then recorded."""
     rates = product_rates(session)
     for about, precision, make in trainings(session.rehearse):
-        found = tried(measured, make, precision, rates[precision], session)
-        yield about | {"precision": precision} | found
+        about = about | {"precision": precision}
+        launched = tried(measured, make, precision, rates[precision], session)
+        yield about | {"steps": "launched"} | launched
+        recorded = tried(replayed, make, precision, session)
+        if "ms" in launched and "ms" in recorded:
+            recorded["times_as_fast"] = launched["ms"] / recorded["ms"]
+        yield about | {"steps": "recorded"} | recorded
 
 
 def trainings(rehearse: bool) -> Iterator[tuple[dict[str, Any], str, Callable[[], Training]]]:
@@ -81,11 +93,12 @@ def trainings(rehearse: bool) -> Iterator[tuple[dict[str, Any], str, Callable[[]
 
 
 def measured(make: Callable[[], Training], precision: str, rate: float, session: Session) -> dict[str, Any]:
-    """Return the time of a step and of its views, beside the arithmetic floor.
+    """Return the time of a launched step and of its views, beside the arithmetic floor.
 
     rate: of a large matrix product, in TFLOP/s.
     """
     training = make()
+    training.made.recordable = False
     found = timed(lambda: training.step, precision, session)
     with arithmetic(precision):
         found["times_the_arithmetic_floor"] = found["ms"] * rate / gflop(training.step)
@@ -94,9 +107,16 @@ def measured(make: Callable[[], Training], precision: str, rate: float, session:
     return found
 
 
-def noise(count: int, side: int) -> Images:
+def replayed(make: Callable[[], Training], precision: str, session: Session) -> dict[str, Any]:
+    """Return the time of a recorded step, and whether it was one."""
+    training = make()
+    found = timed(lambda: training.step, precision, session)
+    return found | {"graph": training.made.replay is not None}
+
+
+def noise(number: int, side: int) -> Images:
     """Return random images for the GPU."""
-    pixels = RNG.integers(256, size=(count, 3, side, side), dtype=np.uint8)
+    pixels = RNG.integers(256, size=(number, 3, side, side), dtype=np.uint8)
     return Images(pixels, mean=(0.5,) * 3, std=(0.25,) * 3, device="cuda")
 
 
@@ -108,7 +128,7 @@ def fixmatch(sight: Sight, batch: int, mu: int) -> Training:
     rule = fixmatch_loop.FixedThreshold(settings.threshold)
     run = fixmatch_loop._Run(images, labels, CLASSES, settings, rule, RNG, sight.side)
     pixels = images[: batch + batch * mu]
-    return Training(run.advance, lambda: run.views(pixels, batch * mu))
+    return Training(run.advance, run.made, lambda: run.views(pixels, batch * mu))
 
 
 def swav(sight: Sight, batch: int, crops: Crops) -> Training:
@@ -119,7 +139,7 @@ def swav(sight: Sight, batch: int, crops: Crops) -> Training:
     )
     run = swav_loop._Run(images, 3 * CLASSES, settings, RNG, sight.side)
     pixels = images[:batch]
-    return Training(run.advance, lambda: run.groups(pixels))
+    return Training(run.advance, run.made, lambda: run.groups(pixels))
 
 
 def temi(images: int, width: int, settings: Temi) -> Training:
@@ -127,5 +147,5 @@ def temi(images: int, width: int, settings: Temi) -> Training:
     embeddings = RNG.standard_normal((images, width), dtype=np.float32)
     run = temi_loop._Run(embeddings, CLASSES, settings, RNG, "cuda")
     index = torch.randperm(images, device="cuda")[: run.batch]
-    after_freezing = settings.freeze_epochs * run.batches
-    return Training(lambda: run.learn(index, after_freezing))
+    batches = count(settings.freeze_epochs * run.batches)  # after the last layer has rested
+    return Training(lambda: run.learn(index, next(batches)), run.made)

@@ -38,7 +38,7 @@ SHARES = {  # of the minutes, by phase: a module of this folder with a generator
     "tests": 15,
     "steps": 40,
     "graph": 12,
-    "labelers": 8,
+    "labelers": 12,
     "packing": 8,
     "ahead": 6,
     "parts": 12,

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import torch
 from torch.optim.adam import adam
+from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 Tensor = torch.Tensor
@@ -59,25 +60,32 @@ class Sgd:
 
 
 class Adam:
-    """Adam with PyTorch's constants, of parameters that lie on one device and all have gradients."""
+    """Adam with PyTorch's constants, of parameters that lie on one device and all have gradients.
 
-    def __init__(self, parameters: Iterable[Tensor], *, weight_decay: float) -> None:
+    decoupled: whether weights decay apart from their gradients, as in AdamW.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], *, weight_decay: float, decoupled: bool = False) -> None:
         self.parameters = list(parameters)
         self.weight_decay = weight_decay
+        self.rule = adamw if decoupled else adam
         self.means = list(map(torch.zeros_like, self.parameters))
         self.squares = list(map(torch.zeros_like, self.parameters))
-        self.steps = torch.zeros(())
+        self.steps = torch.zeros((), device=self.parameters[0].device)
 
     @torch.no_grad()
     def step(self, rate: float | Tensor) -> None:
-        """Change the parameters by their gradients."""
-        adam(
+        """Change the parameters by their gradients; the learning rate may be a tensor, [].
+
+        On a GPU one kernel does it. It reads the rate and the number of steps there, so it can be recorded.
+        """
+        self.rule(
             self.parameters,
             [parameter.grad for parameter in self.parameters if parameter.grad is not None],
             self.means,
             self.squares,
             [],
-            [self.steps.clone() for _ in self.parameters],  # each is counted up
+            [*self.steps.repeat(len(self.parameters)).unbind()],  # each is counted up
             lr=rate,
             weight_decay=self.weight_decay,
             amsgrad=False,
@@ -85,6 +93,7 @@ class Adam:
             beta2=0.999,
             eps=1e-8,
             maximize=False,
+            fused=self.steps.is_cuda,
         )
         self.steps += 1
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 
 from prunebench.nn import processes
+from prunebench.parts import work
 from prunebench.system.isolation import warn
 
 Tensor = torch.Tensor
@@ -27,6 +28,11 @@ class Random(Protocol):
     generator: torch.Generator
 
 
+def recordable(device: torch.device) -> bool:
+    """Whether steps on a device can be recorded at all. Those that need other processes never are."""
+    return device.type != "cpu" and processes.alone()
+
+
 class Steps:
     """The steps of a training: launched kernel by kernel at first, and then as one CUDA graph.
 
@@ -34,14 +40,13 @@ class Steps:
         must not wait for the device, and whatever it reads or writes must stay where it is.
     training: from whose generator it draws.
     batch: how many images the recorded step sees. A step that sees another number is always launched.
-    recordable: whether a step can be recorded at all. One that needs other processes never is.
+
+    A step whose work is counted is launched, as a graph says nothing of its multiply-adds.
     """
 
-    def __init__(
-        self, make: Callable[..., Tensor], training: Random, *, batch: int, recordable: bool
-    ) -> None:
+    def __init__(self, make: Callable[..., Tensor], training: Random, *, batch: int) -> None:
         self.make, self.training, self.batch = make, training, batch
-        self.recordable = recordable and processes.alone()
+        self.recordable = recordable(training.generator.device)
         self.restart()
 
     def restart(self) -> None:
@@ -56,7 +61,7 @@ class Steps:
         """
         whole = len(order) == self.batch
         if whole and self.recordable and not self.replay:
-            if ready and self.warm >= WARM:
+            if ready and self.warm >= WARM and not work.counting():
                 self._record(order, numbers)
             self.warm += 1
         step = self.replay if self.replay and whole else self.make

@@ -282,11 +282,6 @@ def seconds_per_step(
     return (time.perf_counter() - begin) / (run.step - 1)
 
 
-def recordable(device: str, recipe: Recipe) -> bool:
-    """Whether the steps of a training can be recorded as a CUDA graph."""
-    return device != "cpu" and recipe.optimizer == "sgd"
-
-
 class _Run(loop.Loop):
     """A supervised training under way, and what it has recorded."""
 
@@ -336,7 +331,7 @@ class _Run(loop.Loop):
         complete = self.steps // self.per_epoch
         self.recorder = Recorder(complete, len(index), classes, self.device) if record else None
         self.reader = EpochReader(self.images)
-        self.made = Steps(self.make, self, batch=recipe.batch, recordable=recordable(self.device, recipe))
+        self.made = Steps(self.make, self, batch=recipe.batch)
 
     @property
     def epochs(self) -> int:

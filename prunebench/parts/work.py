@@ -117,6 +117,11 @@ def passes() -> Iterator[Passes]:
         _passes.reset(token)
 
 
+def counting() -> bool:
+    """Whether multiply-adds are counted now."""
+    return _passes.get() is not None
+
+
 @contextmanager
 def looking(images: int) -> Iterator[None]:
     """Count what a network does inside, which looks at so many images and makes no step."""

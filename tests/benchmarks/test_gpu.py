@@ -51,12 +51,13 @@ def test_it_runs_whole_on_a_pretended_gpu_and_no_phase_twice(tmp_path, hermetic)
     assert [line["phase"] for line in found if line.get("ended") == "complete"] == [*program.SHARES]
     assert [line for line in found if line.get("failed")] == []
     assert {line["exit"] for line in found if "exit" in line} == {0}
+    assert [line["graph"] for line in found if line.get("steps") == "recorded"] == [True] * (2 + 3)
     number = Counter(line["phase"] for line in found if "finding" in line)
     assert number == {
         "tests": 1,  # command
         "steps": 3 + 3 * 6,  # products; precisions x loops
         "graph": 2 * 3,  # seeds x trainings
-        "labelers": 3,  # trainings
+        "labelers": 3 * 2,  # trainings x launched and recorded
         "packing": 2,  # numbers of trainings
         "ahead": 3,  # places of images
         "parts": 1,  # command

@@ -53,6 +53,21 @@ def test_each_image_has_an_order_of_its_own() -> None:
     torch.testing.assert_close(jitter(images, torch.tensor(orders).T, amounts), expected)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_without_waiting_each_image_is_jittered_as_among_images_sorted_by_operation(channels: int) -> None:
+    orders = torch.tensor(list(permutations(range(4)))).T.repeat(1, 20)  # all of them, twenty times
+    images = pictures(orders.shape[1], channels).float()
+    images[::7] = images[::7, :, :1, :1]  # of one color
+    images[::11] = images[::11].mean(1, keepdim=True)  # gray, without a hue
+    amounts = 1.6 * torch.rand(orders.shape, generator=seeded()) - 0.8
+    amounts[:, ::5] = 0  # 20 % are not jittered
+    expected = jitter(images, orders, amounts)
+    found = multicrop.jitter_without_waiting(images, orders, amounts)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    changed = ((expected - images).abs() > 1).flatten(1).any(1)
+    assert changed.float().mean() == pytest.approx(0.8, abs=0.01)
+
+
 def test_most_images_are_distorted_and_some_are_gray() -> None:
     images = pictures(5000, side=2).float()
     distorted = distort(images, 0.8, seeded())

@@ -24,24 +24,29 @@ MADE: dict[str, tuple[Callable[..., Any], Callable[..., torch.optim.Optimizer]]]
         lambda parameters: Adam(parameters, weight_decay=0.1),
         lambda parameters: torch.optim.Adam(parameters, weight_decay=0.1),
     ),
+    "adamw": (
+        lambda parameters: Adam(parameters, weight_decay=0.1, decoupled=True),
+        lambda parameters: torch.optim.AdamW(parameters, weight_decay=0.1),
+    ),
 }
 
 
-def layers() -> list[nn.Parameter]:
+def layers(device: str = "cpu") -> list[nn.Parameter]:
     """Return the same parameters each time."""
     generator = torch.Generator().manual_seed(0)
-    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((3, 4), (4,), ())]
+    shapes = ((3, 4), (4,), ())
+    return [nn.Parameter(torch.randn(shape, generator=generator).to(device)) for shape in shapes]
 
 
 def give_gradients(parameters: list[nn.Parameter], step: int) -> None:
     generator = torch.Generator().manual_seed(step)
     for parameter in parameters:
-        parameter.grad = torch.randn(parameter.shape, generator=generator)
+        parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter.device)
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_steps_are_those_of_torch(name: str) -> None:
-    ours, theirs = layers(), layers()
+def test_steps_are_those_of_torch(name: str, device: str) -> None:
+    ours, theirs = layers(device), layers(device)
     optimizer, reference = MADE[name][0](ours), MADE[name][1](theirs)
     for step, rate in enumerate((0.1, 0.05, 0.2)):
         give_gradients(ours, step)
@@ -51,6 +56,20 @@ def test_steps_are_those_of_torch(name: str) -> None:
         reference.step()
         for mine, expected in zip(ours, theirs, strict=True):
             torch.testing.assert_close(mine, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", MADE)
+def test_on_a_gpu_a_rate_that_lies_there_makes_the_step_of_a_cpu(name: str) -> None:
+    here, there = layers(), layers("cuda")
+    of_here, of_there = (MADE[name][0](parameters) for parameters in (here, there))
+    for step, rate in enumerate((0.1, 0.05, 0.2)):
+        give_gradients(here, step)
+        give_gradients(there, step)
+        of_here.step(rate)
+        of_there.step(torch.full((), rate, device="cuda"))
+    for mine, expected in zip(there, here, strict=True):
+        torch.testing.assert_close(mine.cpu(), expected)
 
 
 @pytest.mark.parametrize("name", MADE)

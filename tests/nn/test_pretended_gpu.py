@@ -18,15 +18,19 @@ import torch
 from prunebench import Images, Recipe
 from prunebench.nn import training
 from prunebench.nn.ahead import ReadAhead
+from prunebench.nn.multicrop import Crops, multicrop
 from prunebench.nn.randaugment import randaugment
 from prunebench.parts import images
 from prunebench.parts.conformance import conform
 from prunebench.parts.problem import synthetic_problem
 from prunebench_plugins.backbones.preparing import Prepared
+from prunebench_plugins.backbones.swav import loop as swav_loop
 from prunebench_plugins.backbones.swav.part import Swav
 from prunebench_plugins.labelers.fixmatch import loop
 from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
+from prunebench_plugins.labelers.temi import loop as temi_loop
+from prunebench_plugins.labelers.temi.part import Temi
 from tests import pretend_gpu
 from tests.faults.test_guards import Watched, methods
 from tests.plugins.brief import READY, brief
@@ -118,6 +122,7 @@ def test_reads_copies_and_shapes_that_depend_on_values_are_waits() -> None:
         there.cpu()
         torch.ones(2).to("cuda")
         torch.ones(2).pin_memory().to("cuda", non_blocking=True)
+        torch.ones(2)[0].item()
         there + 1
     kinds = sorted(line.partition(":")[0] for line in waits.elements())
     assert kinds == ["__float__", "cpu", "nonzero", "to the device"]
@@ -126,10 +131,17 @@ def test_reads_copies_and_shapes_that_depend_on_values_are_waits() -> None:
 
 @pytest.mark.pretended
 @pytest.mark.parametrize("record", [False, True])
-@pytest.mark.parametrize("views", [{"crop": 4, "flip": True}, {"resized_crop": (0.5, 1.0), "flip": True}])
-def test_a_training_step_never_waits(record, views) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"crop": 4, "flip": True},
+        {"resized_crop": (0.5, 1.0), "flip": True},
+        {"crop": 4, "optimizer": "adam"},
+    ],
+)
+def test_a_training_step_never_waits(record, changes) -> None:
     images, labels = pictures(64, 32).to("cuda"), np.arange(64) % 10
-    recipe = Recipe(network="resnet8", epochs=100, batch=16, **views)
+    recipe = Recipe(network="resnet8", epochs=100, batch=16, **changes)
     rng = np.random.default_rng(0)
     run = training._Run(images, labels, np.arange(64), recipe, classes=10, rng=rng, record=record)
     run.network.train()
@@ -298,6 +310,33 @@ def test_a_step_of_fixmatch_never_waits(joint) -> None:
     rng = np.random.default_rng(0)
     run = loop._Run(pictures(320, 32).to("cuda"), known_labels, 10, settings, FixedThreshold(0.9), rng)
     assert run.per_epoch > 3 * STEPS  # an epoch ends with a wait
+    assert waits_of(run.advance) == {}
+
+
+@pytest.mark.pretended
+@pytest.mark.parametrize("channels", [1, 3])
+def test_random_crops_never_wait(channels) -> None:
+    batch = pictures(16, 32).to("cuda")[:][:, :channels]
+    crops = Crops(count=2, side=24, smallest=0.1, largest=1.0, flip=True, jitter=0.8, blur=2.0)
+    generator = torch.Generator("cuda").manual_seed(0)
+    assert waits_of(lambda: multicrop(batch, crops, generator)) == {}
+
+
+@pytest.mark.pretended
+@pytest.mark.parametrize("crops", [((2, 1.0, 0.1, 1.0),), ((2, 1.0, 0.1, 1.0), (6, 0.5, 0.05, 0.14))])
+def test_a_step_of_swav_never_waits(crops) -> None:
+    sizes = {"hidden": 8, "projection": 4, "batch": 4, "queue": 8}
+    settings = Swav(network="resnet8", crops=crops, queue_epochs=0, **sizes)
+    run = swav_loop._Run(pictures(80, 16).to("cuda"), 6, settings, np.random.default_rng(0))
+    assert run.per_epoch > 3 * STEPS  # an epoch ends with a wait
+    assert waits_of(run.advance) == {}
+
+
+@pytest.mark.pretended
+def test_an_epoch_of_temi_never_waits() -> None:
+    settings = Temi(heads=2, hidden=5, bottleneck=4, neighbors=3, batch=20)
+    embeddings = np.random.default_rng(0).normal(size=(70, 6))
+    run = temi_loop._Run(embeddings, 3, settings, np.random.default_rng(0), "cuda")
     assert waits_of(run.advance) == {}
 
 

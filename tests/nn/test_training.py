@@ -426,11 +426,23 @@ def test_a_gpu_agrees_with_the_cpu_at_first() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("network", ["cnn", "resnet8"])
-def test_recorded_steps_are_those_that_are_launched_one_by_one(monkeypatch, network, precision) -> None:
+@pytest.mark.parametrize(
+    ("network", "precision", "optimizer"),
+    [
+        ("cnn", "fp32", "sgd"),
+        ("cnn", "bf16", "sgd"),
+        ("resnet8", "fp32", "sgd"),
+        ("resnet8", "bf16", "sgd"),
+        ("cnn", "fp32", "adam"),
+    ],
+)
+def test_recorded_steps_are_those_that_are_launched_one_by_one(
+    monkeypatch, network, precision, optimizer
+) -> None:
     # So slow that what sums in another order change does not grow.
-    recipe = Recipe(network=network, epochs=6, batch=16, lr=1e-3, crop=1, flip=True, precision=precision)
+    rate = 1e-3 if optimizer == "sgd" else 1e-4
+    recipe = Recipe(network=network, epochs=6, batch=16, lr=rate, crop=1, flip=True, optimizer=optimizer)
+    recipe = replace(recipe, precision=precision)
     recorded = run(recipe, device="cuda", record=True)
     monkeypatch.setattr(replay, "WARM", 10**9)
     launched = run(recipe, device="cuda", record=True)
@@ -475,12 +487,15 @@ def test_a_loss_that_is_not_finite_stops_after_the_epoch_on_a_gpu() -> None:
 # Steps that are recorded
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("frozen", [None, 2])
 @pytest.mark.parametrize("record", [False, True])
-def test_whole_batches_are_replayed_once_the_step_stays_the_same(monkeypatch, record, frozen) -> None:
-    recipe = replace(RECIPE, statistics_epochs=frozen, flip=True)
+def test_whole_batches_are_replayed_once_the_step_stays_the_same(
+    monkeypatch, record, frozen, optimizer
+) -> None:
+    recipe = replace(RECIPE, statistics_epochs=frozen, flip=True, optimizer=optimizer)
     launched = run(recipe, record=record, test=blobs(seed=1))
-    monkeypatch.setattr(training, "recordable", lambda device, recipe: True)
+    monkeypatch.setattr(replay, "recordable", lambda device: True)
     monkeypatch.setattr(replay, "Replay", pretend_gpu.Replay)
     monkeypatch.setattr(pretend_gpu.Replay, "calls", 0)
     replayed = run(recipe, record=record, test=blobs(seed=1))
@@ -494,7 +509,7 @@ def test_whole_batches_are_replayed_once_the_step_stays_the_same(monkeypatch, re
 
 def test_a_recording_that_fails_costs_nothing_but_time(monkeypatch, capsys) -> None:
     launched = run(test=blobs(seed=1))
-    monkeypatch.setattr(training, "recordable", lambda device, recipe: True)
+    monkeypatch.setattr(replay, "recordable", lambda device: True)
 
     def fails(step, order, numbers, generator):
         raise RuntimeError("operation not permitted\nwhen stream is capturing")

@@ -15,7 +15,7 @@ import torch
 
 from prunebench import Images, PrunebenchError
 from prunebench.errors import DivergedError
-from prunebench.nn import networks, training
+from prunebench.nn import networks, replay, training
 from prunebench.nn.neighbors import nearest
 from prunebench.parts.conformance import conform
 from prunebench.parts.identity import construct
@@ -24,6 +24,7 @@ from prunebench_plugins.backbones.swav import loop
 from prunebench_plugins.backbones.swav.loop import larc, learning_rates, sinkhorn, swapped_loss
 from prunebench_plugins.backbones.swav.part import Swav
 from prunebench_plugins.datasets.digits import Digits
+from tests import pretend_gpu
 
 TINY: dict[str, Any] = {
     "network": "cnn",
@@ -169,7 +170,7 @@ def test_steps_are_those_of_larc_around_torchs_sgd_with_momentum() -> None:
             scale = 0.01 * size / (slope + 0.1 * size + 1e-8) if size > 0 else 1.0
             momentum.mul_(0.8).add_((gradient + 0.1 * expected) * scale)
             expected.sub_(rate * momentum)
-        run.descend()
+        run.descend(rate)
         for (name, expected), found in zip(reference, run.model.parameters(), strict=True):
             torch.testing.assert_close(found.detach(), expected, msg=f"{name}, step {run.step}")
 
@@ -243,7 +244,7 @@ def test_the_loss_of_a_step_is_that_of_the_paper(monkeypatch: pytest.MonkeyPatch
 def test_no_gradient_passes_through_the_assignment() -> None:
     run = begun()
     scores = cosines(2, 16, 6).requires_grad_()
-    assert not run.codes(scores, cosines(2, 16, 8)).requires_grad
+    assert not run.codes(scores, cosines(2, 16, 8), 0).requires_grad
 
 
 def test_an_epoch_shows_whole_batches_of_different_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,11 +289,43 @@ def test_the_queue_takes_part_once_it_is_full() -> None:
     batches = [torch.nn.functional.normalize(cosines(2, 16, 8, seed=step), dim=2) for step in range(8)]
     score = run.model.prototypes.requires_grad_(False)
     for run.step, projected in enumerate(batches):
-        codes = run.codes(score(projected), projected)
+        codes = run.codes(score(projected), projected, run.step % 2)
         earlier = batches[run.step - 2 : run.step] if run.step >= 6 else []
         for crop in range(2):
             pool = torch.cat([score(batch[crop]) for batch in (*earlier, projected)])
             torch.testing.assert_close(codes[crop], sinkhorn(pool, 0.05, 3)[-16:])
+
+
+# Steps that are recorded
+
+
+def test_recorded_steps_learn_what_launched_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four kinds: prototypes rest in 5 steps; the queue is filled from step 10 on, and full at step 15."""
+    monkeypatch.setattr(replay, "Replay", pretend_gpu.Replay)
+    monkeypatch.setattr(pretend_gpu.Replay, "calls", 0)
+    settings = {"batch": 14, "freeze_steps": 5, "queue": 70, "queue_epochs": 2, "epochs": 5, "lr": 0.1}
+    launched, recorded = (begun(**settings) for _ in range(2))
+    recorded.made.recordable = True
+    for run in (launched, recorded):
+        losses = [float(run.advance()) for _ in range(25)]
+    assert np.isfinite(losses).all()
+    assert pretend_gpu.Replay.calls == (5 - 3) + (5 - 3) + (5 - 3) + (10 - 3)
+    for name, tensor in launched.tensors().items():
+        torch.testing.assert_close(recorded.tensors()[name], tensor)
+
+
+@pytest.mark.gpu
+def test_recorded_steps_are_those_that_are_launched_one_by_one() -> None:
+    def trained(recordable: bool) -> list[float]:
+        settings = Swav(**TINY | {"lr": 0.1, "epochs": 5, "queue": 32, "queue_epochs": 1})
+        run = loop._Run(noise().to("cuda"), 6, settings, np.random.default_rng(0))
+        run.made.recordable = recordable
+        losses = [float(run.advance()) for _ in range(run.steps)]
+        assert (run.made.replay is not None) == recordable
+        return losses
+
+    # Other images or views would differ by far more.
+    np.testing.assert_allclose(trained(recordable=True), trained(recordable=False), atol=0.02)
 
 
 # The whole training
@@ -331,6 +364,7 @@ def test_other_seeds_differ_and_global_random_state_does_not_matter() -> None:
 @pytest.mark.parametrize("stop_at", [1, 4, 6, 11])
 def test_a_resumed_training_equals_an_undisturbed_one(stop_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
     checkpoint, steps = MemoryCheckpoint(), []
 
     def stop(done: int, total: int) -> None:

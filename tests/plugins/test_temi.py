@@ -8,12 +8,14 @@ import torch
 from sklearn.datasets import load_digits
 
 from prunebench.errors import DivergedError, PrunebenchError
+from prunebench.nn import replay
 from prunebench.nn.neighbors import kmeans
 from prunebench.parts import work
 from prunebench.parts.conformance import conform
 from prunebench.parts.problem import MemoryCheckpoint
 from prunebench_plugins.labelers.temi import loop
 from prunebench_plugins.labelers.temi.part import Temi
+from tests import pretend_gpu
 
 SMALL = {"heads": 4, "hidden": 64, "bottleneck": 32, "batch": 256, "warmup_epochs": 5}
 FAST = {"lr": 3e-3, "momentum": 0.98}  # for hundreds of steps rather than thousands
@@ -181,10 +183,9 @@ def test_an_epoch_shows_whole_batches_of_different_images(monkeypatch):
 
 def test_the_rate_rises_to_its_share_of_the_batch_and_stays(monkeypatch):
     run, rates = a_run(warmup_epochs=2, lr=0.256), []
-    monkeypatch.setattr(loop, "adamw", lambda *given, lr, **options: rates.append(lr))
-    gradients = {"first": torch.zeros_like(run.student["first"])}
+    monkeypatch.setattr(run, "descend", lambda gradients, rate: rates.append(rate))
     for step in range(6):
-        run.descend(gradients, step)
+        run.learn(torch.arange(20), step)
     assert rates == pytest.approx([0, 0.02 / 3, 0.04 / 3, 0.02, 0.02, 0.02])  # 0.256 * 20 / 256
 
 
@@ -206,7 +207,8 @@ def test_steps_are_those_of_torchs_adamw():
             tensor.grad = None if rests else gradients[name].clone()
         for group in optimizer.param_groups:
             group["lr"] = rate
-        run.descend(gradients, step)
+        run.resting = step < 2
+        run.descend(gradients, run.rate_of(step))
         optimizer.step()
         for name, tensor in reference.items():
             torch.testing.assert_close(run.student[name], tensor.detach(), msg=f"{name}, step {step}")
@@ -219,7 +221,7 @@ def test_a_step_descends_the_mean_loss_of_the_heads(monkeypatch):
         tensor.normal_(generator=run.generator)
     teacher = {name: tensor.clone() for name, tensor in run.teacher.items()}
     seen = views_of(run, monkeypatch)
-    monkeypatch.setattr(run, "descend", lambda gradients, step: given.append(gradients))
+    monkeypatch.setattr(run, "descend", lambda gradients, rate: given.append(gradients))
     run.learn(torch.arange(20), 0)
 
     leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in run.student.items()}
@@ -245,8 +247,8 @@ def test_weights_decay_and_biases_do_not():
     run = a_run(lr=0.5, weight_decay=0.1, warmup_epochs=0, freeze_epochs=0)
     for tensor in run.student.values():
         tensor.fill_(2)
-    run.descend({name: torch.zeros_like(tensor) for name, tensor in run.student.items()}, 0)
     rate = 0.5 * 20 / 256
+    run.descend({name: torch.zeros_like(tensor) for name, tensor in run.student.items()}, rate)
     for name, tensor in run.student.items():
         after = 2 if name.endswith("bias") else 2 * (1 - rate * 0.1)
         torch.testing.assert_close(tensor, torch.full_like(tensor, after))
@@ -333,6 +335,63 @@ def test_a_confidence_is_the_probability_of_the_cluster(monkeypatch):
     np.testing.assert_allclose(confidences, probability.max(axis=1), rtol=1e-5)
 
 
+def test_gradients_lie_in_memory_as_their_parameters_do():
+    """The fused step of AdamW, on a GPU, pairs them by their place in memory."""
+    run = a_run(heads=3)
+    run.learn(torch.arange(20), 0)
+    for name, tensor in run.student.items():
+        assert tensor.grad.stride() == tensor.stride(), name
+
+
+# Steps that are recorded
+
+
+def test_recorded_steps_learn_what_launched_ones_do(monkeypatch):
+    """Those after the last layer rested, and three others."""
+    monkeypatch.setattr(replay, "Replay", pretend_gpu.Replay)
+    monkeypatch.setattr(pretend_gpu.Replay, "calls", 0)
+    launched, recorded = (a_run(warmup_epochs=2, freeze_epochs=2, lr=0.1) for _ in range(2))
+    recorded.made.recordable = True
+    for run in (launched, recorded):
+        for _ in range(5):
+            run.advance()
+    assert pretend_gpu.Replay.calls == (4 - 3) + (6 - 3)
+    for name, tensor in launched.tensors().items():
+        torch.testing.assert_close(recorded.tensors()[name], tensor)
+    torch.testing.assert_close(recorded.losses, launched.losses)
+
+
+def test_work_is_counted_in_steps_that_are_launched(monkeypatch):
+    """Of which the first epoch has ten, and would be recorded after three."""
+
+    def worked():
+        with work.counted() as done:
+            cluster(Temi(**SMALL | {"batch": 20, "freeze_epochs": 0}, epochs=2), blobs(200)[0])
+        return done.multiply_adds
+
+    monkeypatch.setattr(replay, "Replay", pretend_gpu.Replay)
+    monkeypatch.setattr(pretend_gpu.Replay, "calls", 0)
+    launched = worked()
+    monkeypatch.setattr(replay, "recordable", lambda device: True)
+    assert worked() == launched
+    assert pretend_gpu.Replay.calls == 10
+
+
+@pytest.mark.gpu
+def test_recorded_steps_are_those_that_are_launched_one_by_one():
+    def trained(recordable):
+        settings = Temi(heads=2, hidden=8, bottleneck=4, neighbors=3, batch=20, warmup_epochs=0, lr=1e-2)
+        embeddings = np.random.default_rng(0).normal(size=(80, 6))
+        run = loop._Run(embeddings, 3, settings, np.random.default_rng(0), "cuda")
+        run.made.recordable = recordable
+        losses = [float(run.advance()) for _ in range(6)]
+        assert (run.made.replay is not None) == recordable
+        return losses
+
+    # Other neighbors would differ by far more.
+    np.testing.assert_allclose(trained(recordable=True), trained(recordable=False), atol=1e-3)
+
+
 # The labels
 
 
@@ -357,6 +416,7 @@ def test_at_least_as_good_as_kmeans_on_digits(device):
 
 def test_a_resumed_training_equals_an_undisturbed_one(monkeypatch):
     monkeypatch.setattr("prunebench.nn.loop.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("prunebench.nn.loop.SAVING_SHARE", 0.0)
     embeddings, _truth = blobs(200)
     part = Temi(**SMALL | {"batch": 64}, **FAST, epochs=6)
     whole = cluster(part, embeddings)

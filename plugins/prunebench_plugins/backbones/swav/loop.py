@@ -1,6 +1,6 @@
 """The training of SwAV: assign two crops to clusters, predict these from the other crops.
 
-A resumed training on a CPU equals an undisturbed one bit for bit.
+A resumed training on a CPU equals an undisturbed one bit for bit. On a GPU steps are recorded as CUDA graphs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from prunebench.nn.loop import Loop, flat, run
 from prunebench.nn.multicrop import Crops, multicrop
 from prunebench.nn.networks import Network
 from prunebench.nn.optimizers import Sgd
+from prunebench.nn.replay import Steps
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.images import Images
@@ -164,9 +165,12 @@ class _Run(Loop):
         self.sgd = Sgd(self.model.parameters(), momentum=settings.momentum, nesterov=False, weight_decay=0.0)
         slots = settings.queue // self.batch
         self.queue = torch.zeros(slots, ASSIGNED, self.batch, settings.projection, device=self.device)
+        self.slots = torch.arange(slots, device=self.device).view(-1, 1, 1, 1)
         self.generator = torch_generator(rng, self.device)
         self.reader = EpochReader(images)
         self.shuffle()
+        self.made = Steps(self.make, self, batch=self.batch)
+        self.phase_before = self.phase
 
     def shuffle(self) -> None:
         """Draw the images of an epoch's steps."""
@@ -182,30 +186,62 @@ class _Run(Loop):
         """Return how many images the first `steps` steps train on."""
         return steps * self.batch
 
+    @property
+    def filled(self) -> int:
+        """Batches that were ever put into the queue. Below 0: steps until the first is."""
+        return self.step - self.settings.queue_epochs * self.per_epoch
+
+    @property
+    def phase(self) -> tuple[bool, bool, bool]:
+        """Whether the prototypes rest, the queue takes in projections, and it is full: what a step does."""
+        slots = len(self.queue)
+        resting = self.step < self.settings.freeze_steps
+        return resting, slots > 0 and self.filled >= 0, slots > 0 and self.filled >= slots
+
     def advance(self) -> Tensor:
         """Make one step; return its loss."""
-        place = self.step % self.per_epoch
-        order = processes.share(self.order.view(self.per_epoch, -1), dim=1)
+        if self.phase != self.phase_before:
+            self.phase_before = self.phase
+            self.made.restart()
+        order = self.order.view(self.per_epoch, -1)[self.step % self.per_epoch]
+        slot = self.filled % max(1, len(self.queue))
+        resident = self.images.resident and not self.reader.reads_ahead
+        loss = self.made.step(order, self.rate(self.step), slot, ready=resident)
+        self.step += 1
+        if self.step % self.per_epoch == 0:
+            self.shuffle()
+        return loss
+
+    def make(self, order: Tensor, rate: float | Tensor, slot: float | Tensor) -> Tensor:
+        """Make one step, launching each kernel; return its loss.
+
+        order: int64 [b], the images.
+        rate: the learning rate. slot: the place of their projections in the queue.
+        """
         with processes.drawing(self.batch):
-            groups = self.groups(self.reader.read(order[place], lambda: [*order[place:]]))
+            groups = self.groups(self.reader.read(processes.share(order), self.rest))
         self.model.normalize_prototypes()
         with autocast(self.settings.precision, self.device):
             projected = self.model(groups)
         projected = functional.normalize(projected.float(), dim=1)
         projected = projected.view(-1, processes.own(self.batch), self.settings.projection)
         scores = self.model.prototypes(projected)
-        assigned = (processes.whole(one[:ASSIGNED].detach(), self.batch, 1) for one in (scores, projected))
-        codes = processes.share(self.codes(*assigned), dim=1)
+        scored, placed = (
+            processes.whole(one[:ASSIGNED].detach(), self.batch, 1) for one in (scores, projected)
+        )
+        codes = processes.share(self.codes(scored, placed, slot), dim=1)
         mean = swapped_loss(scores, codes, self.settings.temperature)
         loss = processes.weighed(mean, self.batch)
         self.model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         loss = processes.added(self.model.parameters(), loss.detach())
-        self.descend()
-        self.step += 1
-        if self.step % self.per_epoch == 0:
-            self.shuffle()
+        self.descend(rate)
         return loss
+
+    def rest(self) -> list[Tensor]:
+        """Return this process's images of this step and of each later one of the epoch."""
+        orders = self.order.view(self.per_epoch, -1)[self.step % self.per_epoch :]
+        return [*processes.share(orders, dim=1)]
 
     def groups(self, pictures: Tensor) -> list[Tensor]:
         """Return the crops as the network sees them: float32 [count * b, c, side, side] of each size."""
@@ -213,25 +249,30 @@ class _Run(Loop):
         return [normalize(multicrop(pictures, crops, self.generator), mean, std) for crops in self.crops]
 
     @torch.no_grad()
-    def codes(self, scores: Tensor, projected: Tensor) -> Tensor:
-        """Assign crops to clusters, beside those in the queue once it is full: [2, b, prototypes]."""
-        since = self.step - self.settings.queue_epochs * self.per_epoch
+    def codes(self, scores: Tensor, projected: Tensor, slot: float | Tensor) -> Tensor:
+        """Assign crops to clusters, beside those in the queue once it is full: [2, b, prototypes].
+
+        slot: the place in the queue that these crops take over.
+        """
+        _, filling, full = self.phase
         pools = list(scores)
-        if len(self.queue) and since >= len(self.queue):
+        if full:
             earlier = self.model.prototypes(self.queue.transpose(0, 1).flatten(1, 2))
             pools = [torch.cat(pair) for pair in zip(earlier, scores, strict=True)]
-        if len(self.queue) and since >= 0:
-            self.queue[since % len(self.queue)] = projected
+        if filling:
+            # Not by an index, which a recorded step could not change without a wait.
+            self.queue.copy_(torch.where(self.slots == slot, projected, self.queue))
         epsilon, iterations = self.settings.epsilon, self.settings.sinkhorn_iterations
         return torch.stack([sinkhorn(pool, epsilon, iterations)[-self.batch :] for pool in pools])
 
-    def descend(self) -> None:
+    def descend(self, rate: float | Tensor) -> None:
         """Change the weights by one step of SGD with LARC; the prototypes rest in the first steps."""
-        if self.step < self.settings.freeze_steps:
+        resting, _, _ = self.phase
+        if resting:
             self.model.prototypes.weight.grad = None
         parameters, gradients, _ = self.sgd.moving()
         larc(parameters, gradients, self.settings.trust, self.settings.weight_decay)
-        self.sgd.step(self.rate(self.step))
+        self.sgd.step(rate)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the weights, their momenta, the queue and the images of the epoch's steps."""

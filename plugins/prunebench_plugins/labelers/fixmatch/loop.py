@@ -172,7 +172,7 @@ class _Run(Loop):
         self.generator = torch_generator(rng, self.device)
         self.reader = EpochReader(images)
         self.shuffle()
-        self.made = Steps(self.make, self, batch=sum(self.sizes), recordable=self.device != "cpu")
+        self.made = Steps(self.make, self, batch=sum(self.sizes))
 
     def shuffle(self) -> None:
         """Draw the images of an epoch's steps."""

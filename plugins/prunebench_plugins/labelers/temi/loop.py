@@ -1,7 +1,7 @@
 """TEMI's heads: all of them as one batched computation, and the loop that trains them.
 
 Parameters of H heads are stacked. AdamW works elementwise, so one optimizer of the stacks is H
-optimizers of the heads.
+optimizers of the heads. On a GPU a step is recorded as a CUDA graph.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch.nn import functional
-from torch.optim.adamw import adamw
 
 from prunebench.nn.loop import Loop, flat, run
 from prunebench.nn.neighbors import nearest
+from prunebench.nn.optimizers import Adam
+from prunebench.nn.replay import Steps
 from prunebench.parts import work
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress
@@ -24,8 +25,7 @@ Heads = dict[str, Tensor]
 LR_BATCH = 256  # the batch that `lr` is meant for
 PRIOR_MOMENTUM = 0.9
 LABEL_BATCH = 4096
-DECAYED = ("first", "second", "direction", "gain")  # by name: stacked biases have two dimensions as well
-LAST = ("direction", "gain")
+WEIGHTS, BIASES, LAST = ("first", "second"), ("first_bias", "second_bias"), ("direction", "gain")
 
 
 def cluster(
@@ -114,10 +114,18 @@ class _Run(Loop):
         self.generator = torch_generator(rng, device)
         self.student = make_heads(self.inputs.shape[1], classes, settings, self.generator, device)
         self.teacher = {name: tensor.clone() for name, tensor in self.student.items()}
-        self.means = {name: torch.zeros_like(tensor) for name, tensor in self.student.items()}
-        self.squares = {name: torch.zeros_like(tensor) for name, tensor in self.student.items()}
+        self.weights = self.optimizer(WEIGHTS, settings.weight_decay)
+        self.biases = self.optimizer(BIASES, 0.0)
+        self.last = self.optimizer(LAST, settings.weight_decay)
         self.prior = torch.full((settings.heads, classes), 1 / classes, device=device)
         self.losses = torch.zeros(settings.heads, device=device)
+        self.resting = False
+        self.made = Steps(self.make, self, batch=self.batch)
+
+    def optimizer(self, names: tuple[str, ...], weight_decay: float) -> Adam:
+        """Return AdamW for these of the student's parameters."""
+        parameters = [self.student[name] for name in names]
+        return Adam(parameters, weight_decay=weight_decay, decoupled=True)
 
     def rate(self, step: int) -> float:
         """Return the learning rate that an epoch ends with."""
@@ -147,7 +155,18 @@ class _Run(Loop):
         return self.losses.sum()
 
     def learn(self, index: Tensor, batch: int) -> None:
-        """Learn from these images, each with a neighbor drawn anew; batches are counted from 0."""
+        """Learn from these images; batches are counted from 0. The last layer rests in the first epochs."""
+        resting = batch < self.settings.freeze_epochs * self.batches
+        if resting != self.resting:
+            self.resting = resting
+            self.made.restart()
+        self.losses += self.made.step(index, self.rate_of(batch), ready=True)
+
+    def make(self, index: Tensor, rate: float | Tensor) -> Tensor:
+        """Learn from these images, each with a neighbor drawn anew; return the losses before it: [heads].
+
+        rate: the learning rate.
+        """
         drawn = torch.randint(self.near.shape[1], index.shape, generator=self.generator, device=self.device)
         views = self.inputs[torch.cat((index, self.near[index, drawn]))]
         with torch.no_grad():
@@ -157,35 +176,18 @@ class _Run(Loop):
         student = (logits(leaves, views) / self.settings.temperature).log_softmax(2)
         losses = loss(student, teacher, self.prior, self.settings.beta)
         gradients = torch.autograd.grad(losses.mean(), list(leaves.values()))
-        self.losses += losses.detach()
+        self.descend(dict(zip(leaves, gradients, strict=True)), rate)
         with torch.no_grad():
-            self.descend(dict(zip(leaves, gradients, strict=True)), batch)
-            for name, tensor in self.teacher.items():
-                tensor.lerp_(self.student[name], 1 - self.settings.momentum)
+            followers, leaders = list(self.teacher.values()), list(self.student.values())
+            torch._foreach_lerp_(followers, leaders, 1 - self.settings.momentum)
+        return losses.detach()
 
-    def descend(self, gradients: Heads, batch: int) -> None:
-        """Change the student by one step of AdamW; the last layer rests in the first epochs."""
-        resting = self.settings.freeze_epochs * self.batches
+    def descend(self, gradients: Heads, rate: float | Tensor) -> None:
+        """Change the student by one step of AdamW, but for the last layer while it rests."""
         for name, gradient in gradients.items():
-            begun = resting if name in LAST else 0
-            if batch < begun:
-                continue
-            # The function behind torch.optim.AdamW, whose class would first load the compiler.
-            adamw(
-                [self.student[name].detach()],
-                [gradient],
-                [self.means[name]],
-                [self.squares[name]],
-                [],
-                [torch.tensor(float(batch - begun))],
-                amsgrad=False,
-                beta1=0.9,
-                beta2=0.999,
-                lr=self.rate_of(batch),
-                weight_decay=self.settings.weight_decay if name in DECAYED else 0.0,
-                eps=1e-8,
-                maximize=False,
-            )
+            self.student[name].grad = gradient
+        for optimizer in (self.weights, self.biases, self.last)[: 2 if self.resting else 3]:
+            optimizer.step(rate)
 
     @torch.no_grad()
     def labels(self) -> tuple[Array, Array]:
@@ -200,9 +202,9 @@ class _Run(Loop):
         return clusters.cpu().numpy(), confidences.cpu().numpy()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the heads, the moments of their gradients and the prior."""
-        groups = {name: getattr(self, name) for name in ("student", "teacher", "means", "squares")}
-        return flat(**groups) | {"prior": self.prior}
+        """Return the heads, what their optimizers keep, and the prior."""
+        optimizers = {name: getattr(self, name).tensors() for name in ("weights", "biases", "last")}
+        return flat(student=self.student, teacher=self.teacher, **optimizers) | {"prior": self.prior}
 
 
 def one_head(heads: Heads, head: int, hidden: int) -> Heads:
