@@ -94,8 +94,9 @@ def run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) ->
     """Make all steps of a loop that are left, after those that the checkpoint knows of.
 
     progress: called after every step.
-    checkpoint: ignored if a device of another type left it, whose random generator cannot be continued here.
-        Of processes that train together all read it, and the first writes it.
+    checkpoint: ignored if a device of another type left it, whose random generator cannot be continued here,
+        or a version that had other tensors. Of processes that train together all read it, and the first
+        writes it.
 
     Raise DivergedError for a loss that is not finite. A CPU raises it at that step. Other devices raise it
     after the epoch, so that no step waits for the device.
@@ -109,7 +110,7 @@ def run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) ->
 def _run(loop: Loop, progress: Progress | None, checkpoint: Checkpoint | None) -> float:
     """Make the steps. Return the multiply-adds of one image, measured in the first of them."""
     state = checkpoint.load() if checkpoint else None
-    if state and state.get("device") == loop.device:
+    if state and state.get("device") == loop.device and loop.tensors().keys() <= state.keys():
         loop.restore(state)
     saver = Saver(checkpoint) if checkpoint and processes.first() else None
     losses = torch.zeros(loop.per_epoch, device=loop.device)

@@ -154,6 +154,17 @@ def test_a_checkpoint_of_another_device_is_ignored(device: str | None) -> None:
     assert again.way == whole.way
 
 
+def test_a_checkpoint_of_other_tensors_is_ignored() -> None:
+    """Another version of a part left it."""
+    checkpoint, whole, again = MemoryCheckpoint(), Walk(), Walk()
+    killed_after(6, checkpoint, Walk())
+    assert checkpoint.state is not None
+    checkpoint.state["walker/somewhere"] = checkpoint.state.pop("walker/place")
+    loop.run(whole, None, None)
+    loop.run(again, None, checkpoint)
+    assert again.way == whole.way
+
+
 def diverged(device: str, losses: dict[int, float], **changes: Any) -> tuple[str, int]:
     """Return what a walk with these losses dies of, and after how many steps."""
     walk = Walk(device, losses, **changes)
