@@ -376,20 +376,28 @@ class _Study:
         return work
 
     def _groups(self, work: Work, request: Request) -> Array:
-        """Return the group of each image, as given and as found: int64 [n]. Makes the search of `prune`."""
+        """Return the group of each image, as given and as found: int64 [n].
+
+        To look makes the search of `prune`. Else nothing is made, nor are the labels asked for changes: their
+        content may not be known yet.
+        """
         given = _listed_groups(work, request.groups)
         if request.duplicates == "ignore":
             return given
         assert work.dataset.pool is not None
         cell = cell_of(work.request, work.dataset.pool.dataset, load().get("methods", RANDOM), seed=0)
         self.search = search = Duplicates.of(Plan(work.roots), cell)
-        if not self.look and not self.place.store.verify(search.key):
+        store = self.place.store
+        if self.look:
+            matrix = self.place.matrix([], specs(work.request.spec))
+            found = schedule.mended(
+                lambda: make_all(matrix, [search], self.workers, work.dataset, work.roots),
+                lambda: store.read(search.key, Groups),
+            )
+        elif store.verify(search.key):
+            found = store.read(search.key, Groups)
+        else:
             return given
-        matrix = self.place.matrix([], specs(work.request.spec))
-        found = schedule.mended(
-            lambda: make_all(matrix, [search], self.workers, work.dataset, work.roots),
-            lambda: self.place.store.read(search.key, Groups),
-        )
         return joined(found.values, given)
 
     def _one_of_each(self, work: Work, groups: Array, known: Path) -> Work:
