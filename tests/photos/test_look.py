@@ -149,6 +149,17 @@ def test_a_wrong_request_is_one_line(kept, cli, options, said):
     assert not [*kept.root.glob("*.html")]
 
 
+def test_an_older_page_is_replaced_and_no_other_file(kept, cli):
+    page = kept.root / "look.html"
+    assert cli(f"look {kept.path}").code == 0
+    assert cli(f"look {kept.path}").out.startswith("wrote look.html")
+    page.write_text("my notes\n")
+    said = cli(f"look {kept.path}")
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert said.err.startswith("Error: look.html exists and holds something else, which may be your work;")
+    assert page.read_text() == "my notes\n"
+
+
 # What is on it
 
 
