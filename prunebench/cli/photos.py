@@ -375,10 +375,10 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
 
 def _show_pruned(pruned: Pruned, output: Path, compared: bool) -> None:
     """Write the .csv and print how many images it has of each status. compared: whether some count as one."""
-    from prunebench.runs.kept import BUY, DROP, KEPT
+    from prunebench.runs.kept import STATUSES
 
     written = pruned.to_csv(output)
-    counts = [f"{len(pruned.chosen(status)):,} {status}" for status in (KEPT, BUY, DROP)]
+    counts = [f"{len(pruned.chosen(status)):,} {status}" for status in STATUSES]
     groups = len({*pruned.duplicate_of} - {""})
     others = sum(map(bool, pruned.duplicate_of))
     found = f"{groups:,} group(s) of duplicates found, {others:,} image(s) beside one of each\n"

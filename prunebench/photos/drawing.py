@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, require, whole
 from prunebench.parts import seeds
 from prunebench.parts.base import Draw, Part, reader, reads_proxy
 from prunebench.parts.dataset import Dataset
@@ -69,6 +69,8 @@ class DrawRequest:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        whole("--labels", self.labels)
+        whole("--seed", self.seed)
         require(self.seed >= 0, "--seed", self.seed, "0 or more")
         require(self.side is None or self.side > 0, "--side", self.side, "above 0 pixels")
         check_on_bad(self.on_bad)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, number, require, whole
 from prunebench.parts.artefacts import Accuracy, Array
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.method import Method
@@ -139,7 +139,9 @@ def evaluate(
 
     Raise PrunebenchError, in one line, if there is nothing to compare.
     """
-    require(0 < holdout < 1, "--holdout", holdout, "between 0 and 1")
+    number("--holdout", holdout)
+    require(0 < holdout < 1, "--holdout", holdout, "a share between 0 and 1, such as 0.1 for 10 %")
+    whole("--seeds", seeds)
     require(seeds > 0, "--seeds", seeds, "1 or more")
     resolver = resolver_of(recipe, changes)
     if backbone is not None:
@@ -155,7 +157,7 @@ def evaluate(
     names = photos.listed(survey, top, options["on_bad"])
     if backbone is not None:
         check_embedded(backbone, names, options["on_bad"], changes)
-    chosen, labeled = _check(Path(kept), chosen, given, names, top)
+    chosen, labeled = _check(Path(kept), chosen, given, photos.named(labels), names, top)
     grouped = _grouped(Path(kept), lines, None if groups is None else Path(groups), names, top)
     spec = {
         "family": "photos",
@@ -212,9 +214,11 @@ def _kept(
 
 
 def _check(
-    kept: Path, chosen: set[str], labels: Path, names: Sequence[str], folder: Path
+    kept: Path, chosen: set[str], labels: Path, said: str, names: Sequence[str], folder: Path
 ) -> tuple[set[str], dict[str, str]]:
     """Return the kept images and the known labels, by their names in the folder.
+
+    said: the files of the labels, for messages.
 
     Raise PrunebenchError if a kept image has no label, or if no other image has one.
     """
@@ -222,12 +226,16 @@ def _check(
     labeled = photos.labels_of(labels, names, folder)
     if lacking := sorted(chosen - set(labeled)):
         raise PrunebenchError(
-            f"{labels} lacks the labels of {len(lacking)} of {len(chosen)} kept images: "
-            f"{photos.some(lacking)}"
+            f"{said} lacks the labels of {len(lacking)} of {len(chosen)} kept images: {photos.some(lacking)}"
+        )
+    if len(chosen) == len(names):
+        raise PrunebenchError(
+            f"{kept} keeps all {len(names):,} images in {folder}, so there are no others to compare with; "
+            "prune to a smaller --budget"
         )
     if len(labeled) == len(chosen):
         raise PrunebenchError(
-            f"{labels} has labels of the kept images alone, so there are no others to compare with; "
+            f"{said} has labels of the kept images alone, so there are no others to compare with; "
             "label some more, drawn at random"
         )
     return chosen, labeled

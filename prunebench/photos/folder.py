@@ -195,13 +195,18 @@ def labels_of(path: Path, names: Iterable[str], folder: Path) -> dict[str, str]:
     return labels
 
 
+def named(paths: str | Path | Sequence[str | Path]) -> str:
+    """Return the name of a file as it was given, or those of several together, for messages."""
+    return str(paths) if isinstance(paths, str | Path) else " with ".join(map(str, paths))
+
+
 def together(paths: Sequence[Path], folder: Path, place: Path) -> Path:
     """Return a .csv with the labels of several files: the only one itself, or one in the folder `place`.
 
     paths: as in `read_labels`, of images of the folder.
 
     Raise PrunebenchError as `labels_of` does.
-    Raise PrunebenchError if two files give an image different labels.
+    Raise PrunebenchError if two files give an image different labels, or if there are too few classes.
     """
     if len(paths) == 1:
         return paths[0]
@@ -216,6 +221,7 @@ def together(paths: Sequence[Path], folder: Path, place: Path) -> Path:
                     "keep one of the two"
                 )
             source.setdefault(name, path)
+    class_names(named(paths), labels)  # while the files have the names that their user knows
     return tables.filed(place, ["file", "label"], sorted(labels.items()))
 
 
@@ -266,15 +272,20 @@ def doubts(labels: Iterable[str]) -> list[str]:
     return messages
 
 
-def class_names(path: Path, labels: Mapping[str, str], count: int | None = None) -> tuple[str, ...]:
+def class_names(path: Path | str, labels: Mapping[str, str], count: int | None = None) -> tuple[str, ...]:
     """Return the class names in the labels, sorted, then stand-ins up to `count` classes.
+
+    path: the file of the labels, for messages.
 
     Raise PrunebenchError if the labels show fewer than two classes, or more than `count`.
     """
+    path = near(Path(path))
     seen = sorted(set(labels.values()))
-    if len(seen) < 2:
+    if not seen:
+        raise PrunebenchError(f"{path} has no label; fill in the column label")
+    if len(seen) == 1:
         raise PrunebenchError(
-            f"{path} has labels of {len(seen)} class(es), but two are needed; fill in the column label"
+            f"{path} has labels of one class alone, {some(seen)}; label images of another, too"
         )
     if count is not None and count < len(seen):
         raise PrunebenchError(f"--classes {count}: but {path} has labels of {len(seen)}: {some(seen)}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, choice
 from prunebench.parts.artefacts import Array, Groups, Labels, Order, Scores, Subset
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.registry import load
@@ -27,7 +27,7 @@ from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage, closure
 from prunebench.pipeline.store import Store
 from prunebench.runs import places
-from prunebench.runs.kept import BUY, COLUMNS, DROP, KEPT
+from prunebench.runs.kept import BUY, COLUMNS, DROP, KEPT, STATUSES
 from prunebench.runs.places import Place
 from prunebench.runs.run import make_stages
 from prunebench.system import tables
@@ -152,7 +152,7 @@ def drawn(work: DrawWork, workers: int = 1) -> tuple[list[str], int]:
     return [work.names[position] for position in order.index], copies
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Pruned:
     """The result of a pruning, one entry per image in the order of `files`.
 
@@ -167,6 +167,10 @@ class Pruned:
     """
 
     files: tuple[str, ...]
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{self.status.count(status):,} {status}" for status in STATUSES)
+        return f"<{type(self).__name__}: {counts}>"
+
     status: tuple[str, ...]
     pseudo_labels: tuple[str, ...]
     confidences: Array
@@ -176,7 +180,9 @@ class Pruned:
     warnings: tuple[str, ...] = ()
 
     def chosen(self, *status: str) -> list[str]:
-        """Return the files with one of these statuses."""
+        """Return the files with one of these statuses. Raise PrunebenchError if there is no such status."""
+        for each in status:
+            choice("status", each, STATUSES)
         pairs = zip(self.files, self.status, strict=True)
         return [name for name, file_status in pairs if file_status in status]
 

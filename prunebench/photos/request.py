@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require, unknown
+from prunebench.errors import PrunebenchError, require, unknown, whole
 from prunebench.parts.artefacts import Array, Groups
 from prunebench.parts.base import PROXY, Backbone, Part
 from prunebench.parts.dataset import Dataset
@@ -99,6 +99,9 @@ class Request:
     def __post_init__(self) -> None:
         if (self.budget is None) == (self.ratio is None):
             raise PrunebenchError("say how much to keep: either --budget LABELS or --ratio PERCENT")
+        for name in ("budget", "ratio", "classes", "side", "seed"):
+            if getattr(self, name) is not None:
+                whole(f"--{name}", getattr(self, name))
         if self.ratio is not None:
             require(0 <= self.ratio <= 99, "--ratio", self.ratio, "the percent to drop, 0 to 99")
         require(self.seed >= 0, "--seed", self.seed, "0 or more")

@@ -8,7 +8,7 @@ from pathlib import Path
 from prunebench.errors import PrunebenchError
 from prunebench.system import tables
 
-KEPT, BUY, DROP = "keep_labeled", "to_label", "drop"
+STATUSES = KEPT, BUY, DROP = "keep_labeled", "to_label", "drop"
 COLUMNS = ("file", "status", "pseudo_label", "confidence", "score", "duplicate_of")
 REQUIRED = COLUMNS[:2]  # another program may have dropped the others, and an older `prune` wrote fewer
 
@@ -33,8 +33,8 @@ def read(path: Path) -> list[Line]:
     """
     present = (*REQUIRED, *(name for name in COLUMNS if name not in REQUIRED and tables.has(path, name)))
     lines = [Line(**dict(zip(present, row, strict=True))) for _, row in tables.read(path, *present)]
-    if strange := [line.status for line in lines if line.status not in (KEPT, BUY, DROP)]:
-        raise PrunebenchError(f"{path} has the status {strange[0]!r}; known: {KEPT}, {BUY}, {DROP}")
+    if strange := [line.status for line in lines if line.status not in STATUSES]:
+        raise PrunebenchError(f"{path} has the status {strange[0]!r}; known: {', '.join(STATUSES)}")
     if not lines:
         raise PrunebenchError(f"{path} lists no file")
     if len({line.file for line in lines}) < len(lines):

@@ -207,6 +207,9 @@ def test_photos_that_change_meanwhile_are_told_and_nothing_is_kept(photos, monke
     ],
 )
 def test_a_mistake_is_one_line_before_all_work(photos, options, message):
+        ({"labels": "5"}, "--labels is '5', expected a whole number"),
+        ({"labels": 5.5}, "--labels is 5.5, expected a whole number"),
+        ({"seed": 0.5}, "--seed is 0.5, expected a whole number"),
     with pytest.raises(PrunebenchError) as error:
         photos.draw(**({"labels": 5} | options))
     assert str(error.value).startswith(message) and "\n" not in str(error.value)

@@ -183,8 +183,27 @@ def test_classes_are_sorted_and_filled_up(tmp_path):
     assert photos.class_names(path, labels, 5)[3:] == ("unseen class 2", "unseen class 3")
     with pytest.raises(PrunebenchError, match=r"--classes 2: but .* has labels of 3: cat, dog, unseen"):
         photos.class_names(path, labels, 2)
-    with pytest.raises(PrunebenchError, match=r"has labels of 1 class\(es\), but two are needed"):
-        photos.class_names(path, {"a": "dog"})
+    with pytest.raises(
+        PrunebenchError, match=r"l.csv has labels of one class alone, dog; label images of an"
+    ):
+        photos.class_names(path, {"a": "dog", "b": "dog"})
+    with pytest.raises(PrunebenchError, match=r"l.csv has no label; fill in the column label$"):
+        photos.class_names(path, {})
+
+
+def test_a_file_of_labels_in_the_working_folder_is_named_as_it_was_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PrunebenchError, match=r"^l.csv has no label"):
+        photos.class_names(tmp_path / "l.csv", {})
+
+
+def test_several_files_of_one_class_are_named_as_they_were_given(tmp_path):
+    names = list(write_photos(tmp_path / "photos", count=2))
+    tables = [write_labels(tmp_path / f"{name[:3]}.csv", {name: "cat"}) for name in names]
+    with pytest.raises(
+        PrunebenchError, match=rf"^{tables[0]} with {tables[1]} has labels of one class alone"
+    ):
+        photos.together(tables, tmp_path / "photos", tmp_path / "store")
 
 
 # Writing

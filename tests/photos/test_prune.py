@@ -405,6 +405,8 @@ def test_saving_the_same_labels_again_is_no_change(photos, monkeypatch):
         ({"budget": 12}, r"12 images have a label .* none of the 12 to keep is left to choose; raise"),
         ({"ratio": 90}, r"12 images have a label .* none of the 6 to keep is left to choose"),
         ({"budget": 61}, r"--budget is 61, expected 1 to 60, the images there are"),
+        ({"budget": 20.5}, r"--budget is 20.5, expected a whole number"),
+        ({"ratio": "50"}, r"--ratio is '50', expected a whole number"),
         ({"ratio": 100}, r"--ratio is 100, expected the percent to drop, 0 to 99"),
         ({"budget": 20, "classes": 2}, r"--classes 2: but .*labels.csv has labels of 3: bird, cat, dog"),
         ({"budget": 20, "method": "probe_aumm"}, r"no method named 'probe_aumm'. Did you mean 'probe_aum'"),
@@ -486,6 +488,16 @@ def test_a_file_that_is_listed_in_two_spellings_has_one_label(photos):
     write_labels(photos.table, photos.known | {f"./{name}": "eel"})
     with pytest.raises(PrunebenchError, match=rf"says of {name} both '.*' and 'eel'; keep one of the two$"):
         photos.prune(budget=20)
+
+
+def test_a_result_is_short_to_print_and_knows_its_statuses(photos):
+    pruned = photos.prune(budget=20)
+    assert repr(pruned) == "<Pruned: 12 keep_labeled, 8 to_label, 40 drop>"
+    assert len(pruned.chosen(KEPT, BUY)) == 20
+    with pytest.raises(
+        PrunebenchError, match=r"^status is 'tolabel', expected 'keep_labeled', 'to_label' or "
+    ):
+        pruned.chosen("tolabel")
 
 
 def test_images_that_cannot_be_read_stop_it_or_are_left_out(photos):
