@@ -122,16 +122,16 @@ def draw(
         echo(work.plan)
         advise(work.advice)
         clock.tell(work.told)
-        chosen, copies = pruning.drawn(work, 1 if workers is None else workers)
+        found = pruning.drawn(work, 1 if workers is None else workers)
         clock.stop()
     else:
-        chosen, copies = pruning.drawn_unseen(request, data)
-    table = tables.written(["file", "label"], [[name, ""] for name in chosen])
+        found = pruning.drawn_unseen(request, data)
+    table = tables.written(["file", "label"], [[name, ""] for name in found.files])
     written = write_new(output, table.encode())
-    warn(filter(None, [photos.survey(folder).remark]))
-    echo(f"{outcome(written, output)}: {len(chosen):,} images to label; fill in the column label")
-    if copies:
-        echo(f"{copies:,} cop{'y' if copies == 1 else 'ies'} passed over")
+    warn(filter(None, [photos.survey(folder).remark, _left_out(found.left_out)]))
+    echo(f"{outcome(written, output)}: {len(found.files):,} images to label; fill in the column label")
+    if found.copies:
+        echo(f"{found.copies:,} cop{'y' if found.copies == 1 else 'ies'} passed over")
 
 
 def prune(
@@ -208,8 +208,7 @@ def prune(
     pruned = make(request, workplace, 1 if workers is None else workers)
     clock.stop()
     _show_pruned(pruned, output, duplicates != "ignore" or groups is not None)
-    if pruned.left_out:
-        echo(f"warning: {pruned.left_out:,} image(s) cannot be read and are left out", err=True)
+    warn(filter(None, [_left_out(pruned.left_out)]))
 
 
 def evaluate(
@@ -295,6 +294,13 @@ def advise(backbone: str) -> None:
 
 
 class Clock:
+def _left_out(names: Sequence[str]) -> str:
+    """Return a line on images that cannot be read, or "" if there are none."""
+    from prunebench.photos.folder import some
+
+    return f"{len(names):,} image(s) cannot be read and are left out: {some(names)}" if names else ""
+
+
     """Prints how long a command will take, and in the end how long it took."""
 
     def __init__(self) -> None:

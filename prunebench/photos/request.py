@@ -229,7 +229,7 @@ class Work:
     classes: the class names.
     known: the known labels, by image.
     scores: the scores that the request gives, by image, or None.
-    left_out: number of images that cannot be read or listed.
+    left_out: images that cannot be read or listed.
     side: pixels to which the images are shrunk.
     search: the search for duplicates, or None if they are ignored.
     searched: whether its result is known.
@@ -263,7 +263,7 @@ class Work:
         self.classes = self.dataset.classes
         known = labels_of(request.known, names, request.folder)
         present = set(self.names)
-        self.left_out = len(set(names) - present) + len(self.survey.nameless)
+        self.left_out = (*(name for name in names if name not in present), *self.survey.nameless)
         self.known = {name: label for name, label in known.items() if name in present}
         self.standing = self.counted = np.arange(len(self.names))
         self.search = self._search()

@@ -3,6 +3,8 @@
 import csv
 import re
 import shlex
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -186,12 +188,26 @@ def test_warnings_go_to_stderr(cli, photos, tmp_path):
     )
 
 
-def test_images_that_are_left_out_are_counted(cli, photos):
-    (photos.folder / max(photos.truth)).write_bytes(b"")
+def test_images_that_are_left_out_are_named(cli, photos):
+    broken = max(photos.truth)
+    (photos.folder / broken).write_bytes(b"")
     assert cli(f"{PRUNE} --budget 20 --yes").err.startswith("Error: 1 of the 60 images in ")
     told = cli(f"{PRUNE} --budget 20 --yes --on-bad skip")
     assert told.out.endswith("wrote kept.csv: 12 keep_labeled, 8 to_label, 39 drop\n")
-    assert told.err == "warning: 1 image(s) cannot be read and are left out\n"
+    said = f"warning: 1 image(s) cannot be read and are left out: {broken}\n"
+    assert told.err == said
+    for by in ("uniform", "kcenter --backbone pixels --side 8 --device cpu --workers 0"):
+        output = f"{by.split()[0]}.csv"
+        drawn = cli(f"draw photos --labels 59 --on-bad skip --by {by} --output {output}")
+        assert f"wrote {output}: 59 images to label" in drawn.out and drawn.err == said
+    copy = next(name for name in photos.truth if name != broken)
+    shutil.copy(photos.folder / copy, photos.folder / f"copy{Path(copy).suffix}")
+    drawn = cli("draw photos --labels 60 --on-bad skip --output more.csv")
+    assert (drawn.code, drawn.out) == (2, "")
+    assert drawn.err == (
+        "Error: --labels is 60, but only 59 images in photos can be read and differ; the others are 1 copy "
+        f"and 1 that cannot be read: {broken}; lower it\n"
+    )
 
 
 def test_images_that_appear_meanwhile_are_not_among_those_left_out(cli, photos, monkeypatch):

@@ -188,7 +188,7 @@ def test_a_draw_has_no_file_twice(photos):
     contents = {(photos.folder / name).read_bytes() for name in drawn}
     assert len(contents) == 100  # of 120 that differ
     assert draw(photos.folder, 30, data=photos.root / "data") == drawn[:30]
-    said = r"^--labels is 121, but only 120 images in .* differ, the other 60 are copies$"
+    said = r"^--labels is 121, but only 120 images in .* differ; the others are 60 copies; lower it$"
     with pytest.raises(PrunebenchError, match=said):
         draw(photos.folder, 121, data=photos.root / "data")
 
@@ -210,7 +210,7 @@ def test_a_draw_that_looks_has_no_image_twice(photos, by, labels):
 @pytest.mark.parametrize("by", LOOKING)
 def test_more_labels_than_images_that_differ_are_one_line(photos, by):
     said = (
-        r"^--labels is 61, but only 60 images in .* differ, the other 120 are duplicates; lower it, or draw "
+        r"^--labels is 61, but only 60 images in .* differ; the others are 120 copies; lower it, or draw "
         r"with --by uniform$"
     )
     with pytest.raises(PrunebenchError, match=said):

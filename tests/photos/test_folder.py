@@ -271,7 +271,7 @@ def test_what_cannot_be_read_is_an_error_or_passed_over(folder, tmp_path):
     skipped = draw(folder, 10, tmp_path, on_bad="skip")
     assert skipped[:9] == [*whole[:3], *whole[4:]] and len(skipped) == 10
     assert draw(folder, 3, tmp_path) == whole[:3]  # what is not drawn is not opened
-    with pytest.raises(PrunebenchError, match=r"--labels is 60, expected 1 to 59"):
+    with pytest.raises(PrunebenchError, match=rf"--labels is 60, but only 59 .*: {whole[3]}; lower it$"):
         draw(folder, 60, tmp_path, on_bad="skip")
 
 
