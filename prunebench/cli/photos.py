@@ -23,7 +23,7 @@ from prunebench.cli.options import (
     parsed,
 )
 from prunebench.errors import PrunebenchError
-from prunebench.system.files import home, write_new
+from prunebench.system.files import home, taken, write_new
 from prunebench.system.terminal import echo
 
 if TYPE_CHECKING:
@@ -105,6 +105,9 @@ def draw(
     folder = unpacked(folder, data)
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
+    older = photos.rows_there(output, ["file", "label"])
+    if older and (len(older) != labels or any(label for _, label in older)):
+        raise taken(output)
     request = DrawRequest(
         folder=folder,
         labels=labels,
@@ -174,10 +177,14 @@ def prune(
     from prunebench.photos.estimate import preview
     from prunebench.photos.prune import make
     from prunebench.photos.request import Request, Workspace
+    from prunebench.runs.kept import COLUMNS, DROP
 
     folder = unpacked(folder, data)
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
+    older = photos.rows_there(output, COLUMNS)
+    if older and budget is not None and budget != sum(status != DROP for _, status, *_ in older):
+        raise taken(output)
     workplace = Workspace.at(store, data, device)
     request = Request(
         folder=folder,
@@ -287,13 +294,6 @@ def warn(warnings: Iterable[str]) -> None:
         echo(f"warning: {warning}", err=True)
 
 
-def advise(backbone: str) -> None:
-    """Print which backbone is used by default and what a better one needs, if that matters."""
-    if backbone:
-        echo(f"backbone: {backbone}")
-
-
-class Clock:
 def _left_out(names: Sequence[str]) -> str:
     """Return a line on images that cannot be read, or "" if there are none."""
     from prunebench.photos.folder import some
@@ -301,6 +301,13 @@ def _left_out(names: Sequence[str]) -> str:
     return f"{len(names):,} image(s) cannot be read and are left out: {some(names)}" if names else ""
 
 
+def advise(backbone: str) -> None:
+    """Print which backbone is used by default and what a better one needs, if that matters."""
+    if backbone:
+        echo(f"backbone: {backbone}")
+
+
+class Clock:
     """Prints how long a command will take, and in the end how long it took."""
 
     def __init__(self) -> None:

@@ -65,12 +65,13 @@ def recommend(
 ) -> None:
     """Say how many images to label, from the labels there are, and whether choosing them is worth it."""
     from prunebench.photos import folder as photos
-    from prunebench.photos.recommend import default_methods, recommend
+    from prunebench.photos.recommend import COLUMNS, default_methods, recommend
 
     folder = unpacked(folder, data)
     if output is not None:
         photos.check_outside(folder, output, "--output")
         photos.check_writable(output)
+        photos.rows_there(output, COLUMNS)
     clock = Clock()
     found = recommend(
         folder,

@@ -16,7 +16,7 @@ from prunebench.errors import DataAbsentError, PrunebenchError, require
 from prunebench.photos.annotations import READERS, Given, common_folder
 from prunebench.photos.formats import OF_PHONES, REMEDY, formats, unread
 from prunebench.system import tables
-from prunebench.system.files import beside_of, near, writing
+from prunebench.system.files import beside_of, near, taken, writing
 
 CLUTTER = frozenset({"__MACOSX", "@eaDir"})  # folders that macOS archives and Synology disks add
 MISSING = frozenset({"-", "?", "n/a", "na", "nan", "none", "null"})  # how programs write an empty cell
@@ -319,6 +319,23 @@ def check_outside(folder: Path, path: Path, option: str) -> None:
         raise PrunebenchError(
             f"{option} {near(path)} lies in {folder}, where nothing is written; choose another"
         )
+
+
+def rows_there(path: Path, columns: Sequence[str], option: str = "--output") -> list[list[str]]:
+    """Return the rows of the table that is at `path`, or [] if nothing is.
+
+    columns: of the table that is to be written there.
+
+    Raise PrunebenchError if there is a file with other columns, which is never overwritten. Call it before
+    computing.
+    """
+    target = path.expanduser()
+    if not target.exists():
+        return []
+    with suppress(PrunebenchError):
+        if tables.header(target, columns[0]) == list(columns):
+            return [entries for _, entries in tables.read(target, *columns)]
+    raise taken(path, option)
 
 
 def check_count(option: str, value: int, images: int) -> None:

@@ -33,6 +33,7 @@ from prunebench.system.files import write_new
 
 EMBEDDED = {DEFAULT: "efficientnet", PLAIN: "pixels"}  # backbone -> how methods on its embeddings end
 FEWEST = 20  # labels from which a curve can be drawn: heads on 4, 8 and 16 of them
+COLUMNS = ("labels", "kind", "accuracy", "low", "high")  # of the .csv of a curve
 TESTED = 8  # benchmarks/recommend_coverage.py tests predictions up to so many times the labels there are
 
 
@@ -132,7 +133,7 @@ class Recommendation:
             [str(point.labels), "measured" if point.measured else "predicted", *map(_number, _values(point))]
             for point in self.points
         ]
-        return tables.written(["labels", "kind", "accuracy", "low", "high"], rows)
+        return tables.written(COLUMNS, rows)
 
     def to_csv(self, path: str | Path) -> bool:
         """Write the learning curve. Return False if the file is up to date.

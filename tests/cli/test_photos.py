@@ -14,12 +14,17 @@ from prunebench.photos.folder import read_labels
 from prunebench.photos.prune import draw
 from prunebench.pipeline import context, jobs
 from prunebench.pipeline.stages.proxy import Proxy
+from prunebench.runs.kept import COLUMNS
 from tests.photo_folders import listing, write_labels, write_photos
 from tests.photos.test_evaluate import comparison
 from tests.readme_blocks import ROOT
 
 SMALL = "--side 8 --device cpu --workers 0"
 QUICK = f"--method probe_aum --backbone pixels --set recipe.epochs=3 {SMALL}"
+HEADER = ",".join(COLUMNS)
+TAKEN = (
+    "kept.csv exists and holds something else, which may be your work; remove it or choose another --output"
+)
 PRUNE = f"prune photos --known labels.csv --output kept.csv {QUICK}"
 
 
@@ -221,6 +226,27 @@ def test_images_that_appear_meanwhile_are_not_among_those_left_out(cli, photos, 
     assert cli(f"{PRUNE} --budget 20 --yes").err == ""
 
 
+@pytest.mark.parametrize(
+    ("line", "older"),
+    [
+        (f"{PRUNE} --budget 20 --yes", "my notes\n"),
+        (f"{PRUNE} --budget 20 --yes", "file,label\na.png,cat\n"),
+        (f"{PRUNE} --budget 20 --yes", f"{HEADER}\na.png,drop,cat,0.5,,\nb.png,to_label,cat,0.5,,\n"),
+        ("draw photos --labels 1 --by kcenter --output kept.csv", "file,label\na.png,cat\n"),
+        ("draw photos --labels 1 --by kcenter --output kept.csv", "file,label\na.png,\nb.png,\n"),
+        ("recommend photos --known all.csv --output kept.csv", "my notes\n"),
+        ("recommend photos --known all.csv --output kept.csv", "labels,accuracy\n1,2\n"),
+    ],
+)
+def test_an_output_that_will_be_refused_is_refused_before_all_work(cli, photos, tmp_path, line, older):
+    (tmp_path / "kept.csv").write_text(older)
+    told = cli(line)
+    assert (told.code, told.out) == (2, "")
+    assert told.err == f"Error: {TAKEN}\n"
+    assert (tmp_path / "kept.csv").read_text() == older
+    assert not (tmp_path / "store").exists() and not (tmp_path / "data").exists()
+
+
 @pytest.mark.parametrize("line", [f"{PRUNE} --budget 20 --yes", "draw photos --labels 5 --output kept.csv"])
 def test_an_output_that_cannot_be_written_is_told_before_all_work(cli, photos, tmp_path, monkeypatch, line):
     monkeypatch.setattr("prunebench.photos.prune.drawn", None)
@@ -235,12 +261,13 @@ def test_an_output_that_cannot_be_written_is_told_before_all_work(cli, photos, t
 
 
 def test_an_output_that_is_there_is_told_with_the_costs(cli, photos, tmp_path):
-    (tmp_path / "kept.csv").write_text("mine\n")
+    older = f"{HEADER}\n" + "".join(f"{name},to_label,,,,\n" for name in [*photos.truth][:20])
+    (tmp_path / "kept.csv").write_text(older)
     warning = "warning: kept.csv exists; it is not overwritten if the result differs\n"
     assert cli(f"{PRUNE} --budget 20").err == warning
     told = cli(f"{PRUNE} --budget 20 --yes")
     assert told.code == 2 and told.err.startswith(f"{warning}Error: kept.csv exists and holds something else")
-    assert (tmp_path / "kept.csv").read_text() == "mine\n"
+    assert (tmp_path / "kept.csv").read_text() == older
     told = cli(f"{PRUNE.replace('kept.csv', 'mine.csv')} --budget 20")
     assert (told.code, told.err) == (0, "")  # what was made was not lost
 
