@@ -17,7 +17,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.photos.annotations import AUTO, CONTROL, LOCAL_FILES
 from prunebench.photos.folder import some
 from prunebench.runs.export import class_folders
-from prunebench.runs.kept import BUY, DROP
+from prunebench.runs.kept import BUY, DROP, KEPT
 from prunebench.system import parquet as parquet_files
 from prunebench.system import tables
 
@@ -275,6 +275,7 @@ def _turn(photo: Photo) -> tuple[float, bytes]:
     return lowest_last, hashlib.sha256(photo.file.encode()).digest()
 
 
+PARTIAL = {"csv": (BUY,), "cvat": (KEPT, BUY), "label-studio": (KEPT, BUY)}  # statuses; all others have all
 TARGETS: Mapping[str, Callable[[Table], Mapping[str, bytes | Path] | bytes]] = {
     "label-studio": label_studio,
     "csv": csv,
