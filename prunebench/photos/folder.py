@@ -239,18 +239,26 @@ def matched(path: Path, given: Iterable[str], names: Iterable[str], folder: Path
 
     Raise PrunebenchError if a name means no image, or may mean several.
     """
-    listed_names = list(given)
-    matches = tables.match(listed_names, names)
+    listed_names, images = list(given), list(names)
+    matches = tables.match(listed_names, images)
     if strange := [name for name in listed_names if name not in matches]:
-        hint = '; paths are relative to it, with "/"' if any(map(_looks_foreign, strange)) else ""
         raise PrunebenchError(
-            f"{path} lists {len(strange)} file(s) that are no images in {folder}: {some(strange)}{hint}"
+            f"{path} lists {len(strange)} file(s) that are no images in {folder}: {some(strange)}"
+            f"{_cause(strange[0], images)}"
         )
     return matches
 
 
-def _looks_foreign(name: str) -> bool:
-    return "\\" in name or name.startswith(("/", "./"))
+def _cause(name: str, images: Sequence[str]) -> str:
+    """Return the likely cause why a name means no image, to be added to a message, or "" if none is seen."""
+    parts = name.replace("\\", "/").split("/")
+    for start in range(1, len(parts)):
+        if found := tables.match(["/".join(parts[start:])], images):
+            return f"; names are relative to the folder: write {some([*found.values()])}"
+    without_endings = {os.path.splitext(image)[0]: image for image in images}  # noqa: PTH122 - keeps the "/"
+    if found := tables.match([name], without_endings):
+        return f"; names have an ending: write {some([without_endings[each] for each in found.values()])}"
+    return '; names are relative to the folder, with "/"' if len(parts) > 1 and not parts[0] else ""
 
 
 def doubts(labels: Iterable[str]) -> list[str]:
@@ -313,14 +321,6 @@ def check_writable(path: Path, option: str = "--output") -> None:
         beside.unlink()
 
 
-def check_outside(folder: Path, path: Path, option: str) -> None:
-    """Raise PrunebenchError if `path` lies inside the folder. Nothing is ever written there."""
-    if path.expanduser().resolve().is_relative_to(folder.expanduser().resolve()):
-        raise PrunebenchError(
-            f"{option} {near(path)} lies in {folder}, where nothing is written; choose another"
-        )
-
-
 def rows_there(path: Path, columns: Sequence[str], option: str = "--output") -> list[list[str]]:
     """Return the rows of the table that is at `path`, or [] if nothing is.
 
@@ -336,6 +336,14 @@ def rows_there(path: Path, columns: Sequence[str], option: str = "--output") -> 
         if tables.header(target, columns[0]) == list(columns):
             return [entries for _, entries in tables.read(target, *columns)]
     raise taken(path, option)
+
+
+def check_outside(folder: Path, path: Path, option: str) -> None:
+    """Raise PrunebenchError if `path` lies inside the folder. Nothing is ever written there."""
+    if path.expanduser().resolve().is_relative_to(folder.expanduser().resolve()):
+        raise PrunebenchError(
+            f"{option} {near(path)} lies in {folder}, where nothing is written; choose another"
+        )
 
 
 def check_count(option: str, value: int, images: int) -> None:

@@ -146,12 +146,12 @@ def test_what_a_spreadsheet_saves_is_read(table):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"needs one column 'file' and has none; its first line is ''"),
+        ("", r"is empty, but needs a column 'file'$"),
         ("a.png,cat\n", r"needs one column 'file' and has none; its first line is 'a.png,cat'"),
         ("file,label,label\n", r"needs one column 'label' and has 2"),
         ("file,label\na.png\nb.png,cat\n", r"has 1 entries in line 2, but 2 in its header \(1 such lines\)"),
         ("file,label\na.png,cat\na.png,dog\n", r"says of a.png both 'cat' and 'dog'; keep one"),
-        (b"file,label\n\xff,cat\n", r"is no table \(.*\); save it as a .csv in UTF-8"),
+        (b"file,label\n\xff,cat\n", r"is no text in UTF-8; save it as a .csv in UTF-8"),
     ],
 )
 def test_a_wrong_table_is_one_line(table, text, message):
@@ -171,8 +171,23 @@ def test_unknown_files_are_counted_and_the_first_five_shown(tmp_path):
         photos.matched(tmp_path / "l.csv", listed, ["0.png", "1.png"], tmp_path)
     assert "lists 7 file(s) that are no images in" in str(told.value)
     assert str(told.value).endswith(": 2.png, 3.png, 4.png, 5.png, 6.png, ...")
-    with pytest.raises(PrunebenchError, match=r'; paths are relative to it, with "/"$'):
-        photos.matched(tmp_path / "l.csv", ["a\\b.png"], ["b.png"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("photos/sea/b.png", "; names are relative to the folder: write sea/b.png"),
+        ("C:\\me\\photos\\sea\\b.png", "; names are relative to the folder: write sea/b.png"),
+        ("/me/b.png", '; names are relative to the folder, with "/"'),
+        ("sea/b", "; names have an ending: write sea/b.png"),
+        ("A", "; names have an ending: write a.jpg"),
+        ("c.png", ""),
+    ],
+)
+def test_the_likely_cause_of_an_unknown_name_is_told(tmp_path, name, cause):
+    with pytest.raises(PrunebenchError) as told:
+        photos.matched(tmp_path / "l.csv", [name], ["a.jpg", "sea/b.png"], tmp_path)
+    assert str(told.value).endswith(f"no images in {tmp_path}: {name}{cause}")
 
 
 def test_classes_are_sorted_and_filled_up(tmp_path):
