@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,16 @@ class Line:
     confidence: str = ""
     score: str = ""
     duplicate_of: str = ""
+
+
+def turn(file: str, score: float | None) -> tuple[float, bytes]:
+    """Return what sorts the images to label. The highest score is first.
+
+    Images without a score (None or NaN) come last, at random: by the hashes of their names. So the first of
+    them are a random part, and the same table gives the same order.
+    """
+    lowest_last = math.inf if score is None or math.isnan(score) else -score
+    return lowest_last, hashlib.sha256(file.encode()).digest()
 
 
 def read(path: Path) -> list[Line]:
