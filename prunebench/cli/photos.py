@@ -123,8 +123,7 @@ def draw(
         clock = Clock()
         work = DrawWork(request, Workspace.at(store, data, device))
         echo(work.plan)
-        advise(work.advice)
-        clock.tell(work.told)
+        clock.tell(work.told, work.advice)
         found = pruning.drawn(work, 1 if workers is None else workers)
         clock.stop()
     else:
@@ -274,7 +273,6 @@ def evaluate(
     )
     clock.stop()
     _show_comparison(comparison)
-    advise(comparison.advice)
     warn(comparison.warnings)
 
 
@@ -301,12 +299,6 @@ def _left_out(names: Sequence[str]) -> str:
     return f"{len(names):,} image(s) cannot be read and are left out: {some(names)}" if names else ""
 
 
-def advise(backbone: str) -> None:
-    """Print which backbone is used by default and what a better one needs, if that matters."""
-    if backbone:
-        echo(f"backbone: {backbone}")
-
-
 class Clock:
     """Prints how long a command will take, and in the end how long it took."""
 
@@ -314,8 +306,16 @@ class Clock:
         self.told = ""
         self.begin = 0.0
 
-    def tell(self, told: str) -> None:
-        """Print how long it will take, in words, and begin to count."""
+    def tell(self, told: str, advice: str) -> None:
+        """Print how long it will take, in words, and begin to count.
+
+        advice: which backbone is used by default and what a better one needs, or "". It is said in time for
+            a choice.
+        """
+        from prunebench.photos.cost import STORED
+
+        if advice and told != STORED:
+            echo(f"backbone: {advice}")
         echo(f"time  {told}")
         self.start(told)
 
@@ -363,7 +363,7 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
         method += f" on {' + '.join(costs.backbones)}"
     passed = "not known before the images are read and compared"
     if costs.passed is not None:
-        passed = f"{costs.passed:,} images that others stand for"
+        passed = f"{costs.passed:,} images that others stand for" if costs.passed else "none"
     lines = [
         ("images", f"{costs.images:,} in {folder}"),
         ("duplicates", passed),
@@ -375,7 +375,7 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
         *([("guesses", costs.guesser)] if costs.guesser else []),
         *([("backbone", costs.advice)] if costs.advice else []),
         ("time", costs.time),
-        ("disk", f"{size(costs.disk)} of {size(room)} free"),
+        ("disk", f"{size(costs.disk) if costs.disk else 'none'} of {size(room)} free"),
     ]
     echo(table(lines, ()))
     warn(costs.warnings)
@@ -394,7 +394,9 @@ def _show_pruned(pruned: Pruned, output: Path, compared: bool) -> None:
     counts = [f"{len(pruned.chosen(status)):,} {status}" for status in STATUSES]
     groups = len({*pruned.duplicate_of} - {""})
     others = sum(map(bool, pruned.duplicate_of))
-    found = f"{groups:,} group(s) of duplicates found, {others:,} image(s) beside one of each\n"
+    found = "no duplicates found\n"
+    if groups:
+        found = f"{groups:,} group(s) of duplicates found, {others:,} image(s) beside one of each\n"
     echo(f"\n{found if compared else ''}{outcome(written, output)}: {', '.join(counts)}")
 
 

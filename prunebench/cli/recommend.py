@@ -17,7 +17,6 @@ from prunebench.cli.photos import (
     OnBadOption,
     QuickOption,
     SideOption,
-    advise,
     outcome,
     unpacked,
     warn,
@@ -94,7 +93,6 @@ def recommend(
     )
     clock.stop()
     _show(found)
-    advise(found.advice)
     warn(found.warnings)
     if output is not None:
         echo(f"{outcome(found.to_csv(output), output)}: the learning curve")

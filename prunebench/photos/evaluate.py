@@ -114,7 +114,7 @@ def evaluate(
     data: Place = None,
     device: str = "auto",
     workers: int | None = None,
-    tell: Callable[[str], object] | None = None,
+    tell: Callable[[str, str], object] | None = None,
 ) -> Comparison:
     """Train on the kept photos and on as many random ones, and test both on held-out photos.
 
@@ -135,7 +135,8 @@ def evaluate(
     data: folder of decoded images.
     device: "auto", or a device of PyTorch.
     workers: number of worker processes.
-    tell: called with the time that it will take, in words, before the photos are read and networks trained.
+    tell: called with the time that it will take, in words, and the advice of `Comparison`, before the photos
+        are read and networks trained.
 
     Raise PrunebenchError, in one line, if there is nothing to compare.
     """
@@ -169,10 +170,11 @@ def evaluate(
     if len(np.unique(grouped)) < len(names):
         spec["groups"] = str(write_groups(grouped, names, place.tables))
     trials = [_Trial(spec, seed, chosen, resolver, backbone, place) for seed in range(seeds)]
-    if tell is not None:
-        tell(_told(trials, names, top, place, workers))
-    ours, random = _tested(trials, place, workers)
     final = trials[0].kept
+    better = advice(backbone) if final.final_backbone and not final.recipe.finetune else ""
+    if tell is not None:
+        tell(_told(trials, names, top, place, workers), better)
+    ours, random = _tested(trials, place, workers)
     return Comparison(
         folder=top,
         images=len(names),
@@ -183,7 +185,7 @@ def evaluate(
         in_common=100 * float(np.mean([trial.keep / trial.pool for trial in trials])),
         ours=tuple(stored.accuracy for stored in ours),
         random=tuple(stored.accuracy for stored in random),
-        advice=advice(backbone) if final.final_backbone and not final.recipe.finetune else "",
+        advice=better,
         warnings=tuple(filter(None, [survey.remark, *photos.doubts(labeled.values())])),
     )
 

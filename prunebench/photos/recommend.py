@@ -169,7 +169,7 @@ def recommend(
     data: Place = None,
     device: str = "auto",
     workers: int | None = None,
-    tell: Callable[[str], object] | None = None,
+    tell: Callable[[str, str], object] | None = None,
 ) -> Recommendation:
     """Say how many images of a folder to label, from the labels there are.
 
@@ -193,7 +193,8 @@ def recommend(
     data: folder of decoded images.
     device: "auto", or a device of PyTorch.
     workers: number of worker processes.
-    tell: called with the time that it will take, in words, before the photos are read and networks trained.
+    tell: called with the time that it will take, in words, and the advice of `Recommendation`, before the
+        photos are read and networks trained.
 
     Raise PrunebenchError, in one line, if there are too few labels or the request cannot be carried out.
     """
@@ -218,7 +219,8 @@ def recommend(
         on_bad=on_bad,
     )
     if tell is not None:
-        tell(_Study(request, named(known), place, seeds, methods, workers, look=False).told)
+        planned = _Study(request, named(known), place, seeds, methods, workers, look=False)
+        tell(planned.told, planned.advice)
     study = _Study(request, named(known), place, seeds, methods, workers)
     curve, contests = schedule.mended(study.make, study.read)
     return _recommended(study, curve, contests, target, gain)
@@ -246,7 +248,7 @@ def _recommended(
         climb=curve.climb,
         target=target,
         contests=contests,
-        advice=advice(work.request.backbone) if study.curves[0].training is None else "",
+        advice=study.advice,
         warnings=(*work.warnings, *study.warnings, *_far(labels, labeled)),
     )
 
@@ -440,6 +442,11 @@ class _Study:
                 f"choosing was not compared with Random, which needs {self.contests.needed:,} labels"
             )
         return messages
+
+    @property
+    def advice(self) -> str:
+        """A better backbone, and what it needs, in one line. "" if one was asked for, or none is needed."""
+        return advice(self.work.request.backbone) if self.curves[0].training is None else ""
 
     @property
     def ends(self) -> list[Stage]:

@@ -195,7 +195,8 @@ def test_a_second_call_trains_nothing_and_says_the_same(photos, monkeypatch):
 def test_the_time_is_told_before_photos_are_read_and_networks_trained(photos, trained, tmp_path):
     other, told = tmp_path / "other", []
 
-    def tell(words):
+    def tell(words, advice):
+        assert advice == ""  # of a recipe that embeds nothing
         told.append((words, (other / "datasets").exists(), len(trained)))
 
     options = {"seeds": 1, "recipe": "scratch", "folder": photos.folder, "side": 8, "store": other}

@@ -562,6 +562,8 @@ def test_a_preview_names_a_better_backbone_than_the_default_and_what_it_needs(ph
     better = "--backbone pixels is on this machine, is better and takes longer"
     assert preview(by_default, place).advice == f"efficientnet_lite0; {better}"
     assert preview(request(photos, backbone="pixels"), place).advice == ""
+    monkeypatch.setattr("prunebench.photos.estimate.schedule.missing", lambda *_: {})
+    assert preview(by_default, place).advice == ""  # all is stored, and nothing is left to choose
 
 
 def test_the_default_backbone_is_pixels_where_the_package_is_missing(photos, tmp_path, monkeypatch):
