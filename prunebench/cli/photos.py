@@ -204,8 +204,8 @@ def prune(
     )
     costs = preview(request, workplace)
     _show_preview(costs, folder, workplace)
-    if output.exists() and not costs.stored:
-        echo(f"warning: {output} exists; it is not overwritten if the result differs", err=True)
+    if not costs.stored:
+        warn_of_older(output)
     if not (yes or costs.stored) and not _confirmed():
         echo("\nNothing was made. The same command with --yes goes on.")
         raise typer.Exit(1)
@@ -290,6 +290,12 @@ def warn(warnings: Iterable[str]) -> None:
     """Print warnings to stderr, a line each."""
     for warning in warnings:
         echo(f"warning: {warning}", err=True)
+
+
+def warn_of_older(output: Path) -> None:
+    """Warn that an output is there already. Call it before work whose result may be another."""
+    if output.exists():
+        warn([f"{output} exists; it is not overwritten if the result differs"])
 
 
 def _left_out(names: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from prunebench.cli.photos import (
     outcome,
     unpacked,
     warn,
+    warn_of_older,
 )
 from prunebench.system.terminal import echo
 
@@ -64,6 +65,7 @@ def recommend(
 ) -> None:
     """Say how many images to label, from the labels there are, and whether choosing them is worth it."""
     from prunebench.photos import folder as photos
+    from prunebench.photos.cost import STORED
     from prunebench.photos.recommend import COLUMNS, default_methods, recommend
 
     folder = unpacked(folder, data)
@@ -72,6 +74,12 @@ def recommend(
         photos.check_writable(output)
         photos.rows_there(output, COLUMNS)
     clock = Clock()
+
+    def tell(told: str, advice: str) -> None:
+        clock.tell(told, advice)
+        if output is not None and told != STORED:
+            warn_of_older(output)
+
     found = recommend(
         folder,
         known,
@@ -89,7 +97,7 @@ def recommend(
         store=store,
         data=data,
         workers=workers,
-        tell=clock.tell,
+        tell=tell,
     )
     clock.stop()
     _show(found)

@@ -321,7 +321,7 @@ def check_writable(path: Path, option: str = "--output") -> None:
         beside.unlink()
 
 
-def rows_there(path: Path, columns: Sequence[str], option: str = "--output") -> list[list[str]]:
+def rows_there(path: Path, columns: Sequence[str]) -> list[list[str]]:
     """Return the rows of the table that is at `path`, or [] if nothing is.
 
     columns: of the table that is to be written there.
@@ -335,7 +335,7 @@ def rows_there(path: Path, columns: Sequence[str], option: str = "--output") -> 
     with suppress(PrunebenchError):
         if tables.header(target, columns[0]) == list(columns):
             return [entries for _, entries in tables.read(target, *columns)]
-    raise taken(path, option)
+    raise taken(path)
 
 
 def check_outside(folder: Path, path: Path, option: str) -> None:

@@ -65,6 +65,17 @@ def test_it_shows_a_curve_and_says_how_many(cli, photos, tmp_path):
     assert [f"{float(row['accuracy']):.1f}" for row in written[:6]] == [row[1] for row in rows]
 
 
+def test_a_curve_that_is_there_is_told_before_the_work_and_kept(cli, photos, tmp_path):
+    (tmp_path / "curve.csv").write_text("labels,kind,accuracy,low,high\n")
+    warning = "warning: curve.csv exists; it is not overwritten if the result differs\n"
+    refusal = "Error: curve.csv exists and holds something else, which may be your work; "
+    told = cli(f"{QUICK} --output curve.csv")
+    assert told.code == 2 and told.err.startswith(f"{warning}{refusal}")
+    told = cli(f"{QUICK} --output curve.csv")  # all is stored now, and so it says at once what it will do
+    assert told.code == 2 and told.err.startswith(refusal)
+    assert (tmp_path / "curve.csv").read_text() == "labels,kind,accuracy,low,high\n"
+
+
 def test_a_better_backbone_is_named_where_heads_are_trained(cli, photos):
     by_default = cli(QUICK.replace("--backbone pixels ", ""))
     first, second, *_ = by_default.out.splitlines()  # while there is a choice
