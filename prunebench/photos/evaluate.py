@@ -222,18 +222,18 @@ def _check(
 
     said: the files of the labels, for messages.
 
-    Raise PrunebenchError if a kept image has no label, or if no other image has one.
+    Raise PrunebenchError if all images are kept, if a kept image has no label, or if no other image has one.
     """
     chosen = set(photos.matched(kept, sorted(chosen), names, folder).values())
-    labeled = photos.labels_of(labels, names, folder)
-    if lacking := sorted(chosen - set(labeled)):
-        raise PrunebenchError(
-            f"{said} lacks the labels of {len(lacking)} of {len(chosen)} kept images: {photos.some(lacking)}"
-        )
     if len(chosen) == len(names):
         raise PrunebenchError(
             f"{kept} keeps all {len(names):,} images in {folder}, so there are no others to compare with; "
             "prune to a smaller --budget"
+        )
+    labeled = photos.labels_of(labels, names, folder)
+    if lacking := sorted(chosen - set(labeled)):
+        raise PrunebenchError(
+            f"{said} lacks the labels of {len(lacking)} of {len(chosen)} kept images: {photos.some(lacking)}"
         )
     if len(labeled) == len(chosen):
         raise PrunebenchError(
