@@ -267,8 +267,11 @@ def _filters(
 ) -> Filters:
     """Return the filters that the arguments describe.
 
-    Raise PrunebenchError if a ratio or seed is out of range.
+    Raise PrunebenchError if a name is no text, or a ratio or seed out of range.
     """
+    for name, texts in {"methods": methods, "datasets": datasets}.items():
+        are_names = all(isinstance(text, str) for text in _list(texts) or [])
+        require(are_names, name, texts, "a name, or several")
     numbers = {"ratios": (_list(ratios), 100), "seeds": (_list(seeds), 10_000)}
     for name, (values, limit) in numbers.items():
         in_range = all(isinstance(value, int | np.integer) and 0 <= value < limit for value in values or [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
 
 
 class PrunebenchError(Exception):
@@ -76,6 +77,17 @@ def choice(name: str, value: object, options: Sequence[str]) -> None:
     require(value in options, name, value, f"{', '.join(others)} or {last}")
 
 
+def number(name: str, value: object) -> None:
+    """Raise PrunebenchError unless a value is a number. Python compares no text with numbers."""
+    require(isinstance(value, Real), name, value, "a number")
+
+
+def whole(name: str, value: object) -> None:
+    """Raise PrunebenchError unless a value is a whole number."""
+    require(isinstance(value, Integral), name, value, "a whole number")
+
+
 def positive(name: str, value: float) -> None:
-    """Raise PrunebenchError unless a number is above 0."""
+    """Raise PrunebenchError unless a value is a number above 0."""
+    number(name, value)
     require(value > 0, name, value, "above 0")

@@ -137,6 +137,8 @@ def test_files_that_changed_are_read_again(run, tmp_path):
     ("arguments", "message"),
     [
         ({"methods": "duel"}, "no method named 'duel'. Did you mean 'dual'? See: prunebench list methods"),
+        ({"methods": 5}, "methods is 5, expected a name, or several"),
+        ({"datasets": ["toy", None]}, "datasets is ['toy', None], expected a name, or several"),
         ({"ratios": [100]}, "ratios is [100], expected whole numbers from 0 to 99"),
         ({"ratios": "30"}, "ratios is ['30'], expected whole numbers from 0 to 99"),
         ({"seeds": 0}, "seeds is 0, expected a count from 1, or a list"),

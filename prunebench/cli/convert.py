@@ -33,11 +33,12 @@ def convert(
     store: StoreOption = None,
     data: DataOption = None,
 ) -> None:
-    """Write the chosen images for Label Studio, CVAT, FiftyOne or a training. --known reads labels back."""
+    """Write the chosen images for Label Studio, CVAT, FiftyOne or a training. `prune` reads labels back."""
     from prunebench.photos.convert import convert
-    from prunebench.runs.kept import BUY, DROP, KEPT
+    from prunebench.photos.targets import PARTIAL
+    from prunebench.runs.kept import STATUSES
 
     written, read = convert(table, to, output, folder=folder, prefix=prefix, store=store, data=data)
     counts = Counter(photo.status for photo in read.photos)
-    shown = ", ".join(f"{counts[status]:,} {status}" for status in (KEPT, BUY, DROP))
+    shown = ", ".join(f"{counts[status]:,} {status}" for status in PARTIAL.get(to, STATUSES))
     echo(f"wrote {output}: {shown}" if written else f"{output} is up to date: {shown}")

@@ -25,6 +25,7 @@ def look(
     """Write a page of pictures: what to label, what is unsure, what is dropped, and the duplicates."""
     from prunebench.figures.look.content import overview
     from prunebench.figures.look.page import SIDE, render
+    from prunebench.figures.report.page import check_replaceable
     from prunebench.parts.registry import load
     from prunebench.photos.folder import check_outside, matched, scan
     from prunebench.photos.prune import remembered
@@ -36,6 +37,7 @@ def look(
 
     if output.suffix != ".html":
         raise PrunebenchError(f"--output {output}: a page is a file that ends in .html")
+    check_replaceable(output)
     lines = read(kept)
     origin = remembered([(line.file, line.status) for line in lines], Store(places.folder("store", store)))
     if folder is None and "folder" not in origin:

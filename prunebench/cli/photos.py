@@ -23,7 +23,7 @@ from prunebench.cli.options import (
     parsed,
 )
 from prunebench.errors import PrunebenchError
-from prunebench.system.files import home, write_new
+from prunebench.system.files import home, taken, write_new
 from prunebench.system.terminal import echo
 
 if TYPE_CHECKING:
@@ -105,6 +105,9 @@ def draw(
     folder = unpacked(folder, data)
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
+    older = photos.rows_there(output, ["file", "label"])
+    if older and (len(older) != labels or any(label for _, label in older)):
+        raise taken(output)
     request = DrawRequest(
         folder=folder,
         labels=labels,
@@ -120,18 +123,17 @@ def draw(
         clock = Clock()
         work = DrawWork(request, Workspace.at(store, data, device))
         echo(work.plan)
-        advise(work.advice)
-        clock.tell(work.told)
-        chosen, copies = pruning.drawn(work, 1 if workers is None else workers)
+        clock.tell(work.told, work.advice)
+        found = pruning.drawn(work, 1 if workers is None else workers)
         clock.stop()
     else:
-        chosen, copies = pruning.drawn_unseen(request, data)
-    table = tables.written(["file", "label"], [[name, ""] for name in chosen])
+        found = pruning.drawn_unseen(request, data)
+    table = tables.written(["file", "label"], [[name, ""] for name in found.files])
     written = write_new(output, table.encode())
-    warn(filter(None, [photos.survey(folder).remark]))
-    echo(f"{outcome(written, output)}: {len(chosen):,} images to label; fill in the column label")
-    if copies:
-        echo(f"{copies:,} cop{'y' if copies == 1 else 'ies'} passed over")
+    warn(filter(None, [photos.survey(folder).remark, _left_out(found.left_out)]))
+    echo(f"{outcome(written, output)}: {len(found.files):,} images to label; fill in the column label")
+    if found.copies:
+        echo(f"{found.copies:,} cop{'y' if found.copies == 1 else 'ies'} passed over")
 
 
 def prune(
@@ -174,10 +176,14 @@ def prune(
     from prunebench.photos.estimate import preview
     from prunebench.photos.prune import make
     from prunebench.photos.request import Request, Workspace
+    from prunebench.runs.kept import COLUMNS, DROP
 
     folder = unpacked(folder, data)
     photos.check_outside(folder, output, "--output")
     photos.check_writable(output)
+    older = photos.rows_there(output, COLUMNS)
+    if older and budget is not None and budget != sum(status != DROP for _, status, *_ in older):
+        raise taken(output)
     workplace = Workspace.at(store, data, device)
     request = Request(
         folder=folder,
@@ -198,8 +204,8 @@ def prune(
     )
     costs = preview(request, workplace)
     _show_preview(costs, folder, workplace)
-    if output.exists() and not costs.stored:
-        echo(f"warning: {output} exists; it is not overwritten if the result differs", err=True)
+    if not costs.stored:
+        warn_of_older(output)
     if not (yes or costs.stored) and not _confirmed():
         echo("\nNothing was made. The same command with --yes goes on.")
         raise typer.Exit(1)
@@ -208,8 +214,7 @@ def prune(
     pruned = make(request, workplace, 1 if workers is None else workers)
     clock.stop()
     _show_pruned(pruned, output, duplicates != "ignore" or groups is not None)
-    if pruned.left_out:
-        echo(f"warning: {pruned.left_out:,} image(s) cannot be read and are left out", err=True)
+    warn(filter(None, [_left_out(pruned.left_out)]))
 
 
 def evaluate(
@@ -268,7 +273,6 @@ def evaluate(
     )
     clock.stop()
     _show_comparison(comparison)
-    advise(comparison.advice)
     warn(comparison.warnings)
 
 
@@ -288,10 +292,17 @@ def warn(warnings: Iterable[str]) -> None:
         echo(f"warning: {warning}", err=True)
 
 
-def advise(backbone: str) -> None:
-    """Print which backbone is used by default and what a better one needs, if that matters."""
-    if backbone:
-        echo(f"backbone: {backbone}")
+def warn_of_older(output: Path) -> None:
+    """Warn that an output is there already. Call it before work whose result may be another."""
+    if output.exists():
+        warn([f"{output} exists; it is not overwritten if the result differs"])
+
+
+def _left_out(names: Sequence[str]) -> str:
+    """Return a line on images that cannot be read, or "" if there are none."""
+    from prunebench.photos.folder import some
+
+    return f"{len(names):,} image(s) cannot be read and are left out: {some(names)}" if names else ""
 
 
 class Clock:
@@ -301,8 +312,16 @@ class Clock:
         self.told = ""
         self.begin = 0.0
 
-    def tell(self, told: str) -> None:
-        """Print how long it will take, in words, and begin to count."""
+    def tell(self, told: str, advice: str) -> None:
+        """Print how long it will take, in words, and begin to count.
+
+        advice: which backbone is used by default and what a better one needs, or "". It is said in time for
+            a choice.
+        """
+        from prunebench.photos.cost import STORED
+
+        if advice and told != STORED:
+            echo(f"backbone: {advice}")
         echo(f"time  {told}")
         self.start(told)
 
@@ -350,7 +369,7 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
         method += f" on {' + '.join(costs.backbones)}"
     passed = "not known before the images are read and compared"
     if costs.passed is not None:
-        passed = f"{costs.passed:,} images that others stand for"
+        passed = f"{costs.passed:,} images that others stand for" if costs.passed else "none"
     lines = [
         ("images", f"{costs.images:,} in {folder}"),
         ("duplicates", passed),
@@ -362,7 +381,7 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
         *([("guesses", costs.guesser)] if costs.guesser else []),
         *([("backbone", costs.advice)] if costs.advice else []),
         ("time", costs.time),
-        ("disk", f"{size(costs.disk)} of {size(room)} free"),
+        ("disk", f"{size(costs.disk) if costs.disk else 'none'} of {size(room)} free"),
     ]
     echo(table(lines, ()))
     warn(costs.warnings)
@@ -375,13 +394,15 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
 
 def _show_pruned(pruned: Pruned, output: Path, compared: bool) -> None:
     """Write the .csv and print how many images it has of each status. compared: whether some count as one."""
-    from prunebench.runs.kept import BUY, DROP, KEPT
+    from prunebench.runs.kept import STATUSES
 
     written = pruned.to_csv(output)
-    counts = [f"{len(pruned.chosen(status)):,} {status}" for status in (KEPT, BUY, DROP)]
+    counts = [f"{len(pruned.chosen(status)):,} {status}" for status in STATUSES]
     groups = len({*pruned.duplicate_of} - {""})
     others = sum(map(bool, pruned.duplicate_of))
-    found = f"{groups:,} group(s) of duplicates found, {others:,} image(s) beside one of each\n"
+    found = "no duplicates found\n"
+    if groups:
+        found = f"{groups:,} group(s) of duplicates found, {others:,} image(s) beside one of each\n"
     echo(f"\n{found if compared else ''}{outcome(written, output)}: {', '.join(counts)}")
 
 

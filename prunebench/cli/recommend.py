@@ -17,10 +17,10 @@ from prunebench.cli.photos import (
     OnBadOption,
     QuickOption,
     SideOption,
-    advise,
     outcome,
     unpacked,
     warn,
+    warn_of_older,
 )
 from prunebench.system.terminal import echo
 
@@ -65,13 +65,21 @@ def recommend(
 ) -> None:
     """Say how many images to label, from the labels there are, and whether choosing them is worth it."""
     from prunebench.photos import folder as photos
-    from prunebench.photos.recommend import default_methods, recommend
+    from prunebench.photos.cost import STORED
+    from prunebench.photos.recommend import COLUMNS, default_methods, recommend
 
     folder = unpacked(folder, data)
     if output is not None:
         photos.check_outside(folder, output, "--output")
         photos.check_writable(output)
+        photos.rows_there(output, COLUMNS)
     clock = Clock()
+
+    def tell(told: str, advice: str) -> None:
+        clock.tell(told, advice)
+        if output is not None and told != STORED:
+            warn_of_older(output)
+
     found = recommend(
         folder,
         known,
@@ -89,11 +97,10 @@ def recommend(
         store=store,
         data=data,
         workers=workers,
-        tell=clock.tell,
+        tell=tell,
     )
     clock.stop()
     _show(found)
-    advise(found.advice)
     warn(found.warnings)
     if output is not None:
         echo(f"{outcome(found.to_csv(output), output)}: the learning curve")

@@ -29,13 +29,14 @@ def report(
 ) -> None:
     """Write a report of suites as one HTML file: figures, tables, claims and the origin of the rows."""
     from prunebench.figures.drawings import Places
-    from prunebench.figures.report.page import render
+    from prunebench.figures.report.page import check_replaceable, render
     from prunebench.pipeline.store import Store
     from prunebench.runs.format import size
     from prunebench.runs.places import folder
 
     if output.suffix != ".html":
         raise PrunebenchError(f"--output {output}: a report is a file that ends in .html")
+    check_replaceable(output)
     names = _with_rows([Path(name).stem for name in suite or ()], results)
     places = Places(results, folder("data", data), Store(folder("store", store)))
     content = render(_contents(names, places)).encode()

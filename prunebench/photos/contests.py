@@ -58,8 +58,8 @@ class Contest:
         if found.high < 0:
             return f"{what} loses to Random by {size}, both with {self.labels:,} labels."
         return (
-            f"{what} is not separated from Random: {found.value:+.1f} ± {found.margin:.1f} points, both with "
-            f"{self.labels:,} labels."
+            f"{what} is not separated from Random: {found.value:+z.1f} ± {found.margin:.1f} points, "
+            f"both with {self.labels:,} labels."
         )
 
 

@@ -18,6 +18,8 @@ from prunebench.runs.places import Place
 from prunebench.system import tables
 from prunebench.system.files import write_folder, write_new
 
+ENDINGS = (".csv", ".json", ".parquet", ".tar", ".txt", ".xml", ".zip")  # no folder is meant
+
 
 def convert(
     table: str | Path,
@@ -42,7 +44,8 @@ def convert(
 
     Raise PrunebenchError if the table is none of `draw` or `prune`, lists a file twice or files that are not
     in the folder, or if the target needs a folder that is unknown.
-    Raise PrunebenchError if the output exists and holds something else, or lies in the folder.
+    Raise PrunebenchError if the output exists and holds something else, lies in the folder, or is named as a
+    file where it is a folder.
     """
     if to not in TARGETS:
         raise unknown("target", to, TARGETS, "docs/exchange.md")
@@ -52,6 +55,10 @@ def convert(
     if read.folder is not None:
         photos.check_outside(read.folder, goal, "--output")
     made = TARGETS[to](read)
+    if not isinstance(made, bytes) and goal.suffix.lower() in ENDINGS:
+        raise PrunebenchError(
+            f"--output {output}: {to} is a folder of files; leave the ending {goal.suffix} out"
+        )
     return write_new(goal, made) if isinstance(made, bytes) else write_folder(goal, made), read
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, require, whole
 from prunebench.parts import seeds
 from prunebench.parts.base import Draw, Part, reader, reads_proxy
 from prunebench.parts.dataset import Dataset
@@ -18,7 +18,7 @@ from prunebench.parts.identity import change, map_parts
 from prunebench.parts.registry import load
 from prunebench.photos.advice import DEFAULT, advice, default_backbone
 from prunebench.photos.cost import Sizes, told
-from prunebench.photos.folder import check_count, common_side, scan
+from prunebench.photos.folder import check_count, common_side, listed, some, survey
 from prunebench.photos.groups import in_proportion, read_strata
 from prunebench.photos.request import (
     POOL,
@@ -69,6 +69,9 @@ class DrawRequest:
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("labels", "seed", "side"):
+            if getattr(self, name) is not None:
+                whole(f"--{name}", getattr(self, name))
         require(self.seed >= 0, "--seed", self.seed, "0 or more")
         require(self.side is None or self.side > 0, "--side", self.side, "above 0 pixels")
         check_on_bad(self.on_bad)
@@ -115,19 +118,50 @@ class DrawRequest:
         return [drawn[position] for position in order]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """The result of a draw.
+
+    files: the images, in the order of the draw.
+    copies: how many images were passed over, since another of their group counts.
+    left_out: the images that cannot be read or listed. A draw that does not look opens as many as it needs.
+    """
+
+    files: list[str]
+    copies: int
+    left_out: list[str]
+
+
+def lacking(request: DrawRequest, found: int, copies: int, left_out: Sequence[str]) -> PrunebenchError:
+    """Return the error for a draw of too few images.
+
+    found: images that can be read and differ.
+    copies, left_out: as in `Drawn`.
+    """
+    reasons = [f"{copies:,} cop{'y' if copies == 1 else 'ies'}"] if copies else []
+    reasons += [f"{len(left_out):,} that cannot be read: {some(left_out)}"] if left_out else []
+    return PrunebenchError(
+        f"--labels is {request.labels}, but only {found} images in {request.folder} can be read and differ; "
+        f"the others are {' and '.join(reasons)}; lower it{', or draw with --by uniform' * request.looks}"
+    )
+
+
 class DrawWork:
     """A request to draw by looking, with all that follows from it.
 
     part: the draw, with its backbones and the user's changes.
     dataset: the images as a dataset without labels, the same as that of `prune`.
-    images: number of images in the folder.
+    survey: the files of the folder.
+    listed: the images of the folder.
+    images: how many these are.
     """
 
     def __init__(self, request: DrawRequest, place: Workspace) -> None:
         self.request = request
         self.place = place
         place.check_outside(request.folder)
-        names = scan(request.folder, request.on_bad)
+        self.survey = survey(request.folder)
+        self.listed = names = listed(self.survey, request.folder, request.on_bad)
         self.images = len(names)
         check_count("--labels", request.labels, self.images)
         self.spec = {
@@ -171,6 +205,12 @@ class DrawWork:
         """The readable images. Reads them."""
         return self.dataset.names(self.place.data)
 
+    @property
+    def left_out(self) -> list[str]:
+        """The images that cannot be read or listed. Reads them."""
+        readable = set(self.names)
+        return [*(name for name in self.listed if name not in readable), *self.survey.nameless]
+
     @cached_property
     def matrix(self) -> Matrix:
         """Where the stages are made."""
@@ -182,7 +222,8 @@ class DrawWork:
 
         Raise PrunebenchError if fewer images are readable than are to be drawn.
         """
-        check_count("--labels", self.request.labels, len(self.names))
+        if len(self.names) < self.request.labels:
+            raise lacking(self.request, len(self.names), 0, self.left_out)
         return self._planned(self.roots)
 
     @property
@@ -194,7 +235,7 @@ class DrawWork:
         sizes = Sizes(images=self.images, labeled=0, kept=request.labels)
         return told(
             self.dataset,
-            scan(request.folder, request.on_bad),
+            self.listed,
             place,
             schedule.missing([search, drawn], place.store).values(),
             lambda _stage: sizes,

@@ -28,7 +28,8 @@ class Preview:
     method: title of the method.
     backbones: names of the backbones that the method needs.
     guesser: the labeler of a method that has none of its own, and its backbone. "": the method has one.
-    advice: a better backbone, and what it needs, in one line. "" if one was asked for, or none is needed.
+    advice: a better backbone, and what it needs, in one line. "" if one was asked for, none is needed, or all
+        is stored.
     time: estimated time on the device, in words. It names the steps that it does not contain.
     disk: bytes to be written.
     stored: whether the result is in the store already.
@@ -76,7 +77,7 @@ def preview(request: Request, place: Workspace) -> Preview:
         method=work.cell.method.title,
         backbones=backbones,
         guesser=guesser,
-        advice=advice(request.backbone) if backbones or guesser else "",
+        advice=advice(request.backbone) if needed and (backbones or guesser) else "",
         time=cost.in_words(1) if needed else STORED,
         disk=cost.disk,
         stored=not needed,

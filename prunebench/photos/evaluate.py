@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require
+from prunebench.errors import PrunebenchError, number, require, whole
 from prunebench.parts.artefacts import Accuracy, Array
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.method import Method
@@ -114,7 +114,7 @@ def evaluate(
     data: Place = None,
     device: str = "auto",
     workers: int | None = None,
-    tell: Callable[[str], object] | None = None,
+    tell: Callable[[str, str], object] | None = None,
 ) -> Comparison:
     """Train on the kept photos and on as many random ones, and test both on held-out photos.
 
@@ -135,11 +135,14 @@ def evaluate(
     data: folder of decoded images.
     device: "auto", or a device of PyTorch.
     workers: number of worker processes.
-    tell: called with the time that it will take, in words, before the photos are read and networks trained.
+    tell: called with the time that it will take, in words, and the advice of `Comparison`, before the photos
+        are read and networks trained.
 
     Raise PrunebenchError, in one line, if there is nothing to compare.
     """
-    require(0 < holdout < 1, "--holdout", holdout, "between 0 and 1")
+    number("--holdout", holdout)
+    require(0 < holdout < 1, "--holdout", holdout, "a share between 0 and 1, such as 0.1 for 10 %")
+    whole("--seeds", seeds)
     require(seeds > 0, "--seeds", seeds, "1 or more")
     resolver = resolver_of(recipe, changes)
     if backbone is not None:
@@ -155,7 +158,7 @@ def evaluate(
     names = photos.listed(survey, top, options["on_bad"])
     if backbone is not None:
         check_embedded(backbone, names, options["on_bad"], changes)
-    chosen, labeled = _check(Path(kept), chosen, given, names, top)
+    chosen, labeled = _check(Path(kept), chosen, given, photos.named(labels), names, top)
     grouped = _grouped(Path(kept), lines, None if groups is None else Path(groups), names, top)
     spec = {
         "family": "photos",
@@ -167,10 +170,11 @@ def evaluate(
     if len(np.unique(grouped)) < len(names):
         spec["groups"] = str(write_groups(grouped, names, place.tables))
     trials = [_Trial(spec, seed, chosen, resolver, backbone, place) for seed in range(seeds)]
-    if tell is not None:
-        tell(_told(trials, names, top, place, workers))
-    ours, random = _tested(trials, place, workers)
     final = trials[0].kept
+    better = advice(backbone) if final.final_backbone and not final.recipe.finetune else ""
+    if tell is not None:
+        tell(_told(trials, names, top, place, workers), better)
+    ours, random = _tested(trials, place, workers)
     return Comparison(
         folder=top,
         images=len(names),
@@ -181,7 +185,7 @@ def evaluate(
         in_common=100 * float(np.mean([trial.keep / trial.pool for trial in trials])),
         ours=tuple(stored.accuracy for stored in ours),
         random=tuple(stored.accuracy for stored in random),
-        advice=advice(backbone) if final.final_backbone and not final.recipe.finetune else "",
+        advice=better,
         warnings=tuple(filter(None, [survey.remark, *photos.doubts(labeled.values())])),
     )
 
@@ -212,22 +216,28 @@ def _kept(
 
 
 def _check(
-    kept: Path, chosen: set[str], labels: Path, names: Sequence[str], folder: Path
+    kept: Path, chosen: set[str], labels: Path, said: str, names: Sequence[str], folder: Path
 ) -> tuple[set[str], dict[str, str]]:
     """Return the kept images and the known labels, by their names in the folder.
 
-    Raise PrunebenchError if a kept image has no label, or if no other image has one.
+    said: the files of the labels, for messages.
+
+    Raise PrunebenchError if all images are kept, if a kept image has no label, or if no other image has one.
     """
     chosen = set(photos.matched(kept, sorted(chosen), names, folder).values())
+    if len(chosen) == len(names):
+        raise PrunebenchError(
+            f"{kept} keeps all {len(names):,} images in {folder}, so there are no others to compare with; "
+            "prune to a smaller --budget"
+        )
     labeled = photos.labels_of(labels, names, folder)
     if lacking := sorted(chosen - set(labeled)):
         raise PrunebenchError(
-            f"{labels} lacks the labels of {len(lacking)} of {len(chosen)} kept images: "
-            f"{photos.some(lacking)}"
+            f"{said} lacks the labels of {len(lacking)} of {len(chosen)} kept images: {photos.some(lacking)}"
         )
     if len(labeled) == len(chosen):
         raise PrunebenchError(
-            f"{labels} has labels of the kept images alone, so there are no others to compare with; "
+            f"{said} has labels of the kept images alone, so there are no others to compare with; "
             "label some more, drawn at random"
         )
     return chosen, labeled

@@ -16,7 +16,7 @@ from prunebench.errors import DataAbsentError, PrunebenchError, require
 from prunebench.photos.annotations import READERS, Given, common_folder
 from prunebench.photos.formats import OF_PHONES, REMEDY, formats, unread
 from prunebench.system import tables
-from prunebench.system.files import beside_of, near, writing
+from prunebench.system.files import beside_of, near, taken, writing
 
 CLUTTER = frozenset({"__MACOSX", "@eaDir"})  # folders that macOS archives and Synology disks add
 MISSING = frozenset({"-", "?", "n/a", "na", "nan", "none", "null"})  # how programs write an empty cell
@@ -195,13 +195,18 @@ def labels_of(path: Path, names: Iterable[str], folder: Path) -> dict[str, str]:
     return labels
 
 
+def named(paths: str | Path | Sequence[str | Path]) -> str:
+    """Return the name of a file as it was given, or those of several together, for messages."""
+    return str(paths) if isinstance(paths, str | Path) else " with ".join(map(str, paths))
+
+
 def together(paths: Sequence[Path], folder: Path, place: Path) -> Path:
     """Return a .csv with the labels of several files: the only one itself, or one in the folder `place`.
 
     paths: as in `read_labels`, of images of the folder.
 
     Raise PrunebenchError as `labels_of` does.
-    Raise PrunebenchError if two files give an image different labels.
+    Raise PrunebenchError if two files give an image different labels, or if there are too few classes.
     """
     if len(paths) == 1:
         return paths[0]
@@ -216,6 +221,7 @@ def together(paths: Sequence[Path], folder: Path, place: Path) -> Path:
                     "keep one of the two"
                 )
             source.setdefault(name, path)
+    class_names(named(paths), labels)  # while the files have the names that their user knows
     return tables.filed(place, ["file", "label"], sorted(labels.items()))
 
 
@@ -233,18 +239,26 @@ def matched(path: Path, given: Iterable[str], names: Iterable[str], folder: Path
 
     Raise PrunebenchError if a name means no image, or may mean several.
     """
-    listed_names = list(given)
-    matches = tables.match(listed_names, names)
+    listed_names, images = list(given), list(names)
+    matches = tables.match(listed_names, images)
     if strange := [name for name in listed_names if name not in matches]:
-        hint = '; paths are relative to it, with "/"' if any(map(_looks_foreign, strange)) else ""
         raise PrunebenchError(
-            f"{path} lists {len(strange)} file(s) that are no images in {folder}: {some(strange)}{hint}"
+            f"{path} lists {len(strange)} file(s) that are no images in {folder}: {some(strange)}"
+            f"{_cause(strange[0], images)}"
         )
     return matches
 
 
-def _looks_foreign(name: str) -> bool:
-    return "\\" in name or name.startswith(("/", "./"))
+def _cause(name: str, images: Sequence[str]) -> str:
+    """Return the likely cause why a name means no image, to be added to a message, or "" if none is seen."""
+    parts = name.replace("\\", "/").split("/")
+    for start in range(1, len(parts)):
+        if found := tables.match(["/".join(parts[start:])], images):
+            return f"; names are relative to the folder: write {some([*found.values()])}"
+    without_endings = {os.path.splitext(image)[0]: image for image in images}  # noqa: PTH122 - keeps the "/"
+    if found := tables.match([name], without_endings):
+        return f"; names have an ending: write {some([without_endings[each] for each in found.values()])}"
+    return '; names are relative to the folder, with "/"' if len(parts) > 1 and not parts[0] else ""
 
 
 def doubts(labels: Iterable[str]) -> list[str]:
@@ -266,15 +280,20 @@ def doubts(labels: Iterable[str]) -> list[str]:
     return messages
 
 
-def class_names(path: Path, labels: Mapping[str, str], count: int | None = None) -> tuple[str, ...]:
+def class_names(path: Path | str, labels: Mapping[str, str], count: int | None = None) -> tuple[str, ...]:
     """Return the class names in the labels, sorted, then stand-ins up to `count` classes.
+
+    path: the file of the labels, for messages.
 
     Raise PrunebenchError if the labels show fewer than two classes, or more than `count`.
     """
+    path = near(Path(path))
     seen = sorted(set(labels.values()))
-    if len(seen) < 2:
+    if not seen:
+        raise PrunebenchError(f"{path} has no label; fill in the column label")
+    if len(seen) == 1:
         raise PrunebenchError(
-            f"{path} has labels of {len(seen)} class(es), but two are needed; fill in the column label"
+            f"{path} has labels of one class alone, {some(seen)}; label images of another, too"
         )
     if count is not None and count < len(seen):
         raise PrunebenchError(f"--classes {count}: but {path} has labels of {len(seen)}: {some(seen)}")
@@ -300,6 +319,23 @@ def check_writable(path: Path, option: str = "--output") -> None:
         beside = beside_of(target)
         beside.touch()
         beside.unlink()
+
+
+def rows_there(path: Path, columns: Sequence[str]) -> list[list[str]]:
+    """Return the rows of the table that is at `path`, or [] if nothing is.
+
+    columns: of the table that is to be written there.
+
+    Raise PrunebenchError if there is a file with other columns, which is never overwritten. Call it before
+    computing.
+    """
+    target = path.expanduser()
+    if not target.exists():
+        return []
+    with suppress(PrunebenchError):
+        if tables.header(target, columns[0]) == list(columns):
+            return [entries for _, entries in tables.read(target, *columns)]
+    raise taken(path)
 
 
 def check_outside(folder: Path, path: Path, option: str) -> None:

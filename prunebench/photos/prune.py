@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, choice
 from prunebench.parts.artefacts import Array, Groups, Labels, Order, Scores, Subset
 from prunebench.parts.dataset import Dataset
 from prunebench.parts.registry import load
-from prunebench.photos.drawing import DrawRequest, DrawWork
-from prunebench.photos.folder import check_count, check_outside, scan
+from prunebench.photos.drawing import Drawn, DrawRequest, DrawWork, lacking
+from prunebench.photos.folder import check_count, check_outside, listed, survey
 from prunebench.photos.request import Known, Request, Work, Workspace, construct_request
 from prunebench.photos.source import folder_of
 from prunebench.pipeline import schedule
@@ -27,7 +27,7 @@ from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage, closure
 from prunebench.pipeline.store import Store
 from prunebench.runs import places
-from prunebench.runs.kept import BUY, COLUMNS, DROP, KEPT
+from prunebench.runs.kept import BUY, COLUMNS, DROP, KEPT, STATUSES
 from prunebench.runs.places import Place
 from prunebench.runs.run import make_stages
 from prunebench.system import tables
@@ -88,50 +88,44 @@ def draw(
         changes=changes or {},
     )
     if request.looks:
-        return drawn(DrawWork(request, Workspace.at(store, data, device)), workers)[0]
-    return drawn_unseen(request, data)[0]
+        return drawn(DrawWork(request, Workspace.at(store, data, device)), workers).files
+    return drawn_unseen(request, data).files
 
 
-def drawn_unseen(request: DrawRequest, data: Place = None) -> tuple[list[str], int]:
-    """Draw without looking. Opens the drawn images only. Raise as `draw` does.
-
-    Return the images, and how many copies of drawn images were passed over.
-    """
+def drawn_unseen(request: DrawRequest, data: Place = None) -> Drawn:
+    """Draw without looking. Opens the drawn images only. Raise as `draw` does."""
     labels = request.labels
     on_bad = request.on_bad
     top = request.folder.expanduser()
     root = places.folder("data", data)
-    names = scan(top, on_bad)
+    found = survey(top)
+    names = listed(found, top, on_bad)
     check_count("--labels", labels, len(names))
     check_outside(top, root, "--data")
     family = load().get("datasets", "photos")
     chosen: dict[bytes, str] = {}  # by the hash of the file
     remaining = request.order(names)
-    readable = 0
+    opened: list[str] = []
+    readable: set[str] = set()
     while remaining and len(chosen) < labels:
-        lacking = labels - len(chosen)
-        found = family.readable(top, remaining[:lacking], root, TEST_SIZE, on_bad)
-        for name in found:
+        count = labels - len(chosen)
+        batch, remaining = remaining[:count], remaining[count:]
+        readable_now = family.readable(top, batch, root, TEST_SIZE, on_bad)
+        for name in readable_now:
             chosen.setdefault(hashlib.sha256((top / name).read_bytes()).digest(), name)
-        readable += len(found)
-        remaining = remaining[lacking:]
+        opened += batch
+        readable.update(readable_now)
     if not chosen:
         raise PrunebenchError(f"none of the {len(names)} images in {top} can be read")
-    copies = readable - len(chosen)
-    if copies and len(chosen) < labels:
-        raise PrunebenchError(
-            f"--labels is {labels}, but only {len(chosen)} images in {top} differ, "
-            f"the other {copies} are copies"
-        )
-    check_count("--labels", labels, len(chosen))
-    return list(chosen.values()), copies
+    copies = len(readable) - len(chosen)
+    left_out = [*(name for name in opened if name not in readable), *found.nameless]
+    if len(chosen) < labels:
+        raise lacking(request, len(chosen), copies, left_out)
+    return Drawn(files=list(chosen.values()), copies=copies, left_out=left_out)
 
 
-def drawn(work: DrawWork, workers: int = 1) -> tuple[list[str], int]:
-    """Draw by looking: make the missing stages. Raise as `draw` does.
-
-    Return the images, and how many duplicates the draw did not see.
-    """
+def drawn(work: DrawWork, workers: int = 1) -> Drawn:
+    """Draw by looking: make the missing stages. Raise as `draw` does."""
     store = work.place.store
     search, drawing = work.stages
     groups = schedule.mended(
@@ -141,18 +135,16 @@ def drawn(work: DrawWork, workers: int = 1) -> tuple[list[str], int]:
     distinct = len(np.unique(groups))
     copies = len(groups) - distinct
     if distinct < work.request.labels:
-        raise PrunebenchError(
-            f"--labels is {work.request.labels}, but only {distinct} images in {work.request.folder} differ, "
-            f"the other {copies} are duplicates; lower it, or draw with --by uniform"
-        )
+        raise lacking(work.request, distinct, copies, work.left_out)
     order = schedule.mended(
         lambda: make_all(work.matrix, [drawing], workers, work.dataset, work.roots),
         lambda: store.read(drawing.key, Order),
     )
-    return [work.names[position] for position in order.index], copies
+    files = [work.names[position] for position in order.index]
+    return Drawn(files=files, copies=copies, left_out=work.left_out)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Pruned:
     """The result of a pruning, one entry per image in the order of `files`.
 
@@ -162,7 +154,7 @@ class Pruned:
     confidences: float [n], NaN if there is none.
     scores: float [n], higher is harder, NaN if there is none.
     duplicate_of: image that stands for it, or "". Its label, confidence and score are those of that image.
-    left_out: number of images that cannot be read. They have no entry.
+    left_out: images that cannot be read or listed. They have no entry.
     warnings: doubts about the photos and labels, a line each, with the reading that was assumed.
     """
 
@@ -172,11 +164,17 @@ class Pruned:
     confidences: Array
     scores: Array
     duplicate_of: tuple[str, ...]
-    left_out: int
+    left_out: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{self.status.count(status):,} {status}" for status in STATUSES)
+        return f"<{type(self).__name__}: {counts}>"
+
     def chosen(self, *status: str) -> list[str]:
-        """Return the files with one of these statuses."""
+        """Return the files with one of these statuses. Raise PrunebenchError if there is no such status."""
+        for each in status:
+            choice("status", each, STATUSES)
         pairs = zip(self.files, self.status, strict=True)
         return [name for name, file_status in pairs if file_status in status]
 

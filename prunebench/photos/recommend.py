@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, positive, require
+from prunebench.errors import PrunebenchError, number, positive, require, whole
 from prunebench.parts.artefacts import Array, Groups, HeldOut
 from prunebench.parts.registry import load
 from prunebench.photos.advice import DEFAULT, PLAIN, advice, default_backbone
 from prunebench.photos.contests import RANDOM, Contest, Contests, cell_of, simulated
 from prunebench.photos.cost import Sizes, told
-from prunebench.photos.folder import listed, some
+from prunebench.photos.folder import listed, named, some
 from prunebench.photos.groups import groups_of, joined
 from prunebench.photos.prune import make_all
 from prunebench.photos.request import Known, Request, Work, Workspace, specs, unknown_content
@@ -33,6 +33,7 @@ from prunebench.system.files import write_new
 
 EMBEDDED = {DEFAULT: "efficientnet", PLAIN: "pixels"}  # backbone -> how methods on its embeddings end
 FEWEST = 20  # labels from which a curve can be drawn: heads on 4, 8 and 16 of them
+COLUMNS = ("labels", "kind", "accuracy", "low", "high")  # of the .csv of a curve
 TESTED = 8  # benchmarks/recommend_coverage.py tests predictions up to so many times the labels there are
 
 
@@ -59,7 +60,7 @@ class Recommendation:
     labeled: images that have a label, one of each group.
     passed: images that others of their group stand for.
     networks: what was trained, such as "mlp on efficientnet_lite0, 40 epochs".
-    points: the learning curve, measured, then predicted.
+    points: the learning curve, measured and predicted, by the number of labels.
     labels: the recommended number of labels in all.
     expected: the accuracy that is predicted for it, in percent.
     doubled: points that twice as many labels would bring.
@@ -132,7 +133,7 @@ class Recommendation:
             [str(point.labels), "measured" if point.measured else "predicted", *map(_number, _values(point))]
             for point in self.points
         ]
-        return tables.written(["labels", "kind", "accuracy", "low", "high"], rows)
+        return tables.written(COLUMNS, rows)
 
     def to_csv(self, path: str | Path) -> bool:
         """Write the learning curve. Return False if the file is up to date.
@@ -168,7 +169,7 @@ def recommend(
     data: Place = None,
     device: str = "auto",
     workers: int | None = None,
-    tell: Callable[[str], object] | None = None,
+    tell: Callable[[str, str], object] | None = None,
 ) -> Recommendation:
     """Say how many images of a folder to label, from the labels there are.
 
@@ -177,7 +178,8 @@ def recommend(
 
     folder: the folder of photos, or what `source.folder_of` unpacks.
     known: a .csv with the columns file and label, or several of them.
-    target: the accuracy to reach, in percent. None: label until twice as many bring less than `gain`.
+    target: the accuracy to reach, in percent, above 1 and below 100. None: label until twice as many
+        bring less than `gain`.
     gain: points of accuracy, above 0.
     seeds: number of random splits, 2 or more.
     methods: names of the methods to compare with Random, perhaps none. None: `default_methods`.
@@ -191,12 +193,16 @@ def recommend(
     data: folder of decoded images.
     device: "auto", or a device of PyTorch.
     workers: number of worker processes.
-    tell: called with the time that it will take, in words, before the photos are read and networks trained.
+    tell: called with the time that it will take, in words, and the advice of `Recommendation`, before the
+        photos are read and networks trained.
 
     Raise PrunebenchError, in one line, if there are too few labels or the request cannot be carried out.
     """
-    require(target is None or 0 < target < 100, "--target", target, "percent, between 0 and 100")
+    if target is not None:
+        number("--target", target)
+        require(1 < target < 100, "--target", target, "percent, above 1 and below 100")
     positive("--gain", gain)
+    whole("--seeds", seeds)
     require(seeds > 1, "--seeds", seeds, "2 or more, since one split shows no spread")
     methods = default_methods() if methods is None else methods
     place = Workspace.at(store, data, device)
@@ -213,8 +219,9 @@ def recommend(
         on_bad=on_bad,
     )
     if tell is not None:
-        tell(_Study(request, place, seeds, methods, workers, look=False).told)
-    study = _Study(request, place, seeds, methods, workers)
+        planned = _Study(request, named(known), place, seeds, methods, workers, look=False)
+        tell(planned.told, planned.advice)
+    study = _Study(request, named(known), place, seeds, methods, workers)
     curve, contests = schedule.mended(study.make, study.read)
     return _recommended(study, curve, contests, target, gain)
 
@@ -227,21 +234,21 @@ def _recommended(
     labels = enough(curve, images, labeled, target, gain)
     predicted = [count for count in _doublings(labeled, images) if count != labels]
     points = [Point(count, curve.measured(place), True) for place, count in enumerate(curve.sizes.tolist())]
-    points += [Point(count, curve.predicted(count), False) for count in sorted([*predicted, labels])]
+    points += [Point(count, curve.predicted(count), False) for count in [*predicted, labels]]
     return Recommendation(
         folder=work.request.folder,
         images=images,
         labeled=labeled,
         passed=len(work.names) - images,
         networks=study.curves[0].title,
-        points=tuple(points),
+        points=tuple(sorted(points, key=lambda point: point.labels)),
         labels=labels,
         expected=curve.predicted(labels),
         doubled=curve.gained(labels, 2 * labels),
         climb=curve.climb,
         target=target,
         contests=contests,
-        advice=advice(work.request.backbone) if study.curves[0].training is None else "",
+        advice=study.advice,
         warnings=(*work.warnings, *study.warnings, *_far(labels, labeled)),
     )
 
@@ -315,6 +322,7 @@ class _Study:
     contests: their contests.
     matrix: all that is computed.
 
+    said: the files of the labels, for messages.
     look: read the images and search for duplicates if that was not done yet. Else nothing is made, and the
         duplicates that nobody knows yet are no duplicates.
 
@@ -324,6 +332,7 @@ class _Study:
     def __init__(
         self,
         request: Request,
+        said: str,
         place: Workspace,
         seeds: int,
         methods: Sequence[str],
@@ -333,10 +342,10 @@ class _Study:
         self.place, self.methods, self.look, self.workers = place, list(dict.fromkeys(methods)), look, workers
         self._check_methods(request.backbone)
         self.search: Duplicates | None = None
-        looked = self._looked(request)
+        looked = self._looked(request, said)
         groups = self._groups(looked, request)
         self.images = len(np.unique(groups))
-        self.work = work = self._one_of_each(looked, groups, request.known)
+        self.work = work = self._one_of_each(looked, groups, said)
         self.uncounted = len(looked.known) - len(work.known)
         self.contests = Contests(
             work.request,
@@ -361,8 +370,8 @@ class _Study:
         for name in self.methods:
             simulated(name, backbone)
 
-    def _looked(self, request: Request) -> Work:
-        """Return the photos and labels, with all duplicates and groups.
+    def _looked(self, request: Request, said: str) -> Work:
+        """Return the photos and labels, with all duplicates and groups. said: the files of the labels.
 
         Raise PrunebenchError for too few labels or a wrong table of groups, before images are read.
         """
@@ -370,32 +379,40 @@ class _Study:
         for look in (False, True)[: 1 + self.look]:
             work = Work(ungrouped, self.place, look=look)
             # Once images are read, the labels of unreadable ones do not count.
-            _check_labels(f"{request.known} has labels of {len(work.known)} images", len(work.known))
+            _check_labels(f"{said} has labels of {len(work.known)} images", len(work.known))
             if not look:
                 _listed_groups(work, request.groups)
         return work
 
     def _groups(self, work: Work, request: Request) -> Array:
-        """Return the group of each image, as given and as found: int64 [n]. Makes the search of `prune`."""
+        """Return the group of each image, as given and as found: int64 [n].
+
+        To look makes the search of `prune`. Else nothing is made, nor are the labels asked for changes: their
+        content may not be known yet.
+        """
         given = _listed_groups(work, request.groups)
         if request.duplicates == "ignore":
             return given
         assert work.dataset.pool is not None
         cell = cell_of(work.request, work.dataset.pool.dataset, load().get("methods", RANDOM), seed=0)
         self.search = search = Duplicates.of(Plan(work.roots), cell)
-        if not self.look and not self.place.store.verify(search.key):
+        store = self.place.store
+        if self.look:
+            matrix = self.place.matrix([], specs(work.request.spec))
+            found = schedule.mended(
+                lambda: make_all(matrix, [search], self.workers, work.dataset, work.roots),
+                lambda: store.read(search.key, Groups),
+            )
+        elif store.verify(search.key):
+            found = store.read(search.key, Groups)
+        else:
             return given
-        matrix = self.place.matrix([], specs(work.request.spec))
-        found = schedule.mended(
-            lambda: make_all(matrix, [search], self.workers, work.dataset, work.roots),
-            lambda: self.place.store.read(search.key, Groups),
-        )
         return joined(found.values, given)
 
-    def _one_of_each(self, work: Work, groups: Array, known: Path) -> Work:
+    def _one_of_each(self, work: Work, groups: Array, said: str) -> Work:
         """Return the photos with one label of each group, that of its first labeled image.
 
-        Raise PrunebenchError if these are too few. known: the file of labels, for the message.
+        Raise PrunebenchError if these are too few. said: the files of the labels.
         """
         first: dict[int, str] = {}
         for name, group in zip(work.names, groups.tolist(), strict=True):
@@ -403,7 +420,7 @@ class _Study:
                 first.setdefault(group, name)
         if len(first) == len(work.known):
             return work
-        _check_labels(f"{known} has labels of {len(first)} images that are no copies of others", len(first))
+        _check_labels(f"{said} has labels of {len(first)} images that are no copies of others", len(first))
         rows = [(name, work.known[name]) for name in first.values()]
         table = tables.filed(self.place.tables, ["file", "label"], rows)
         return Work(replace(work.request, known=table), self.place, look=self.look)
@@ -425,6 +442,11 @@ class _Study:
                 f"choosing was not compared with Random, which needs {self.contests.needed:,} labels"
             )
         return messages
+
+    @property
+    def advice(self) -> str:
+        """A better backbone, and what it needs, in one line. "" if one was asked for, or none is needed."""
+        return advice(self.work.request.backbone) if self.curves[0].training is None else ""
 
     @property
     def ends(self) -> list[Stage]:

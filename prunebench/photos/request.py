@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from prunebench.errors import PrunebenchError, require, unknown
+from prunebench.errors import PrunebenchError, require, unknown, whole
 from prunebench.parts.artefacts import Array, Groups
 from prunebench.parts.base import PROXY, Backbone, Part
 from prunebench.parts.dataset import Dataset
@@ -99,6 +99,9 @@ class Request:
     def __post_init__(self) -> None:
         if (self.budget is None) == (self.ratio is None):
             raise PrunebenchError("say how much to keep: either --budget LABELS or --ratio PERCENT")
+        for name in ("budget", "ratio", "classes", "side", "seed"):
+            if getattr(self, name) is not None:
+                whole(f"--{name}", getattr(self, name))
         if self.ratio is not None:
             require(0 <= self.ratio <= 99, "--ratio", self.ratio, "the percent to drop, 0 to 99")
         require(self.seed >= 0, "--seed", self.seed, "0 or more")
@@ -226,7 +229,7 @@ class Work:
     classes: the class names.
     known: the known labels, by image.
     scores: the scores that the request gives, by image, or None.
-    left_out: number of images that cannot be read or listed.
+    left_out: images that cannot be read or listed.
     side: pixels to which the images are shrunk.
     search: the search for duplicates, or None if they are ignored.
     searched: whether its result is known.
@@ -260,7 +263,7 @@ class Work:
         self.classes = self.dataset.classes
         known = labels_of(request.known, names, request.folder)
         present = set(self.names)
-        self.left_out = len(set(names) - present) + len(self.survey.nameless)
+        self.left_out = (*(name for name in names if name not in present), *self.survey.nameless)
         self.known = {name: label for name, label in known.items() if name in present}
         self.standing = self.counted = np.arange(len(self.names))
         self.search = self._search()

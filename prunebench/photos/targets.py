@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.photos.annotations import AUTO, CONTROL, LOCAL_FILES
 from prunebench.photos.folder import some
 from prunebench.runs.export import class_folders
-from prunebench.runs.kept import BUY, DROP
+from prunebench.runs.kept import BUY, DROP, KEPT, turn
 from prunebench.system import parquet as parquet_files
 from prunebench.system import tables
 
@@ -256,8 +254,7 @@ def parquet(table: Table) -> bytes:
 def csv(table: Table) -> bytes:
     """Return a .csv of the photos to label, with the columns file and label. A person fills in label.
 
-    A draw keeps its order. Else the highest score is first. Photos without a score come last, at random: in
-    the order of the hashes of their names, so that the same table gives the same file.
+    A draw keeps its order. Else they come as `kept.turn` sorts them.
 
     Raise PrunebenchError if no photo is to be labeled.
     """
@@ -266,15 +263,11 @@ def csv(table: Table) -> bytes:
     if not photos:
         raise PrunebenchError(f"{table.path} has no photo to label; csv lists the lines of status {BUY}")
     if not table.ordered:
-        photos.sort(key=_turn)
+        photos.sort(key=lambda photo: turn(photo.file, photo.score))
     return tables.written(["file", "label"], [(photo.file, "") for photo in photos]).encode()
 
 
-def _turn(photo: Photo) -> tuple[float, bytes]:
-    lowest_last = math.inf if photo.score is None else -photo.score
-    return lowest_last, hashlib.sha256(photo.file.encode()).digest()
-
-
+PARTIAL = {"csv": (BUY,), "cvat": (KEPT, BUY), "label-studio": (KEPT, BUY)}  # statuses; all others have all
 TARGETS: Mapping[str, Callable[[Table], Mapping[str, bytes | Path] | bytes]] = {
     "label-studio": label_studio,
     "csv": csv,

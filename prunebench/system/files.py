@@ -70,13 +70,18 @@ def write_new(path: Path, content: bytes, option: str = "--output") -> bool:
             write_through(beside, content)
             _take_name(beside, path)
         except FileExistsError:
-            raise PrunebenchError(
-                f"{path} exists and holds something else, which may be your work; "
-                f"remove it or choose another {option}"
-            ) from None
+            raise taken(path, option) from None
         finally:
             beside.unlink(missing_ok=True)
     return True
+
+
+def taken(path: Path, option: str = "--output") -> PrunebenchError:
+    """Return the error for a file that is no older one of ours, and so is never overwritten."""
+    return PrunebenchError(
+        f"{path} exists and holds something else, which may be your work; "
+        f"remove it or choose another {option}"
+    )
 
 
 def write_folder(path: Path, wanted: Mapping[str, bytes | Path], option: str = "--output") -> bool:

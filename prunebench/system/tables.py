@@ -116,8 +116,8 @@ def _text(path: Path) -> str:
         return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except OSError as error:
         raise PrunebenchError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise PrunebenchError(f"{path} is no table ({error}); save it as a .csv in UTF-8") from None
+    except UnicodeDecodeError:
+        raise PrunebenchError(f"{path} is no text in UTF-8; save it as a .csv in UTF-8") from None
 
 
 def _fitting(text: str, delimiter: str, columns: Sequence[str]) -> int:
@@ -146,6 +146,8 @@ def _records(path: Path, text: str, delimiter: str) -> Iterator[Row]:
 
 
 def _index(path: Path, header: Sequence[str], column: str) -> int:
+    if not header:
+        raise PrunebenchError(f"{path} is empty, but needs a column {column!r}")
     indices = _indices(header, column)
     if len(indices) != 1:
         raise PrunebenchError(

@@ -3,6 +3,8 @@
 import csv
 import re
 import shlex
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,12 +14,17 @@ from prunebench.photos.folder import read_labels
 from prunebench.photos.prune import draw
 from prunebench.pipeline import context, jobs
 from prunebench.pipeline.stages.proxy import Proxy
+from prunebench.runs.kept import COLUMNS
 from tests.photo_folders import listing, write_labels, write_photos
 from tests.photos.test_evaluate import comparison
 from tests.readme_blocks import ROOT
 
 SMALL = "--side 8 --device cpu --workers 0"
 QUICK = f"--method probe_aum --backbone pixels --set recipe.epochs=3 {SMALL}"
+HEADER = ",".join(COLUMNS)
+TAKEN = (
+    "kept.csv exists and holds something else, which may be your work; remove it or choose another --output"
+)
 PRUNE = f"prune photos --known labels.csv --output kept.csv {QUICK}"
 
 
@@ -168,6 +175,8 @@ def test_prune_again_needs_no_yes_and_makes_nothing(cli, photos, monkeypatch):
     monkeypatch.setattr(jobs, "run", None)
     told = cli(f"{PRUNE} --budget 20")
     assert re.search("time +none, all is stored", told.out) and "took" not in told.out
+    assert re.search("duplicates +none\n", told.out) and re.search(r"disk +none of \S+ GB free", told.out)
+    assert "\nno duplicates found\n" in told.out
     assert told.out.endswith("kept.csv is up to date: 12 keep_labeled, 8 to_label, 40 drop\n")
 
 
@@ -186,12 +195,26 @@ def test_warnings_go_to_stderr(cli, photos, tmp_path):
     )
 
 
-def test_images_that_are_left_out_are_counted(cli, photos):
-    (photos.folder / max(photos.truth)).write_bytes(b"")
+def test_images_that_are_left_out_are_named(cli, photos):
+    broken = max(photos.truth)
+    (photos.folder / broken).write_bytes(b"")
     assert cli(f"{PRUNE} --budget 20 --yes").err.startswith("Error: 1 of the 60 images in ")
     told = cli(f"{PRUNE} --budget 20 --yes --on-bad skip")
     assert told.out.endswith("wrote kept.csv: 12 keep_labeled, 8 to_label, 39 drop\n")
-    assert told.err == "warning: 1 image(s) cannot be read and are left out\n"
+    said = f"warning: 1 image(s) cannot be read and are left out: {broken}\n"
+    assert told.err == said
+    for by in ("uniform", "kcenter --backbone pixels --side 8 --device cpu --workers 0"):
+        output = f"{by.split()[0]}.csv"
+        drawn = cli(f"draw photos --labels 59 --on-bad skip --by {by} --output {output}")
+        assert f"wrote {output}: 59 images to label" in drawn.out and drawn.err == said
+    copy = next(name for name in photos.truth if name != broken)
+    shutil.copy(photos.folder / copy, photos.folder / f"copy{Path(copy).suffix}")
+    drawn = cli("draw photos --labels 60 --on-bad skip --output more.csv")
+    assert (drawn.code, drawn.out) == (2, "")
+    assert drawn.err == (
+        "Error: --labels is 60, but only 59 images in photos can be read and differ; the others are 1 copy "
+        f"and 1 that cannot be read: {broken}; lower it\n"
+    )
 
 
 def test_images_that_appear_meanwhile_are_not_among_those_left_out(cli, photos, monkeypatch):
@@ -203,6 +226,27 @@ def test_images_that_appear_meanwhile_are_not_among_those_left_out(cli, photos, 
 
     monkeypatch.setattr(commands, "_show_pruned", then_added)
     assert cli(f"{PRUNE} --budget 20 --yes").err == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "older"),
+    [
+        (f"{PRUNE} --budget 20 --yes", "my notes\n"),
+        (f"{PRUNE} --budget 20 --yes", "file,label\na.png,cat\n"),
+        (f"{PRUNE} --budget 20 --yes", f"{HEADER}\na.png,drop,cat,0.5,,\nb.png,to_label,cat,0.5,,\n"),
+        ("draw photos --labels 1 --by kcenter --output kept.csv", "file,label\na.png,cat\n"),
+        ("draw photos --labels 1 --by kcenter --output kept.csv", "file,label\na.png,\nb.png,\n"),
+        ("recommend photos --known all.csv --output kept.csv", "my notes\n"),
+        ("recommend photos --known all.csv --output kept.csv", "labels,accuracy\n1,2\n"),
+    ],
+)
+def test_an_output_that_will_be_refused_is_refused_before_all_work(cli, photos, tmp_path, line, older):
+    (tmp_path / "kept.csv").write_text(older)
+    told = cli(line)
+    assert (told.code, told.out) == (2, "")
+    assert told.err == f"Error: {TAKEN}\n"
+    assert (tmp_path / "kept.csv").read_text() == older
+    assert not (tmp_path / "store").exists() and not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("line", [f"{PRUNE} --budget 20 --yes", "draw photos --labels 5 --output kept.csv"])
@@ -219,12 +263,13 @@ def test_an_output_that_cannot_be_written_is_told_before_all_work(cli, photos, t
 
 
 def test_an_output_that_is_there_is_told_with_the_costs(cli, photos, tmp_path):
-    (tmp_path / "kept.csv").write_text("mine\n")
+    older = f"{HEADER}\n" + "".join(f"{name},to_label,,,,\n" for name in [*photos.truth][:20])
+    (tmp_path / "kept.csv").write_text(older)
     warning = "warning: kept.csv exists; it is not overwritten if the result differs\n"
     assert cli(f"{PRUNE} --budget 20").err == warning
     told = cli(f"{PRUNE} --budget 20 --yes")
     assert told.code == 2 and told.err.startswith(f"{warning}Error: kept.csv exists and holds something else")
-    assert (tmp_path / "kept.csv").read_text() == "mine\n"
+    assert (tmp_path / "kept.csv").read_text() == older
     told = cli(f"{PRUNE.replace('kept.csv', 'mine.csv')} --budget 20")
     assert (told.code, told.err) == (0, "")  # what was made was not lost
 
@@ -252,7 +297,8 @@ def test_evaluate_shows_both_and_what_may_be_said(cli, photos, tmp_path):
     cli(f"{PRUNE} --budget 20 --method random --yes")
     told = cli("evaluate kept.csv --labels all.csv --holdout 0.2 --seeds 2 --device cpu --workers 0")
     assert (told.code, told.err) == (0, "")
-    before_it, after_it, *lines = told.out.splitlines()
+    better, before_it, after_it, *lines = told.out.splitlines()
+    assert better.startswith("backbone: efficientnet_lite0; backbone 'dinov2_vitb14' needs ")
     assert re.fullmatch(r"time  \S+ \S+ on cpu", before_it)
     assert re.fullmatch(rf"took \S+ \S+; told before: {before_it.removeprefix('time  ')}", after_it)
     assert lines[0] == f"60 of 60 images in {photos.folder} have a label, 20 are kept"
@@ -265,10 +311,7 @@ def test_evaluate_shows_both_and_what_may_be_said(cli, photos, tmp_path):
         "On these photos Random did better.",
         "On these photos the kept photos did better.",
     )
-    assert (
-        lines[10].startswith("backbone: efficientnet_lite0; backbone 'dinov2_vitb14' needs ")
-        and len(lines) == 11
-    )
+    assert len(lines) == 10
     line = "evaluate kept.csv --labels all.csv --holdout 0.2 --seeds 2 --device cpu --workers 0"
     assert "backbone: " not in cli(f"{line} --backbone pixels").out
 
@@ -339,7 +382,7 @@ def test_evaluate_says_where_the_comparison_is_not_fair(cli, photos, tmp_path):
     others = [name for name in photos.truth if name not in kept][:20]
     write_labels(tmp_path / "all.csv", {name: photos.truth[name] for name in sorted([*kept[1:], *others])})
     told = cli("evaluate kept.csv --labels all.csv --holdout 0.2 --seeds 1 --device cpu --workers 0")
-    assert told.out.splitlines()[3].startswith("Random is drawn from labeled images, so the comparison is")
+    assert told.out.splitlines()[4].startswith("Random is drawn from labeled images, so the comparison is")
     assert "\nOne seed decides nothing.\n" in told.out
 
 

@@ -459,6 +459,16 @@ def test_the_command_writes_a_file_and_says_so(cli, filled, tmp_path):
     assert cli("report").out.startswith("wrote report.html")
 
 
+def test_an_older_report_is_replaced_and_no_other_file(cli, filled, tmp_path):
+    for _ in range(2):
+        assert cli("report").out.startswith("wrote report.html")
+    (tmp_path / "report.html").write_text("my notes\n")
+    told = cli("report")
+    assert (told.code, told.out) == (2, "")
+    assert told.err.startswith("Error: report.html exists and holds something else, which may be your work;")
+    assert (tmp_path / "report.html").read_text() == "my notes\n"
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

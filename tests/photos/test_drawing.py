@@ -57,7 +57,7 @@ def test_a_draw_is_as_long_as_asked_and_writes_nothing_to_the_folder(photos, by)
 
 def test_what_is_drawn_is_what_the_part_draws_of_the_embeddings(photos):
     work = photos.work()
-    chosen, _ = drawn(work, workers=0)
+    chosen = drawn(work, workers=0).files
     (embeddings,) = (source.source.key for source in work.stages[1].named("embeddings"))
     values = work.place.store.read(embeddings, Embeddings).values
     order = TypiClust().draw(values, 5, seeds.stream("order", 0), "cpu", lambda *_: None)
@@ -152,7 +152,10 @@ def test_an_unreadable_photo_is_an_error_or_is_never_drawn(photos):
     with pytest.raises(PrunebenchError, match=r"^1 of the 60 images in "):
         photos.draw(5)
     assert sorted(photos.draw(59, on_bad="skip")) == sorted(photos.truth)[1:]
-    with pytest.raises(PrunebenchError, match=r"^--labels is 60, expected 1 to 59, the images there are$"):
+    said = (
+        rf"^--labels is 60, but only 59 images .* the others are 1 that cannot be read: {min(photos.truth)}; "
+    )
+    with pytest.raises(PrunebenchError, match=said):
         photos.draw(60, on_bad="skip")
 
 
@@ -204,6 +207,9 @@ def test_photos_that_change_meanwhile_are_told_and_nothing_is_kept(photos, monke
         ({"seed": -1}, "--seed is -1, expected 0 or more"),
         ({"labels": 61}, "--labels is 61, expected 1 to 60, the images there are"),
         ({"labels": 0}, "--labels is 0, expected 1 to 60, the images there are"),
+        ({"labels": "5"}, "--labels is '5', expected a whole number"),
+        ({"labels": 5.5}, "--labels is 5.5, expected a whole number"),
+        ({"seed": 0.5}, "--seed is 0.5, expected a whole number"),
     ],
 )
 def test_a_mistake_is_one_line_before_all_work(photos, options, message):

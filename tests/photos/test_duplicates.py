@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -187,7 +188,7 @@ def test_a_draw_has_no_file_twice(photos):
     contents = {(photos.folder / name).read_bytes() for name in drawn}
     assert len(contents) == 100  # of 120 that differ
     assert draw(photos.folder, 30, data=photos.root / "data") == drawn[:30]
-    said = r"^--labels is 121, but only 120 images in .* differ, the other 60 are copies$"
+    said = r"^--labels is 121, but only 120 images in .* differ; the others are 60 copies; lower it$"
     with pytest.raises(PrunebenchError, match=said):
         draw(photos.folder, 121, data=photos.root / "data")
 
@@ -209,7 +210,7 @@ def test_a_draw_that_looks_has_no_image_twice(photos, by, labels):
 @pytest.mark.parametrize("by", LOOKING)
 def test_more_labels_than_images_that_differ_are_one_line(photos, by):
     said = (
-        r"^--labels is 61, but only 60 images in .* differ, the other 120 are duplicates; lower it, or draw "
+        r"^--labels is 61, but only 60 images in .* differ; the others are 120 copies; lower it, or draw "
         r"with --by uniform$"
     )
     with pytest.raises(PrunebenchError, match=said):
@@ -269,9 +270,9 @@ def curves(monkeypatch):
     return seen
 
 
-def recommended(photos, **options):
-    """Ask with the labels of all photos, copies among them."""
-    every = write_labels(photos.root / "all.csv", photos.truth)
+def recommended(photos, saved=None, **options):
+    """Ask with the labels of all photos, copies among them. saved: another file of labels."""
+    every = saved or write_labels(photos.root / "all.csv", photos.truth)
     asked = {"backbone": "pixels", "side": 24, "seeds": 2, "methods": ["k_center_pixels"]} | photos.made
     return recommend(photos.folder, every, **(asked | options))
 
@@ -287,6 +288,33 @@ def test_a_recommendation_never_tests_on_a_copy_of_what_it_trained_on(photos, cu
     assert found.contests and sides
     for train, test in sides:
         assert len({*map(subject, train + test)}) == 60 == len(train + test)
+
+
+def test_a_new_file_of_labels_is_no_change_once_duplicates_are_known(photos):
+    kept, told = photos.root / "kept.csv", []
+
+    def tell(time, advice):
+        told.append(time)
+
+    photos.prune(budget=20).to_csv(kept)
+    asked = {"methods": [], "tell": tell}
+    found = recommended(photos, **asked)
+    assert (found.images, found.passed) == (60, 120)
+    every = photos.root / "all.csv"
+    os.utime(every, (0, 0))  # saved again
+    assert recommended(photos, saved=every, **asked) == found
+    copied = shutil.copy(every, photos.root / "copied.csv")
+    assert recommended(photos, saved=copied, **asked) == found
+    fewer = write_labels(photos.root / "fewer.csv", dict([*photos.truth.items()][:40]))
+    assert recommended(photos, saved=fewer, **asked).labeled == 40
+    assert len(told) == 4
+    drawn = draw(photos.folder, 20, by="kcenter", backbone="pixels", side=24, **photos.made)
+    draw_of = write_labels(photos.root / "draw.csv", {name: photos.truth[name] for name in drawn})
+    pruning.prune(photos.folder, draw_of, budget=30, **(QUICK | photos.made)).to_csv(photos.root / "next.csv")
+    for table in (kept, photos.root / "next.csv"):
+        newest = write_labels(photos.root / f"of_{table.name}", photos.truth)
+        evaluate(table, newest, backbone="pixels", seeds=1, tell=tell, **photos.made)
+    assert len(told) == 6
 
 
 def test_a_recommendation_that_ignores_duplicates_counts_all(photos, curves, cli):

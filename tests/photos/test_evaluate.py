@@ -195,7 +195,8 @@ def test_a_second_call_trains_nothing_and_says_the_same(photos, monkeypatch):
 def test_the_time_is_told_before_photos_are_read_and_networks_trained(photos, trained, tmp_path):
     other, told = tmp_path / "other", []
 
-    def tell(words):
+    def tell(words, advice):
+        assert advice == ""  # of a recipe that embeds nothing
         told.append((words, (other / "datasets").exists(), len(trained)))
 
     options = {"seeds": 1, "recipe": "scratch", "folder": photos.folder, "side": 8, "store": other}
@@ -300,7 +301,10 @@ def test_names_and_labels_that_a_spreadsheet_would_run_come_through(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"holdout": 0.0}, r"--holdout is 0.0, expected between 0 and 1"),
+        ({"holdout": 0.0}, r"--holdout is 0.0, expected a share between 0 and 1, such as 0.1 for 10 %"),
+        ({"holdout": 10}, r"--holdout is 10, expected a share between 0 and 1, such as 0.1 for 10 %"),
+        ({"holdout": "0.1"}, r"--holdout is '0.1', expected a number"),
+        ({"seeds": "3"}, r"--seeds is '3', expected a whole number"),
         ({"holdout": 0.001}, r"a holdout of 0.001 of 60 labeled images leaves too few to test on"),
         ({"holdout": 0.98}, r"a holdout of 0.98 of 60 labeled images leaves too few|are left to train on"),
         ({"seeds": 0}, r"--seeds is 0, expected 1 or more"),
@@ -318,6 +322,14 @@ def test_labels_that_are_too_few_are_told(photos, tmp_path):
     ours = {name: photos.truth[name] for name in kept}
     with pytest.raises(PrunebenchError, match=r"has labels of the kept images alone, so there are no others"):
         photos.evaluate(labels=write_labels(tmp_path / "ours.csv", ours))
+    halves = [dict([*ours.items()][:9]), dict([*ours.items()][9:])]
+    given = [write_labels(tmp_path / f"{i}.csv", half) for i, half in enumerate(halves)]
+    with pytest.raises(PrunebenchError, match=rf"^{given[0]} with {given[1]} has labels of the kept images"):
+        photos.evaluate(labels=given)
+    everything = tmp_path / "everything.csv"
+    everything.write_text("file,status\n" + "".join(f"{name},to_label\n" for name in photos.truth))
+    with pytest.raises(PrunebenchError, match=rf"^{everything} keeps all 60 images in .*smaller --budget$"):
+        photos.evaluate(kept=everything, folder=photos.folder, side=8)
     lacking = {name: label for name, label in photos.truth.items() if name not in kept[:7]}
     with pytest.raises(PrunebenchError) as told:
         photos.evaluate(labels=write_labels(tmp_path / "lacking.csv", lacking))

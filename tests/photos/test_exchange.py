@@ -52,7 +52,7 @@ def to(photos, tmp_path):
 
     def converted(target, table="kept.csv", **options):
         options = {"folder": photos, "store": tmp_path / "store"} | options
-        output = tmp_path / f"{target}-{table}"
+        output = tmp_path / f"{target}-{Path(table).stem}"
         assert convert(tmp_path / table, target, output, **options)[0]
         files = [path for path in output.rglob("*") if path.is_file()]
         return {path.relative_to(output).as_posix(): content(path) for path in files}
@@ -161,7 +161,7 @@ def test_torchvision_reads_links(to, tmp_path):
     from torchvision.datasets import ImageFolder
 
     to("links")
-    read = ImageFolder(str(tmp_path / "links-kept.csv/to_label"))
+    read = ImageFolder(str(tmp_path / "links-kept/to_label"))
     assert (read.classes, len(read)) == (["dog & co"], 1)
 
 
@@ -269,9 +269,21 @@ def test_the_command_says_what_it_wrote(cli, photos):
     line = "convert kept.csv --to cvat --output out"
     told = cli(f"{line} --folder photos")
     assert (told.code, told.err) == (0, "")
-    assert told.out == "wrote out: 1 keep_labeled, 1 to_label, 1 drop\n"
-    assert cli(f"{line} --folder photos").out.startswith("out is up to date: 1 keep")
+    assert told.out == "wrote out: 1 keep_labeled, 1 to_label\n"
+    assert cli(f"{line} --folder photos").out == "out is up to date: 1 keep_labeled, 1 to_label\n"
+    told = cli("convert kept.csv --to csv --output next.csv --folder photos")
+    assert told.out == "wrote next.csv: 1 to_label\n"
+    told = cli("convert kept.csv --to links --output links --folder photos")
+    assert told.out == "wrote links: 1 keep_labeled, 1 to_label, 1 drop\n"
     assert cli("convert gone.csv --to cvat --output out").err.startswith("Error: cannot read ")
+
+
+def test_a_folder_is_not_named_as_a_file(cli, photos, tmp_path):
+    told = cli("convert kept.csv --to cvat --output c.zip --folder photos")
+    assert (told.code, told.out) == (2, "")
+    assert told.err == "Error: --output c.zip: cvat is a folder of files; leave the ending .zip out\n"
+    assert not (tmp_path / "c.zip").exists()
+    assert cli("convert kept.csv --to cvat --output round.2 --folder photos").code == 0
 
 
 # What is wrong with a table
@@ -572,7 +584,7 @@ def test_datumaro_reads_what_cvat_gets(to, photos, tmp_path):
     datumaro = pytest.importorskip("datumaro")
     to("cvat")
     (tmp_path / "both").mkdir()
-    shutil.copy(tmp_path / "cvat-kept.csv/annotations.xml", tmp_path / "both")
+    shutil.copy(tmp_path / "cvat-kept/annotations.xml", tmp_path / "both")
     shutil.copytree(photos, tmp_path / "both/images")
     found = {
         item.id: item.annotations for item in datumaro.Dataset.import_from(str(tmp_path / "both"), "cvat")
@@ -602,7 +614,7 @@ def test_datumaro_writes_for_cvat_what_prune_reads(photos, tmp_path):
 def test_fiftyone_reads_its_files(to, tmp_path):
     importers = pytest.importorskip("fiftyone.utils.data.importers", exc_type=ImportError)
     to("fiftyone")
-    importer = importers.FiftyOneDatasetImporter(str(tmp_path / "fiftyone-kept.csv"))
+    importer = importers.FiftyOneDatasetImporter(str(tmp_path / "fiftyone-kept"))
     assert importer._is_legacy_format_data()
     importer = importer._to_legacy_importer()
     importer.setup()
@@ -617,7 +629,7 @@ def test_fiftyone_exports_what_prune_reads(to, photos, tmp_path):
     exporters = pytest.importorskip("fiftyone.utils.data.exporters", exc_type=ImportError)
     labels = pytest.importorskip("fiftyone.core.labels", exc_type=ImportError)
     to("fiftyone")
-    importer = importers.FiftyOneDatasetImporter(str(tmp_path / "fiftyone-kept.csv"))._to_legacy_importer()
+    importer = importers.FiftyOneDatasetImporter(str(tmp_path / "fiftyone-kept"))._to_legacy_importer()
     importer.setup()
     exporter = exporters.LegacyFiftyOneDatasetExporter(str(tmp_path / "export"), export_media=False)
     exporter.setup()

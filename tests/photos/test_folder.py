@@ -146,12 +146,12 @@ def test_what_a_spreadsheet_saves_is_read(table):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"needs one column 'file' and has none; its first line is ''"),
+        ("", r"is empty, but needs a column 'file'$"),
         ("a.png,cat\n", r"needs one column 'file' and has none; its first line is 'a.png,cat'"),
         ("file,label,label\n", r"needs one column 'label' and has 2"),
         ("file,label\na.png\nb.png,cat\n", r"has 1 entries in line 2, but 2 in its header \(1 such lines\)"),
         ("file,label\na.png,cat\na.png,dog\n", r"says of a.png both 'cat' and 'dog'; keep one"),
-        (b"file,label\n\xff,cat\n", r"is no table \(.*\); save it as a .csv in UTF-8"),
+        (b"file,label\n\xff,cat\n", r"is no text in UTF-8; save it as a .csv in UTF-8"),
     ],
 )
 def test_a_wrong_table_is_one_line(table, text, message):
@@ -171,8 +171,23 @@ def test_unknown_files_are_counted_and_the_first_five_shown(tmp_path):
         photos.matched(tmp_path / "l.csv", listed, ["0.png", "1.png"], tmp_path)
     assert "lists 7 file(s) that are no images in" in str(told.value)
     assert str(told.value).endswith(": 2.png, 3.png, 4.png, 5.png, 6.png, ...")
-    with pytest.raises(PrunebenchError, match=r'; paths are relative to it, with "/"$'):
-        photos.matched(tmp_path / "l.csv", ["a\\b.png"], ["b.png"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("photos/sea/b.png", "; names are relative to the folder: write sea/b.png"),
+        ("C:\\me\\photos\\sea\\b.png", "; names are relative to the folder: write sea/b.png"),
+        ("/me/b.png", '; names are relative to the folder, with "/"'),
+        ("sea/b", "; names have an ending: write sea/b.png"),
+        ("A", "; names have an ending: write a.jpg"),
+        ("c.png", ""),
+    ],
+)
+def test_the_likely_cause_of_an_unknown_name_is_told(tmp_path, name, cause):
+    with pytest.raises(PrunebenchError) as told:
+        photos.matched(tmp_path / "l.csv", [name], ["a.jpg", "sea/b.png"], tmp_path)
+    assert str(told.value).endswith(f"no images in {tmp_path}: {name}{cause}")
 
 
 def test_classes_are_sorted_and_filled_up(tmp_path):
@@ -183,8 +198,27 @@ def test_classes_are_sorted_and_filled_up(tmp_path):
     assert photos.class_names(path, labels, 5)[3:] == ("unseen class 2", "unseen class 3")
     with pytest.raises(PrunebenchError, match=r"--classes 2: but .* has labels of 3: cat, dog, unseen"):
         photos.class_names(path, labels, 2)
-    with pytest.raises(PrunebenchError, match=r"has labels of 1 class\(es\), but two are needed"):
-        photos.class_names(path, {"a": "dog"})
+    with pytest.raises(
+        PrunebenchError, match=r"l.csv has labels of one class alone, dog; label images of an"
+    ):
+        photos.class_names(path, {"a": "dog", "b": "dog"})
+    with pytest.raises(PrunebenchError, match=r"l.csv has no label; fill in the column label$"):
+        photos.class_names(path, {})
+
+
+def test_a_file_of_labels_in_the_working_folder_is_named_as_it_was_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PrunebenchError, match=r"^l.csv has no label"):
+        photos.class_names(tmp_path / "l.csv", {})
+
+
+def test_several_files_of_one_class_are_named_as_they_were_given(tmp_path):
+    names = list(write_photos(tmp_path / "photos", count=2))
+    tables = [write_labels(tmp_path / f"{name[:3]}.csv", {name: "cat"}) for name in names]
+    with pytest.raises(
+        PrunebenchError, match=rf"^{tables[0]} with {tables[1]} has labels of one class alone"
+    ):
+        photos.together(tables, tmp_path / "photos", tmp_path / "store")
 
 
 # Writing
@@ -252,7 +286,7 @@ def test_what_cannot_be_read_is_an_error_or_passed_over(folder, tmp_path):
     skipped = draw(folder, 10, tmp_path, on_bad="skip")
     assert skipped[:9] == [*whole[:3], *whole[4:]] and len(skipped) == 10
     assert draw(folder, 3, tmp_path) == whole[:3]  # what is not drawn is not opened
-    with pytest.raises(PrunebenchError, match=r"--labels is 60, expected 1 to 59"):
+    with pytest.raises(PrunebenchError, match=rf"--labels is 60, but only 59 .*: {whole[3]}; lower it$"):
         draw(folder, 60, tmp_path, on_bad="skip")
 
 

@@ -149,6 +149,17 @@ def test_a_wrong_request_is_one_line(kept, cli, options, said):
     assert not [*kept.root.glob("*.html")]
 
 
+def test_an_older_page_is_replaced_and_no_other_file(kept, cli):
+    page = kept.root / "look.html"
+    assert cli(f"look {kept.path}").code == 0
+    assert cli(f"look {kept.path}").out.startswith("wrote look.html")
+    page.write_text("my notes\n")
+    said = cli(f"look {kept.path}")
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert said.err.startswith("Error: look.html exists and holds something else, which may be your work;")
+    assert page.read_text() == "my notes\n"
+
+
 # What is on it
 
 
@@ -156,7 +167,18 @@ def test_what_to_label_comes_by_score_and_what_has_none_last():
     lines = [line("a", BUY, score=1), line("b", BUY, score=3), line("c", BUY), line("d", DROP, score=9)]
     assert files(section(lines, "first").strips[0]) == ["b", "a", "c"]
     assert section(lines, "first").note == "The highest scores first. 3 of 3 images."
-    assert section([line("a", BUY)], "first").note.startswith("In the order of the table.")
+
+
+def test_what_has_no_score_is_in_the_random_order_of_next_csv(kept, cli):
+    lines = [line(name, BUY) for name in kept.pruned.chosen(BUY)]
+    found = section(lines, "first")
+    assert found.note.startswith("In random order.")
+    assert files(found.strips[0]) != sorted(files(found.strips[0]))
+    table = "".join(f"{one.file},to_label\n" for one in lines)
+    (kept.root / "random.csv").write_text(f"file,status\n{table}")
+    cli(f"convert random.csv --to csv --output next.csv --folder {kept.folder}")
+    rows = (kept.root / "next.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [row.removesuffix(",") for row in rows] == files(found.strips[0])
 
 
 def test_what_is_unsure_has_no_label_and_no_twin():

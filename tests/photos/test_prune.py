@@ -405,6 +405,8 @@ def test_saving_the_same_labels_again_is_no_change(photos, monkeypatch):
         ({"budget": 12}, r"12 images have a label .* none of the 12 to keep is left to choose; raise"),
         ({"ratio": 90}, r"12 images have a label .* none of the 6 to keep is left to choose"),
         ({"budget": 61}, r"--budget is 61, expected 1 to 60, the images there are"),
+        ({"budget": 20.5}, r"--budget is 20.5, expected a whole number"),
+        ({"ratio": "50"}, r"--ratio is '50', expected a whole number"),
         ({"ratio": 100}, r"--ratio is 100, expected the percent to drop, 0 to 99"),
         ({"budget": 20, "classes": 2}, r"--classes 2: but .*labels.csv has labels of 3: bird, cat, dog"),
         ({"budget": 20, "method": "probe_aumm"}, r"no method named 'probe_aumm'. Did you mean 'probe_aum'"),
@@ -452,7 +454,7 @@ def test_what_a_file_system_may_hold_is_named_or_left_out(photos, kind):
         photos.prune(budget=20)
     assert "\n" not in str(told.value)
     pruned = photos.prune(budget=20, on_bad="skip")
-    assert (counts(pruned), pruned.left_out) == ([12, 8, 40], bad)
+    assert (counts(pruned), len(pruned.left_out)) == ([12, 8, 40], bad)
     drawn = pruning.draw(photos.folder, 60, data=photos.folder.parent / "data", on_bad="skip")
     assert sorted(drawn) == sorted(photos.truth)
 
@@ -488,6 +490,16 @@ def test_a_file_that_is_listed_in_two_spellings_has_one_label(photos):
         photos.prune(budget=20)
 
 
+def test_a_result_is_short_to_print_and_knows_its_statuses(photos):
+    pruned = photos.prune(budget=20)
+    assert repr(pruned) == "<Pruned: 12 keep_labeled, 8 to_label, 40 drop>"
+    assert len(pruned.chosen(KEPT, BUY)) == 20
+    with pytest.raises(
+        PrunebenchError, match=r"^status is 'tolabel', expected 'keep_labeled', 'to_label' or "
+    ):
+        pruned.chosen("tolabel")
+
+
 def test_images_that_cannot_be_read_stop_it_or_are_left_out(photos):
     broken = [name for name in photos.truth if name not in photos.known][:2]
     for name in broken:
@@ -496,7 +508,7 @@ def test_images_that_cannot_be_read_stop_it_or_are_left_out(photos):
         photos.prune(budget=20)
     pruned = photos.prune(budget=20, on_bad="skip")
     assert counts(pruned) == [12, 8, 38] and not {*broken} & {*pruned.files}
-    assert pruned.left_out == 2
+    assert [*pruned.left_out] == broken
 
 
 def test_nothing_is_kept_in_the_folder(photos):
@@ -550,6 +562,8 @@ def test_a_preview_names_a_better_backbone_than_the_default_and_what_it_needs(ph
     better = "--backbone pixels is on this machine, is better and takes longer"
     assert preview(by_default, place).advice == f"efficientnet_lite0; {better}"
     assert preview(request(photos, backbone="pixels"), place).advice == ""
+    monkeypatch.setattr("prunebench.photos.estimate.schedule.missing", lambda *_: {})
+    assert preview(by_default, place).advice == ""  # all is stored, and nothing is left to choose
 
 
 def test_the_default_backbone_is_pixels_where_the_package_is_missing(photos, tmp_path, monkeypatch):

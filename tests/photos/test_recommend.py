@@ -65,9 +65,24 @@ def test_it_shows_a_curve_and_says_how_many(cli, photos, tmp_path):
     assert [f"{float(row['accuracy']):.1f}" for row in written[:6]] == [row[1] for row in rows]
 
 
+def test_a_curve_that_is_there_is_told_before_the_work_and_kept(cli, photos, tmp_path):
+    (tmp_path / "curve.csv").write_text("labels,kind,accuracy,low,high\n")
+    warning = "warning: curve.csv exists; it is not overwritten if the result differs\n"
+    refusal = "Error: curve.csv exists and holds something else, which may be your work; "
+    told = cli(f"{QUICK} --output curve.csv")
+    assert told.code == 2 and told.err.startswith(f"{warning}{refusal}")
+    told = cli(f"{QUICK} --output curve.csv")  # all is stored now, and so it says at once what it will do
+    assert told.code == 2 and told.err.startswith(refusal)
+    assert (tmp_path / "curve.csv").read_text() == "labels,kind,accuracy,low,high\n"
+
+
 def test_a_better_backbone_is_named_where_heads_are_trained(cli, photos):
     by_default = cli(QUICK.replace("--backbone pixels ", ""))
-    assert by_default.out.count("\nbackbone: efficientnet_lite0; backbone 'dinov2_vitb14' needs ") == 1
+    first, second, *_ = by_default.out.splitlines()  # while there is a choice
+    assert first.startswith("backbone: efficientnet_lite0; backbone 'dinov2_vitb14' needs ")
+    assert second.startswith("time  ")
+    again = cli(QUICK.replace("--backbone pixels ", ""))
+    assert again.out.startswith("time  none, all is stored") and "backbone: " not in again.out
     assert "backbone: " not in cli(QUICK).out
     assert "backbone: " not in cli(f"{QUICK} --recipe scratch".replace("--backbone pixels ", "")).out
 
@@ -138,6 +153,9 @@ def test_the_answer_says_how_many_and_why(tmp_path, labels, labeled, answer):
 def test_a_target_has_a_number_of_labels(cli, photos):
     easy = cli(f"{QUICK} --target 40").out
     assert "4 of the labels there are reach 40 %: expect " in easy
+    rows = [line.split() for line in easy.splitlines() if line.endswith(("measured", "predicted"))]
+    assert [row[0] for row in rows] == ["4", "4", "9", "19", "38", "48", "96", "120"]
+    assert [row[-1] for row in rows[:3]] == ["measured", "predicted", "measured"]
     hard = cli(f"{QUICK} --target 99.99").out
     assert "99.99 % is not reached within the folder: at most " in hard
     assert hard.rstrip().endswith("% with all 120 images.")
@@ -163,7 +181,8 @@ def test_a_class_with_one_label_is_told(cli, photos):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--target 100", "--target is 100.0, expected percent, between 0 and 100"),
+        ("--target 100", "--target is 100.0, expected percent, above 1 and below 100"),
+        ("--target 0.9", "--target is 0.9, expected percent, above 1 and below 100"),
         ("--gain 0", "--gain is 0.0, expected above 0"),
         ("--recipe quik", "no recipe named 'quik'. Did you mean 'quick'? See: "),
         ("--methods probe_amu", "no method named 'probe_amu'. Did you mean 'probe_aum'? See: "),
@@ -185,7 +204,8 @@ def test_a_wrong_request_is_one_line(cli, photos, options, message):
     ("count", "message"),
     [
         (19, "known.csv has labels of 19 images, but a learning curve needs 20; label 1 more, drawn at ran"),
-        (1, "known.csv has labels of 1 class(es), but two are needed; fill in the column label"),
+        (1, "known.csv has labels of one class alone, bird; label images of another, too"),
+        (0, "known.csv has no label; fill in the column label"),
     ],
 )
 def test_too_few_labels_are_told_before_an_image_is_read(cli, photos, tmp_path, count, message):
@@ -314,8 +334,19 @@ def test_a_contest_is_decided_by_its_interval():
     assert contest(-2.0, -2.1, -1.9).verdict.startswith("Choosing by m loses to Random by 2.0 ± ")
     undecided = "Choosing by m is not separated from Random: +0.5 ± "
     assert contest(-2.0, 3.0, 0.5).verdict.startswith(undecided)
+    nothing = contest(-2.0, 1.98, 0.0).verdict
+    assert nothing.startswith("Choosing by m is not separated from Random: +0.0 ± ")
 
 
-def test_an_unknown_recipe_has_one_line_in_python_too(photos, tmp_path):
-    with pytest.raises(PrunebenchError, match="no recipe named"):
-        prunebench.recommend(photos.folder, tmp_path / "known.csv", recipe="none", methods=[])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"recipe": "none"}, "no recipe named"),
+        ({"target": "95"}, "--target is '95', expected a number"),
+        ({"gain": "1"}, "--gain is '1', expected a number"),
+        ({"seeds": 2.5}, "--seeds is 2.5, expected a whole number"),
+    ],
+)
+def test_a_mistake_is_one_line_in_python_too(photos, tmp_path, options, message):
+    with pytest.raises(PrunebenchError, match=message):
+        prunebench.recommend(photos.folder, tmp_path / "known.csv", methods=[], **options)

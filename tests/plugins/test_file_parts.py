@@ -207,7 +207,7 @@ def test_names_and_classes_that_a_spreadsheet_would_run_are_read_as_they_were(wr
             {"column": "z"},
             "s.csv needs one column 'z' and has none; its first line is 'a\\nb'",
         ),
-        ("s.csv", "", {"column": "a"}, "s.csv needs one column 'a' and has none; its first line is ''"),
+        ("s.csv", "", {"column": "a"}, "s.csv is empty, but needs a column 'a'"),
         ("s.csv", "a,a\n1,2\n", {"column": "a"}, "s.csv needs one column 'a' and has 2; its first"),
         ("s.csv", "a,b\n1,2\n3\n", {"column": "a"}, "s.csv has 1 entries in line 3, but 2 in its header"),
         (

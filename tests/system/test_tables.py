@@ -67,8 +67,8 @@ def test_a_column_is_called_exactly_so_before_it_is_called_nearly_so(table):
         ("file,label\na,Käse, alt\nb,c\n", r"has 3 entries in line 2, but 2 in its header \(1 such"),
         ("file;label\na,b;c;d\ne\n", r"has 3 entries in line 2, .*\(2 such lines\); an entry with ';' in it"),
         ("file|label\na|b\n", r"needs one column 'file' and has none; its first line is 'file\|label'"),
-        (b"file,label\n\xff,cat\n", r"is no table \(.*\); save it as a .csv in UTF-8"),
-        (b"\xff\xfef\x00i\x00l", r"is no table \(.*\); save it as a .csv in UTF-8"),
+        (b"file,label\n\xff,cat\n", r"is no text in UTF-8; save it as a .csv in UTF-8"),
+        (b"\xff\xfef\x00i\x00l", r"is no text in UTF-8; save it as a .csv in UTF-8"),
     ],
 )
 def test_what_is_no_table_is_one_line_that_names_its_own(table, content, message):

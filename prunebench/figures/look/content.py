@@ -14,7 +14,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts import seeds
 from prunebench.parts.artefacts import Array
 from prunebench.runs.format import duration
-from prunebench.runs.kept import BUY, DROP, KEPT, Line
+from prunebench.runs.kept import BUY, DROP, KEPT, Line, turn
 
 # Nine fill a row of a wide window, and three rows of a phone. At most 405 images in all: a page below 5 MB.
 FIRST, UNSURE, DROPPED = 99, 45, 45
@@ -106,14 +106,12 @@ class _Table:
         self.confidences = _numbers(path, [line.confidence for line in lines])
 
     def first(self) -> Section:
-        """The images to label, by score."""
+        """The images to label, in the order of `convert --to csv`."""
         bought = np.flatnonzero(self.status == BUY)
-        order = bought[np.argsort(-self.scores[bought], kind="stable")]  # NaN comes last
-        by = (
-            "The highest scores first"
-            if np.isfinite(self.scores[bought]).any()
-            else "In the order of the table"
-        )
+        scores = self.scores.tolist()
+        order = np.array(sorted(bought.tolist(), key=lambda i: turn(self.lines[i].file, scores[i])), np.int64)
+        has_scores = np.isfinite(self.scores[bought]).any()
+        by = "The highest scores first" if has_scores else "In random order"
         note = f"{by}. {_extent(min(FIRST, len(order)), len(order))}"
         return Section("first", "Label first", note, [Strip("", self._tiles(order[:FIRST]))])
 

@@ -19,9 +19,11 @@ from prunebench.results import losses
 from prunebench.results.cells import Alternatives, Between, Cell, Measured, Number, OverRuns, PerRatio, Text
 from prunebench.results.spelling import explained, heading, spelled
 from prunebench.system.escaping import plain
+from prunebench.system.files import taken, writing
 
 FOLDER = Path(__file__).parent / "html"
 STYLE, THEME = FOLDER / "page.css", FOLDER / "theme.js"
+MARK = b'<meta name="generator" content="prunebench">'  # of every page, by which a later one replaces it
 SCRIPTS = ("svg.js", "charts.js", "stored.js", "tables.js", "page.js", "theme.js")
 
 
@@ -39,6 +41,13 @@ def render(suites: Sequence[Contents]) -> str:
         notes=partial(explained, escaped=str, best="Bold", second="underlined"),
         **inlined([STYLE], [FOLDER / name for name in SCRIPTS]),
     )
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise PrunebenchError if there is a file that is no page of prunebench. Call it before computing."""
+    with writing(path, "--output"):
+        if path.exists() and MARK not in path.read_bytes():
+            raise taken(path)
 
 
 def environment(folder: Path) -> Environment:
