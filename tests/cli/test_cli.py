@@ -8,7 +8,9 @@ import sys
 from dataclasses import dataclass
 
 import pytest
+import typer
 
+from prunebench.cli.main import app
 from prunebench.parts.base import Scorer, Selector
 from prunebench.parts.method import Method
 from prunebench.parts.registry import CHECKED
@@ -63,6 +65,27 @@ def cells(out):
         ("run --suite quickstart --executor-option a", "--executor-option 'a': expected NAME=VALUE, each"),
         ("run --suite quickstart --executor dask --device cuda:1", "--device cuda:1: only --executor local"),
         ("run --methods random --datasets digits --fresh aum", "no part in the chosen cells named 'aum'."),
+        ("prnue", "no command named 'prnue'. Did you mean 'prune'? See: prunebench --help"),
+        (
+            "--foo list",
+            "no option of prunebench named '--foo'. Known: --strict, --traceback, --version. See: ",
+        ),
+        (
+            "run --sweet x",
+            "no option of prunebench run named '--sweet'. Did you mean '--set'? See: prunebench run --help",
+        ),
+        ("draw a --output b --labels 1e3", "--labels: '1e3' is no whole number"),
+        ("plan --detect much", "--detect: 'much' is no number"),
+        ("run --workers -1", "--workers: '-1' is below 0"),
+        ("run --suite", "Option '--suite' requires an argument."),
+        ("doctor now", "Got unexpected extra argument(s) (now). See: prunebench doctor --help"),
+        ("draw a --output b", "prunebench draw needs --labels: "),
+        ("push", "prunebench push needs FOLDER: The folder that is shared. See: prunebench push --help"),
+        (
+            "list",
+            "prunebench list needs WHAT: datasets, backbones, labelers, scorers, selectors, draws, methods, "
+            "suites, plugins. See: prunebench list --help",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(cli, line, message):
@@ -70,6 +93,17 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(cli, line, message):
     assert told.code == 2
     assert told.out == ""
     assert told.err.startswith(f"Error: {message}") and told.err.count("\n") == 1
+
+
+def test_a_bare_command_is_help(cli):
+    told = cli("")
+    assert (told.code, told.err) == (2, "") and "Usage: prunebench" in told.out
+
+
+def test_what_a_command_needs_is_explained():
+    groups = typer.main.get_command(app).commands.values()
+    required = [parameter for command in groups for parameter in command.params if parameter.required]
+    assert len(required) > 10 and all(parameter.help for parameter in required)
 
 
 def test_a_traceback_only_where_it_was_asked_for(cli):
