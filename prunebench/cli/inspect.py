@@ -86,8 +86,9 @@ def _chosen(given: str, changes: list[str]) -> list[Part | Dataset]:
         else:
             chosen.append(change(load().part(kind, name), values, name))
     if not chosen:
-        names = [other for kind in kinds for other in load().found[f"{kind}s"]]
-        raise unknown("part", name, names, "prunebench list scorers")
+        names = {other for kind in kinds for other in load().found[f"{kind}s"]}
+        hint = load().broken() or "; is its package installed?"
+        raise unknown("part", name, names, f"prunebench list scorers{hint}")
     return chosen
 
 

@@ -124,15 +124,29 @@ class Registry:
         """Return the registered item `name`. Raise PrunebenchError with the nearest name if there is none."""
         known = self.found.get(kind, {})  # a stored identity may have a kind that does not exist
         if name not in known:
-            raise unknown(kind[:-1], name, known, f"prunebench list {kind}{self._broken()}")
+            if kind == "methods":
+                self._check_used(name)
+            raise unknown(kind[:-1], name, known, f"prunebench list {kind}{self.broken()}")
         return known[name]
+
+    def _check_used(self, name: str) -> None:
+        """Raise PrunebenchError if a part of this name is in no method, so that there is none to choose."""
+        methods = self.found["methods"].values()
+        for kind in ("labeler", "scorer", "selector"):
+            used = {part.name for method in methods if (part := getattr(method, kind))}
+            if name in {*self.found[f"{kind}s"]} - used:
+                raise PrunebenchError(
+                    f"no method named {name!r}. It is a {kind} that no method uses yet; "
+                    "register_methods of its plugin offers one. See: docs/plugins.md"
+                )
 
     def check_healthy(self) -> None:
         """Raise PrunebenchError with the names of the broken plugins, if there are any."""
         if broken := [f"{plugin.distribution} ({plugin.error})" for plugin in self.plugins if plugin.error]:
             raise PrunebenchError(f"--strict: broken plugins: {'; '.join(broken)}. Uninstall or mend them")
 
-    def _broken(self) -> str:
+    def broken(self) -> str:
+        """Return what to say of broken plugins beside a name that is unknown, perhaps as it is theirs."""
         names = ", ".join(sorted({plugin.distribution for plugin in self.plugins if plugin.error}))
         return f" (broken plugins: {names}; see: prunebench list plugins)" if names else ""
 

@@ -54,7 +54,7 @@ def cells(out):
         ("plan --ratios ten", "--ratios 'ten': expected whole numbers from 0 to 99, with commas"),
         ("plan --seeds 0", "these options choose no cell; --seeds counts from 1, and a suite needs methods"),
         ("plan --set dual", "--set 'dual': write it as PART.field=value or recipe.field=value"),
-        ("plan --device gpu", "no device named 'gpu'. Did you mean 'cpu'? See: prunebench doctor"),
+        ("plan --device gpu", "device is 'gpu', expected cpu, cuda (a GPU) or auto. See: prunebench doctor"),
         ("leaderboard", "no results under leaderboard/results; run something first, or name --results DIR"),
         (
             "run --methods random",
@@ -65,6 +65,18 @@ def cells(out):
         ("run --suite quickstart --executor-option a", "--executor-option 'a': expected NAME=VALUE, each"),
         ("run --suite quickstart --executor dask --device cuda:1", "--device cuda:1: only --executor local"),
         ("run --methods random --datasets digits --fresh aum", "no part in the chosen cells named 'aum'."),
+        (
+            "check aum --set aum.windw=3",
+            "no field of aum named 'windw'. Known: margin. See: prunebench list scor",
+        ),
+        (
+            "check digits_lt --set digits_lt.factr=1",
+            "no field of dataset digits_lt named 'factr'. Did you mean",
+        ),
+        (
+            "plan --set recipe.epoch=3",
+            "no field of recipe named 'epoch'. Did you mean 'epochs'? See: docs/suites",
+        ),
         ("prnue", "no command named 'prnue'. Did you mean 'prune'? See: prunebench --help"),
         (
             "--foo list",
@@ -334,6 +346,14 @@ def test_check_passes_and_fails(cli, offer):
     told = cli("check careless")
     assert told.code == 1
     assert "FAILED  one score per image: shape is (119,), expected (120,)" in told.out
+
+
+def test_check_of_an_unknown_part_says_why_it_may_be_unknown(cli, install):
+    told = cli("check wobble").err
+    assert told.endswith("See: prunebench list scorers; is its package installed?\n")
+    assert told.count(" file,") == 1
+    install("sick", "import nothing_of_this_name")
+    assert cli("check wobble").err.endswith("(broken plugins: sick; see: prunebench list plugins)\n")
 
 
 def test_check_takes_datasets_too(cli, toy, tmp_path):
