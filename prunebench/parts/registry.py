@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import traceback
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -339,6 +340,24 @@ def load() -> Registry:
         registry.plugins.append(Plugin(distribution, release, entry.name, entry.value, error))
     registry.plugins += [*_left_out(installed), *unreadable]
     return registry
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says.
+
+    One that was not written for users has its class, and the last line of a plugin in its traceback.
+    """
+    if isinstance(error, PrunebenchError):
+        return str(error)
+    packages = {plugin.module.partition(".")[0] for plugin in load().plugins}
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "").split(".")
+        if module[0] in packages:
+            file = Path(frame.f_code.co_filename)
+            within = len(module) if file.stem == "__init__" else len(module) - 1
+            place = f" ({Path(*file.parts[-1 - within :]).as_posix()}:{line})"
+    return f"{type(error).__name__}: {error}{place}"
 
 
 @dataclass(frozen=True)

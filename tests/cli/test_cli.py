@@ -17,6 +17,26 @@ from prunebench.parts.registry import CHECKED
 from prunebench.pipeline import jobs, matrix
 from prunebench.results.render.formats import FORMATS
 
+SHAKY = """
+from dataclasses import dataclass
+import numpy as np
+from prunebench import Method, Scorer, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Shaky(Scorer):
+    name = "shaky"
+    def score(self, images):
+        return np.stack([])
+
+@hookimpl
+def register_scorers(): return [Shaky]
+
+@hookimpl
+def register_methods():
+    from prunebench_plugins.selectors.top import Top
+    return [Method("shaky", title="Shaky", scorer=Shaky(), selector=Top())]
+"""
+
 
 @pytest.fixture
 def run(cli, toy, suite_file):
@@ -199,11 +219,27 @@ def test_a_failed_cell_is_told_and_the_others_are_done(run, offer, tmp_path):
     told = run("--methods random,moody --seeds 1")
     assert told.code == 1
     assert told.err == "failed: moody toy 50% seed 0: ValueError: not today\n"
+    assert "not today" not in told.out
     assert [line.split()[1] for line in cells(told.out)] == ["random"]
     page = (tmp_path / "leaderboard" / "toys.md").read_text()
     (line,) = (line for line in page.splitlines() if line.startswith("| Moody "))
     assert [cell.strip() for cell in line.split("|")] == ["", "Moody", "no labels", "·", ""]
     assert "- failed: 1 cell(s) of moody on toy: ValueError: not today" in page
+
+
+def test_a_failure_of_a_plugin_has_its_line_and_a_traceback_if_asked_for(cli, toy, suite_file, install):
+    install("shaky", SHAKY)
+    reason = "ValueError: need at least one array to stack (shaky.py:10)"
+    run = f"run --suite {suite_file()} --workers 0 --seeds 1 --methods shaky"
+    for line, failed in (
+        ("check shaky", f"FAILED  runs: {reason}\n"),
+        (run, f"shaky toy 50% seed 0: {reason}\n"),
+    ):
+        told = cli(line)
+        assert told.code == 1 and failed in told.out + told.err
+        assert "Traceback" not in told.out + told.err
+        told = cli(f"--traceback {line}")
+        assert told.err.count("Traceback") == 1 and "in score\n    return np.stack([])" in told.err
 
 
 @pytest.mark.parametrize("line", ["run", "plan"])
