@@ -286,6 +286,10 @@ def test_status_counts(run, cli, suite_file):
         ["toy", "el2n_supervised", "1", "0", "0", "0", "1"],
     ]
     assert empty == ""
+    lines = cli(f"status --suite {suite_file()} --methods random,dual").out.splitlines()
+    assert [line.split()[1] for line in lines[:2]] == ["method", "random"]
+    assert lines[2] == "not begun: 1 pair(s) of dataset and method"
+    assert cli(f"status --suite {suite_file()} --methods dual").out.startswith("not begun: 1 pair(s) of")
     assert re.fullmatch(r"2 of 4 cells done; 6 of 14 stages to make, about [0-9.]+ s on one worker", total), (
         total
     )
