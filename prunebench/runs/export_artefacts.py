@@ -129,7 +129,7 @@ def exported(matrix: Matrix, kind: str, command: str, *, everything: bool) -> Ex
     absent = [name for name in entries if name not in artefacts]
     left_out = []
     if without:
-        left_out.append(f"no {kind}: {', '.join(without)}")
+        left_out.append(f"methods that make no {kind}: {', '.join(without)}")
     if absent:
         left_out.append(f"not stored: {kind} of {', '.join(absent)}; run: {command}")
     if left_out and not (everything and artefacts):

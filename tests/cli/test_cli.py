@@ -77,6 +77,10 @@ def cells(out):
         ("plan --device gpu", "device is 'gpu', expected cpu, cuda (a GPU) or auto. See: prunebench doctor"),
         ("leaderboard", "no results under leaderboard/results; run something first, or name --results DIR"),
         (
+            "leaderboard --suite quickstart",
+            "no results under leaderboard/results; run something first, or name --results DIR",
+        ),
+        (
             "run --methods random",
             "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
             "See: prunebench list datasets",
