@@ -10,14 +10,14 @@ from typer.core import TyperGroup
 
 from prunebench.errors import PrunebenchError, unknown
 
-exceptions: Any = sys.modules[
-    typer.BadParameter.__module__
-]  # click's, or its copy in newer releases of typer
+# Those of click, or of its copy in newer releases of typer.
+exceptions: Any = sys.modules[typer.BadParameter.__module__]
 UsageError = exceptions.UsageError
 REASONS = {
     "int_parsing": "is no whole number",
     "float_parsing": "is no number",
     "greater_than_equal": "is below {ge}",
+    "less_than_equal": "is above {le}",
 }
 
 
@@ -58,5 +58,6 @@ def _reason(error: Any) -> str:
     if error.__cause__ is None:  # older releases of typer name the value
         return str(error.message).rstrip(".")
     problem = error.__cause__.errors()[0]
-    reason = REASONS.get(problem["type"], problem["msg"].lower())
-    return f"{problem['input']!r} {reason.format(**problem.get('ctx', {}))}"
+    if problem["type"] not in REASONS:
+        return f"{problem['input']!r}: {problem['msg'].lower()}"
+    return f"{problem['input']!r} {REASONS[problem['type']].format(**problem.get('ctx', {}))}"

@@ -352,7 +352,7 @@ def said(error: BaseException) -> str:
     packages = {plugin.module.partition(".")[0] for plugin in load().plugins}
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
-        module = frame.f_globals.get("__name__", "").split(".")
+        module = str(frame.f_globals.get("__name__")).split(".")
         if module[0] in packages:
             file = Path(frame.f_code.co_filename)
             within = len(module) if file.stem == "__init__" else len(module) - 1

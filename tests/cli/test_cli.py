@@ -113,6 +113,7 @@ def cells(out):
         ("draw a --output b --labels 1e3", "--labels: '1e3' is no whole number"),
         ("plan --detect much", "--detect: 'much' is no number"),
         ("run --workers -1", "--workers: '-1' is below 0"),
+        ("export --dataset digits --output a.csv --ratio 100", "--ratio: '100' is above 99"),
         ("run --suite", "Option '--suite' requires an argument."),
         ("doctor now", "Got unexpected extra argument(s) (now). See: prunebench doctor --help"),
         ("draw a --output b", "prunebench draw needs --labels: "),
