@@ -19,10 +19,10 @@ def main() -> NoReturn:
 
 
 def _command() -> None:
-    from prunebench.cli.main import app
+    from prunebench.cli.main import command_line
 
     signals.state["phase"] = signals.WORKING  # until here Ctrl-C may stop at once
-    app(prog_name="prunebench")
+    command_line()
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def test_files_that_changed_are_read_again(run, tmp_path):
         ({"seeds": 0}, "seeds is 0, expected a count from 1, or a list"),
         ({"seeds": [-1]}, "seeds is [-1], expected whole numbers from 0 to 9999"),
         ({"workers": -1}, "workers is -1, expected 0 or more"),
-        ({"device": "gpu"}, "no device named 'gpu'. Did you mean 'cpu'? See: prunebench doctor"),
+        ({"device": "gpu"}, "device is 'gpu', expected cpu, cuda (a GPU) or auto. See: prunebench doctor"),
         ({"changes": {"dual.window": 5}}, "--set dual.window: no chosen method has such a part."),
         ({"tuning": "serach"}, "no tuning rule named 'serach'. Did you mean 'search'? See: docs/"),
     ],

@@ -86,13 +86,17 @@ def print_seeds(options: CellOptions, results: Path, difference: float, each: bo
 def status(
     options: CellOptions,
 ) -> None:
-    """Show the chosen cells by state: done, running, interrupted, failed, left. Show the stages that run."""
+    """Show the chosen cells that are begun, by state, and the stages that run."""
     from prunebench.runs import status
     from prunebench.runs.format import table
     from prunebench.runs.states import SHOWN
 
     found = status.status(options.matrix())
-    echo(table(found.cells, ["dataset", "method", *SHOWN]))
+    begun = [line for line in found.cells if any(line[2:-1])]  # the last column counts the cells left
+    if begun:
+        echo(table(begun, ["dataset", "method", *SHOWN]))
+    if pairs := len(found.cells) - len(begun):
+        echo(f"not begun: {pairs} pair(s) of dataset and method")
     if found.running:
         echo("\n" + table(found.running, status.RUNNING))
     echo(f"\n{found.total}")

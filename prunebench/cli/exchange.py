@@ -21,7 +21,9 @@ KindsOption = Annotated[
         "--kinds", help="Kinds of stages, such as labels,scores, or all. [default: all before the selection]"
     ),
 ]
-FolderArgument = Annotated[Path, typer.Argument(parser=absolute, metavar="FOLDER")]
+FolderArgument = Annotated[
+    Path, typer.Argument(parser=absolute, metavar="FOLDER", help="The folder that is shared.")
+]
 
 
 @cell_options(without=("device",))

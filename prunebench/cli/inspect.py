@@ -8,6 +8,7 @@ import typer
 
 from prunebench.cli.options import DataOption, DeviceOption, SetOption, StoreOption, parsed
 from prunebench.errors import PrunebenchError, unknown
+from prunebench.system import terminal
 from prunebench.system.terminal import echo
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def check(
     for outcome in checks:
         if outcome.error:
             echo(f"FAILED  {outcome.name}: {outcome.error}")
+            if terminal.state["traceback"]:
+                echo(outcome.trace.rstrip(), err=True)
         else:
             echo(f"ok      {outcome.name}")
     if any(outcome.error for outcome in checks):
@@ -86,8 +89,9 @@ def _chosen(given: str, changes: list[str]) -> list[Part | Dataset]:
         else:
             chosen.append(change(load().part(kind, name), values, name))
     if not chosen:
-        names = [other for kind in kinds for other in load().found[f"{kind}s"]]
-        raise unknown("part", name, names, "prunebench list scorers")
+        names = {other for kind in kinds for other in load().found[f"{kind}s"]}
+        hint = load().broken() or "; is its package installed?"
+        raise unknown("part", name, names, f"prunebench list scorers{hint}")
     return chosen
 
 

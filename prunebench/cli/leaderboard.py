@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prunebench.cli.options import ResultsOption, SuiteOption
+from prunebench.cli.options import ResultsOption, SuiteOption, with_rows
 from prunebench.errors import PrunebenchError, unknown
 from prunebench.system.files import near, replace_file
 from prunebench.system.terminal import echo
@@ -39,7 +39,6 @@ def leaderboard(
 ) -> None:
     """Make the page of every suite that has results and their index, or print them in another format."""
     from prunebench.results.render.formats import FORMATS
-    from prunebench.results.rows import suites
     from prunebench.runs import page_files, pages
 
     if format_name not in FORMATS:
@@ -48,11 +47,7 @@ def leaderboard(
         raise PrunebenchError(f"--check is about pages, which are markdown; leave out --format {format_name}")
     if figures and (check or format_name != "markdown"):
         raise PrunebenchError("--figures draws for pages that are written; leave out --check and --format")
-    names = [Path(suite).stem] if suite else list(suites(results))
-    if not names:
-        raise PrunebenchError(
-            f"no results under {near(results)}/results; run something first, or name --results DIR"
-        )
+    names = with_rows([Path(suite).stem] if suite else [], results)
     made, without = pages.made(names, results)
     for name, why in without.items():
         echo(f"no page of {name}: {why}", err=True)

@@ -25,13 +25,15 @@ from prunebench.cli.recommend import recommend
 from prunebench.cli.report import report
 from prunebench.cli.run import run
 from prunebench.cli.scaffold import new
+from prunebench.cli.usage import Commands, UsageError, explained
 from prunebench.cli.verify import verify
 from prunebench.system import terminal
 from prunebench.system.terminal import echo
 
 app = typer.Typer(
+    cls=Commands,
     add_completion=False,
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     help="Which part of a training set is worth keeping, and what does it cost to find out?",
 )
@@ -39,7 +41,16 @@ app = typer.Typer(
 
 def main() -> NoReturn:
     """Run the command line within another program, such as a test."""
-    sys.exit(terminal.ended(app))
+    sys.exit(terminal.ended(command_line))
+
+
+def command_line() -> NoReturn:
+    """Run the command line, and exit. Raise PrunebenchError if it does not understand a word."""
+    try:
+        code = app(prog_name="prunebench", standalone_mode=False)
+    except UsageError as error:
+        raise explained(error) from error
+    sys.exit(code)
 
 
 def _version(requested: bool) -> None:
@@ -52,6 +63,7 @@ def _version(requested: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     show_traceback: Annotated[
         bool, typer.Option("--traceback", help="Show where an error came from.")
     ] = False,
@@ -62,6 +74,9 @@ def options(
 ) -> None:
     """Options before the command."""
     terminal.state["traceback"] = show_traceback
+    if context.invoked_subcommand is None:
+        echo(context.get_help())
+        raise typer.Exit(terminal.MISUSED)
     if strict:
         from prunebench.parts.registry import load
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from prunebench.errors import PrunebenchError
-from prunebench.system.files import absolute, home
+from prunebench.system.files import absolute, home, near
 
 if TYPE_CHECKING:
     from prunebench.pipeline.matrix import Matrix
@@ -73,6 +73,27 @@ StageTimeoutOption = Annotated[
     typer.Option("--stage-timeout", help="Seconds after which a stage is stopped. [default: never]"),
 ]
 ResultsOption = Annotated[Path, folder_option("--results", help="Where rows and pages are written.")]
+
+
+def with_rows(wanted: Sequence[str], results: Path) -> Sequence[str]:
+    """Return the wanted suites by name, or all that have rows if none is.
+
+    Raise PrunebenchError if one has no rows.
+    """
+    from prunebench.results.rows import suites
+
+    known = list(suites(results))
+    if not known:
+        raise PrunebenchError(
+            f"no results under {near(results)}/results; run something first, or name --results DIR"
+        )
+    for name in wanted:
+        if name not in known:
+            raise PrunebenchError(
+                f"no rows of suite {name!r} under {near(results)}/results (there are: {', '.join(known)}); "
+                "choose with --suite and --results, or run it first"
+            )
+    return wanted or known
 
 
 def split(text: str | None) -> list[str] | None:

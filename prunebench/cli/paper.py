@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prunebench.cli.options import ResultsOption, SuiteOption
-from prunebench.errors import PrunebenchError
+from prunebench.cli.options import ResultsOption, SuiteOption, with_rows
 from prunebench.system.files import near
 from prunebench.system.terminal import echo
 
@@ -17,12 +16,7 @@ def claims(suite: SuiteOption = None, results: ResultsOption = Path("leaderboard
     from prunebench.runs.format import table
     from prunebench.runs.pages import page_of
 
-    names = [Path(suite).stem] if suite else list(suites(results))
-    if suite and names[0] not in suites(results):
-        raise PrunebenchError(
-            f"no rows of suite {names[0]!r} under {near(results)}/results; "
-            "run it first, or name --results DIR"
-        )
+    names = with_rows([Path(suite).stem], results) if suite else list(suites(results))
     published = of_the_paper()
     for name, finding in published.items():
         echo(f"{name}: {finding.claim.sentence} ({finding.claim.section})")

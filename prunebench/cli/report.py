@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prunebench.cli.options import DataOption, ResultsOption, StoreOption, file_option
+from prunebench.cli.options import DataOption, ResultsOption, StoreOption, file_option, with_rows
 from prunebench.errors import PrunebenchError
 from prunebench.system.files import near, replace_file
 from prunebench.system.terminal import echo
@@ -37,29 +37,11 @@ def report(
     if output.suffix != ".html":
         raise PrunebenchError(f"--output {output}: a report is a file that ends in .html")
     check_replaceable(output)
-    names = _with_rows([Path(name).stem for name in suite or ()], results)
+    names = with_rows([Path(name).stem for name in suite or ()], results)
     places = Places(results, folder("data", data), Store(folder("store", store)))
     content = render(_contents(names, places)).encode()
     replace_file(output, content, "--output")
     echo(f"wrote {near(output)}, {size(len(content))}")
-
-
-def _with_rows(wanted: Sequence[str], results: Path) -> Sequence[str]:
-    """Return the wanted suites, or all that have rows if none is. Raise PrunebenchError if one has none."""
-    from prunebench.results.rows import suites
-
-    known = list(suites(results))
-    if not known:
-        raise PrunebenchError(
-            f"no results under {near(results)}/results; run something first, or name --results DIR"
-        )
-    for name in wanted:
-        if name not in known:
-            raise PrunebenchError(
-                f"no rows of suite {name!r} under {near(results)}/results (there are: {', '.join(known)}); "
-                "choose with --suite and --results, or run it first"
-            )
-    return wanted or known
 
 
 def _contents(names: Sequence[str], places: Places) -> list[Contents]:

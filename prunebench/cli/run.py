@@ -238,7 +238,10 @@ def show_page(name: str, results: Path) -> None:
     made = contents({name: document(page)}, results)
     for path, content in made.items():
         replace_file(path, content.encode(), "--results")
-    short = document(page, only=lambda table: table.title in ("Accuracy", "Reference points"))
+    short = document(
+        replace(page, failures=()),  # the command ends with them
+        only=lambda table: table.title in ("Accuracy", "Reference points"),
+    )
     echo(FORMATS["text"]([short]))
     echo(f"The whole page: {near(page_path(name, results))}")
 

@@ -7,6 +7,7 @@ alone. Only a suite shows how good a part is. Datasets have checks of their own:
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +21,7 @@ from prunebench.parts.identity import identity
 from prunebench.parts.images import sliced
 from prunebench.parts.permutation import told_apart
 from prunebench.parts.problem import CLASSES, RATIO, Problem, synthetic_problem
+from prunebench.parts.registry import said
 from prunebench.parts.sampling import kept
 from prunebench.system.isolation import at_work, isolated
 
@@ -33,10 +35,12 @@ class Check:
 
     name: of the check.
     error: why it failed, in one line, or None.
+    trace: the traceback of a failure, or "".
     """
 
     name: str
     error: str | None
+    trace: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def check(part: Part, device: str = "cpu") -> list[Check]:
         with isolated(f"{part.kind} {part.name!r}") as settings:
             runs = _runs(part, problem)
     except Exception as error:
-        return [named, Check("runs", reason(error))]
+        return [named, failed("runs", error)]
     changed = None if problem.digest() == before else "an input was changed"
     shared = f"changed {', '.join(settings)}" if settings else None
     obeyed = [attempt(name, partial(_apply, rule, runs)) for name, rule in RULES[part.kind].items()]
@@ -93,9 +97,9 @@ def check(part: Part, device: str = "cpu") -> list[Check]:
 
 def conform(part: Part, device: str = "cpu") -> None:
     """Raise AssertionError with every check that `part` fails. For the tests of a plugin."""
-    failed = [f"{result.name}: {result.error}" for result in check(part, device) if result.error]
-    if failed:
-        raise AssertionError(f"{part.kind} {part.name!r} breaks the contract\n  " + "\n  ".join(failed))
+    problems = [f"{result.name}: {result.error}" for result in check(part, device) if result.error]
+    if problems:
+        raise AssertionError(f"{part.kind} {part.name!r} breaks the contract\n  " + "\n  ".join(problems))
 
 
 def attempt(name: str, action: Callable[[], object]) -> Check:
@@ -104,14 +108,13 @@ def attempt(name: str, action: Callable[[], object]) -> Check:
         with isolated("the check"):  # so that each run has the settings of a stage
             action()
     except Exception as error:
-        return Check(name, reason(error))
+        return failed(name, error)
     return Check(name, None)
 
 
-def reason(error: Exception) -> str:
-    """Return why a check failed, in one line."""
-    text = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())
+def failed(name: str, error: Exception) -> Check:
+    """Return a check that failed with an error."""
+    return Check(name, " ".join(said(error).split()), "".join(traceback.format_exception(error)))
 
 
 def _call(part: Part, problem: Problem, keep: int | None = None) -> Array:

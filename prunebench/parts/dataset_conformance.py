@@ -11,7 +11,7 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError, require
 from prunebench.parts.artefacts import Array
-from prunebench.parts.conformance import Check, attempt, reason
+from prunebench.parts.conformance import Check, attempt, failed
 from prunebench.parts.dataset import Dataset, View
 from prunebench.parts.images import Images
 
@@ -25,7 +25,7 @@ def check(dataset: Dataset, root: Path) -> list[Check]:
     try:
         splits = _loaded(dataset, root)
     except Exception as error:
-        return [Check("loads", reason(error))]
+        return [failed("loads", error)]
     attempts = {
         "fields are JSON": lambda: _check_fields(dataset),
         "files exist": lambda: _check_files(dataset, root),
@@ -41,9 +41,9 @@ def check(dataset: Dataset, root: Path) -> list[Check]:
 
 def conform(dataset: Dataset, root: Path) -> None:
     """Raise AssertionError with every check that `dataset` fails. For the tests of a plugin."""
-    failed = [f"{result.name}: {result.error}" for result in check(dataset, root) if result.error]
-    if failed:
-        raise AssertionError(f"dataset {dataset.name!r} breaks the contract\n  " + "\n  ".join(failed))
+    problems = [f"{result.name}: {result.error}" for result in check(dataset, root) if result.error]
+    if problems:
+        raise AssertionError(f"dataset {dataset.name!r} breaks the contract\n  " + "\n  ".join(problems))
 
 
 def _loaded(dataset: Dataset, root: Path) -> Splits:

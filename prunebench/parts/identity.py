@@ -38,7 +38,7 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     checked = {}
     for name, value in values.items():
         if name not in known:
-            raise unknown(f"field of {where}", name, known, "prunebench list")
+            raise unknown(f"field of {where}", name, known, _list_of(cls))
         if _holds_parts(value):
             checked[name] = value
             continue
@@ -54,6 +54,13 @@ def construct(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     if missing:
         raise PrunebenchError(f"{where} needs a value for {missing[0]!r}")
     return cls(**checked)
+
+
+def _list_of(cls: type) -> str:
+    """Return the command or page that shows the fields of a dataclass."""
+    if issubclass(cls, Part):
+        return f"prunebench list {cls.kind}s"
+    return "prunebench list datasets" if issubclass(cls, Dataset) else "docs/suites.md"
 
 
 @cache  # making one takes much longer than a check

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import traceback
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -124,15 +125,29 @@ class Registry:
         """Return the registered item `name`. Raise PrunebenchError with the nearest name if there is none."""
         known = self.found.get(kind, {})  # a stored identity may have a kind that does not exist
         if name not in known:
-            raise unknown(kind[:-1], name, known, f"prunebench list {kind}{self._broken()}")
+            if kind == "methods":
+                self._check_used(name)
+            raise unknown(kind[:-1], name, known, f"prunebench list {kind}{self.broken()}")
         return known[name]
+
+    def _check_used(self, name: str) -> None:
+        """Raise PrunebenchError if a part of this name is in no method, so that there is none to choose."""
+        methods = self.found["methods"].values()
+        for kind in ("labeler", "scorer", "selector"):
+            used = {part.name for method in methods if (part := getattr(method, kind))}
+            if name in {*self.found[f"{kind}s"]} - used:
+                raise PrunebenchError(
+                    f"no method named {name!r}. It is a {kind} that no method uses yet; "
+                    "register_methods of its plugin offers one. See: docs/plugins.md"
+                )
 
     def check_healthy(self) -> None:
         """Raise PrunebenchError with the names of the broken plugins, if there are any."""
         if broken := [f"{plugin.distribution} ({plugin.error})" for plugin in self.plugins if plugin.error]:
             raise PrunebenchError(f"--strict: broken plugins: {'; '.join(broken)}. Uninstall or mend them")
 
-    def _broken(self) -> str:
+    def broken(self) -> str:
+        """Return what to say of broken plugins beside a name that is unknown, perhaps as it is theirs."""
         names = ", ".join(sorted({plugin.distribution for plugin in self.plugins if plugin.error}))
         return f" (broken plugins: {names}; see: prunebench list plugins)" if names else ""
 
@@ -325,6 +340,24 @@ def load() -> Registry:
         registry.plugins.append(Plugin(distribution, release, entry.name, entry.value, error))
     registry.plugins += [*_left_out(installed), *unreadable]
     return registry
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says.
+
+    One that was not written for users has its class, and the last line of a plugin in its traceback.
+    """
+    if isinstance(error, PrunebenchError):
+        return str(error)
+    packages = {plugin.module.partition(".")[0] for plugin in load().plugins}
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = str(frame.f_globals.get("__name__")).split(".")
+        if module[0] in packages:
+            file = Path(frame.f_code.co_filename)
+            within = len(module) if file.stem == "__init__" else len(module) - 1
+            place = f" ({Path(*file.parts[-1 - within :]).as_posix()}:{line})"
+    return f"{type(error).__name__}: {error}{place}"
 
 
 @dataclass(frozen=True)

@@ -316,7 +316,8 @@ def check_writable(path: Path, option: str = "--output") -> None:
     if os.path.isdir(target):  # noqa: PTH112 - Path raises for a name that is too long
         raise PrunebenchError(f"{option} {path} is a folder; name a .csv in it")
     with writing(path, option):  # only an attempt shows whether a disk is writable
-        beside = beside_of(target)
+        folder = next(folder for folder in target.parents if folder.exists())  # the others will be made
+        beside = beside_of(folder / target.name)
         beside.touch()
         beside.unlink()
 

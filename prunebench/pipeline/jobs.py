@@ -165,13 +165,13 @@ def _beside_others(job: Job) -> AbstractContextManager[None]:
 def failure(error: BaseException) -> dict[str, Any]:
     """Return an error as JSON.
 
-    message: one line for the user.
+    message: for the user, see `registry.said`.
     missing: the key of an artefact that has to be made again, or None.
     busy: the key of an artefact that another process makes, or None.
     traceback: for an author of parts.
     memory: whether the machine or its GPU ran out of memory.
     """
-    message = str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
+    message = registry.said(error)
     out_of_gpu = type(error).__name__ == "OutOfMemoryError"
     if out_of_gpu:  # torch's own message goes on with what each process holds
         lack = message.splitlines()[0].partition(". GPU ")[0].removesuffix(".")

@@ -81,10 +81,15 @@ def exchange(matrix: Matrix, kinds: Collection[str], source: Store, target: Stor
 
     Each entry is copied whole or not at all, so that an interrupted copy resumes.
     Raise DataAbsentError if a dataset is not on this machine.
-    Raise PrunebenchError if the source has none of the entries.
+    Raise PrunebenchError if the cells have no stage of these kinds, or the source has none of the entries.
     """
     matrix.check_data()
     stages = [stage for stage in matrix.graph.stages.values() if stage.kind in kinds]
+    if not stages:
+        raise PrunebenchError(
+            "these cells have no stage of these kinds, such as labels and scores; --kinds all copies subsets "
+            "and accuracies, too"
+        )
     done = Exchange()
     for stage in stages:
         state = _copied(stage, source, target)

@@ -24,7 +24,7 @@ from prunebench.results import record
 from prunebench.results.rows import Result
 from prunebench.suites.cells import Cell
 from prunebench.system import tables
-from prunebench.system.files import write_folder, write_new, writing
+from prunebench.system.files import write_folder, write_new
 
 
 class Manifest(BaseModel):
@@ -149,10 +149,7 @@ def write(kept: Kept, output: str) -> bool:
         raise PrunebenchError(f"--output {output}: name a file or a folder to write")
     is_file = bool(path.suffix) and not output.endswith("/") and not path.is_dir()
     if is_file and path.suffix in WRITERS:
-        content = WRITERS[path.suffix](kept)
-        with writing(path, "--output"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        return write_new(path, content)
+        return write_new(path, WRITERS[path.suffix](kept))
     if is_file:
         raise PrunebenchError(
             f"--output {output}: end it in {', '.join(WRITERS)}, or in / for a folder of links to the images"

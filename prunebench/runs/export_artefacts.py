@@ -17,7 +17,7 @@ from prunebench.pipeline.stage import CHOICE, Stage
 from prunebench.suites.cells import Cell
 from prunebench.system import parquet as parquet_files
 from prunebench.system import tables
-from prunebench.system.files import home, write_new, writing
+from prunebench.system.files import home, write_new
 
 ARTEFACTS: dict[str, type[Artefact]] = {"scores": Scores, "embeddings": Embeddings, "dynamics": Dynamics}
 STAGES = {
@@ -129,7 +129,7 @@ def exported(matrix: Matrix, kind: str, command: str, *, everything: bool) -> Ex
     absent = [name for name in entries if name not in artefacts]
     left_out = []
     if without:
-        left_out.append(f"no {kind}: {', '.join(without)}")
+        left_out.append(f"methods that make no {kind}: {', '.join(without)}")
     if absent:
         left_out.append(f"not stored: {kind} of {', '.join(absent)}; run: {command}")
     if left_out and not (everything and artefacts):
@@ -215,10 +215,7 @@ def write(made: Exported, output: str) -> bool:
     endings = [".safetensors"] if made.header.kind != "scores" else [*WRITERS]
     if path.suffix not in endings:
         raise PrunebenchError(f"--output {output}: {made.header.kind} are written to *{', *'.join(endings)}")
-    content = WRITERS[path.suffix](made)
-    with writing(path, "--output"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return write_new(path, content)
+    return write_new(path, WRITERS[path.suffix](made))
 
 
 def packed(made: Exported) -> bytes:

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from prunebench.errors import PrunebenchError, unknown
+from prunebench.errors import PrunebenchError, require
 from prunebench.pipeline.executors.gpus import visible
 from prunebench.system.files import absolute
 
@@ -45,8 +45,7 @@ def pick_device(name: str) -> str:
     """
     if name == "cpu":
         return name
-    if name not in ("auto", "cuda"):
-        raise unknown("device", name, ["auto", "cpu", "cuda"], "prunebench doctor")
+    require(name in ("auto", "cuda"), "device", name, "cpu, cuda (a GPU) or auto. See: prunebench doctor")
     # Linux has one of these files if a driver is installed. Without them there is no need to import torch.
     available = False
     if any(Path(file).exists() for file in DRIVER_FILES) or os.name == "nt":

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from prunebench.errors import MissingArtefactError, PrunebenchError, unknown
 from prunebench.pipeline import schedule
@@ -24,11 +25,13 @@ from prunebench.runs.format import duration
 from prunebench.runs.progress import Live, cell_line
 from prunebench.runs.sinks import Sinks
 from prunebench.suites.cells import Cell
+from prunebench.system import terminal
 from prunebench.system.files import check_folder
 from prunebench.system.signals import interruptible
 from prunebench.system.terminal import echo
 
 ENGINE = Engine()
+T = TypeVar("T")
 
 
 def get_ready(matrix: Matrix, folder: Path | None = None) -> None:
@@ -118,7 +121,7 @@ def run_matrix(
             work.live.line(cell_line(cell, row, finished, len(matrix.cells), trained_now))
 
         failures = matrix.run(work.executor, work.needed, work.stage_made, cell_done)
-    reasons = {cell: explained(error) for cell, error in failures.items()} | dict(certificates.caught)
+    reasons = explained(failures) | dict(certificates.caught)
     if results is not None:
         for cell, reason in reasons.items():
             results.add(record.failure(matrix, cell, reason), made=False)
@@ -153,7 +156,7 @@ def make_stages(
     with _work(matrix, needed, forecast, engine) as work:
         outcome = schedule.walk(needed, matrix.store, work.executor, matrix.job, work.stage_made)
     failures = {key: outcome.failure(stage) for key, stage in ends.items()}
-    return {key: explained(error) for key, error in failures.items() if error is not None}
+    return explained({key: error for key, error in failures.items() if error is not None})
 
 
 @dataclass
@@ -299,6 +302,15 @@ def _tell_of_fine_tuning(matrix: Matrix, needed: Mapping[str, Stage], forecast: 
     echo(f"{len(tuned)} fine-tuning(s) on a CPU: about {duration(seconds)} of one core", err=True)
 
 
-def explained(error: Exception) -> str:
-    """Return one line about a failure. For an unexpected error it includes the class of the error."""
-    return str(error) if isinstance(error, PrunebenchError | StageError | WorkerDied) else repr(error)
+def explained(failures: Mapping[T, Exception]) -> dict[T, str]:
+    """Return one line about each failure. For an unexpected error it includes the class of the error.
+
+    Print the traceback of each failed stage if --traceback asks for it.
+    """
+    if terminal.state["traceback"]:
+        for trace in dict.fromkeys(
+            error.trace for error in failures.values() if isinstance(error, StageError)
+        ):
+            echo(trace.rstrip(), err=True)
+    told = PrunebenchError | StageError | WorkerDied
+    return {key: str(error) if isinstance(error, told) else repr(error) for key, error in failures.items()}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts.registry import Listener, load
+from prunebench.parts.registry import Listener, load, said
 from prunebench.results.rows import Journal, Record, Result
 from prunebench.system.files import writing
 from prunebench.system.terminal import echo
@@ -53,7 +53,7 @@ class Sinks:
         except (Exception, SystemExit) as error:
             if name not in self._failed:
                 self._failed.add(name)
-                what = " ".join(_said(error).splitlines())
+                what = " ".join(said(error).splitlines())
                 echo(f"warning: {name} failed on a finished cell: {what}. The run goes on", err=True)
 
 
@@ -72,11 +72,6 @@ def sinks(folder: Path | None, log: Path | None = None, project: str | None = No
     if log is not None:
         listeners.append(("--log", LogFile(log).cell_finished))
     return Sinks(Journal(folder) if folder is not None else None, listeners)
-
-
-def _said(error: BaseException) -> str:
-    """Return what an error says, with its class unless it was written for users."""
-    return str(error) if isinstance(error, PrunebenchError) else f"{type(error).__name__}: {error}"
 
 
 class LogFile:

@@ -138,6 +138,6 @@ def _given(part: Part, tables: Mapping[str, Any]) -> dict[str, Grid]:
     for name, table in tables.items():
         known = [entry.name for entry in fields(part)]
         if name not in known:
-            raise unknown(f"field of {part.name}", name, known, "prunebench list")
+            raise unknown(f"field of {part.name}", name, known, f"prunebench list {part.kind}s")
         grids[name] = construct(Grid, {"field": name, **table}, f"grids.{part.name}.{name}")
     return grids

@@ -63,6 +63,7 @@ def write_new(path: Path, content: bytes, option: str = "--output") -> bool:
     with writing(path, option):
         if path.is_file() and path.read_bytes() == content:
             return False
+        path.parent.mkdir(parents=True, exist_ok=True)
         beside = beside_of(path)
         try:
             if path.exists():

@@ -8,12 +8,34 @@ import sys
 from dataclasses import dataclass
 
 import pytest
+import typer
 
+from prunebench.cli.main import app
 from prunebench.parts.base import Scorer, Selector
 from prunebench.parts.method import Method
 from prunebench.parts.registry import CHECKED
 from prunebench.pipeline import jobs, matrix
 from prunebench.results.render.formats import FORMATS
+
+SHAKY = """
+from dataclasses import dataclass
+import numpy as np
+from prunebench import Method, Scorer, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Shaky(Scorer):
+    name = "shaky"
+    def score(self, images):
+        return np.stack([])
+
+@hookimpl
+def register_scorers(): return [Shaky]
+
+@hookimpl
+def register_methods():
+    from prunebench_plugins.selectors.top import Top
+    return [Method("shaky", title="Shaky", scorer=Shaky(), selector=Top())]
+"""
 
 
 @pytest.fixture
@@ -52,8 +74,12 @@ def cells(out):
         ("plan --ratios ten", "--ratios 'ten': expected whole numbers from 0 to 99, with commas"),
         ("plan --seeds 0", "these options choose no cell; --seeds counts from 1, and a suite needs methods"),
         ("plan --set dual", "--set 'dual': write it as PART.field=value or recipe.field=value"),
-        ("plan --device gpu", "no device named 'gpu'. Did you mean 'cpu'? See: prunebench doctor"),
+        ("plan --device gpu", "device is 'gpu', expected cpu, cuda (a GPU) or auto. See: prunebench doctor"),
         ("leaderboard", "no results under leaderboard/results; run something first, or name --results DIR"),
+        (
+            "leaderboard --suite quickstart",
+            "no results under leaderboard/results; run something first, or name --results DIR",
+        ),
         (
             "run --methods random",
             "say on which datasets: --datasets NAME,NAME or, for all that can be had, --datasets all. "
@@ -63,6 +89,40 @@ def cells(out):
         ("run --suite quickstart --executor-option a", "--executor-option 'a': expected NAME=VALUE, each"),
         ("run --suite quickstart --executor dask --device cuda:1", "--device cuda:1: only --executor local"),
         ("run --methods random --datasets digits --fresh aum", "no part in the chosen cells named 'aum'."),
+        (
+            "check aum --set aum.windw=3",
+            "no field of aum named 'windw'. Known: margin. See: prunebench list scor",
+        ),
+        (
+            "check digits_lt --set digits_lt.factr=1",
+            "no field of dataset digits_lt named 'factr'. Did you mean",
+        ),
+        (
+            "plan --set recipe.epoch=3",
+            "no field of recipe named 'epoch'. Did you mean 'epochs'? See: docs/suites",
+        ),
+        ("prnue", "no command named 'prnue'. Did you mean 'prune'? See: prunebench --help"),
+        (
+            "--foo list",
+            "no option of prunebench named '--foo'. Known: --strict, --traceback, --version. See: ",
+        ),
+        (
+            "run --sweet x",
+            "no option of prunebench run named '--sweet'. Did you mean '--set'? See: prunebench run --help",
+        ),
+        ("draw a --output b --labels 1e3", "--labels: '1e3' is no whole number"),
+        ("plan --detect much", "--detect: 'much' is no number"),
+        ("run --workers -1", "--workers: '-1' is below 0"),
+        ("export --dataset digits --output a.csv --ratio 100", "--ratio: '100' is above 99"),
+        ("run --suite", "Option '--suite' requires an argument."),
+        ("doctor now", "Got unexpected extra argument(s) (now). See: prunebench doctor --help"),
+        ("draw a --output b", "prunebench draw needs --labels: "),
+        ("push", "prunebench push needs FOLDER: The folder that is shared. See: prunebench push --help"),
+        (
+            "list",
+            "prunebench list needs WHAT: datasets, backbones, labelers, scorers, selectors, draws, methods, "
+            "suites, plugins. See: prunebench list --help",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(cli, line, message):
@@ -70,6 +130,17 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(cli, line, message):
     assert told.code == 2
     assert told.out == ""
     assert told.err.startswith(f"Error: {message}") and told.err.count("\n") == 1
+
+
+def test_a_bare_command_is_help(cli):
+    told = cli("")
+    assert (told.code, told.err) == (2, "") and "Usage: prunebench" in told.out
+
+
+def test_what_a_command_needs_is_explained():
+    groups = typer.main.get_command(app).commands.values()
+    required = [parameter for command in groups for parameter in command.params if parameter.required]
+    assert len(required) > 10 and all(parameter.help for parameter in required)
 
 
 def test_a_traceback_only_where_it_was_asked_for(cli):
@@ -153,11 +224,27 @@ def test_a_failed_cell_is_told_and_the_others_are_done(run, offer, tmp_path):
     told = run("--methods random,moody --seeds 1")
     assert told.code == 1
     assert told.err == "failed: moody toy 50% seed 0: ValueError: not today\n"
+    assert "not today" not in told.out
     assert [line.split()[1] for line in cells(told.out)] == ["random"]
     page = (tmp_path / "leaderboard" / "toys.md").read_text()
     (line,) = (line for line in page.splitlines() if line.startswith("| Moody "))
     assert [cell.strip() for cell in line.split("|")] == ["", "Moody", "no labels", "·", ""]
     assert "- failed: 1 cell(s) of moody on toy: ValueError: not today" in page
+
+
+def test_a_failure_of_a_plugin_has_its_line_and_a_traceback_if_asked_for(cli, toy, suite_file, install):
+    install("shaky", SHAKY)
+    reason = "ValueError: need at least one array to stack (shaky.py:10)"
+    run = f"run --suite {suite_file()} --workers 0 --seeds 1 --methods shaky"
+    for line, failed in (
+        ("check shaky", f"FAILED  runs: {reason}\n"),
+        (run, f"shaky toy 50% seed 0: {reason}\n"),
+    ):
+        told = cli(line)
+        assert told.code == 1 and failed in told.out + told.err
+        assert "Traceback" not in told.out + told.err
+        told = cli(f"--traceback {line}")
+        assert told.err.count("Traceback") == 1 and "in score\n    return np.stack([])" in told.err
 
 
 @pytest.mark.parametrize("line", ["run", "plan"])
@@ -204,6 +291,10 @@ def test_status_counts(run, cli, suite_file):
         ["toy", "el2n_supervised", "1", "0", "0", "0", "1"],
     ]
     assert empty == ""
+    lines = cli(f"status --suite {suite_file()} --methods random,dual").out.splitlines()
+    assert [line.split()[1] for line in lines[:2]] == ["method", "random"]
+    assert lines[2] == "not begun: 1 pair(s) of dataset and method"
+    assert cli(f"status --suite {suite_file()} --methods dual").out.startswith("not begun: 1 pair(s) of")
     assert re.fullmatch(r"2 of 4 cells done; 6 of 14 stages to make, about [0-9.]+ s on one worker", total), (
         total
     )
@@ -300,6 +391,14 @@ def test_check_passes_and_fails(cli, offer):
     told = cli("check careless")
     assert told.code == 1
     assert "FAILED  one score per image: shape is (119,), expected (120,)" in told.out
+
+
+def test_check_of_an_unknown_part_says_why_it_may_be_unknown(cli, install):
+    told = cli("check wobble").err
+    assert told.endswith("See: prunebench list scorers; is its package installed?\n")
+    assert told.count(" file,") == 1
+    install("sick", "import nothing_of_this_name")
+    assert cli("check wobble").err.endswith("(broken plugins: sick; see: prunebench list plugins)\n")
 
 
 def test_check_takes_datasets_too(cli, toy, tmp_path):

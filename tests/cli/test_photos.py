@@ -83,8 +83,8 @@ def test_draw_says_the_same_twice_and_writes_over_nothing(cli, photos, tmp_path)
             "--output photos/a.csv lies in photos, where nothing",
         ),
         (
-            "draw photos --labels 5 --output no/a.csv",
-            "cannot write no/a.csv: No such file or directory; choose",
+            "draw photos --labels 5 --output labels.csv/a.csv",
+            "cannot write labels.csv/a.csv: Not a directory; choose",
         ),
         (f"{PRUNE} --budget 12", "12 images have a label and are kept, so none of the 12 to keep is left"),
         (PRUNE, "say how much to keep: either --budget LABELS or --ratio PERCENT"),
@@ -253,11 +253,9 @@ def test_an_output_that_will_be_refused_is_refused_before_all_work(cli, photos, 
 def test_an_output_that_cannot_be_written_is_told_before_all_work(cli, photos, tmp_path, monkeypatch, line):
     monkeypatch.setattr("prunebench.photos.prune.drawn", None)
     monkeypatch.setattr("prunebench.photos.estimate.preview", None)
-    told = cli(line.replace("kept.csv", "no/kept.csv"))
+    told = cli(line.replace("kept.csv", "labels.csv/kept.csv"))
     assert (told.code, told.out) == (2, "")
-    assert told.err == (
-        "Error: cannot write no/kept.csv: No such file or directory; choose another --output\n"
-    )
+    assert told.err == ("Error: cannot write labels.csv/kept.csv: Not a directory; choose another --output\n")
     (tmp_path / "kept.csv").mkdir()
     assert cli(line).err == "Error: --output kept.csv is a folder; name a .csv in it\n"
 

@@ -441,4 +441,4 @@ def test_the_rows_that_tables_show_are_judged(row):
 def test_a_suite_without_rows_is_an_error(cli):
     told = cli("claims --suite nonesuch")
     assert told.code == 2
-    assert told.err.startswith("Error: no rows of suite 'nonesuch' under leaderboard/results; run it first")
+    assert told.err.startswith("Error: no results under leaderboard/results; run something first")

@@ -150,6 +150,23 @@ def test_an_unknown_name_points_to_broken_plugins(install):
         registry.load().get("scorers", "from_the_sick_one")
 
 
+def test_a_part_that_no_method_uses_is_no_method(offer):
+    @dataclass(frozen=True, kw_only=True)
+    class Lone(Scorer):
+        name = "lone"
+
+        def score(self, images): ...
+
+    offer(Lone)
+    with pytest.raises(
+        PrunebenchError, match=r"no method named 'lone'\. It is a scorer that no method uses yet; "
+    ):
+        registry.load().get("methods", "lone")
+    offer(Method("loner", title="Loner", labeler=None, scorer=Lone(), selector=Random()), owner="another")
+    with pytest.raises(PrunebenchError, match=r"no method named 'lone'\. Did you mean 'loner'"):
+        registry.load().get("methods", "lone")
+
+
 def test_a_part_is_written_as_a_name_or_a_table():
     assert registry.load().part("selector", {"part": "beta"}) == Beta()
     with pytest.raises(PrunebenchError, match=r"a selector is written as a name or as \{part = NAME, ...\}"):

@@ -27,6 +27,7 @@ from prunebench.pipeline.jobs import device_lost, failure
 from prunebench.runs.run import run_matrix
 from prunebench.system.isolation import python
 
+FAILS = "ValueError: not today (odd.py:23)"
 ODD = """
 import os, signal, subprocess, sys, time
 from contextlib import suppress
@@ -141,10 +142,10 @@ def test_workers_make_jobs_and_survive_what_plugins_do(job, workers, store, tmp_
     assert works == [[0, 0, 0], [1, 2, 0]]  # it begins, and counts no images
 
     assert isinstance(outcome["fails"], StageError)
-    assert str(outcome["fails"]) == "ValueError: not today"
+    assert str(outcome["fails"]) == FAILS
     assert 'raise ValueError("not today")' in outcome["fails"].trace
     assert str(outcome["refuses"]) == "use another scorer"
-    assert store.failure(job("fails").key)["message"] == "ValueError: not today"
+    assert store.failure(job("fails").key)["message"] == FAILS
 
     assert isinstance(outcome["dies"], WorkerDied)
     assert str(outcome["dies"]) == (
@@ -241,7 +242,7 @@ def test_a_worker_that_lost_its_gpu_is_replaced(job, workers, monkeypatch):
     single = workers(1)
     assert single.submit(job("works")).exception(timeout=60) is None
     before = single._processes[0].pid
-    assert str(single.submit(job("fails")).exception(timeout=60)) == "ValueError: not today"
+    assert str(single.submit(job("fails")).exception(timeout=60)) == FAILS
     assert single.submit(job("reads")).exception(timeout=60) is None
     assert single._processes[0].pid != before
 
@@ -401,7 +402,7 @@ def test_the_inline_executor_is_done_when_it_returns(job, store):
 
 def test_the_inline_executor_reports_failures_alike(job):
     inline = InlineExecutor(lambda *_progress: None)
-    assert str(inline.submit(job("fails")).exception()) == "ValueError: not today"
+    assert str(inline.submit(job("fails")).exception()) == FAILS
     assert isinstance(inline.submit(job("fails")).exception(), StageError)
 
 

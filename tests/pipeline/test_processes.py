@@ -185,9 +185,9 @@ def test_where_the_first_dies_the_other_ends_and_that_is_told(paired, tmp_path):
 def test_the_error_of_one_alone_is_that_of_the_stage(paired, tmp_path, store):
     error, _scores = paired("second fails")
     assert isinstance(error, StageError) and not isinstance(error, WorkerDied)
-    assert str(error) == "ValueError: not second"
+    assert str(error) == "ValueError: not second (paired.py:30)"
     assert all(gone(pid) for name in ("first", "second") for pid in pids(tmp_path / "second fails", name))
-    assert store.failure(f"{'second fails':*^64}")["message"] == "ValueError: not second"
+    assert store.failure(f"{'second fails':*^64}")["message"] == "ValueError: not second (paired.py:30)"
 
 
 def test_an_error_of_all_is_told_once_and_the_worker_lives_on(paired, tmp_path):

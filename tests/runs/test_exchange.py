@@ -250,6 +250,10 @@ def test_other_images_take_nothing(options, cli, tmp_path):
             "push shared --store empty",
             "{tmp_path}/empty has none of the 8 stages of these cells; their keys ",
         ),
+        (
+            "push shared --methods random",
+            "these cells have no stage of these kinds, such as labels and scores; --k",
+        ),
         ("push data/toy.npy", "cannot write {tmp_path}/data/toy.npy: Not a directory; choose another FOLDER"),
     ],
 )

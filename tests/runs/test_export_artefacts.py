@@ -87,7 +87,7 @@ def test_scores_of_all_methods_with_their_origin(finished, cli, tmp_path):
         "wrote scores.safetensors: scores of 4 of 6 methods, 64 images of toy, fingerprint "
         f"{header['fingerprint'][:12]}\n"
     )
-    assert told.err == "left out: no scores: random, far\n"
+    assert told.err == "left out: methods that make no scores: random, far\n"
     assert list(header["artefacts"]) == ["el2n_supervised", "forgetting_supervised", "near", "small"]
     assert set(arrays) == set(header["artefacts"])
     for name, values in arrays.items():
@@ -113,7 +113,10 @@ def test_scores_of_all_methods_with_their_origin(finished, cli, tmp_path):
 
 def test_embeddings_are_called_after_their_backbone(finished, cli, tmp_path):
     told = cli(f"{finished} --embeddings all --output embeddings.safetensors")
-    assert told.err == "left out: no embeddings: random, el2n_supervised, forgetting_supervised\n"
+    assert (
+        told.err
+        == "left out: methods that make no embeddings: random, el2n_supervised, forgetting_supervised\n"
+    )
     arrays, header = opened(tmp_path / "embeddings.safetensors")
     assert {name: array.shape for name, array in arrays.items()} == {
         "pixels": (64, 64),
@@ -217,8 +220,8 @@ def test_a_method_that_was_not_run_is_left_out_of_all_and_an_error_by_name(finis
     told = cli(f"{other} --scores all --output scores.csv")
     assert (told.code, told.err.count("\n")) == (2, 1)
     assert told.err.startswith(
-        "Error: no scores: random, far; not stored: scores of el2n_supervised, forgetting_supervised, near, "
-        f"small; run: prunebench run --suite {tmp_path}/toys.toml --methods all "
+        "Error: methods that make no scores: random, far; not stored: scores of el2n_supervised, "
+        f"forgetting_supervised, near, small; run: prunebench run --suite {tmp_path}/toys.toml --methods all "
     )
     command = re.search("run: prunebench (run .*)", told.err)[1].replace("--methods all", "--methods near")
     assert cli(f"{command} --workers 0").code == 0
@@ -229,7 +232,7 @@ def test_a_method_that_was_not_run_is_left_out_of_all_and_an_error_by_name(finis
     )
     for names, message in (
         ("near,small", "not stored: scores of small; run: prunebench run --suite "),
-        ("random,near", "no scores: random\n"),
+        ("random,near", "methods that make no scores: random\n"),
     ):
         told = cli(f"{other} --scores {names} --output other.csv")
         assert (told.code, told.out) == (2, "")

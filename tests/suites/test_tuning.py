@@ -114,7 +114,10 @@ def test_a_suite_may_put_grids_on_other_fields():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"dual": {"exponnent": {"values": [1.0]}}}, "Did you mean 'exponent'"),
+        (
+            {"dual": {"exponnent": {"values": [1.0]}}},
+            r"Did you mean 'exponent'\? See: prunebench list scorers",
+        ),
         ({"dual": {"exponent": {"value": [1.0]}}}, "no field of grids.dual.exponent named 'value'"),
         ({"dual": {"exponent": {"values": []}}}, "values is \\(\\), expected one or more"),
         ({"dual": {"exponent": {}}}, "grids.dual.exponent needs a value for 'values'"),

@@ -48,6 +48,12 @@ def test_the_option_in_the_message_is_the_one_that_chose_the_path(tmp_path):
         replace_file(tmp_path / "file" / "page.md", b"", "--results")
 
 
+@pytest.mark.parametrize("write", [write_new, replace_file])
+def test_the_folder_of_a_file_is_made(tmp_path, write):
+    write(tmp_path / "a" / "b" / "kept.csv", b"a")
+    assert (tmp_path / "a" / "b" / "kept.csv").read_bytes() == b"a"
+
+
 def test_nothing_is_written_over(tmp_path):
     path = tmp_path / "kept.csv"
     assert write_new(path, b"a\n")
