@@ -250,6 +250,7 @@ def register_scorers():
 @pytest.mark.parametrize("name", ["threads", *CLUSTERS])
 def test_a_process_that_lost_its_gpu_makes_no_further_stage(install, suite_file, tmp_path, monkeypatch, name):
     """Every later call of CUDA would fail there, whatever stage made it."""
+    monkeypatch.setattr(remote, "_WORKERS", remote._Workers())  # those at rest know of no such plugin
     chosen = replace(engine(name), workers=1)
     install("losing", LOSING).with_name("sitecustomize.py").write_text(LOSABLE)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
