@@ -138,7 +138,7 @@ def crops(precision, images=PICTURES):
 def test_images_are_cropped_in_ieee_float32_whatever_the_network_computes_in(monkeypatch, recorded):
     """Also where steps are one CUDA graph, which keeps the settings under which it was recorded."""
     if recorded:
-        monkeypatch.setattr(training, "recordable", lambda device, recipe: True)
+        monkeypatch.setattr(replay, "recordable", lambda device: True)
         monkeypatch.setattr(replay, "Replay", pretend_gpu.Replay)
         monkeypatch.setattr(pretend_gpu.Replay, "calls", 0)
     with Noting() as noted:

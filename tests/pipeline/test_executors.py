@@ -199,7 +199,7 @@ def test_what_lacked_memory_is_tried_again_alone_in_a_new_process(job, workers, 
     futures = {does: pair.submit(job(does)) for does in ("needs memory", "needs memory once", "works")}
     outcome = {does: str(future.exception(timeout=120) or "made") for does, future in futures.items()}
     message = (
-        "MemoryError: too much, twice, the second time alone; "
+        "MemoryError: too much (odd.py:33), twice, the second time alone; "
         "it may need more memory than there is, so try a smaller batch"
     )
     assert outcome == {"needs memory": message, "needs memory once": "made", "works": "made"}

@@ -125,7 +125,7 @@ def test_a_run_tells_plugins_and_the_log(command, install, tmp_path, monkeypatch
     install("nosy", PLUGIN)
     told = command("--log logs/all.jsonl")
     assert told.code == 0
-    what = "ValueError: the server is away. The run goes on"
+    what = "ValueError: the server is away (nosy.py:8). The run goes on"
     assert told.err == f"warning: the plugin nosy failed on a finished cell: {what}\n"
     lines = [json.loads(line) for line in (tmp_path / "logs" / "all.jsonl").read_text().splitlines()]
     rows = {row.id: row for row in read(tmp_path / "leaderboard", "toys")[0]}
