@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,7 +45,15 @@ RNG = np.random.default_rng(0)
 
 def findings(session: Session) -> Iterator[dict[str, Any]]:
     """Yield the time of a step with the images in each place, and its ratio to that on the GPU."""
-    many = too_many(session.out)
+    with tempfile.NamedTemporaryFile(dir=session.out) as file:
+        yield from of_recipes(too_many(Path(file.name)), session)
+
+
+def of_recipes(many: np.ndarray, session: Session) -> Iterator[dict[str, Any]]:
+    """Yield the findings of all recipes.
+
+    many: images in a file, too many for the GPU.
+    """
     for recipe in TINY_RECIPES if session.rehearse else RECIPES:
         few = RNG.integers(256, size=(BATCHES * recipe.batch, *SHAPE), dtype=np.uint8)
         places = {
@@ -62,12 +71,11 @@ def findings(session: Session) -> Iterator[dict[str, Any]]:
             yield {"finding": "reading ahead", **about, "images": place, **found}
 
 
-def too_many(folder: Path) -> np.ndarray:
-    """Return images that take more memory than is free on the GPU, of a file without content or name."""
+def too_many(path: Path) -> np.ndarray:
+    """Return images that take more memory than is free on the GPU, of a file that gets no content."""
     count = 1 + free_bytes("cuda") // int(np.prod(SHAPE))
-    with tempfile.TemporaryFile(dir=folder) as file:
-        file.truncate(count * int(np.prod(SHAPE)))
-        return np.memmap(file, np.uint8, "r", shape=(count, *SHAPE))
+    os.truncate(path, count * int(np.prod(SHAPE)))
+    return np.memmap(path, np.uint8, "r", shape=(count, *SHAPE))
 
 
 def begun(array: np.ndarray, recipe: Recipe, reads_ahead: bool = False) -> Step:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from prunebench.parts.artefacts import Array
-from prunebench.parts.images import Images
+from prunebench.parts.images import Images, reader
 
 Tensor = torch.Tensor
 DEPTH = 3  # batches read ahead. One more is on its way to the device
@@ -41,6 +41,7 @@ class ReadAhead(Iterator[Tensor]):
         self.buffers = [torch.empty(shape, dtype=kind).pin_memory() for _ in range(DEPTH)]
         self.copied: list[torch.cuda.Event | None] = [None] * DEPTH
         self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self.fetch = reader(images.array)
         self.pool = ThreadPoolExecutor(READERS)
         self.begun = 0
         self.reading: deque[tuple[int, list[Future[None]]]] = deque()
@@ -77,7 +78,7 @@ class ReadAhead(Iterator[Tensor]):
         copied = self.copied[number % DEPTH]
         if copied is not None:
             copied.synchronize()  # the batch before is still on its way from this buffer
-        buffer[part[0] : part[-1] + 1] = self.images.array[index[part]]
+        self.fetch(index[part], buffer[part[0] : part[-1] + 1])
 
     def _move(self) -> tuple[Tensor, torch.cuda.Event] | None:
         """Start to copy the next batch that is read. Return it, with an event that says it has arrived."""

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
-from mmap import mmap
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array, Artefact
+from prunebench.system.cores import in_order
+from prunebench.system.mapped import MappedRows, has_readable_rows, is_mapped, is_read_only_map
 
 if TYPE_CHECKING:
     import torch
 
 SHARE = 0.5  # of a device's free memory, for images. The rest is for networks
-TOGETHER = 1024  # images moved to the device at a time
+TOGETHER = 1024  # images resized or standardized at a time
+PER_THREAD = 64  # images that a thread fetches in one go
+Reader = Callable[[Array, Array], None]
 
 
 class Elsewhere(Protocol):
@@ -111,7 +115,8 @@ class Images:
         if len(index) == len(self) and np.array_equal(index, np.arange(len(self))):
             return self
         # Images that go to another device need no second copy in the memory of the host.
-        copied = self.device == "cpu" and _in_memory(self.array)
+        in_memory = isinstance(self.array, np.ndarray) and not is_mapped(self.array)
+        copied = self.device == "cpu" and in_memory
         subset = self.array[index] if copied else Chosen(self.array, np.asarray(index))
         return Images(subset, mean=self.mean, std=self.std, device=self.device)
 
@@ -179,10 +184,18 @@ class Images:
             return shared.to(self.device) if self.fits else shared
         if self.device == "cpu" or not self.fits:
             return self.array
+        read = reader(self.array)
+
+        def fetched(start: int) -> Array:
+            index = np.arange(start, min(start + PER_THREAD, len(self)))
+            rows = np.empty((len(index), *self.array.shape[1:]), np.uint8)
+            read(index, rows)
+            return rows
+
         resident = torch.empty(self.array.shape, dtype=torch.uint8, device=self.device)
-        for start in range(0, len(self), TOGETHER):
-            rows = torch.from_numpy(self.array[start : start + TOGETHER])
-            resident[start : start + TOGETHER] = rows.to(self.device)
+        starts = range(0, len(self), PER_THREAD)
+        for start, rows in zip(starts, in_order(fetched, starts), strict=True):
+            resident[start : start + len(rows)] = torch.from_numpy(rows).to(self.device)
         return resident
 
 
@@ -230,23 +243,24 @@ class Chosen:
         return self[:] if dtype is None else self[:].astype(dtype)
 
 
-def _in_memory(array: Array | Elsewhere) -> bool:
-    """Whether images are an array in memory, neither a memory map nor a view of one."""
-    return isinstance(array, np.ndarray) and not isinstance(_owner(array), np.memmap | mmap)
+def reader(array: Array | Elsewhere) -> Reader:
+    """Return a function `read(index, out)` that copies images into an array. Several threads may call it.
 
+    Its index is int [m], from 0, and `out` is uint8 [m, channels, side, side]. Images in a file are read
+    without its memory map. If the file was deleted, the map is read.
+    """
+    if isinstance(array, Chosen):
+        read = reader(array.base)
+        chosen = array.index
+        return lambda index, out: read(chosen[index], out)
+    if isinstance(array, np.ndarray) and has_readable_rows(array):
+        with suppress(OSError):
+            return MappedRows(array).read
 
-def _guarded(array: Array) -> bool:
-    """Whether an array is a view of a memory map that was opened for reading only."""
-    owner = _owner(array)
-    return isinstance(owner, np.memmap) and owner.mode == "r"
+    def copy_rows(index: Array, out: Array) -> None:
+        out[:] = array[index]
 
-
-def _owner(array: Array) -> Any:
-    """Return the memory map that an array is a view of, or else the object that owns its memory."""
-    owner: Any = array
-    while isinstance(owner, np.ndarray) and not isinstance(owner, np.memmap) and owner.base is not None:
-        owner = owner.base
-    return owner
+    return copy_rows
 
 
 class Vectors(Images):
@@ -345,7 +359,7 @@ def checksums(inputs: Mapping[str, Any]) -> dict[str, int]:
         array = value.array if isinstance(value, Images) else value
         members = array.arrays()[0].values() if isinstance(array, Artefact) else [array]
         for member in members:
-            if isinstance(member, np.ndarray) and not _guarded(member):
+            if isinstance(member, np.ndarray) and not is_read_only_map(member):
                 sums[name] = zlib.crc32(np.ascontiguousarray(member).data, sums.get(name, 0))
     return sums
 

@@ -19,7 +19,7 @@ from PIL import GifImagePlugin, Image, ImageFile, ImageOps, PngImagePlugin
 
 from prunebench.errors import PrunebenchError
 from prunebench.system import cores
-from prunebench_plugins.datasets.io import blocks, decoders, decoding, squares
+from prunebench_plugins.datasets.io import decoders, decoding, decoding_bar, squares
 from prunebench_plugins.datasets.io.copies import Tree, zip_tree
 from prunebench_plugins.datasets.io.decoding import Undecoded, check_apart, decoded
 from tests.plugins.albums import numbers, written
@@ -464,10 +464,10 @@ def test_the_data_folder_lies_apart_from_the_photos(tmp_path) -> None:
 def test_a_bar_is_shown_on_a_terminal_when_it_takes_long(
     album, monkeypatch, terminal, patience, bars
 ) -> None:
-    made, real = [], blocks._progress
-    monkeypatch.setattr(blocks, "BAR_DELAY_SECONDS", patience)
+    made, real = [], decoding_bar._progress
+    monkeypatch.setattr(decoding_bar, "DELAY_SECONDS", patience)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    monkeypatch.setattr(blocks, "_progress", lambda: made.append(real()) or made[-1])
+    monkeypatch.setattr(decoding_bar, "_progress", lambda: made.append(real()) or made[-1])
     album.add(5).decoded()
     assert len(made) == bars
     for bar in made:

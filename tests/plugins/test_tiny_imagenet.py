@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from prunebench.pipeline.dataset_keys import dataset_key
 from prunebench.pipeline.store import Store
 from prunebench_plugins.datasets import register_datasets
 from prunebench_plugins.datasets.class_names import class_table
+from prunebench_plugins.datasets.io import decoding_bar
 from prunebench_plugins.datasets.tiny_imagenet import TinyImageNet
 from prunebench_plugins.datasets.views import corrupted
 from prunebench_plugins.datasets.views.corrupted import Corrupted, corruption_of
@@ -111,6 +113,22 @@ def test_the_published_folder(tmp_path, published):
     files = TINY.files(tmp_path)
     assert len(files) == 600 + 200 + 200 + 1 and files[0].name == "val_annotations.txt"
     assert len(set(files)) == len(files) and all(path.is_file() for path in files)
+
+
+def test_a_bar_is_shown_on_a_terminal(tmp_path, published, monkeypatch):
+    write(tmp_path / "tiny-imagenet-200", published)
+    made, real = [], decoding_bar._progress
+    monkeypatch.setattr(decoding_bar, "DELAY_SECONDS", 0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(decoding_bar, "_progress", lambda: made.append(real()) or made[-1])
+    TINY.load(tmp_path, "train")
+    [bar] = made
+    [task] = bar.tasks
+    assert (task.description, task.completed, task.total) == (
+        f"decoding {tmp_path / 'tiny-imagenet-200' / 'train'}",
+        600,
+        600,
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +15,6 @@ from prunebench_plugins.datasets.io.copies import Tree
 from prunebench_plugins.datasets.io.decoders import decoders
 
 CHUNK_SIZE = 64  # photos that a thread decodes in one go
-BAR_DELAY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,33 +110,3 @@ def _content(tree: Tree, name: str) -> bytes:
         raise squares.BadPhotoError(error.strerror or str(error)) from None
     except Exception as error:  # the reader of a damaged archive may raise anything
         raise squares.BadPhotoError(" ".join(str(error).split()) or type(error).__name__) from None
-
-
-@contextmanager
-def bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Yield a function `update(done)` that draws a bar on a terminal, after BAR_DELAY_SECONDS."""
-    begin = time.monotonic()
-    progress = None
-
-    def update(done: int) -> None:
-        nonlocal progress
-        if progress is None and time.monotonic() - begin > BAR_DELAY_SECONDS and sys.stderr.isatty():
-            progress = _progress()
-            progress.add_task(title, total=total)
-            progress.start()
-        if progress is not None:
-            progress.update(progress.task_ids[0], completed=done)
-
-    try:
-        yield update
-    finally:
-        if progress is not None:
-            progress.stop()
-
-
-def _progress() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)

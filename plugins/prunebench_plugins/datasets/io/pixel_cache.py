@@ -33,8 +33,9 @@ from prunebench.parts.artefacts import Array
 from prunebench.system.files import replace_file, writing
 from prunebench.system.leases import Lease, lease
 from prunebench.system.sealed_json import sealed, unsealed
-from prunebench_plugins.datasets.io.blocks import Findings, bar, blocks
+from prunebench_plugins.datasets.io.blocks import Findings, blocks
 from prunebench_plugins.datasets.io.copies import Tree
+from prunebench_plugins.datasets.io.decoding_bar import bar
 
 VERSION = 1  # bump when the pixels of the same file change
 JOURNAL_BYTES = 32 * 2**20  # bytes of pixels between two lines of the journal: a kill loses about as much

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array
+from prunebench.system.cores import in_order
 from prunebench_plugins.datasets.io.decoders import decoders
+from prunebench_plugins.datasets.io.decoding_bar import bar
 
 CHUNK_SIZE = 250  # images that a thread decodes in one go
 SHOWN = 5  # bad images named in a message
@@ -44,11 +44,12 @@ def decoded_as_published(
                     lines.append(f"{name} ({reason})")
         return lines
 
-    # Only the decoder releases the interpreter's lock, so more threads than a handful gain nothing.
     bad = []
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        for lines in threads.map(decode, range(0, len(names), CHUNK_SIZE)):
+    starts = range(0, len(names), CHUNK_SIZE)
+    with bar(f"decoding {source}", len(names)) as update:
+        for start, lines in zip(starts, in_order(decode, starts), strict=True):
             bad += lines
+            update(min(start + CHUNK_SIZE, len(names)))
     if bad:
         more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         raise PrunebenchError(

@@ -13,8 +13,8 @@ from prunebench.photos.folder import is_clutter
 from prunebench.photos.formats import formats
 from prunebench.system.files import beside_of, writing
 from prunebench.system.sealed_json import canonical
-from prunebench_plugins.datasets.io.blocks import bar
 from prunebench_plugins.datasets.io.copies import Tree
+from prunebench_plugins.datasets.io.decoding_bar import bar
 
 UNKNOWN = ".jpg"  # the ending of what is no image: so it counts as one that cannot be read
 
