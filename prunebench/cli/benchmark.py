@@ -126,7 +126,7 @@ def labels(
         failures = make_labels(matrix, forecast_from_store(matrix), Engine(workers=workers))
     groups = judging.judged(matrix)
     if not groups:
-        raise PrunebenchError("no labeler of these methods guesses a label. See: prunebench list methods")
+        raise PrunebenchError("no labeler of these methods makes pseudo-labels. See: prunebench list methods")
     header, rows = judging.overview(groups)
     echo("All images labeled right, in percent; clusters after the best one-to-one matching")
     echo(table(rows, header))

@@ -378,7 +378,7 @@ def _show_preview(costs: Preview, folder: Path, workplace: Workspace) -> None:
         ("to label", f"{costs.keep - costs.labeled:,}, which makes {costs.keep:,} in all"),
         ("to drop", f"{costs.images - costs.keep:,} images"),
         ("method", method),
-        *([("guesses", costs.guesser)] if costs.guesser else []),
+        *([("pseudo-labels", costs.labeler)] if costs.labeler else []),
         *([("backbone", costs.advice)] if costs.advice else []),
         ("time", costs.time),
         ("disk", f"{size(costs.disk) if costs.disk else 'none'} of {size(room)} free"),

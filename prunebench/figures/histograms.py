@@ -97,7 +97,7 @@ def classes(given: Histogram) -> Figure:
     truth = given.truth
     counts = given.counts
     if not counts:
-        raise PrunebenchError(f"no method on {given.dataset} guessed labels; choose others with --methods")
+        raise PrunebenchError(f"no method on {given.dataset} made pseudo-labels; choose other --methods")
     if len(counts) > MOST:
         raise PrunebenchError(
             f"{len(counts)} labelers on {given.dataset} are too many for one figure; choose up to {MOST} "

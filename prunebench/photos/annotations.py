@@ -1,6 +1,6 @@
 """Labels that people gave in Label Studio, CVAT or FiftyOne, read from what these programs export.
 
-Guesses of a model are no labels: predictions of Label Studio, tags of CVAT with the source "auto", and all
+Pseudo-labels are no labels: predictions of Label Studio, tags of CVAT with the source "auto", and all
 fields of FiftyOne but `ground_truth` are passed over.
 """
 

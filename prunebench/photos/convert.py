@@ -13,7 +13,7 @@ from prunebench.photos.source import folder_of
 from prunebench.photos.targets import TARGETS, Photo, Table
 from prunebench.pipeline.store import Store
 from prunebench.runs import kept, places
-from prunebench.runs.kept import BUY, KEPT
+from prunebench.runs.kept import KEPT, TO_LABEL
 from prunebench.runs.places import Place
 from prunebench.system import tables
 from prunebench.system.files import write_folder, write_new
@@ -84,7 +84,7 @@ def _drawn(path: Path) -> list[Photo]:
     lines = []
     for _, (name, label) in tables.read(path, "file", "label"):
         label = label.strip()
-        lines.append(Photo(file=name, status=KEPT if label else BUY, label=label))
+        lines.append(Photo(file=name, status=KEPT if label else TO_LABEL, label=label))
     return lines
 
 

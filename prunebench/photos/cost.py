@@ -159,7 +159,7 @@ class Cost:
         elif isinstance(stage, Duplicates):
             self._add_comparing()
         elif isinstance(stage, Proxy):
-            trained = sizes.images if _guesses(stage.source("labels")) else sizes.labeled
+            trained = sizes.images if _predicts(stage.source("labels")) else sizes.labeled
             recipe = construct(Recipe, stage.recipe, "recipe")
             self._add_training(stage, recipe, [trained])
             self.disk += 7 * 4 * recipe.epochs * trained  # seven float32 series of dynamics
@@ -390,8 +390,8 @@ def _start_seconds() -> float:
     return time.perf_counter() - begin
 
 
-def _guesses(labels: Keyed | None) -> bool:
-    """Whether a labeler guesses the labels that are not known."""
+def _predicts(labels: Keyed | None) -> bool:
+    """Whether a labeler gives pseudo-labels to images without a label."""
     if not isinstance(labels, LabelerLabels):
         return True
     return not {*load().rebuild(labels.part).needs()} <= {"known_labels"}

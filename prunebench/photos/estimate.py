@@ -27,13 +27,13 @@ class Preview:
     keep: images to keep.
     method: title of the method.
     backbones: names of the backbones that the method needs.
-    guesser: the labeler of a method that has none of its own, and its backbone. "": the method has one.
+    labeler: that of a method that has none of its own, and its backbone. "": the method has one.
     advice: a better backbone, and what it needs, in one line. "" if one was asked for, none is needed, or all
         is stored.
     time: estimated time on the device, in words. It names the steps that it does not contain.
     disk: bytes to be written.
     stored: whether the result is in the store already.
-    passed: images that are never bought, as others of their groups count in their place. None: duplicates
+    passed: images that nobody is asked to label, as others of their groups count. None: duplicates
         are not known yet.
     warnings: doubts about the photos and labels, a line each.
     """
@@ -43,7 +43,7 @@ class Preview:
     keep: int
     method: str
     backbones: tuple[str, ...]
-    guesser: str
+    labeler: str
     advice: str
     time: str
     disk: int
@@ -66,9 +66,9 @@ def preview(request: Request, place: Workspace) -> Preview:
     cost = _cost(work, needed)
     labels, subset = work.ends["labels"], work.ends["subset"]
     backbones = _backbones(subset)
-    guesser = ""
+    labeler = ""
     if labels.key not in {stage.key for stage in subset.ancestors()}:
-        guesser = " on ".join([part_name(labels), *_backbones(labels)])
+        labeler = " on ".join([part_name(labels), *_backbones(labels)])
     sizes = Counter(work.known.values())
     return Preview(
         images=len(work.names),
@@ -76,8 +76,8 @@ def preview(request: Request, place: Workspace) -> Preview:
         keep=work.keep,
         method=work.cell.method.title,
         backbones=backbones,
-        guesser=guesser,
-        advice=advice(request.backbone) if needed and (backbones or guesser) else "",
+        labeler=labeler,
+        advice=advice(request.backbone) if needed and (backbones or labeler) else "",
         time=cost.in_words(1) if needed else STORED,
         disk=cost.disk,
         stored=not needed,

@@ -27,7 +27,7 @@ from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage, closure
 from prunebench.pipeline.store import Store
 from prunebench.runs import places
-from prunebench.runs.kept import BUY, COLUMNS, DROP, KEPT, STATUSES
+from prunebench.runs.kept import COLUMNS, DROP, KEPT, STATUSES, TO_LABEL
 from prunebench.runs.places import Place
 from prunebench.runs.run import make_stages
 from prunebench.system import tables
@@ -287,7 +287,7 @@ def _pruned(work: Work) -> Pruned:
     ends = work.ends
     images = len(work.names)
     status = np.full(images, DROP, object)
-    status[work.counted[store.read(ends["subset"].key, Subset).index]] = BUY
+    status[work.counted[store.read(ends["subset"].key, Subset).index]] = TO_LABEL
     # Stages know the images that count. The others have the values of those that stand for them.
     place = np.searchsorted(work.counted, work.standing)
     scores = np.full(images, np.nan)

@@ -47,7 +47,7 @@ from prunebench.suites.schema import Suite, SuiteFile
 
 Known = str | Path | Sequence[str | Path]  # a file of labels, or several, such as one for each round
 POOL = "photo_pool"  # the family of the images of a folder without their labels
-GUESSER = "probe"  # the labeler that guesses labels for methods without a labeler of their own
+LABELER = "probe"  # of methods without a labeler of their own
 
 
 def check_on_bad(on_bad: str) -> None:
@@ -413,7 +413,7 @@ def _cell(request: Request, method: Method, dataset: Dataset, keep: int, images:
     if request.backbone and recipe.proxy_backbone:
         recipe = replace(recipe, proxy_backbone=request.backbone)
     asked = method.name
-    method = _guessing(method)
+    method = _with_labeler(method)
     method = including_annotated(method, labeled / images, request.backbone)
     method = resolver.resolved(method, defaults)
     for path in request.changes:
@@ -434,11 +434,11 @@ def _cell(request: Request, method: Method, dataset: Dataset, keep: int, images:
     )
 
 
-def _guessing(method: Method) -> Method:
-    """Return a method with a labeler. Where it had none, its choice does not depend on the guesses."""
+def _with_labeler(method: Method) -> Method:
+    """Return a method with a labeler. Where it had none, its choice does not depend on the pseudo-labels."""
     if method.labeler is not None:
         return method
-    return replace(method, labeler=load().part("labeler", GUESSER))  # type: ignore[arg-type]
+    return replace(method, labeler=load().part("labeler", LABELER))  # type: ignore[arg-type]
 
 
 def _ratio(request: Request, keep: int, images: int) -> int:

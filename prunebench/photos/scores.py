@@ -1,4 +1,4 @@
-"""Scores of photos that somebody else computed, and the method that buys the highest of them."""
+"""Scores of photos that somebody else computed, and the method that chooses the highest of them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.photos.annotations import AUTO, CONTROL, LOCAL_FILES
 from prunebench.photos.folder import some
 from prunebench.runs.export import class_folders
-from prunebench.runs.kept import BUY, DROP, KEPT, turn
+from prunebench.runs.kept import DROP, KEPT, TO_LABEL, turn
 from prunebench.system import parquet as parquet_files
 from prunebench.system import tables
 
@@ -30,8 +30,8 @@ class Photo:
     file: path below the folder of photos.
     status: "keep_labeled", "to_label" or "drop".
     label: annotated class, or "".
-    pseudo_label: class that the labeler guesses for an image without a label, or "".
-    confidence: of the guess, in 0..1, or None.
+    pseudo_label: the labeler's class of an image without a label, or "".
+    confidence: of the pseudo-label, in 0..1, or None.
     score: higher is harder, or None.
     """
 
@@ -62,7 +62,7 @@ class Table:
 
     @property
     def classes(self) -> list[str]:
-        """The classes in labels and guesses, sorted."""
+        """The classes of labels and pseudo-labels, sorted."""
         return sorted({name for photo in self.photos for name in (photo.label, photo.pseudo_label)} - {""})
 
     @property
@@ -97,7 +97,7 @@ def _lines(values: Iterable[Any]) -> str:
 def label_studio(table: Table) -> dict[str, bytes]:
     """Return tasks.json, and labels.xml with a labeling setup if the table knows classes.
 
-    Labels are annotations, guesses are predictions. Dropped photos are no tasks.
+    Labels are annotations, pseudo-labels are predictions. Dropped photos are no tasks.
     Source: the task format at labelstud.io/guide/tasks and /guide/predictions.
     """
     prefix = table.prefix
@@ -122,10 +122,10 @@ def _task(photo: Photo, address: str) -> dict[str, Any]:
     if photo.label:
         task["annotations"] = [{"result": [_choice(photo.label)]}]
     if photo.pseudo_label:
-        guess = {"model_version": "prunebench", "result": [_choice(photo.pseudo_label)]}
+        prediction = {"model_version": "prunebench", "result": [_choice(photo.pseudo_label)]}
         if photo.confidence is not None:
-            guess["score"] = photo.confidence  # type: ignore[assignment]
-        task["predictions"] = [guess]
+            prediction["score"] = photo.confidence  # type: ignore[assignment]
+        task["predictions"] = [prediction]
     return task
 
 
@@ -147,7 +147,7 @@ def _checked(table: Table, text: str) -> str:
 def cvat(table: Table) -> dict[str, bytes]:
     """Return images.txt, annotations.xml and labels.json for a task of CVAT.
 
-    Labels are tags. Guesses are tags with the source "auto". Dropped photos are left out.
+    Labels are tags. Pseudo-labels are tags with the source "auto". Dropped photos are left out.
     Source: CVAT for images 1.1, at docs.cvat.ai/docs/dataset_management/formats/format-cvat.
     """
     # Sorted, as CVAT sorts the images of a task: older versions tell images by their number.
@@ -187,7 +187,7 @@ def _annotations(table: Table, images: Sequence[str]) -> str:
 def fiftyone(table: Table) -> dict[str, bytes]:
     """Return samples.json and metadata.json of a FiftyOneDataset, which names the photos where they are.
 
-    All photos are samples. Labels are the field ground_truth, guesses are pseudo_label.
+    All photos are samples. Labels are the field ground_truth, pseudo-labels are pseudo_label.
     Source: the form without a database, which fiftyone.utils.data.importers reads as
     LegacyFiftyOneDatasetImporter.
     """
@@ -220,7 +220,7 @@ def _classification(name: str, confidence: float | None) -> dict[str, Any] | Non
 def links(table: Table) -> dict[str, Path]:
     """Return the file of each photo by its path in a folder of links, STATUS/CLASS/FILE.
 
-    The class is the label, or else the guess. Photos with neither are in STATUS/FILE.
+    The class is the label, or else the pseudo-label. Photos with neither are in STATUS/FILE.
     """
     table.no_prefix("links")
     top = table.top("links")
@@ -259,15 +259,19 @@ def csv(table: Table) -> bytes:
     Raise PrunebenchError if no photo is to be labeled.
     """
     table.no_prefix("csv")
-    photos = [photo for photo in table.photos if photo.status == BUY]
+    photos = [photo for photo in table.photos if photo.status == TO_LABEL]
     if not photos:
-        raise PrunebenchError(f"{table.path} has no photo to label; csv lists the lines of status {BUY}")
+        raise PrunebenchError(f"{table.path} has no photo to label; csv lists the lines of status {TO_LABEL}")
     if not table.ordered:
         photos.sort(key=lambda photo: turn(photo.file, photo.score))
     return tables.written(["file", "label"], [(photo.file, "") for photo in photos]).encode()
 
 
-PARTIAL = {"csv": (BUY,), "cvat": (KEPT, BUY), "label-studio": (KEPT, BUY)}  # statuses; all others have all
+PARTIAL = {
+    "csv": (TO_LABEL,),
+    "cvat": (KEPT, TO_LABEL),
+    "label-studio": (KEPT, TO_LABEL),
+}  # statuses; all others have all
 TARGETS: Mapping[str, Callable[[Table], Mapping[str, bytes | Path] | bytes]] = {
     "label-studio": label_studio,
     "csv": csv,

@@ -233,7 +233,7 @@ def quality_cells(metrics: Sequence[Mapping[str, float]]) -> list[Measured | Gap
 
 
 def labels_table(board: Board) -> Table | None:
-    """How good the guessed labels were that methods selected by."""
+    """How good the pseudo-labels were that methods selected by."""
     body = []
     judged = (row for row in board.rows if row.quality)
     for (labeler, label_fraction), rows in by_labeler(board.page, judged).items():

@@ -10,7 +10,7 @@ from pathlib import Path
 from prunebench.errors import PrunebenchError
 from prunebench.system import tables
 
-STATUSES = KEPT, BUY, DROP = "keep_labeled", "to_label", "drop"
+STATUSES = KEPT, TO_LABEL, DROP = "keep_labeled", "to_label", "drop"
 COLUMNS = ("file", "status", "pseudo_label", "confidence", "score", "duplicate_of")
 REQUIRED = COLUMNS[:2]  # another program may have dropped the others, and an older `prune` wrote fewer
 

@@ -344,7 +344,7 @@ def test_labelers_of_one_title_have_a_panel_each_and_a_shared_one_is_one_run(boa
 
 
 def test_classes_without_guessed_labels_is_an_error(board):
-    with pytest.raises(PrunebenchError, match="no method on toy guessed labels"):
+    with pytest.raises(PrunebenchError, match="no method on toy made pseudo-labels"):
         histograms.classes(histograms.of_board(board(*SEVERAL), np.array([1, 1]), ()))
 
 

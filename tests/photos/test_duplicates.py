@@ -16,7 +16,7 @@ from prunebench.parts.images import Images
 from prunebench.photos import prune as pruning
 from prunebench.photos.folder import scan
 from prunebench.photos.groups import counting, joined, read_groups, stand_ins
-from prunebench.photos.prune import BUY, DROP, KEPT
+from prunebench.photos.prune import DROP, KEPT, TO_LABEL
 from prunebench.pipeline import context, jobs
 from prunebench.pipeline.stages import learning_curve
 from prunebench.pipeline.stages.duplicates import NEAR, Duplicates, equal, thumbnails
@@ -81,7 +81,7 @@ def subject(name):
 
 
 def counts(pruned):
-    return [len(pruned.chosen(status)) for status in (KEPT, BUY, DROP)]
+    return [len(pruned.chosen(status)) for status in (KEPT, TO_LABEL, DROP)]
 
 
 def write_csv(path, header, rows):
@@ -97,7 +97,7 @@ def write_csv(path, header, rows):
 def test_no_two_copies_are_bought_and_the_budget_is_met(photos, budget):
     pruned = photos.prune(budget=budget)
     assert counts(pruned) == [12, budget - 12, 180 - budget]
-    bought = [*map(subject, pruned.chosen(KEPT, BUY))]
+    bought = [*map(subject, pruned.chosen(KEPT, TO_LABEL))]
     assert len({*bought}) == budget
 
 
@@ -118,7 +118,7 @@ def test_copies_say_which_image_counts_and_have_its_label_and_score(photos):
 def test_copies_are_bought_if_duplicates_are_ignored(photos):
     pruned = photos.prune(budget=120, method="random", duplicates="ignore")
     assert counts(pruned) == [12, 108, 60]
-    assert len({*map(subject, pruned.chosen(KEPT, BUY))}) < 61 and {*pruned.duplicate_of} == {""}
+    assert len({*map(subject, pruned.chosen(KEPT, TO_LABEL))}) < 61 and {*pruned.duplicate_of} == {""}
 
 
 def test_a_budget_above_the_distinct_images_is_one_line(photos):
@@ -131,7 +131,7 @@ def test_labeled_copies_are_all_kept_and_count(photos):
     write_labels(photos.table, photos.known | {"a00.jpg": LABELS[0]})
     pruned = photos.prune(budget=20)
     assert counts(pruned) == [13, 7, 160]
-    assert len({*map(subject, pruned.chosen(KEPT, BUY))}) == 19
+    assert len({*map(subject, pruned.chosen(KEPT, TO_LABEL))}) == 19
 
 
 def test_copies_with_different_labels_are_told(photos):
@@ -390,7 +390,7 @@ def grouped(photos):
 
 def test_one_image_of_a_group_is_bought_and_none_of_a_labeled_one(grouped):
     pruned = grouped.prune(budget=7, method="random", groups=grouped.groups)
-    bought = [grouped.group[name] for name in pruned.chosen(KEPT, BUY)]
+    bought = [grouped.group[name] for name in pruned.chosen(KEPT, TO_LABEL)]
     assert counts(pruned) == [2, 5, 53] and len({*bought}) == 7
     assert {"product 0", "product 1"} < {*bought}
     with pytest.raises(PrunebenchError, match=r"^11 images are to be kept, but only 10 are left"):

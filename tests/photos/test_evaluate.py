@@ -17,7 +17,7 @@ from prunebench.photos.cost import STORED
 from prunebench.photos.evaluate import Comparison
 from prunebench.photos.evaluate import evaluate as evaluating
 from prunebench.photos.folder import scan
-from prunebench.photos.prune import BUY, DROP, KEPT, prune
+from prunebench.photos.prune import DROP, KEPT, TO_LABEL, prune
 from prunebench.pipeline import context
 from prunebench.system import tables
 from prunebench_plugins.backbones.efficientnet import EfficientnetLite0
@@ -91,7 +91,7 @@ def test_what_is_trained_on_is_what_was_kept_with_its_true_labels(photos, traine
     images, labels = dataset.load(tmp_path, "train")
     truth = {image.tobytes(): label for image, label in zip(images, labels, strict=True)}
     names = dict(zip((image.tobytes() for image in images), dataset.names(tmp_path), strict=True))
-    kept = {*photos.pruned.chosen(KEPT, BUY)}
+    kept = {*photos.pruned.chosen(KEPT, TO_LABEL)}
     (ours, tested, _), (random, _, _) = trained
     assert {names[image] for image in ours} == kept - {names[image] for image in tested}
     assert all(truth[image] == label for image, label in (ours | random | tested).items())
@@ -156,7 +156,7 @@ def test_a_network_of_timm_is_fine_tuned_from_a_local_file(photos, tmp_path):
 
 def test_prune_chooses_by_heads_whatever_is_fine_tuned_later(photos, tmp_path):
     pruned = photos.prune(recipe="finetune", backbone="pixels", store=tmp_path / "other")
-    assert len(pruned.chosen(KEPT, BUY)) == 20
+    assert len(pruned.chosen(KEPT, TO_LABEL)) == 20
 
 
 def test_a_change_of_what_is_not_there_is_one_line(photos):
@@ -243,7 +243,7 @@ def test_labels_that_are_edited_meanwhile_are_told_and_nothing_is_kept(photos, m
 
 
 def test_only_images_with_a_label_take_part(photos, trained, tmp_path):
-    kept = photos.pruned.chosen(KEPT, BUY)
+    kept = photos.pruned.chosen(KEPT, TO_LABEL)
     some = {name: photos.truth[name] for name in sorted([*kept, *photos.pruned.chosen("drop")[:20]])}
     found = photos.evaluate(labels=write_labels(tmp_path / "some.csv", some), seeds=1)
     assert (found.images, found.labeled, found.tested) == (60, 40, (8,))
@@ -318,7 +318,7 @@ def test_a_wrong_request_is_one_line(photos, options, message):
 
 
 def test_labels_that_are_too_few_are_told(photos, tmp_path):
-    kept = photos.pruned.chosen(KEPT, BUY)
+    kept = photos.pruned.chosen(KEPT, TO_LABEL)
     ours = {name: photos.truth[name] for name in kept}
     with pytest.raises(PrunebenchError, match=r"has labels of the kept images alone, so there are no others"):
         photos.evaluate(labels=write_labels(tmp_path / "ours.csv", ours))

@@ -15,7 +15,7 @@ from prunebench.figures.look import content
 from prunebench.figures.look.content import overview
 from prunebench.photos import prune as pruning
 from prunebench.pipeline import context
-from prunebench.runs.kept import BUY, DROP, KEPT, Line, read
+from prunebench.runs.kept import DROP, KEPT, TO_LABEL, Line, read
 from tests.browser import CHROMIUM, Page
 from tests.photo_folders import listing, write_labels, write_photos
 
@@ -117,7 +117,7 @@ def test_a_browser_draws_it_and_runs_nothing_of_it(kept, cli, tmp_path_factory):
 
 
 def test_photos_that_are_gone_since_leave_a_gap(kept, cli):
-    gone = kept.pruned.chosen(BUY)[0]
+    gone = kept.pruned.chosen(TO_LABEL)[0]
     (kept.folder / gone).write_bytes(b"no photo")
     assert cli(f"look {kept.path}").code == 0
     text = (kept.root / "look.html").read_text(encoding="utf-8")
@@ -127,7 +127,7 @@ def test_photos_that_are_gone_since_leave_a_gap(kept, cli):
 def test_a_table_of_an_older_prune_needs_the_folder_alone(kept, cli):
     rows = [row[:5] for row in csv.reader(kept.path.read_text(encoding="utf-8").splitlines())]
     for row in rows[1:]:
-        row[1] = DROP if row[1] == BUY else row[1]
+        row[1] = DROP if row[1] == TO_LABEL else row[1]
     with (kept.root / "old.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     said = cli(f"look {kept.root / 'old.csv'}")
@@ -164,13 +164,18 @@ def test_an_older_page_is_replaced_and_no_other_file(kept, cli):
 
 
 def test_what_to_label_comes_by_score_and_what_has_none_last():
-    lines = [line("a", BUY, score=1), line("b", BUY, score=3), line("c", BUY), line("d", DROP, score=9)]
+    lines = [
+        line("a", TO_LABEL, score=1),
+        line("b", TO_LABEL, score=3),
+        line("c", TO_LABEL),
+        line("d", DROP, score=9),
+    ]
     assert files(section(lines, "first").strips[0]) == ["b", "a", "c"]
     assert section(lines, "first").note == "The highest scores first. 3 of 3 images."
 
 
 def test_what_has_no_score_is_in_the_random_order_of_next_csv(kept, cli):
-    lines = [line(name, BUY) for name in kept.pruned.chosen(BUY)]
+    lines = [line(name, TO_LABEL) for name in kept.pruned.chosen(TO_LABEL)]
     found = section(lines, "first")
     assert found.note.startswith("In random order.")
     assert files(found.strips[0]) != sorted(files(found.strips[0]))
@@ -184,7 +189,7 @@ def test_what_has_no_score_is_in_the_random_order_of_next_csv(kept, cli):
 def test_what_is_unsure_has_no_label_and_no_twin():
     lines = [
         line("a", KEPT, confidence=0.1),
-        line("b", BUY, confidence=0.9),
+        line("b", TO_LABEL, confidence=0.9),
         line("c", DROP, confidence="0,4"),
         line("d", DROP, confidence=0.2, duplicate_of="c"),
     ]
@@ -196,11 +201,11 @@ def test_a_class_is_spread_from_the_most_to_the_least_confident():
     (strip,) = section(lines, "classes").strips
     assert strip.title == "cat: 100" and len(strip.tiles) == content.PER_CLASS
     assert (strip.tiles[0].file, strip.tiles[-1].file) == ("100", "1")
-    assert strip.tiles[0].guess == "cat 100 %"
+    assert strip.tiles[0].label == "cat 100 %"
 
 
 def test_a_group_shows_the_image_that_counts_first_and_the_largest_comes_first():
-    lines = [line("a", BUY), *(line(f"z{i:02d}", duplicate_of="m") for i in range(20)), line("m", KEPT)]
+    lines = [line("a", TO_LABEL), *(line(f"z{i:02d}", duplicate_of="m") for i in range(20)), line("m", KEPT)]
     lines.append(line("b", duplicate_of="a"))
     large, small = section(lines, "duplicates").strips
     assert (large.title, files(large)[0], len(large.tiles), large.rest) == ("21 images", "m", 9, 12)
@@ -209,7 +214,8 @@ def test_a_group_shows_the_image_that_counts_first_and_the_largest_comes_first()
 
 def test_however_many_images_there_are_a_page_is_bounded():
     lines = [
-        line(f"{i}", (BUY, DROP)[i % 2], pseudo_label=i % 50, confidence=0.5, score=i) for i in range(5000)
+        line(f"{i}", (TO_LABEL, DROP)[i % 2], pseudo_label=i % 50, confidence=0.5, score=i)
+        for i in range(5000)
     ]
     lines += [line(f"x{i}", duplicate_of=f"{i % 40}") for i in range(2000)]
     page = overview(SimpleNamespace(name="x"), lines, {"method": "M", "seconds": 60.0})

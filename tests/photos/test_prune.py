@@ -19,7 +19,7 @@ from prunebench.photos import cost
 from prunebench.photos import prune as pruning
 from prunebench.photos.drawing import DrawRequest, DrawWork
 from prunebench.photos.estimate import free, preview
-from prunebench.photos.prune import BUY, DROP, KEPT
+from prunebench.photos.prune import DROP, KEPT, TO_LABEL
 from prunebench.photos.recommend import default_methods
 from prunebench.photos.request import Work, Workspace, construct_request, including_annotated
 from prunebench.pipeline import context, jobs
@@ -70,7 +70,7 @@ def workshop(root, images):
 
 
 def counts(pruned):
-    return [len(pruned.chosen(status)) for status in (KEPT, BUY, DROP)]
+    return [len(pruned.chosen(status)) for status in (KEPT, TO_LABEL, DROP)]
 
 
 def request(photos, **options):
@@ -493,7 +493,7 @@ def test_a_file_that_is_listed_in_two_spellings_has_one_label(photos):
 def test_a_result_is_short_to_print_and_knows_its_statuses(photos):
     pruned = photos.prune(budget=20)
     assert repr(pruned) == "<Pruned: 12 keep_labeled, 8 to_label, 40 drop>"
-    assert len(pruned.chosen(KEPT, BUY)) == 20
+    assert len(pruned.chosen(KEPT, TO_LABEL)) == 20
     with pytest.raises(
         PrunebenchError, match=r"^status is 'tolabel', expected 'keep_labeled', 'to_label' or "
     ):
@@ -652,10 +652,10 @@ def test_a_part_that_takes_long_is_stopped_if_it_says_how_far_it_is(photos, monk
 def test_a_preview_names_what_guesses_for_a_method_without_a_labeler(photos):
     place = Workspace.at(device="cpu")
     found = preview(request(photos, method="random"), place)
-    assert (found.backbones, found.guesser) == ((), "probe on pixels")
+    assert (found.backbones, found.labeler) == ((), "probe on pixels")
     assert "unknown" not in found.time
     assert found.disk == 60 * 192 + 60 * 192 * 4
-    assert preview(request(photos), place).guesser == ""
+    assert preview(request(photos), place).labeler == ""
 
 
 def test_a_preview_of_what_is_stored_says_so(photos):

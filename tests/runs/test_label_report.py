@@ -107,7 +107,9 @@ def test_labels_are_made_on_demand_and_nothing_else(cli, toy, suite_file, tmp_pa
     told = cli(f"labels --suite {suite} --methods m --seeds 2 --make --workers 0")
     assert told.code == 0 and "images per label" in told.out and "±" in told.out
     assert not (tmp_path / "leaderboard").exists()
-    assert cli(f"labels --suite {suite}").err.startswith("Error: no labeler of these methods guesses a label")
+    assert cli(f"labels --suite {suite}").err.startswith(
+        "Error: no labeler of these methods makes pseudo-labels"
+    )
 
 
 # Cost

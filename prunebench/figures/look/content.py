@@ -14,21 +14,21 @@ from prunebench.errors import PrunebenchError
 from prunebench.parts import seeds
 from prunebench.parts.artefacts import Array
 from prunebench.runs.format import duration
-from prunebench.runs.kept import BUY, DROP, KEPT, Line, turn
+from prunebench.runs.kept import DROP, KEPT, TO_LABEL, Line, turn
 
 # Nine fill a row of a wide window, and three rows of a phone. At most 405 images in all: a page below 5 MB.
 FIRST, UNSURE, DROPPED = 99, 45, 45
 CLASSES, PER_CLASS = 12, 9
 GROUPS, MEMBERS = 12, 9
-STATUS = {KEPT: "has its label", BUY: "to label", DROP: "dropped"}
+STATUS = {KEPT: "has its label", TO_LABEL: "to label", DROP: "dropped"}
 
 
 @dataclass(frozen=True)
 class Tile:
-    """An image on the page. guess: its label, or what the labeler guessed, or "". status: in words."""
+    """An image on the page. label: its label or pseudo-label, or "". status: in words."""
 
     file: str
-    guess: str
+    label: str
     status: str
 
 
@@ -86,7 +86,7 @@ def _facts(lines: Sequence[Line], origin: Mapping[str, Any]) -> list[tuple[str, 
     found = [
         ("images", f"{len(lines):,}"),
         ("labels there are", f"{counts[KEPT]:,}"),
-        ("labels to buy", f"{counts[BUY]:,}"),
+        ("to label", f"{counts[TO_LABEL]:,}"),
         ("dropped", f"{counts[DROP]:,}"),
         ("of these duplicates", f"{others:,}"),
     ]
@@ -107,30 +107,30 @@ class _Table:
 
     def first(self) -> Section:
         """The images to label, in the order of `convert --to csv`."""
-        bought = np.flatnonzero(self.status == BUY)
+        asked = np.flatnonzero(self.status == TO_LABEL)
         scores = self.scores.tolist()
-        order = np.array(sorted(bought.tolist(), key=lambda i: turn(self.lines[i].file, scores[i])), np.int64)
-        has_scores = np.isfinite(self.scores[bought]).any()
+        order = np.array(sorted(asked.tolist(), key=lambda i: turn(self.lines[i].file, scores[i])), np.int64)
+        has_scores = np.isfinite(self.scores[asked]).any()
         by = "The highest scores first" if has_scores else "In random order"
         note = f"{by}. {_extent(min(FIRST, len(order)), len(order))}"
         return Section("first", "Label first", note, [Strip("", self._tiles(order[:FIRST]))])
 
     def unsure(self) -> Section:
-        """The guesses of lowest confidence."""
-        guessed = np.flatnonzero((self.status != KEPT) & self.alone & np.isfinite(self.confidences))
-        order = guessed[np.argsort(self.confidences[guessed], kind="stable")]
+        """The pseudo-labels of lowest confidence."""
+        predicted = np.flatnonzero((self.status != KEPT) & self.alone & np.isfinite(self.confidences))
+        order = predicted[np.argsort(self.confidences[predicted], kind="stable")]
         note = f"The lowest confidence first. {_extent(min(UNSURE, len(order)), len(order))}"
         return Section("unsure", "Unsure", note, [Strip("", self._tiles(order[:UNSURE]))])
 
     def classes(self) -> Section:
-        """Some guesses of each of the largest classes, from the most confident to the least."""
+        """Some pseudo-labels of each of the largest classes, from the most confident to the least."""
         members = defaultdict(list)
         for index in np.flatnonzero((self.status != KEPT) & self.alone).tolist():
-            if guess := self.lines[index].pseudo_label:
-                members[guess].append(index)
+            if label := self.lines[index].pseudo_label:
+                members[label].append(index)
         largest = sorted(members, key=lambda name: (-len(members[name]), name))
         strips = [self._of_class(name, np.array(members[name])) for name in largest[:CLASSES]]
-        note = "Images without a label by their guess, from the most confident to the least. "
+        note = "Images without a label by their pseudo-label, from the most confident to the least. "
         note += _extent(len(strips), len(largest), "classes")
         return Section("classes", "Classes", note, strips)
 
@@ -151,7 +151,7 @@ class _Table:
             group = [*([position[name]] if name in position else []), *members[name]]
             tiles = self._tiles(np.array(group[:MEMBERS]))
             strips.append(Strip(f"{len(group):,} images", tiles, max(0, len(group) - MEMBERS)))
-        note = "Of each group the first image counts, and no other is bought. "
+        note = "Of each group the first image counts, and no other is to be labeled. "
         note += _extent(len(strips), len(largest), "groups")
         return Section("duplicates", "Duplicates", note, strips, narrow=True)
 
@@ -167,10 +167,10 @@ class _Table:
 
     def _tile(self, index: int) -> Tile:
         line, confidence = self.lines[index], self.confidences[index]
-        guess = line.pseudo_label
-        if line.status != KEPT and guess and np.isfinite(confidence):
-            guess += f" {100 * confidence:.0f} %"
-        return Tile(line.file, guess, STATUS[line.status])
+        label = line.pseudo_label
+        if line.status != KEPT and label and np.isfinite(confidence):
+            label += f" {100 * confidence:.0f} %"
+        return Tile(line.file, label, STATUS[line.status])
 
 
 def _extent(shown: int, there: int, what: str = "images") -> str:
