@@ -35,7 +35,8 @@ from prunebench.parts.artefacts import Accuracy, Artefact, Dynamics, Labels, Sco
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.store import SCHEMA, Store, packed
-from prunebench.results.rows import Journal, Result, line, path_of
+from prunebench.results.journal import Journal
+from prunebench.results.rows import Result, line, path_of
 from prunebench.runs.select import choose
 from prunebench.suites.cells import Filters
 from prunebench.system.sealed_json import canonical

@@ -15,7 +15,8 @@ from prunebench.parts.base import Backbone, Labeler, Part
 from prunebench.parts.identity import map_parts
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import CHOICE, SPENT, Stage, closure
-from prunebench.results.rows import Failure, Journal, Record, Result
+from prunebench.results.journal import Journal
+from prunebench.results.rows import Failure, Record, Result
 from prunebench.suites.cells import PROTOCOL, Cell
 from prunebench.suites.tuning import SEARCHED
 

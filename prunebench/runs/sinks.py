@@ -15,7 +15,8 @@ from pathlib import Path
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.registry import Listener, load, said
-from prunebench.results.rows import Journal, Record, Result
+from prunebench.results.journal import Journal
+from prunebench.results.rows import Record, Result
 from prunebench.system.files import writing
 from prunebench.system.terminal import echo
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from prunebench.parts.artefacts import Artefact
 from prunebench.pipeline.store import Store
-from prunebench.results.rows import Journal, Result, read
+from prunebench.results.journal import Journal
+from prunebench.results.rows import Result, read
 
 INJECTED = Path(__file__).parent / "injected"
 TOY = """

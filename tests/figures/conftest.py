@@ -5,7 +5,8 @@ import shutil
 import pytest
 
 from prunebench.figures.drawings import Places
-from prunebench.results import rows
+from prunebench.results.journal import Journal
+from prunebench.results.rows import read
 from prunebench.runs.pages import remember
 from prunebench.suites import schema
 
@@ -36,7 +37,7 @@ def filled(toy, places, request, tmp_path_factory):
     else:
         shutil.copytree(once / "store", places.store.root)
         shutil.copytree(once / "leaderboard", places.results)
-    return rows.read(places.results, "toys")[0]
+    return read(places.results, "toys")[0]
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def made(matrix, make, places, suite_file):
     run = make(matrix(*names, ratios=(30, 50), changes=SHORT))
     assert not run.failures
     for row in run.rows:
-        rows.Journal(places.results).append(row)
+        Journal(places.results).append(row)
 
 
 HOSTILE = "<script>alert(1)</script>\"'`{{7*7}}\u202e&amp;<!--"
@@ -55,7 +56,7 @@ HOSTILE = "<script>alert(1)</script>\"'`{{7*7}}\u202e&amp;<!--"
 @pytest.fixture
 def hostile(filled, places, row):
     """The rows of `filled`, and rows of a dataset that nobody knows, all of whose words are code."""
-    journal = rows.Journal(places.results)
+    journal = Journal(places.results)
     words = {"title": HOSTILE, "dataset": HOSTILE, "device_name": HOSTILE, "commit": HOSTILE}
     words |= {"labeler": HOSTILE, "label_draw": HOSTILE, "pretraining": [HOSTILE]}
     for method, accuracy in (("random", 80.0), (HOSTILE, 70.0), ("semi", 90.0)):

@@ -19,7 +19,7 @@ from prunebench.pipeline.context import load_split
 from prunebench.pipeline.executors.engine import Engine
 from prunebench.pipeline.forecast import forecast_from_store
 from prunebench.results.board import Page, boards, stems
-from prunebench.results.rows import Journal
+from prunebench.results.journal import Journal
 from prunebench.runs import label_report as judging
 from prunebench.runs.run import make_labels
 from prunebench_plugins.selectors.random import Random

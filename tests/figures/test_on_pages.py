@@ -7,8 +7,8 @@ import pytest
 
 from prunebench.figures import dots
 from prunebench.results.board import Page, boards
+from prunebench.results.journal import Journal
 from prunebench.results.picture import MOST, Point, choice, drawn, frontier, pictures, points
-from prunebench.results.rows import Journal
 
 FILE = '{"title": "Toys", "datasets": ["mine"], "methods": ["random"], "recipe": "tiny", "ratios": [30, 50]}'
 FEW = {"label_fraction": 0.1, "labels_selection": 6, "labels_total": 35}

@@ -18,7 +18,7 @@ from prunebench.parts.images import Images
 from prunebench.pipeline.store import Store
 from prunebench.results.board import Page, boards
 from prunebench.results.cells import Gap, Number, PerRatio
-from prunebench.results.rows import Journal
+from prunebench.results.journal import Journal
 from prunebench.results.tables import tables
 from prunebench.runs.pages import PROVIDERS, remember, suite_of
 from prunebench.suites import schema

@@ -14,7 +14,7 @@ from prunebench.paper.claims import Claim, examine, judged
 from prunebench.paper.points import Point, groups, measured, printed
 from prunebench.parts.registry import load
 from prunebench.results.board import Page
-from prunebench.results.rows import Journal
+from prunebench.results.journal import Journal
 from prunebench.runs.claim_report import examined
 from prunebench.suites.schema import read
 from tests.paper_blocks import PAGE, filled

@@ -29,8 +29,8 @@ from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import Store
 from prunebench.results import record
 from prunebench.results.document import document
+from prunebench.results.journal import Journal
 from prunebench.results.render.markdown import markdown
-from prunebench.results.rows import Journal
 from prunebench.runs import page_files, pages
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters

@@ -2,7 +2,8 @@
 
 import pytest
 
-from prunebench.results.rows import Journal, read, suites
+from prunebench.results.journal import Journal
+from prunebench.results.rows import read, suites
 from prunebench.results.verifications import append, path_of, verification
 from prunebench.results.verifications import read as read_verifications
 

@@ -7,7 +7,7 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.results.board import Page
-from prunebench.results.rows import Journal
+from prunebench.results.journal import Journal
 from prunebench.runs import detect
 
 SPREAD = {"near": (80.0, 80.4, 80.2), "far": (70.2, 70.1, 70.3), "wild": (60.0, 69.0, 51.0)}

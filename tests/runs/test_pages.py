@@ -9,7 +9,7 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.registry import load
-from prunebench.results.rows import Journal
+from prunebench.results.journal import Journal
 from prunebench.runs.page_files import index_path
 from prunebench.runs.pages import page_of, remember, root_of, suite_of
 from prunebench.suites import schema

@@ -10,7 +10,8 @@ import pytest
 from prunebench.pipeline.executors.engine import Engine
 from prunebench.pipeline.forecast import Forecast
 from prunebench.results import record
-from prunebench.results.rows import Failure, Journal, Record, path_of, read, read_all
+from prunebench.results.journal import Journal
+from prunebench.results.rows import Failure, Record, path_of, read, read_all
 from prunebench.runs.run import run_matrix
 from prunebench.runs.sinks import Sinks, Tracker, numbers
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from prunebench.errors import PrunebenchError
+from prunebench.results.journal import Journal
 from prunebench.results.looks import Looks, compare_all, compare_with
-from prunebench.results.rows import Journal
 from prunebench.results.separation import LEVEL, compare
 from prunebench.runs import until_separated
 from prunebench.runs.pages import looks_of, page_of
