@@ -182,7 +182,7 @@ class Workspace:
 
         specs: the specification of each dataset, by name.
         """
-        return Matrix(list(cells), self.store, self.data, self.device, datasets=specs)
+        return Matrix(list(cells), self.store, self.data, self.device, specs=specs)
 
 
 def specs(*photos: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

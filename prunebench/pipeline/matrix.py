@@ -10,6 +10,7 @@ from typing import Any
 
 from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.parts.base import Backbone
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.precision import can_run
 from prunebench.parts.registry import load
 from prunebench.pipeline import schedule
@@ -29,7 +30,7 @@ class Matrix:
     """Cells, where their data, artefacts and results live, and where they are computed.
 
     device: "cpu" or "cuda".
-    datasets: what the registry makes a dataset from, by its name.
+    specs: what the registry makes a dataset from, by its name. Without one it is the name.
     gpus: the GPUs of this machine for them, as CUDA_VISIBLE_DEVICES names them. (): the first one.
     """
 
@@ -37,23 +38,27 @@ class Matrix:
     store: Store
     data: Path
     device: str
-    datasets: Mapping[str, Any] = field(default_factory=dict)
+    specs: Mapping[str, Any] = field(default_factory=dict)
     gpus: tuple[str, ...] = ()
+
+    @cached_property
+    def datasets(self) -> list[Dataset]:
+        """The datasets of the cells, each once."""
+        return list({cell.dataset.name: cell.dataset for cell in self.cells}.values())
 
     @cached_property
     def graph(self) -> Graph:
         """The stages of all cells, keyed by the data as it is on disk now."""
-        datasets = {cell.dataset.name: cell.dataset for cell in self.cells}
-        return Graph(self.cells, roots_of(datasets.values(), self.data, self.store))
+        return Graph(self.cells, roots_of(self.datasets, self.data, self.store))
 
     def fetch(self) -> None:
         """Download what is absent and can be downloaded; raise DataAbsentError for the rest."""
-        for dataset in {cell.dataset.name: cell.dataset for cell in self.cells}.values():
+        for dataset in self.datasets:
             dataset.fetch(self.data)
 
     def check_data(self) -> None:
         """Raise DataAbsentError if a dataset is not on this machine. Keys follow from its content."""
-        for dataset in {cell.dataset.name: cell.dataset for cell in self.cells}.values():
+        for dataset in self.datasets:
             if self.graph.roots[dataset.name].startswith("absent:"):
                 dataset.files(self.data)
 
@@ -90,7 +95,7 @@ class Matrix:
             title=stage.title,
             identity=stage.identity,
             inputs=[[given.name, given.of, given.source.key] for given in stage.inputs],
-            dataset=self.datasets.get(stage.dataset.name, stage.dataset.name),
+            dataset=self.specs.get(stage.dataset.name, stage.dataset.name),
             data=str(self.data),
             store=str(self.store.root),
             device=self.device_of(stage),

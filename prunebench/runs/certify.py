@@ -97,11 +97,11 @@ def _parts(cell: Cell) -> Iterator[Part]:
 
 def without_truth(matrix: Matrix) -> Matrix:
     """Return the matrix of the same cells on blinded datasets."""
-    names = {cell.dataset.name for cell in matrix.cells}
+    names = [dataset.name for dataset in matrix.datasets]
     return replace(
         matrix,
         cells=[replace(cell, dataset=blinded(cell.dataset)) for cell in matrix.cells],
-        datasets={name: {"blinded": matrix.datasets.get(name, name)} for name in names},
+        specs={name: {"blinded": matrix.specs.get(name, name)} for name in names},
     )
 
 

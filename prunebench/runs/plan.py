@@ -129,7 +129,7 @@ def total(lines: Sequence[Line]) -> str:
 def absent(matrix: Matrix) -> list[str]:
     """Return one line for each dataset with missing files. All its stages count as missing."""
     messages = []
-    for dataset in {cell.dataset.name: cell.dataset for cell in matrix.cells}.values():
+    for dataset in matrix.datasets:
         try:
             dataset.files(matrix.data)
         except DataAbsentError as error:

@@ -62,7 +62,7 @@ def choose(
         Store(folder("store", store)),
         folder("data", data),
         picked,
-        datasets=specs,
+        specs=specs,
         gpus=gpus,
     )
 

@@ -117,7 +117,7 @@ def _of_suite(
     """Return the verdicts on rows of one suite."""
     left: dict[str, str] = {}
     cells: dict[str, Cell] = {}
-    datasets: dict[str, Any] = {}
+    specs: dict[str, Any] = {}
     for row in rows:
         try:
             single = matrix_of(row, suite_of(name, results), place)
@@ -125,10 +125,10 @@ def _of_suite(
             left[row.id] = str(error)
             continue
         (cells[row.id],) = single.cells
-        datasets |= single.datasets
+        specs |= single.specs
     claimed = dict.fromkeys(cells[row.id] for row in rows if row.certified and row.id in cells)
-    doubts = _doubts(replace(place, cells=list(claimed), datasets=datasets), engine)
-    made = _made(replace(place, cells=list(dict.fromkeys(cells.values())), datasets=datasets), engine)
+    doubts = _doubts(replace(place, cells=list(claimed), specs=specs), engine)
+    made = _made(replace(place, cells=list(dict.fromkeys(cells.values())), specs=specs), engine)
     within = _tolerances(
         rows, read(results, name)[0], [row for row in made.values() if isinstance(row, Result)]
     )
@@ -202,7 +202,7 @@ def matrix_of(row: Result, suite: Suite, place: Matrix) -> Matrix:
             f"other key: suite or parts have other settings or code here; version {made_by} made the row, "
             f"and this is {versions()['prunebench']}"
         )
-    matrix = replace(place, cells=found, datasets={row.dataset: anchored(spec)})
+    matrix = replace(place, cells=found, specs={row.dataset: anchored(spec)})
     matrix.check_device()
     try:
         matrix.fetch()
