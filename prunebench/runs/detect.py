@@ -20,6 +20,7 @@ BEYOND = MOST_SEEDS + 1  # stands for any larger number of seeds
 class Detection:
     """How many seeds the pairs of one column need.
 
+    board, ratio: those of the column.
     methods: number of methods that are ranked there.
     pairs: the seeds that each pair of chosen methods needs, by their names; BEYOND if they are too many.
         Empty where no spread is known.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a duration as a text: 8 s, 3 min, 2.5 h, 4 d, or ? for None."""
+    """Return a duration as a text: 8.0 s, 30 min, 2.5 h, 4 d, or ? for None."""
     if seconds is None:
         return "?"
     for limit, unit, length in ((99, "s", 1), (99 * 60, "min", 60), (72 * 3600, "h", 3600)):

@@ -1,13 +1,14 @@
-"""The picture of a run on a terminal: the stages that run, and the matrix of cells as it fills.
+"""The picture of a run on a terminal: the stages that run, and the state of each cell.
 
-stages 41/126 ━━━━━━━━━━━━━━━╸━━━━━━━━━━━━━━━━━━━━━━━━━━ 48 s, about 3.2 min left
-  accuracy cnn, digits, 50 %, seed 1   ━━━━━╸━━━━━━  45 % 3,100 images/s  12 s left
-  scores dual, digits, seed 0
-cells: done 21, running 6, failed 1, left 32
-                                                        30 % 50 % 70 % 90 %
-  digits random                                         ###  ###  ###  ##>
-  digits semi_dual                                      ##>  ##>  #x>  ..>
-  and 13 more: done 12, left 33
+stages 29/165, 2 running ━━━━━━╺━━━━━━━━━━━━━━━━━━━━━━━━━━━ 63 s, about 4.7 min left
+  accuracy semi_dual digits 50 % seed 0 ━━━━━╸━━━━━━  45 % 3,120 images/s  9.1 s left
+  scores zcore digits seed 0
+cells 10/66 done, 9 running, 1 failed, 46 left
+                                   0 % 30 % 50 % 90 %
+  digits random                        ###  ###  ###
+  digits semi_dual                     #>.  >..  >.x
+  digits zcore_pixels                  >..  >..  >..
+  and 5 more: 33 left
 """
 
 from __future__ import annotations
@@ -225,10 +226,10 @@ def _parted(lines: Sequence[Line], height: int) -> tuple[list[Line], list[Line]]
 
 
 def _columns(
-    lines: Iterable[Line], ratios: Iterable[int], square: Callable[[Sequence[str]], Text]
+    lines: Iterable[Line], ratios: Iterable[int], shown: Callable[[Sequence[str]], Text]
 ) -> list[list[Text]]:
-    """Return a column for each ratio: its header, then a square for each line."""
-    return [[_text(f"{ratio} %"), *(square(line.at(ratio)) for line in lines)] for ratio in ratios]
+    """Return a column for each ratio: its header, then the states of the cells of each line, as shown."""
+    return [[_text(f"{ratio} %"), *(shown(line.at(ratio)) for line in lines)] for ratio in ratios]
 
 
 def _width(columns: Iterable[Sequence[Text]]) -> int:

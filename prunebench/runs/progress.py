@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prunebench.suites.cells import Cell
 
 SECONDS = 0.5  # between two pictures, at least
-REST = 20  # how much longer no picture is drawn than one is
+REST = 20  # how many times as long as drawing a picture the pause after it is, at least
 
 
 def cell_line(cell: Cell, row: Result, position: int, cells: int, made: bool) -> str:
