@@ -347,12 +347,17 @@ def read_all(folder: Path, suite: str) -> Records:
             found.complaints.append(f"{name}: {damaged} damaged line(s) left out; run their cells again")
         if lines.newer:
             found.complaints.append(f"{name}: {lines.newer} row(s) of a newer version of prunebench left out")
-    if superseded := {row.supersedes for row in found.rows} - {None}:
-        found.rows = [row for row in found.rows if row.id not in superseded]
+    found.rows = without_superseded(found.rows)
     if found.failures:
         finished = {row.cell for row in found.rows}
         found.failures = [failure for failure in found.failures if failure.cell not in finished]
     return found
+
+
+def without_superseded(rows: list[Result]) -> list[Result]:
+    """Return the rows that none of them supersedes."""
+    superseded = {row.supersedes for row in rows} - {None}
+    return [row for row in rows if row.id not in superseded] if superseded else rows
 
 
 def suites(folder: Path) -> Iterator[str]:

@@ -19,7 +19,7 @@ from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.store import versions
 from prunebench.results import record, verifications
 from prunebench.results.agreement import Setting, setting, tolerances
-from prunebench.results.rows import Result, read, read_file
+from prunebench.results.rows import Result, read, read_file, without_superseded
 from prunebench.runs.certify import certificates_of
 from prunebench.runs.pages import suite_of
 from prunebench.runs.run import ENGINE, run_matrix
@@ -65,8 +65,7 @@ def rows_in(path: Path) -> Found:
             found.complaints.append(
                 f"{near(file)}: {len(lines.damaged)} damaged line(s), {lines.newer} row(s) of a newer version"
             )
-    superseded = {row.supersedes for row in found.rows}
-    found.rows = [row for row in found.rows if row.id not in superseded]
+    found.rows = without_superseded(found.rows)
     if not found.rows and not found.complaints:
         where = near(path) if path.exists() else f"{near(path)}, which does not exist"
         raise PrunebenchError(f"no rows in {where}; name a .jsonl file of rows, or a folder of such files")
