@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
-from prunebench.errors import MissingArtefactError, PrunebenchError, unknown
+from prunebench.errors import MissingArtefactError, unknown
 from prunebench.pipeline import schedule
 from prunebench.pipeline.executors import slurm
-from prunebench.pipeline.executors.engine import Engine, Executor, StageError, WorkerDied
+from prunebench.pipeline.executors.engine import Engine, Executor, StageError, message
 from prunebench.pipeline.executors.factory import check, executor
 from prunebench.pipeline.executors.local import default_cpu_workers, most_workers
 from prunebench.pipeline.forecast import Forecast, probe
@@ -31,7 +30,6 @@ from prunebench.system.signals import interruptible
 from prunebench.system.terminal import echo
 
 ENGINE = Engine()
-T = TypeVar("T")
 
 
 def get_ready(matrix: Matrix, folder: Path | None = None) -> None:
@@ -81,7 +79,7 @@ class Certificates:
     caught: Mapping[Cell, str] = field(default_factory=dict)
 
 
-NONE = Certificates()
+UNCERTIFIED = Certificates()
 
 
 def run_matrix(
@@ -89,7 +87,7 @@ def run_matrix(
     forecast: Forecast,
     results: Sinks | None,
     engine: Engine = ENGINE,
-    certificates: Certificates = NONE,
+    certificates: Certificates = UNCERTIFIED,
 ) -> dict[str, str]:
     """Run the missing stages of a matrix, and append one row per cell. Return the failures.
 
@@ -121,7 +119,8 @@ def run_matrix(
             work.live.line(cell_line(cell, row, finished, len(matrix.cells), trained_now))
 
         failures = matrix.run(work.executor, work.needed, work.stage_made, cell_done)
-    reasons = explained(failures) | dict(certificates.caught)
+    _print_traces(failures.values())
+    reasons = {cell: message(error) for cell, error in failures.items()} | dict(certificates.caught)
     if results is not None:
         for cell, reason in reasons.items():
             results.add(record.failure(matrix, cell, reason), made=False)
@@ -155,8 +154,9 @@ def make_stages(
     needed = schedule.missing(ends.values(), matrix.store)
     with _work(matrix, needed, forecast, engine) as work:
         outcome = schedule.walk(needed, matrix.store, work.executor, matrix.job, work.stage_made)
-    failures = {key: outcome.failure(stage) for key, stage in ends.items()}
-    return explained({key: error for key, error in failures.items() if error is not None})
+    failures = {key: error for key, stage in ends.items() if (error := outcome.failure(stage))}
+    _print_traces(failures.values())
+    return {key: message(error) for key, error in failures.items()}
 
 
 @dataclass
@@ -186,9 +186,15 @@ class _Work:
 
 @dataclass
 class _Shown:
-    """An executor that shows how each of its jobs ended. It is made once it is started or has a job.
+    """An executor that shows how each of its jobs ended. It tells them what is known of their stages.
 
-    It tells the job of a needed stage how much memory such stages took, and in how many processes it trains.
+    That is how much memory such stages took, and in how many processes they train.
+
+    make: makes the executor that runs the jobs. It is called at the start, or with the first job.
+    live: shows how jobs ended.
+    needed: the stages to make, by key.
+    processes: how many processes train a network together.
+    executor: the executor, once it is made.
     """
 
     make: Callable[[], Executor]
@@ -302,15 +308,8 @@ def _tell_of_fine_tuning(matrix: Matrix, needed: Mapping[str, Stage], forecast: 
     echo(f"{len(tuned)} fine-tuning(s) on a CPU: about {duration(seconds)} of one core", err=True)
 
 
-def explained(failures: Mapping[T, Exception]) -> dict[T, str]:
-    """Return one line about each failure. For an unexpected error it includes the class of the error.
-
-    Print the traceback of each failed stage if --traceback asks for it.
-    """
+def _print_traces(errors: Iterable[Exception]) -> None:
+    """Print the traceback of each failed stage once, if --traceback asks for it."""
     if terminal.state["traceback"]:
-        for trace in dict.fromkeys(
-            error.trace for error in failures.values() if isinstance(error, StageError)
-        ):
+        for trace in dict.fromkeys(error.trace for error in errors if isinstance(error, StageError)):
             echo(trace.rstrip(), err=True)
-    told = PrunebenchError | StageError | WorkerDied
-    return {key: str(error) if isinstance(error, told) else repr(error) for key, error in failures.items()}

@@ -119,11 +119,21 @@ class WorkerDied(Exception):  # noqa: N818 - the name is a sentence
         self.memory = memory
 
 
+def message(error: BaseException) -> str:
+    """Return what an error of an executor says. One that was not written for users has its class."""
+    for_users = isinstance(error, PrunebenchError | StageError | WorkerDied)
+    return str(error) if for_users else with_class(error)
+
+
+def with_class(error: BaseException) -> str:
+    """Return the class of an error and what it says, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def as_failure(error: BaseException) -> dict[str, Any]:
     """Return an error of an executor as JSON, in the form of `jobs.failure`."""
-    told = isinstance(error, PrunebenchError | StageError | WorkerDied)
     return {
-        "message": str(error) if told else f"{type(error).__name__}: {error}",
+        "message": message(error),
         "missing": error.key if isinstance(error, MissingArtefactError) else None,
         "busy": error.key if isinstance(error, BusyError) else None,
         "traceback": getattr(error, "trace", ""),

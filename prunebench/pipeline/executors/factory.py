@@ -12,7 +12,7 @@ from prunebench.errors import PrunebenchError, unknown
 from prunebench.parts import registry
 from prunebench.pipeline.executors import gpus
 from prunebench.pipeline.executors.dask import dask
-from prunebench.pipeline.executors.engine import Engine, Executor, OnProgress
+from prunebench.pipeline.executors.engine import Engine, Executor, OnProgress, with_class
 from prunebench.pipeline.executors.inline import InlineExecutor
 from prunebench.pipeline.executors.local import LocalExecutor
 from prunebench.pipeline.executors.pool import Pool
@@ -77,8 +77,8 @@ def executor(engine: Engine, workers: int, on_progress: OnProgress) -> Executor:
     except PrunebenchError:
         raise
     except Exception as error:  # a factory may be a stranger's
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise PrunebenchError(f"--executor {engine.name} cannot be started: {what}") from error
+        why = with_class(error)
+        raise PrunebenchError(f"--executor {engine.name} cannot be started: {why}") from error
     if isinstance(made, futures.Executor):
         return Pool(engine, max(1, workers), {"cpu": made, "cuda": made})
     if not all(hasattr(made, name) for name in ("submit", "shutdown", "workers")):
@@ -118,7 +118,5 @@ def _factory(name: str) -> Any:
         for word in attribute.split("."):
             found = getattr(found, word)
     except Exception as error:
-        raise PrunebenchError(
-            f"--executor {name}: there is no such factory ({type(error).__name__}: {error})"
-        ) from None
+        raise PrunebenchError(f"--executor {name}: there is no such factory ({with_class(error)})") from None
     return found

@@ -15,7 +15,7 @@ from typing import Any
 
 from prunebench.errors import PrunebenchError
 from prunebench.pipeline import jobs
-from prunebench.pipeline.executors.engine import Engine, WorkerDied, as_error
+from prunebench.pipeline.executors.engine import Engine, WorkerDied, as_error, with_class
 from prunebench.pipeline.executors.remote import run_job
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
@@ -122,8 +122,7 @@ class Pool:
 
     def _lose(self, job: Job, future: Future[None], error: BaseException) -> None:
         """Resolve the future of a job that got lost on its way, and record that unless the run is over."""
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        lost = WorkerDied(f"--executor {self._engine.name} lost {job.kind} {job.title}: {what}")
+        lost = WorkerDied(f"--executor {self._engine.name} lost {job.kind} {job.title}: {with_class(error)}")
         if self._run.exists():
             with suppress(PrunebenchError):
                 jobs.record(job, lost)
