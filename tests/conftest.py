@@ -44,18 +44,18 @@ from tests.plugins.albums import Album
 
 # Versions
 
-NEWEST = (2, 14)  # the oldest torch with which outputs are compared to the last digit
+NEW_TORCH = (2, 14)  # the oldest torch that makes the digits that tests compare, and has all that they use
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip what is marked `newest` if torch is older. On a GPU leave out what does not take `device`."""
+    """Skip what is marked `new_torch` with an older one. On a GPU leave out what does not take `device`."""
     if config.getoption("--device") != "cpu":
         config.hook.pytest_deselected(items=[item for item in items if "device" not in item.fixturenames])
         items[:] = [item for item in items if "device" in item.fixturenames]
     version = tuple(map(int, torch.__version__.split(".")[:2]))
     for item in items:
-        if version < NEWEST and item.get_closest_marker("newest"):
-            item.add_marker(pytest.mark.skip(reason=f"compares digits of torch {NEWEST[0]}.{NEWEST[1]}"))
+        if version < NEW_TORCH and item.get_closest_marker("new_torch"):
+            item.add_marker(pytest.mark.skip(reason=f"needs torch {NEW_TORCH[0]}.{NEW_TORCH[1]}"))
 
 
 # The device

@@ -153,7 +153,7 @@ def test_the_middle_is_that_of_torchvision(stored: int) -> None:
     assert torch.equal(center(images, None), images)
 
 
-@pytest.mark.newest
+@pytest.mark.new_torch
 def test_a_smaller_image_is_enlarged_as_torchvision_does() -> None:
     images = pictures(20, side=7)
     difference = center(images, 12).int() - v2.Resize(12, antialias=True)(images).int()
@@ -199,7 +199,7 @@ def as_pillow(image: Tensor, box: list[int], side: int) -> Tensor:
     return torch.tensor(np.array(reference.resized_crop(opened, *box, [side, side]))).permute(2, 0, 1)
 
 
-@pytest.mark.newest
+@pytest.mark.new_torch
 @pytest.mark.parametrize(("source", "side"), [(64, 64), (40, 32), (20, 40), (256, 224)])
 def test_a_rounded_crop_has_the_pixels_of_torchvision_and_pillow(source: int, side: int) -> None:
     """Nearly all: the weights are rounded in three ways. Theirs differ from one another as much."""

@@ -52,7 +52,7 @@ def test_equal_to_scikit_learn_in_chunks_of_any_size(device, metric, chunk, monk
     np.testing.assert_allclose(found[1], distances, atol=1e-5)
 
 
-@pytest.mark.newest
+@pytest.mark.new_torch
 def test_which_of_equally_near_vectors_come_is_kept():
     """The labels of ELFS on digits follow from it, under keys that would not change.
 

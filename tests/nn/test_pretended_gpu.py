@@ -396,7 +396,7 @@ def test_tests_of_parts_run_on_the_device_that_is_named() -> None:
 
 
 @pytest.mark.timeout(1200)  # a hundred and sixty tests in one
-@pytest.mark.newest  # an older torch has no sparse operations for it
+@pytest.mark.new_torch  # an older torch has no sparse operations for it
 def test_the_tests_of_a_gpu_pass_on_a_pretended_one() -> None:
     told = pretending("-m", "gpu or pretended", "tests")
     assert told.returncode == 0, told.stdout[-3000:]

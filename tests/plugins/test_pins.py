@@ -50,7 +50,7 @@ def same(before: Any, now: Any) -> bool:
     return bool(np.allclose(before, now, rtol=1e-2, atol=1e-3))
 
 
-@pytest.mark.newest
+@pytest.mark.new_torch
 @pytest.mark.parametrize(("kind", "name"), READY)
 def test_a_changed_output_has_a_new_version(kind: str, name: str) -> None:
     pinned = json.loads(PINS.read_text())
