@@ -16,7 +16,7 @@ from prunebench.errors import MissingArtefactError, PrunebenchError
 from prunebench.parts import registry
 from prunebench.parts.artefacts import Scores
 from prunebench.parts.identity import identity
-from prunebench.pipeline.executors import local
+from prunebench.pipeline.executors import local, worker_process
 from prunebench.pipeline.executors.engine import Engine, StageError, WorkerDied
 from prunebench.pipeline.executors.factory import EXECUTORS, executor
 from prunebench.pipeline.executors.inline import InlineExecutor
@@ -335,7 +335,7 @@ def test_alone_is_alone():
 
 
 def test_deaths_of_a_worker_that_only_starts_count_against_no_job(job, workers, monkeypatch, tmp_path):
-    real, starts = local._start, []
+    real, starts = worker_process.start, []
 
     def start(environment):
         starts.append(real(environment))
@@ -343,14 +343,14 @@ def test_deaths_of_a_worker_that_only_starts_count_against_no_job(job, workers, 
             starts[-1].kill()
         return starts[-1]
 
-    monkeypatch.setattr(local, "_start", start)
+    monkeypatch.setattr(worker_process, "start", start)
     assert workers(1).submit(job("works")).exception(timeout=60) is None
     assert len(starts) == 4
 
 
 def test_workers_that_never_start_are_given_up(job, workers, monkeypatch):
     command = [sys.executable, "-c", "print('nothing here'); raise SystemExit(3)"]
-    monkeypatch.setattr(local, "python", lambda _statement: command)
+    monkeypatch.setattr(worker_process, "python", lambda _statement: command)
     error = workers(1).submit(job("works")).exception(timeout=60)
     assert str(error) == "a worker process ended with code 3 while starting, 5 times in a row"
 

@@ -9,7 +9,7 @@ import pytest
 
 from prunebench.parts import registry
 from prunebench.parts.identity import identity
-from prunebench.pipeline.executors import local
+from prunebench.pipeline.executors import worker_process
 from prunebench.pipeline.executors.engine import Engine, StageError, WorkerDied
 from prunebench.pipeline.executors.factory import executor
 from prunebench.pipeline.executors.local import LocalExecutor
@@ -199,7 +199,7 @@ def test_workers_measure_their_gpu(install, tmp_path, store, monkeypatch, starte
     """Of 80 GiB each stage takes a byte, so another worker is added. The large stage fits only alone."""
     install("hungry", HUNGRY)
     pretend = f"sys.path.insert(0, {str(ROOT)!r}); from tests.pretend_gpu import install; install(); "
-    monkeypatch.setattr(local, "python", lambda statement: python(pretend + statement))
+    monkeypatch.setattr(worker_process, "python", lambda statement: python(pretend + statement))
     packed = started(LocalExecutor(2, lambda *_progress: None, packed=True))
     (packing,) = packed._packings
     titles = ("small", "large", "small again")

@@ -6,36 +6,26 @@ more than there are cores can slow a run down a hundred times.
 
 from __future__ import annotations
 
-import json
-import os
 import queue
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from prunebench.errors import PrunebenchError
-from prunebench.parts import registry
 from prunebench.pipeline import jobs
+from prunebench.pipeline.executors import worker_process
 from prunebench.pipeline.executors.engine import Engine, OnProgress, StageError, WorkerDied, as_error
 from prunebench.pipeline.executors.packing import MOST, Packing
-from prunebench.pipeline.executors.worker import PARTED
+from prunebench.pipeline.executors.worker_process import Garbled, Helpers, Process, TimeLimit
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
 from prunebench.system.cores import cores
-from prunebench.system.isolation import ONE_THREAD, python
 
 STARTS = 5  # attempts to start a worker before the job fails
 Jobs = queue.SimpleQueue[tuple[Job, Future[None]] | None]  # None: no more will come
-GRACE = 10.0  # seconds for the first process of a job to tell an error that another one has, too
-OUT_OF_MEMORY = (-9, 137)  # exit codes of a process that the system killed, usually as memory ran out
 
 
 def default_workers(device: str) -> int:
@@ -147,7 +137,7 @@ class LocalExecutor:
         self._stage_timeout = stage_timeout
         self._jobs: Jobs = queue.SimpleQueue()
         self._cpu_jobs: Jobs = queue.SimpleQueue() if cpu_workers else self._jobs
-        self._processes: dict[int, subprocess.Popen[str]] = {}
+        self._processes: dict[int, Process] = {}
         self._closing = False
         self._lock = threading.Lock()  # keeps workers from starting during a shutdown
         self._room = _Room()
@@ -197,7 +187,7 @@ class LocalExecutor:
         for thread in self._threads:
             thread.join(timeout=5)
         for process in self._processes.values():
-            _reap(process)
+            worker_process.reap(process)
 
     def _serve(self, number: int, jobs_of: Jobs) -> None:
         """Serve one worker: take a job, have it run, resolve its future. Repeat until the shutdown."""
@@ -254,13 +244,13 @@ class LocalExecutor:
         """End the other workers on the GPU, which hold memory at rest. Each starts again with a job."""
         for other in self._mates(number):
             if other != number and other in self._processes:
-                _kill(self._processes[other])
+                worker_process.kill(self._processes[other])
 
     def _worth_a_retry(self, error: WorkerDied | StageError) -> bool:
         """Whether another try may succeed: the worker died or ran out of memory, and no shutdown runs."""
         return not self._closing and (isinstance(error, WorkerDied) or error.memory)
 
-    def _worker(self, number: int) -> subprocess.Popen[str]:
+    def _worker(self, number: int) -> Process:
         """Return the worker process of a thread. Start another if it is dead."""
         for _ in range(STARTS):
             with self._lock:
@@ -270,11 +260,11 @@ class LocalExecutor:
                 if process is not None and process.poll() is None:
                     return process
                 if process is not None:
-                    _reap(process)
-                process = self._processes[number] = _start(self._environment(number))
-            if _ready(process):
+                    worker_process.reap(process)
+                process = self._processes[number] = worker_process.start(self._environment(number))
+            if worker_process.ready(process):
                 return process
-            ending = _ending(_kill(process))
+            ending = worker_process.ending(worker_process.kill(process))
         raise StageError(f"a worker process {ending} while starting, {STARTS} times in a row")
 
     def _environment(self, number: int, rank: int = 0) -> dict[str, str]:
@@ -290,26 +280,26 @@ class LocalExecutor:
     def _ask(self, number: int, job: Job) -> None:
         """Have a worker run a job. Raise the error that it answers, or WorkerDied if it ends first."""
         process = self._worker(number)
-        watch = _Watch(process, self._stage_timeout)
+        limit = TimeLimit(process, self._stage_timeout)
         environments = [self._environment(number, rank) for rank in range(1, job.processes)]
-        helpers = _Helpers(process, job, environments)
+        helpers = Helpers(process, job, environments)
         try:
-            if self._answered(number, process, helpers.first_job, watch):
+            if self._answered(number, process, helpers.first_job, limit):
                 return
             helpers.explain()
         except StageError as error:
             # The worker may never give back the memory it holds, and never use its GPU again.
             if error.memory or error.device_lost:
-                _kill(process)
+                worker_process.kill(process)
             raise
-        except (_Garbled, KeyError, TypeError):  # also for JSON that only looks like an answer
-            _kill(process)
+        except (Garbled, KeyError, TypeError):  # also for JSON that only looks like an answer
+            worker_process.kill(process)
             _fail(job, f"{jobs.who(job)} wrote into the channel on which its worker answers")
         finally:
-            watch.end()
+            limit.end()
             helpers.end()
         code = process.wait()
-        if watch.barked:
+        if limit.exceeded:
             _fail(
                 job,
                 f"{jobs.who(job)} ran for more than {self._stage_timeout:g} s and was stopped; "
@@ -317,16 +307,16 @@ class LocalExecutor:
             )
         if isinstance(helpers.error, StageError):
             jobs.record(job, helpers.error)
-        raise helpers.error or _died(code, job)
+        raise helpers.error or worker_process.died(code, job)
 
-    def _answered(self, number: int, process: subprocess.Popen[str], job: Job, watch: _Watch) -> bool:
+    def _answered(self, number: int, process: Process, job: Job, limit: TimeLimit) -> bool:
         """Send a job to a worker and wait for its answer. Return False if the worker ends first."""
         assert process.stdout is not None
-        _send(process, job)
+        worker_process.send(process, job)
         for line in process.stdout:
-            answer = _read(line)
+            answer = worker_process.read(line)
             if "begun" in answer:
-                watch.begin()
+                limit.begin()
                 self._on_progress(job.key, 0, 0, 0)
             elif "progress" in answer:
                 self._on_progress(job.key, *answer["progress"])
@@ -337,182 +327,8 @@ class LocalExecutor:
                     self._packings[self._gpu(number)].learn(**answer["memory"])
                 return True
             else:
-                raise _Garbled
+                raise Garbled
         return False
-
-
-class _Helpers:
-    """The processes of a job beside the first: workers that end with it. There may be none.
-
-    If one dies or fails alone, the first is killed, as it would wait for that one forever.
-
-    process: the first process.
-    environments: the variables of each of the others.
-    first_job: the job for the first process.
-    error: that of the one that died or failed alone, or None.
-    """
-
-    def __init__(
-        self, process: subprocess.Popen[str], job: Job, environments: Sequence[Mapping[str, str]]
-    ) -> None:
-        self.error: Exception | None = None
-        self.first_job = job
-        self._first = process
-        self._over = threading.Event()
-        self._told = threading.Event()
-        self._lock = threading.Lock()
-        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True) if environments else None
-        if self._folder:
-            self.first_job = replace(job, meeting=f"{self._folder.name}/meeting")
-        self._processes = [_start(environment) for environment in environments]
-        self._threads = [
-            threading.Thread(target=self._serve, args=(one, replace(self.first_job, rank=rank)), daemon=True)
-            for rank, one in enumerate(self._processes, 1)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def _serve(self, process: subprocess.Popen[str], job: Job) -> None:
-        """Have a process run its job. Note its error, or its end."""
-        assert process.stdout is not None
-        if _ready(process):
-            _send(process, job)
-            for line in process.stdout:
-                with suppress(_Garbled):
-                    if failure := _read(line).get("failure"):
-                        # Most errors are those of all processes, and the first says so.
-                        self._over.wait(GRACE)
-                        self._lose(as_error(failure))
-        code = process.wait()
-        if code != PARTED:  # else another one has died
-            self._lose(_died(code, job))
-
-    def _lose(self, error: Exception) -> None:
-        with self._lock:
-            if not self._over.is_set() and self.error is None:
-                self.error = error
-                self._first.kill()
-                self._told.set()
-
-    def explain(self) -> None:
-        """Wait for the error, if the first process has ended because another did."""
-        if self._processes and self._first.wait() == PARTED:
-            self._told.wait(GRACE)
-
-    def end(self) -> None:
-        """End these processes."""
-        with self._lock:
-            self._over.set()
-        for process in self._processes:
-            process.kill()
-        for thread in self._threads:
-            thread.join()
-        for process in self._processes:
-            _reap(process)
-        if self._folder:
-            self._folder.cleanup()
-
-
-class _Garbled(Exception):  # noqa: N818 - the name is a sentence
-    """A line in the channel that no worker wrote."""
-
-
-class _Watch:
-    """Kills a process whose stage takes too long.
-
-    seconds: the time limit, or None for no limit.
-    barked: whether it killed the process.
-    """
-
-    def __init__(self, process: subprocess.Popen[str], seconds: float | None) -> None:
-        self._process = process
-        self.barked = False
-        self._timer = None if seconds is None else threading.Timer(seconds, self._bark)
-
-    def _bark(self) -> None:
-        self.barked = True
-        self._process.kill()
-
-    def begin(self) -> None:
-        """Start the timer, if there is a time limit."""
-        if self._timer is not None and not self._timer.is_alive():
-            self._timer.start()
-
-    def end(self) -> None:
-        """Stop the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-
-def _kill(process: subprocess.Popen[str]) -> int:
-    """Kill a process, unless it has ended already. Return its exit code."""
-    process.kill()
-    return process.wait()
-
-
-def _start(environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Start a worker with the code of this process, and with the plugins that this process could load.
-
-    environment: variables that it has beside those of this process.
-    """
-    healthy = {p.distribution for p in registry.load().plugins if p.used and not p.error}
-    return subprocess.Popen(
-        python("from prunebench.pipeline.executors.worker import main; main()"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        env={**os.environ, **ONE_THREAD, **environment, "PRUNEBENCH_PLUGINS": ",".join(sorted(healthy))},
-    )
-
-
-def _send(process: subprocess.Popen[str], job: Job) -> None:
-    """Send a job to a worker, unless it has ended."""
-    assert process.stdin is not None
-    with suppress(BrokenPipeError):
-        process.stdin.write(json.dumps(asdict(job)) + "\n")
-        process.stdin.flush()
-
-
-def _ready(process: subprocess.Popen[str]) -> bool:
-    """Wait until a worker can take jobs. Return False if it ends first.
-
-    Other output, such as warnings of libraries, is passed on to standard error.
-    """
-    assert process.stdout is not None
-    for line in process.stdout:
-        with suppress(_Garbled):
-            if _read(line).get("ready") is True:
-                return True
-        sys.stderr.write(line)
-    return False
-
-
-def _read(line: str) -> dict[str, Any]:
-    try:
-        answer = json.loads(line)
-    except ValueError:
-        raise _Garbled from None
-    if not isinstance(answer, dict):
-        raise _Garbled
-    return answer
-
-
-def _died(code: int, job: Job) -> WorkerDied:
-    """Return the error for a worker process that ended with a code."""
-    return WorkerDied(
-        f"a worker process {_ending(code)} while making {job.title} ({jobs.who(job)})",
-        memory=code in OUT_OF_MEMORY,
-    )
-
-
-def _ending(code: int) -> str:
-    """Return how a process ended, such as: ended with code -9 (SIGKILL)."""
-    try:
-        name = f" ({signal.Signals(-code).name})" if code < 0 else ""
-    except ValueError:
-        name = ""
-    return f"ended with code {code}{name}"
 
 
 def _fail(job: Job, message: str) -> None:
@@ -520,9 +336,3 @@ def _fail(job: Job, message: str) -> None:
     error = StageError(message)
     jobs.record(job, error)
     raise error from None
-
-
-def _reap(process: subprocess.Popen[str]) -> None:
-    """Close the pipes of a dead process and wait for it."""
-    with suppress(BrokenPipeError), process:  # closing flushes input that it can no longer read
-        pass
