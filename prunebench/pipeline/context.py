@@ -123,7 +123,7 @@ class Context:
 
     @property
     def truth(self) -> Array:
-        """The true training labels. Only label quality, final training and the oracle read them."""
+        """The true training labels, for label quality, final training, learning curve and oracle alone."""
         return load_split(self.dataset, self.data, "train")[1]
 
     @property
@@ -133,7 +133,7 @@ class Context:
 
     @property
     def test(self) -> tuple[Images, Array]:
-        """The test split. Only the accuracy and the oracle read it."""
+        """The test split, for accuracies, the embeddings that these see, and the oracle alone."""
         return load_split(self.dataset, self.data, "test")
 
     @cached_property

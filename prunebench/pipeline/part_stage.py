@@ -165,7 +165,7 @@ class Call:
             "dynamics": lambda: self.one("dynamics", Dynamics),
             "weights": lambda: self.one("weights", Weights),
             "scores": lambda: self.one("scores", Scores).values,
-            "labeled": lambda: None,  # a draw alone is the first
+            "labeled": lambda: None,  # no image has a label before a draw
         }
 
     def _images(self) -> Images:

@@ -69,11 +69,11 @@ class Candidate(PartStage):
         return (Subset(images=images, index=index),)
 
 
-def held_out(labels: Labels, part: float, split: Seed | None) -> Array:
+def held_out(labels: Labels, fraction: float, split: Seed | None) -> Array:
     """Return the indices of the images to validate on, ascending. Empty for an oracle.
 
     labels: the labels of all images.
-    part: the share to draw of each label, in 0..1.
+    fraction: the share to draw of each label, in 0..1.
     split: the seed of the draw, or None for an oracle.
 
     Annotated labels and pseudo-labels are drawn separately. The share of annotated images stays the same, so
@@ -87,7 +87,7 @@ def held_out(labels: Labels, part: float, split: Seed | None) -> Array:
     for annotated in (True, False):
         members = np.flatnonzero((labels.values >= 0) & (labels.annotated == annotated))
         if len(members):
-            share_drawn = _count(len(members), part, annotated) / len(members)
+            share_drawn = _count(len(members), fraction, annotated) / len(members)
             drawn.append(members[draw_labels(labels.values[members], share_drawn, "stratified", rng)])
     index = np.sort(np.concatenate(drawn))
     if not len(index):
@@ -95,12 +95,12 @@ def held_out(labels: Labels, part: float, split: Seed | None) -> Array:
     return index
 
 
-def _count(images: int, part: float, annotated: bool) -> int:
+def _count(images: int, fraction: float, annotated: bool) -> int:
     """Return the number of images to hold out.
 
     It is rounded up for annotated images. Otherwise one more could be left than a selector that keeps all of
     them has room for.
     """
     if annotated:
-        return int(np.ceil(images * part - 1e-9))
-    return share(images, part)
+        return int(np.ceil(images * fraction - 1e-9))
+    return share(images, fraction)
