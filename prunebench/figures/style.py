@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from prunebench.parts.method import Method
 from prunebench.parts.registry import load
-from prunebench.results.document import DEMONSTRATION
+from prunebench.results.board import DEMONSTRATION
+from prunebench.results.document import WARNING
 from prunebench.results.rows import Result
 from prunebench.system.files import replace_file
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 COLUMN, PAGE = 3.4, 7.0  # widths in inches
 ENTRY = 0.13  # height of a line of a legend, in inches
 DPI = 200  # of the PNG, for screens; the SVG is for print
-DEMONSTRATIONS = ("tiny",)  # recipes that are toys, so that their figures always carry a warning
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so that text is the same everywhere
     "font.size": 7,
@@ -92,7 +92,7 @@ def demonstration(note: str, recipe: str) -> str:
     """Return the warning of a figure: the note of its suite, else the warning of a toy recipe, or ""."""
     if note:
         return note
-    return DEMONSTRATION if recipe in DEMONSTRATIONS else ""
+    return WARNING if recipe == DEMONSTRATION else ""
 
 
 def seeds_of(rows: Iterable[Result]) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from prunebench.results.board import Board
+from prunebench.results.board import DEMONSTRATION, Board
 from prunebench.results.cells import Cell, Difference, Gap, Number, Row, Table, Text, columns
 from prunebench.results.separation import LEVEL
 from prunebench.results.statistics import flips_needed, holm, mean_ranks, sign_flip, summarize
 
 FEWEST = 5  # datasets, none a view of another, from which an overall rank says something
-DEMONSTRATION = "tiny"  # the recipe of demonstrations
 
 
 def groups(found: Sequence[Board]) -> list[list[Board]]:

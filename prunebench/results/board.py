@@ -15,6 +15,7 @@ from prunebench.results.rows import Failure, Record, Result
 from prunebench.results.spelling import told_apart
 from prunebench.results.statistics import summarize
 
+DEMONSTRATION = "tiny"  # the recipe of demonstrations
 GROUPS = {"none": "no labels", "few": "few labels", "full": "all labels"}
 Place = tuple[str, str, str, str, str]  # method, dataset, recipe, tuning and repeats of a row
 
@@ -23,14 +24,18 @@ Place = tuple[str, str, str, str, str]  # method, dataset, recipe, tuning and re
 class Page:
     """What a page is made from: its suite's words, its rows, and what a complete table would hold.
 
-    methods: of the suite, by name. failures: of cells that have no row. current: the method_key that follows
-    from the suite today, by place, or None where that is unknown; rows of another key are stale. trainings: a
-    hash of how final networks train there. roots: the dataset that a dataset is a view of, where it is one.
+    methods: of the suite, by name.
+    failures: of cells that have no row.
+    current: the method_key that follows from the suite today, by place, or None where that is unknown. Rows
+        of another key are stale.
+    trainings: a hash of how final networks train, by place.
+    roots: the dataset that a dataset is a view of, by name. A dataset that is no view is its own.
     looks: the rule by which seeds were added, if they were.
-    titles: of datasets, by name, where these are not their names. providers: what makes further tables of a
-    board, such as the numbers that a paper prints beside ours. labelers: what methods have for a
-    labeler, with its settings, by place, where that is known. verified: the ids of rows that somebody made
-    again, with the same result.
+    complaints: a line for each file with lines that cannot be read.
+    titles: of datasets, by name, where these are not their names.
+    providers: what makes further tables of a board, such as the numbers that a paper prints beside ours.
+    labelers: what methods have for a labeler, with its settings, by place, where that is known.
+    verified: the ids of rows that somebody made again, with the same result.
     """
 
     suite: str
@@ -291,7 +296,7 @@ def label_usage(row: Record) -> str:
 
 
 def by_seed(rows: Iterable[Result]) -> dict[int, Result]:
-    """Return one row per seed, the first; `conflicts` lists others that disagree."""
+    """Return one row per seed, the first. Remarks of the page list others that disagree."""
     found: dict[int, Result] = {}
     for row in rows:
         found.setdefault(row.seed, row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -136,6 +136,17 @@ class Row:
 
     cells: Sequence[Cell]
     reference: bool = False
+
+
+def rows_of(title: str, lines: Mapping[str, Sequence[Cell]], reference: bool = False) -> list[Row]:
+    """Return several rows about one thing: its title, which people are shown once, a name, and the cells.
+
+    lines: the cells of each row, by its name.
+    """
+    return [
+        Row([Text(title, again=position > 0), Text(name), *cells], reference)
+        for position, (name, cells) in enumerate(lines.items())
+    ]
 
 
 @dataclass(frozen=True)

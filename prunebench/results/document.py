@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from prunebench.results import losses
 from prunebench.results.across import across_table, groups
-from prunebench.results.board import Board, Page, boards, stems
+from prunebench.results.board import DEMONSTRATION, Board, Page, boards, stems
 from prunebench.results.cells import Table
 from prunebench.results.picture import Picture, pictures
 from prunebench.results.rows import Result
@@ -18,7 +18,7 @@ from prunebench.results.tables import tables
 OF_ROWS = ("dataset", "recipe", "repeats", "tuning", "protocol_version", "dataset_hash", "images")
 SETTING = ("recipe_changes", *OF_ROWS)
 MOST_ABSENT = 12  # methods without a row that are named
-DEMONSTRATION = "Demonstration. Says nothing about the paper's datasets."
+WARNING = "Demonstration. Says nothing about the paper's datasets."
 TUNING = {
     "default": "default",
     "search": "search, each value chosen by the labeler's labels of a tenth of the labeled images",
@@ -29,9 +29,11 @@ TUNING = {
 
 @dataclass(frozen=True)
 class Section:
-    """The tables of one board. setting: what all its rows share, by the name of the field.
+    """The tables of one board.
 
-    warning: what to know before any number is read. facts: the setting in words.
+    setting: what all its rows share, by the name of the field.
+    warning: what to know before any number is read.
+    facts: the setting in words.
     words: sentences on where methods lose, see `prunebench.results.losses`.
     standing: None of a section about several boards.
     pictures: its figures, each to stand above one of these tables.
@@ -79,11 +81,11 @@ def document(page: Page, *, only: Callable[[Table], bool] = lambda table: True) 
 def _section(board: Board, stem: str, shown: Sequence[Table]) -> Section:
     row = board.rows[0]
     found = standing(board)
-    demonstration = row.recipe == "tiny" and not board.page.note
+    demonstration = row.recipe == DEMONSTRATION and not board.page.note
     return Section(
         heading=board.heading,
         setting={"recipe_changes": board.recipe_changes} | {name: getattr(row, name) for name in OF_ROWS},
-        warning=DEMONSTRATION if demonstration else None,
+        warning=WARNING if demonstration else None,
         facts=" ".join([facts(board.rows), evidence(found), *absent(board)]),
         tables=shown,
         words=losses.sentences(board),

@@ -8,7 +8,19 @@ from itertools import combinations
 from math import fsum, isnan, nan
 
 from prunebench.results.board import Board, at, by_seed, complete, measured
-from prunebench.results.cells import Cell, Column, Gap, Measured, Number, PerRatio, Row, Table, Text, columns
+from prunebench.results.cells import (
+    Cell,
+    Column,
+    Gap,
+    Measured,
+    Number,
+    PerRatio,
+    Row,
+    Table,
+    Text,
+    columns,
+    rows_of,
+)
 from prunebench.results.rows import Result
 from prunebench.results.spelling import spelled
 from prunebench.results.statistics import summarize
@@ -79,9 +91,8 @@ def transfer_table(board: Board) -> Table | None:
     names = _names(row.accuracy_transferred for row in board.rows)
     body = []
     for rows, reference in _methods(board):
-        for place, name in enumerate(names):
-            cells = _by_ratio(board, rows, partial(_transferred, name))
-            body.append(Row([Text(rows[0].title, again=place > 0), Text(name), *cells], reference))
+        lines = {name: _by_ratio(board, rows, partial(_transferred, name)) for name in names}
+        body += rows_of(rows[0].title, lines, reference)
     notes = [
         "Test accuracy in percent, last epoch, of networks that the selection knew nothing of. "
         f"Mean ± standard deviation over {len(board.page.seeds)} seeds.",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from prunebench.results.board import Board, at, label_usage
-from prunebench.results.cells import Between, Cell, Gap, Number, Row, Table, Text, columns
+from prunebench.results.cells import Between, Cell, Gap, Number, Row, Table, Text, columns, rows_of
 from prunebench.results.rows import Result
 from prunebench.results.statistics import mean_interval, mean_ranks, summarize, variance_components
 from prunebench.suites.schema import RUNGS
@@ -131,9 +131,9 @@ def components_table(board: Board) -> Table | None:
     body = []
     for rows in board.methods(reference=False):
         found = [_components(rows, beside, stages, ratio) for ratio in board.ratios]
-        for number, added in enumerate(stages.values() if any(found) else ()):
-            cells = [_points(one, added) for one in found]
-            body.append(Row([Text(rows[0].title, again=number > 0), Text(added), *cells]))
+        if any(found):
+            lines = {added: [_points(one, added) for one in found] for added in stages.values()}
+            body += rows_of(rows[0].title, lines)
     header = columns("method", "stages", ratios=board.ratios)
     notes = [
         "Standard deviation in points that these stages add. The last line is that of runs which repeat only "

@@ -32,6 +32,7 @@ from prunebench.results.cells import (
     Table,
     Text,
     columns,
+    rows_of,
 )
 from prunebench.results.looks import compare_with
 from prunebench.results.rows import Record, Result
@@ -197,18 +198,15 @@ def equal_labels_table(board: Board) -> Table | None:
     body = []
     for rows, random in as_many_labels(board):
         labels: list[Cell] = []
-        ours, theirs = [], []
+        ours: list[Cell] = []
+        theirs: list[Cell] = []
         for ratio in board.ratios:
             found = at(rows, ratio)
             labels.append(mean([row.labels_total for row in found.values()], "labels"))
             ours.append(measured(found, board, accuracy))
             theirs.append(measured(random[ratio], board, accuracy))
-        title, again = Text(rows[0].title), Text(rows[0].title, again=True)
-        body += [
-            Row([title, Text("labels in all"), *labels]),
-            Row([again, Text("accuracy"), *ours]),
-            Row([again, Text("Random, as many labels"), *theirs]),
-        ]
+        lines = {"labels in all": labels, "accuracy": ours, "Random, as many labels": theirs}
+        body += rows_of(rows[0].title, lines)
     header = columns("method", "", ratios=board.ratios)
     notes = [
         "Labels in all: those annotated before the selection together with those of the kept images. "
@@ -295,7 +293,7 @@ def cost_table(board: Board) -> Table:
     body = []
     for rows in board.methods(reference=False):
         labels = mean([row.labels_selection for row in rows], "labels")
-        selection = mean([selection_seconds(row) for row in rows], "seconds")
+        selection = mean([work_tables.selection_seconds(row) for row in rows], "seconds")
         training = _per_ratio(rows, board.ratios, _training_seconds, "seconds")
         lost = _per_ratio(rows, board.ratios, _lost_classes, "classes")
         body.append(Row([Text(rows[0].title), labels, selection, training, lost]))
@@ -310,11 +308,6 @@ def cost_table(board: Board) -> Table:
         "Classes lost: those with no image kept, mean over seeds."
     ]
     return Table("Cost", header, body, notes)
-
-
-def selection_seconds(row: Result) -> float:
-    """Return the seconds that the selection of a row took, as if its cell had been run alone."""
-    return sum(seconds for stage, seconds in row.seconds.items() if stage not in work_tables.TESTED)
 
 
 def _training_seconds(row: Result) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from prunebench.results.board import Board, accuracy, at, mean, measured
-from prunebench.results.cells import Cell, Column, Gap, Number, PerRatio, Row, Table, Text, columns
+from prunebench.results.cells import Cell, Column, Gap, Number, PerRatio, Row, Table, Text, columns, rows_of
 from prunebench.results.rows import Result
 from prunebench.results.statistics import summarize
 
@@ -93,18 +93,16 @@ def equal_work_table(board: Board) -> Table | None:
         twin = twins.get(rows[0].method, [])
         if not twin or not counted(rows):
             continue
-        title, again = Text(rows[0].title), Text(rows[0].title, again=True)
-        cells: dict[str, list[Cell]] = {"images": [], "ours": [], "theirs": []}
+        images: list[Cell] = []
+        ours: list[Cell] = []
+        theirs: list[Cell] = []
         for ratio in board.ratios:
             found = at(rows, ratio)
-            cells["images"].append(mean([images_in_all(row) for row in found.values()], "images"))
-            cells["ours"].append(measured(found, board, accuracy))
-            cells["theirs"].append(measured(at(twin, ratio), board, accuracy))
-        body += [
-            Row([title, Text("images trained on in all"), *cells["images"]]),
-            Row([again, Text("accuracy"), *cells["ours"]]),
-            Row([again, Text("Random, trained as long"), *cells["theirs"]]),
-        ]
+            images.append(mean([images_in_all(row) for row in found.values()], "images"))
+            ours.append(measured(found, board, accuracy))
+            theirs.append(measured(at(twin, ratio), board, accuracy))
+        lines = {"images trained on in all": images, "accuracy": ours, "Random, trained as long": theirs}
+        body += rows_of(rows[0].title, lines)
     header = columns("method", "", ratios=board.ratios)
     notes = [
         "Images trained on in all: those of the trainings of the selection and of the final one, each time "
@@ -170,6 +168,11 @@ def _line(
 def _only_looked_at(rows: Sequence[Result]) -> Cell:
     """Return the images that a selection only looked at. A gap if they are unknown."""
     return Number(_of_selection(rows, "images_forward"), "images") if _looked(rows) else Gap()
+
+
+def selection_seconds(row: Result) -> float:
+    """Return the seconds that the selection of a row took, as if its cell had been run alone."""
+    return sum(seconds for stage, seconds in row.seconds.items() if stage not in TESTED)
 
 
 def _gpu_seconds(row: Result) -> float:

@@ -118,7 +118,7 @@ def test_a_reference_stands_with_a_panel_even_where_no_method_buys_as_many_label
 def test_the_title_states_dataset_recipe_and_seeds_and_the_caption_warns(board):
     title, caption = (text.get_text() for text in lines.accuracy(board(*SEVERAL)).texts)
     assert title == "toy, recipe tiny, 1 to 2 seeds: test accuracy"
-    assert style.DEMONSTRATION in caption.replace("\n", " ")
+    assert style.WARNING in caption.replace("\n", " ")
     paper = [(*cell[:4], {**dict(*cell[4:]), "recipe": "paper"}) for cell in SEVERAL]
     caption = lines.accuracy(board(*paper)).texts[1].get_text()
     assert "Demonstration" not in caption

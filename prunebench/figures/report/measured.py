@@ -15,8 +15,7 @@ from prunebench.parts.dataset import Dataset
 from prunebench.results.board import Board, at, by_seed, label_usage
 from prunebench.results.rows import Result
 from prunebench.results.statistics import summarize
-from prunebench.results.tables import selection_seconds
-from prunebench.results.work_tables import GIGA, counted, selecting
+from prunebench.results.work_tables import GIGA, counted, selecting, selection_seconds
 from prunebench.system.escaping import plain
 
 ALWAYS = ("random", "full")  # methods that every figure shows
