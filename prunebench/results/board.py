@@ -152,6 +152,14 @@ class Board:
         """Return the rows of each method, in order of first appearance; references or the others."""
         return [rows for rows in self._by_method.values() if rows[0].reference == reference]
 
+    def in_columns(self) -> list[list[Result]]:
+        """Return the rows of each method, then of each reference, that stands in the columns of ratios.
+
+        A reference that is at one ratio alone, or matched to a method, stands in a table of its own.
+        """
+        references = [rows for rows in self.methods(reference=True) if rows[0].matched_to is None]
+        return [*self.methods(reference=False), *(rows for rows in references if not at_one_ratio(rows))]
+
     def twins(self, kind: str) -> dict[str, list[Result]]:
         """Return the rows of the Randoms that are matched in "labels" or in "work", by the other method."""
         references = self.methods(reference=True)
@@ -293,6 +301,11 @@ def stems(found: Sequence[Board]) -> Iterator[str]:
 def label_usage(row: Record) -> str:
     """Return the group a method is shown in: none, few or full, by the labels annotated before selection."""
     return "none" if row.label_fraction == 0 else "full" if row.label_fraction == 1 else "few"
+
+
+def at_one_ratio(rows: Iterable[Result]) -> bool:
+    """Whether all rows are of the same ratio."""
+    return len({row.ratio for row in rows}) == 1
 
 
 def by_seed(rows: Iterable[Result]) -> dict[int, Result]:

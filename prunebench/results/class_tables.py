@@ -29,10 +29,7 @@ def balanced_table(board: Board) -> Table | None:
 
 def _table(board: Board, title: str, value: Callable[[Result], float], note: str) -> Table:
     body = []
-    for reference in (False, True):
-        for rows in board.methods(reference):
-            if reference and (rows[0].matched_to is not None or len({row.ratio for row in rows}) == 1):
-                continue  # they stand in tables of their own
-            cells = [measured(at(rows, ratio), board, value) for ratio in board.ratios]
-            body.append(Row([Text(rows[0].title), *cells], reference=reference))
+    for rows in board.in_columns():
+        cells = [measured(at(rows, ratio), board, value) for ratio in board.ratios]
+        body.append(Row([Text(rows[0].title), *cells], reference=rows[0].reference))
     return Table(title, columns("method", ratios=board.ratios), body, [note])

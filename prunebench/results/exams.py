@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import combinations
 from math import fsum, isnan, nan
@@ -90,9 +90,9 @@ def transfer_table(board: Board) -> Table | None:
     """Accuracy of other networks that trained on the same images, by method and ratio."""
     names = _names(row.accuracy_transferred for row in board.rows)
     body = []
-    for rows, reference in _methods(board):
+    for rows in board.in_columns():
         lines = {name: _by_ratio(board, rows, partial(_transferred, name)) for name in names}
-        body += rows_of(rows[0].title, lines, reference)
+        body += rows_of(rows[0].title, lines, rows[0].reference)
     notes = [
         "Test accuracy in percent, last epoch, of networks that the selection knew nothing of. "
         f"Mean ± standard deviation over {len(board.page.seeds)} seeds.",
@@ -108,8 +108,8 @@ def shift_table(board: Board) -> Table | None:
     if not names:
         return None
     body = [
-        Row([Text(rows[0].title), *_by_ratio(board, rows, _shifted)], reference)
-        for rows, reference in _methods(board)
+        Row([Text(rows[0].title), *_by_ratio(board, rows, _shifted)], rows[0].reference)
+        for rows in board.in_columns()
     ]
     notes = [
         f"Accuracy in percent on corrupted test images, mean over {', '.join(map(_words, names))}. "
@@ -150,7 +150,7 @@ def images_table(board: Board) -> Table | None:
         return None
     goal = summarize([row.accuracy for row in full.values()]).mean
     body = []
-    for rows, _ in _methods(board):
+    for rows in board.in_columns():
         for place, share in enumerate(SHARES):
             cells = [_images_to(share / 100 * goal, at(rows, ratio).values()) for ratio in board.ratios]
             title = Text(rows[0].title, again=place > 0)
@@ -274,15 +274,6 @@ def _spearman(pairs: Sequence[tuple[float, float]]) -> Number | Gap:
 # What tables have in common
 
 
-def _methods(board: Board) -> Iterator[tuple[list[Result], bool]]:
-    """Yield the rows of each method that has columns of ratios, and whether it is a reference."""
-    for reference in (False, True):
-        for rows in board.methods(reference):
-            at_one_ratio = reference and len({row.ratio for row in rows}) == 1
-            if rows[0].matched_to is None and not at_one_ratio:
-                yield rows, reference
-
-
 def _by_ratio(board: Board, rows: Sequence[Result], value: Value) -> list[Measured | Gap]:
     """Return a cell for each ratio: the mean over the seeds that sat an exam."""
     return [measured(_sat(at(rows, ratio), value), board, value) for ratio in board.ratios]
@@ -298,9 +289,9 @@ def _table_per_ratio(
     if not values:
         return None
     body = []
-    for rows, reference in _methods(board):
+    for rows in board.in_columns():
         cells = [_per_ratio(board, rows, *value) for value in values.values()]
-        body.append(Row([Text(rows[0].title), *cells], reference))
+        body.append(Row([Text(rows[0].title), *cells], rows[0].reference))
     ratios = tuple(board.ratios)
     header = [Column("method"), *(Column(column, ratios=ratios) for column in values)]
     return Table(title, header, body, [note])

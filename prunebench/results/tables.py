@@ -12,6 +12,7 @@ from prunebench.results.board import (
     accuracy,
     as_many_labels,
     at,
+    at_one_ratio,
     by_labeler,
     by_seed,
     expected,
@@ -55,8 +56,8 @@ def accuracy_table(board: Board) -> Table:
         Row([Text(one.title), Text(GROUPS[label_usage(one)]), *cells])
         for one, cells in sorted(lines, key=lambda line: _group(line[0]))
     ]
-    for rows in board.methods(reference=True):
-        if rows[0].matched_to is None and len({row.ratio for row in rows}) > 1:
+    for rows in board.in_columns():
+        if rows[0].reference:
             cells = [measured(at(rows, ratio), board, accuracy) for ratio in ratios]
             body.append(Row([Text(rows[0].title), Text("reference"), *cells], reference=True))
     resolution, notes = rank_tables.resolution(board)
@@ -131,7 +132,7 @@ def reference_table(board: Board) -> Table | None:
     """The references that stand at one ratio only, such as the network trained on all images."""
     body = []
     for rows in board.methods(reference=True):
-        if len({row.ratio for row in rows}) == 1 and rows[0].matched_to is None:
+        if at_one_ratio(rows) and rows[0].matched_to is None:
             seeds = by_seed(rows)
             kept = Number(rows[0].kept, "images", of=rows[0].images)
             values = (measured(seeds, board, value) for value in (accuracy, _balanced, _worst))

@@ -12,7 +12,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.figures import sources
 from prunebench.parts.artefacts import Array
 from prunebench.parts.dataset import Dataset
-from prunebench.results.board import Board, at, by_seed, label_usage
+from prunebench.results.board import Board, at, at_one_ratio, by_seed, label_usage
 from prunebench.results.rows import Result
 from prunebench.results.statistics import summarize
 from prunebench.results.work_tables import GIGA, counted, selecting, selection_seconds
@@ -118,7 +118,7 @@ def measured(board: Board, classes: Classes | None) -> list[Measured]:
 
 
 def _level(rows: Sequence[Result]) -> bool:
-    return rows[0].reference and len({row.ratio for row in rows}) == 1
+    return rows[0].reference and at_one_ratio(rows)
 
 
 def _at(rows: Sequence[Result], ratio: int) -> list[Result]:
