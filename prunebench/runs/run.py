@@ -100,25 +100,26 @@ def run_matrix(
     Raise PrunebenchError, before any work, if a part lacks a file or the store cannot be written.
     Raise KeyboardInterrupt after an orderly stop.
     """
+    honest = matrix
     if certificates.caught:
-        matrix = replace(matrix, cells=[cell for cell in matrix.cells if cell not in certificates.caught])
+        honest = replace(matrix, cells=[cell for cell in matrix.cells if cell not in certificates.caught])
     journal = None if results is None else results.journal
-    with _work(matrix, matrix.missing(sound=True), forecast, engine, matrix.graph) as work:
+    with _work(honest, honest.missing(sound=True), forecast, engine, honest.graph) as work:
         finished = 0
 
         def cell_done(cell: Cell) -> None:
             nonlocal finished
-            known = None if journal is None else record.known(matrix, cell, journal)
-            row = known or record.row(matrix, cell)
+            known = None if journal is None else record.known(honest, cell, journal)
+            row = known or record.row(honest, cell)
             if cell in certificates.certified and not row.certified:
                 row = row.model_copy(update={"certified": True})
             finished += 1
             trained_now = row.accuracy_key in work.made
             if results is not None and row is not known:
                 results.add(row, trained_now)
-            work.live.line(cell_line(cell, row, finished, len(matrix.cells), trained_now))
+            work.live.line(cell_line(cell, row, finished, len(honest.cells), trained_now))
 
-        failures = matrix.run(work.executor, work.needed, work.stage_made, cell_done)
+        failures = honest.run(work.executor, work.needed, work.stage_made, cell_done)
     _print_traces(failures.values())
     reasons = {cell: message(error) for cell, error in failures.items()} | dict(certificates.caught)
     if results is not None:

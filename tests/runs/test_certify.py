@@ -136,6 +136,14 @@ def test_rows_say_what_was_certified_and_what_was_caught_has_none(matrix, tmp_pa
     ]
 
 
+def test_a_run_of_which_every_cell_was_caught_makes_nothing_and_says_why(matrix, tmp_path):
+    chosen = matrix("random", seeds=(0,))
+    certificates = Certificates(caught=dict.fromkeys(chosen.cells, "not certified: it looks"))
+    failures = run_matrix(chosen, Forecast(), sinks(tmp_path), Engine(workers=0), certificates)
+    assert failures == {"random toy 50% seed 0": "not certified: it looks"}
+    assert [one.failed for one in read_all(tmp_path, "toys").failures] == ["not certified: it looks"]
+
+
 def test_the_command_certifies_and_tells_what_it_cannot(toy, suite_file, cli, monkeypatch, tmp_path):
     def certified(matrix, *_):
         first, second, *_others = matrix.cells
