@@ -200,7 +200,7 @@ def test_a_failed_cell_takes_no_row_of_another_rung_with_it(run, suite_file, mon
     monkeypatch.setattr(Matrix, "run", without_training)
     with pytest.raises(prunebench.CellsFailedError) as caught:
         run(methods="random", seeds=1)
-    assert caught.value.failures == {"random toy 50% seed 0 of training": "RuntimeError('not today')"}
+    assert caught.value.failures == {"random toy 50% seed 0 of training": "RuntimeError: not today"}
     assert [row.repeats for row in caught.value.rows] == ["pipeline"]
 
 

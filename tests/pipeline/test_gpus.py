@@ -10,7 +10,7 @@ import pytest
 from prunebench.errors import PrunebenchError
 from prunebench.parts import registry
 from prunebench.parts.identity import identity
-from prunebench.pipeline.executors import gpus, local
+from prunebench.pipeline.executors import gpus, local, worker_process
 from prunebench.pipeline.executors.engine import Engine, StageError
 from prunebench.pipeline.executors.factory import executor
 from prunebench.pipeline.executors.local import LocalExecutor, most_workers
@@ -191,7 +191,7 @@ def test_two_gpus_make_what_one_makes(install, tmp_path, monkeypatch, started):
     """The first stages wait until as many GPUs are at work as there are, which the name of the note says."""
     install("telling", TELLING)
     pretend = f"sys.path.insert(0, {str(ROOT)!r}); from tests.pretend_gpu import install; install(); "
-    monkeypatch.setattr(local, "python", lambda statement: python(pretend + statement))
+    monkeypatch.setattr(worker_process, "python", lambda statement: python(pretend + statement))
     scores = {}
     for chosen in (("4",), ("4", "7")):
         store, note = Store(tmp_path / f"store {len(chosen)}"), tmp_path / str(len(chosen))
