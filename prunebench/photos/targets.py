@@ -267,11 +267,8 @@ def csv(table: Table) -> bytes:
     return tables.written(["file", "label"], [(photo.file, "") for photo in photos]).encode()
 
 
-PARTIAL = {
-    "csv": (TO_LABEL,),
-    "cvat": (KEPT, TO_LABEL),
-    "label-studio": (KEPT, TO_LABEL),
-}  # statuses; all others have all
+# The statuses of photos in targets that do not have all.
+PARTIAL = {"csv": (TO_LABEL,), "cvat": (KEPT, TO_LABEL), "label-studio": (KEPT, TO_LABEL)}
 TARGETS: Mapping[str, Callable[[Table], Mapping[str, bytes | Path] | bytes]] = {
     "label-studio": label_studio,
     "csv": csv,
