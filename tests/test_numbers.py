@@ -13,13 +13,18 @@ from prunebench.paper import claims, points
 from prunebench.results import losses
 from prunebench.results.agreement import setting, tolerances
 from prunebench.results.board import Board, at, boards, label_usage
+from prunebench.results.exams import agreement_table
 from prunebench.results.rows import Result
+from prunebench.results.spelling import spelled, words
 from prunebench.results.statistics import summarize, variance_components
 from prunebench.results.tables import verdicts
 from prunebench.runs.pages import page_of
 from tests.readme_blocks import ROOT
 
-WORDS = {1: "one", 4: "four", 6: "six", 7: "seven", 11: "eleven", 12: "twelve", 14: "fourteen"}
+COUNTS = dict(
+    enumerate(["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"])
+)
+COUNTS |= {11: "eleven", 12: "twelve", 13: "thirteen", 14: "fourteen", 15: "fifteen"}
 LABELS = {"none": "none", "few": "10 %", "full": "all"}
 SHOWN = {  # the methods of the tables of docs/real.md
     "caltech101": (
@@ -96,9 +101,9 @@ def what_ran(dataset: str) -> str:
         "caltech101": f"{methods} of the {len(found.page.methods)} methods that need no download, ",
         "cifar10_jpeg": f"{methods} of these methods, the ",
     }
-    matched = WORDS[len(found.twins("labels"))]
+    matched = COUNTS[len(found.twins("labels"))]
     return (
-        f"| {first[dataset]}{WORDS[len(references)]} references, "
+        f"| {first[dataset]}{COUNTS[len(references)]} references, "
         f"a Random with as many labels as each of {matched} methods |"
     )
 
@@ -145,7 +150,7 @@ def real() -> Iterator[str]:
     sentences = losses.to_random_at_equal_labels(caltech)
     lost = sorted(map(float, worse(sentences, 90)))
     yield (
-        f"At 90 % {WORDS[len(lost)]} of the fourteen methods are worse than Random with as many labels, "
+        f"At 90 % {COUNTS[len(lost)]} of the fourteen methods are worse than Random with as many labels, "
         f"by {lost[0]:.0f} to {lost[-1]:.0f} points"
     )
     yield (
@@ -207,15 +212,15 @@ def statistics() -> Iterator[str]:
 
 def protocol() -> Iterator[str]:
     found = board("equal_compute", "digits")
-    for kind, words, sentences in (
+    for kind, against, sentences in (
         ("work", "trained as long, than all", losses.to_random_at_equal_compute(found)),
         ("labels", "with as many labels, than all", losses.to_random_at_equal_labels(found)),
     ):
         twins = found.twins(kind)
         below = [method for method, rows in twins.items() if behind(found, method, 90, rows[0].method) > 0]
         assert len(below) == len(twins)
-        yield f"{words} {WORDS[len(twins)]}"
-        yield f"{WORDS[len(worse(sentences, 90))]} of the {WORDS[len(twins)]}"
+        yield f"{against} {COUNTS[len(twins)]}"
+        yield f"{COUNTS[len(worse(sentences, 90))]} of the {COUNTS[len(twins)]}"
 
 
 def verification() -> Iterator[str]:
@@ -232,6 +237,40 @@ def scale() -> Iterator[str]:
             taken.setdefault(row.ratio, []).append(row.work["accuracy"]["cpu_seconds"])
     share = median(taken[90]) / median(taken[0])
     yield f"The committed rows say {(share - 0.1) / 0.9:.1f} on `digits`"
+
+
+def order() -> Iterator[str]:
+    found = board("order", "digits")
+    yield f"{len(found.methods(reference=False))} of its {len(found.page.methods)} methods have rows"
+    places = [board("order", f"fashion_mnist_tiny{view}") for view in ("", "_by_class", "_shuffled")]
+    shipped, by_class, shuffled = (accuracy(place, "elfs_swav", 90) for place in places)
+    low, high = sorted((shipped - shuffled, by_class - shuffled))
+    yield f"has {low:.0f} to {high:.0f} points less than in the two other orders"
+    right = (row.quality["hungarian"] for row in rows_of(places[1], "elfs_swav", 90))
+    yield "in two seeds of one order {:.0f} and {:.0f} % of them are right".format(*right)
+
+
+def exams() -> Iterator[str]:
+    def correlations(suite: str, exam: str, other: str) -> list[str]:
+        table = agreement_table(board(suite, "digits"))
+        assert table is not None
+        found = next(row.cells[2:] for row in table.rows if [*map(words, row.cells[:2])] == [exam, other])
+        return [spelled(cell) for cell in found]
+
+    resnet = correlations("transfer", "accuracy", "accuracy of resnet8")
+    yield "correlate by {} at 70 % pruned and by {} at 90 %".format(*resnet)
+    other = "accuracy of timm:test_efficientnet"
+    far = correlations("transfer", "accuracy", other)
+    _, at_90 = correlations("transfer", other, "itself, on other seeds")
+    yield "It correlates with the CNN by {} and by {}.".format(*far)
+    yield f"on other seeds it correlates with itself by {at_90} alone"
+    brier = correlations("shift", "accuracy", "Brier score")
+    assert len({*brier}) == 1
+    yield f"the correlation is {brier[0]} at both ratios"
+    shift = correlations("shift", "accuracy", "accuracy under shift")
+    yield "Accuracy and accuracy under shift correlate by {} at 70 % pruned and by {} at 90 %".format(*shift)
+    itself = correlations("shift", "accuracy under shift", "itself, on other seeds")
+    yield "on other seeds it correlates with itself by {} and {}".format(*itself)
 
 
 def pseudo_labels() -> Iterator[str]:
@@ -262,7 +301,9 @@ def pseudo_labels() -> Iterator[str]:
         yield f"| {title} | {mean(map(min, sizes)):.0f} | {mean(map(max, sizes)):.0f} |"
 
 
-@pytest.mark.parametrize("said", [real, statistics, protocol, verification, scale, pseudo_labels])
+@pytest.mark.parametrize(
+    "said", [real, statistics, protocol, verification, scale, order, exams, pseudo_labels]
+)
 def test_a_page_says_what_the_rows_say(said: Callable[[], Iterator[str]]) -> None:
     page = " ".join((ROOT / "docs" / f"{said.__name__}.md").read_text(encoding="utf-8").split())
     missing = [text for text in said() if text not in page]
