@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from prunebench.parts import registry
 from prunebench.pipeline import jobs
 from prunebench.pipeline.executors.engine import Engine, OnProgress, StageError, WorkerDied, as_error
 from prunebench.pipeline.executors.packing import MOST, Packing
+from prunebench.pipeline.executors.waiting import Item, Waiting
 from prunebench.pipeline.executors.worker import PARTED
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
@@ -33,7 +33,6 @@ from prunebench.system.cores import cores
 from prunebench.system.isolation import ONE_THREAD, python
 
 STARTS = 5  # attempts to start a worker before the job fails
-Jobs = queue.SimpleQueue[tuple[Job, Future[None]] | None]  # None: no more will come
 GRACE = 10.0  # seconds for the first process of a job to tell an error that another one has, too
 OUT_OF_MEMORY = (-9, 137)  # exit codes of a process that the system killed, usually as memory ran out
 
@@ -145,8 +144,8 @@ class LocalExecutor:
         self._packings = [Packing(len(mates)) for mates in self._by_gpu()] if packed else []
         self._on_progress = on_progress
         self._stage_timeout = stage_timeout
-        self._jobs: Jobs = queue.SimpleQueue()
-        self._cpu_jobs: Jobs = queue.SimpleQueue() if cpu_workers else self._jobs
+        self._jobs = Waiting()
+        self._cpu_jobs = Waiting() if cpu_workers else self._jobs
         self._processes: dict[int, subprocess.Popen[str]] = {}
         self._closing = False
         self._lock = threading.Lock()  # keeps workers from starting during a shutdown
@@ -199,7 +198,7 @@ class LocalExecutor:
         for process in self._processes.values():
             _reap(process)
 
-    def _serve(self, number: int, jobs_of: Jobs) -> None:
+    def _serve(self, number: int, jobs_of: Waiting) -> None:
         """Serve one worker: take a job, have it run, resolve its future. Repeat until the shutdown."""
         while (item := self._next(number, jobs_of)) is not None:
             job, future = item
@@ -210,11 +209,11 @@ class LocalExecutor:
             else:
                 future.set_result(None)
 
-    def _next(self, number: int, jobs_of: Jobs) -> tuple[Job, Future[None]] | None:
+    def _next(self, number: int, jobs_of: Waiting) -> Item | None:
         """Wait for a job. A worker for which the GPU has no room waits for that first."""
         if self._packings and number < self._workers:
             self._packings[self._gpu(number)].wait(self._mates(number).index(number))
-        return jobs_of.get()
+        return jobs_of.get(number)
 
     def _run(self, number: int, job: Job) -> None:
         """Have a job run. If its worker dies or runs out of memory, try it once more.
