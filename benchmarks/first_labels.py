@@ -98,6 +98,7 @@ def drawn(draw: Draw, embeddings: Array, count: int, seed: int) -> Array:
         "names": tuple(map(str, range(len(embeddings)))),
         "embeddings": embeddings,
         "count": count,
+        "labeled": None,  # the first draw
         "rng": seeds.stream("order", seed),
         "device": "cpu",
         "progress": lambda *_: None,

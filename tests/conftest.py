@@ -39,6 +39,7 @@ from prunebench.results.rows import Result
 from prunebench.suites import resolve, schema
 from prunebench.suites.cells import Filters
 from prunebench.system import cores
+from prunebench_plugins import kept
 from prunebench_plugins.datasets.io import blocks, decoding, pixel_cache
 from tests.plugins.albums import Album
 
@@ -77,7 +78,9 @@ def device(request):
 
 @pytest.fixture(autouse=True)
 def hermetic(tmp_path, monkeypatch):
-    """Keep the user's store, data and plugins out of the tests."""
+    """Keep the user's store, data and plugins out of the tests, and what other tests picked."""
+    kept._picks.clear()
+    kept._values.clear()
     monkeypatch.setenv("PRUNEBENCH_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("PRUNEBENCH_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -344,7 +344,7 @@ class _Sides:
         """Return the numbers of a method, or of its first substitute that has numbers, or None.
 
         label_fraction: label budget of the methods that need some labels, or None for any. A method with this
-            budget may be called NAME_... or NAME{...}.
+            budget may be called NAME_ and a number, or NAME{...}.
         """
         points = self.settings.get(setting, [])
         if label_fraction is not None:
@@ -376,12 +376,12 @@ class _Side:
 
 
 def _method_or_variant(name: str, methods: Iterable[str], with_variants: bool) -> str | None:
-    """Return `name` if it is among the methods, else the first NAME_... or NAME{...}, else None."""
+    """Return `name` if it is among the methods, else the first NAME_5 or NAME{...}, else None."""
     if name in methods:
         return name
     if with_variants:
         for method in methods:
-            if re.match(rf"{re.escape(name)}[_{{]", method):
+            if re.match(rf"{re.escape(name)}(_\d|{{)", method):
                 return method
     return None
 

@@ -277,14 +277,27 @@ def cost_table(board: Board) -> Table | None:
     footnotes, body = Footnotes(lines), []
     methods = _by_method(board.rows) if lines else {}
     for line in lines:
-        stage = COST_STAGE[published.key(line).method]
-        seconds = [row.seconds[stage] for row in once(_rows_of(line, methods)) if stage in row.seconds]
-        if seconds:
+        found = [hours(row) for row in once(_rows_of(line, methods))]
+        known = [value for value in found if value is not None]
+        if known:
             theirs = Number(line.gpu_hours, "GPU-hours", footnotes=footnotes.own(line))
-            ours = Number(summarize(seconds).mean / 3600, "hours")
+            ours = Number(summarize(known).mean, "hours")
             epochs = Number(line.epochs, "epochs")
             body.append(Row([Text(line.labeler), Text(line.backbone), epochs, theirs, ours]))
     devices = ", ".join(sorted({row.device_name for row in board.rows}))
     header = columns("labeler", "published network", "published epochs", "published GPU-hours", "our hours")
     notes = [f"Published on RTX A6000 GPUs, ours on {devices}, one at a time.", *footnotes.texts]
     return Table("Published cost beside ours", header, body, notes) if body else None
+
+
+def hours(row: Result) -> float | None:
+    """Return how long the labeler of a row trained on the dataset. None if its row does not say.
+
+    The embeddings of a frozen backbone, which a head sees, are the same stage as those of SwAV.
+    """
+    stage = COST_STAGE.get(row.method)
+    frozen = "on frozen embeddings of" in (row.final_network or "")
+    frozen = frozen or any(change.startswith("proxy_backbone=") for change in row.recipe_changes)
+    if stage not in row.seconds or (stage == "embeddings" and frozen):
+        return None
+    return row.seconds[stage] / 3600

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from prunebench.paper import published
-from prunebench.paper.comparison import COST_STAGE, once, quality
+from prunebench.paper.comparison import hours, once, quality
 from prunebench.results.board import by_seed
 from prunebench.results.rows import Result
 
@@ -93,8 +93,8 @@ def measured(rows: Iterable[Result]) -> list[Point]:
             values = {}
             if row.quality:
                 values["ACC"] = quality(row.quality, "ACC")
-            if (stage := COST_STAGE.get(method)) in row.seconds:
-                values["hours"] = row.seconds[stage] / 3600
+            if (spent := hours(row)) is not None:
+                values["hours"] = spent
             for measure, value in values.items():
                 points.append(Point("", dataset, method, None, row.label_fraction, row.seed, measure, value))
     return points

@@ -26,6 +26,8 @@ class Work:
     multiply_adds: of networks, in trainings and elsewhere.
     seen: images that networks have seen so far, for those who watch. It counts what is begun again, and is in
         no row.
+    reused_seconds: what an earlier stage took to make what this one uses, see `reuse`.
+    reused_cpu_seconds: the same, of the processor.
     """
 
     steps: int = 0
@@ -33,6 +35,8 @@ class Work:
     images_forward: int = 0
     multiply_adds: int = 0
     seen: int = 0
+    reused_seconds: float = 0.0
+    reused_cpu_seconds: float = 0.0
 
     def values(self) -> dict[str, int]:
         """Return the fields of a row, as JSON."""
@@ -84,6 +88,14 @@ def seen() -> int:
     """Return the images that networks have seen since the count began. 0: no stage counts them."""
     work = _work.get()
     return work.seen if work is not None else 0
+
+
+def reuse(seconds: float, cpu_seconds: float) -> None:
+    """Count what was made by an earlier stage of this process as if the present one had made it."""
+    work = _work.get()
+    if work is not None:
+        work.reused_seconds += seconds
+        work.reused_cpu_seconds += cpu_seconds
 
 
 @dataclass

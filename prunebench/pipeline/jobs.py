@@ -71,10 +71,10 @@ def run(job: Job, progress: Progress, begun: Callable[[], None] = lambda: None) 
             "title": job.title,
             "identity": job.identity,
             "inputs": job.inputs,
-            "seconds": round(time.perf_counter() - started, 4),
+            "seconds": round(time.perf_counter() - started + done.reused_seconds, 4),
             "work": {
                 **done.values(),
-                "cpu_seconds": round(cpu_seconds, 4),
+                "cpu_seconds": round(cpu_seconds + done.reused_cpu_seconds, 4),
                 **_energy(job, meter),
             },
             "peak_bytes": memory.peak(),

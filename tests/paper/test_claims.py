@@ -179,11 +179,15 @@ def test_of_hours_fewer_are_better():
 
 
 def test_a_share_of_labels_chooses_among_variants():
-    """A method without labels stands at every share. One with some labels stands at its own share."""
+    """A method without labels stands at every share. One with some labels stands at its own share.
+
+    A variant has a number after its name: another word is another method.
+    """
     numbers = [
         *points(("toy", "near", 50, [70.0, 71.0]), label_fraction=0.1),
         *points(("toy", "near_5", 50, [60.0, 61.0]), label_fraction=0.05),
         *points(("toy", "nearer_5", 50, [99.0, 99.0]), label_fraction=0.05),
+        *points(("toy", "near_by", 50, [99.0, 99.0]), label_fraction=0.2),
         *points(("toy", "random", 50, [50.0, 50.0])),
     ]
     found = examine(claim(label_fraction=[0.05, 0.1, 0.2], ratios=[50]), numbers)

@@ -312,6 +312,17 @@ def test_the_cost_of_a_labeler_is_that_of_training_it(board):
     assert body(table) == [["fixmatch", "WRN-28-8", "100", "2.05", "0.0167"]]
 
 
+def test_the_cost_of_swav_is_unknown_beside_the_embeddings_of_a_frozen_backbone(board):
+    for fields in (
+        {"final_network": "linear on frozen embeddings of dino_vitb16"},
+        {"changes": {"recipe.proxy_backbone": "dino_vitb16"}},
+    ):
+        swav = board(("elfs_swav", 30, 0, 50.0), dataset="cifar100", seconds={"embeddings": 7200.0}, **fields)
+        assert comparison.cost_table(swav) is None
+        fixmatch = board(("semi_aum", 30, 0, 50.0), dataset="cifar100", seconds={"labels": 60.0}, **fields)
+        assert body(comparison.cost_table(fixmatch))[0][-1] == "0.0167"
+
+
 def test_a_board_gets_all_its_tables(board):
     quality = {"accuracy": 65.0, "balanced": 60.0, "nmi": 67.0, "ari": 48.0}
     tables = comparison.tables(board(*AUM, quality=quality))

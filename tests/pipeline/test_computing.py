@@ -10,7 +10,7 @@ import torch
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import training
-from prunebench.parts import conformance
+from prunebench.parts import conformance, work
 from prunebench.parts.artefacts import Dynamics, Labels, PseudoLabels, Scores, Subset
 from prunebench.parts.base import Backbone, Labeler, Scorer, Selector
 from prunebench.parts.method import Method
@@ -616,6 +616,18 @@ def test_a_row_counts_the_images_that_networks_only_looked_at(matrix, make):
     row = make(matrix("uncertainty_entropy")).rows[0]
     looked = {stage: units["images_forward"] for stage, units in row.work.items() if units["images_forward"]}
     assert looked == {"proxy_embeddings": 64, "accuracy": 32 * len(row.history)}
+
+
+def test_a_row_counts_what_its_stages_reuse_as_if_they_had_made_it(matrix, make, monkeypatch):
+    def select(self, images, keep):
+        work.reuse(seconds=1000.0, cpu_seconds=500.0)
+        return np.arange(keep)
+
+    monkeypatch.setattr(Random, "select", select)
+    row = make(matrix("random")).rows[0]
+    assert 1000 < row.seconds["subset"] < 1100
+    assert 500 < row.work["subset"]["cpu_seconds"] < 600
+    assert row.seconds["accuracy"] < 100
 
 
 def test_a_stage_stored_before_these_were_counted_leaves_them_out_of_the_row(matrix, make, monkeypatch):

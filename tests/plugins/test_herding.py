@@ -95,10 +95,10 @@ def test_smaller_subsets_are_the_beginning_of_larger_ones(select):
 
 
 def test_progress_is_reported(select, monkeypatch):
-    monkeypatch.setattr(herding, "REPORT", 10)
+    monkeypatch.setattr(herding, "BLOCK", 10)
     seen = []
     select(Herding(), rng().normal(size=(50, 4)), 35, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(10, 35), (20, 35), (30, 35)]
+    assert seen == [(10, 35), (20, 35), (30, 35), (35, 35)]
 
 
 @pytest.mark.parametrize("n", [1, 2])

@@ -68,8 +68,8 @@ def test_points_equally_far_are_picked_in_their_order(front, seed):
     """Whole numbers, so that distances are exact and most of them tie."""
     points = rng(seed).integers(0, 9, size=(80, 2)).astype(np.float32)
     lengths = (points**2).sum(axis=1)
-    picks = farthest_first(torch.tensor(points), torch.tensor(lengths), 80, silent)
-    assert picks.tolist() == first_to_farthest(points, 0, 80, "sqeuclidean")
+    blocks = farthest_first(torch.tensor(points), torch.tensor(lengths))
+    assert np.concatenate([*blocks]).tolist() == first_to_farthest(points, 0, 80, "sqeuclidean")
 
 
 def test_the_radius_is_at_most_twice_the_smallest(select):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from prunebench.errors import positive, require
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones, Draw, Progress
+from prunebench_plugins.kept import first_picks
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +56,16 @@ class ProbCover(Draw):
         labeled: Array | None = None,
     ) -> Array:
         """Return int [count], unique indices in 0..n-1, in the order of the picks."""
+        if labeled is None:
+            labeled = np.zeros(len(embeddings), bool)
+        begin = partial(self._picks, embeddings, labeled, rng, device)
+        asked = (self, embeddings, labeled, rng)
+        return first_picks(count, begin, *asked, device=device, progress=progress)
+
+    def _picks(
+        self, embeddings: Array, labeled: Array, rng: np.random.Generator, device: str
+    ) -> Iterator[Array]:
+        """Yield all images without a label in the order of the picks, int64 [_] each."""
         import torch
 
         from prunebench.nn.neighbors import kmeans
@@ -64,8 +76,8 @@ class ProbCover(Draw):
         clusters = kmeans(points, wanted, rng=rng, device=device, starts=self.starts).assignments
         tensor = torch.tensor(points, device=device)
         radius = squared_radius(tensor, torch.tensor(clusters, device=device), self.purity)
-        is_labeled = np.zeros(len(order), bool) if labeled is None else labeled[order]
-        return order[cover(tensor, radius, count, progress, torch.tensor(is_labeled, device=device))]
+        for block in cover(tensor, radius, torch.tensor(labeled[order], device=device)):
+            yield order[block]
 
 
 def squared_radius(points: torch.Tensor, clusters: torch.Tensor, purity: float) -> float:
@@ -87,10 +99,8 @@ def squared_radius(points: torch.Tensor, clusters: torch.Tensor, purity: float) 
     return float(np.sort(np.concatenate(limits))[len(points) - pure])
 
 
-def cover(
-    points: torch.Tensor, radius: float, count: int, progress: Progress, labeled: torch.Tensor
-) -> Array:
-    """Pick images greedily until `count` are picked: int64 [count]. None of them has a label.
+def cover(points: torch.Tensor, radius: float, labeled: torch.Tensor) -> Iterator[Array]:
+    """Pick images greedily, until all without a label are picked. Yields int64 [_].
 
     Of images that cover equally many, one that is not covered itself is picked, and then the first.
 
@@ -117,17 +127,16 @@ def cover(
 
     cover_by(everyone[labeled])
     chosen: list[int] = []
-    while len(chosen) < count:
+    while True:
         top = int((2 * counts + uncovered).argmax())
         if counts[top] <= 1:  # no ball holds two: what is uncovered is drawn first, then the rest
             break
         chosen.append(top)
+        yield np.array([top])
         cover_by(everyone[top : top + 1])
-        progress(len(chosen), count)
     drawn = torch.tensor(chosen, dtype=torch.int64, device=points.device)
     rest = (~labeled).index_fill_(0, drawn, False)
-    order = torch.cat([drawn, everyone[rest & uncovered], everyone[rest & ~uncovered]])
-    return order[:count].cpu().numpy()
+    yield torch.cat([everyone[rest & uncovered], everyone[rest & ~uncovered]]).cpu().numpy()
 
 
 def balls(points: torch.Tensor, radius: float, index: torch.Tensor) -> Iterator[torch.Tensor]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from prunebench.errors import positive
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones, Draw, Progress
+from prunebench_plugins.kept import first_picks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +56,37 @@ class TypiClust(Draw):
         labeled: Array | None = None,
     ) -> Array:
         """Return int [count], unique indices in 0..n-1, in the order of the turns."""
+        if labeled is None:
+            labeled = np.zeros(len(embeddings), bool)
+        wanted = min(count + int(labeled.sum()), self.clusters)
+        begin = partial(self._ranking, embeddings, labeled, wanted, rng, device, progress)
+        asked = (self, embeddings, labeled, wanted, rng)
+        return first_picks(count, begin, *asked, device=device, progress=progress)
+
+    def _ranking(
+        self,
+        embeddings: Array,
+        labeled: Array,
+        wanted: int,
+        rng: np.random.Generator,
+        device: str,
+        progress: Progress,
+    ) -> Iterator[Array]:
+        """Yield all images without a label in the order of the turns: int64 [_], once.
+
+        wanted: number of clusters.
+        """
         from prunebench.nn.neighbors import kmeans
         from prunebench_plugins.draws.sphere import shuffled
         from prunebench_plugins.draws.turns import in_turn
 
         order, points = shuffled(embeddings, rng)
-        is_labeled = np.zeros(len(order), bool) if labeled is None else labeled[order]
-        wanted = min(count + int(is_labeled.sum()), self.clusters)
+        is_labeled = labeled[order]
         clusters = kmeans(points, wanted, rng=rng, device=device, starts=self.starts).assignments
         remoteness = mean_distances(points, clusters, self.neighbors, device, progress)
         # Those with a label have the first turns of their clusters.
         turns = in_turn(clusters, np.where(is_labeled, np.inf, -remoteness), self.smallest)
-        return order[turns[~is_labeled[turns]][:count]]
+        yield order[turns[~is_labeled[turns]]]
 
 
 def mean_distances(points: Array, clusters: Array, neighbors: int, device: str, progress: Progress) -> Array:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from prunebench.errors import positive, require
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones, Draw, Progress
+from prunebench_plugins.kept import first_picks
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +62,17 @@ class Usl(Draw):
         self, embeddings: Array, count: int, rng: np.random.Generator, device: str, progress: Progress
     ) -> Array:
         """Return int [count], unique indices in 0..n-1, in the order of the turns."""
+        wanted = min(count, self.clusters)
+        begin = partial(self._ranking, embeddings, wanted, rng, device, progress)
+        return first_picks(count, begin, self, embeddings, wanted, rng, device=device, progress=progress)
+
+    def _ranking(
+        self, embeddings: Array, wanted: int, rng: np.random.Generator, device: str, progress: Progress
+    ) -> Iterator[Array]:
+        """Yield all images in the order of the turns: int64 [n], once.
+
+        wanted: number of clusters.
+        """
         import torch
 
         from prunebench.nn.neighbors import kmeans
@@ -66,11 +80,10 @@ class Usl(Draw):
         from prunebench_plugins.draws.turns import in_turn
 
         order, points = shuffled(embeddings, rng)
-        wanted = min(count, self.clusters)
         clusters = kmeans(points, wanted, rng=rng, device=device, starts=self.starts).assignments
         density = densities(points, self.neighbors, device)
         merit = self._merit(torch.tensor(points, device=device), clusters, density, progress)
-        return order[in_turn(clusters, merit)[:count]]
+        yield order[in_turn(clusters, merit)]
 
     def _merit(self, points: torch.Tensor, clusters: Array, density: Array, progress: Progress) -> Array:
         """Return density less crowding, after the last round: float64 [n]."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -10,11 +12,12 @@ import numpy as np
 from prunebench.errors import choice
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones, Progress, Selector
+from prunebench_plugins.kept import first_picks
 
 if TYPE_CHECKING:
     import torch
 
-REPORT = 1000  # picks between two reports of progress
+BLOCK = 100  # picks made together, and between two reports of progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,17 +45,23 @@ class Herding(Selector):
         self, embeddings: Array, keep: int, rng: np.random.Generator, device: str, progress: Progress
     ) -> Array:
         """Return int [keep], unique indices in 0..n-1, in the order of the picks."""
+        begin = partial(self._picks, embeddings, rng, device)
+        return first_picks(keep, begin, self, embeddings, rng, device=device, progress=progress)
+
+    def _picks(self, embeddings: Array, rng: np.random.Generator, device: str) -> Iterator[Array]:
+        """Yield all images in the order of the picks, int [_] each."""
         import torch
 
         # Ties go to the first image. A random order makes it a random one.
         order = rng.permutation(len(embeddings))
         mean = embeddings.mean(axis=0, dtype=np.float64)
         points = torch.tensor(embeddings[order] - mean, dtype=torch.float32, device=device)
-        return order[follow_mean(points, keep, farthest=self.pick == "farthest", progress=progress)]
+        for block in follow_mean(points, farthest=self.pick == "farthest"):
+            yield order[block]
 
 
-def follow_mean(points: torch.Tensor, keep: int, *, farthest: bool, progress: Progress) -> Array:
-    """Pick `keep` points whose sum stays close to 0: int [keep].
+def follow_mean(points: torch.Tensor, *, farthest: bool) -> Iterator[Array]:
+    """Pick points whose sum stays close to 0, until all are picked. Yields int [BLOCK], the last shorter.
 
     Of equally good points the first is picked.
 
@@ -66,15 +75,14 @@ def follow_mean(points: torch.Tensor, keep: int, *, farthest: bool, progress: Pr
 
     lengths = points.square().sum(1)
     total = points.new_zeros(points.shape[1], dtype=torch.float64)
-    chosen = torch.empty(keep, dtype=torch.int64, device=points.device)
     never_again = -torch.inf if farthest else torch.inf
-    for step in range(keep):
-        # The pick stays a tensor, so that nothing here waits for the device.
-        squares = torch.addmv(lengths, points, total.float(), alpha=2)
-        top = squares.argmax() if farthest else squares.argmin()
-        chosen[step] = top
-        lengths[top] = never_again
-        total += points[top]
-        if (step + 1) % REPORT == 0:
-            progress(step + 1, keep)
-    return chosen.cpu().numpy()
+    for start in range(0, len(points), BLOCK):
+        # The picks stay tensors, so that a block waits for the device once.
+        picks = []
+        for _ in range(min(BLOCK, len(points) - start)):
+            squares = torch.addmv(lengths, points, total.float(), alpha=2)
+            top = squares.argmax() if farthest else squares.argmin()
+            picks.append(top)
+            lengths[top] = never_again
+            total += points[top]
+        yield torch.stack(picks).cpu().numpy()

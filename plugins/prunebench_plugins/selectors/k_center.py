@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from prunebench.errors import choice
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones, Progress, Selector
+from prunebench_plugins.kept import first_picks
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +44,11 @@ class KCenter(Selector):
         self, embeddings: Array, keep: int, rng: np.random.Generator, device: str, progress: Progress
     ) -> Array:
         """Return int [keep], unique indices in 0..n-1, in the order of the picks."""
+        begin = partial(self._picks, embeddings, rng, device)
+        return first_picks(keep, begin, self, embeddings, rng, device=device, progress=progress)
+
+    def _picks(self, embeddings: Array, rng: np.random.Generator, device: str) -> Iterator[Array]:
+        """Yield all images in the order of the picks, int [_] each."""
         import torch
         from torch.nn import functional
 
@@ -53,11 +61,12 @@ class KCenter(Selector):
         else:
             points -= points.mean(0)  # small lengths: less cancellation in the products
             lengths = points.square().sum(1)
-        return order[farthest_first(points, lengths, keep, progress)]
+        for block in farthest_first(points, lengths):
+            yield order[block]
 
 
-def farthest_first(points: torch.Tensor, lengths: torch.Tensor, keep: int, progress: Progress) -> Array:
-    """Pick the first point, then `keep - 1` times the one farthest from all picks: int [keep].
+def farthest_first(points: torch.Tensor, lengths: torch.Tensor) -> Iterator[Array]:
+    """Pick the first point, then the one farthest from all picks, until all are picked. Yields int [_].
 
     points: float [n, d].
     lengths: float [n], their squared lengths.
@@ -69,9 +78,10 @@ def farthest_first(points: torch.Tensor, lengths: torch.Tensor, keep: int, progr
     """
     n = len(points)
     gaps = points.new_full((n,), np.inf)  # squared distances to the nearest pick, -1 for picks
-    chosen: list[int] = [0][:keep]
-    fresh = chosen
-    while len(chosen) < keep:
+    fresh = [0]
+    left = n - 1
+    yield np.array(fresh, np.int64)
+    while left:
         approach(gaps, points, lengths, fresh)
         values, order = gaps.sort(descending=True, stable=True)
         # The farthest point outside the front: its gap, and its index.
@@ -85,16 +95,15 @@ def farthest_first(points: torch.Tensor, lengths: torch.Tensor, keep: int, progr
         front_gaps = gaps[front].cpu().numpy()
         index = front.cpu().numpy()
         fresh = []
-        while len(chosen) + len(fresh) < keep:
+        while len(fresh) < left:
             top = int(front_gaps.argmax())
             if (-front_gaps[top], index[top]) > (-limit, outside):
                 break
             fresh.append(int(index[top]))
             np.minimum(front_gaps, mutual[top], out=front_gaps)
             front_gaps[top] = -1
-        chosen = chosen + fresh
-        progress(len(chosen), keep)
-    return np.array(chosen, np.int64)
+        left -= len(fresh)
+        yield np.array(fresh, np.int64)
 
 
 def approach(gaps: torch.Tensor, points: torch.Tensor, lengths: torch.Tensor, fresh: list[int]) -> None:

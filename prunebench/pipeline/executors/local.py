@@ -6,7 +6,6 @@ more than there are cores can slow a run down a hundred times.
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -19,13 +18,13 @@ from prunebench.pipeline import jobs
 from prunebench.pipeline.executors import worker_process
 from prunebench.pipeline.executors.engine import Engine, OnProgress, StageError, WorkerDied, as_error
 from prunebench.pipeline.executors.packing import MOST, Packing
+from prunebench.pipeline.executors.waiting import Item, Waiting
 from prunebench.pipeline.executors.worker_process import Garbled, Helpers, Process, TimeLimit
 from prunebench.pipeline.job import Job
 from prunebench.pipeline.store import Store
 from prunebench.system.cores import cores
 
 STARTS = 5  # attempts to start a worker before the job fails
-Jobs = queue.SimpleQueue[tuple[Job, Future[None]] | None]  # None: no more will come
 
 
 def default_workers(device: str) -> int:
@@ -135,8 +134,8 @@ class LocalExecutor:
         self._packings = [Packing(len(mates)) for mates in self._by_gpu()] if packed else []
         self._on_progress = on_progress
         self._stage_timeout = stage_timeout
-        self._jobs: Jobs = queue.SimpleQueue()
-        self._cpu_jobs: Jobs = queue.SimpleQueue() if cpu_workers else self._jobs
+        self._jobs = Waiting()
+        self._cpu_jobs = Waiting() if cpu_workers else self._jobs
         self._processes: dict[int, Process] = {}
         self._closing = False
         self._lock = threading.Lock()  # keeps workers from starting during a shutdown
@@ -189,7 +188,7 @@ class LocalExecutor:
         for process in self._processes.values():
             worker_process.reap(process)
 
-    def _serve(self, number: int, jobs_of: Jobs) -> None:
+    def _serve(self, number: int, jobs_of: Waiting) -> None:
         """Serve one worker: take a job, have it run, resolve its future. Repeat until the shutdown."""
         while (item := self._next(number, jobs_of)) is not None:
             job, future = item
@@ -200,11 +199,11 @@ class LocalExecutor:
             else:
                 future.set_result(None)
 
-    def _next(self, number: int, jobs_of: Jobs) -> tuple[Job, Future[None]] | None:
+    def _next(self, number: int, jobs_of: Waiting) -> Item | None:
         """Wait for a job. A worker for which the GPU has no room waits for that first."""
         if self._packings and number < self._workers:
             self._packings[self._gpu(number)].wait(self._mates(number).index(number))
-        return jobs_of.get()
+        return jobs_of.get(number)
 
     def _run(self, number: int, job: Job) -> None:
         """Have a job run. If its worker dies or runs out of memory, try it once more.

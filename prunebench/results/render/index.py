@@ -83,8 +83,8 @@ def _reading(guide: Guide) -> Iterator[str]:
         f"{guide('docs/verification.md')}."
     )
     yield (
-        "**Demonstrations.** Recipe `tiny` trains for seconds on small images. It says nothing about other "
-        "datasets."
+        "**Demonstrations.** Recipe `tiny` trains small networks on small images. It says nothing about "
+        "other datasets."
     )
 
 
