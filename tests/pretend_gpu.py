@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch.autograd.profiler import profile, record_function
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 DEVICE = torch.device("cuda:0")
@@ -34,6 +34,9 @@ ROOT = f"{Path(__file__).parent.parent}{os.sep}"
 MIXED = {"__getitem__", "__setitem__", "copy_", "to", "index_put_", "index_put", "__set__", "type_as"}
 # Operations that bring a value to the host.
 READS = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "is_nonzero"}
+READ = "aten::_local_scalar_dense"  # what reads a value within torch
+# Within these a read is no wait: it is judged already, or a GPU reads the value itself.
+NO_WAITS = ("judged", "aten::_fused_sgd_", "aten::_fused_adam_", "aten::_fused_adamw_")
 # Operations whose result has a shape, or is a truth, that depends on values.
 WAITS = {"nonzero", "bincount", "unique", "unique_consecutive", "masked_select", "equal", "allclose", "histc"}
 INDEXING = {"__getitem__", "__setitem__", "index_put_", "index_put"}
@@ -58,21 +61,11 @@ class _Mode(TorchFunctionMode):
         return _do(func, args, kwargs or {})
 
 
-class _Reads(TorchDispatchMode):
-    """Sees the values that torch itself reads, as of a tensor without dimensions that is used as an index."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.__name__.startswith("_local_scalar_dense") and not _state.reading:
-            _wait("read within torch")
-        return func(*args, **(kwargs or {}))
-
-
 @dataclass
 class _State:
-    """waits: by kind and line of our code. reading: whether a read is under way that is judged already."""
+    """waits: by kind and line of our code."""
 
     waits: Counter[str]
-    reading: bool = False
 
 
 _state = _State(Counter())
@@ -92,13 +85,26 @@ def _wait(kind: str) -> None:
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Yield the waits that happen meanwhile, by kind and line."""
+    """Yield the waits that happen meanwhile, by kind and line. Those within torch are there at the end."""
     before, _state.waits = _state.waits, Counter()
+    waits = _state.waits
     try:
-        with _Reads():
-            yield _state.waits
+        with profile() as seen:
+            yield waits
     finally:
         _state.waits = before
+    for event in seen.function_events:
+        names = _around(event)
+        if event.name == READ and not names.intersection(NO_WAITS):
+            waits[f"read within torch: {', '.join(sorted(names))}"] += 1
+
+
+def _around(event: Any) -> set[str]:
+    """Return the names of the operations within which an operation was done."""
+    names = set()
+    while (event := event.cpu_parent) is not None:
+        names.add(event.name)
+    return names
 
 
 def _there(value: Any) -> Any:
@@ -179,11 +185,8 @@ def _read(call: _Call) -> Any:
     """Read a value: a wait, if it is on the device."""
     if call.there:
         _wait(call.name)
-    _state.reading = True
-    try:
+    with record_function("judged"):
         return call.run()
-    finally:
-        _state.reading = False
 
 
 def _check_generators(call: _Call, there: bool) -> None:

@@ -130,6 +130,18 @@ def test_reads_copies_and_shapes_that_depend_on_values_are_waits() -> None:
 
 
 @pytest.mark.pretended
+def test_values_that_torch_reads_itself_are_waits() -> None:
+    """Also in a gradient: that of a trace fills a diagonal by a number on the host."""
+    square, place = torch.ones(2, 2, device="cuda", requires_grad=True), torch.tensor(0, device="cuda")
+    with pretend_gpu.counted() as waits:
+        square.trace().backward()
+        square.detach()[place]
+    assert waits.total() == 2
+    assert all(line.startswith("read within torch") for line in waits)
+    assert any("aten::index_fill_" in line for line in waits)
+
+
+@pytest.mark.pretended
 @pytest.mark.parametrize("record", [False, True])
 @pytest.mark.parametrize(
     "changes",

@@ -105,7 +105,8 @@ def swapped_loss(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
     """
     predicted = (scores / temperature).log_softmax(2)
     losses = -torch.einsum("abk,cbk->ac", codes, predicted) / scores.shape[1]
-    return (losses.sum() - losses.trace()) / (len(codes) * (len(scores) - 1))
+    own = losses.diagonal().sum()  # the gradient of trace() would wait for the device
+    return (losses.sum() - own) / (len(codes) * (len(scores) - 1))
 
 
 @torch.no_grad()
