@@ -19,34 +19,40 @@ Tensor = torch.Tensor
 WARM = 3  # ordinary steps before the recording, in which libraries choose their kernels and fill their caches
 
 
-class Random(Protocol):
-    """A training that draws at random.
+class Training(Protocol):
+    """A training whose steps may be recorded.
 
-    generator: source of everything random.
+    generator: from which it draws.
     """
 
     generator: torch.Generator
 
+    @property
+    def make(self) -> Callable[..., Tensor]:
+        """Makes a step. (places, int64 [b]; numbers of the step, float or float32 []) -> loss.
 
-def recordable(device: torch.device) -> bool:
+        As a graph it must not wait for the device, and whatever it reads or writes must stay where it is.
+        """
+
+
+def recordable(device: str) -> bool:
     """Whether steps on a device can be recorded at all. Those that need other processes never are."""
-    return device.type != "cpu" and processes.alone()
+    return device != "cpu" and processes.alone()
 
 
 class Steps:
     """The steps of a training: launched kernel by kernel at first, and then as one CUDA graph.
 
-    make: makes a step. (places, int64 [b]; numbers of the step, float or float32 []) -> loss. As a graph it
-        must not wait for the device, and whatever it reads or writes must stay where it is.
-    training: from whose generator it draws.
+    device: on which they are made.
     batch: how many images the recorded step sees. A step that sees another number is always launched.
 
     A step whose work is counted is launched, as a graph says nothing of its multiply-adds.
+    The training holds its steps, but they do not hold it. So its memory is free once it ends or fails.
     """
 
-    def __init__(self, make: Callable[..., Tensor], training: Random, *, batch: int) -> None:
-        self.make, self.training, self.batch = make, training, batch
-        self.recordable = recordable(training.generator.device)
+    def __init__(self, device: str, *, batch: int) -> None:
+        self.batch = batch
+        self.recordable = recordable(device)
         self.restart()
 
     def restart(self) -> None:
@@ -54,36 +60,36 @@ class Steps:
         self.replay: Replay | None = None
         self.warm = 0  # steps that could have been recorded, made since
 
-    def step(self, order: Tensor, *numbers: float, ready: bool) -> Tensor:
-        """Make a step on the images at these places; return the loss before it.
+    def step(self, training: Training, order: Tensor, *numbers: float, ready: bool) -> Tensor:
+        """Make a step of a training on the images at these places; return the loss before it.
 
         ready: whether the step would be the same from now on, so that it may be recorded.
         """
         whole = len(order) == self.batch
         if whole and self.recordable and not self.replay:
             if ready and self.warm >= WARM and not work.counting():
-                self._record(order, numbers)
+                self._record(training, order, numbers)
             self.warm += 1
-        step = self.replay if self.replay and whole else self.make
+        step = self.replay if self.replay and whole else training.make
         return step(order, *numbers)
 
-    def _record(self, order: Tensor, numbers: tuple[float, ...]) -> None:
+    def _record(self, training: Training, order: Tensor, numbers: tuple[float, ...]) -> None:
         """Record the step, or say once that it cannot be."""
-        generator = self.training.generator
+        generator = training.generator
         state = generator.get_state()
         try:
-            self.replay = Replay(self.make, order, len(numbers), generator)
+            self.replay = Replay(training.make, order, len(numbers), generator)
         except RuntimeError as error:
             self.recordable = False
-            self.training.generator = torch.Generator(generator.device)
-            self.training.generator.set_state(state)
+            training.generator = torch.Generator(generator.device)
+            training.generator.set_state(state)
             warn(f"the training steps are not one CUDA graph, but slower: {' '.join(str(error).split())}")
 
 
 class Replay:
     """A recorded step. Call it with the places of a batch and the numbers of the step. It returns the loss.
 
-    step: what is recorded. See `Steps.make`.
+    step: what is recorded. See `Training.make`.
     numbers: how many numbers it takes.
     generator: from which it draws. Each call draws anew, as if the step had been launched.
 

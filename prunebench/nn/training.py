@@ -331,7 +331,7 @@ class _Run(loop.Loop):
         complete = self.steps // self.per_epoch
         self.recorder = Recorder(complete, len(index), classes, self.device) if record else None
         self.reader = EpochReader(self.images)
-        self.made = Steps(self.make, self, batch=recipe.batch)
+        self.made = Steps(self.device, batch=recipe.batch)
 
     @property
     def epochs(self) -> int:
@@ -399,7 +399,7 @@ class _Run(loop.Loop):
         """Make one step on the images at these places of the index; return the loss before it."""
         first = self.recorder is not None and self.recorder.epoch == 0  # its steps record less
         resident = self.images.resident and not self.reader.reads_ahead
-        loss = self.made.step(order, self.rate(self.step), ready=resident and not first)
+        loss = self.made.step(self, order, self.rate(self.step), ready=resident and not first)
         self.step += 1
         return loss
 

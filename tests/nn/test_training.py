@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -550,6 +552,24 @@ def test_a_step_that_does_not_fit_is_made_in_halves(room_for) -> None:
     assert seen[:3] == [16, 8, 8]
     assert trained.dynamics is not None and trained.dynamics.epochs == 4
     assert run(replace(RECIPE, batch=8)).micro_batch is None
+
+
+def test_an_attempt_without_memory_holds_none_when_the_next_begins(room_for, monkeypatch) -> None:
+    room_for(4)
+    begin, attempts = training._Run.__init__, []
+
+    def noting(attempt, *given, **named) -> None:
+        assert [earlier() for earlier in attempts] == [None] * len(attempts)
+        attempts.append(weakref.ref(attempt))
+        begin(attempt, *given, **named)
+
+    monkeypatch.setattr(training._Run, "__init__", noting)
+    gc.disable()
+    try:
+        assert run(RECIPE).micro_batch == 4
+    finally:
+        gc.enable()
+    assert len(attempts) == 3
 
 
 def test_halves_step_as_the_whole_does_but_for_batch_norm(room_for, monkeypatch) -> None:
