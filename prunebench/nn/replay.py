@@ -105,8 +105,12 @@ class Replay:
         self.numbers = [torch.zeros((), device=order.device) for _ in range(numbers)]
         self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(generator)
-        # Other threads of the process may use the device meanwhile.
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+        # Other threads of the process may use the device meanwhile. A recording that fails leaves its own
+        # stream as the current one.
+        with (
+            torch.cuda.stream(torch.cuda.current_stream()),
+            torch.cuda.graph(self.graph, capture_error_mode="thread_local"),
+        ):
             self.loss = step(self.order, *self.numbers)
 
     def __call__(self, order: Tensor, *numbers: float) -> Tensor:

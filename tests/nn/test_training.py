@@ -478,6 +478,7 @@ def test_a_step_that_cannot_be_recorded_is_launched(monkeypatch, capsys) -> None
     trained = run(Recipe(network="cnn", epochs=15, batch=16, lr=0.05), device="cuda", test=blobs(seed=1))
     assert trained.history[-1][1] > 90
     assert "not one CUDA graph" in capsys.readouterr().err
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
 
 
 @pytest.mark.gpu
