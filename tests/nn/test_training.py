@@ -8,6 +8,7 @@ import subprocess
 import sys
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -403,6 +404,41 @@ def test_features_and_probabilities_are_those_of_eval_mode() -> None:
 
 def test_a_probe_says_how_long_a_step_takes() -> None:
     assert 0 < training.seconds_per_step(RECIPE, channels=1, resolution=8, classes=3, device="cpu") < 2
+
+
+def test_a_probe_times_recorded_steps_without_their_recording(monkeypatch) -> None:
+    clock = [0.0]
+    learn = training._Run.learn
+
+    class Slow(pretend_gpu.Replay):
+        def __init__(self, *given) -> None:
+            clock[0] += 100
+            super().__init__(*given)
+
+    def ticking(probe, order):
+        clock[0] += 0.1
+        return learn(probe, order)
+
+    monkeypatch.setattr(replay, "recordable", lambda device: True)
+    monkeypatch.setattr(replay, "Replay", Slow)
+    monkeypatch.setattr(training._Run, "learn", ticking)
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    seconds = training.seconds_per_step(RECIPE, channels=1, resolution=8, classes=3, device="cpu")
+    assert clock[0] > 100 and seconds == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_a_probe_computes_in_the_precision_of_the_recipe(monkeypatch, precision) -> None:
+    learn, rounds = training._Run.learn, set()
+
+    def noting(probe, order):
+        rounds.add(torch.backends.cudnn.allow_tf32)
+        return learn(probe, order)
+
+    monkeypatch.setattr(training._Run, "learn", noting)
+    recipe = replace(RECIPE, precision=precision)
+    training.seconds_per_step(recipe, channels=1, resolution=8, classes=3, device="cpu")
+    assert rounds == {precision == "tf32"}
 
 
 @pytest.mark.gpu
