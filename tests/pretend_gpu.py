@@ -448,8 +448,7 @@ def install(memory: int = MEMORY) -> None:
     facts = {
         "is_available": True,
         "mem_get_info": (memory, memory),
-        "memory_reserved": 0,
-        "memory_allocated": 0,
+        "memory_snapshot": (),
         "max_memory_allocated": 1,
         "max_memory_reserved": 1,
         "reset_peak_memory_stats": None,
