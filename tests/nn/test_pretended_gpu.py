@@ -31,6 +31,7 @@ from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.temi import loop as temi_loop
 from prunebench_plugins.labelers.temi.part import Temi
+from prunebench_plugins.selectors.herding import follow_mean
 from tests import pretend_gpu
 from tests.faults.test_guards import Watched, methods
 from tests.plugins.brief import READY, brief
@@ -350,6 +351,14 @@ def test_an_epoch_of_temi_never_waits() -> None:
     embeddings = np.random.default_rng(0).normal(size=(70, 6))
     run = temi_loop._Run(embeddings, 3, settings, np.random.default_rng(0), "cuda")
     assert waits_of(run.advance) == {}
+
+
+@pytest.mark.pretended
+def test_herding_waits_once_for_all_picks() -> None:
+    points = torch.tensor(np.random.default_rng(0).normal(size=(40, 5)), device="cuda").float()
+    with pretend_gpu.counted() as waits:
+        follow_mean(points, 10, farthest=False, progress=lambda done, total: None)
+    assert [line.partition(":")[0] for line in waits.elements()] == ["cpu"]
 
 
 # All that runs on it

@@ -69,12 +69,12 @@ def follow_mean(points: torch.Tensor, keep: int, *, farthest: bool, progress: Pr
     chosen = torch.empty(keep, dtype=torch.int64, device=points.device)
     never_again = -torch.inf if farthest else torch.inf
     for step in range(keep):
-        # The pick stays a tensor, so that nothing here waits for the device.
+        # The pick stays a tensor, with a dimension: an index without one would be read, and wait.
         squares = torch.addmv(lengths, points, total.float(), alpha=2)
-        top = squares.argmax() if farthest else squares.argmin()
-        chosen[step] = top
+        top = (squares.argmax() if farthest else squares.argmin())[None]
+        chosen[step : step + 1] = top
         lengths[top] = never_again
-        total += points[top]
+        total += points[top][0]
         if (step + 1) % REPORT == 0:
             progress(step + 1, keep)
     return chosen.cpu().numpy()
