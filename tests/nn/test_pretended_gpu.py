@@ -263,6 +263,14 @@ def test_swav_on_images_that_do_not_fit_is_the_same(monkeypatch) -> None:
 
 
 @pytest.mark.pretended
+def test_all_epochs_share_a_stream() -> None:
+    """torch keeps memory for each stream that it has seen, and it serves no other."""
+    shown = pictures(8, 4).to("cuda")
+    first, second = (ReadAhead(shown, [np.arange(4), np.arange(4, 8)]) for _ in range(2))
+    assert first.stream is second.stream
+
+
+@pytest.mark.pretended
 def test_what_cannot_be_read_ahead_ends_the_training() -> None:
     class Torn:
         shape, dtype, ndim = (8, 3, 4, 4), np.dtype(np.uint8), 4
