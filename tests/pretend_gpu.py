@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -63,16 +64,19 @@ class _Mode(TorchFunctionMode):
 
 @dataclass
 class _State:
-    """waits: by kind and line of our code."""
+    """waits: by kind and line of our code. mode: what torch does at a wait."""
 
     waits: Counter[str]
+    mode: str | int = "default"
 
 
 _state = _State(Counter())
 
 
 def _wait(kind: str) -> None:
-    """Count a wait of the line of our code that causes it."""
+    """Count a wait of the line of our code that causes it. Warn of it, if torch is asked to."""
+    if _state.mode == "warn":
+        warnings.warn("called a synchronizing CUDA operation", stacklevel=2)
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
@@ -447,6 +451,7 @@ def install(memory: int = MEMORY) -> None:
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     facts = {
         "is_available": True,
+        "is_initialized": True,
         "mem_get_info": (memory, memory),
         "memory_snapshot": (),
         "max_memory_allocated": 1,
@@ -454,12 +459,13 @@ def install(memory: int = MEMORY) -> None:
         "reset_peak_memory_stats": None,
         "empty_cache": None,
         "synchronize": None,
-        "set_sync_debug_mode": None,
         "get_device_name": "a pretended GPU",
         "device_count": 1,
     }
     for name, answer in facts.items():
         setattr(torch.cuda, name, lambda *_given, answer=answer: answer)
+    torch.cuda.get_sync_debug_mode = lambda: _state.mode  # type: ignore[assignment, return-value]
+    torch.cuda.set_sync_debug_mode = lambda mode: setattr(_state, "mode", mode)
     # Both look at the class of what they get.
     optimizer.Optimizer._accelerator_graph_capture_health_check = lambda self: None
     grouped = _grouping(optimizer.Optimizer._group_tensors_by_device_and_dtype)

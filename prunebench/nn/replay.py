@@ -6,7 +6,9 @@ to run it, so that most of the time the GPU would wait.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -40,13 +42,36 @@ def recordable(device: str) -> bool:
     return device != "cpu" and processes.alone()
 
 
+@contextmanager
+def waits() -> Iterator[list[warnings.WarningMessage]]:
+    """Yield a list that has an entry at the end for each time that the host waited for a GPU.
+
+    It has none on a CPU.
+    """
+    found: list[warnings.WarningMessage] = []
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        yield found
+        return
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            yield found
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+    found += [warning for warning in told if "synchronizing CUDA operation" in str(warning.message)]
+
+
 class Steps:
     """The steps of a training: launched kernel by kernel at first, and then as one CUDA graph.
 
     device: on which they are made.
     batch: how many images the recorded step sees. A step that sees another number is always launched.
 
-    A step whose work is counted is launched, as a graph says nothing of its multiply-adds.
+    A step whose work is counted is launched, as a graph says nothing of its multiply-adds. The last step
+    before the recording shows whether it waits, as no graph could. So few recordings fail: those leave what
+    they reserved of the GPU to the process.
     The training holds its steps, but they do not hold it. So its memory is free once it ends or fails.
     """
 
@@ -59,6 +84,7 @@ class Steps:
         """Forget what is recorded, as the step is another from now on."""
         self.replay: Replay | None = None
         self.warm = 0  # steps that could have been recorded, made since
+        self.watched = False  # whether one of them showed that it does not wait
 
     def step(self, training: Training, order: Tensor, *numbers: float, ready: bool) -> Tensor:
         """Make a step of a training on the images at these places; return the loss before it.
@@ -67,11 +93,26 @@ class Steps:
         """
         whole = len(order) == self.batch
         if whole and self.recordable and not self.replay:
-            if ready and self.warm >= WARM and not work.counting():
-                self._record(training, order, numbers)
             self.warm += 1
+            if ready and self.warm >= WARM and not work.counting():
+                if not self.watched:
+                    return self._watch(training, order, numbers)
+                self._record(training, order, numbers)
         step = self.replay if self.replay and whole else training.make
         return step(order, *numbers)
+
+    def _watch(self, training: Training, order: Tensor, numbers: tuple[float, ...]) -> Tensor:
+        """Make the last step before the recording. If it waits, say once that there will be none."""
+        self.watched = True
+        with waits() as found:
+            loss: Tensor = training.make(order, *numbers)
+        if found:
+            self._stay_launched("they wait for the GPU")
+        return loss
+
+    def _stay_launched(self, why: str) -> None:
+        self.recordable = False
+        warn(f"the training steps are not one CUDA graph, but slower: {why}")
 
     def _record(self, training: Training, order: Tensor, numbers: tuple[float, ...]) -> None:
         """Record the step, or say once that it cannot be."""
@@ -80,10 +121,9 @@ class Steps:
         try:
             self.replay = Replay(training.make, order, len(numbers), generator)
         except RuntimeError as error:
-            self.recordable = False
             training.generator = torch.Generator(generator.device)
             training.generator.set_state(state)
-            warn(f"the training steps are not one CUDA graph, but slower: {' '.join(str(error).split())}")
+            self._stay_launched(" ".join(str(error).split()))
 
 
 class Replay:

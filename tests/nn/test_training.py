@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -502,15 +503,32 @@ def test_a_recorded_training_resumes(monkeypatch) -> None:
     assert np.abs(again.dynamics.margin[5] - whole.dynamics.margin[5]).mean() < 0.02
 
 
-@pytest.mark.gpu(real=True)
-def test_a_step_that_cannot_be_recorded_is_launched(monkeypatch, capsys) -> None:
+def waiting(monkeypatch) -> None:
+    """Let each training step wait for the GPU."""
     real = training.augment
 
-    def waiting(batch, *given):
+    def augment(batch, *given):
         float(batch.float().mean())
         return real(batch, *given)
 
-    monkeypatch.setattr(training, "augment", waiting)
+    monkeypatch.setattr(training, "augment", augment)
+
+
+@pytest.mark.gpu
+def test_a_step_that_waits_is_not_recorded(monkeypatch, capsys) -> None:
+    def never(*_given):
+        raise AssertionError
+
+    waiting(monkeypatch)
+    monkeypatch.setattr(replay, "Replay", never)
+    run(Recipe(network="cnn", epochs=3, batch=16), device="cuda")
+    assert capsys.readouterr().err.count("not one CUDA graph, but slower: they wait for the GPU") == 1
+
+
+@pytest.mark.gpu(real=True)
+def test_a_step_that_cannot_be_recorded_is_launched(monkeypatch, capsys) -> None:
+    waiting(monkeypatch)
+    monkeypatch.setattr(replay, "waits", lambda: nullcontext([]))
     trained = run(Recipe(network="cnn", epochs=15, batch=16, lr=0.05), device="cuda", test=blobs(seed=1))
     assert trained.history[-1][1] > 90
     assert "not one CUDA graph" in capsys.readouterr().err
@@ -538,8 +556,9 @@ def test_whole_batches_are_replayed_once_the_step_stays_the_same(
     monkeypatch.setattr(replay, "Replay", pretend_gpu.Replay)
     monkeypatch.setattr(pretend_gpu.Replay, "calls", 0)
     replayed = run(recipe, record=record, test=blobs(seed=1))
-    # Four of five batches an epoch are whole; the first epoch of a record is another step.
-    whole = 4 * recipe.epochs - 3 - (3 if frozen else 0) - (1 if record else 0)
+    # Four of five batches an epoch are whole. Three are made before the recording. The first epoch of a
+    # record is another step, so the last of the three is in the second epoch.
+    whole = 4 * recipe.epochs - 3 - (3 if frozen else 0) - (2 if record else 0)
     assert pretend_gpu.Replay.calls == whole
     assert replayed.history == launched.history
     for mine, theirs in zip(replayed.network.parameters(), launched.network.parameters(), strict=True):
