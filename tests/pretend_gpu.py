@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,8 +22,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch.autograd.profiler import profile, record_function
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 DEVICE = torch.device("cuda:0")
@@ -34,6 +35,9 @@ ROOT = f"{Path(__file__).parent.parent}{os.sep}"
 MIXED = {"__getitem__", "__setitem__", "copy_", "to", "index_put_", "index_put", "__set__", "type_as"}
 # Operations that bring a value to the host.
 READS = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "is_nonzero"}
+READ = "aten::_local_scalar_dense"  # what reads a value within torch
+# Within these a read is no wait: it is judged already, or a GPU reads the value itself.
+NO_WAITS = ("judged", "aten::_fused_sgd_", "aten::_fused_adam_", "aten::_fused_adamw_")
 # Operations whose result has a shape, or is a truth, that depends on values.
 WAITS = {"nonzero", "bincount", "unique", "unique_consecutive", "masked_select", "equal", "allclose", "histc"}
 INDEXING = {"__getitem__", "__setitem__", "index_put_", "index_put"}
@@ -58,28 +62,21 @@ class _Mode(TorchFunctionMode):
         return _do(func, args, kwargs or {})
 
 
-class _Reads(TorchDispatchMode):
-    """Sees the values that torch itself reads, as of a tensor without dimensions that is used as an index."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.__name__.startswith("_local_scalar_dense") and not _state.reading:
-            _wait("read within torch")
-        return func(*args, **(kwargs or {}))
-
-
 @dataclass
 class _State:
-    """waits: by kind and line of our code. reading: whether a read is under way that is judged already."""
+    """waits: by kind and line of our code. mode: what torch does at a wait."""
 
     waits: Counter[str]
-    reading: bool = False
+    mode: str | int = "default"
 
 
 _state = _State(Counter())
 
 
 def _wait(kind: str) -> None:
-    """Count a wait of the line of our code that causes it."""
+    """Count a wait of the line of our code that causes it. Warn of it, if torch is asked to."""
+    if _state.mode == "warn":
+        warnings.warn("called a synchronizing CUDA operation", stacklevel=2)
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
@@ -92,13 +89,26 @@ def _wait(kind: str) -> None:
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Yield the waits that happen meanwhile, by kind and line."""
+    """Yield the waits that happen meanwhile, by kind and line. Those within torch are there at the end."""
     before, _state.waits = _state.waits, Counter()
+    waits = _state.waits
     try:
-        with _Reads():
-            yield _state.waits
+        with profile() as seen:
+            yield waits
     finally:
         _state.waits = before
+    for event in seen.function_events:
+        names = _around(event)
+        if event.name == READ and not names.intersection(NO_WAITS):
+            waits[f"read within torch: {', '.join(sorted(names))}"] += 1
+
+
+def _around(event: Any) -> set[str]:
+    """Return the names of the operations within which an operation was done."""
+    names = set()
+    while (event := event.cpu_parent) is not None:
+        names.add(event.name)
+    return names
 
 
 def _there(value: Any) -> Any:
@@ -179,11 +189,8 @@ def _read(call: _Call) -> Any:
     """Read a value: a wait, if it is on the device."""
     if call.there:
         _wait(call.name)
-    _state.reading = True
-    try:
+    with record_function("judged"):
         return call.run()
-    finally:
-        _state.reading = False
 
 
 def _check_generators(call: _Call, there: bool) -> None:
@@ -444,20 +451,21 @@ def install(memory: int = MEMORY) -> None:
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     facts = {
         "is_available": True,
+        "is_initialized": True,
         "mem_get_info": (memory, memory),
-        "memory_reserved": 0,
-        "memory_allocated": 0,
+        "memory_snapshot": (),
         "max_memory_allocated": 1,
         "max_memory_reserved": 1,
         "reset_peak_memory_stats": None,
         "empty_cache": None,
         "synchronize": None,
-        "set_sync_debug_mode": None,
         "get_device_name": "a pretended GPU",
         "device_count": 1,
     }
     for name, answer in facts.items():
         setattr(torch.cuda, name, lambda *_given, answer=answer: answer)
+    torch.cuda.get_sync_debug_mode = lambda: _state.mode  # type: ignore[assignment, return-value]
+    torch.cuda.set_sync_debug_mode = lambda mode: setattr(_state, "mode", mode)
     # Both look at the class of what they get.
     optimizer.Optimizer._accelerator_graph_capture_health_check = lambda self: None
     grouped = _grouping(optimizer.Optimizer._group_tensors_by_device_and_dtype)

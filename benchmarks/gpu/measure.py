@@ -5,14 +5,13 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from benchmarks.gpu.session import Session
-from prunebench.nn.replay import WARM
+from prunebench.nn.replay import WARM, waits
 from prunebench.parts.precision import PRECISIONS, arithmetic
 
 Step = Callable[[], object]
@@ -38,8 +37,9 @@ def timed(make: Callable[[], Step], precision: str, session: Session) -> dict[st
     step = make()
     with arithmetic(precision):
         ms = milliseconds(step, session)
-        stops = waits(step)
-    return {"ms": ms, "waits": stops, "peak_gb": torch.cuda.max_memory_allocated() / 1e9}
+        with waits() as found:
+            step()
+    return {"ms": ms, "waits": len(found), "peak_gb": torch.cuda.max_memory_allocated() / 1e9}
 
 
 def milliseconds(step: Step, session: Session) -> float:
@@ -56,18 +56,6 @@ def milliseconds(step: Step, session: Session) -> float:
         torch.cuda.synchronize()
         rounds.append(1e3 * (time.perf_counter() - start) / session.steps)
     return statistics.median(rounds)
-
-
-def waits(step: Step) -> int:
-    """Return how often a step makes the host wait for the GPU, as torch counts it."""
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            step()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    return sum("synchronizing CUDA operation" in str(warning.message) for warning in told)
 
 
 def gflop(step: Step) -> float:

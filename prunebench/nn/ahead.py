@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ class ReadAhead(Iterator[Tensor]):
         kind = getattr(torch, str(images.array.dtype))
         self.buffers = [torch.empty(shape, dtype=kind).pin_memory() for _ in range(DEPTH)]
         self.copied: list[torch.cuda.Event | None] = [None] * DEPTH
-        self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self.stream = copying()
         self.fetch = reader(images.array)
         self.pool = ThreadPoolExecutor(READERS)
         self.begun = 0
@@ -96,6 +97,12 @@ class ReadAhead(Iterator[Tensor]):
         self.copied[number % DEPTH] = arrived
         self._begin()
         return batch, arrived
+
+
+@cache
+def copying() -> torch.cuda.Stream:
+    """Return the stream of all copies. Memory that torch keeps for a stream serves no other."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 class EpochReader:

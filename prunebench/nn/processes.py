@@ -60,6 +60,7 @@ def joined(rank: int, count: int, meeting: str, device: str) -> Iterator[None]:
     device: "cpu" or "cuda". On CUDA each process has a first GPU of its own.
 
     Inside, on a CPU, whatever needs the other processes raises PartedError if one has ended.
+    After an error inside, on CUDA, this process cannot train together with others again.
     """
     # Processes of one machine need no network.
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
@@ -73,12 +74,16 @@ def joined(rank: int, count: int, meeting: str, device: str) -> Iterator[None]:
         device_id=None if device == "cpu" else torch.device("cuda", torch.cuda.current_device()),
     )
     token = _place.set(_Place(rank, count))
+    done = False
     try:
         with _WholeStatistics():
             yield
+        done = True
     finally:
         _place.reset(token)
-        distributed.destroy_process_group()
+        # NCCL would wait until all processes leave, and some may wait for this one.
+        if done or device == "cpu":
+            distributed.destroy_process_group()
 
 
 def alone() -> bool:

@@ -25,7 +25,7 @@ from prunebench.nn.augment import augment, center, normalize
 from prunebench.nn.networks import Network
 from prunebench.nn.optimizers import Adam, Sgd
 from prunebench.nn.recorder import Recorder
-from prunebench.nn.replay import Steps
+from prunebench.nn.replay import WARM, Steps
 from prunebench.parts import work
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.base import Checkpoint, Progress
@@ -264,7 +264,8 @@ def seconds_per_step(
 
     body: as in `train`.
 
-    At least two steps are made, the first of which does not count: in it kernels are chosen.
+    The first step does not count, as kernels are chosen in it. Where steps are recorded, only those that
+    follow the recording count.
     """
     count = 2 * recipe.batch
     rng = np.random.default_rng(0)
@@ -275,11 +276,14 @@ def seconds_per_step(
     short = replace(recipe, iterations=PROBE_STEPS)
     run = _Run(images, labels, np.arange(count), short, classes=classes, rng=rng, record=False, body=body)
     order = torch.arange(recipe.batch, device=device)
-    float(run.learn(order))  # waits for the device
-    begin = time.perf_counter()
-    while run.step < run.steps and time.perf_counter() - begin < PROBE_SECONDS:
-        float(run.learn(order))
-    return (time.perf_counter() - begin) / (run.step - 1)
+    warm = 1 + WARM if run.made.recordable else 1
+    with arithmetic(recipe.precision):
+        for _ in range(warm):
+            float(run.learn(order))  # waits for the device
+        begin = time.perf_counter()
+        while run.step < run.steps and time.perf_counter() - begin < PROBE_SECONDS:
+            float(run.learn(order))
+    return (time.perf_counter() - begin) / (run.step - warm)
 
 
 class _Run(loop.Loop):
@@ -331,7 +335,7 @@ class _Run(loop.Loop):
         complete = self.steps // self.per_epoch
         self.recorder = Recorder(complete, len(index), classes, self.device) if record else None
         self.reader = EpochReader(self.images)
-        self.made = Steps(self.make, self, batch=recipe.batch)
+        self.made = Steps(self.device, batch=recipe.batch)
 
     @property
     def epochs(self) -> int:
@@ -399,7 +403,7 @@ class _Run(loop.Loop):
         """Make one step on the images at these places of the index; return the loss before it."""
         first = self.recorder is not None and self.recorder.epoch == 0  # its steps record less
         resident = self.images.resident and not self.reader.reads_ahead
-        loss = self.made.step(order, self.rate(self.step), ready=resident and not first)
+        loss = self.made.step(self, order, self.rate(self.step), ready=resident and not first)
         self.step += 1
         return loss
 

@@ -35,10 +35,10 @@ def arithmetic(precision: str) -> Iterator[None]:
     """
     import torch
 
-    cudnn = torch.backends.cudnn
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    cudnn.allow_tf32 = precision == "tf32"
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.set_float32_matmul_precision("highest")  # "high" would have a CPU round too, if it knows TF32
+    cudnn.allow_tf32 = matmul.allow_tf32 = precision == "tf32"
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prunebench.errors import PrunebenchError
@@ -34,6 +34,19 @@ ONE_THREAD = {
 STEERING = (*ONE_THREAD, "CUDA_VISIBLE_DEVICES", "PYTHONPATH", "PRUNEBENCH_PLUGINS")
 MOST_PIXELS = 1024**3 // 4 // 3  # Pillow's own limit
 NUMPY_REACTION = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}  # NumPy's own
+MIXED = "mixed"
+# Where torch has a precision of float32: for all operations, then for some of them.
+FLOAT32 = (
+    "backends",
+    "backends.cudnn",
+    "backends.cudnn.conv",
+    "backends.cudnn.rnn",
+    "backends.cuda.matmul",
+    "backends.mkldnn",
+    "backends.mkldnn.conv",
+    "backends.mkldnn.rnn",
+    "backends.mkldnn.matmul",
+)
 _at_work: ContextVar[str | None] = ContextVar("part at work", default=None)
 _warned: set[str] = set()
 
@@ -104,6 +117,47 @@ def _autocast(device: str) -> Setting:
         sys.modules["torch"].set_autocast_enabled(device, value)
 
     return Setting(f"torch.autocast on {device}", "torch", read, write, lambda: False)
+
+
+def _or_mixed(setting: Setting) -> Setting:
+    """Return a setting of torch that may be MIXED: set in torch's older and in its newer way, to two values.
+
+    torch raises RuntimeError then. To write MIXED is to leave it to the newer way, see `_float32`.
+    """
+
+    def read() -> Any:
+        try:
+            return setting.read()
+        except RuntimeError:
+            return MIXED
+
+    def write(value: Any) -> None:
+        if value != MIXED:
+            setting.write(value)
+
+    return replace(setting, read=read, write=write)
+
+
+def _float32(name: str) -> Setting:
+    """Return how torch 2.9 and newer compute in float32, for some or all operations. None: torch is older.
+
+    name: of the object of torch that has the setting.
+    """
+
+    def read() -> Any:
+        try:
+            return operator.attrgetter(name)(sys.modules["torch"]).fp32_precision
+        except AttributeError:
+            return None
+
+    def write(value: Any) -> None:
+        if value is not None:
+            operator.attrgetter(name)(sys.modules["torch"]).fp32_precision = value
+
+    # Quiet, as the older settings tell what differs from them.
+    return Setting(
+        f"torch.{name}.fp32_precision", "torch", read, write, lambda: read() and "none", quiet=True
+    )
 
 
 def _numpy_seed() -> Any:
@@ -210,13 +264,16 @@ SETTINGS = (
     _function("torch", "get_default_dtype", "set_default_dtype", lambda: sys.modules["torch"].float32),
     _function("torch", "get_num_threads", "set_num_threads", lambda: 1),
     _function("torch", "get_deterministic_debug_mode", "set_deterministic_debug_mode", lambda: 0),
-    _function("torch", "get_float32_matmul_precision", "set_float32_matmul_precision", lambda: "highest"),
+    _or_mixed(
+        _function("torch", "get_float32_matmul_precision", "set_float32_matmul_precision", lambda: "highest")
+    ),
     _autocast("cpu"),
     _autocast("cuda"),
     _attribute("torch.backends.mkldnn", "enabled", lambda: True),
     _attribute("torch.backends.cudnn", "enabled", lambda: True),
     # A recipe says where TF32 may be used. PyTorch's own default is True.
-    _attribute("torch.backends.cudnn", "allow_tf32", lambda: False, own=True),
+    _or_mixed(_attribute("torch.backends.cudnn", "allow_tf32", lambda: False, own=True)),
+    *map(_float32, FLOAT32),  # after both of these, which write some of them
     _attribute("torch.backends.cudnn", "benchmark", lambda: False),
     _attribute("torch.backends.cudnn", "deterministic", lambda: False),
 )

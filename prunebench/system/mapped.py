@@ -39,8 +39,10 @@ def is_read_only_map(array: NDArray[Any]) -> bool:
 
 
 def has_readable_rows(array: NDArray[Any]) -> bool:
-    """Whether `MappedRows` can read an array."""
-    return is_read_only_map(array) and owner(array).filename is not None and array[:1].flags.c_contiguous
+    """Whether `MappedRows` can read an array. Windows has no `preadv`."""
+    if not hasattr(os, "preadv") or not is_read_only_map(array):
+        return False
+    return owner(array).filename is not None and array[:1].flags.c_contiguous
 
 
 class MappedRows:

@@ -31,6 +31,7 @@ from prunebench_plugins.labelers.fixmatch.loop import FixedThreshold
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
 from prunebench_plugins.labelers.temi import loop as temi_loop
 from prunebench_plugins.labelers.temi.part import Temi
+from prunebench_plugins.selectors.herding import follow_mean
 from tests import pretend_gpu
 from tests.faults.test_guards import Watched, methods
 from tests.plugins.brief import READY, brief
@@ -127,6 +128,18 @@ def test_reads_copies_and_shapes_that_depend_on_values_are_waits() -> None:
     kinds = sorted(line.partition(":")[0] for line in waits.elements())
     assert kinds == ["__float__", "cpu", "nonzero", "to the device"]
     assert all("tests/nn/test_pretended_gpu.py" in line for line in waits)
+
+
+@pytest.mark.pretended
+def test_values_that_torch_reads_itself_are_waits() -> None:
+    """Also in a gradient: that of a trace fills a diagonal by a number on the host."""
+    square, place = torch.ones(2, 2, device="cuda", requires_grad=True), torch.tensor(0, device="cuda")
+    with pretend_gpu.counted() as waits:
+        square.trace().backward()
+        square.detach()[place]
+    assert waits.total() == 2
+    assert all(line.startswith("read within torch") for line in waits)
+    assert any("aten::index_fill_" in line for line in waits)
 
 
 @pytest.mark.pretended
@@ -250,6 +263,14 @@ def test_swav_on_images_that_do_not_fit_is_the_same(monkeypatch) -> None:
 
 
 @pytest.mark.pretended
+def test_all_epochs_share_a_stream() -> None:
+    """torch keeps memory for each stream that it has seen, and it serves no other."""
+    shown = pictures(8, 4).to("cuda")
+    first, second = (ReadAhead(shown, [np.arange(4), np.arange(4, 8)]) for _ in range(2))
+    assert first.stream is second.stream
+
+
+@pytest.mark.pretended
 def test_what_cannot_be_read_ahead_ends_the_training() -> None:
     class Torn:
         shape, dtype, ndim = (8, 3, 4, 4), np.dtype(np.uint8), 4
@@ -338,6 +359,14 @@ def test_an_epoch_of_temi_never_waits() -> None:
     embeddings = np.random.default_rng(0).normal(size=(70, 6))
     run = temi_loop._Run(embeddings, 3, settings, np.random.default_rng(0), "cuda")
     assert waits_of(run.advance) == {}
+
+
+@pytest.mark.pretended
+def test_herding_waits_once_for_all_picks() -> None:
+    points = torch.tensor(np.random.default_rng(0).normal(size=(40, 5)), device="cuda").float()
+    with pretend_gpu.counted() as waits:
+        follow_mean(points, 10, farthest=False, progress=lambda done, total: None)
+    assert [line.partition(":")[0] for line in waits.elements()] == ["cpu"]
 
 
 # All that runs on it

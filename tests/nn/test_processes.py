@@ -148,6 +148,21 @@ def test_shares_are_even_and_make_up_the_batch(count, images):
     assert max(sizes) - min(sizes) <= 1
 
 
+@pytest.mark.parametrize(("device", "left"), [("cpu", 1), ("cuda", 0)])
+def test_after_an_error_none_waits_for_the_others_to_leave(monkeypatch, tmp_path, device, left):
+    """NCCL would: the others wait for a sum to which this process adds nothing any more."""
+    destroyed = []
+    monkeypatch.setattr(processes.distributed, "init_process_group", lambda *given, **named: None)
+    monkeypatch.setattr(processes.distributed, "destroy_process_group", lambda: destroyed.append(1))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    with processes.joined(0, 2, str(tmp_path / "meeting"), device):
+        assert not processes.alone()
+    assert len(destroyed) == 1 and processes.alone()
+    with pytest.raises(ValueError, match="mine"), processes.joined(0, 2, str(tmp_path / "again"), device):
+        raise ValueError("mine")
+    assert len(destroyed) == 1 + left and processes.alone()
+
+
 # BatchNorm
 
 LAYERS = {

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import subprocess
 import sys
+import weakref
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -403,6 +407,41 @@ def test_a_probe_says_how_long_a_step_takes() -> None:
     assert 0 < training.seconds_per_step(RECIPE, channels=1, resolution=8, classes=3, device="cpu") < 2
 
 
+def test_a_probe_times_recorded_steps_without_their_recording(monkeypatch) -> None:
+    clock = [0.0]
+    learn = training._Run.learn
+
+    class Slow(pretend_gpu.Replay):
+        def __init__(self, *given) -> None:
+            clock[0] += 100
+            super().__init__(*given)
+
+    def ticking(probe, order):
+        clock[0] += 0.1
+        return learn(probe, order)
+
+    monkeypatch.setattr(replay, "recordable", lambda device: True)
+    monkeypatch.setattr(replay, "Replay", Slow)
+    monkeypatch.setattr(training._Run, "learn", ticking)
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    seconds = training.seconds_per_step(RECIPE, channels=1, resolution=8, classes=3, device="cpu")
+    assert clock[0] > 100 and seconds == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_a_probe_computes_in_the_precision_of_the_recipe(monkeypatch, precision) -> None:
+    learn, rounds = training._Run.learn, set()
+
+    def noting(probe, order):
+        rounds.add(torch.backends.cudnn.allow_tf32)
+        return learn(probe, order)
+
+    monkeypatch.setattr(training._Run, "learn", noting)
+    recipe = replace(RECIPE, precision=precision)
+    training.seconds_per_step(recipe, channels=1, resolution=8, classes=3, device="cpu")
+    assert rounds == {precision == "tf32"}
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_it_learns_on_a_gpu(precision: str) -> None:
@@ -464,18 +503,36 @@ def test_a_recorded_training_resumes(monkeypatch) -> None:
     assert np.abs(again.dynamics.margin[5] - whole.dynamics.margin[5]).mean() < 0.02
 
 
-@pytest.mark.gpu(real=True)
-def test_a_step_that_cannot_be_recorded_is_launched(monkeypatch, capsys) -> None:
+def waiting(monkeypatch) -> None:
+    """Let each training step wait for the GPU."""
     real = training.augment
 
-    def waiting(batch, *given):
+    def augment(batch, *given):
         float(batch.float().mean())
         return real(batch, *given)
 
-    monkeypatch.setattr(training, "augment", waiting)
+    monkeypatch.setattr(training, "augment", augment)
+
+
+@pytest.mark.gpu
+def test_a_step_that_waits_is_not_recorded(monkeypatch, capsys) -> None:
+    def never(*_given):
+        raise AssertionError
+
+    waiting(monkeypatch)
+    monkeypatch.setattr(replay, "Replay", never)
+    run(Recipe(network="cnn", epochs=3, batch=16), device="cuda")
+    assert capsys.readouterr().err.count("not one CUDA graph, but slower: they wait for the GPU") == 1
+
+
+@pytest.mark.gpu(real=True)
+def test_a_step_that_cannot_be_recorded_is_launched(monkeypatch, capsys) -> None:
+    waiting(monkeypatch)
+    monkeypatch.setattr(replay, "waits", lambda: nullcontext([]))
     trained = run(Recipe(network="cnn", epochs=15, batch=16, lr=0.05), device="cuda", test=blobs(seed=1))
     assert trained.history[-1][1] > 90
     assert "not one CUDA graph" in capsys.readouterr().err
+    assert torch.cuda.current_stream() == torch.cuda.default_stream()
 
 
 @pytest.mark.gpu
@@ -499,8 +556,9 @@ def test_whole_batches_are_replayed_once_the_step_stays_the_same(
     monkeypatch.setattr(replay, "Replay", pretend_gpu.Replay)
     monkeypatch.setattr(pretend_gpu.Replay, "calls", 0)
     replayed = run(recipe, record=record, test=blobs(seed=1))
-    # Four of five batches an epoch are whole; the first epoch of a record is another step.
-    whole = 4 * recipe.epochs - 3 - (3 if frozen else 0) - (1 if record else 0)
+    # Four of five batches an epoch are whole. Three are made before the recording. The first epoch of a
+    # record is another step, so the last of the three is in the second epoch.
+    whole = 4 * recipe.epochs - 3 - (3 if frozen else 0) - (2 if record else 0)
     assert pretend_gpu.Replay.calls == whole
     assert replayed.history == launched.history
     for mine, theirs in zip(replayed.network.parameters(), launched.network.parameters(), strict=True):
@@ -550,6 +608,24 @@ def test_a_step_that_does_not_fit_is_made_in_halves(room_for) -> None:
     assert seen[:3] == [16, 8, 8]
     assert trained.dynamics is not None and trained.dynamics.epochs == 4
     assert run(replace(RECIPE, batch=8)).micro_batch is None
+
+
+def test_an_attempt_without_memory_holds_none_when_the_next_begins(room_for, monkeypatch) -> None:
+    room_for(4)
+    begin, attempts = training._Run.__init__, []
+
+    def noting(attempt, *given, **named) -> None:
+        assert [earlier() for earlier in attempts] == [None] * len(attempts)
+        attempts.append(weakref.ref(attempt))
+        begin(attempt, *given, **named)
+
+    monkeypatch.setattr(training._Run, "__init__", noting)
+    gc.disable()
+    try:
+        assert run(RECIPE).micro_batch == 4
+    finally:
+        gc.enable()
+    assert len(attempts) == 3
 
 
 def test_halves_step_as_the_whole_does_but_for_batch_norm(room_for, monkeypatch) -> None:

@@ -166,6 +166,28 @@ def test_images_live_on_a_device_if_they_take_half_of_its_free_memory(
     assert pinned == ([] if resident else [2] * 6)
 
 
+def test_memory_of_a_cuda_graph_is_not_free(monkeypatch) -> None:
+    import torch
+
+    segments = [
+        {"segment_pool_id": pool, "total_size": 100, "allocated_size": used}
+        for pool, used in (((0, 0), 70), ((0, 0), 100), ((0, 1), 10), ((3, 0), 0))
+    ]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
+    monkeypatch.setattr(torch.cuda, "memory_snapshot", lambda: segments)
+    assert images.free_bytes("cuda") == 1030
+
+
+@pytest.mark.gpu(real=True)
+def test_memory_that_torch_holds_unused_is_free() -> None:
+    import torch
+
+    whole = torch.zeros(2**28, dtype=torch.uint8, device="cuda")
+    used = images.free_bytes("cuda")
+    del whole
+    assert images.free_bytes("cuda") - used == pytest.approx(2**28, rel=0.1)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("free", [0, 2**40])
 def test_images_that_do_not_fit_are_moved_batch_by_batch(tmp_path, monkeypatch, free) -> None:

@@ -69,6 +69,21 @@ def test_only_tf32_rounds_factors_and_only_inside(precision, rounds):
     assert (cudnn.allow_tf32, torch.get_float32_matmul_precision()) == before
 
 
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="torch 2.9 brought it")
+@pytest.mark.parametrize("outside", ["highest", "high", "medium"])
+def test_a_cpu_rounds_nothing_even_if_it_can(outside):
+    """Some of Intel know TF32, and more know bfloat16."""
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(outside)
+        with arithmetic("tf32"):
+            assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+            assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+        assert torch.get_float32_matmul_precision() == outside
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def test_an_error_inside_restores_what_was_set():
     before = torch.get_float32_matmul_precision()
     with pytest.raises(ValueError, match="inside"), arithmetic("tf32"):

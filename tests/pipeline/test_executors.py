@@ -247,6 +247,18 @@ def test_a_worker_that_lost_its_gpu_is_replaced(job, workers, monkeypatch):
     assert single._processes[0].pid != before
 
 
+def test_a_worker_that_failed_beside_others_on_gpus_is_replaced(job, workers, monkeypatch):
+    """It is still joined to them, even if its GPU works. Here it fails as it has none."""
+    monkeypatch.setattr(local, "as_error", lambda failure: StageError(failure["message"]))
+    single = workers(1)
+    assert single.submit(job("works")).exception(timeout=60) is None
+    before = single._processes[0].pid
+    together = replace(job("reads"), device="cuda", processes=2)
+    assert isinstance(single.submit(together).exception(timeout=60), StageError)
+    assert single.submit(job("reads")).exception(timeout=60) is None
+    assert single._processes[0].pid != before
+
+
 def test_what_needs_no_gpu_runs_beside_what_does(job, monkeypatch):
     """The job on the GPU ends once the other one has."""
     finished, ran = threading.Event(), []

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import operator
 import os
 import random
 import subprocess
@@ -86,6 +87,40 @@ def test_what_a_user_changed_reaches_no_stage_and_is_back_afterwards(name, capsy
             assert torch.ones(1).dtype == torch.float32
         assert states() == own
     assert "x changed" not in capsys.readouterr().err
+
+
+NEWER = {
+    "backends": ["torch.set_float32_matmul_precision", "torch.backends.cudnn.allow_tf32"],
+    "backends.cudnn": ["torch.set_float32_matmul_precision", "torch.backends.cudnn.allow_tf32"],
+    "backends.cudnn.conv": ["torch.backends.cudnn.allow_tf32"],
+    "backends.cuda.matmul": ["torch.set_float32_matmul_precision"],
+}
+
+
+def float32():
+    return {name: operator.attrgetter(name)(torch).fp32_precision for name in isolation.FLOAT32}
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="torch 2.9 brought it")
+@pytest.mark.parametrize("name", NEWER)
+def test_the_newer_way_to_set_tf32_is_put_back_too(name, capsys):
+    """Where torch knows both ways and they contradict, it raises for whoever asks in the older way."""
+    owner = operator.attrgetter(name)(torch)
+    with isolated("another x"):
+        resting = float32()
+    before = float32()
+    with isolated("x"):
+        owner.fp32_precision = "tf32"
+    told = f"x changed {', '.join(NEWER[name])}; all is put back"
+    assert float32() == before and told in capsys.readouterr().err
+    with isolated("what this test changes"):
+        owner.fp32_precision = "tf32"
+        own = float32()
+        with isolated("x"):
+            assert float32() == resting and not torch.backends.cudnn.allow_tf32
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert float32() == own
+    assert float32() == before
 
 
 @pytest.mark.parametrize("name", ["torch.set_grad_enabled", "torch.set_default_dtype"])

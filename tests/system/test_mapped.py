@@ -95,6 +95,14 @@ def test_a_reader_of_a_deleted_file_reads_the_map(stored, tmp_path) -> None:
     assert np.array_equal(out, stored[INDEX])
 
 
+def test_a_system_without_preadv_reads_the_map(stored, monkeypatch) -> None:
+    """As Windows is."""
+    monkeypatch.delattr(os, "preadv")
+    out = np.zeros((len(INDEX), *SHAPE[1:]), np.uint8)
+    reader(stored)(INDEX, out)
+    assert np.array_equal(out, stored[INDEX])
+
+
 def test_a_reader_of_an_array_in_memory(stored) -> None:
     array = np.array(stored)
     out = np.zeros((len(INDEX), *SHAPE[1:]), np.uint8)

@@ -77,12 +77,12 @@ def follow_mean(points: torch.Tensor, *, farthest: bool) -> Iterator[Array]:
     total = points.new_zeros(points.shape[1], dtype=torch.float64)
     never_again = -torch.inf if farthest else torch.inf
     for start in range(0, len(points), BLOCK):
-        # The picks stay tensors, so that a block waits for the device once.
+        # A pick stays a tensor, with a dimension: an index without one would be read, and wait for the device.
         picks = []
         for _ in range(min(BLOCK, len(points) - start)):
             squares = torch.addmv(lengths, points, total.float(), alpha=2)
-            top = squares.argmax() if farthest else squares.argmin()
+            top = (squares.argmax() if farthest else squares.argmin())[None]
             picks.append(top)
             lengths[top] = never_again
-            total += points[top]
-        yield torch.stack(picks).cpu().numpy()
+            total += points[top][0]
+        yield torch.cat(picks).cpu().numpy()

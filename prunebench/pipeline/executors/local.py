@@ -287,8 +287,10 @@ class LocalExecutor:
                 return
             helpers.explain()
         except StageError as error:
-            # The worker may never give back the memory it holds, and never use its GPU again.
-            if error.memory or error.device_lost:
+            # The worker may never give back the memory it holds, never use its GPU again, and never leave
+            # the other processes of the job.
+            together = job.processes > 1 and job.device == "cuda"
+            if error.memory or error.device_lost or together:
                 worker_process.kill(process)
             raise
         except (Garbled, KeyError, TypeError):  # also for JSON that only looks like an answer

@@ -105,7 +105,8 @@ def swapped_loss(scores: Tensor, codes: Tensor, temperature: float) -> Tensor:
     """
     predicted = (scores / temperature).log_softmax(2)
     losses = -torch.einsum("abk,cbk->ac", codes, predicted) / scores.shape[1]
-    return (losses.sum() - losses.trace()) / (len(codes) * (len(scores) - 1))
+    own = losses.diagonal().sum()  # the gradient of trace() would wait for the device
+    return (losses.sum() - own) / (len(codes) * (len(scores) - 1))
 
 
 @torch.no_grad()
@@ -169,7 +170,7 @@ class _Run(Loop):
         self.generator = torch_generator(rng, self.device)
         self.reader = EpochReader(images)
         self.shuffle()
-        self.made = Steps(self.make, self, batch=self.batch)
+        self.made = Steps(self.device, batch=self.batch)
         self.phase_before = self.phase
 
     def shuffle(self) -> None:
@@ -206,7 +207,7 @@ class _Run(Loop):
         order = self.order.view(self.per_epoch, -1)[self.step % self.per_epoch]
         slot = self.filled % max(1, len(self.queue))
         resident = self.images.resident and not self.reader.reads_ahead
-        loss = self.made.step(order, self.rate(self.step), slot, ready=resident)
+        loss = self.made.step(self, order, self.rate(self.step), slot, ready=resident)
         self.step += 1
         if self.step % self.per_epoch == 0:
             self.shuffle()

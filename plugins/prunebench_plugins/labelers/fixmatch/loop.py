@@ -172,7 +172,7 @@ class _Run(Loop):
         self.generator = torch_generator(rng, self.device)
         self.reader = EpochReader(images)
         self.shuffle()
-        self.made = Steps(self.make, self, batch=sum(self.sizes))
+        self.made = Steps(self.device, batch=sum(self.sizes))
 
     def shuffle(self) -> None:
         """Draw the images of an epoch's steps."""
@@ -214,7 +214,7 @@ class _Run(Loop):
         order = self.places(self.step % self.per_epoch)
         decay = average_decay(self.step, self.settings.ema, self.settings.ema_warmup)
         resident = self.images.resident and not self.reader.reads_ahead
-        loss = self.made.step(order, self.rate(self.step), 1 - decay, ready=resident)
+        loss = self.made.step(self, order, self.rate(self.step), 1 - decay, ready=resident)
         self.step += 1
         if self.step % self.per_epoch == 0:
             self.shuffle()

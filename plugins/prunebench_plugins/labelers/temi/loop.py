@@ -120,7 +120,7 @@ class _Run(Loop):
         self.prior = torch.full((settings.heads, classes), 1 / classes, device=device)
         self.losses = torch.zeros(settings.heads, device=device)
         self.resting = False
-        self.made = Steps(self.make, self, batch=self.batch)
+        self.made = Steps(self.device, batch=self.batch)
 
     def optimizer(self, names: tuple[str, ...], weight_decay: float) -> Adam:
         """Return AdamW for these of the student's parameters."""
@@ -160,7 +160,7 @@ class _Run(Loop):
         if resting != self.resting:
             self.resting = resting
             self.made.restart()
-        self.losses += self.made.step(index, self.rate_of(batch), ready=True)
+        self.losses += self.made.step(self, index, self.rate_of(batch), ready=True)
 
     def make(self, index: Tensor, rate: float | Tensor) -> Tensor:
         """Learn from these images, each with a neighbor drawn anew; return the losses before it: [heads].
