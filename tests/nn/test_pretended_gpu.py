@@ -362,10 +362,10 @@ def test_an_epoch_of_temi_never_waits() -> None:
 
 
 @pytest.mark.pretended
-def test_herding_waits_once_for_all_picks() -> None:
-    points = torch.tensor(np.random.default_rng(0).normal(size=(40, 5)), device="cuda").float()
+def test_herding_waits_once_for_a_block_of_picks() -> None:
+    points = torch.tensor(np.random.default_rng(0).normal(size=(140, 5)), device="cuda").float()
     with pretend_gpu.counted() as waits:
-        follow_mean(points, 10, farthest=False, progress=lambda done, total: None)
+        assert len(next(follow_mean(points, farthest=False))) == 100
     assert [line.partition(":")[0] for line in waits.elements()] == ["cpu"]
 
 

@@ -77,7 +77,7 @@ def follow_mean(points: torch.Tensor, *, farthest: bool) -> Iterator[Array]:
     total = points.new_zeros(points.shape[1], dtype=torch.float64)
     never_again = -torch.inf if farthest else torch.inf
     for start in range(0, len(points), BLOCK):
-        # A pick stays a tensor, with a dimension: an index without one would be read, and wait for the device.
+        # A pick stays a tensor, with a dimension: an index without one would be read on the host.
         picks = []
         for _ in range(min(BLOCK, len(points) - start)):
             squares = torch.addmv(lengths, points, total.float(), alpha=2)
