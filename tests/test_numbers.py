@@ -34,7 +34,8 @@ SHOWN = {  # the methods of the tables of docs/real.md
         "herding_supervised"
     ),
     "cifar10_jpeg": (
-        "random elfs_efficientnet zcore_efficientnet k_center_efficientnet prototypicality_efficientnet "
+        "random typiclust usl facility_location_efficientnet elfs_efficientnet zcore_efficientnet "
+        "k_center_efficientnet prototypicality_efficientnet "
         "semi_aum semi_dual uncertainty_margin score_extrapolation_knn probe_dual probe_aum dual "
         "ccs_supervised el2n_supervised"
     ),
