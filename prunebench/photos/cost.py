@@ -109,6 +109,7 @@ class Cost:
         self._embeddings: dict[str, tuple[float, int]] = {}  # key -> seconds per image, width
         self._step_times = StepTimes(place.device)
         self._parts: dict[tuple[object, ...], float] = {}
+        self._rng = np.random.default_rng(0)
 
     def seconds(self, workers: int) -> float:
         """Return the seconds on some workers, without the `untimed` steps."""
@@ -230,7 +231,7 @@ class Cost:
 
     def _inputs(self, images: int, sizes: Sizes, width: int) -> dict[str, Any]:
         """Return what a part may ask for, by name: noise around a center for each class."""
-        rng = np.random.default_rng(0)
+        [rng] = self._rng.spawn(1)  # other noise for each call: parts may keep what they made of the last
         labels = np.arange(images) % self.classes
         centers = rng.normal(size=(self.classes, width))
         labeled = min(images - 1, max(2 * self.classes, images * sizes.labeled // sizes.images))

@@ -27,6 +27,7 @@ from prunebench.pipeline.dataset_keys import roots_of
 from prunebench.pipeline.graph import Graph
 from prunebench.pipeline.stages import STAGES
 from prunebench.pipeline.stages.proxy import Proxy
+from prunebench_plugins import kept
 from prunebench_plugins.backbones import efficientnet, pixels
 from prunebench_plugins.datasets.io import decoding
 from prunebench_plugins.labelers.none import NoLabeler
@@ -630,6 +631,24 @@ def test_the_time_of_a_part_grows_as_its_calls_do(photos, monkeypatch, power, se
     found = cost.Cost(load().dataset(request(photos).spec), photos.truth, 3, Workspace.at(device="cpu"))
     told = found._part_seconds(part, cost.Sizes(images=8000, labeled=100, kept=900), width=4)
     assert told == pytest.approx(seconds)
+
+
+def test_what_a_part_keeps_of_a_call_does_not_shorten_the_next(photos, monkeypatch):
+    """The part is called twice for 30 images, as no more are there. The second call counts."""
+    clock = [0.0]
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: clock[0])
+
+    def make(embeddings):
+        clock[0] += len(embeddings)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Keeping(KCenter):
+        def select(self, embeddings, keep, rng, device, progress):
+            kept.latest(make, embeddings)
+
+    part = Keeping(backbone="pixels")
+    found = cost.Cost(load().dataset(request(photos).spec), photos.truth, 3, Workspace.at(device="cpu"))
+    assert found._part_seconds(part, cost.Sizes(images=30, labeled=10, kept=20), width=4) == 30
 
 
 def test_a_part_that_takes_long_is_stopped_if_it_says_how_far_it_is(photos, monkeypatch):
