@@ -105,7 +105,7 @@ def walk(
 ) -> Outcome:
     """Make the needed stages, each as soon as its inputs are stored.
 
-    needed: the stages by key. Of those that can be made at once the first come first.
+    needed: the stages by key. Of those that can be made at once the first are submitted first.
     job_of: returns the job of a stage.
     finished: called after each stage.
     """
