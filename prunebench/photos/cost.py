@@ -40,7 +40,7 @@ from prunebench.pipeline.stages.learning_curve import sizes as curve_sizes
 from prunebench.pipeline.stages.pooled_embeddings import PooledEmbeddings
 from prunebench.pipeline.stages.proxy import Proxy
 from prunebench.pipeline.stages.proxy_embeddings import ProxyEmbeddings
-from prunebench.pipeline.step_times import StepTimes, one_thread
+from prunebench.pipeline.step_times import StepTimes, as_in_a_worker
 from prunebench.runs.format import duration
 from prunebench.system.cores import threads
 
@@ -146,7 +146,7 @@ class Cost:
         if not stages:
             return
         self._together += starts * _start_seconds()
-        with one_thread():
+        with as_in_a_worker():
             for stage in stages:
                 self._add(stage, sizes_of(stage))
 

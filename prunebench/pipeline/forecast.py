@@ -15,7 +15,7 @@ from prunebench.parts.recipe import Recipe
 from prunebench.pipeline.context import load_split
 from prunebench.pipeline.matrix import Matrix
 from prunebench.pipeline.stage import Stage
-from prunebench.pipeline.step_times import StepTimes, one_thread
+from prunebench.pipeline.step_times import StepTimes, as_in_a_worker
 
 ENOUGH = 50  # manifests to read per kind of stage
 
@@ -111,7 +111,7 @@ def probe(matrix: Matrix, forecast: Forecast, stages: Iterable[Stage]) -> None:
     if not unknown:
         return  # without importing torch
     times = StepTimes(matrix.device)
-    with one_thread():
+    with as_in_a_worker():
         for stage in unknown.values():
             forecast.learn(stage, _probed(matrix, stage, times) * stage.work)
 

@@ -24,6 +24,7 @@ from prunebench.pipeline.job import Job
 from prunebench.pipeline.stage import Stage
 from prunebench.pipeline.stages import STAGES
 from prunebench.pipeline.store import Store, versions
+from prunebench.system.heap import freed_memory_kept
 from prunebench.system.isolation import isolated
 from prunebench.system.leases import Lease
 
@@ -136,7 +137,7 @@ def _computed(job: Job, context: Context, lease: Lease) -> tuple[tuple[Artefact,
 def _made(job: Job, context: Context) -> tuple[tuple[Artefact, ...], float]:
     """Return the artefacts of a stage, and the CPU seconds of all processes that make it."""
     begun = time.process_time()
-    with isolated(who(job)), _beside_others(job), _together(job) as total:
+    with freed_memory_kept(), isolated(who(job)), _beside_others(job), _together(job) as total:
         artefacts = stage_of(job, context.dataset).compute(context)
         return artefacts, total(time.process_time() - begun)
 

@@ -8,20 +8,22 @@ from dataclasses import replace
 
 from prunebench.parts.recipe import Recipe
 from prunebench.pipeline.stage import Stage
+from prunebench.system.heap import freed_memory_kept
 from prunebench.system.sealed_json import canonical
 
 FEW = 16  # images of the small step that is timed beside a whole one
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread, as a worker does, and restore the number of threads afterwards."""
+def as_in_a_worker() -> Iterator[None]:
+    """Compute on one thread and keep freed memory, as stages do. Restore the number of threads afterwards."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with freed_memory_kept():
+            yield
     finally:
         torch.set_num_threads(threads)
 

@@ -8,7 +8,7 @@ import torch
 
 from prunebench.nn import training
 from prunebench.parts.recipe import Recipe
-from prunebench.pipeline.step_times import StepTimes, one_thread
+from prunebench.pipeline.step_times import StepTimes, as_in_a_worker
 
 RECIPE = Recipe(network="cnn", epochs=3, batch=64)
 SHAPE = {"channels": 1, "resolution": 8, "classes": 3}
@@ -72,7 +72,7 @@ def test_a_probe_that_fails_leaves_the_threads_as_they_were():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with pytest.raises(ZeroDivisionError), one_thread():
+        with pytest.raises(ZeroDivisionError), as_in_a_worker():
             assert torch.get_num_threads() == 1
             raise ZeroDivisionError
         assert torch.get_num_threads() == 2

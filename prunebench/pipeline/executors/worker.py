@@ -14,6 +14,8 @@ import threading
 import time
 from typing import Any, TextIO
 
+from prunebench.system.heap import share_one_heap
+
 PROGRESS_SECONDS = 0.2  # the shortest time between two reports of progress
 PARTED = 3  # exit code of a process that another of its job has left alone
 # What batch systems send to all processes of a job, some time before its end. The runner decides what to do.
@@ -78,6 +80,7 @@ def main() -> None:
     """Run jobs until the runner is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner handles Ctrl-C
     _work_on()
+    share_one_heap()
     channel = _Channel()
 
     # Settings of torch are only set for a stage if torch was imported before it.
