@@ -73,7 +73,7 @@ WORK: dict[str, Callable[[], None]] = {
     "embed": embed,
     "supervised": supervised,
     "fixmatch": lambda: fixmatch("resnet8_stride2", 60),
-    "wide": lambda: fixmatch("wrn_28_2", 12),
+    "wide": lambda: fixmatch("wrn_28_2", 8),
 }
 
 
