@@ -82,11 +82,25 @@ def test_the_kept_mean_is_far_closer_than_that_of_a_random_subset(select):
     assert off(select(Herding(pick="farthest"), embeddings, 50)) > chance
 
 
-def test_ties_are_broken_at_random(select):
+def test_of_equal_images_a_random_one_is_picked(select):
     subsets = [select(Herding(), np.ones((300, 2)), 60, seed=seed) for seed in (0, 1)]
     assert all(100 < subset.mean() < 200 for subset in subsets)
     assert set(subsets[0]) != set(subsets[1])
-    assert {tuple(select(Herding(), [[1.0], [-1]], 1, seed=seed)) for seed in range(9)} == {(0,), (1,)}
+    twins = [[5.0], [1], [1], [1]]
+    assert {tuple(select(Herding(), twins, 1, seed=seed)) for seed in range(20)} == {(1,), (2,), (3,)}
+
+
+def test_seeds_share_the_picks(select, monkeypatch):
+    """They differ among equal images alone, and with them in no embedding."""
+    embeddings = np.repeat(rng().normal(size=(40, 3)), 2, axis=0)
+    begun = []
+    picks = Herding._picks
+    monkeypatch.setattr(Herding, "_picks", lambda *args: begun.append(1) or picks(*args))
+    first, other = (select(Herding(), embeddings, 60, seed=seed) for seed in (0, 1))
+    assert first.tolist() != other.tolist()
+    assert (embeddings[first] == embeddings[other]).all()
+    assert len(set(other)) == 60
+    assert len(begun) == 1
 
 
 def test_smaller_subsets_are_the_beginning_of_larger_ones(select):

@@ -24,8 +24,8 @@ BLOCK = 100  # picks made together, and between two reports of progress
 class Herding(Selector):
     """Repeatedly keep the image that brings the mean of the kept images closest to the mean of all.
 
-    After t picks with the sum S, the image x with the smallest ||(t + 1) mu - S - x|| is next. Ties are
-    broken at random.
+    After t picks with the sum S, the image x with the smallest ||(t + 1) mu - S - x|| is next. Of images with
+    equal embeddings a random one is. Nothing else is random, so seeds with equal embeddings share the picks.
 
     backbone: backbone of the embeddings.
     pick: "nearest" = the smallest norm. "farthest" = the largest, as in DeepCore's code.
@@ -45,19 +45,26 @@ class Herding(Selector):
         self, embeddings: Array, keep: int, rng: np.random.Generator, device: str, progress: Progress
     ) -> Array:
         """Return int [keep], unique indices in 0..n-1, in the order of the picks."""
-        begin = partial(self._picks, embeddings, rng, device)
-        return first_picks(keep, begin, self, embeddings, rng, device=device, progress=progress)
+        begin = partial(self._picks, embeddings, device)
+        picks = first_picks(keep, begin, self, embeddings, device=device, progress=progress)
+        return swapped_among_equals(embeddings, rng)[picks]
 
-    def _picks(self, embeddings: Array, rng: np.random.Generator, device: str) -> Iterator[Array]:
+    def _picks(self, embeddings: Array, device: str) -> Iterator[Array]:
         """Yield all images in the order of the picks, int [_] each."""
         import torch
 
-        # Ties go to the first image. A random order makes it a random one.
-        order = rng.permutation(len(embeddings))
         mean = embeddings.mean(axis=0, dtype=np.float64)
-        points = torch.tensor(embeddings[order] - mean, dtype=torch.float32, device=device)
-        for block in follow_mean(points, farthest=self.pick == "farthest"):
-            yield order[block]
+        points = torch.tensor(embeddings - mean, dtype=torch.float32, device=device)
+        yield from follow_mean(points, farthest=self.pick == "farthest")
+
+
+def swapped_among_equals(embeddings: Array, rng: np.random.Generator) -> Array:
+    """Return a random order of the images in which each place has the embedding it had: int [n]."""
+    _, group = np.unique(embeddings, axis=0, return_inverse=True)
+    group = group.reshape(-1)  # NumPy 2.0 returns another shape
+    swapped = np.empty(len(group), np.int64)
+    swapped[group.argsort(kind="stable")] = np.lexsort((rng.random(len(group)), group))
+    return swapped
 
 
 def follow_mean(points: torch.Tensor, *, farthest: bool) -> Iterator[Array]:
