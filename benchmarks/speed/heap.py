@@ -8,7 +8,6 @@ embed       EfficientNet-Lite0 looks at 512 photos of 224 pixels, in a thread fo
 supervised  a ResNet of 8 layers trains on images of 32 pixels, in batches of 128
 fixmatch    the same network trains, on 32 labeled images and twice 224 others at a time
 wide        FixMatch trains a WRN-28-2 so
-cover       ProbCover orders 8,000 embeddings of 1280 numbers
 """
 
 from __future__ import annotations
@@ -32,7 +31,6 @@ from prunebench.parts.problem import MemoryCheckpoint
 from prunebench.parts.recipe import Recipe
 from prunebench.system.heap import freed_memory_kept, share_one_heap
 from prunebench_plugins.backbones.efficientnet import EfficientnetLite0
-from prunebench_plugins.draws.probcover import ProbCover
 from prunebench_plugins.labelers.fixmatch.part import FixMatch
 
 CLASSES = tuple("abcdefghij")
@@ -71,19 +69,11 @@ def fixmatch(network: str, steps: int) -> None:
     )
 
 
-def cover() -> None:
-    """Order embeddings without meaning."""
-    embeddings = np.random.default_rng(0).standard_normal((8000, 1280), dtype=np.float32)
-    draw = ProbCover(starts=1)
-    draw.draw(embeddings, 4000, np.random.default_rng(0), "cpu", lambda done, total: None)
-
-
 WORK: dict[str, Callable[[], None]] = {
     "embed": embed,
     "supervised": supervised,
     "fixmatch": lambda: fixmatch("resnet8_stride2", 60),
     "wide": lambda: fixmatch("wrn_28_2", 6),
-    "cover": cover,
 }
 
 

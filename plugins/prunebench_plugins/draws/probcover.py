@@ -17,6 +17,9 @@ from prunebench_plugins.kept import first_picks
 
 if TYPE_CHECKING:
     import torch
+    from scipy.sparse import csr_array
+
+FEW = 64  # images in a ball, from which on a list is made: its memory grows with them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +111,9 @@ def cover(points: torch.Tensor, radius: float, labeled: torch.Tensor) -> Iterato
     radius: the squared radius of the balls.
     labeled: the images that have a label, bool [n]. What their balls hold is covered from the start.
 
-    Counts are kept instead of a graph: an image that is covered lowers the count of every ball that holds it.
+    While balls hold many images, a list of these would take too much memory. So at first only counts are
+    kept: an image that is covered lowers the count of every ball that holds it. The list is made once no ball
+    holds more than FEW.
     """
     import torch
 
@@ -126,17 +131,55 @@ def cover(points: torch.Tensor, radius: float, labeled: torch.Tensor) -> Iterato
         counts[images] = 0  # rounding may leave them one
 
     cover_by(everyone[labeled])
-    chosen: list[int] = []
-    while True:
+    left = ~labeled.cpu().numpy()
+    while counts.amax() > FEW:
         top = int((2 * counts + uncovered).argmax())
-        if counts[top] <= 1:  # no ball holds two: what is uncovered is drawn first, then the rest
-            break
-        chosen.append(top)
+        left[top] = False
         yield np.array([top])
         cover_by(everyone[top : top + 1])
-    drawn = torch.tensor(chosen, dtype=torch.int64, device=points.device)
-    rest = (~labeled).index_fill_(0, drawn, False)
-    yield torch.cat([everyone[rest & uncovered], everyone[rest & ~uncovered]]).cpu().numpy()
+    free = uncovered.cpu().numpy()
+    for top in cover_by_few(held_by_balls(points, radius, everyone[uncovered]), free):
+        left[top] = False
+        yield np.array([top])
+    # No ball holds two: what is not covered is drawn first, then the rest.
+    yield np.concatenate([np.flatnonzero(left & free), np.flatnonzero(left & ~free)])
+
+
+def held_by_balls(points: torch.Tensor, radius: float, index: torch.Tensor) -> csr_array:
+    """Return which of some images each ball holds, sparse bool [n, n].
+
+    index: the images in question, int [some].
+    """
+    import torch
+    from scipy.sparse import csr_array
+
+    pairs = [np.empty((0, 2), np.int64)]
+    begin = 0
+    for block in balls(points, radius, index):
+        found = block.nonzero()
+        pairs.append(torch.stack([found[:, 0] + begin, index[found[:, 1]]], dim=1).cpu().numpy())
+        begin += len(block)
+    rows, columns = np.concatenate(pairs).T
+    return csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(points), len(points)))
+
+
+def cover_by_few(held: csr_array, free: Array) -> Iterator[int]:
+    """Pick images as `cover` does, while a ball holds two or more that are not covered.
+
+    held: which images each ball holds, sparse bool [n, n].
+    free: bool [n], whether an image is not covered. Changed with each pick.
+    """
+    holders = held.tocsc()
+    counts = np.diff(held.indptr)
+    while True:
+        top = int((2 * counts + free).argmax())
+        if counts[top] <= 1:
+            return
+        yield top
+        ball = held.indices[held.indptr[top] : held.indptr[top + 1]]
+        fresh = ball[free[ball]]
+        free[fresh] = False
+        np.subtract.at(counts, holders[:, fresh].indices, 1)
 
 
 def balls(points: torch.Tensor, radius: float, index: torch.Tensor) -> Iterator[torch.Tensor]:
