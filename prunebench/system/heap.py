@@ -14,8 +14,8 @@ TRIM_THRESHOLD = -1
 MMAP_THRESHOLD = -3
 ARENA_MAX = -8
 
-# Bytes of the largest block that is kept. Blocks of many sizes leave gaps: with 2**30 a ProbCover took 1.4 times
-# the memory, with this 1.1 times.
+# Bytes of the largest block that is kept. Blocks of many sizes leave gaps: with 2**30 a ProbCover took
+# 1.4 times the memory, with this 1.1 times.
 KEPT = 2**27
 ANY = -1  # bytes, as a number without sign
 USUAL = 2**25  # bytes above which glibc keeps no block by itself
