@@ -17,7 +17,7 @@ ARENA_MAX = -8
 # Bytes of the largest block that is kept. Blocks of many sizes leave gaps: with 2**30 a ProbCover took
 # 1.4 times the memory, with this 1.1 times.
 KEPT = 2**27
-ANY = -1  # bytes, as a number without sign
+NEVER = -1  # a number without sign there: more bytes than are ever free
 USUAL = 2**25  # bytes above which glibc keeps no block by itself
 
 
@@ -44,7 +44,7 @@ def freed_memory_kept() -> Iterator[None]:
         yield
         return
     library.mallopt(MMAP_THRESHOLD, KEPT)
-    library.mallopt(TRIM_THRESHOLD, ANY)
+    library.mallopt(TRIM_THRESHOLD, NEVER)
     try:
         yield
     finally:
