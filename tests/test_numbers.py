@@ -34,10 +34,10 @@ SHOWN = {  # the methods of the tables of docs/real.md
         "herding_supervised"
     ),
     "cifar10_jpeg": (
-        "random typiclust usl facility_location_efficientnet elfs_efficientnet zcore_efficientnet "
-        "k_center_efficientnet prototypicality_efficientnet "
-        "semi_aum semi_dual uncertainty_margin score_extrapolation_knn probe_dual probe_aum dual "
-        "ccs_supervised el2n_supervised"
+        "random typiclust probcover usl facility_location_efficientnet elfs_efficientnet "
+        "zcore_efficientnet k_center_efficientnet prototypicality_efficientnet "
+        "semi_aum semi_dual uncertainty_margin score_extrapolation probe_dual probe_aum dual "
+        "ccs_supervised herding_supervised el2n_supervised"
     ),
 }
 
