@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 from prunebench.errors import PrunebenchError
 from prunebench.nn.neighbors import kmeans
 from prunebench.parts.problem import MemoryCheckpoint
-from prunebench_plugins.draws import sphere
+from prunebench_plugins.draws import probcover, sphere
 from prunebench_plugins.draws.kcenter import KCenterDraw
 from prunebench_plugins.draws.probcover import ProbCover, balls, cover, squared_radius
 from prunebench_plugins.draws.sphere import shuffled, squares
@@ -330,9 +330,11 @@ def test_with_one_cluster_alone_a_ball_holds_everything():
     assert squared_radius(points, torch.zeros(10, dtype=torch.int64), 0.95) == np.inf
 
 
+@pytest.mark.parametrize("few", [1, 5, 64])  # counts alone, both, the list alone
 @pytest.mark.parametrize("chunk", [1, 300, 2**26])
 @pytest.mark.parametrize("radius", [1e-9, 0.2, 0.5, 1.0, 3.0])
-def test_covering_against_sets(monkeypatch, chunk, radius):
+def test_covering_against_sets(monkeypatch, few, chunk, radius):
+    monkeypatch.setattr(probcover, "FEW", few)
     monkeypatch.setattr(sphere, "CHUNK", chunk)
     points = shuffled(clouds(60), rng(1))[1]
     for labeled in ([], [3, 17, 18, 40]):
