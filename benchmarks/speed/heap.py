@@ -106,7 +106,7 @@ def main() -> None:
         return
     rows = []
     for name in WORK:
-        ways: dict[str, list[dict[str, float]]] = {"usual": [], "kept": []}
+        ways: dict[str, list[dict[str, float]]] = {"given back": [], "kept": []}
         for _ in range(arguments.rounds):
             for way, found in ways.items():
                 command = [sys.executable, __file__, "--one", name, way]
@@ -117,7 +117,7 @@ def main() -> None:
         }
         for way, median in medians.items():
             seconds = median["user"] + median["system"]
-            usual = medians["usual"]["user"] + medians["usual"]["system"]
+            usual = medians["given back"]["user"] + medians["given back"]["system"]
             rows.append(
                 [
                     name,
