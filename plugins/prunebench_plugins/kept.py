@@ -1,4 +1,4 @@
-"""What a seed asks for at every ratio, kept in memory from one stage to the next.
+"""What a seed asks for at every ratio, or seeds with equal embeddings, kept in memory for the next stage.
 
 Only the latest thing is kept. A stage that uses it counts the time it took, as if it had made it itself.
 """
@@ -100,9 +100,9 @@ def first_picks(
     return first
 
 
-def latest(make: Callable[..., T], *asked: Any) -> T:
-    """Return make(*asked), or the same object again if the latest call asked for the same."""
-    key = _key(asked)
+def latest(make: Callable[..., T], *asked: Any, **named: Any) -> T:
+    """Return make(*asked, **named), or the same object again if the latest call asked for the same."""
+    key = _key((*asked, *named, *named.values()))
     if make in _values and _values[make][0] == key:
         _, value, timer = _values[make]
         work.reuse(*timer.so_far())
@@ -110,7 +110,7 @@ def latest(make: Callable[..., T], *asked: Any) -> T:
     _values.pop(make, None)  # before the next one is made: two do not fit where one does
     timer = Timer()
     with timer.running():
-        value = make(*asked)
+        value = make(*asked, **named)
     _values[make] = (key, value, timer)
     return value
 

@@ -13,11 +13,13 @@ import torch
 from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
+from prunebench.nn.products import relative_squares
 from prunebench.parts.artefacts import Array
 from prunebench.parts.seeds import torch_generator
 
 Tensor = torch.Tensor
 CHUNK_BYTES = 256 * 2**20  # of each temporary tensor
+CACHED_BYTES = 16 * 2**20  # of one that a CPU reads again at once, from its cache
 
 
 def nearest(vectors: Array, k: int, *, metric: str = "cosine", device: str = "cpu") -> tuple[Array, Array]:
@@ -49,21 +51,34 @@ def nearest(vectors: Array, k: int, *, metric: str = "cosine", device: str = "cp
         squared_norms = points.square().sum(1)
     indices = np.empty((n, k), np.int64)
     distances = np.empty((n, k), np.float32)
-    for rows in _chunks(n, max(n, k * points.shape[1])):
+    for rows in _chunks(n, n):
         queries = points[rows]
-        # |p|^2 - 2 q.p: the squared distance without |q|^2, which is constant in a row.
-        gaps = torch.addmm(squared_norms, queries, points.T, alpha=-2)
+        gaps = relative_squares(queries, points, squared_norms)
         query = torch.arange(len(queries), device=device)
         gaps[query, query + rows.start] = torch.inf  # a vector is no neighbor of itself
         values, neighbors = gaps.topk(k, largest=False)
         if metric == "cosine":
             exact = (1 + values / 2).clamp(0, 2)
         else:
-            exact = torch.linalg.vector_norm(queries[:, None] - points[neighbors], dim=2)
+            exact = distances_to(points, queries, neighbors)
         exact, order = exact.sort(dim=1, stable=True)
         indices[rows] = neighbors.gather(1, order).cpu().numpy()
         distances[rows] = exact.cpu().numpy()
     return indices, distances
+
+
+def distances_to(points: Tensor, queries: Tensor, neighbors: Tensor) -> Tensor:
+    """Return the Euclidean distance of each query to points of its own, not by products: float32 [m, k].
+
+    points: float32 [n, d].
+    queries: float32 [m, d].
+    neighbors: int64 [m, k], positions of the points of each query.
+    """
+    found = [
+        torch.linalg.vector_norm(queries[rows, None] - points[neighbors[rows]], dim=2)
+        for rows in _chunks(len(queries), neighbors.shape[1] * points.shape[1], CACHED_BYTES)
+    ]
+    return torch.cat(found)
 
 
 def linked(vectors: Array, cosine: float, *, device: str = "cpu") -> Array:
@@ -188,7 +203,7 @@ def _greedy_start(points: Tensor, k: int, generator: torch.Generator) -> Tensor:
         uniform = torch.rand(trials, generator=generator, device=points.device, dtype=torch.float64)
         index = torch.searchsorted(cumulative, uniform * cumulative[-1]).clamp_(max=len(points) - 1)
         candidates = points[index]
-        squares = torch.addmm(squared_norms, candidates, points.T, alpha=-2).add_(squared_norms[index, None])
+        squares = relative_squares(candidates, points, squared_norms).add_(squared_norms[index, None])
         new_gaps = torch.minimum(gaps, squares.clamp_(min=0))
         winner = new_gaps.sum(1, dtype=torch.float64).argmin()
         centers.append(candidates[winner])
@@ -220,7 +235,7 @@ def _assign(points: Tensor, centers: Tensor) -> Tensor:
     """Return the nearest center of each vector: int64 [n]."""
     squared_norms = centers.square().sum(1)
     nearest_centers = [
-        torch.addmm(squared_norms, points[rows], centers.T, alpha=-2).argmin(1)
+        relative_squares(points[rows], centers, squared_norms).argmin(1)
         for rows in _chunks(len(points), len(centers))
     ]
     return torch.cat(nearest_centers)
@@ -234,12 +249,13 @@ def _squared_distances(points: Tensor, centers: Tensor, assignments: Tensor) -> 
     return torch.cat(squares)
 
 
-def _chunks(n: int, floats: int) -> Iterator[slice]:
-    """Cut n rows into slices, so that temporary tensors stay within CHUNK_BYTES.
+def _chunks(n: int, floats: int, most: int | None = None) -> Iterator[slice]:
+    """Cut n rows into slices, so that temporary tensors stay within `most` bytes.
 
     floats: float32 numbers per row of a temporary tensor.
+    most: None = CHUNK_BYTES.
     """
-    rows = max(1, CHUNK_BYTES // (4 * floats))
+    rows = max(1, (most or CHUNK_BYTES) // (4 * floats))
     return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
 
 

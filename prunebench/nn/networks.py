@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from prunebench.errors import PrunebenchError, unknown
+from prunebench.nn.products import Linear
 from prunebench.nn.wide_resnet import WideResNet
 from prunebench.parts.artefacts import Array
 
@@ -34,7 +35,7 @@ class Network(nn.Module):
     def __init__(self, body: nn.Module, width: int, classes: int) -> None:
         super().__init__()
         self.body = body
-        self.head = nn.Linear(width, classes)
+        self.head = Linear(width, classes)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the penultimate features: float [b, d]."""
@@ -131,7 +132,7 @@ class ThreeChannels(nn.Module):
 def mlp(channels: int, classes: int) -> Network:
     """Return a perceptron with one hidden layer of 256, for vectors stored as the channels of one pixel."""
     hidden = 256
-    layer = nn.Linear(channels, hidden, bias=False)
+    layer = Linear(channels, hidden, bias=False)
     body = nn.Sequential(nn.Flatten(), layer, nn.BatchNorm1d(hidden), nn.ReLU(inplace=True))
     return Network(body, hidden, classes)
 

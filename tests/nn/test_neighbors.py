@@ -45,6 +45,7 @@ def test_a_vector_without_direction_is_at_1_from_all(device):
 @pytest.mark.parametrize("chunk", [1, 4 * 50 * 7, neighbors.CHUNK_BYTES])
 def test_equal_to_scikit_learn_in_chunks_of_any_size(device, metric, chunk, monkeypatch):
     monkeypatch.setattr(neighbors, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(neighbors, "CACHED_BYTES", chunk)
     vectors = np.random.default_rng(0).normal(size=(50, 6))
     distances, indices = NearestNeighbors(n_neighbors=5, metric=metric).fit(vectors).kneighbors()
     found = nearest(vectors, 5, metric=metric, device=device)

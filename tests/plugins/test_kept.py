@@ -175,3 +175,12 @@ def test_the_latest_value_is_made_once_and_its_time_counted_twice(clock) -> None
         with work.counted() as done:
             assert latest(make, np.ones(3), factor).tolist() == [factor] * 3
         assert (done.reused_seconds, done.reused_cpu_seconds) == (reused, reused / 2)
+
+
+def test_a_value_of_other_keywords_is_another() -> None:
+    def make(array: np.ndarray, *, by: int = 1, to: int = 0) -> np.ndarray:
+        return array * by + to
+
+    keywords: list[dict[str, int]] = [{"by": 2}, {"to": 2}, {"by": 2, "to": 3}, {}]
+    found = [latest(make, np.ones(2), **named).tolist()[0] for named in keywords]
+    assert found == [2, 3, 5, 1]

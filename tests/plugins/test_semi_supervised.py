@@ -199,7 +199,8 @@ def kinds(network: nn.Module) -> tuple[set[str], set[str]]:
     decayed = {
         name
         for name in names
-        if name.endswith(".weight") and layers[name.removesuffix(".weight")] in (nn.Conv2d, nn.Linear)
+        if name.endswith(".weight")
+        and issubclass(layers[name.removesuffix(".weight")], nn.Conv2d | nn.Linear)
     }
     return decayed, names - decayed
 

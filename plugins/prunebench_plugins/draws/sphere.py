@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from prunebench.nn.products import relative_squares
 from prunebench.parts.artefacts import Array
 
 Tensor = torch.Tensor
@@ -34,5 +35,5 @@ def squares(points: Tensor, columns: Tensor) -> Iterator[tuple[slice, Tensor]]:
     height = max(1, CHUNK // max(1, len(columns)))
     for start in range(0, len(points), height):
         rows = slice(start, min(start + height, len(points)))
-        block = torch.addmm(theirs, points[rows], columns.T, alpha=-2)
+        block = relative_squares(points[rows], columns, theirs)
         yield rows, block.add_(ours[rows, None]).clamp_(min=0)

@@ -10,6 +10,7 @@ import numpy as np
 from prunebench.errors import PrunebenchError, positive, require
 from prunebench.parts.artefacts import Array, PseudoLabels
 from prunebench.parts.base import Backbones, Labeler
+from prunebench_plugins.kept import latest
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -65,7 +66,7 @@ class Propagate(Labeler):
             raise PrunebenchError(
                 "propagate needs annotated images, but has none; raise propagate.label_fraction"
             )
-        near, distances = nearest(embeddings, self.neighbors, device=device)
+        near, distances = latest(nearest, embeddings, self.neighbors, device=device)
         affinity = normalized(near, np.maximum(1 - distances, 0) ** self.exponent)
         seeds = np.zeros((len(known_labels), len(classes)), np.float32)
         seeds[annotated, known_labels[annotated]] = 1

@@ -13,11 +13,13 @@ from torch.nn import functional
 from prunebench.nn.loop import Loop, flat, run
 from prunebench.nn.neighbors import nearest
 from prunebench.nn.optimizers import Adam
+from prunebench.nn.products import linear
 from prunebench.nn.replay import Steps
 from prunebench.parts import work
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Checkpoint, Progress
 from prunebench.parts.seeds import torch_generator
+from prunebench_plugins.kept import latest
 from prunebench_plugins.labelers.temi.settings import TemiSettings
 
 Tensor = torch.Tensor
@@ -70,7 +72,7 @@ def logits(heads: Heads, x: Tensor) -> Tensor:
     count = len(heads["second"])
     for name in ("first", "second", "direction"):
         work.multiplied(len(x) * heads[name].numel())
-    hidden = functional.gelu(torch.addmm(heads["first_bias"], x, heads["first"]))
+    hidden = functional.gelu(linear(x, heads["first"].T, heads["first_bias"]))
     hidden = hidden.view(len(x), count, -1).transpose(0, 1)
     features = functional.normalize(torch.baddbmm(heads["second_bias"], hidden, heads["second"]), dim=2)
     return torch.bmm(features, functional.normalize(heads["direction"], dim=1)) * heads["gain"]
@@ -102,7 +104,7 @@ class _Run(Loop):
         self, embeddings: Array, classes: int, settings: TemiSettings, rng: np.random.Generator, device: str
     ) -> None:
         self.settings, self.device = settings, device
-        near, _distances = nearest(embeddings, settings.neighbors, device=device)
+        near, _distances = latest(nearest, embeddings, settings.neighbors, device=device)
         self.near = torch.tensor(near, device=device)
         self.inputs = torch.tensor(embeddings, dtype=torch.float32, device=device)
         if settings.standardize:

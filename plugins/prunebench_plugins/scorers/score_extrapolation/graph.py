@@ -18,7 +18,8 @@ import torch
 from scipy.sparse import csr_array, diags_array, eye_array
 
 from prunebench.errors import DivergedError
-from prunebench.nn.neighbors import CHUNK_BYTES
+from prunebench.nn.neighbors import CHUNK_BYTES, distances_to
+from prunebench.nn.products import linear, relative_squares
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Progress
 from prunebench.parts.sampling import share
@@ -63,21 +64,19 @@ def nearest_seeds(
     lengths = targets.square().sum(1)
     near = np.empty((len(others), k), np.int64)
     distances = np.empty((len(others), k), np.float32)
-    rows = max(1, CHUNK_BYTES // (4 * max(len(seeds), k * vectors.shape[1])))
+    rows = max(1, CHUNK_BYTES // (4 * len(seeds)))
     for start in range(0, len(others), rows):
         chunk = slice(start, start + rows)
         index = torch.tensor(others[chunk], device=device)
-        # Squared distances up to a constant per row, which does not change the ranking.
-        gaps = torch.addmm(lengths, ranked[index], targets.T, alpha=-2)
-        nearest = gaps.topk(k, largest=False).indices
+        nearest = relative_squares(ranked[index], targets, lengths).topk(k, largest=False).indices
         neighbors = seed_index[nearest]
         # The products above round: exact distances decide the order.
-        exact = torch.linalg.vector_norm(ranked[index, None] - ranked[neighbors], dim=2)
+        exact = distances_to(ranked, ranked[index], neighbors)
         order = exact.argsort(dim=1, stable=True)
         nearest = nearest.gather(1, order)
         neighbors = neighbors.gather(1, order)
         near[chunk] = nearest.cpu().numpy()
-        euclidean = torch.linalg.vector_norm(points[index, None] - points[neighbors], dim=2)
+        euclidean = distances_to(points, points[index], neighbors)
         distances[chunk] = euclidean.cpu().numpy()
     return near, distances
 
@@ -178,7 +177,7 @@ class Network(torch.nn.Module):
         generator: source of dropout. None = no dropout.
         """
         layers: list[Any] = list(self.layers)
-        x: Tensor = layers[0].lin(smoothed) + layers[0].bias
+        x: Tensor = linear(smoothed, layers[0].lin.weight, None) + layers[0].bias
         for layer, graph in zip(layers[1:], graphs, strict=True):
             x = x.relu()
             if generator is not None and self.dropout:

@@ -11,6 +11,7 @@ import numpy as np
 from prunebench.errors import PrunebenchError
 from prunebench.parts.artefacts import Array, Dynamics
 from prunebench.parts.base import PROXY
+from prunebench_plugins.kept import latest
 from prunebench_plugins.scorers.score_extrapolation.settings import NEIGHBORS, ScoreExtrapolationSettings
 
 
@@ -123,7 +124,7 @@ class ScoreExtrapolation(ScoreExtrapolationSettings):
         from prunebench_plugins.scorers.score_extrapolation import graph
 
         points = graph.unit(embeddings) if self.metric == "cosine" else embeddings
-        near, distances = nearest(points, k, metric="euclidean", device=device)
+        near, distances = latest(nearest, points, k, metric="euclidean", device=device)
         weights = np.exp(distances / np.float64(-2))
         return graph.learn(
             features,
