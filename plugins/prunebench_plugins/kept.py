@@ -101,7 +101,10 @@ def first_picks(
 
 
 def latest(make: Callable[..., T], *asked: Any, **named: Any) -> T:
-    """Return make(*asked, **named), or the same object again if the latest call asked for the same."""
+    """Return make(*asked, **named), or the same object again if the latest call asked for the same.
+
+    Nobody may change it.
+    """
     key = _key((*asked, *named, *named.values()))
     if make in _values and _values[make][0] == key:
         _, value, timer = _values[make]

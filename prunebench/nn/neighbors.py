@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
-from prunebench.nn.products import relative_squares
+from prunebench.nn.products import linear, relative_squares
 from prunebench.parts.artefacts import Array
 from prunebench.parts.seeds import torch_generator
 
@@ -98,7 +98,7 @@ def linked(vectors: Array, cosine: float, *, device: str = "cpu") -> Array:
     groups = np.arange(len(points))
     # A pair takes five numbers of 32 bits: its cosine, and two indices. All pairs of a chunk may be near.
     for rows in _chunks(len(points), 5 * max(1, len(points))):
-        near = points[rows] @ points[rows.start :].T >= cosine
+        near = linear(points[rows], points[rows.start :], None) >= cosine
         one, other = near.triu(1).nonzero(as_tuple=True)  # each pair once, and no vector with itself
         if len(one):
             groups = merged(groups, one.cpu().numpy() + rows.start, other.cpu().numpy() + rows.start)

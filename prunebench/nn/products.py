@@ -1,7 +1,7 @@
 """Products of matrices. On a CPU oneDNN computes those of wide vectors.
 
-Others are PyTorch's own. There they are MKL's, which leaves half of what a CPU of AMD can do unused.
-`benchmarks/speed/products.py` measures it.
+PyTorch has MKL compute them, which uses half of what a CPU of AMD can do. `benchmarks/speed/products.py`
+measures it. All other products are PyTorch's.
 """
 
 from __future__ import annotations
