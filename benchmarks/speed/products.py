@@ -97,9 +97,9 @@ WORK: dict[str, Callable[[], None]] = {
 }
 
 
-def measure(work: Callable[[], None], width: float) -> float:
+def measure(work: Callable[[], None], width: int) -> float:
     """Do the work, with products of vectors of `width` numbers or more by oneDNN. Return its CPU seconds."""
-    products.WIDTH = width  # type: ignore[assignment]
+    products.WIDTH = width
     begin = time.process_time()
     with freed_memory_kept():
         work()

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from prunebench.errors import PrunebenchError
-from prunebench.nn.products import linear, relative_squares
+from prunebench.nn.products import linear, relative_squares, squared_distances
 from prunebench.parts.artefacts import Array
 from prunebench.parts.seeds import torch_generator
 
@@ -203,8 +203,8 @@ def _greedy_start(points: Tensor, k: int, generator: torch.Generator) -> Tensor:
         uniform = torch.rand(trials, generator=generator, device=points.device, dtype=torch.float64)
         index = torch.searchsorted(cumulative, uniform * cumulative[-1]).clamp_(max=len(points) - 1)
         candidates = points[index]
-        squares = relative_squares(candidates, points, squared_norms).add_(squared_norms[index, None])
-        new_gaps = torch.minimum(gaps, squares.clamp_(min=0))
+        squares = squared_distances(candidates, points, squared_norms[index], squared_norms)
+        new_gaps = torch.minimum(gaps, squares)
         winner = new_gaps.sum(1, dtype=torch.float64).argmin()
         centers.append(candidates[winner])
         gaps = new_gaps[winner]

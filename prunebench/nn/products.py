@@ -1,7 +1,7 @@
 """Products of matrices. On a CPU oneDNN computes those of wide vectors.
 
-PyTorch has MKL compute them, which uses half of what a CPU of AMD can do. `benchmarks/speed/products.py`
-measures it. All other products are PyTorch's.
+PyTorch has MKL compute them, which is half as fast on a CPU of AMD: see `benchmarks/speed/products.py`. All
+other products are PyTorch's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 Tensor = torch.Tensor
-WIDTH = 384  # numbers per vector from which oneDNN computes. Copying narrower ones to it would take as long
+WIDTH = 384  # numbers per vector from which oneDNN computes. The copy to it costs what narrower ones gain
 COLUMNS = 64  # columns of the result from which it does
 
 
@@ -27,6 +27,14 @@ def relative_squares(rows: Tensor, columns: Tensor, squared_norms: Tensor) -> Te
     if _by_onednn(rows, columns):
         return _onednn(-2 * rows, columns, squared_norms)
     return torch.addmm(squared_norms, rows, columns.T, alpha=-2)
+
+
+def squared_distances(rows: Tensor, columns: Tensor, row_norms: Tensor, column_norms: Tensor) -> Tensor:
+    """Return the squared distance of each row to each column: float32 [m, n], 0 or more.
+
+    row_norms, column_norms: squared, float32 [m] and [n].
+    """
+    return relative_squares(rows, columns, column_norms).add_(row_norms[:, None]).clamp_(min=0)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from prunebench.nn.products import relative_squares
+from prunebench.nn.products import squared_distances
 from prunebench.parts.artefacts import Array
 
 Tensor = torch.Tensor
@@ -35,5 +35,4 @@ def squares(points: Tensor, columns: Tensor) -> Iterator[tuple[slice, Tensor]]:
     height = max(1, CHUNK // max(1, len(columns)))
     for start in range(0, len(points), height):
         rows = slice(start, min(start + height, len(points)))
-        block = relative_squares(points[rows], columns, theirs)
-        yield rows, block.add_(ours[rows, None]).clamp_(min=0)
+        yield rows, squared_distances(points[rows], columns, ours[rows], theirs)

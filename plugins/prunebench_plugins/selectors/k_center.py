@@ -76,6 +76,8 @@ def farthest_first(points: torch.Tensor, lengths: torch.Tensor) -> Iterator[Arra
     compete among themselves until none is as far as the next point outside was. Then one matrix product
     updates all distances.
     """
+    from prunebench.nn.products import squared_distances
+
     n = len(points)
     gaps = points.new_full((n,), np.inf)  # squared distances to the nearest pick, -1 for picks
     fresh = [0]
@@ -91,7 +93,8 @@ def farthest_first(points: torch.Tensor, lengths: torch.Tensor) -> Iterator[Arra
             limit = float(values[FRONT])
             outside = int(order[FRONT])
         front = order[:FRONT].sort().values
-        mutual = squares(points[front], lengths[front], points[front], lengths[front]).cpu().numpy()
+        near, norms = points[front], lengths[front]
+        mutual = squared_distances(near, near, norms, norms).cpu().numpy()
         front_gaps = gaps[front].cpu().numpy()
         index = front.cpu().numpy()
         fresh = []
@@ -111,23 +114,11 @@ def approach(gaps: torch.Tensor, points: torch.Tensor, lengths: torch.Tensor, fr
 
     The gaps of `fresh` become -1.
     """
+    from prunebench.nn.products import squared_distances
+
     rows = max(1, CHUNK // len(fresh))
     for start in range(0, len(points), rows):
         chunk = slice(start, start + rows)
-        distances = squares(points[chunk], lengths[chunk], points[fresh], lengths[fresh])
+        distances = squared_distances(points[chunk], points[fresh], lengths[chunk], lengths[fresh])
         gaps[chunk] = gaps[chunk].minimum(distances.amin(1))
     gaps[fresh] = -1
-
-
-def squares(
-    rows: torch.Tensor, lengths: torch.Tensor, columns: torch.Tensor, others: torch.Tensor
-) -> torch.Tensor:
-    """Return the squared distance from each row to each column: float [rows, columns].
-
-    rows, columns: float [_, d], points.
-    lengths: squared lengths of the rows.
-    others: squared lengths of the columns.
-    """
-    from prunebench.nn.products import relative_squares
-
-    return relative_squares(rows, columns, others).add_(lengths[:, None]).clamp_(min=0)
