@@ -7,14 +7,21 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from prunebench.nn import neighbors
 from prunebench.parts import work
+from prunebench.parts.problem import MemoryCheckpoint
 from prunebench_plugins import kept
 from prunebench_plugins.draws.probcover import ProbCover
 from prunebench_plugins.draws.typiclust import TypiClust
 from prunebench_plugins.draws.usl import Usl
 from prunebench_plugins.kept import first_picks, latest
+from prunebench_plugins.labelers.propagate import Propagate
+from prunebench_plugins.labelers.temi import loop
+from prunebench_plugins.labelers.temi.part import Temi
+from prunebench_plugins.scorers.score_extrapolation.part import ScoreExtrapolation
 from prunebench_plugins.selectors.herding import Herding
 from prunebench_plugins.selectors.k_center import KCenter
+from tests.plugins.extrapolation import extrapolate
 
 PARTS = (
     Herding(),
@@ -184,3 +191,43 @@ def test_a_value_of_other_keywords_is_another() -> None:
     keywords: list[dict[str, int]] = [{"by": 2}, {"to": 2}, {"by": 2, "to": 3}, {}]
     found = [latest(make, np.ones(2), **named).tolist()[0] for named in keywords]
     assert found == [2, 3, 5, 1]
+
+
+def clustered(embeddings: np.ndarray, seed: int) -> np.ndarray:
+    part = Temi(epochs=1, warmup_epochs=0, neighbors=5)
+    checkpoint = MemoryCheckpoint()
+    rng = np.random.default_rng(seed)
+    return part.label(embeddings, ("a", "b"), rng, "cpu", lambda done, total: None, checkpoint).values
+
+
+def propagated(embeddings: np.ndarray, seed: int) -> np.ndarray:
+    known = np.full(len(embeddings), -1)
+    known[[seed, seed + 1]] = 0, 1
+    return Propagate(neighbors=5).label(embeddings, ("a", "b"), known, "cpu").values
+
+
+def extrapolated(embeddings: np.ndarray, seed: int) -> np.ndarray:
+    part = ScoreExtrapolation(neighbors=5, epochs=2)
+    scored = np.arange(seed, seed + 10)
+    return extrapolate(part, embeddings, scored, np.arange(10.0), device="cpu")
+
+
+@pytest.mark.parametrize("run", [clustered, propagated, extrapolated])
+def test_seeds_share_the_neighbors_and_leave_them_as_they_are(monkeypatch, run) -> None:
+    searched = []
+    search = neighbors.nearest
+
+    def nearest(*asked, **named):
+        searched.append(asked)
+        return search(*asked, **named)
+
+    monkeypatch.setattr(neighbors, "nearest", nearest)
+    monkeypatch.setattr(loop, "nearest", nearest)
+    embeddings = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    first = run(embeddings, 0)
+    run(embeddings, 1)
+    again = run(embeddings, 0)
+    assert len(searched) == 1
+    assert first.tolist() == again.tolist()
+    run(embeddings + 1, 0)
+    assert len(searched) == 2
