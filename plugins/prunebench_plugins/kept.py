@@ -19,7 +19,7 @@ from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Progress
 
 T = TypeVar("T")
-MOST_BYTES = 2**29  # of the arrays that picks are made from. Picks from larger ones are not kept
+MOST_BYTES = 2**29  # of the arrays that picks are made from. Larger ones are not held for the next call
 
 
 class Timer:
@@ -49,16 +49,24 @@ class Picks:
     """
 
     def __init__(self, blocks: Iterator[Array]) -> None:
-        self.blocks = blocks
+        self.blocks: Iterator[Array] | None = blocks
         self.made: list[Array] = []
         self.found = 0
         self.timer = Timer()
         self.times: list[tuple[int, float, float]] = []  # images, seconds and CPU seconds after each block
 
+    def stop(self) -> None:
+        """Make no more images, and let go of the arrays they are made from."""
+        self.blocks = None
+
+    def reach(self, count: int) -> bool:
+        """Say whether the first `count` images are made or can be."""
+        return self.blocks is not None or count <= self.found
+
     def first(self, count: int, progress: Progress) -> Array:
         """Return the first `count` images: int [count]. Makes those that are missing."""
         before, cpu_before = self.timer.so_far()
-        while self.found < count:
+        while self.blocks is not None and self.found < count:
             with self.timer.running():
                 block = next(self.blocks, None)
             if block is None:
@@ -83,20 +91,23 @@ def first_picks(
 ) -> Array:
     """Return the first images of a selection that does not depend on their number: int [count].
 
-    On a CPU the next call goes on where this one ended, if it asks for the same. Nothing is kept on a GPU,
-    whose memory trainings need.
+    The next call goes on where this one ended, if it asks for the same. If the arrays were not held, a call
+    for more images begins anew. Nothing is held on a GPU, whose memory trainings need, nor above MOST_BYTES.
 
     begin: begins the selection, and yields its images in order, int [_] each. After the first block it calls
         no `progress`, which may be that of a stage that has ended.
     asked: all that the images depend on: parts, numbers, arrays and generators.
     """
     key = _key(asked)
-    picks = _picks.pop(key, None) or Picks(begin())
+    picks = _picks.pop(key, None)
     _picks.clear()
+    if picks is None or not picks.reach(count):
+        picks = Picks(begin())
     first = picks.first(count, progress)
     size = sum(value.nbytes for value in asked if isinstance(value, np.ndarray))
-    if device == "cpu" and size <= MOST_BYTES:
-        _picks[key] = picks
+    if device != "cpu" or size > MOST_BYTES:
+        picks.stop()
+    _picks[key] = picks
     return first
 
 

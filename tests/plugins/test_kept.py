@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -143,13 +145,32 @@ def test_progress_is_that_of_the_call(clock) -> None:
     assert seen == [(30, 35), (35, 35)]
 
 
-def test_nothing_is_kept_on_a_gpu_or_from_large_arrays(clock, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("device", "numbers", "held"), [("cuda", 8, False), ("cpu", 13, False), ("cpu", 12, True)]
+)
+def test_arrays_on_a_gpu_or_large_ones_are_not_held(clock, monkeypatch, device, numbers, held) -> None:
     monkeypatch.setattr(kept, "MOST_BYTES", 100)
-    for device, numbers, begun in (("cuda", 8, 2), ("cpu", 13, 2), ("cpu", 12, 1)):
-        begin = Blocks(clock)
-        for _ in range(2):
-            first_picks(15, begin, np.zeros(numbers), device=device, progress=silent)
-        assert begin.begun == begun
+    begin = Blocks(clock)
+    for count in (15, 5, 20):  # two blocks reach all of these
+        found = first_picks(count, begin, np.zeros(numbers), device=device, progress=silent)
+        assert found.tolist() == list(range(count))
+    assert begin.begun == 1
+    first_picks(25, begin, np.zeros(numbers), device=device, progress=silent)
+    assert begin.begun == (1 if held else 2)
+
+
+def test_arrays_that_are_not_held_are_freed(monkeypatch) -> None:
+    monkeypatch.setattr(kept, "MOST_BYTES", 100)
+
+    def blocks(values: np.ndarray) -> Iterator[np.ndarray]:
+        for start in range(0, 30, 10):
+            yield values[start : start + 10].astype(int)
+
+    vectors = np.arange(30.0)
+    held = weakref.ref(vectors)
+    first_picks(15, partial(blocks, vectors), vectors, device="cpu", progress=silent)
+    del vectors
+    assert held() is None
 
 
 def test_picks_that_failed_are_begun_anew() -> None:
