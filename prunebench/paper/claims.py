@@ -123,7 +123,8 @@ class Finding:
     claim: the claim.
     outcome: "supported", "refuted" or "undecided".
     cells: the comparisons made.
-    interval: of the mean gain over all cells, paired by seed. None for printed numbers and for a single seed.
+    interval: of the mean gain over all cells, paired by seed. None for printed numbers and where no spread is
+        known.
     missing: number of cells of the claim without numbers.
     foreign: datasets compared in place of the paper's.
     absent: remarks on methods without numbers and on their substitutes.

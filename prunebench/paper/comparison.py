@@ -60,7 +60,7 @@ class Compared:
         return summarize(self.ours).mean - self.theirs
 
     def interval(self, runs: int) -> tuple[float, float] | None:
-        """Where a mean of `runs` further runs of ours would lie with 95 % probability; None from one seed."""
+        """Where the mean of `runs` further runs would lie with 95 % probability. None: no spread is known."""
         return prediction_interval(self.ours, runs)
 
     def inside(self, runs: int) -> bool | None:
@@ -187,7 +187,7 @@ def _explained(board: Board, found: Sequence[Compared]) -> list[str]:
     inside = {runs: sum(one.inside(runs) is True for one in found) for runs in RUNS}
     alone = sum(one.inside(1) is None for one in found)
     counts = [f"{count} of {len(found)} cells inside for m = {runs}" for runs, count in inside.items()]
-    counts += [f"{alone} from a single seed, without an interval"] if alone else []
+    counts += [f"{alone} without an interval, as no spread is known"] if alone else []
     notes = [
         "SemiPrune's own numbers, in percent, with our mean ± standard deviation over seeds. "
         "The difference is to our best epoch on the test split, since theirs is one; our last epoch ranks.",

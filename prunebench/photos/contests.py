@@ -41,18 +41,18 @@ class Contest:
     differences: tuple[float, ...]
 
     @property
-    def difference(self) -> Estimate:
-        """The mean difference, and its 95 % interval."""
-        interval = resampled_interval(self.differences, HOLDOUT)
-        assert interval is not None  # there are two seeds or more
-        return Estimate(summarize(self.differences).mean, *interval)
-
-    @property
     def verdict(self) -> str:
-        """The conclusion, in one sentence."""
-        found = self.difference
-        size = f"{abs(found.value):.1f} ± {found.margin:.1f} points"
+        """The conclusion, in one sentence, by the 95 % interval of the mean difference."""
         what = f"Choosing by {self.method}"
+        mean = summarize(self.differences).mean
+        interval = resampled_interval(self.differences, HOLDOUT)
+        if interval is None:
+            return (
+                f"{what} is not separated from Random: {mean:+z.1f} points for every seed, which shows no "
+                f"spread, both with {self.labels:,} labels."
+            )
+        found = Estimate(mean, *interval)
+        size = f"{abs(found.value):.1f} ± {found.margin:.1f} points"
         if found.low > 0:
             return f"{what} beats Random by {size}, both with {self.labels:,} labels."
         if found.high < 0:

@@ -82,15 +82,17 @@ class Comparison:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the mean difference, by Student's t. None for a single seed."""
+        """The 95 % interval of the mean difference, by Student's t. None where no spread is known."""
         return mean_interval(self.differences)
 
     @property
     def verdict(self) -> str:
         """The conclusion, in one sentence."""
+        if len(self.differences) == 1:
+            return "One seed decides nothing."
         interval = self.interval
         if interval is None:
-            return "One seed decides nothing."
+            return "Nothing is decided: all seeds have the same difference, which shows no spread."
         if interval[0] <= 0 <= interval[1]:
             return "Nothing is decided: the interval holds 0."
         winner = "the kept photos" if interval[0] > 0 else "Random"

@@ -19,8 +19,10 @@ def resolution(board: Board) -> tuple[list[Row], list[str]]:
     cells: list[Cell] = []
     for ranking in board.rankings.values():
         found = ranking.comparison
-        footnotes = () if found is None or found.pooled else (1,)
-        cells.append(Gap() if found is None else Number(found.resolution, "points", footnotes=footnotes))
+        if found is None or math.isinf(found.resolution):
+            cells.append(Gap())
+            continue
+        cells.append(Number(found.resolution, "points", footnotes=() if found.pooled else (1,)))
     notes = [*_inseparable(board), *_unranked(board)]
     if any(isinstance(cell, Number) for cell in cells):
         notes.insert(0, f"{SHOWN}: in points, between two ranked methods, if all pairs are compared.")
@@ -108,7 +110,7 @@ def intervals_table(board: Board) -> Table | None:
     header = columns("method", ratios=board.ratios)
     notes = [
         "95 % t interval of the mean accuracy, for each cell alone. It speaks of other seeds on these "
-        "images, not of other images."
+        "images, not of other images. A cell whose seeds show no spread has none."
     ]
     known = any(isinstance(cell, Between) for row in body for cell in row.cells)
     return Table("Intervals", header, body, notes) if known else None

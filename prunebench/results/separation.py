@@ -126,7 +126,7 @@ class Comparison:
 
     means: float [k].
     above: whether the first of two groups is separated above the second, bool [k, k].
-    margins: the difference that separates a pair, float [k (k - 1) / 2].
+    margins: the difference that separates a pair, float [k (k - 1) / 2]. Infinite if neither group scatters.
     pooled: whether all groups share one variance, so that all margins of groups with as many runs are equal.
     """
 
@@ -165,10 +165,10 @@ class Comparison:
         A new tie group begins where every group above is separated from every group below.
         """
         order = np.argsort(-self.means, kind="stable")
-        worst = np.array([self.ranks[index][1] for index in order])
-        begins = np.maximum.accumulate(worst) == np.arange(1, len(order) + 1)
+        above = self.above[np.ix_(order, order)]
+        begins = [bool(above[:place, place:].all()) for place in range(1, len(order))]
         numbers = np.empty(len(order), int)
-        numbers[order] = 1 + np.concatenate([[0], np.cumsum(begins)[:-1]])
+        numbers[order] = 1 + np.cumsum([False, *begins])
         return [int(number) for number in numbers]
 
 
@@ -185,7 +185,8 @@ def compare(groups: Sequence[Runs], level: float = LEVEL) -> Comparison | None:
         return None
     first, second = found.pairs
     means = np.array([summarize([*runs.values()]).mean for runs in groups])
-    margins = found.critical(first, second, level) * found.errors(first, second)
+    errors = found.errors(first, second)
+    margins = np.where(errors > 0, found.critical(first, second, level) * errors, np.inf)
     if found.pooled:
         separated = np.abs(means[first] - means[second]) > margins
     else:
@@ -224,7 +225,7 @@ def seeds_needed(found: Noise, pair: Pair, difference: float, power: float) -> i
     """Return how many seeds of every group separate a pair that differs. None: more than MOST_SEEDS.
 
     found: the noise, taken for that of all runs to come.
-    pair: two of its groups.
+    pair: two of its groups, of which one scatters.
     difference: of their true means, above 0.
     power: the share of boards that are to separate them, in 0..1.
     """

@@ -31,19 +31,27 @@ def summarize(values: Sequence[float]) -> Summary:
 
 
 def prediction_interval(values: Sequence[float], runs: int) -> tuple[float, float] | None:
-    """Return the 95 % interval for one further mean of `runs` values drawn as these were; None from one."""
+    """Return the 95 % interval for one further mean of `runs` values drawn as these were.
+
+    None where no spread is known: from a single value, or from equal ones.
+    """
     return _interval(values, 0.95, 1 / len(values) + 1 / runs)
 
 
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
-    """Return the t interval of the mean of these values at a confidence level; None from a single value."""
+    """Return the t interval of the mean of these values at a confidence level.
+
+    None where no spread is known: from a single value, or from equal ones.
+    """
     return _interval(values, level, 1 / len(values))
 
 
 def resampled_interval(
     values: Sequence[float], tested: float, level: float = 0.95
 ) -> tuple[float, float] | None:
-    """Return the t interval of the mean over random splits of the same images; None from a single value.
+    """Return the t interval of the mean over random splits of the same images.
+
+    None where no spread is known: from a single value, or from equal ones.
 
     The splits share images, so their values are no independent runs: the variance of the mean is that of a
     value times 1/n + tested / (1 - tested) (Nadeau and Bengio 2003, Inference for the Generalization Error).
@@ -55,7 +63,8 @@ def resampled_interval(
 
 def _interval(values: Sequence[float], level: float, variance: float) -> tuple[float, float] | None:
     found = summarize(values)
-    if found.spread is None:
+    # Equal values show no spread, not that there is none: a test split of 300 images has few accuracies.
+    if found.spread is None or math.isclose(min(values), max(values), abs_tol=1e-9):
         return None
     from scipy.special import stdtrit  # the quantile of t, without the seconds that scipy.stats takes
 

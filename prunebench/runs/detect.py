@@ -9,7 +9,7 @@ from itertools import combinations
 
 from prunebench.errors import PrunebenchError, require
 from prunebench.results.board import Board, Page, boards
-from prunebench.results.separation import MOST_SEEDS, noise, seeds_needed
+from prunebench.results.separation import MOST_SEEDS, Noise, Pair, noise, seeds_needed
 from prunebench.suites.cells import Cell
 
 POWER = 0.8  # the share of boards that are to separate a pair
@@ -22,21 +22,21 @@ class Detection:
 
     board, ratio: those of the column.
     methods: number of methods that are ranked there.
-    pairs: the seeds that each pair of chosen methods needs, by their names; BEYOND if they are too many.
-        Empty where no spread is known.
+    pairs: the seeds that each pair of chosen methods needs, by their names; BEYOND if they are too many, and
+        None where no spread is known.
     """
 
     board: Board
     ratio: int
     methods: int
-    pairs: dict[tuple[str, str], int]
+    pairs: dict[tuple[str, str], int | None]
 
     def lines(self, each: bool) -> list[list[object]]:
         """Return the column as rows of a table. each: one for each pair."""
         place = [self.board.rows[0].dataset, f"{self.ratio} %", self.methods, self.board.runs]
         if each:
             return [[*place, one, other, _spelled(seeds)] for (one, other), seeds in self.pairs.items()]
-        needed = sorted(self.pairs.values())
+        needed = sorted(seeds for seeds in self.pairs.values() if seeds is not None)
         ends = (statistics.median_low(needed), needed[-1]) if needed else (None, None)
         return [[*place, *map(_spelled, ends)]]
 
@@ -88,8 +88,14 @@ def _detection(board: Board, ratio: int, asked: Container[str], difference: floa
     spread = noise([*column.values()])
     chosen = [(index, name) for index, name in enumerate(column) if name in asked]
     pairs = {
-        (one, other): seeds_needed(spread, (first, second), difference, POWER) or BEYOND
+        (one, other): _needed(spread, (first, second), difference)
         for (first, one), (second, other) in combinations(chosen, 2)
-        if spread is not None
     }
     return Detection(board, ratio, len(column), pairs)
+
+
+def _needed(spread: Noise | None, pair: Pair, difference: float) -> int | None:
+    """Return how many seeds a pair needs. BEYOND: too many. None: its runs show no spread."""
+    if spread is None or not spread.variances[[*pair]].any():
+        return None
+    return seeds_needed(spread, pair, difference, POWER) or BEYOND

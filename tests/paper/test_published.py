@@ -172,6 +172,8 @@ def test_the_prediction_interval_is_that_of_the_formula():
     assert statistics.prediction_interval([79, 80, 81], 1) == pytest.approx((75.0318, 84.9682), abs=1e-3)
     assert statistics.prediction_interval([79, 80, 81], 5) == pytest.approx((76.8577, 83.1423), abs=1e-3)
     assert statistics.prediction_interval([80], 1) is None
+    assert statistics.prediction_interval([80, 80, 80], 1) is None  # equal values show no spread
+    assert statistics.mean_interval([95.2 - 90.2, 93.1 - 88.1]) is None  # equal but for rounding
 
 
 @pytest.mark.parametrize("runs", [1, 5, 40])
@@ -222,7 +224,7 @@ def test_the_best_epoch_is_compared_and_the_last_shown(board):
         ["", "ours, last epoch", "20.0 ± 0.0", "·"],
     ]
     assert (
-        "Here: 1 of 3 cells inside for m = 1, 1 of 3 cells inside for m = 5, 1 from a single"
+        "Here: 1 of 3 cells inside for m = 1, 1 of 3 cells inside for m = 5, 1 without an interval"
         in table.notes[1]
     )
     assert table.notes[-2].startswith("[1] Random is implausibly low")
@@ -280,7 +282,7 @@ def test_labels_that_all_seeds_share_are_one_value(board):
     both = "table 1, appendix B.1"
     assert body(shared)[0] == ["temi_dino", "labeled right", "21.9", "22.0", "+0.1, no interval", both]
     anew = comparison.quality_table(board(*cells, quality=quality))
-    assert body(anew)[0][3:5] == ["22.0 ± 0.0", "+0.1, outside"]
+    assert body(anew)[0][3:5] == ["22.0 ± 0.0", "+0.1, no interval"]
     assert [line[1] for line in body(anew)] == ["labeled right", "balanced (in parentheses)", "ARI", "NMI"]
 
 

@@ -371,5 +371,8 @@ def test_nothing_is_decided_where_the_interval_holds_0():
     np.testing.assert_allclose(found.interval, (4 / 3 - 1.4342, 4 / 3 + 1.4342), atol=1e-4)
     assert found.verdict == "Nothing is decided: the interval holds 0."
     assert comparison([80.0], [70.0]).verdict == "One seed decides nothing."
+    equal = comparison([80.2, 81.3], [70.2, 71.3])
+    assert equal.interval is None
+    assert equal.verdict == "Nothing is decided: all seeds have the same difference, which shows no spread."
     assert comparison([80.0, 81.0], [70.0, 71.1]).verdict == "On these photos the kept photos did better."
     assert comparison([70.0, 71.1], [80.0, 81.0]).verdict == "On these photos Random did better."

@@ -334,6 +334,8 @@ def test_a_contest_is_decided_by_its_interval():
     assert contest(-2.0, -2.1, -1.9).verdict.startswith("Choosing by m loses to Random by 2.0 ± ")
     undecided = "Choosing by m is not separated from Random: +0.5 ± "
     assert contest(-2.0, 3.0, 0.5).verdict.startswith(undecided)
+    equal = "Choosing by m is not separated from Random: +5.0 points for every seed, which shows no spread"
+    assert contest(5.0, 5.0).verdict == f"{equal}, both with 80 labels."
     nothing = contest(-2.0, 1.98, 0.0).verdict
     assert nothing.startswith("Choosing by m is not separated from Random: +0.0 ± ")
 

@@ -96,6 +96,7 @@ def test_pairs_of_groups_are_compared_with_each_other_alone():
 def test_two_groups_without_any_spread_among_others_are_not_separated():
     found = compare(runs([[80.0, 80.0, 80.0], [90.0, 90.0, 90.0], [70.0, 71.0, 70.5]]))
     assert not found.apart[0, 1] and found.apart[0, 2]
+    assert found.margins[0] == np.inf and np.isfinite(found.margins[1:]).all()
 
 
 @pytest.mark.parametrize("seeds", [2, 5])
@@ -118,6 +119,15 @@ def test_ranks_and_tie_groups():
     assert found.ties == [2, 1, 1, 3]
     wide = compare(runs(rng.normal(size=(3, 8)) * [[0.1], [9.0], [0.1]] + [[5.0], [4.0], [3.0]]))
     assert (wide.ranks, wide.ties) == ([(1, 2), (1, 3), (2, 3)], [1, 1, 1])
+
+
+def test_a_tie_group_ends_only_where_all_above_are_separated_from_all_below():
+    """The first and the last do not scatter: nothing separates these two, and they are in one tie group."""
+    steady = np.zeros(3)
+    table = [90 + steady, [85, 85.01, 84.99], [60.3, 60.6, 60.0], 60 + steady]
+    found = compare(runs(table))
+    assert found.above[0, 1] and found.above[1, 3] and not found.above[0, 3]
+    assert found.ties == [1, 1, 1, 1]
 
 
 # Boards

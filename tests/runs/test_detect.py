@@ -61,7 +61,12 @@ def test_a_difference_out_of_reach_and_an_unknown_spread_are_told(page):
     assert found.lines(each=False)[0][4:] == ["more than 1000", "more than 1000"]
     steady = {"near": (80.0,) * 3, "far": (70.0,) * 3}
     (found,) = detect.detections(page(**steady), cells(*steady), 1.0)
-    assert (found.lines(each=False)[0][4:], found.lines(each=True)) == (["?", "?"], [])
+    assert found.lines(each=False)[0][4:] == ["?", "?"]
+    assert found.lines(each=True)[0][4:] == ["near", "far", "?"]
+    (found,) = detect.detections(page(**steady, wild=SPREAD["wild"]), cells(*steady, "wild"), 1.0)
+    seeds = [line[6] for line in found.lines(each=True)]
+    assert seeds[0] == "?" and "?" not in seeds[1:]
+    assert "?" not in found.lines(each=False)[0]
 
 
 @pytest.mark.parametrize("fields", [{"ratio": 90}, {"recipe_name": "paper"}, {"tuning": "search"}])
