@@ -137,5 +137,5 @@ def test_ci_runs_commands_of_the_readme() -> None:
     patterns = re.findall(r"grep -E '(.*)' README.md", (ROOT / ".ci" / "run").read_text())
     assert [re.findall(pattern, README.read_text(), flags=re.MULTILINE) for pattern in patterns] == [
         ['pip install -e ".[test]" && pytest -n auto'],
-        ["prunebench new scorer wobble && pip install ./prunebench-wobble && prunebench check wobble"],
+        ["prunebench new scorer wobble && pip install -e ./prunebench-wobble && prunebench check wobble"],
     ]

@@ -279,14 +279,13 @@ def statistics() -> Iterator[str]:
 def protocol() -> Iterator[str]:
     found = board("equal_compute", "digits")
     for kind, against, sentences in (
-        ("work", "trained as long, than all", losses.to_random_at_equal_compute(found)),
-        ("labels", "with as many labels, than all", losses.to_random_at_equal_labels(found)),
+        ("work", "Random trained as long", losses.to_random_at_equal_compute(found)),
+        ("labels", "Random with as many labels", losses.to_random_at_equal_labels(found)),
     ):
         twins = found.twins(kind)
         below = [method for method, rows in twins.items() if behind(found, method, 90, rows[0].method) > 0]
-        assert len(below) == len(twins)
-        yield f"{against} {COUNTS[len(twins)]}"
-        yield f"{COUNTS[len(worse(sentences, 90))]} of the {COUNTS[len(twins)]}"
+        counts = (len(twins), len(below), len(worse(sentences, 90)))
+        yield f"| {against} | {' | '.join(COUNTS[count] for count in counts)} |"
 
 
 def verification() -> Iterator[str]:

@@ -20,14 +20,14 @@ def convert(
         Path, file_option("--output", help="The folder to write; for csv and parquet, the file.")
     ],
     folder: Annotated[
-        Path | None, file_option("--folder", help="Where the images are. [default: as for prune]")
+        Path | None, file_option("--folder", help="Where the images are.", show_default="as for prune")
     ] = None,
     prefix: Annotated[
         str | None,
         typer.Option(
             "--prefix",
-            help="What stands before each file in Label Studio or CVAT, such as https://host/photos/. "
-            "[default: as each serves local files]",
+            help="What stands before each file in Label Studio or CVAT, such as https://host/photos/.",
+            show_default="as each serves local files",
         ),
     ] = None,
     store: StoreOption = None,

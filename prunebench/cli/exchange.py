@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 KindsOption = Annotated[
     str | None,
     typer.Option(
-        "--kinds", help="Kinds of stages, such as labels,scores, or all. [default: all before the selection]"
+        "--kinds",
+        help="Kinds of stages, such as labels,scores, or all.",
+        show_default="all before the selection",
     ),
 ]
 FolderArgument = Annotated[

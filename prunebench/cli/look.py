@@ -17,7 +17,7 @@ def look(
     kept: Annotated[Path, typer.Argument(parser=home, help="The .csv that prunebench prune wrote.")],
     output: Annotated[Path, file_option("--output", help="The file to write.")] = Path("look.html"),
     folder: Annotated[
-        Path | None, file_option("--folder", help="Where the images are. [default: as for prune]")
+        Path | None, file_option("--folder", help="Where the images are.", show_default="as for prune")
     ] = None,
     store: StoreOption = None,
     data: DataOption = None,

@@ -31,7 +31,7 @@ def folder_option(name: str, **more: Any) -> Any:
 
 
 SuiteOption = Annotated[
-    str | None, typer.Option("--suite", help="A shipped suite or a .toml file. [default: standard]")
+    str | None, typer.Option("--suite", help="A shipped suite or a .toml file.", show_default="standard")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 DevicesOption = Annotated[
@@ -43,22 +43,24 @@ SetOption = Annotated[
 StoreOption = Annotated[
     Path | None,
     folder_option(
-        "--store", envvar="PRUNEBENCH_STORE", help="Where artefacts are kept. [default: user cache]"
+        "--store", envvar="PRUNEBENCH_STORE", help="Where artefacts are kept.", show_default="user cache"
     ),
 ]
 DataOption = Annotated[
     Path | None,
-    folder_option("--data", envvar="PRUNEBENCH_DATA", help="Where datasets are. [default: user cache]"),
+    folder_option("--data", envvar="PRUNEBENCH_DATA", help="Where datasets are.", show_default="user cache"),
 ]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=0, help="Processes; 0 works in this one. [default: one a core, or 1 a GPU]"
+        "--workers", min=0, help="Processes; 0 works in this one.", show_default="one a core, or 1 a GPU"
     ),
 ]
 WorkersPerGpuOption = Annotated[
     str | None,
-    typer.Option("--workers-per-gpu", help="Processes, or auto: as many as its memory holds. [default: 1]"),
+    typer.Option(
+        "--workers-per-gpu", help="Processes, or auto: as many as its memory holds.", show_default="1"
+    ),
 ]
 ProcessesOption = Annotated[
     int,
@@ -70,7 +72,7 @@ ProcessesOption = Annotated[
 ]
 StageTimeoutOption = Annotated[
     float | None,
-    typer.Option("--stage-timeout", help="Seconds after which a stage is stopped. [default: never]"),
+    typer.Option("--stage-timeout", help="Seconds after which a stage is stopped.", show_default="never"),
 ]
 ResultsOption = Annotated[Path, folder_option("--results", help="Where rows and pages are written.")]
 
@@ -174,24 +176,46 @@ class CellOptions:
     """The options that choose cells, their folders and their device, as the user wrote them."""
 
     suite: SuiteOption = None
-    methods: Annotated[str | None, typer.Option("--methods", help="Names with commas, or all.")] = None
+    methods: Annotated[
+        str | None,
+        typer.Option("--methods", help="Names with commas, or all.", show_default="those of the suite"),
+    ] = None
     datasets: Annotated[
-        str | None, typer.Option("--datasets", help="Names with commas, or folder:PATH@PIXELS.")
+        str | None,
+        typer.Option(
+            "--datasets",
+            help="Names with commas, or folder:PATH@PIXELS.",
+            show_default="those of the suite",
+        ),
     ] = None
-    ratios: Annotated[str | None, typer.Option("--ratios", help="Percent pruned, such as 30,90.")] = None
+    ratios: Annotated[
+        str | None,
+        typer.Option("--ratios", help="Percent pruned, such as 30,90.", show_default="those of the suite"),
+    ] = None
     seeds: Annotated[
-        str | None, typer.Option("--seeds", help="A count (3 means 0,1,2) or a list (0,3 or 3,).")
+        str | None,
+        typer.Option(
+            "--seeds",
+            help="A count (3 means 0,1,2) or a list (0,3 or 3,).",
+            show_default="those of the suite",
+        ),
     ] = None
-    recipe: Annotated[str | None, typer.Option("--recipe", help="How networks are trained.")] = None
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="How networks are trained.", show_default="that of the suite"),
+    ] = None
     tuning: Annotated[
-        str | None, typer.Option("--tuning", help="How values are chosen. [default: as the suite says]")
+        str | None, typer.Option("--tuning", help="How values are chosen.", show_default="as the suite says")
     ] = None
     repeats: Annotated[
         str | None,
-        typer.Option("--repeats", help="The first rung that a seed repeats. [default: as the suite says]"),
+        typer.Option(
+            "--repeats", help="The first rung that a seed repeats.", show_default="as the suite says"
+        ),
     ] = None
     on_bad: Annotated[
-        str | None, typer.Option("--on-bad", help="Photos that cannot be read: fail or skip. [default: fail]")
+        str | None,
+        typer.Option("--on-bad", help="Photos that cannot be read: fail or skip.", show_default="fail"),
     ] = None
     changes: SetOption = None
     device: DevicesOption = "auto"

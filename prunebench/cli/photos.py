@@ -50,12 +50,13 @@ SideOption = Annotated[
     typer.Option(
         "--side",
         min=8,
-        help="Images are shrunk to this size, in pixels. [default: 224, or that of smaller photos]",
-        show_default=False,
+        help="Images are shrunk to this size, in pixels.",
+        show_default="224, or that of smaller photos",
     ),
 ]
 BackboneOption = Annotated[
-    str | None, typer.Option("--backbone", help="The source of embeddings. [default: as method and recipe]")
+    str | None,
+    typer.Option("--backbone", help="The source of embeddings.", show_default="as method and recipe"),
 ]
 GroupsOption = Annotated[
     Path | None,
@@ -228,19 +229,19 @@ def evaluate(
     ] = 0.1,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="The number of trainings of each.")] = 10,
     folder: Annotated[
-        Path | None, file_option("--folder", help="Where the images are. [default: as for prune]")
+        Path | None, file_option("--folder", help="Where the images are.", show_default="as for prune")
     ] = None,
     side: Annotated[
         int | None,
-        typer.Option("--side", min=8, help="Images are shrunk to this size. [default: as for prune]"),
+        typer.Option("--side", min=8, help="Images are shrunk to this size.", show_default="as for prune"),
     ] = None,
     recipe: QuickOption = "quick",
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", help="The source of embeddings. [default: that of the recipe]"),
+        typer.Option("--backbone", help="The source of embeddings.", show_default="that of the recipe"),
     ] = None,
     on_bad: Annotated[
-        str | None, typer.Option("--on-bad", help="Images that cannot be read. [default: as for prune]")
+        str | None, typer.Option("--on-bad", help="Images that cannot be read.", show_default="as for prune")
     ] = None,
     groups: GroupsOption = None,
     changes: SetOption = None,

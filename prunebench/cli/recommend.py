@@ -43,13 +43,14 @@ def recommend(
         str | None,
         typer.Option(
             "--methods",
-            help="Compared with Random; or none. [default: probe_aum and facility location]",
+            help="Compared with Random; or none.",
+            show_default="probe_aum and facility location",
         ),
     ] = None,
     recipe: QuickOption = "quick",
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", help="The source of all embeddings. [default: that of the recipe]"),
+        typer.Option("--backbone", help="The source of all embeddings.", show_default="that of the recipe"),
     ] = None,
     side: SideOption = None,
     on_bad: OnBadOption = "fail",

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def report(
     suite: Annotated[
-        list[str] | None, typer.Option("--suite", help="A suite; may be repeated. [default: all with rows]")
+        list[str] | None,
+        typer.Option("--suite", help="A suite; may be repeated.", show_default="all with rows"),
     ] = None,
     output: Annotated[Path, file_option("--output", help="The file to write.")] = Path("report.html"),
     results: ResultsOption = Path("leaderboard"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from prunebench.pipeline.executors.engine import Engine
     from prunebench.pipeline.matrix import Matrix
     from prunebench.runs.sinks import Sinks
+    from prunebench.suites.cells import Cell
 
 
 @cell_options()
@@ -129,7 +130,7 @@ def run(
     else:
         failures = running(matrix)
     echo()
-    show_page(matrix.cells[0].suite, results)
+    show_page(matrix.cells, results)
     end_with(failures)
 
 
@@ -227,19 +228,20 @@ def run_cells(matrix: Matrix, *, told: Sinks, engine: Engine, certify: bool) -> 
     return call(matrix, forecast_from_store(matrix), told, engine)
 
 
-def show_page(name: str, results: Path) -> None:
-    """Write the page of a suite and print its accuracy tables."""
+def show_page(cells: Sequence[Cell], results: Path) -> None:
+    """Write the page of a suite. Print its accuracies for the datasets, ratios and seeds of some cells."""
     from prunebench.results.document import document
     from prunebench.results.render.formats import FORMATS
     from prunebench.runs.page_files import contents
-    from prunebench.runs.pages import page_of, page_path
+    from prunebench.runs.pages import narrowed, page_of, page_path
 
+    name = cells[0].suite
     page = page_of(name, results)
     made = contents({name: document(page)}, results)
     for path, content in made.items():
         replace_file(path, content.encode(), "--results")
     short = document(
-        replace(page, failures=()),  # the command ends with them
+        replace(narrowed(page, cells), failures=()),  # the command ends with failures
         only=lambda table: table.title in ("Accuracy", "Reference points"),
     )
     echo(FORMATS["text"]([short]))

@@ -21,4 +21,4 @@ def new(
     folder = scaffold.create(kind, name, Path.cwd(), load())
     files = ", ".join(sorted(path.name for path in folder.iterdir()))
     echo(f"wrote {folder.name}/: {files}")
-    echo(f"Try it: pip install ./{folder.name} && prunebench check {name}")
+    echo(f"Try it: pip install -e ./{folder.name} && prunebench check {name}")

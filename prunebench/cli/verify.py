@@ -34,7 +34,7 @@ def verify(
     suite: Annotated[str | None, typer.Option("--suite", help="Instead: all rows of a suite.")] = None,
     results: ResultsOption = Path("leaderboard"),
     sample: Annotated[
-        int | None, typer.Option("--sample", min=1, help="So many random rows alone. [default: all]")
+        int | None, typer.Option("--sample", min=1, help="So many random rows alone.", show_default="all")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random choice.")] = 0,
     record: Annotated[
@@ -43,7 +43,7 @@ def verify(
     store: Annotated[
         Path | None,
         folder_option(
-            "--store", help="Keeps what is made, and is not made again. [default: a temporary one]"
+            "--store", help="Keeps what is made, and is not made again.", show_default="a temporary one"
         ),
     ] = None,
     device: DeviceOption = "auto",

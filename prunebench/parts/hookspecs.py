@@ -19,7 +19,7 @@ hookimpl = pluggy.HookimplMarker("prunebench")
 
 @hookspec
 def register_datasets() -> list[Dataset | type[Dataset]]:  # type: ignore[empty-body]
-    """Return dataset values, or dataset classes that take a path, for use as NAME:PATH@RESOLUTION."""
+    """Return dataset values, or dataset classes that take a path, for use as NAME:PATH@PIXELS."""
 
 
 @hookspec

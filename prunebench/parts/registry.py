@@ -199,7 +199,7 @@ class Registry:
 
         spec: one of
             NAME, a registered dataset.
-            FAMILY:PATH@RESOLUTION, a dataset that takes a path.
+            FAMILY:PATH@PIXELS, a dataset that takes a path.
             a mapping with `family` and fields, as in a `[dataset.NAME]` table, and its `name`.
             a mapping with `of`, another spec, and the fields of its dataset to change.
             a mapping with `blinded`, another spec, whose dataset is blinded.
@@ -218,7 +218,7 @@ class Registry:
             cls = self.get("datasets", values.pop("family"))
             return construct(cls, values, f"dataset {values.get('name')}")  # type: ignore[no-any-return]
         if not isinstance(spec, str):
-            raise PrunebenchError(f"dataset {spec!r} is neither a name nor FAMILY:PATH@RESOLUTION")
+            raise PrunebenchError(f"dataset {spec!r} is neither a name nor FAMILY:PATH@PIXELS")
         family, colon, rest = spec.partition(":")
         item = self.get("datasets", family)
         if not isinstance(item, type):
@@ -228,7 +228,7 @@ class Registry:
         path, _, side = rest.rpartition("@")
         if not path or not re.fullmatch("[0-9]{1,6}", side):
             raise PrunebenchError(
-                f"dataset {spec!r}: write it as {family}:PATH@RESOLUTION, such as {family}:photos@64"
+                f"dataset {spec!r}: write it as {family}:PATH@PIXELS, such as {family}:photos@64"
             )
         path = _placed(family, path)
         name = _name_at(family, path, side)

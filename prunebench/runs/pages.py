@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -171,6 +171,21 @@ def page_of(name: str, folder: Path) -> Page:
         providers=PROVIDERS,
         verified=frozenset(one.row for one in verified),
     )
+
+
+def narrowed(page: Page, cells: Sequence[Cell]) -> Page:
+    """Return what a page says of the datasets, ratios and seeds of some cells.
+
+    Seeds that a rule added are shown with all others of the page, as the rule looks at all of them.
+    """
+    datasets = {cell.dataset.name for cell in cells}
+    ratios = {cell.ratio for cell in cells if not cell.method.reference}
+    rows = [row for row in page.rows if row.dataset in datasets and (row.reference or row.ratio in ratios)]
+    if page.looks is None:
+        seeds = {cell.seed for cell in cells}
+        rows = [row for row in rows if row.seed in seeds]
+        page = replace(page, seeds=sorted(seeds))
+    return replace(page, ratios=sorted(ratios) or page.ratios, rows=rows)
 
 
 def _sorted(rows: list[Result], file: SuiteFile) -> list[Result]:

@@ -26,7 +26,7 @@ class Filters:
     """The user's choice of cells on the command line. None keeps the value of the suite.
 
     methods: names of methods, or ["all"].
-    datasets: names of datasets, or FAMILY:PATH@SIDE.
+    datasets: names of datasets, or FAMILY:PATH@PIXELS.
     ratios: percentages pruned.
     seeds: the seeds.
     recipe: name of a recipe.

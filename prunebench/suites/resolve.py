@@ -61,7 +61,7 @@ class Resolver:
         self.registry = registry
 
     def dataset(self, name: str) -> Dataset:
-        """Return the dataset of a suite's own table, a registered one, or that of FAMILY:PATH@SIDE."""
+        """Return the dataset of a suite's own table, a registered one, or that of FAMILY:PATH@PIXELS."""
         return self.registry.dataset(dataset_spec(self.suite, name, self.filters.on_bad))
 
     def methods(self) -> list[str]:

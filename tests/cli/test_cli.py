@@ -66,7 +66,7 @@ def cells(out):
             "check aum --set dual.window=5",
             "--set dual.window: only aum is checked; write --set aum.FIELD=VAL",
         ),
-        ("check folder", "dataset 'folder': write it as folder:PATH@RESOLUTION, such as folder:photos@64"),
+        ("check folder", "dataset 'folder': write it as folder:PATH@PIXELS, such as folder:photos@64"),
         ("run --suite quickstrat", "no suite named 'quickstrat'. Did you mean 'quickstart'? See: prunebench"),
         ("plan --methods duel", "no method named 'duel'. Did you mean 'dual'? See: prunebench list methods"),
         ("plan --datasets digit", "no dataset named 'digit'. Did you mean 'digits'? See: prunebench list"),
@@ -177,6 +177,17 @@ def test_run_prints_a_line_per_cell_and_the_table(run, tmp_path):
     assert "| EL2N (all labels) | all labels " in page
     rows = (tmp_path / "leaderboard" / "results" / "toys" / "toy" / "random.jsonl").read_text().splitlines()
     assert [json.loads(row)["seed"] for row in rows] == [0, 1]
+
+
+def test_run_prints_what_was_asked_for_alone(run, tmp_path):
+    """The page has the earlier cells, too."""
+    run()
+    told = run("--ratios 70 --seeds 2, --methods random")
+    (line,) = [line for line in told.out.splitlines() if line.startswith("Random ")]
+    assert "70 % pruned" in told.out and "50 % pruned" not in told.out
+    assert "seeds" not in line and "EL2N" not in told.out
+    page = (tmp_path / "leaderboard" / "toys.md").read_text()
+    assert "50 % pruned" in page and "70 % pruned" in page and "EL2N" in page
 
 
 def test_a_second_run_makes_nothing_and_says_the_same(run, tmp_path, monkeypatch):
@@ -465,6 +476,15 @@ print("loaded:", sorted({{"numpy", "pluggy", "safetensors", *{HEAVY}}} & {{*sys.
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     own = "prunebench prunebench.cli prunebench.errors prunebench.system"
     assert told.stdout.splitlines()[-1] == f"loaded: [] {own}", told.stderr
+
+
+def test_help_shows_defaults(cli):
+    """Whatever stands in brackets within a help text is lost, as rich takes it for markup."""
+    shown = " ".join(cli("run --help").out.replace("│", " ").split())
+    assert "[default: (standard)]" in shown and "[default: (user cache)]" in shown
+    commands = typer.main.get_command(app).commands.values()
+    texts = [option.help or "" for command in commands for option in command.params]
+    assert len(texts) > 100 and not [text for text in texts if "[" in text]
 
 
 def test_help_names_all_formats_and_all_kinds_of_parts(cli):

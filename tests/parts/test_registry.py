@@ -176,11 +176,11 @@ def test_a_part_is_written_as_a_name_or_a_table():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("folder", "write it as folder:PATH@RESOLUTION, such as folder:photos@64"),
-        ("folder:", "write it as folder:PATH@RESOLUTION"),
-        ("folder:photos", "write it as folder:PATH@RESOLUTION"),
-        ("folder:@8", "write it as folder:PATH@RESOLUTION"),
-        ("folder:a@\xb2", "write it as folder:PATH@RESOLUTION"),
+        ("folder", "write it as folder:PATH@PIXELS, such as folder:photos@64"),
+        ("folder:", "write it as folder:PATH@PIXELS"),
+        ("folder:photos", "write it as folder:PATH@PIXELS"),
+        ("folder:@8", "write it as folder:PATH@PIXELS"),
+        ("folder:a@\xb2", "write it as folder:PATH@PIXELS"),
         ("digits:/no/such/place@64", "digits takes no path; write digits alone"),
         ("cifar10:/mnt@32", "cifar10 takes no path; write cifar10 alone"),
         ("digits:", "digits takes no path; write digits alone"),

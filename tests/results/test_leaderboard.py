@@ -422,7 +422,7 @@ of its methods is separated from each method of the next group.
 | Random   | 76.7 to 84.3  |
 
 95 % t interval of the mean accuracy, for each cell alone. It speaks of other seeds on these images, not \
-of other images.
+of other images. A cell whose seeds show no spread has none.
 
 ### Reference points
 

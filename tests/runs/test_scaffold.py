@@ -81,7 +81,7 @@ def test_the_command_says_what_it_wrote_and_what_to_type(cli, tmp_path):
     told = cli("new scorer margin_std")
     assert told.out == (
         f"wrote {folder.name}/: README.md, prunebench_margin_std.py, pyproject.toml, test_margin_std.py\n"
-        f"Try it: pip install ./{folder.name} && prunebench check margin_std\n"
+        f"Try it: pip install -e ./{folder.name} && prunebench check margin_std\n"
     )
     assert "class MarginStd(Scorer):" in (folder / "prunebench_margin_std.py").read_text(encoding="utf-8")
 

@@ -445,7 +445,7 @@ def test_a_dataset_may_be_another_one_with_fields_changed(cells):
 @pytest.mark.parametrize("table", ["of = 3", 'of = ["digits"]'])
 def test_a_dataset_that_is_no_name_is_named(cells, table):
     text = BASE.replace('"digits"', '"few"') + f"[dataset.few]\n{table}\n"
-    assert refusal(cells, text).endswith(" is neither a name nor FAMILY:PATH@RESOLUTION")
+    assert refusal(cells, text).endswith(" is neither a name nor FAMILY:PATH@PIXELS")
 
 
 def test_what_becomes_of_bad_images_is_a_field_of_the_dataset(cells):

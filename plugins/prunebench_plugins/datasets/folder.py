@@ -20,7 +20,7 @@ from prunebench_plugins.datasets.io.square_photos import SquarePhotos
 
 @dataclass(frozen=True, kw_only=True)
 class Folder(SquarePhotos):
-    """Images in one folder per class, as RGB squares of `side` pixels. Written folder:PATH@SIDE.
+    """Images in one folder per class, as RGB squares of `side` pixels. Written folder:PATH@PIXELS.
 
     The classes are the folders in train/, sorted. The images are sorted by class, then file name.
     Names that begin with a dot and files that are no images are ignored.

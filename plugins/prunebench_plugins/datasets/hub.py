@@ -18,7 +18,7 @@ from prunebench_plugins.datasets.webdataset import WebDataset
 
 @dataclass(frozen=True, kw_only=True)
 class Hub(SquarePhotos):
-    """A dataset repository of the Hugging Face hub. Written hf:NAME@SIDE, or hf:NAME@REVISION@SIDE.
+    """A dataset repository of the Hugging Face hub. Written hf:NAME@PIXELS, or hf:NAME@REVISION@PIXELS.
 
     Its files are read as `parquet`, `webdataset`, `imagefolder` or `folder`, the first of which it has files.
 

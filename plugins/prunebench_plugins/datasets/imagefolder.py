@@ -19,7 +19,7 @@ from prunebench_plugins.datasets.io.shards import Rows, ShardedPhotos
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(ShardedPhotos):
-    """Image files whose labels are in metadata.csv or metadata.jsonl. Written imagefolder:PATH@SIDE.
+    """Image files whose labels are in metadata.csv or metadata.jsonl. Written imagefolder:PATH@PIXELS.
 
     The columns are file_name, relative to the folder of the table, and label. The order is that of the
     tables by path, and of the lines in each.

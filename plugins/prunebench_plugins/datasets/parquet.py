@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Parquet(ShardedPhotos):
-    """Images and labels in Parquet files, as Hugging Face writes them. Written parquet:PATH@SIDE.
+    """Images and labels in Parquet files, as Hugging Face writes them. Written parquet:PATH@PIXELS.
 
     The order is that of the sorted files, and of the rows in each. The image column is a struct of bytes and
     path, or bytes. The names of the classes are those of a ClassLabel in the schema. Images are read forward,

@@ -27,7 +27,7 @@ CLASS_NAMES = "classnames.txt"  # beside the shards, a class a line, as clip-ben
 
 @dataclass(frozen=True, kw_only=True)
 class WebDataset(ShardedPhotos):
-    """Images in tar files, with the label of KEY.jpg in KEY.cls or KEY.json. Written webdataset:PATH@SIDE.
+    """Images in tar files, with the label of KEY.jpg in KEY.cls or KEY.json. Written webdataset:PATH@PIXELS.
 
     The order is that of the sorted tar files, and of the files in each. The tar files are read in place, so
     they may not be compressed.
