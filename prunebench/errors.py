@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 
+LISTED = 20  # names that an error lists. Longer lists are left to the command that shows them
+
 
 class PrunebenchError(Exception):
     """An error that the user can mend. The command line prints its message without a traceback."""
@@ -46,7 +48,7 @@ class PartedError(PrunebenchError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str], see: str) -> PrunebenchError:
-    """Return the error for an unknown name. It suggests the nearest known name.
+    """Return the error for an unknown name. It suggests the nearest known name, or lists a few.
 
     kind: what the name stands for, such as "dataset".
     name: the unknown name.
@@ -54,9 +56,10 @@ def unknown(kind: str, name: str, known: Iterable[str], see: str) -> PrunebenchE
     see: the command or page that lists them.
     """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known) or 'none'}."
-    return PrunebenchError(f"no {kind} named {name!r}. {hint} See: {see}")
+    hint = f"Known: {', '.join(known) or 'none'}. " if len(known) <= LISTED else ""
+    if close := difflib.get_close_matches(name, known, n=1):
+        hint = f"Did you mean {close[0]!r}? "
+    return PrunebenchError(f"no {kind} named {name!r}. {hint}See: {see}")
 
 
 def require(holds: bool, name: str, value: object, expected: str) -> None:

@@ -28,8 +28,9 @@ def advice(backbone: str | None) -> str:
         return ""
     if lacking := _lacks(DEFAULT):
         return f"{PLAIN}, which sees little; {lacking}"
+    better = f"{DEFAULT}. Better, but slower: --backbone {BETTER}"
     lacking = _lacks(BETTER)
-    return f"{DEFAULT}; {lacking or f'--backbone {BETTER} is on this machine, is better and takes longer'}"
+    return f"{better}, once it is here: {lacking}" if lacking else better
 
 
 def _lacks(backbone: str) -> str:

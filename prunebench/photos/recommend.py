@@ -96,7 +96,7 @@ class Recommendation:
             return (
                 f"More labels do not help measurably: from {measured[0]:,} to {measured[-1]:,} labels the "
                 f"accuracy changes by {self.climb.value:+.1f} ± {self.climb.margin:.1f} points. Expect "
-                f"{self.expected} % with the {self.labels:,} labels there are."
+                f"{self.expected} % with your {self.labels:,} labels."
             )
         if self.labels == self.images:
             what = f"Label all {self.images:,} images, as labels help up to the last"
@@ -107,7 +107,7 @@ class Recommendation:
             )
         then = f"Twice as many labels would bring {self.doubled} points."
         if self.labels == self.labeled:
-            return f"The {self.labels:,} labels there are suffice: expect {self.expected} %. {then}"
+            return f"Your {self.labels:,} labels are enough: expect {self.expected} %. {then}"
         return f"Label {self._which}: expect {self.expected} %. {then}"
 
     def _answer_to_target(self, target: float) -> str:
@@ -117,7 +117,10 @@ class Recommendation:
                 f"{self.images:,} images."
             )
         if self.labels <= self.labeled:
-            return f"{self.labels:,} of the labels there are reach {target:g} %: expect {self.expected} %."
+            return (
+                f"{self.labels:,} of your {self.labeled:,} labels reach {target:g} %: expect "
+                f"{self.expected} %."
+            )
         return f"{target:g} % needs labels of {self._which}: expect {self.expected} %."
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from prunebench.errors import DataAbsentError
+from prunebench.parts.dataset import Dataset
 from prunebench.parts.registry import Registry
 from prunebench.pipeline.executors.local import default_workers
 from prunebench.system.escaping import plain
@@ -28,16 +29,24 @@ def doctor(registry: Registry, data: Path, store: Path) -> Iterator[str]:
     yield f"store: {store} ({_space(store)})"
     yield f"  {_disk(store)}"
     yield f"data: {data}"
+    places: dict[str, list[str]] = {}  # datasets by where they are, or by what they lack: views share both
     for name, item in sorted(registry.found["datasets"].items()):
         if not isinstance(item, type):
-            try:
-                yield f"  {name}: {item.files(data)[0].parent}"
-            except DataAbsentError as error:
-                yield f"  {name}: absent. {error}"
+            places.setdefault(_where(item, data), []).append(name)
+    for where, names in places.items():
+        yield f"  {', '.join(names)}: {where}"
     for plugin in registry.plugins:
         if plugin.error:
             details = f"{plugin.distribution} {plugin.release} ({plugin.module}): {plugin.error}"
             yield f"broken plugin {plain(details)}"
+
+
+def _where(dataset: Dataset, data: Path) -> str:
+    """Return the folder of the files of a dataset, or that it is absent and what to do."""
+    try:
+        return str(dataset.files(data)[0].parent)
+    except DataAbsentError as error:
+        return f"absent. {error}"
 
 
 def _disk(store: Path) -> str:

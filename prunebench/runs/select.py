@@ -168,7 +168,7 @@ def command(suite: Place, filters: Filters, *, store: Place = None, data: Place 
         "methods": filters.methods or [],
         "datasets": filters.datasets or [],
         "ratios": filters.ratios or [],
-        "seeds": [*filters.seeds, ""] if filters.seeds else [],  # "3," is a list, "3" would be a count
+        "seeds": _spelled_seeds(filters.seeds or []),
         "recipe": [filters.recipe] if filters.recipe else [],
         "tuning": [filters.tuning] if filters.tuning else [],
         "repeats": [filters.repeats] if filters.repeats else [],
@@ -183,6 +183,13 @@ def command(suite: Place, filters: Filters, *, store: Place = None, data: Place 
         if path:
             words += [f"--{name}", str(path)]
     return f"prunebench run {shlex.join(words)}"
+
+
+def _spelled_seeds(seeds: Sequence[int]) -> list[int | str]:
+    """Return the words of --seeds: "2" for 0 and 1, "0,2" for 0 and 2, "2," for 2 alone."""
+    if seeds and list(seeds) == list(range(len(seeds))):
+        return [len(seeds)]
+    return [*seeds, ""] if len(seeds) == 1 else [*seeds]
 
 
 def _spelled(field: str, value: Any) -> str:

@@ -407,7 +407,7 @@ def test_check_passes_and_fails(cli, offer):
 def test_check_of_an_unknown_part_says_why_it_may_be_unknown(cli, install):
     told = cli("check wobble").err
     assert told.endswith("See: prunebench list scorers; is its package installed?\n")
-    assert told.count(" file,") == 1
+    assert "Known: " not in told  # dozens
     install("sick", "import nothing_of_this_name")
     assert cli("check wobble").err.endswith("(broken plugins: sick; see: prunebench list plugins)\n")
 

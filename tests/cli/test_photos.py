@@ -296,7 +296,7 @@ def test_evaluate_shows_both_and_what_may_be_said(cli, photos, tmp_path):
     told = cli("evaluate kept.csv --labels all.csv --holdout 0.2 --seeds 2 --device cpu --workers 0")
     assert (told.code, told.err) == (0, "")
     better, before_it, after_it, *lines = told.out.splitlines()
-    assert better.startswith("backbone: efficientnet_lite0; backbone 'dinov2_vitb14' needs ")
+    assert better.startswith("backbone: efficientnet_lite0. Better, but slower: --backbone dinov2_vitb14, ")
     assert re.fullmatch(r"time  \S+ \S+ on cpu", before_it)
     assert re.fullmatch(rf"took \S+ \S+; told before: {before_it.removeprefix('time  ')}", after_it)
     assert lines[0] == f"60 of 60 images in {photos.folder} have a label, 20 are kept"

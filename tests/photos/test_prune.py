@@ -558,10 +558,11 @@ def test_a_preview_names_a_better_backbone_than_the_default_and_what_it_needs(ph
     place = Workspace.at(device="cpu")
     by_default = request(photos, backbone=None)
     needs = preview(by_default, place).advice
-    assert needs.startswith("efficientnet_lite0; backbone 'dinov2_vitb14' needs ") and "hf download" in needs
+    better = "efficientnet_lite0. Better, but slower: --backbone "
+    here = "dinov2_vitb14, once it is here: backbone 'dinov2_vitb14' needs "
+    assert needs.startswith(better + here) and "hf download" in needs
     monkeypatch.setattr("prunebench.photos.advice.BETTER", "pixels")
-    better = "--backbone pixels is on this machine, is better and takes longer"
-    assert preview(by_default, place).advice == f"efficientnet_lite0; {better}"
+    assert preview(by_default, place).advice == better + "pixels"
     assert preview(request(photos, backbone="pixels"), place).advice == ""
     monkeypatch.setattr("prunebench.photos.estimate.schedule.missing", lambda *_: {})
     assert preview(by_default, place).advice == ""  # all is stored, and nothing is left to choose

@@ -79,7 +79,7 @@ def test_a_curve_that_is_there_is_told_before_the_work_and_kept(cli, photos, tmp
 def test_a_better_backbone_is_named_where_heads_are_trained(cli, photos):
     by_default = cli(QUICK.replace("--backbone pixels ", ""))
     first, second, *_ = by_default.out.splitlines()  # while there is a choice
-    assert first.startswith("backbone: efficientnet_lite0; backbone 'dinov2_vitb14' needs ")
+    assert first.startswith("backbone: efficientnet_lite0. Better, but slower: --backbone dinov2_vitb14, ")
     assert second.startswith("time  ")
     again = cli(QUICK.replace("--backbone pixels ", ""))
     assert again.out.startswith("time  none, all is stored") and "backbone: " not in again.out
@@ -134,7 +134,7 @@ def test_labels_that_say_nothing_do_not_help_measurably(cli, photos):
         (
             40,
             40,
-            "The 40 labels there are suffice: expect 90.0 ± 2.0 %. Twice as many labels would bring 1.0 ± "
+            "Your 40 labels are enough: expect 90.0 ± 2.0 %. Twice as many labels would bring 1.0 ± "
             "0.5 points.",
         ),
     ],
@@ -152,7 +152,7 @@ def test_the_answer_says_how_many_and_why(tmp_path, labels, labeled, answer):
 
 def test_a_target_has_a_number_of_labels(cli, photos):
     easy = cli(f"{QUICK} --target 40").out
-    assert "4 of the labels there are reach 40 %: expect " in easy
+    assert "4 of your 48 labels reach 40 %: expect " in easy
     rows = [line.split() for line in easy.splitlines() if line.endswith(("measured", "predicted"))]
     assert [row[0] for row in rows] == ["4", "4", "9", "19", "38", "48", "96", "120"]
     assert [row[-1] for row in rows[:3]] == ["measured", "predicted", "measured"]
