@@ -22,9 +22,7 @@ both = pytest.mark.parametrize("make", [pseudo_labels, labels])
 @both
 @pytest.mark.parametrize("values", [[0.9, 1.7, -0.5], [0.0, 1.0], [True, False], ["0", "1"], [None]])
 def test_labels_that_are_no_whole_numbers_are_refused(make, values):
-    message = (
-        r"(Pseudo)?Labels\.values are (float64|bool|<U1|object), expected int: a class .*; make them so"
-    )
+    message = r"(Pseudo)?Labels\.values are (float64|bool|<U1|object), expected int: a class .*; make them so"
     with pytest.raises(PrunebenchError, match=f"^{message}$"):
         make(values)
 
