@@ -267,22 +267,17 @@ def _filters(
 ) -> Filters:
     """Return the filters that the arguments describe.
 
-    Raise PrunebenchError if a name is no text, or a ratio or seed out of range.
+    Raise PrunebenchError if a list is empty, a name is no text, or a ratio or seed out of range.
     """
-    for name, texts in {"methods": methods, "datasets": datasets}.items():
-        are_names = all(isinstance(text, str) for text in _list(texts) or [])
-        require(are_names, name, texts, "a name, or several")
-    numbers = {"ratios": (_list(ratios), 100), "seeds": (_list(seeds), 10_000)}
-    for name, (values, limit) in numbers.items():
-        in_range = all(isinstance(value, int | np.integer) and 0 <= value < limit for value in values or [])
-        require(in_range, name, values, f"whole numbers from 0 to {limit - 1}")
-    seed_list = list(range(int(seeds))) if isinstance(seeds, int | np.integer) else _list(seeds)
-    require(seed_list != [], "seeds", seeds, "a count from 1, or a list")
+    seed_list = _numbers("seeds", seeds, 10_000)
+    if isinstance(seeds, int | np.integer):
+        require(seeds > 0, "seeds", seeds, "a count from 1, or a list")
+        seed_list = list(range(int(seeds)))
     return Filters(
-        methods=_list(methods),
-        datasets=None if datasets == "all" else _list(datasets),
-        ratios=ratios if ratios is None else [int(ratio) for ratio in _list(ratios) or []],
-        seeds=seed_list if seed_list is None else [int(seed) for seed in seed_list],
+        methods=_names("methods", methods),
+        datasets=None if datasets == "all" else _names("datasets", datasets),
+        ratios=_numbers("ratios", ratios, 100),
+        seeds=seed_list,
         recipe=recipe,
         tuning=tuning,
         repeats=repeats,
@@ -291,10 +286,32 @@ def _filters(
     )
 
 
-def _list(values: Any) -> list[Any] | None:
-    """Return one value or several as a list. None stays None."""
+def _names(argument: str, values: Any) -> list[str] | None:
+    """Return the names in an argument. Raise PrunebenchError if there are none, or if one is no text."""
+    names = _list(argument, values)
+    require(all(isinstance(name, str) for name in names or []), argument, values, "a name, or several")
+    return names
+
+
+def _numbers(argument: str, values: Any, limit: int) -> list[int] | None:
+    """Return the numbers in an argument.
+
+    Raise PrunebenchError if there are none, or unless they are whole numbers from 0 to below `limit`.
+    """
+    numbers = _list(argument, values)
+    if numbers is None:
+        return None
+    in_range = all(isinstance(number, int | np.integer) and 0 <= number < limit for number in numbers)
+    require(in_range, argument, numbers, f"whole numbers from 0 to {limit - 1}")
+    return [int(number) for number in numbers]
+
+
+def _list(argument: str, values: Any) -> list[Any] | None:
+    """Return one value or several as a list. None stays None. Raise PrunebenchError if there are none."""
     if values is None:
         return None
     if isinstance(values, str) or not hasattr(values, "__iter__"):
         return [values]
-    return list(values)
+    found = list(values)
+    require(bool(found), argument, found, "one or several, or None for those of the suite")
+    return found

@@ -91,6 +91,7 @@ def test_arguments_choose_as_the_options_do(run, suite_file):
     assert chosen(datasets=["toy"], seeds=[0], changes={"recipe.epochs": 2}) == [
         ("random{recipe.epochs=2}", 50, 0)
     ]
+    assert chosen(ratios=(ratio for ratio in [30]), seeds=iter([0])) == [("random", 30, 0)]
     assert len(run(methods="all", datasets="all", seeds=1)) == 2
 
 
@@ -140,6 +141,11 @@ def test_files_that_changed_are_read_again(run, tmp_path):
         ({"methods": 5}, "methods is 5, expected a name, or several"),
         ({"datasets": ["toy", None]}, "datasets is ['toy', None], expected a name, or several"),
         ({"ratios": [100]}, "ratios is [100], expected whole numbers from 0 to 99"),
+        ({"ratios": []}, "ratios is [], expected one or several, or None for those of the suite"),
+        ({"ratios": np.array([], int)}, "ratios is [], expected one or several, or None for those of the"),
+        ({"methods": ()}, "methods is [], expected one or several, or None for those of the suite"),
+        ({"datasets": []}, "datasets is [], expected one or several, or None for those of the suite"),
+        ({"seeds": []}, "seeds is [], expected one or several, or None for those of the suite"),
         ({"ratios": "30"}, "ratios is ['30'], expected whole numbers from 0 to 99"),
         ({"seeds": 0}, "seeds is 0, expected a count from 1, or a list"),
         ({"seeds": [-1]}, "seeds is [-1], expected whole numbers from 0 to 9999"),

@@ -246,7 +246,7 @@ def read_table(path: Path, *columns: str) -> dict[str, Array]:
 def whole_numbers(path: Path, text: Array, column: str) -> Array:
     """Turn a column of text into int64 [rows].
 
-    Raise PrunebenchError if an entry is no whole number. The message names the first such row.
+    Raise PrunebenchError if an entry is no whole number. The message says where the first such entry is.
     """
     return _numbers(path, text, column, np.int64, "whole number")
 
@@ -254,28 +254,37 @@ def whole_numbers(path: Path, text: Array, column: str) -> Array:
 def numbers(path: Path, text: Array, column: str) -> Array:
     """Turn a column of text into float64 [rows].
 
-    Raise PrunebenchError if an entry is no number. The message names the first such row.
+    Raise PrunebenchError if an entry is no number. The message says where the first such entry is.
     """
     return _numbers(path, text, column, np.float64, "number")
 
 
 def _numbers(path: Path, text: Array, column: str, kind: type, label: str) -> Array:
     try:
-        return text.astype(kind)
+        return _converted(text, kind)
     except (ValueError, OverflowError):
-        rows = enumerate(text, start=2 if path.suffix == ".csv" else 1)  # row 1 of a .csv is the header
-        row, entry = next((row, entry) for row, entry in rows if not _converts(kind, entry))
+        wrong = next(row for row in range(len(text)) if not _converts(text[row : row + 1], kind))
+        place = f"row {wrong + 1}"
+        if path.suffix == ".csv":  # a row may have several lines, and blank lines are no rows
+            place = f"line {tables.read(path, column)[wrong][0]}"
         raise PrunebenchError(
-            f"{path} has {entry!r} in row {row} of column {column!r}, which is no {label}"
+            f"{path} has {text[wrong]!r} in {place} of column {column!r}, which is no {label}"
         ) from None
 
 
-def _converts(kind: type, entry: str) -> bool:
+def _converts(text: Array, kind: type) -> bool:
     try:
-        np.array([entry], object).astype(kind)
+        _converted(text, kind)
     except (ValueError, OverflowError):
         return False
     return True
+
+
+def _converted(text: Array, kind: type) -> Array:
+    """Turn text into numbers. Raise ValueError or OverflowError if an entry is none."""
+    if any("_" in entry for entry in text):  # Python reads 1_0 as 10, as nothing else does
+        raise ValueError
+    return text.astype(kind)
 
 
 def _of_length(path: Path, values: Array, images: int) -> Array:

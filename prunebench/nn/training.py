@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunebench.errors import PrunebenchError
 from prunebench.nn import loop, networks, processes
@@ -101,7 +102,7 @@ def train(
     index = np.arange(len(images)) if index is None else np.sort(index)
     beginning = rng.bit_generator.state
     sizes = [-(-recipe.batch // 2**halvings) for halvings in range(HALVINGS + 1)]
-    sizes = [size for size in sizes if size >= min(2, recipe.batch)]
+    sizes = [size for size in sizes if size >= 2] or [recipe.batch]
     shared = _shared.get()
     if shared:
         sizes = sizes[:1]
@@ -149,9 +150,9 @@ def memory_shared() -> Iterator[None]:
 def batch_bounds(images: int, batch: int) -> list[int]:
     """Return where the batches of an epoch begin, and its end; the last holds 2 to batch + 1 images.
 
-    A batch of one would have no variance for BatchNorm.
+    A batch of one would have no variance for BatchNorm. There is one only where there is one image.
     """
-    return [*range(0, images - 1, batch), images]
+    return [*range(0, max(1, images - 1), batch), images]
 
 
 def learning_rates(recipe: Recipe, steps: int) -> Array:
@@ -328,6 +329,7 @@ class _Run(loop.Loop):
             network = networks.on_pretrained(
                 body(), mean=images.mean, std=images.std, generator_seed=seed, **shape
             )
+        _check_batches(network, len(index), recipe.batch)
         self.network = network.to(self.device)
         self.network.to(memory_format=torch.channels_last)
         self.generator = torch_generator(rng, self.device)
@@ -492,10 +494,8 @@ def _optimizer(network: Network, recipe: Recipe) -> Sgd | Adam:
 
 def _check(labels: Array, recipe: Recipe, classes: int, device: str) -> None:
     """Raise PrunebenchError unless this can be trained."""
-    if len(labels) < 2 or recipe.batch < 2:
-        raise PrunebenchError(
-            f"cannot train on {len(labels)} image(s) in batches of {recipe.batch}: BatchNorm needs two"
-        )
+    if not len(labels):
+        raise PrunebenchError("cannot train on no image; prune less, or give more images a label")
     wrong = (labels < 0) | (labels >= classes)
     if wrong.any():
         raise PrunebenchError(
@@ -503,3 +503,14 @@ def _check(labels: Array, recipe: Recipe, classes: int, device: str) -> None:
             f"{labels[wrong][0]}; train on those with a label, through `index`"
         )
     check_precision("recipe.precision", recipe.precision, device)
+
+
+def _check_batches(network: Network, images: int, batch: int) -> None:
+    """Raise PrunebenchError if a network has BatchNorm, and its batches a single image."""
+    if min(images, batch) >= 2 or not any(isinstance(layer, _BatchNorm) for layer in network.modules()):
+        return
+    remedy = "set recipe.batch to 2 or more" if batch < 2 else "prune less, or give more images a label"
+    raise PrunebenchError(
+        f"cannot train on {images} image(s) in batches of {batch}: BatchNorm needs two; {remedy}, or choose "
+        "a network without BatchNorm"
+    )

@@ -66,6 +66,28 @@ class Artefact:
         object.__setattr__(self, name, array)
 
 
+def _freeze_labels(artefact: PseudoLabels | Labels) -> None:
+    """Turn labels and their confidences into read-only arrays.
+
+    Raise PrunebenchError unless the labels are whole numbers, with a confidence each or none at all.
+    """
+    name = type(artefact).__name__
+    values = np.asarray(artefact.values)
+    if values.size and values.dtype.kind not in "iu":  # NumPy takes an empty list for floats
+        raise PrunebenchError(
+            f"{name}.values are {values.dtype}, expected int: a class or cluster each, or -1; make them so"
+        )
+    artefact._freeze("values", np.int64, 1)
+    if artefact.confidences is None:
+        return
+    artefact._freeze("confidences", np.float32, 1)
+    if len(artefact.confidences) != len(artefact):
+        raise PrunebenchError(
+            f"{name} has {len(artefact)} values but {len(artefact.confidences)} confidences; give each label "
+            "one, or None"
+        )
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PseudoLabels(Artefact):
     """The labels that a labeler predicts, one per training image.
@@ -86,11 +108,9 @@ class PseudoLabels(Artefact):
     resize: int | None = None
 
     def __post_init__(self) -> None:
-        self._freeze("values", np.int64, 1)
+        _freeze_labels(self)
         if self.space not in ("class", "cluster"):
             raise PrunebenchError(f"{type(self).__name__}.space is {self.space!r}, not 'class' or 'cluster'")
-        if self.confidences is not None:
-            self._freeze("confidences", np.float32, 1)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -112,14 +132,12 @@ class Labels(Artefact):
     confidences: Array | None = None
 
     def __post_init__(self) -> None:
-        self._freeze("values", np.int64, 1)
+        _freeze_labels(self)
         self._freeze("annotated", np.bool_, 1)
         if self.annotated.shape != self.values.shape:
             raise PrunebenchError(
                 f"Labels: {len(self.values)} values but {len(self.annotated)} in the ledger"
             )
-        if self.confidences is not None:
-            self._freeze("confidences", np.float32, 1)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -114,7 +114,7 @@ def attempt(name: str, action: Callable[[], object]) -> Check:
 
 def failed(name: str, error: Exception) -> Check:
     """Return a check that failed with an error."""
-    return Check(name, " ".join(said(error).split()), "".join(traceback.format_exception(error)))
+    return Check(name, said(error), "".join(traceback.format_exception(error)))
 
 
 def _call(part: Part, problem: Problem, keep: int | None = None) -> Array:

@@ -24,7 +24,7 @@ class Recipe:
     epochs: passes over the subset, above 0.
     iterations: number of steps, above 0, which replaces `epochs`. None: train for `epochs`.
     batch: images per step, above 0.
-    shrink_batch: halve the batch from ratio 80 on, quarter it from 90 on (SemiPrune, A.1).
+    shrink_batch: halve the batch from ratio 80 on, quarter it from 90 on (SemiPrune, A.1), to 2 at least.
     lr: highest learning rate, above 0.
     final_lr: last learning rate.
     warmup: share of all steps, in 0..1, in which the learning rate rises linearly to `lr`.
@@ -174,4 +174,5 @@ class Recipe:
             divisor = 2
         else:
             divisor = 4
-        return replace(self, batch=max(1, self.batch // divisor), shrink_batch=False)
+        smallest = min(2, self.batch)  # of one image BatchNorm knows no variance
+        return replace(self, batch=max(smallest, self.batch // divisor), shrink_batch=False)

@@ -343,12 +343,14 @@ def load() -> Registry:
 
 
 def said(error: BaseException) -> str:
-    """Return what an error says.
+    """Return what an error says, in one line.
 
     One that was not written for users has its class, and the last line of a plugin in its traceback.
     """
+    lines = (line.strip() for line in str(error).splitlines())
+    text = " ".join(line for line in lines if line)
     if isinstance(error, PrunebenchError):
-        return str(error)
+        return text
     packages = {plugin.module.partition(".")[0] for plugin in load().plugins}
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
@@ -357,7 +359,7 @@ def said(error: BaseException) -> str:
             file = Path(frame.f_code.co_filename)
             within = len(module) if file.stem == "__init__" else len(module) - 1
             place = f" ({Path(*file.parts[-1 - within :]).as_posix()}:{line})"
-    return f"{type(error).__name__}: {error}{place}"
+    return f"{type(error).__name__}: {text}{place}"
 
 
 @dataclass(frozen=True)

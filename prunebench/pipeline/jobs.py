@@ -175,7 +175,7 @@ def failure(error: BaseException) -> dict[str, Any]:
     message = registry.said(error)
     out_of_gpu = type(error).__name__ == "OutOfMemoryError"
     if out_of_gpu:  # torch's own message goes on with what each process holds
-        lack = message.splitlines()[0].partition(". GPU ")[0].removesuffix(".")
+        lack = message.partition(". GPU ")[0].removesuffix(".")
         message = f"{lack}; free the GPU, lower the part's batch, or use --device cpu"
     return {
         "message": message,

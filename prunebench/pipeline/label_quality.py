@@ -34,6 +34,12 @@ def balanced(values: Array, truth: Array, classes: int) -> float:
     return 100 * float((correct[sizes > 0] / sizes[sizes > 0]).mean())
 
 
+def apart(values: Array) -> Array:
+    """Return the labels, with a cluster of its own for each image without one (-1): int [n]."""
+    missing = values < 0
+    return np.where(missing, values.max(initial=0) + np.cumsum(missing), values)
+
+
 def measure(labels: Labels, truth: Array, classes: int) -> Quality:
     """Measure labels on all images, and on the images that were not annotated.
 
@@ -43,8 +49,9 @@ def measure(labels: Labels, truth: Array, classes: int) -> Quality:
     hungarian: percent of correct labels after the best one-to-one renaming. It overrates labels that name
         classes.
     balanced: mean recall over classes, in percent. Clusters are renamed first.
-    nmi: normalized mutual information (arithmetic mean), times 100.
-    ari: adjusted Rand index, times 100.
+    nmi: normalized mutual information (arithmetic mean) of the images with a label, times their percentage.
+        Clusters of one image would raise it: such clusters alone have 60 with 50,000 images of 100 classes.
+    ari: adjusted Rand index, times 100. Each image without a label is a cluster of its own.
     empty: the number of classes that no image is labeled with.
     prior_distance: total variation between the shares of the labels and of the true classes, in 0..1.
         Clusters are renamed first.
@@ -68,14 +75,15 @@ def _metrics(labels: Labels, truth: Array, classes: int) -> tuple[dict[str, floa
 
     values = labels.values
     renamed = matched(values, truth, classes)
+    known = values >= 0
     named = values if labels.space == "class" else renamed
     label_shares = np.bincount(named[named >= 0], minlength=classes) / len(truth)
     true_shares = np.bincount(truth[truth >= 0], minlength=classes) / len(truth)
     metrics = {
         "hungarian": 100 * float((renamed == truth).mean()),
         "balanced": balanced(named, truth, classes),
-        "nmi": 100 * float(normalized_mutual_info_score(truth, values)),
-        "ari": 100 * float(adjusted_rand_score(truth, values)),
+        "nmi": 100 * float(known.mean() * normalized_mutual_info_score(truth[known], values[known])),
+        "ari": 100 * float(adjusted_rand_score(truth, apart(values))),
         "empty": float(np.count_nonzero(np.bincount(values[values >= 0], minlength=classes) == 0)),
         "prior_distance": float(np.abs(label_shares - true_shares).sum() / 2),
     }

@@ -188,12 +188,12 @@ class Store:
         payload = packed(artefacts)
         entry = {**manifest, "schema": SCHEMA, "sha256": _sha256(payload), "bytes": len(payload)}
         self._clear(key)
-        making = self.root / "making" / f"{key}.{uuid.uuid4().hex}"
-        with writing(making), _unless_cleared(key):
-            making.mkdir(parents=True)
-            (making / PAYLOAD).write_bytes(payload)
-            (making / MANIFEST).write_bytes(sealed(entry))
-        self._settle(key, making)
+        with self._making(key) as making:
+            with writing(making), _unless_cleared(key):
+                making.mkdir(parents=True)
+                (making / PAYLOAD).write_bytes(payload)
+                (making / MANIFEST).write_bytes(sealed(entry))
+            self._settle(key, making)
 
     def take(self, key: str, source: Store) -> None:
         """Copy an entry of another store, completely or not at all. The other store is not changed.
@@ -204,14 +204,23 @@ class Store:
         Raise BusyError as `write` does.
         """
         self._clear(key)
-        making = self.root / "making" / f"{key}.{uuid.uuid4().hex}"
-        try:
+        with self._making(key) as making:
             with writing(making), _unless_cleared(key):
                 making.mkdir(parents=True)
                 whole = _copied(source.path(key), making)
             if not whole:
                 raise MissingArtefactError(key)
             self._settle(key, making)
+
+    @contextmanager
+    def _making(self, key: str) -> Iterator[Path]:
+        """Yield a new path for an entry that is being written. Delete what is left there in the end.
+
+        On a full disk that would take the space of the next attempt.
+        """
+        making = self.root / "making" / f"{key}.{uuid.uuid4().hex}"
+        try:
+            yield making
         finally:
             shutil.rmtree(making, ignore_errors=True)
 
@@ -234,7 +243,6 @@ class Store:
                     raise
             else:
                 return
-        shutil.rmtree(entry, ignore_errors=True)
 
     def remove(self, key: str) -> None:
         """Delete an entry, and all that an unfinished attempt left of it."""

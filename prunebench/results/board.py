@@ -35,7 +35,7 @@ class Page:
     titles: of datasets, by name, where these are not their names.
     providers: what makes further tables of a board, such as the numbers that a paper prints beside ours.
     labelers: what methods have for a labeler, with its settings, by place, where that is known.
-    verified: the ids of rows that somebody made again, with the same result.
+    verified: the ids of rows that somebody made again, as `prunebench.results.verifications.confirmed` says.
     """
 
     suite: str

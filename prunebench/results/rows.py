@@ -329,15 +329,19 @@ def read(folder: Path, suite: str) -> tuple[list[Result], list[str]]:
 
 @dataclass
 class Records:
-    """All that is on record of a suite: rows, failures of cells without one, and what cannot be read."""
+    """All that is on record of a suite: rows, failures of cells without one, and what cannot be read.
+
+    superseded: the rows that a later one supersedes, by id. They are not among `rows`.
+    """
 
     rows: list[Result] = field(default_factory=list)
+    superseded: dict[str, Result] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
 
 def read_all(folder: Path, suite: str) -> Records:
-    """Return what is on record of a suite, without rows that a later one supersedes."""
+    """Return what is on record of a suite."""
     found = Records()
     for path in sorted((folder / "results" / suite).glob("*/*.jsonl")):
         lines, name = read_file(path), path.relative_to(folder)
@@ -347,7 +351,7 @@ def read_all(folder: Path, suite: str) -> Records:
             found.complaints.append(f"{name}: {damaged} damaged line(s) left out; run their cells again")
         if lines.newer:
             found.complaints.append(f"{name}: {lines.newer} row(s) of a newer version of prunebench left out")
-    found.rows = without_superseded(found.rows)
+    found.rows, found.superseded = _parted(found.rows)
     if found.failures:
         finished = {row.cell for row in found.rows}
         found.failures = [failure for failure in found.failures if failure.cell not in finished]
@@ -356,8 +360,17 @@ def read_all(folder: Path, suite: str) -> Records:
 
 def without_superseded(rows: list[Result]) -> list[Result]:
     """Return the rows that none of them supersedes."""
+    return _parted(rows)[0]
+
+
+def _parted(rows: list[Result]) -> tuple[list[Result], dict[str, Result]]:
+    """Return the rows that none of them supersedes, and the others by id."""
     superseded = {row.supersedes for row in rows} - {None}
-    return [row for row in rows if row.id not in superseded] if superseded else rows
+    if not superseded:
+        return rows, {}  # to hash every row takes seconds
+    ids = [row.id for row in rows]
+    others = {id: row for id, row in zip(ids, rows, strict=True) if id in superseded}
+    return [row for id, row in zip(ids, rows, strict=True) if id not in superseded], others
 
 
 def suites(folder: Path) -> Iterator[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from prunebench.results.rows import OPTION, Result, checked, content_of, line
+from prunebench.results.rows import OPTION, Records, Result, checked, content_of, line
 from prunebench.system.files import replace_file
 from prunebench.system.leases import lease
 
@@ -84,3 +85,26 @@ def read(folder: Path, suite: str) -> tuple[list[Verification], list[str]]:
     return found, [
         f"{path.relative_to(folder)}: {unread} line(s) left out, damaged or newer"
     ] if unread else []
+
+
+def confirmed(records: Records, found: Iterable[Verification]) -> frozenset[str]:
+    """Return the ids of the rows that were made again, or that supersede such a row and say the same.
+
+    A row that is certified afterwards supersedes itself, and stays verified.
+    """
+    verified = {one.row for one in found}
+    successors = (row for row in records.rows if row.supersedes and verified)
+    return frozenset(
+        verified | {row.id for row in successors if not verified.isdisjoint(_before(row, records))}
+    )
+
+
+def _before(row: Result, records: Records) -> Iterator[str]:
+    """Yield the ids of the rows before this one, one after the other, while their accuracy is its own."""
+    earlier = row
+    while earlier.supersedes in records.superseded:
+        id = earlier.supersedes
+        earlier = records.superseded[id]
+        if earlier.accuracy != row.accuracy:
+            return
+        yield id

@@ -169,7 +169,7 @@ def page_of(name: str, folder: Path) -> Page:
         },
         complaints=[*found.complaints, *complaints],
         providers=PROVIDERS,
-        verified=frozenset(one.row for one in verified),
+        verified=verifications.confirmed(found, verified),
     )
 
 

@@ -54,8 +54,7 @@ class Sinks:
         except (Exception, SystemExit) as error:
             if name not in self._failed:
                 self._failed.add(name)
-                what = " ".join(said(error).splitlines())
-                echo(f"warning: {name} failed on a finished cell: {what}. The run goes on", err=True)
+                echo(f"warning: {name} failed on a finished cell: {said(error)}. The run goes on", err=True)
 
 
 def sinks(folder: Path | None, log: Path | None = None, project: str | None = None) -> Sinks:

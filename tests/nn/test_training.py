@@ -21,6 +21,7 @@ from prunebench.errors import DivergedError
 from prunebench.nn import networks, replay, training
 from prunebench.nn.recorder import Recorder
 from prunebench.parts.artefacts import Dynamics
+from prunebench.parts.images import Vectors
 from prunebench.parts.problem import MemoryCheckpoint
 from tests import pretend_gpu
 
@@ -52,9 +53,9 @@ def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine() -> None:
 
 @pytest.mark.parametrize(
     ("images", "batch", "sizes"),
-    [(70, 16, [16, 16, 16, 16, 6]), (33, 16, [16, 17]), (32, 16, [16, 16]), (2, 16, [2])],
+    [(70, 16, [16, 16, 16, 16, 6]), (33, 16, [16, 17]), (32, 16, [16, 16]), (2, 16, [2]), (1, 16, [1])],
 )
-def test_every_image_once_and_never_a_batch_of_one(images: int, batch: int, sizes: list[int]) -> None:
+def test_every_image_once_and_none_alone_beside_others(images: int, batch: int, sizes: list[int]) -> None:
     assert np.diff(training.batch_bounds(images, batch)).tolist() == sizes
 
 
@@ -387,9 +388,49 @@ def test_labels_outside_the_classes_are_refused() -> None:
         run(labels=np.full_like(labels, -1))
 
 
-def test_one_image_cannot_be_trained_on() -> None:
-    with pytest.raises(PrunebenchError, match="cannot train on 1 image"):
-        run(index=np.array([3]))
+@pytest.mark.parametrize(
+    ("batch", "index", "message"),
+    [
+        (16, [], "cannot train on no image; prune less, or give more images a label"),
+        (
+            16,
+            [3],
+            "cannot train on 1 image(s) in batches of 16: BatchNorm needs two; prune less, or give more "
+            "images a label, or choose a network without BatchNorm",
+        ),
+        (
+            1,
+            [3, 5, 6],
+            "cannot train on 3 image(s) in batches of 1: BatchNorm needs two; set recipe.batch to 2 or more, "
+            "or choose a network without BatchNorm",
+        ),
+    ],
+)
+def test_too_few_images_for_batch_norm_are_refused_naming_what_helps(batch, index, message) -> None:
+    with pytest.raises(PrunebenchError) as error:
+        run(replace(RECIPE, batch=batch), index=np.array(index, int))
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(("batch", "count", "steps"), [(16, 1, 4), (1, 1, 4), (1, 5, 16), (16, 20, 8)])
+def test_a_network_without_batch_norm_trains_on_one_image_too(batch: int, count: int, steps: int) -> None:
+    rng = np.random.default_rng(0)
+    vectors, labels = Vectors(rng.normal(size=(20, 6))), rng.integers(3, size=20)
+    made = training.train(
+        vectors,
+        labels,
+        Recipe(network="linear", epochs=4, batch=batch),
+        classes=3,
+        rng=np.random.default_rng(1),
+        device="cpu",
+        index=np.arange(count),
+        test=(vectors, labels),
+        record=True,
+    )
+    assert made.dynamics is not None
+    assert made.dynamics.label_probability.shape == (4, count)
+    assert len(made.history) == 4
+    assert len(training.batch_bounds(count, batch)) - 1 == steps / 4
 
 
 def test_features_and_probabilities_are_those_of_eval_mode() -> None:

@@ -284,6 +284,15 @@ def test_the_batch_shrinks_with_the_ratio(ratio, batch):
     assert Recipe(network="cnn", epochs=1, batch=128).at(ratio).batch == batch
 
 
+@pytest.mark.parametrize("ratio", [0, 80, 90])
+@pytest.mark.parametrize("batch", range(1, 9))
+def test_a_small_batch_does_not_shrink_to_one_image(ratio, batch):
+    shrunk = Recipe(network="cnn", epochs=1, batch=batch).at(ratio).batch
+    assert min(2, batch) <= shrunk <= batch
+    if batch == 8:
+        assert shrunk == {0: 8, 80: 4, 90: 2}[ratio]
+
+
 def test_every_field_of_a_recipe_is_in_its_identity_as_json():
     every = {field.name for field in fields(Recipe)}
     other = Recipe(network="cnn", epochs=1, final_network="resnet8").identity()

@@ -58,6 +58,27 @@ def test_an_unknown_label_is_wrong() -> None:
     assert metrics(labels([0, -1, -1, 1, 1, 2]))["accuracy"] == pytest.approx(100 * 4 / 6)
 
 
+def test_a_class_without_labels_is_no_cluster() -> None:
+    found = metrics(labels([0, 0, 0, -1, -1, -1]))
+    assert found["nmi"] == pytest.approx(50)  # the labeled half has one class, and one label
+    assert found["ari"] == pytest.approx(100 * (3 - 0.8) / (3.5 - 0.8))  # of pairs
+
+
+def test_labels_that_all_lack_agree_with_nothing() -> None:
+    found = metrics(labels([-1] * 6))
+    assert (found["nmi"], found["ari"]) == (0, 0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_share_of_right_labels_is_worth_less_than_all(share: float) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(10, size=2000)
+    values = np.where(rng.random(2000) < share, truth, -1)
+    found = measure(labels(values.tolist()), truth, 10).metrics
+    assert found["nmi"] == pytest.approx(100 * (values >= 0).mean())
+    assert 0 < found["ari"] <= found["nmi"]
+
+
 def test_matching_renames_one_to_one() -> None:
     values = np.array([1, 1, 1, 1, 1, 0])
     assert matched(values, TRUTH, 3).tolist() == [0, 0, 0, 0, 0, 2]

@@ -39,6 +39,19 @@ def test_both_train_on_as_many_images(matrix, make, offer, tuning, changes):
         assert {*twin.seconds} == {"subset", "accuracy"}
 
 
+@pytest.mark.parametrize(
+    ("ratio", "message"),
+    [
+        (98, "cannot train on 1 image(s) in batches of 4: BatchNorm needs two; prune less, "),
+        (99, "cannot train on no image; prune less, or give more images a label"),
+    ],
+)
+def test_too_few_images_are_said_as_without_more_steps(matrix, make, ratio, message):
+    made = make(matrix(RANDOM, scored(), references=["random_timed"], ratios=(ratio,)))
+    assert {name.partition(" ")[0] for name in made.failures} == {"random", "m", "random_timed{m}"}
+    assert all(found.startswith(message) for found in made.failures.values())
+
+
 def test_the_twin_of_a_method_without_trainings_is_random_itself(matrix, make):
     plain = Method("plain", title="P", selector=Random(per_class=False, stream=1))
     rows = {row.method: row for row in make(matrix(RANDOM, plain, references=["random_timed"])).rows}

@@ -275,6 +275,25 @@ def test_a_full_disk_is_one_clear_line_and_what_was_there_stays(store, monkeypat
     write(store)
 
 
+@pytest.mark.parametrize("torn", ["payload.safetensors", "manifest.json"])
+def test_a_disk_that_fills_up_while_an_entry_is_written_gets_its_space_back(store, monkeypatch, torn):
+    def write_bytes(path, content):
+        with path.open("wb") as file:
+            if path.name == torn:
+                file.write(content[:9])
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return file.write(content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write_bytes)
+        with pytest.raises(PrunebenchError, match=r"No space left on device; free space or choose another"):
+            store.write(KEY, [SCORES], {})
+    assert KEY not in store
+    assert list((store.root / "making").iterdir()) == []
+    store.write(KEY, [SCORES], {})
+    assert store.verify(KEY)
+
+
 def test_a_store_that_cannot_be_made_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     store = Store(tmp_path / "file" / "store")

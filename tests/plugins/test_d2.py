@@ -223,9 +223,19 @@ def test_of_images_equally_dense_the_hardest_is_picked(select):
     assert select(D2(), np.ones((4, 2)), -scores, 4).tolist() == [0, 2, 3, 1]
 
 
-def test_subsets_of_one_seed_are_nested(select):
+@pytest.mark.parametrize("part", [D2(cutoff=0.0), D2(cutoff=0.2), D2().at(89)])
+def test_subsets_of_one_seed_are_nested_at_one_cutoff(select, part):
     embeddings, scores = problem()
-    assert select(D2(), embeddings, scores, 40)[:10].tolist() == select(D2(), embeddings, scores, 10).tolist()
+    assert select(part, embeddings, scores, 40)[:10].tolist() == select(part, embeddings, scores, 10).tolist()
+
+
+def test_by_default_the_subset_at_90_is_part_of_no_larger_one(select):
+    """Its cutoff is another."""
+    embeddings, scores = problem()
+    larger, smaller = (
+        select(D2().at(ratio), embeddings, scores, keep) for ratio, keep in ((80, 12), (90, 6))
+    )
+    assert not {*smaller} <= {*larger}
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

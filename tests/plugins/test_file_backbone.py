@@ -167,7 +167,7 @@ def test_nothing_in_an_npy_is_run():
     [
         ("name,x\na.jpg,1\n", "e.csv needs one column 'file' and has none; its first line is 'name,x'"),
         ("file\na.jpg\n", "e.csv has no numbers beside the column 'file'"),
-        ("file,x\na.jpg,one\n", "e.csv has 'one' in row 2 of column 'x', which is no number"),
+        ("file,x\na.jpg,one\n", "e.csv has 'one' in line 2 of column 'x', which is no number"),
     ],
 )
 def test_a_wrong_csv_is_one_line(text, message):

@@ -191,9 +191,15 @@ def test_names_and_classes_that_a_spreadsheet_would_run_are_read_as_they_were(wr
             "s.csv",
             "a\n1\n\n2\nx\n4\n",
             {"column": "a"},
-            "s.csv has 'x' in row 4 of column 'a', which is no number",
+            "s.csv has 'x' in line 5 of column 'a', which is no number",
         ),
-        ("s.csv", 'a\n1\n2\n""\n4\n', {"column": "a"}, "s.csv has '' in row 4 of column 'a', which is no "),
+        (
+            "s.csv",
+            'b;a\n"two\nlines";1\n\n\nx;1_0\n',
+            {"column": "a"},
+            "s.csv has '1_0' in line 6 of column 'a', which is no number",
+        ),
+        ("s.csv", 'a\n1\n2\n""\n4\n', {"column": "a"}, "s.csv has '' in line 4 of column 'a', which is no "),
         (
             "s.csv",
             "aum,b\n1,2\n",
@@ -253,10 +259,10 @@ def test_a_file_that_is_not_one_number_per_image_is_one_line(write, tmp_path, na
             "a\n-1\n2\n3\n4\n",
             "s.csv lists image -1, but the images are 0..3 (2 such); is it for another dataset, ",
         ),
-        ("a\n0\n1\n2.0\n3\n", "s.csv has '2.0' in row 4 of column 'a', which is no whole number"),
+        ("a\n0\n1\n2.0\n3\n", "s.csv has '2.0' in line 4 of column 'a', which is no whole number"),
         (
             "a\n0\n1\n99999999999999999999\n3\n",
-            "s.csv has '99999999999999999999' in row 4 of column 'a', which ",
+            "s.csv has '99999999999999999999' in line 4 of column 'a', which ",
         ),
     ],
 )
@@ -562,7 +568,13 @@ def test_clusters_have_no_names(write):
             "l.csv",
             "y\n0\n1.0\n2\n1\n",
             {"column": "y"},
-            "l.csv has '1.0' in row 3 of column 'y', which is no whole",
+            "l.csv has '1.0' in line 3 of column 'y', which is no whole",
+        ),
+        (
+            "l.csv",
+            "y\n0\n1\n0_1\n1\n",
+            {"column": "y"},
+            "l.csv has '0_1' in line 4 of column 'y', which is no",
         ),
         (
             "l.csv",

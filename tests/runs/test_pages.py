@@ -9,6 +9,7 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.parts.registry import load
+from prunebench.results import verifications
 from prunebench.results.journal import Journal
 from prunebench.runs.page_files import index_path
 from prunebench.runs.pages import page_of, remember, root_of, suite_of
@@ -48,6 +49,14 @@ def test_a_page_knows_the_settings_of_the_labelers_of_its_suite(results, row):
     Journal(results).append(row(dataset="digits", method="mine"))
     where = ("mine", "digits", "tiny", "default", "pipeline")
     assert page_of("toys", results).labelers == {where: "probe(backbone=pixels, C=0.5)"}
+
+
+def test_a_row_that_was_verified_and_then_certified_is_both(results, row):
+    first = row(dataset="digits")
+    verifications.append(results, verifications.verification(first, row(device_name="mine")))
+    Journal(results).append(row(dataset="digits", certified=True))
+    page = page_of("toys", results)
+    assert [(found.certified, found.id in page.verified) for found in page.rows] == [(True, True)]
 
 
 def test_running_the_suite_mends_it(results, suite_file):

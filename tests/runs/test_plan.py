@@ -123,6 +123,23 @@ def test_status_counts_cells(matrix, make, offer):
     assert found.failures == ["failed: toy subset moody: ValueError: not today"]
 
 
+def test_status_gives_a_failure_one_line_whatever_a_part_says(matrix, make, offer):
+    @dataclass(frozen=True, kw_only=True)
+    class Verbose(Selector):
+        name = "verbose"
+        known: bool
+
+        def select(self, images, keep):
+            raise (PrunebenchError if self.known else ValueError)("not today:\n\n  nor in  my own\r\ntime\n")
+
+    offer(Verbose)
+    for known, of in ((True, ""), (False, "ValueError: ")):
+        one = matrix(Method("verbose", title="V", selector=Verbose(known=known)))
+        told = f"{of}not today: nor in  my own time"
+        assert make(one).failures == {"verbose toy 50% seed 0": told}
+        assert status.status(one).failures == [f"failed: toy subset verbose(known={known}): {told}"]
+
+
 def test_status_sees_what_is_running(matrix):
     one = matrix("random")
     (target,) = one.graph.targets.values()

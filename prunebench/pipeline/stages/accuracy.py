@@ -94,7 +94,7 @@ class TrainedAccuracy(Training):
         from prunebench.nn.training import batch_bounds
 
         spent = self.named(SPENT)
-        if not spent:
+        if not spent or not images:  # on no image nothing trains, which the training says
             return recipe
         per_epoch = len(batch_bounds(images, recipe.batch)) - 1
         more = context.read(spent[0], Spent).images / images * per_epoch
