@@ -1,5 +1,6 @@
-"""Nearest neighbors, groups of near vectors and k-means: exact, in chunks of bounded memory, on CPU or GPU.
+"""Nearest neighbors, groups of near vectors and k-means: in chunks of bounded memory, on CPU or GPU.
 
+All vectors are compared, none by an index. Neighbors among near copies are right, too. Clusters may not be.
 On a CPU the same input gives the same output, bit for bit. No n x n matrix is ever in memory.
 """
 
@@ -21,12 +22,18 @@ Tensor = torch.Tensor
 CHUNK_BYTES = 256 * 2**20  # of each temporary tensor
 CACHED_BYTES = 16 * 2**20  # of one that a CPU reads again at once, from its cache
 
+# Products in float32 give squared distances that are wrong by up to 3e-6 of a vector's squared length.
+# Those below this share of it are computed otherwise. So no other is wrong by more than a thousandth.
+NEAR = 4e-3
+NOTHING = 1e-13  # of it: what float64 rounds, too. Vectors in float32 are no nearer, unless they are equal
+
 
 def nearest(vectors: Array, k: int, *, metric: str = "cosine", device: str = "cpu") -> tuple[Array, Array]:
     """Return the k nearest other vectors of each vector, the nearest first.
 
     The result is the indices, int64 [n, k], and the distances, float32 [n, k]. A vector is never its own
-    neighbor, but an equal vector may be, at distance 0.
+    neighbor, but an equal vector may be, at distance 0. Of two vectors whose distances differ by less than a
+    thousandth, either may be the k-th.
 
     vectors: float [n, d].
     k: number of neighbors.
@@ -36,6 +43,7 @@ def nearest(vectors: Array, k: int, *, metric: str = "cosine", device: str = "cp
 
     Raise PrunebenchError for another metric.
     Raise PrunebenchError unless 1 <= k <= n - 1.
+    Raise PrunebenchError unless the vectors are finite, and not too large for squares in float32.
     """
     if metric not in ("cosine", "euclidean"):
         raise PrunebenchError(f"no metric named {metric!r}. Known: cosine, euclidean.")
@@ -43,28 +51,97 @@ def nearest(vectors: Array, k: int, *, metric: str = "cosine", device: str = "cp
     if not 1 <= k <= n - 1:
         raise PrunebenchError(f"asked for {k} neighbors of each of {n} vectors; choose 1..{n - 1}")
     points = _to_tensor(vectors, device)
-    if metric == "cosine":
-        points = functional.normalize(points)
-        squared_norms = points.new_zeros(n)
-    else:
-        points = points - points.mean(0)  # small norms lose fewer digits in the products below
-        squared_norms = points.square().sum(1)
+    # Small norms lose fewer digits in products.
+    points = functional.normalize(points) if metric == "cosine" else points - points.mean(0)
     indices = np.empty((n, k), np.int64)
     distances = np.empty((n, k), np.float32)
-    for rows in _chunks(n, n):
-        queries = points[rows]
-        gaps = relative_squares(queries, points, squared_norms)
-        query = torch.arange(len(queries), device=device)
-        gaps[query, query + rows.start] = torch.inf  # a vector is no neighbor of itself
-        values, neighbors = gaps.topk(k, largest=False)
+    for rows, squares, neighbors in candidates(points, points, k, cosine=metric == "cosine", itself=True):
         if metric == "cosine":
-            exact = (1 + values / 2).clamp(0, 2)
+            exact = _cosine_distances(points, points[rows], squares, neighbors)
         else:
-            exact = distances_to(points, queries, neighbors)
+            exact = distances_to(points, points[rows], neighbors)
         exact, order = exact.sort(dim=1, stable=True)
         indices[rows] = neighbors.gather(1, order).cpu().numpy()
         distances[rows] = exact.cpu().numpy()
     return indices, distances
+
+
+def candidates(
+    queries: Tensor, targets: Tensor, k: int, *, cosine: bool = False, itself: bool = False
+) -> Iterator[tuple[slice | Array, Tensor, Tensor]]:
+    """Yield the k targets nearest to each query, for some queries at a time, in chunks of bounded memory.
+
+    Yields the positions of the queries, the squared distances, float32 [rows, k], and the positions of the
+    targets, int64 [rows, k], the nearest first.
+
+    Products in float32 rank the targets. A query whose targets they blur comes a second time. Its targets are
+    then ranked by products in float64.
+
+    queries: float32 [m, d].
+    targets: float32 [n, d].
+    cosine: whether the vectors have length 1, or 0 for one at squared distance 2 from all.
+    itself: whether queries and targets are the same, and no vector is a neighbor of itself.
+    """
+    n = len(targets)
+    if cosine:
+        norms = targets.new_zeros(n)
+        missing = queries.new_full((len(queries),), 2)  # what a squared distance has beyond -2 row.column
+    else:
+        norms = targets.square().sum(1)
+        missing = queries.square().sum(1)
+    blurred = torch.zeros(len(queries), dtype=torch.bool, device=queries.device)
+    everyone = torch.arange(n, device=queries.device)
+    for rows in _chunks(len(queries), n):
+        gaps = relative_squares(queries[rows], targets, norms)
+        if itself:
+            gaps[everyone[: len(gaps)], everyone[rows]] = torch.inf
+        values, neighbors = gaps.topk(k, largest=False)
+        squares = values + missing[rows, None]
+        blurred[rows] = squares[:, -1] < NEAR * missing[rows]
+        yield rows, squares, neighbors
+    again = blurred.nonzero()[:, 0]
+    for part in _chunks(len(again), 4 * max(targets.shape)):  # float64, and blocks beside their whole
+        index = again[part]
+        gaps = fine_squares(queries[index], targets)
+        if itself:
+            gaps[everyone[: len(gaps)], index] = torch.inf
+        values, neighbors = gaps.topk(k, largest=False)
+        yield index.cpu().numpy(), values.float(), neighbors
+
+
+def fine_squares(rows: Tensor, columns: Tensor) -> Tensor:
+    """Return the squared distance of each row to each column, by products in float64: float64 [m, n].
+
+    Equal vectors have squared distance 0.
+
+    rows: float32 [m, d].
+    columns: float32 [n, d].
+    """
+    ours = rows.double()
+    lengths = ours.square().sum(1)
+    blocks = []
+    for some in _chunks(len(columns), 2 * columns.shape[1]):
+        theirs = columns[some].double()
+        blocks.append(squared_distances(ours, theirs, lengths, theirs.square().sum(1)))
+    squares = torch.cat(blocks, dim=1)
+    return squares.masked_fill_(squares < NOTHING * lengths[:, None], 0)
+
+
+def _cosine_distances(points: Tensor, queries: Tensor, squares: Tensor, neighbors: Tensor) -> Tensor:
+    """Return the cosine distance of each query to points of its own: float32 [m, k]. It is 0 for a copy.
+
+    points: float32 [n, d], of length 1 or 0.
+    queries: float32 [m, d], of length 1 or 0.
+    squares: the squared distances by products, float32 [m, k], ascending.
+    neighbors: int64 [m, k], positions of the points of each query.
+    """
+    distances = (squares / 2).clamp(0, 2)
+    near = (distances[:, 0] < NEAR).nonzero()[:, 0]
+    if len(near):
+        by_products = distances[near]
+        measured = distances_to(points, queries[near], neighbors[near]).square() / 2
+        distances[near] = measured.where(by_products < NEAR, by_products)
+    return distances
 
 
 def distances_to(points: Tensor, queries: Tensor, neighbors: Tensor) -> Tensor:
@@ -92,7 +169,7 @@ def linked(vectors: Array, cosine: float, *, device: str = "cpu") -> Array:
     cosine: above 0, at most 1. Cosines are computed in float32: equal vectors may fall short of 1 by 1e-6.
     device: of PyTorch.
 
-    Raise PrunebenchError unless the vectors are finite.
+    Raise PrunebenchError unless the vectors are finite, and not too large for squares in float32.
     """
     points = functional.normalize(_to_tensor(vectors, device))
     groups = np.arange(len(points))
@@ -150,6 +227,9 @@ def kmeans(
     A run starts from greedy k-means++ (Arthur and Vassilvitskii 2007). An empty cluster moves to the vector
     farthest from its own center.
 
+    Products in float32 tell which center is nearest. They are too coarse for vectors that are nearer to one
+    another than a thousandth of their distance from the mean of all. Among these clusters are noise.
+
     vectors: float [n, d].
     k: number of clusters.
     rng: source of the random starts.
@@ -160,6 +240,7 @@ def kmeans(
         mean variance of a coordinate.
 
     Raise PrunebenchError unless 1 <= k <= n.
+    Raise PrunebenchError unless the vectors are finite, and not too large for squares in float32.
     """
     if not 1 <= k <= len(vectors):
         raise PrunebenchError(f"asked for {k} clusters of {len(vectors)} vectors; choose 1..{len(vectors)}")
@@ -260,7 +341,18 @@ def _chunks(n: int, floats: int, most: int | None = None) -> Iterator[slice]:
 
 
 def _to_tensor(vectors: Array, device: str) -> Tensor:
-    """Return the vectors as float32 on the device. Raise PrunebenchError unless [n, d] and finite."""
-    if vectors.ndim != 2 or not np.isfinite(vectors).all():
+    """Return the vectors as float32 on the device.
+
+    Raise PrunebenchError unless [n, d], with d above 0, all finite, and none too long for its square.
+    """
+    if vectors.ndim != 2 or not vectors.shape[1] or not np.isfinite(vectors).all():
         raise PrunebenchError(f"vectors of shape {vectors.shape}, expected [n, d], all finite")
-    return torch.tensor(vectors, dtype=torch.float32, device=device)
+    largest = max(float(vectors.max(initial=0)), -float(vectors.min(initial=0)))
+    # A distance has at most twice the numbers of a vector, and products add three squares.
+    most = float(np.sqrt(np.finfo(np.float32).max / (16 * vectors.shape[1])))
+    if largest > most:
+        raise PrunebenchError(
+            f"vectors with numbers up to {largest:.2g}, expected at most {most:.2g}: squares overflow float32"
+        )
+    # torch takes neither negative strides nor another order of bytes.
+    return torch.tensor(np.ascontiguousarray(vectors, np.float32), device=device)

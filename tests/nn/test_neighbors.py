@@ -1,4 +1,4 @@
-"""Nearest neighbors and k-means: exact, in chunks, and as good as scikit-learn's."""
+"""Nearest neighbors, also among near copies, and k-means: in chunks, and as good as scikit-learn's."""
 
 import hashlib
 
@@ -20,6 +20,13 @@ def blobs(count, clusters, d, seed=0):
     rng = np.random.default_rng(seed)
     truth = np.arange(count) % clusters
     return 5 * np.eye(clusters, d)[truth] + rng.normal(0, 0.5, (count, d)), truth
+
+
+def bursts(noise, count=20, size=10, d=64):
+    """Near copies of some vectors, one burst after the other: float32 [count * size, d]."""
+    rng = np.random.default_rng(0)
+    scenes = np.repeat(rng.normal(size=(count, d)), size, axis=0)
+    return (scenes + noise * rng.normal(size=scenes.shape)).astype(np.float32)
 
 
 # Neighbors
@@ -80,6 +87,44 @@ def test_distances_far_from_the_origin_are_exact(device):
     assert nearest(1e4 + SQUARE, 1, metric="euclidean", device=device)[1][:, 0].tolist() == [1, 1, 1.5, 1.5]
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("chunk", [4 * 200 * 30, neighbors.CHUNK_BYTES])
+@pytest.mark.parametrize("noise", [1e-2, 1e-3])
+def test_neighbors_among_near_copies_are_right(device, metric, chunk, noise, monkeypatch):
+    """Where products of single-precision numbers are wrong by more than the gaps."""
+    monkeypatch.setattr(neighbors, "CHUNK_BYTES", chunk)
+    vectors = bursts(noise)
+    exact = vectors.astype(np.float64)
+    if metric == "cosine":
+        exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    distances, indices = NearestNeighbors(n_neighbors=4, algorithm="brute").fit(exact).kneighbors()
+    found = nearest(vectors, 4, metric=metric, device=device)
+    assert (found[0] == indices).mean() > 0.99  # unit vectors are rounded to float32
+    expected = distances**2 / 2 if metric == "cosine" else distances
+    np.testing.assert_allclose(found[1], expected, rtol=2e-3)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("d", [8, 64, 512])
+def test_copies_are_at_no_distance(device, metric, d):
+    vectors = np.tile(np.random.default_rng(0).normal(size=(150, d)), (2, 1))
+    indices, distances = nearest(vectors, 3, metric=metric, device=device)
+    assert indices[:, 0].tolist() == [*range(150, 300), *range(150)]
+    assert not distances[:, 0].any() and distances[:, 1].all()
+
+
+def test_only_neighbors_that_are_near_are_computed_twice(monkeypatch):
+    asked = []
+    fine = neighbors.fine_squares
+    monkeypatch.setattr(neighbors, "fine_squares", lambda *both: asked.append(len(both[0])) or fine(*both))
+    vectors = np.random.default_rng(1).normal(size=(300, 64))
+    for metric in ("cosine", "euclidean"):
+        nearest(vectors, 5, metric=metric)
+    assert asked == []
+    nearest(np.concatenate([vectors, bursts(1e-3, count=1)]), 5, metric="euclidean")
+    assert asked == [10]
+
+
 @pytest.mark.parametrize("k", [0, 4])
 def test_more_neighbors_than_there_are_is_one_line(k):
     with pytest.raises(PrunebenchError) as error:
@@ -92,6 +137,29 @@ def test_other_bad_input_is_one_line():
         nearest(SQUARE, 1, metric="l1")
     with pytest.raises(PrunebenchError, match=r"expected \[n, d\], all finite"):
         nearest(np.full((4, 2), np.nan), 1)
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda vectors: nearest(vectors, 2)[0],
+        lambda vectors: kmeans(vectors, 2, rng=np.random.default_rng(0)).assignments,
+        lambda vectors: linked(vectors, 0.9),
+    ],
+    ids=["nearest", "kmeans", "linked"],
+)
+def test_arrays_may_lie_in_memory_in_any_way_but_not_overflow(compute):
+    vectors = np.random.default_rng(0).normal(size=(20, 4))
+    expected = compute(vectors).tolist()
+    assert compute(vectors[::-1].copy()[::-1]).tolist() == expected
+    assert compute(vectors.astype(">f8")).tolist() == expected
+    for too_large in (vectors * 1e39, (vectors * 1e20).astype(np.float32)):
+        with pytest.raises(
+            PrunebenchError, match=r"^vectors with numbers up to .*: squares overflow float32$"
+        ):
+            compute(too_large)
+    with pytest.raises(PrunebenchError, match=r"^vectors of shape \(20, 0\), expected \[n, d\], all finite"):
+        compute(vectors[:, :0])
 
 
 # Groups

@@ -31,6 +31,7 @@ CASES = {
     "matrix": lambda right: right[:, None],
     "half": lambda right: right + 0.5,
     "nan": lambda right: np.where(right == right[0], np.nan, right),
+    "vast": lambda right: np.where(right == right[0], 1e39, right),
     "text": lambda right: np.array(["a"] * len(right)),
     "mask": lambda right: np.arange(64) < 32,
     "none": lambda right: None,
@@ -147,7 +148,8 @@ def test_a_labeler_returns_a_class_for_each_image(matrix, make, offer, fault, re
     ("fault", "reason"),
     [
         ("short", "returned embeddings of shape (63, 64), expected [64, d]"),
-        ("nan", "returned embeddings that are not finite"),
+        ("nan", "returned embeddings that are not finite in float32"),
+        ("vast", "returned embeddings that are not finite in float32"),
     ],
 )
 def test_a_backbone_returns_a_finite_vector_for_each_image(matrix, make, offer, fault, reason):

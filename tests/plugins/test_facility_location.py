@@ -133,6 +133,19 @@ def test_equal_images_are_kept_at_random(select):
     assert 200 < select(FacilityLocation(), np.ones((600, 2)), 100).mean() < 400
 
 
+@pytest.mark.parametrize("similarity", ["distance", "cosine"])
+def test_which_copy_adds_nothing_is_random(select, similarity):
+    """Once one of each pair is kept, all gains are 0: rounding does not decide which pairs are kept whole."""
+    pairs = np.tile(rng().normal(size=(60, 512)), (2, 1))
+    part = FacilityLocation(neighbors=119, similarity=similarity)
+    both = np.zeros(60)
+    for seed in range(40):
+        places = select(part, pairs, 90, seed) % 60
+        assert len(set(places[:60])) == 60
+        both += np.bincount(places, minlength=60) == 2
+    assert both.std() < 5  # by chance 3.2. It is 20 if the same pairs are kept each time
+
+
 def test_subsets_of_one_seed_are_nested(select):
     embeddings = rng().normal(size=(60, 4))
     large, small = (select(FacilityLocation(neighbors=5), embeddings, keep) for keep in (40, 11))

@@ -89,6 +89,28 @@ def test_copies_are_kept_last(select):
         assert sorted(subset) == list(range(50))
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("d", [8, 64, 512])
+def test_copies_are_kept_last_and_at_random(select, metric, d):
+    """Of each pair one, then half of the others: rounding does not decide which."""
+    pairs = np.tile(rng().normal(size=(60, d)), (2, 1))
+    both = np.zeros(60)
+    for seed in range(40):
+        places = select(KCenter(metric=metric), pairs, 90, seed) % 60
+        assert len(set(places[:60])) == 60
+        both += np.bincount(places, minlength=60) == 2
+    assert both.std() < 5  # by chance 3.2. It is 20 if the same pairs are kept each time
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_near_copies_are_told_apart(select, front, metric):
+    """Where products of single-precision numbers are wrong by more than the gaps."""
+    scenes = np.repeat(rng().normal(size=(9, 16)), 10, axis=0)
+    embeddings = (scenes + 1e-3 * rng(1).normal(size=scenes.shape)).astype(np.float32)
+    subset = select(KCenter(metric=metric), embeddings, 60)
+    assert subset.tolist() == first_to_farthest(embeddings.astype(np.float64), subset[0], 60, metric)
+
+
 def test_equal_images_are_kept_at_random(select):
     first, second = (select(KCenter(), np.ones((600, 2)), 100, seed) for seed in (0, 1))
     assert 200 < first.mean() < 400

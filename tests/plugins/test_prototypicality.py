@@ -103,7 +103,9 @@ def test_normalizing_keeps_float32(how):
 def test_fewer_images_than_clusters_is_one_line(score):
     with pytest.raises(PrunebenchError) as error:
         score(Prototypicality(), SQUARE, classes=6)
-    assert str(error.value) == "asked for 6 clusters of 5 vectors; choose 1..5"
+    assert str(error.value) == (
+        "prototypicality asks for 6 clusters of 5 images; set prototypicality.clusters to 1..5"
+    )
 
 
 @pytest.mark.parametrize(

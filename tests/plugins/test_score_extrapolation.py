@@ -83,6 +83,25 @@ def test_neighbors_are_told_apart_far_from_the_origin(extrapolate):
     assert extrapolate(part, embeddings + 5000, seeds, scores).tolist() == near.tolist()
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_neighbors_among_near_copies_are_right(metric, device):
+    """Where products of single-precision numbers are wrong by more than the gaps."""
+    source = np.random.default_rng(0)
+    scenes = np.repeat(source.normal(size=(20, 64)), 10, axis=0)
+    vectors = (scenes + 1e-3 * source.normal(size=scenes.shape)).astype(np.float32)
+    others = np.arange(0, 200, 5)
+    seeds = np.setdiff1d(np.arange(200), others)
+    exact = vectors.astype(np.float64)
+    exact = graph.unit(exact) if metric == "cosine" else exact
+    expected = (
+        NearestNeighbors(n_neighbors=4, algorithm="brute").fit(exact[seeds]).kneighbors(exact[others])[1]
+    )
+    near, distances = graph.nearest_seeds(vectors, seeds, others, 4, metric=metric, device=device)
+    assert (near == expected).mean() > 0.98  # unit vectors are rounded to float32
+    gaps = np.linalg.norm(vectors[others, None].astype(np.float64) - vectors[seeds[near]], axis=2)
+    np.testing.assert_allclose(distances, gaps, rtol=2e-3)
+
+
 def test_neighbors_too_far_for_an_exponential_still_weigh(extrapolate):
     part = ScoreExtrapolation(via="knn_weighted", neighbors=2)
     scores = extrapolate(part, [[0], [3e5], [1e5]], [0, 1], [1, 3])

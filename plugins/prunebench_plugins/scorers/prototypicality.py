@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from prunebench.errors import choice, positive, require
+from prunebench.errors import PrunebenchError, choice, positive, require
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Backbones, Scorer
 
@@ -50,6 +50,11 @@ class Prototypicality(Scorer):
         from prunebench.nn.neighbors import kmeans
 
         clusters = self.clusters or len(classes)
+        if clusters > len(embeddings):
+            raise PrunebenchError(
+                f"prototypicality asks for {clusters} clusters of {len(embeddings)} images; "
+                f"set prototypicality.clusters to 1..{len(embeddings)}"
+            )
         points = normalized(embeddings, self.normalize)
         clustering = kmeans(points, clusters, rng=rng, device=device, starts=self.starts)
         distances: Array = clustering.distances.astype(np.float64)

@@ -76,8 +76,6 @@ def farthest_first(points: torch.Tensor, lengths: torch.Tensor) -> Iterator[Arra
     compete among themselves until none is as far as the next point outside was. Then one matrix product
     updates all distances.
     """
-    from prunebench.nn.products import squared_distances
-
     n = len(points)
     gaps = points.new_full((n,), np.inf)  # squared distances to the nearest pick, -1 for picks
     fresh = [0]
@@ -93,8 +91,7 @@ def farthest_first(points: torch.Tensor, lengths: torch.Tensor) -> Iterator[Arra
             limit = float(values[FRONT])
             outside = int(order[FRONT])
         front = order[:FRONT].sort().values
-        near, norms = points[front], lengths[front]
-        mutual = squared_distances(near, near, norms, norms).cpu().numpy()
+        mutual = mutual_squares(points[front], lengths[front]).cpu().numpy()
         front_gaps = gaps[front].cpu().numpy()
         index = front.cpu().numpy()
         fresh = []
@@ -109,16 +106,41 @@ def farthest_first(points: torch.Tensor, lengths: torch.Tensor) -> Iterator[Arra
         yield np.array(fresh, np.int64)
 
 
+def mutual_squares(points: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Return the squared distances of points to one another: float32 [m, m], to themselves but for rounding.
+
+    points: float32 [m, d].
+    lengths: float32 [m], their squared lengths.
+    """
+    from prunebench.nn.neighbors import NEAR, fine_squares
+    from prunebench.nn.products import squared_distances
+
+    squares = squared_distances(points, points, lengths, lengths)
+    near = (squares < NEAR * lengths).fill_diagonal_(False)
+    rows = near.any(1).nonzero()[:, 0]
+    if len(rows):
+        fine = fine_squares(points[rows], points).float()
+        squares[rows] = fine.where(near[rows], squares[rows])
+    return squares
+
+
 def approach(gaps: torch.Tensor, points: torch.Tensor, lengths: torch.Tensor, fresh: list[int]) -> None:
     """Lower `gaps` to the squared distance to the nearest of the points `fresh`, in place and in chunks.
 
-    The gaps of `fresh` become -1.
+    The gaps of `fresh` become -1. Other small gaps are computed in float64, and those of their copies are 0.
     """
+    from prunebench.nn.neighbors import NEAR, fine_squares
     from prunebench.nn.products import squared_distances
 
-    rows = max(1, CHUNK // len(fresh))
-    for start in range(0, len(points), rows):
-        chunk = slice(start, start + rows)
-        distances = squared_distances(points[chunk], points[fresh], lengths[chunk], lengths[fresh])
-        gaps[chunk] = gaps[chunk].minimum(distances.amin(1))
     gaps[fresh] = -1
+    picks = points[fresh]
+    height = max(1, CHUNK // len(fresh))
+    fine_height = max(1, CHUNK // (4 * max(picks.shape)))  # float64, and blocks beside their whole
+    for start in range(0, len(points), height):
+        chunk = slice(start, start + height)
+        squares = squared_distances(points[chunk], picks, lengths[chunk], lengths[fresh]).amin(1)
+        near = ((squares < NEAR * lengths[chunk]) & (gaps[chunk] > 0)).nonzero()[:, 0]
+        for begin in range(0, len(near), fine_height):
+            rows = near[begin : begin + fine_height]
+            squares[rows] = fine_squares(points[chunk][rows], picks).amin(1).float()
+        gaps[chunk] = gaps[chunk].minimum(squares)

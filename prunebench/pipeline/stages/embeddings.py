@@ -38,11 +38,13 @@ def embedded(call: Call, arguments: Mapping[str, Any], images: int) -> Embedding
 
     images: the number of images.
 
-    Raise PrunebenchError if the backbone returns another shape or values that are not finite.
+    Raise PrunebenchError if the backbone returns another shape or values that are not finite in float32.
     """
     values = np.asarray(call(arguments))
     if values.ndim != 2 or len(values) != images or not values.shape[1]:
         raise call.bug(f"returned embeddings of shape {values.shape}, expected [{images}, d]")
-    if not np.isfinite(values).all():
-        raise call.bug("returned embeddings that are not finite")
-    return Embeddings(values=values)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+        embeddings = Embeddings(values=values)
+    if not np.isfinite(embeddings.values).all():
+        raise call.bug("returned embeddings that are not finite in float32")
+    return embeddings

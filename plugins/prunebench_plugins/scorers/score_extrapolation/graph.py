@@ -18,8 +18,8 @@ import torch
 from scipy.sparse import csr_array, diags_array, eye_array
 
 from prunebench.errors import DivergedError
-from prunebench.nn.neighbors import CHUNK_BYTES, distances_to
-from prunebench.nn.products import linear, relative_squares
+from prunebench.nn.neighbors import CHUNK_BYTES, candidates, distances_to
+from prunebench.nn.products import linear
 from prunebench.parts.artefacts import Array
 from prunebench.parts.base import Progress
 from prunebench.parts.sampling import share
@@ -61,23 +61,20 @@ def nearest_seeds(
         ranked = torch.tensor(unit(vectors), dtype=torch.float32, device=device)
     seed_index = torch.tensor(seeds, device=device)
     targets = ranked[seed_index]
-    lengths = targets.square().sum(1)
     near = np.empty((len(others), k), np.int64)
     distances = np.empty((len(others), k), np.float32)
-    rows = max(1, CHUNK_BYTES // (4 * len(seeds)))
-    for start in range(0, len(others), rows):
-        chunk = slice(start, start + rows)
+    height = max(1, CHUNK_BYTES // (4 * len(seeds)))
+    for start in range(0, len(others), height):
+        chunk = slice(start, start + height)
         index = torch.tensor(others[chunk], device=device)
-        nearest = relative_squares(ranked[index], targets, lengths).topk(k, largest=False).indices
-        neighbors = seed_index[nearest]
-        # The products above round: exact distances decide the order.
-        exact = distances_to(ranked, ranked[index], neighbors)
-        order = exact.argsort(dim=1, stable=True)
-        nearest = nearest.gather(1, order)
-        neighbors = neighbors.gather(1, order)
-        near[chunk] = nearest.cpu().numpy()
-        euclidean = distances_to(points, points[index], neighbors)
-        distances[chunk] = euclidean.cpu().numpy()
+        queries = ranked[index]
+        for rows, _, nearest in candidates(queries, targets, k):
+            neighbors = seed_index[nearest]
+            # Products round: exact distances decide the order.
+            order = distances_to(ranked, queries[rows], neighbors).argsort(dim=1, stable=True)
+            euclidean = distances_to(points, points[index[rows]], neighbors.gather(1, order))
+            near[chunk][rows] = nearest.gather(1, order).cpu().numpy()
+            distances[chunk][rows] = euclidean.cpu().numpy()
     return near, distances
 
 
