@@ -43,6 +43,8 @@ def read(path: Path) -> list[Line]:
     Raise PrunebenchError as `tables.read` does.
     Raise PrunebenchError if it is no .csv of `prune`: a status is unknown, a file is there twice, or no file.
     """
+    if tables.has(path, "label") and not tables.has(path, "status"):
+        raise PrunebenchError(f"{path} is a table of labels; give the .csv that `prune` wrote")
     present = (*REQUIRED, *(name for name in COLUMNS if name not in REQUIRED and tables.has(path, name)))
     lines = [Line(**dict(zip(present, row, strict=True))) for _, row in tables.read(path, *present)]
     if strange := [line.status for line in lines if line.status not in STATUSES]:

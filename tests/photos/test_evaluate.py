@@ -340,6 +340,7 @@ def test_labels_that_are_too_few_are_told(photos, tmp_path):
     ("text", "message"),
     [
         ("file,state\n", r"needs one column 'status'"),
+        ("file,label\n000.jpg,cat\n", r"is a table of labels; give the .csv that `prune` wrote"),
         ("file,status\n000.jpg,kept\n", r"has the status 'kept'; known: keep_labeled, to_label, drop"),
         ("file,status\n000.jpg,drop\n", r"keeps no file"),
         ("file,status\n000.jpg,to_label\n000.jpg,to_label\n", r"lists a file twice"),
