@@ -172,8 +172,8 @@ def read_labels(path: Path) -> dict[str, str]:
 def _from_csv(path: Path) -> list[Given]:
     if tables.has(path, "status") and not tables.has(path, "label"):
         raise PrunebenchError(
-            f"{path} is what `prune` wrote, and has no labels; `prunebench convert {path} --to csv` makes the "
-            "table to fill in"
+            f"{path} is what `prune` wrote, and has no labels; `prunebench convert {path} --to csv` writes "
+            "the table to fill in"
         )
     return [Given(f"line {line}", *entries) for line, entries in tables.read(path, "file", "label")]
 

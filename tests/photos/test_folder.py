@@ -148,7 +148,10 @@ def test_what_a_spreadsheet_saves_is_read(table):
     [
         ("", r"is empty, but needs a column 'file'$"),
         ("a.png,cat\n", r"needs one column 'file' and has none; its first line is 'a.png,cat'"),
-        ("file,status,score\n", r"is what `prune` wrote, and has no labels; `prunebench convert .* --to csv`"),
+        (
+            "file,status,score\n",
+            r"is what `prune` wrote, and has no labels; `prunebench convert .* --to csv`",
+        ),
         ("file,label,label\n", r"needs one column 'label' and has 2"),
         ("file,label\na.png\nb.png,cat\n", r"has 1 entries in line 2, but 2 in its header \(1 such lines\)"),
         ("file,label\na.png,cat\na.png,dog\n", r"says of a.png both 'cat' and 'dog'; keep one"),
