@@ -52,9 +52,17 @@ class Matrix:
         return Graph(self.cells, roots_of(self.datasets, self.data, self.store))
 
     def fetch(self) -> None:
-        """Download what is absent and can be downloaded; raise DataAbsentError for the rest."""
+        """Download what is absent and can be downloaded; raise DataAbsentError for the rest.
+
+        Raise PrunebenchError if a dataset has a single class.
+        """
         for dataset in self.datasets:
             dataset.fetch(self.data)
+            if len(dataset.classes) < 2:
+                alone = ", ".join(dataset.classes)
+                raise PrunebenchError(
+                    f"dataset {dataset.name} has the class {alone!r} alone; a network needs two"
+                )
 
     def check_data(self) -> None:
         """Raise DataAbsentError if a dataset is not on this machine. Keys follow from its content."""

@@ -284,11 +284,6 @@ def cells(suite: Suite, filters: Filters, registry: Registry) -> list[Cell]:
     chosen: list[Cell] = []
     for dataset_name in filters.datasets or file.datasets:
         dataset = resolver.dataset(dataset_name)
-        if len(dataset.classes) < 2:
-            alone = ", ".join(dataset.classes)
-            raise PrunebenchError(
-                f"dataset {dataset.name} has the class {alone!r} alone; a network needs two"
-            )
         recipe_name, recipe, defaults = resolver.recipe(dataset)
         recipe.seen(dataset.resolution)  # an impossible side is an error before anything runs
         backbones = resolver.backbones(recipe, defaults)

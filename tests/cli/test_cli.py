@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 import typer
+from PIL import Image
 
 from prunebench.cli.main import app
 from prunebench.parts.base import Scorer, Selector
@@ -177,6 +178,16 @@ def test_run_prints_a_line_per_cell_and_the_table(run, tmp_path):
     assert "| EL2N (all labels) | all labels " in page
     rows = (tmp_path / "leaderboard" / "results" / "toys" / "toy" / "random.jsonl").read_text().splitlines()
     assert [json.loads(row)["seed"] for row in rows] == [0, 1]
+
+
+def test_run_refuses_a_dataset_of_one_class(cli, tmp_path):
+    for folder in ("train", "test"):
+        (tmp_path / "one" / folder / "ant").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "one" / folder / "ant" / "a.png")
+    told = cli(f"run --suite quickstart --methods random --datasets folder:{tmp_path}/one@8 --workers 0")
+    assert told.code == 2
+    assert told.err.endswith(" has the class 'ant' alone; a network needs two\n")
+    assert not (tmp_path / "leaderboard").exists()
 
 
 def test_run_prints_what_was_asked_for_alone(run, tmp_path):

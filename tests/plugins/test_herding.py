@@ -91,7 +91,7 @@ def test_of_equal_images_a_random_one_is_picked(select):
 
 
 def test_seeds_share_the_picks(select, device, monkeypatch):
-    """They differ among equal images alone. On a GPU the picks are made anew."""
+    """They differ among equal images alone."""
     embeddings = np.repeat(rng().normal(size=(40, 3)), 2, axis=0)
     begun = []
     picks = Herding._picks
@@ -100,7 +100,7 @@ def test_seeds_share_the_picks(select, device, monkeypatch):
     assert first.tolist() != other.tolist()
     assert (embeddings[first] == embeddings[other]).all()
     assert len(set(other)) == 60
-    assert len(begun) == (1 if device == "cpu" else 2)
+    assert len(begun) == 1
 
 
 def test_smaller_subsets_are_the_beginning_of_larger_ones(select):

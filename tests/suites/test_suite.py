@@ -448,13 +448,6 @@ def test_a_dataset_that_is_no_name_is_named(cells, table):
     assert refusal(cells, text).endswith(" is neither a name nor FAMILY:PATH@PIXELS")
 
 
-def test_a_dataset_of_one_class_is_refused(cells, tmp_path):
-    for folder in ("train", "test"):
-        (tmp_path / "one" / folder / "ant").mkdir(parents=True)
-    message = refusal(cells, datasets=[f"folder:{tmp_path}/one@8"], recipe="quick")
-    assert message.endswith(" has the class 'ant' alone; a network needs two")
-
-
 def test_what_becomes_of_bad_images_is_a_field_of_the_dataset(cells):
     text = BASE.replace('"tiny"', '"paper"')
     assert cells(text, datasets=["food101"], on_bad="skip")[0].dataset.on_bad == "skip"
