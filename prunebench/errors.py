@@ -56,9 +56,12 @@ def unknown(kind: str, name: str, known: Iterable[str], see: str) -> PrunebenchE
     see: the command or page that lists them.
     """
     known = sorted(known)
-    hint = f"Known: {', '.join(known) or 'none'}. " if len(known) <= LISTED else ""
     if close := difflib.get_close_matches(name, known, n=1):
         hint = f"Did you mean {close[0]!r}? "
+    elif len(known) <= LISTED:
+        hint = f"Known: {', '.join(known) or 'none'}. "
+    else:
+        hint = ""
     return PrunebenchError(f"no {kind} named {name!r}. {hint}See: {see}")
 
 

@@ -283,11 +283,11 @@ def _greedy_start(points: Tensor, k: int, generator: torch.Generator) -> Tensor:
         cumulative = gaps.cumsum(0, dtype=torch.float64)
         uniform = torch.rand(trials, generator=generator, device=points.device, dtype=torch.float64)
         index = torch.searchsorted(cumulative, uniform * cumulative[-1]).clamp_(max=len(points) - 1)
-        candidates = points[index]
-        squares = squared_distances(candidates, points, squared_norms[index], squared_norms)
+        drawn = points[index]
+        squares = squared_distances(drawn, points, squared_norms[index], squared_norms)
         new_gaps = torch.minimum(gaps, squares)
         winner = new_gaps.sum(1, dtype=torch.float64).argmin()
-        centers.append(candidates[winner])
+        centers.append(drawn[winner])
         gaps = new_gaps[winner]
     return torch.stack(centers)
 
